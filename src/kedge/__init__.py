@@ -1,0 +1,60 @@
+"""Kedge: causal rollback for multi-agent AI systems."""
+
+from kedge.deployments import Deployment, PromoteReport
+from kedge.errors import (
+    ArtifactChanged,
+    Busy,
+    ConfirmationNeeded,
+    Conflict,
+    Corruption,
+    DamagedSegment,
+    DuplicateName,
+    ExpectationFailed,
+    Frozen,
+    IdempotencyMismatch,
+    IllegalTransition,
+    InvalidValue,
+    InvalidVector,
+    KedgeError,
+    Misuse,
+    NewerSchema,
+    NotAKedgeDatabase,
+    OutcomeUnknown,
+    PastUnreadable,
+    ReadOnly,
+    Retryable,
+    RolledBack,
+    SessionBegun,
+    SettledMeanwhile,
+    SnapshotInTheWay,
+    StorageFull,
+    TurnClosed,
+    UnknownName,
+)
+from kedge.face import Kedge
+from kedge.model.artifacts import Artifact
+from kedge.model.control import Level, Status
+from kedge.open import open  # noqa: A004 - the public name is kedge.open
+from kedge.ports.ledger import Snapshot
+from kedge.ports.vectors import Collection
+from kedge.recovery.plan import RollbackPlan
+from kedge.recovery.purge import PurgeReport
+from kedge.recovery.replay import ReplayInput, ReplayReport
+from kedge.recovery.rollback import RollbackReport
+from kedge.recovery.verify import Indicators
+from kedge.stores.keyed import Entry
+from kedge.stores.memory import Message
+from kedge.stores.vectors import Hit, Hits, VectorRow
+from kedge.turn import Turn
+from kedge.views import ReadView
+
+__version__ = "0.1.0"
+__all__ = [
+    "Artifact", "ArtifactChanged", "Busy", "Collection", "ConfirmationNeeded", "Conflict", "Corruption",
+    "DamagedSegment", "Deployment", "DuplicateName", "Entry", "ExpectationFailed", "Frozen", "Hit", "Hits",
+    "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError",
+    "Level", "Message", "Misuse", "NewerSchema", "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable",
+    "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "ReplayInput", "ReplayReport", "Retryable",
+    "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun", "SettledMeanwhile", "Snapshot",
+    "SnapshotInTheWay", "Status", "StorageFull", "Turn", "TurnClosed", "UnknownName", "VectorRow", "open",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The embedded default: one SQLite database in WAL mode, and segment files of vectors beside it."""

@@ -1,0 +1,69 @@
+"""What is kept beside the journal: metric samples and cached results."""
+
+import json
+from typing import Any
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.journal import SqliteJournal
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.sql import queries
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.ports.aside import Cached, Sample
+
+_SQL = queries("control")
+
+
+class SqliteAside:
+    """Metric samples and the cache, in the same database."""
+
+    def __init__(self, database: Database, interner: Interner, journal: SqliteJournal, cache_bytes: int) -> None:
+        self._database = database
+        self._interner = interner
+        self._journal = journal
+        self._cache_bytes = cache_bytes
+
+    def observe(self, sample: Sample) -> None:
+        """Store one metric sample."""
+        with self._database.writing("observe") as connection:
+            lineage = self._interner.intern(connection, sample.lineage)
+            row = (
+                sample.at, sample.session, sample.agent, sample.metric, json.dumps(sample.value), lineage,
+                json.dumps(sorted(sample.seen)),
+            )  # fmt: skip
+            connection.execute(_SQL["observe"], row)
+        self._interner.learn(sample.lineage, lineage)
+
+    def observations(self, metric: str) -> list[Sample]:
+        """Return the samples of a metric, the oldest first."""
+        with self._database.connection() as connection:
+            rows = connection.execute(_SQL["observations"], (metric,)).fetchall()
+        return [
+            Sample(metric, json.loads(value), at, session, agent, seen=frozenset(json.loads(seen)))
+            for at, session, agent, _, value, seen in rows
+        ]
+
+    def cached(self, view: View, key: bytes, now: float) -> Cached | None:
+        """Return the newest entry of a key that the view sees and that has not expired."""
+        with self._database.connection() as connection:
+            for lineage_id, at, payload in connection.execute(_SQL["cache_find"], (key, now)).fetchall():
+                members = self._interner.members(connection, lineage_id)
+                if view.sees(members):
+                    return Cached(payload, members, at)
+        return None
+
+    def cache(self, key: bytes, payload: bytes, lineage: Lineage, now: float, ttl: float | None) -> None:
+        """Keep an entry, and drop expired and then the oldest ones beyond the size cap."""
+        with self._database.writing("cache") as connection:
+            lineage_id = self._interner.intern(connection, lineage)
+            expires = None if ttl is None else now + ttl
+            connection.execute(_SQL["cache_put"], (key, lineage_id, now, expires, len(payload), payload))
+            connection.execute(_SQL["cache_expired"], (now,))
+            excess = connection.execute(_SQL["cache_bytes"]).fetchone()[0] - self._cache_bytes
+            while excess > 0:
+                oldest: list[Any] = connection.execute(_SQL["cache_oldest"]).fetchall()
+                for old_key, old_lineage, size in oldest:
+                    if excess > 0:
+                        connection.execute(_SQL["cache_delete"], (old_key, old_lineage))
+                        excess -= size
+        self._interner.learn(lineage, lineage_id)

@@ -1,0 +1,46 @@
+"""One SQLite database, its parts put together."""
+
+from pathlib import Path
+
+from kedge.backends.sqlite.aside import SqliteAside
+from kedge.backends.sqlite.control import SqliteControl
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.journal import SqliteJournal
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.segments import SegmentWriter
+from kedge.backends.sqlite.survey import SqliteSurvey
+from kedge.backends.sqlite.vectors import SqliteVectors
+from kedge.ports.clock import Clock
+
+
+class SqliteBackend:
+    """All ports of one database file and of the segment folder beside it."""
+
+    def __init__(
+        self, path: Path, clock: Clock, *, durability: str = "full", read_only: bool = False, cache_bytes: int
+    ) -> None:
+        self.clock: Clock = clock
+        self.database = Database(path, durability, read_only=read_only)
+        self.interner = Interner()
+        self.segments = SegmentWriter(path.with_name(path.name + "-vectors"), self.interner)
+        self.journal = SqliteJournal(self.database, self.interner, clock, self.segments)
+        self.control = SqliteControl(self.database, self.journal, clock)
+        self.vectors = SqliteVectors(self.database, self.interner, self.journal, self.segments)
+        self.survey = SqliteSurvey(self.database, self.interner, self.journal, self.segments)
+        self.aside = SqliteAside(self.database, self.interner, self.journal, cache_bytes)
+
+    @property
+    def url(self) -> str:
+        """Where it is, as `kedge.open` takes it."""
+        return f"sqlite:///{self.database.path}"
+
+    def change_hint(self) -> object:
+        """Return the doorbell's time of last change, in nanoseconds."""
+        try:
+            return self.database.doorbell.stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Close the connections that are not in use; the others close when they come back."""
+        self.database.close()

@@ -1,0 +1,227 @@
+"""Connections, transactions, migrations and error translation for one SQLite file."""
+
+import os
+import sqlite3
+import threading
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import resources
+from pathlib import Path
+
+from kedge import errors
+from kedge.failpoints import reach
+
+APPLICATION_ID = 0x4B454447  # "KEDG"
+BUSY_SECONDS = 60.0
+_DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
+
+
+class Database:
+    """One SQLite file, shared by threads through a pool of connections and by processes through the file."""
+
+    def __init__(self, path: Path, durability: str = "full", *, read_only: bool = False) -> None:
+        if durability not in _DURABILITIES:
+            raise errors.InvalidValue(f"durability {durability!r} is unknown; use 'full' or 'normal'")
+        self.path = path
+        self.doorbell = path.with_name(path.name + "-doorbell")
+        self.read_only = read_only
+        self._synchronous = _DURABILITIES[durability]
+        self._pool: deque[sqlite3.Connection] = deque()
+        self._pid = os.getpid()
+        self._write_lock = threading.RLock()
+        self._closed = False
+        if not read_only:
+            self._create_folder()
+        with self._translated():
+            if not read_only:
+                self._migrate()
+            self._check_schema()
+
+    def _create_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise errors.InvalidValue(
+                f"the folder {self.path.parent} cannot be made ({error.strerror}); choose another path"
+            ) from error
+
+    # ── connections ──
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "ro" if self.read_only else "rwc"
+        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        try:
+            if not self.read_only:
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("PRAGMA cache_size = -16384")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection in autocommit mode."""
+        connection = self._take()
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            raise self.translate(error) from error
+        finally:
+            self._give_back(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        if self._closed:
+            raise errors.TurnClosed("this Kedge is closed; open the database again")
+        if self._pid != os.getpid():  # after a fork, the parent's connections are not ours to use
+            self._pool = deque()
+            self._write_lock = threading.RLock()
+            self._pid = os.getpid()
+        try:
+            return self._pool.pop()
+        except IndexError:
+            with self._translated():
+                return self._connect()
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        if self._closed:
+            connection.close()
+        else:
+            self._pool.append(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection inside one read transaction: all its answers are of one instant."""
+        with self.connection() as connection:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def writing(self, what: str) -> Iterator[sqlite3.Connection]:
+        """Lend a connection inside one write transaction, committed at the end unless an exception leaves it."""
+        if self.read_only:
+            raise errors.ReadOnly(f"{self.path} is open read-only; open it without read_only to write")
+        with self._write_lock, self.connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            reach(f"{what}:begun")
+            yield connection
+            reach(f"{what}:before-commit")
+            connection.execute("COMMIT")
+            reach(f"{what}:after-commit")
+
+    def ring(self) -> None:
+        """Touch the doorbell file, so that other processes look for a new epoch."""
+        with suppress(OSError):
+            self.doorbell.touch()
+            os.utime(self.doorbell)
+
+    def close(self) -> None:
+        """Close every connection that is not lent; lent ones close when they come back."""
+        self._closed = True
+        while self._pool:
+            self._pool.pop().close()
+
+    # ── schema ──
+
+    def _migrate(self) -> None:
+        connection = self._connect()
+        try:
+            if self._version(connection) == len(migrations()):
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            found = self._version(connection)
+            for number, script in enumerate(migrations(), start=1):
+                if number <= found:
+                    continue
+                for statement in script.split(";\n\n"):
+                    connection.execute(statement)
+                    reach("migrate:statement")
+                connection.execute(f"PRAGMA user_version = {number}")
+            if found == 0:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute("INSERT INTO meta VALUES ('database_id', ?)", (uuid.uuid4().hex,))
+                connection.execute("INSERT INTO meta VALUES ('header_key', ?)", (os.urandom(32),))
+            reach("migrate:before-commit")
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if application != APPLICATION_ID and (tables or version):
+            raise errors.NotAKedgeDatabase(
+                f"{self.path} is an SQLite database of another program; give Kedge a path of its own"
+            )
+        if version > len(migrations()):
+            raise errors.NewerSchema(
+                f"{self.path} has schema {version}, newer than this Kedge's {len(migrations())}; upgrade Kedge"
+            )
+        return version
+
+    def _check_schema(self) -> None:
+        connection = self._connect()
+        try:
+            if self._version(connection) != len(migrations()):
+                raise errors.NotAKedgeDatabase(f"{self.path} has no Kedge schema yet; open it once for writing")
+        finally:
+            connection.close()
+
+    # ── errors ──
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self.translate(error) from error
+
+    def translate(self, error: sqlite3.Error) -> errors.KedgeError:
+        """Return the `KedgeError` that says what an SQLite error means to the caller."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        text = str(error)
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return errors.Busy(f"{self.path} stayed locked for {BUSY_SECONDS:.0f} s ({text}); try again")
+        if code == sqlite3.SQLITE_FULL:
+            return errors.StorageFull(f"no room to write to {self.path} ({text}); nothing was written: free some space")
+        if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}:
+            return errors.ReadOnly(f"{self.path} cannot be written ({text}); check its permissions and its folder's")
+        if code == sqlite3.SQLITE_CANTOPEN:
+            return errors.InvalidValue(f"{self.path} cannot be opened ({text}); check the path and its permissions")
+        if code == sqlite3.SQLITE_NOTADB:
+            return errors.NotAKedgeDatabase(f"{self.path} is no database ({text}); check the path")
+        if code == sqlite3.SQLITE_CORRUPT:
+            return errors.Corruption(f"{self.path} is damaged ({text}); run `kedge fsck`, then restore a backup")
+        if code == sqlite3.SQLITE_IOERR:
+            return errors.OutcomeUnknown(
+                f"the disk failed under {self.path} ({text}); what was being written is there wholly or not at all: "
+                "read it back, or repeat the call with the same idempotency key"
+            )
+        return errors.Corruption(f"{self.path}: unexpected SQLite error: {text}; run `kedge fsck`")
+
+
+def migrations() -> list[str]:
+    """Return the schema scripts in order; number i makes schema i + 1."""
+    folder = resources.files("kedge.backends.sqlite").joinpath("schema")
+    scripts = sorted(
+        (item for item in folder.iterdir() if item.name.endswith(".sql")),
+        key=lambda item: item.name,
+    )
+    return [script.read_text(encoding="utf-8").strip() for script in scripts]

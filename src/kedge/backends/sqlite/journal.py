@@ -1,0 +1,229 @@
+"""Appending to the journal: one batch, one transaction."""
+
+import json
+import os
+import sqlite3
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.reads import Reader, check_epoch
+from kedge.backends.sqlite.segments import SegmentWriter
+from kedge.backends.sqlite.sql import queries
+from kedge.errors import IdempotencyMismatch, RolledBack
+from kedge.failpoints import reach
+from kedge.model.control import ControlRecord
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Pending, digest
+from kedge.ports.clock import Clock
+from kedge.ports.ledger import HeadMoved, Position
+
+_SQL = queries("journal")
+_RECORD = msgspec.json.Decoder(ControlRecord)
+
+
+def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
+    """Return where the next entry goes; time never runs backwards in the journal."""
+    written, written_at, controlled, controlled_at = connection.execute(_SQL["position"]).fetchone()
+    return Position(
+        seq=max(written or 0, controlled or 0) + 1,
+        at=max(written_at or 0.0, controlled_at or 0.0, clock.now()),
+    )
+
+
+def memory_name(rank: int, seq: int) -> str:
+    """Return the name of a message, so that name order is the order of a history."""
+    return f"{rank:016x}.{seq:016x}"
+
+
+class _Row(msgspec.Struct, frozen=True):
+    seq: int
+    space: int
+    key: Key
+    lineage: int
+    rank: int
+    deleted: bool
+
+
+class SqliteJournal(Reader):
+    """The journal of one SQLite database."""
+
+    def __init__(self, database: Database, interner: Interner, clock: Clock, segments: SegmentWriter) -> None:
+        super().__init__(database, interner)
+        self._clock = clock
+        self._segments = segments
+
+    def append(self, batch: Batch) -> list[int]:
+        """Commit a batch and return the seqs of its writes, in order."""
+        with self._database.writing("append") as connection:
+            check_epoch(connection, batch.epoch)
+            if batch.idempotency is not None:
+                repeated = self._repeated(connection, batch)
+                if repeated is not None:
+                    return repeated
+            self._check_expectations(connection, batch)
+            position = next_position(connection, self._clock)
+            stamp, rows = self.write_in(connection, batch, position)
+            if batch.idempotency is not None:
+                visible_by = stamp if any(not write.source for write in batch.writes) else 0
+                connection.execute(
+                    _SQL["idempotency_insert"], (batch.idempotency, position.seq, len(batch.writes), visible_by)
+                )
+        self._learn(batch, stamp, rows)
+        return [row.seq for row in rows]
+
+    def _learn(self, batch: Batch, stamp: int, rows: list[_Row]) -> None:
+        self._interner.learn(batch.lineage, stamp)
+        for row in rows[:1]:
+            self._interner.learn_space(row.key.store, row.key.space, row.space)
+
+    def write_in(self, connection: sqlite3.Connection, batch: Batch, position: Position) -> tuple[int, list[_Row]]:
+        """Write a batch inside a transaction of the caller's; return the stamp's id and the rows."""
+        stamp = self._stamp(connection, batch.lineage)
+        turn = self._turn(connection, batch.author, stamp)
+        vectors = [] if batch.vectors is None else batch.vectors.split()
+        rows: list[_Row] = []
+        records: list[tuple[Any, ...]] = []
+        salts = os.urandom(SALT_BYTES * len(batch.writes))
+        for index, write in enumerate(batch.writes):
+            seq = position.seq + index
+            rank = seq if batch.rank is None else batch.rank
+            row = self._row(connection, write, seq, rank, stamp)
+            rows.append(row)
+            salt = salts[index * SALT_BYTES : (index + 1) * SALT_BYTES]
+            content = digest(salt, write.payload, vectors[index] if vectors else b"")
+            provenance = stamp if write.source else row.lineage
+            records.append(
+                (
+                    seq, row.space, row.key.name, row.lineage, rank, row.deleted, write.source, provenance, turn,
+                    position.at, write.fresh_for, content, salt, write.payload,
+                )  # fmt: skip
+            )
+        reach("append:before-rows")
+        connection.executemany(_SQL["write_insert"], records)
+        reach("append:rows")
+        self._update_heads(connection, rows)
+        if batch.reads is not None:
+            connection.execute(_SQL["reads_insert"], (turn, position.seq, batch.reads))
+        if rows and rows[0].key.store == "vectors":
+            self._segments.write_in(connection, rows, batch.vectors)
+        return stamp, rows
+
+    def _stamp(self, connection: sqlite3.Connection, lineage: Lineage) -> int:
+        if lineage:
+            record = _RECORD.decode(connection.execute("SELECT record FROM control").fetchone()[0])
+            gone = lineage & record.purged
+            if gone:
+                raise RolledBack(
+                    f"the lineage of this write holds the purged deployments {sorted(gone)}; begin a new turn", ()
+                )
+        return self._interner.intern(connection, lineage)
+
+    def _turn(self, connection: sqlite3.Connection, author: Author, stamp: int) -> int:
+        fields = (
+            author.uid, author.agent, author.person, author.session, author.parent, author.replays,
+            author.began_at, author.began_epoch, stamp,
+        )  # fmt: skip
+        return int(connection.execute(_SQL["turn_upsert"], fields).fetchone()[0])
+
+    def _row(self, connection: sqlite3.Connection, write: Pending, seq: int, rank: int, stamp: int) -> _Row:
+        key = write.key
+        if key.store == "memory" and not key.name:
+            key = Key(key.store, key.space, memory_name(rank, seq))
+        if write.lineage is not None:
+            lineage = self._interner.intern(connection, write.lineage)
+        else:
+            lineage = 0 if write.source else stamp
+        space = self._interner.intern_space(connection, key.store, key.space)
+        return _Row(seq, space, key, lineage, rank, write.payload is None)
+
+    # ── heads and counters ──
+
+    def _update_heads(self, connection: sqlite3.Connection, rows: list[_Row]) -> None:
+        latest = {(row.space, row.key.name, row.lineage): row for row in rows}
+        connection.executemany(
+            _SQL["head_upsert"],
+            [(r.space, r.key.name, r.lineage, r.rank, r.seq, r.deleted) for r in latest.values()],
+        )
+        reach("append:heads")
+        dominated: dict[tuple[int, int], str | None] = {}
+        for space, lineage in {(row.space, row.lineage) for row in rows}:
+            dominated[space, lineage] = self._dominated(connection, space, lineage)
+        doomed = [
+            (r.space, r.key.name, r.rank, r.lineage, dominated[r.space, r.lineage])
+            for r in latest.values()
+            if dominated[r.space, r.lineage] is not None
+        ]
+        if doomed:
+            connection.executemany(_SQL["heads_dominated"], doomed)
+        counts: Counter[tuple[int, int, bool]] = Counter((r.space, r.lineage, r.deleted) for r in rows)
+        connection.executemany(
+            _SQL["counter_add"],
+            [(s, lineage, 0 if gone else n, n if gone else 0) for (s, lineage, gone), n in counts.items()],
+        )
+
+    def _dominated(self, connection: sqlite3.Connection, space: int, lineage: int) -> str | None:
+        """Return the lineages of a space that a write of `lineage` hides wherever they are seen, as JSON."""
+        present = {row[0] for row in self._lineages_in(connection, space)} - {lineage}
+        if not present:
+            return None
+        own = self._interner.members_uncached(connection, lineage)
+        supersets = [other for other in present if own <= self._interner.members(connection, other)]
+        return json.dumps(supersets) if supersets else None
+
+    # ── preconditions ──
+
+    def _check_expectations(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        view = View(batch.epoch, batch.seen, batch.settled)
+        for write in batch.writes:
+            if write.expect is not None:
+                head = self.head_in(connection, view, write.key)
+                found = 0 if head is None else head.seq
+                if found != write.expect:
+                    raise HeadMoved(f"the head of {write.key.name!r} is seq {found}, not {write.expect}")
+
+    def _repeated(self, connection: sqlite3.Connection, batch: Batch) -> list[int] | None:
+        view = View(batch.epoch, batch.seen, batch.settled)
+        for seq, count, lineage in connection.execute(_SQL["idempotency_find"], (batch.idempotency,)).fetchall():
+            if not view.sees(self._interner.members(connection, lineage)):
+                continue
+            rows = connection.execute(_SQL["repeated_writes"], (seq, seq + count - 1)).fetchall()
+            if not batch.first_wins and not self._same_content(connection, batch, rows):
+                raise IdempotencyMismatch(
+                    f"the idempotency key {batch.idempotency!r} was used for another write, at seq {seq}; "
+                    "use a fresh key for each different call"
+                )
+            return [row[5] for row in rows]
+        return None
+
+    def _same_content(self, connection: sqlite3.Connection, batch: Batch, rows: list[Any]) -> bool:
+        vectors = [b""] * len(batch.writes) if batch.vectors is None else batch.vectors.split()
+        if len(rows) != len(batch.writes):
+            return False
+        for write, vector, row in zip(batch.writes, vectors, rows, strict=True):
+            space, name, _, content, salt, _, source = row
+            same_key = space == self._interner.space(connection, write.key.store, write.key.space) and (
+                not write.key.name or name == write.key.name
+            )
+            if not same_key or bool(source) != write.source:
+                return False
+            if salt is None or digest(salt, write.payload, vector) != content:
+                return False
+        return True
+
+    # ── edges ──
+
+    def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
+        """Journal that headers left a turn ("call") or came back to it ("absorb"), and what the turn had read."""
+        with self._database.writing("edge") as connection:
+            position = next_position(connection, self._clock)
+            stamp = self._interner.intern(connection, lineage)
+            turn = self._turn(connection, author, stamp)
+            if reads is not None:
+                connection.execute(_SQL["reads_insert"], (turn, position.seq, reads))
+            connection.execute(_SQL["edge_insert"], (position.at, kind, author.uid, peer, stamp))
+        self._interner.learn(lineage, stamp)

@@ -1,0 +1,80 @@
+"""Interned lineages and spaces: small integers for frozen sets and for (store, space)."""
+
+import json
+import sqlite3
+
+from kedge.errors import Corruption
+from kedge.model.lineage import EMPTY, Lineage
+from kedge.backends.sqlite.sql import queries
+
+_SQL = queries("journal")
+
+
+class Interner:
+    """Both tables, cached. An id is cached only when it is known to be committed: ids of a failed commit come again."""
+
+    def __init__(self) -> None:
+        self._members: dict[int, Lineage] = {0: EMPTY}
+        self._lineage_ids: dict[Lineage, int] = {EMPTY: 0}
+        self._space_ids: dict[tuple[str, str], int] = {}
+
+    def members(self, connection: sqlite3.Connection, lineage_id: int) -> Lineage:
+        """Return the set behind an id, looking it up where it is newer than the cache."""
+        cached = self._members.get(lineage_id)
+        if cached is not None:
+            return cached
+        row = connection.execute(_SQL["lineage_members"], (lineage_id,)).fetchone()
+        if row is None:
+            raise Corruption(f"lineage {lineage_id} is not in the lineage table; run `kedge fsck`")
+        lineage = frozenset(json.loads(row[0]))
+        self.learn(lineage, lineage_id)
+        return lineage
+
+    def members_uncached(self, connection: sqlite3.Connection, lineage_id: int) -> Lineage:
+        """Return the set behind an id that this transaction may have made, and that must not be cached yet."""
+        cached = self._members.get(lineage_id)
+        if cached is not None:
+            return cached
+        return frozenset(json.loads(connection.execute(_SQL["lineage_members"], (lineage_id,)).fetchone()[0]))
+
+    def intern(self, connection: sqlite3.Connection, lineage: Lineage) -> int:
+        """Return the id of a set, in a write transaction that may still fail."""
+        cached = self._lineage_ids.get(lineage)
+        if cached is not None:
+            return cached
+        text = json.dumps(sorted(lineage))
+        row = connection.execute(_SQL["lineage_id"], (text,)).fetchone()
+        if row is None:
+            row = connection.execute(_SQL["lineage_insert"], (text,)).fetchone()
+            connection.executemany(_SQL["lineage_member_insert"], [(number, row[0]) for number in lineage])
+        return int(row[0])
+
+    def learn(self, lineage: Lineage, lineage_id: int) -> None:
+        """Remember an id that is known to be committed."""
+        self._members[lineage_id] = lineage
+        self._lineage_ids[lineage] = lineage_id
+
+    def space(self, connection: sqlite3.Connection, store: str, space: str) -> int | None:
+        """Return the id of a space, or None where nothing was ever written to it."""
+        cached = self._space_ids.get((store, space))
+        if cached is not None or connection.in_transaction:
+            return cached if cached is not None else self._find_space(connection, store, space)
+        found = self._find_space(connection, store, space)
+        if found is not None:
+            self._space_ids[store, space] = found
+        return found
+
+    def _find_space(self, connection: sqlite3.Connection, store: str, space: str) -> int | None:
+        row = connection.execute(_SQL["space_id"], (store, space)).fetchone()
+        return None if row is None else int(row[0])
+
+    def intern_space(self, connection: sqlite3.Connection, store: str, space: str) -> int:
+        """Return the id of a space, in a write transaction that may still fail."""
+        found = self.space(connection, store, space)
+        if found is None:
+            found = int(connection.execute(_SQL["space_insert"], (store, space)).fetchone()[0])
+        return found
+
+    def learn_space(self, store: str, space: str, space_id: int) -> None:
+        """Remember a space's id that is known to be committed."""
+        self._space_ids[store, space] = space_id

@@ -1,0 +1,277 @@
+"""Reading heads, ranges and histories by skip: the cost does not grow with what the view hides."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.sql import queries
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View, newest
+from kedge.model.writes import Head, Key, decode
+from kedge.ports.ledger import EpochMoved, Range
+
+_SQL = queries("journal")
+_HEAD = _SQL["head"]
+_CHUNK_NAMES = 500
+_SEQ_MAX = 2**63 - 1
+
+
+def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
+    """Raise `EpochMoved` unless the control record still stands at this epoch."""
+    found = connection.execute(_SQL["epoch"]).fetchone()[0]
+    if found != epoch:
+        raise EpochMoved(f"the control record is at epoch {found}, not {epoch}")
+
+
+def prefix_end(prefix: str) -> str | None:
+    """Return the least string greater than all that begin with `prefix`, or None where there is none."""
+    while prefix:
+        last = ord(prefix[-1])
+        if last < 0x10FFFF:
+            following = last + 1
+            return prefix[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
+        prefix = prefix[:-1]
+    return None
+
+
+class Reader:
+    """The read half of the journal."""
+
+    def __init__(self, database: Database, interner: Interner) -> None:
+        self._database = database
+        self._interner = interner
+
+    # ── one key ──
+
+    def head(self, view: View, key: Key) -> Head | None:
+        """Return the newest visible write at a key, a delete included, with its payload."""
+        if view.upto is not None:
+            with self._database.reading() as connection:
+                return self.head_in(connection, view, key)
+        with self._database.connection() as connection:
+            space = self._interner.space(connection, key.store, key.space)
+            rows = connection.execute(_HEAD, (space, key.name)).fetchall()
+            if rows[0][0] != view.epoch:
+                raise EpochMoved(f"the control record is at epoch {rows[0][0]}, not {view.epoch}")
+            if rows[0][1] is None:
+                return None
+            return self._choose(connection, view, key, [row[1:] for row in rows])
+
+    def head_in(self, connection: sqlite3.Connection, view: View, key: Key) -> Head | None:
+        """Return a head inside a transaction of the caller's, which has checked the epoch."""
+        space = self._interner.space(connection, key.store, key.space)
+        if space is None:
+            return None
+        if view.upto is None:
+            rows = [row[1:] for row in connection.execute(_HEAD, (space, key.name)) if row[1] is not None]
+        else:
+            lineages = [row[0] for row in connection.execute(_SQL["past_lineages"], (space, key.name))]
+            rows = [
+                row[1:]
+                for lineage in self._visible(connection, view, lineages)
+                for row in connection.execute(_SQL["past_head"], (space, key.name, lineage, view.upto))
+            ]
+        return self._choose(connection, view, key, rows)
+
+    def _choose(self, connection: sqlite3.Connection, view: View, key: Key, rows: Iterable[Any]) -> Head | None:
+        best: Any = None
+        for row in rows:
+            if (best is None or row[1:3] > best[1:3]) and view.sees(self._interner.members(connection, row[0])):
+                best = row
+        return None if best is None else self._head(connection, key, best)
+
+    def _head(self, connection: sqlite3.Connection, key: Key, row: Any) -> Head:
+        lineage_id, rank, seq, deleted, source, at, fresh_for, payload = row
+        members = self._interner.members(connection, lineage_id)
+        return Head(key, seq, rank, bool(deleted), lineage_id, members, bool(source), at, fresh_for, payload)
+
+    def _visible(self, connection: sqlite3.Connection, view: View, lineages: Iterable[int]) -> list[int]:
+        return [lineage for lineage in lineages if view.sees(self._interner.members(connection, lineage))]
+
+    # ── many keys ──
+
+    def heads(self, view: View, store: str, space: str, names: Sequence[str]) -> dict[str, Head]:
+        """Return the heads of several names, deletes included, with payloads."""
+        with self._database.reading() as connection:
+            if view.upto is None:
+                check_epoch(connection, view.epoch)
+            return self.heads_in(connection, view, store, space, names)
+
+    def heads_in(
+        self, connection: sqlite3.Connection, view: View, store: str, space: str, names: Sequence[str]
+    ) -> dict[str, Head]:
+        """Return heads inside a transaction of the caller's, which has checked the epoch."""
+        if view.upto is not None:
+            found = {name: self.head_in(connection, view, Key(store, space, name)) for name in names}
+            return {name: head for name, head in found.items() if head is not None}
+        space_id = self._interner.space(connection, store, space)
+        if space_id is None:
+            return {}
+        visible = self._visible(connection, view, [row[0] for row in self._lineages_in(connection, space_id)])
+        heads: dict[str, Head] = {}
+        for start in range(0, len(names), _CHUNK_NAMES):
+            chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
+            rows = connection.execute(_SQL["heads"], (space_id, chunk, json.dumps(visible)))
+            by_name: dict[str, list[Head]] = {}
+            for row in rows:
+                head = self._head(connection, Key(store, space, row[0]), row[1:])
+                by_name.setdefault(row[0], []).append(head)
+            for name, candidates in by_name.items():
+                best = newest(candidates)
+                if best is not None:
+                    heads[name] = best
+        return heads
+
+    def _lineages_in(self, connection: sqlite3.Connection, space_id: int) -> list[tuple[int, int, int]]:
+        return connection.execute(_SQL["space_lineages"], (space_id,)).fetchall()
+
+    # ── ranges ──
+
+    def range(self, view: View, store: str, space: str, prefix: str = "") -> Range:
+        """Return the heads of all names that begin with a prefix, in name order."""
+        with self._database.reading() as connection:
+            if view.upto is None:
+                check_epoch(connection, view.epoch)
+            return self.range_in(connection, view, store, space, prefix)
+
+    def range_in(self, connection: sqlite3.Connection, view: View, store: str, space: str, prefix: str = "") -> Range:
+        """Return a range inside a transaction of the caller's, which has checked the epoch."""
+        at_seq = self.last_seq(connection)
+        space_id = self._interner.space(connection, store, space)
+        if space_id is None:
+            return Range([], frozenset(), at_seq)
+        end = prefix_end(prefix)
+        if view.upto is not None:
+            names = [row[0] for row in connection.execute(_SQL["past_names"], (space_id, prefix, end))]
+            found = self.heads_in(connection, view, store, space, names)
+            heads = [found[name] for name in names if name in found]
+            deleted = frozenset(head.lineage for head in heads if head.deleted)
+            return Range([head for head in heads if not head.deleted], deleted, view.upto)
+        counted = self._lineages_in(connection, space_id)
+        visible = self._visible(connection, view, [row[0] for row in counted])
+        if len(visible) == 1:
+            rows = connection.execute(_SQL["heads_of_one_lineage"], (space_id, visible[0], prefix, end))
+            heads = [self._head(connection, Key(store, space, row[0]), row[1:]) for row in rows]
+        else:
+            rows = connection.execute(_SQL["put_names"], (space_id, json.dumps(visible), prefix, end))
+            names = [row[0] for row in rows]
+            found = self.heads_in(connection, view, store, space, names)
+            heads = [found[name] for name in names if not found[name].deleted]
+        tombstones = self._tombstones(connection, view, (store, space, space_id), counted, prefix, end)
+        return Range(heads, tombstones, at_seq)
+
+    def last_seq(self, connection: sqlite3.Connection) -> int:
+        """Return the greatest seq that a transaction sees."""
+        written, _, controlled, _ = connection.execute(_SQL["position"]).fetchone()
+        return max(written or 0, controlled or 0)
+
+    def _tombstones(
+        self,
+        connection: sqlite3.Connection,
+        view: View,
+        where: tuple[str, str, int],
+        counted: list[tuple[int, int, int]],
+        low: str,
+        high: str | None,
+    ) -> frozenset[Lineage]:
+        """Return the revocable lineages under which a visible delete is head somewhere in the range."""
+        store, space, space_id = where
+        found: set[Lineage] = set()
+        for lineage_id, _, deletes in counted:
+            members = self._interner.members(connection, lineage_id)
+            if not deletes or members <= view.settled or not view.sees(members):
+                continue
+            names = connection.execute(_SQL["deleted_names"], (space_id, lineage_id, low, high))
+            while chunk := [row[0] for row in names.fetchmany(_CHUNK_NAMES)]:
+                heads = self.heads_in(connection, view, store, space, chunk)
+                if any(head.deleted and head.lineage_id == lineage_id for head in heads.values()):
+                    found.add(members)
+                    break
+        return frozenset(found)
+
+    def tombstones_in(self, connection: sqlite3.Connection, view: View, store: str, space: str) -> frozenset[Lineage]:
+        """Return the revocable lineages of the deletes that are head anywhere in a space."""
+        space_id = self._interner.space(connection, store, space)
+        if space_id is None or view.upto is not None:
+            return frozenset()
+        counted = self._lineages_in(connection, space_id)
+        return self._tombstones(connection, view, (store, space, space_id), counted, "", None)
+
+    def count(self, view: View, store: str, space: str) -> tuple[int, Range]:
+        """Return how many keys are present, and the range that was read to know it."""
+        found = self.range(view, store, space)
+        return len(found.heads), found
+
+    # ── histories ──
+
+    def history(self, view: View, space: str, limit: int | None) -> Range:
+        """Return the newest `limit` memory heads of a session, oldest first."""
+        with self._database.reading() as connection:
+            if view.upto is None:
+                check_epoch(connection, view.epoch)
+            if limit is None or view.upto is not None:
+                whole = self.range_in(connection, view, "memory", space)
+                heads = whole.heads if limit is None else whole.heads[len(whole.heads) - min(limit, len(whole.heads)) :]
+                return Range(heads, whole.tombstones, whole.at_seq)
+            return self._newest(connection, view, space, limit)
+
+    def _newest(self, connection: sqlite3.Connection, view: View, space: str, limit: int) -> Range:
+        at_seq = self.last_seq(connection)
+        space_id = self._interner.space(connection, "memory", space)
+        if space_id is None or limit <= 0:
+            return Range([], frozenset(), at_seq)
+        counted = self._lineages_in(connection, space_id)
+        visible = self._visible(connection, view, [row[0] for row in counted])
+        wanted = limit
+        while True:
+            names: set[str] = set()
+            exhausted = True
+            for lineage in visible:  # one cursor a lineage, merged
+                rows = connection.execute(_SQL["put_names_newest"], (space_id, lineage, wanted)).fetchall()
+                exhausted &= len(rows) < wanted
+                names.update(row[0] for row in rows)
+            ordered = sorted(names, reverse=True)[:wanted]
+            exhausted &= len(names) <= wanted
+            found = self.heads_in(connection, view, "memory", space, ordered)
+            heads = [found[name] for name in ordered if not found[name].deleted][:limit]
+            if len(heads) == limit or exhausted:
+                break
+            wanted *= 2
+        heads.reverse()
+        low = heads[0].key.name if len(heads) == limit else ""
+        tombstones = self._tombstones(connection, view, ("memory", space, space_id), counted, low, None)
+        return Range(heads, tombstones, at_seq)
+
+    def retracted(
+        self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
+    ) -> list[tuple[str, str, int]]:
+        """Return (name, role, seq) of the messages from `low` on that were deleted, or that a rollback hid."""
+        with self._database.reading() as connection:
+            if view.upto is None:
+                check_epoch(connection, view.epoch)
+            space_id = self._interner.space(connection, "memory", space)
+            upto = _SEQ_MAX if view.upto is None else view.upto
+            gone: dict[str, tuple[str, int]] = {}
+            for name, seq, lineage, deleted, payload in connection.execute(
+                _SQL["messages_from"], (space_id, low, upto)
+            ):
+                members = self._interner.members(connection, lineage)
+                if deleted:
+                    continue
+                role = "" if payload is None else decode(payload)["role"]
+                if was_seen(members):
+                    gone[name] = (role, seq)
+            heads = self.heads_in(connection, view, "memory", space, list(gone))
+            return [
+                (name, role, seq)
+                for name, (role, seq) in gone.items()
+                if name not in heads or heads[name].deleted
+            ]
+
+    def spaces(self, store: str) -> list[str]:
+        """Return the names of a store's spaces."""
+        with self._database.connection() as connection:
+            return [row[0] for row in connection.execute(_SQL["spaces_of"], (store,))]

@@ -1,0 +1,151 @@
+"""Writing vectors: float32 rows appended to a segment file, and the state of every row kept in SQLite."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.sql import queries
+from kedge.errors import DamagedSegment, InvalidVector, StorageFull
+from kedge.failpoints import reach
+from kedge.model.lineage import Lineage, antichain
+from kedge.model.writes import Key, VectorBatch
+
+_SQL = queries("vectors")
+FLOAT_BYTES = 4
+
+
+class Row(Protocol):
+    """What a written journal row tells."""
+
+    seq: int
+    space: int
+    key: Key
+    lineage: int
+    rank: int
+    deleted: bool
+
+
+class SegmentWriter:
+    """Appends rows inside the journal's transaction: the file first, synced, then the committed length."""
+
+    def __init__(self, folder: Path, interner: Interner) -> None:
+        self.folder = folder
+        self._interner = interner
+
+    def path(self, segment: int) -> Path:
+        """Return a segment's file."""
+        return self.folder / f"{segment}.f32"
+
+    def write_in(self, connection: sqlite3.Connection, rows: Sequence[Row], vectors: VectorBatch | None) -> None:
+        """Store the vectors of these writes, and mark what they supersede."""
+        self._supersede(connection, rows)
+        if vectors is None:
+            return
+        segment, first = self._extend(connection, rows[0].key.space, vectors)
+        seqs_in_order = all(row.rank == row.seq for row in rows)
+        plain: dict[int, int] = {}
+        records = []
+        for offset, row in enumerate(rows):
+            if seqs_in_order:
+                if row.lineage not in plain:
+                    plain[row.lineage] = self._state(connection, row.lineage, ())
+                state = plain[row.lineage]
+            else:
+                state = self._born_state(connection, segment, first + offset, row)
+            records.append((segment, first + offset, row.seq, row.space, row.key.name, row.rank, state))
+        connection.executemany(_SQL["row_insert"], records)
+        connection.execute(_SQL["segment_grow"], (len(rows), segment))
+
+    def _extend(self, connection: sqlite3.Connection, collection: str, vectors: VectorBatch) -> tuple[int, int]:
+        found = connection.execute(_SQL["segment"], (collection, vectors.space)).fetchone()
+        if found is None:
+            segment = connection.execute(_SQL["segment_insert"], (collection, vectors.space, vectors.dim)).fetchone()[0]
+            found = (segment, 0, vectors.dim)
+            self.path(segment).unlink(missing_ok=True)
+        segment, first, dim = found
+        if dim != vectors.dim:
+            raise InvalidVector(
+                f"the embedding space {vectors.space!r} of {collection!r} has {dim} dimensions, not {vectors.dim}; "
+                "a new embedder needs a digest of its own"
+            )
+        self._append(self.path(segment), first * dim * FLOAT_BYTES, vectors.rows)
+        return segment, first
+
+    def _append(self, path: Path, offset: int, content: bytes) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size < offset:
+                    raise DamagedSegment(
+                        f"the segment {path} has {size} bytes, {offset} were committed; restore it from a backup"
+                    )
+                written = 0
+                while written < len(content):
+                    written += os.pwrite(descriptor, content[written:], offset + written)
+                    reach("segment:written")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if offset == 0:
+                _sync_folder(self.folder)
+        except OSError as error:
+            raise StorageFull(f"{path} cannot be extended ({error.strerror}); nothing was written") from error
+        reach("segment:synced")
+
+    # ── states ──
+
+    def _supersede(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        names = json.dumps([row.key.name for row in rows], ensure_ascii=False)
+        present = {r[0] for r in connection.execute(_SQL["names_with_rows"], (rows[0].space, names))}
+        for row in rows:
+            if row.key.name not in present:
+                continue
+            last = connection.execute(
+                _SQL["rank_of_last"], (row.space, row.key.name, row.lineage, row.rank, row.seq)
+            ).fetchone()[0]
+            older = connection.execute(
+                _SQL["rows_to_supersede"], (row.space, row.key.name, last or 0, row.rank, row.seq)
+            ).fetchall()
+            for segment, position, state in older:
+                self._mark(connection, row.seq, (segment, position, state), row.lineage)
+
+    def _mark(self, connection: sqlite3.Connection, seq: int, old: tuple[int, int, int], lineage: int) -> None:
+        segment, position, state = old
+        own, text = connection.execute(_SQL["state"], (state,)).fetchone()
+        superseded = self._state(connection, own, (*json.loads(text), lineage))
+        if superseded != state:
+            connection.execute(_SQL["row_state"], (superseded, segment, position))
+            connection.execute(_SQL["supersede_insert"], (seq, segment, position, lineage))
+
+    def _born_state(self, connection: sqlite3.Connection, segment: int, position: int, row: Row) -> int:
+        """Return the state of a replayed row, which later writes to its key supersede from the start."""
+        above = connection.execute(_SQL["lineages_above"], (row.space, row.key.name, row.rank, row.seq)).fetchall()
+        for (lineage,) in above:
+            connection.execute(_SQL["supersede_insert"], (row.seq, segment, position, lineage))
+        return self._state(connection, row.lineage, [lineage for (lineage,) in above])
+
+    def _state(self, connection: sqlite3.Connection, lineage: int, superseders: Iterable[int]) -> int:
+        by_members = {self._members(connection, other): other for other in superseders}
+        minimal = [by_members[members] for members in antichain(by_members)]
+        text = json.dumps(sorted(minimal))
+        found = connection.execute(_SQL["state_find"], (lineage, text)).fetchone()
+        if found is None:
+            found = connection.execute(_SQL["state_insert"], (lineage, text)).fetchone()
+        return int(found[0])
+
+    def _members(self, connection: sqlite3.Connection, lineage: int) -> Lineage:
+        return self._interner.members_uncached(connection, lineage)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,99 @@
+-- name: load
+SELECT record FROM control;
+
+-- name: create
+INSERT OR IGNORE INTO control (id, epoch, record) VALUES (1, 0, ?);
+
+-- name: replace
+UPDATE control SET epoch = ?1, record = ?2 WHERE id = 1 AND epoch = ?1 - 1;
+
+-- name: log_insert
+INSERT INTO control_log (seq, epoch, at, operation, kind, deployment, by, reason, detail, record)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: log_of_operation
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
+FROM control_log WHERE operation = ? ORDER BY seq DESC;
+
+-- name: log
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
+FROM control_log WHERE kind <> 'session' ORDER BY seq DESC LIMIT ?;
+
+-- name: record_at
+SELECT record FROM control_log WHERE record IS NOT NULL AND seq <= ? ORDER BY seq DESC LIMIT 1;
+
+-- name: deployment_insert
+INSERT INTO deployments (number, name, kind, digest, manifest, warnings, note, at, by)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: deployments
+SELECT number, name, kind, digest, manifest, warnings, note, at, by FROM deployments ORDER BY number;
+
+-- name: deployment_name
+SELECT 1 FROM deployments WHERE name = ?;
+
+-- name: version_digest
+SELECT digest FROM artifact_versions WHERE name = ? AND version = ?;
+
+-- name: version_insert
+INSERT OR IGNORE INTO artifact_versions (name, version, digest) VALUES (?, ?, ?);
+
+-- name: snapshot_insert
+INSERT INTO snapshots (name, seq, epoch, at, by, deployment) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: snapshot
+SELECT name, seq, epoch, at, by, deployment FROM snapshots WHERE name = ?;
+
+-- name: snapshots
+SELECT name, seq, epoch, at, by, deployment FROM snapshots ORDER BY seq, name;
+
+-- name: snapshot_delete
+DELETE FROM snapshots WHERE name = ?;
+
+-- name: snapshots_delete_of
+DELETE FROM snapshots WHERE deployment = ?;
+
+-- name: meta
+SELECT value FROM meta WHERE name = ?;
+
+-- name: time_of
+SELECT max(
+    coalesce((SELECT at FROM writes WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1), 0),
+    coalesce((SELECT at FROM control_log WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1), 0)
+);
+
+-- name: session
+SELECT session, generation, seq, epoch, at, base, opened_with FROM sessions
+WHERE session = ? AND seq <= ? ORDER BY generation DESC LIMIT 1;
+
+-- name: session_insert
+INSERT INTO sessions (session, generation, seq, epoch, at, base, opened_with, by) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: session_count
+SELECT count(DISTINCT session) FROM sessions;
+
+-- name: observe
+INSERT INTO observations (at, session, agent, metric, value, lineage, seen) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: observations
+SELECT at, session, agent, metric, value, seen FROM observations WHERE metric = ? ORDER BY id;
+
+-- name: cache_find
+SELECT lineage, at, payload FROM cache WHERE key = ? AND (expires IS NULL OR expires > ?) ORDER BY at DESC;
+
+-- name: cache_put
+INSERT INTO cache (key, lineage, at, expires, bytes, payload) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (key, lineage) DO UPDATE
+SET at = excluded.at, expires = excluded.expires, bytes = excluded.bytes, payload = excluded.payload;
+
+-- name: cache_expired
+DELETE FROM cache WHERE expires <= ?;
+
+-- name: cache_bytes
+SELECT coalesce(sum(bytes), 0) FROM cache;
+
+-- name: cache_oldest
+SELECT key, lineage, bytes FROM cache ORDER BY at LIMIT 100;
+
+-- name: cache_delete
+DELETE FROM cache WHERE key = ? AND lineage = ?;

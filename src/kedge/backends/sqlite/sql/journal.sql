@@ -1,0 +1,140 @@
+-- name: epoch
+SELECT epoch FROM control;
+
+-- name: position
+SELECT max(w.seq), w.at, (SELECT max(seq) FROM control_log), (SELECT at FROM control_log ORDER BY seq DESC LIMIT 1)
+FROM writes w;
+
+-- name: lineage_id
+SELECT id FROM lineages WHERE members = ?;
+
+-- name: lineage_insert
+INSERT INTO lineages (members) VALUES (?) RETURNING id;
+
+-- name: lineage_member_insert
+INSERT INTO lineage_members (number, lineage) VALUES (?, ?);
+
+-- name: lineage_members
+SELECT members FROM lineages WHERE id = ?;
+
+-- name: space_id
+SELECT id FROM spaces WHERE store = ? AND space = ?;
+
+-- name: space_insert
+INSERT INTO spaces (store, space) VALUES (?, ?) RETURNING id;
+
+-- name: turn_upsert
+INSERT INTO turns (uid, agent, person, session, parent, replays, began_at, began_epoch, lineage)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (uid) DO UPDATE SET lineage = excluded.lineage
+RETURNING id;
+
+-- name: write_insert
+INSERT INTO writes
+    (seq, space, name, lineage, rank, deleted, source, provenance, turn, at, fresh_for, digest, salt, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: head_upsert
+INSERT INTO heads (space, name, lineage, rank, seq, deleted) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (space, name, lineage) DO UPDATE
+SET rank = excluded.rank, seq = excluded.seq, deleted = excluded.deleted
+WHERE (excluded.rank, excluded.seq) > (heads.rank, heads.seq);
+
+-- name: heads_dominated
+-- A newer write hides an older one in every view that sees it, if its lineage is a subset of the older one's.
+DELETE FROM heads
+WHERE space = ?1 AND name = ?2 AND rank < ?3 AND lineage <> ?4 AND lineage IN (SELECT value FROM json_each(?5));
+
+-- name: space_lineages
+SELECT lineage, puts, deletes FROM counters WHERE space = ?;
+
+-- name: counter_add
+INSERT INTO counters (space, lineage, puts, deletes) VALUES (?, ?, ?, ?)
+ON CONFLICT (space, lineage) DO UPDATE SET puts = puts + excluded.puts, deletes = deletes + excluded.deletes;
+
+-- name: reads_insert
+INSERT INTO reads (turn, before_seq, reads) VALUES (?, ?, ?);
+
+-- name: edge_insert
+INSERT INTO edges (at, kind, turn, peer, lineage) VALUES (?, ?, ?, ?, ?);
+
+-- name: idempotency_find
+SELECT seq, count, lineage FROM idempotency WHERE key = ? ORDER BY seq DESC;
+
+-- name: idempotency_insert
+INSERT INTO idempotency (key, seq, count, lineage) VALUES (?, ?, ?, ?);
+
+-- name: repeated_writes
+SELECT w.space, w.name, w.deleted, w.digest, w.salt, w.seq, w.source
+FROM writes w WHERE w.seq BETWEEN ? AND ? ORDER BY w.seq;
+
+-- name: head
+SELECT c.epoch, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM control c
+LEFT JOIN heads h ON h.space = ? AND h.name = ?
+LEFT JOIN writes w ON w.seq = h.seq;
+
+-- name: heads
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM heads h JOIN writes w ON w.seq = h.seq
+WHERE h.space = ?1 AND h.name IN (SELECT value FROM json_each(?2)) AND h.lineage IN (SELECT value FROM json_each(?3));
+
+-- name: put_names
+SELECT DISTINCT name FROM heads INDEXED BY heads_by_lineage
+WHERE space = ?1 AND lineage IN (SELECT value FROM json_each(?2)) AND deleted = 0 AND name >= ?3
+  AND (?4 IS NULL OR name < ?4)
+ORDER BY name;
+
+-- name: put_names_newest
+SELECT name FROM heads INDEXED BY heads_by_lineage
+WHERE space = ? AND lineage = ? AND deleted = 0
+ORDER BY name DESC LIMIT ?;
+
+-- name: deleted_names
+SELECT name FROM heads INDEXED BY heads_by_lineage
+WHERE space = ?1 AND lineage = ?2 AND deleted = 1 AND name >= ?3 AND (?4 IS NULL OR name < ?4)
+ORDER BY name;
+
+-- name: heads_of_one_lineage
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM heads h INDEXED BY heads_by_lineage CROSS JOIN writes w ON w.seq = h.seq
+WHERE h.space = ?1 AND h.lineage = ?2 AND h.deleted = 0 AND h.name >= ?3 AND (?4 IS NULL OR h.name < ?4)
+ORDER BY h.name;
+
+-- name: count_of_one_lineage
+SELECT count(*) FROM heads INDEXED BY heads_by_lineage WHERE space = ? AND lineage = ? AND deleted = 0;
+
+-- name: past_lineages
+-- The distinct lineages at a key, by seeks: the cost does not grow with the versions of each.
+WITH RECURSIVE found (lineage) AS (
+    SELECT min(lineage) FROM writes INDEXED BY writes_by_key WHERE space = ?1 AND name = ?2
+    UNION ALL
+    SELECT (SELECT min(w.lineage) FROM writes w INDEXED BY writes_by_key
+            WHERE w.space = ?1 AND w.name = ?2 AND w.lineage > found.lineage)
+    FROM found WHERE found.lineage IS NOT NULL
+)
+SELECT lineage FROM found WHERE lineage IS NOT NULL;
+
+-- name: past_head
+SELECT name, lineage, rank, seq, deleted, source, at, fresh_for, payload
+FROM writes INDEXED BY writes_by_key
+WHERE space = ?1 AND name = ?2 AND lineage = ?3 AND rank <= ?4 AND seq <= ?4
+ORDER BY rank DESC, seq DESC LIMIT 1;
+
+-- name: past_names
+WITH RECURSIVE found (name) AS (
+    SELECT min(name) FROM writes INDEXED BY writes_by_key
+    WHERE space = ?1 AND name >= ?2 AND (?3 IS NULL OR name < ?3)
+    UNION ALL
+    SELECT (SELECT min(w.name) FROM writes w INDEXED BY writes_by_key
+            WHERE w.space = ?1 AND w.name > found.name AND (?3 IS NULL OR w.name < ?3))
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: spaces_of
+SELECT space FROM spaces WHERE store = ? ORDER BY space;
+
+-- name: messages_from
+SELECT name, seq, lineage, deleted, payload FROM writes INDEXED BY writes_by_key
+WHERE space = ? AND name >= ? AND seq <= ? ORDER BY name, seq;

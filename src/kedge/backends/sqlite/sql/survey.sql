@@ -1,0 +1,87 @@
+-- name: lineages_with
+SELECT DISTINCT lineage FROM lineage_members WHERE number IN (SELECT value FROM json_each(?)) ORDER BY lineage;
+
+-- name: counted
+SELECT s.store, s.space, sum(c.puts), sum(c.deletes) FROM counters c JOIN spaces s ON s.id = c.space
+WHERE c.lineage IN (SELECT value FROM json_each(?))
+GROUP BY s.id ORDER BY s.store, s.space;
+
+-- name: spaces_with
+SELECT DISTINCT c.space, s.store, s.space FROM counters c JOIN spaces s ON s.id = c.space
+WHERE c.lineage IN (SELECT value FROM json_each(?)) ORDER BY s.store, s.space;
+
+-- name: keys_of
+SELECT DISTINCT name FROM heads INDEXED BY heads_by_lineage
+WHERE space = ? AND lineage IN (SELECT value FROM json_each(?)) LIMIT ?;
+
+-- name: count_keys_of
+SELECT count(*) FROM heads INDEXED BY heads_by_lineage
+WHERE space = ? AND lineage IN (SELECT value FROM json_each(?));
+
+-- name: influenced
+SELECT id, uid, agent, session, parent, replays FROM turns INDEXED BY turns_by_lineage
+WHERE lineage IN (SELECT value FROM json_each(?)) ORDER BY id;
+
+-- name: turn
+SELECT id, uid, agent, session, parent, replays FROM turns WHERE uid = ?;
+
+-- name: has_derived_of
+SELECT 1 FROM writes WHERE turn = ? AND NOT source AND lineage IN (SELECT value FROM json_each(?)) LIMIT 1;
+
+-- name: sources_of
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.payload
+FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+WHERE w.turn = ? AND w.source AND NOT w.deleted ORDER BY w.seq;
+
+-- name: source_at
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.payload
+FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+WHERE w.seq = ? AND w.source AND NOT w.deleted;
+
+-- name: newest_message
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.payload
+FROM writes w INDEXED BY writes_by_key JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+WHERE w.space = (SELECT id FROM spaces WHERE store = 'memory' AND space = ?1)
+  AND w.source AND NOT w.deleted AND w.seq <= ?2
+ORDER BY w.name DESC LIMIT 1;
+
+-- name: writers_of
+SELECT DISTINCT t.id, t.uid, t.agent, t.session, t.parent, t.replays
+FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM json_each(?)) ORDER BY t.id;
+
+-- name: reads_of
+SELECT reads FROM reads WHERE turn = ? ORDER BY before_seq;
+
+-- name: written_by_both
+SELECT s.store, s.space, h.name FROM heads h JOIN spaces s ON s.id = h.space
+WHERE h.lineage IN (SELECT lineage FROM lineage_members WHERE number = ?1)
+  AND EXISTS (SELECT 1 FROM heads o WHERE o.space = h.space AND o.name = h.name
+              AND o.lineage NOT IN (SELECT lineage FROM lineage_members WHERE number = ?1))
+LIMIT ?2;
+
+-- name: replayed_upto
+SELECT coalesce(max(turn), 0) FROM replayed WHERE seq = ?;
+
+-- name: mark_replayed
+INSERT INTO replayed (seq, turn, uid) VALUES (?, ?, ?)
+ON CONFLICT (seq) DO UPDATE SET turn = max(turn, excluded.turn), uid = excluded.uid;
+
+-- name: true_writes
+SELECT w.lineage, w.rank, w.seq, w.deleted, w.source, w.at, w.fresh_for, w.payload, l.members
+FROM writes w JOIN lineages l ON l.id = w.lineage
+WHERE w.space = (SELECT id FROM spaces WHERE store = ? AND space = ?) AND w.name = ?;
+
+-- name: key_near
+SELECT s.store, s.space, w.name FROM writes w JOIN spaces s ON s.id = w.space WHERE w.seq >= ? ORDER BY w.seq LIMIT 1;
+
+-- name: row_near
+SELECT v.segment, v.row, v.seq, v.state, v.name, s.space FROM vector_rows v JOIN spaces s ON s.id = v.space
+WHERE v.segment = ? AND v.row >= ? ORDER BY v.row LIMIT 1;
+
+-- name: erase
+UPDATE writes SET payload = NULL, salt = NULL
+WHERE seq BETWEEN ?1 AND ?2 AND lineage IN (SELECT value FROM json_each(?3)) AND salt IS NOT NULL;
+
+-- name: first_seq_of_turns
+SELECT min(w.seq) FROM writes w JOIN turns t ON t.id = w.turn
+WHERE t.lineage IN (SELECT value FROM json_each(?));

@@ -1,0 +1,213 @@
+"""Questions about the whole journal, answered from counters and indexes where there are any."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.reads import Reader
+from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
+from kedge.backends.sqlite.sql import queries
+from kedge.failpoints import reach
+from kedge.model import reads as read_logs
+from kedge.model.reads import Reads
+from kedge.model.visibility import View, newest
+from kedge.model.writes import Head, Key
+from kedge.ports.survey import Counted, Influenced, Source
+
+_SQL = queries("survey")
+_VECTORS = queries("vectors")
+_ERASE_SEQS = 20_000
+
+
+class SqliteSurvey:
+    """The survey of one SQLite database."""
+
+    def __init__(self, database: Database, interner: Interner, reader: Reader, segments: SegmentWriter) -> None:
+        self._database = database
+        self._interner = interner
+        self._reader = reader
+        self._segments = segments
+
+    def _all(self, name: str, *parameters: Any) -> list[Any]:
+        with self._database.connection() as connection:
+            return connection.execute(_SQL[name], parameters).fetchall()
+
+    # ── lineages and keys ──
+
+    def lineages_with(self, numbers: Iterable[int]) -> list[int]:
+        """Return the ids of all lineages that hold one of these numbers."""
+        return [row[0] for row in self._all("lineages_with", json.dumps(sorted(numbers)))]
+
+    def counted(self, lineages: Iterable[int]) -> list[Counted]:
+        """Count the writes of these lineages by space, from the counters."""
+        return [Counted(*row) for row in self._all("counted", json.dumps(list(lineages)))]
+
+    def keys_of(self, lineages: Iterable[int], limit: int) -> tuple[list[Key], int]:
+        """Return up to `limit` keys that have such a write among their newest, and how many there are in all."""
+        ids = json.dumps(list(lineages))
+        keys: list[Key] = []
+        total = 0
+        with self._database.reading() as connection:
+            for space_id, store, space in connection.execute(_SQL["spaces_with"], (ids,)).fetchall():
+                total += connection.execute(_SQL["count_keys_of"], (space_id, ids)).fetchone()[0]
+                rows = connection.execute(_SQL["keys_of"], (space_id, ids, max(0, limit - len(keys))))
+                keys += [Key(store, space, row[0]) for row in rows]
+        return keys, total
+
+    def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
+        """Return each key's head in two views."""
+        with self._database.reading() as connection:
+            return [
+                (self._reader.head_in(connection, before, key), self._reader.head_in(connection, after, key))
+                for key in keys
+            ]
+
+    def written_by_both(self, number: int, limit: int) -> list[str]:
+        """Return keys, as store:space/name, that a deployment and others have both written."""
+        return [f"{store}:{space}/{name}" for store, space, name in self._all("written_by_both", number, limit)]
+
+    # ── turns and sources ──
+
+    def influenced(self, lineages: Iterable[int]) -> list[Influenced]:
+        """Return the turns whose lineage is one of these, in the order in which they first wrote."""
+        return [Influenced(*row) for row in self._all("influenced", json.dumps(list(lineages)))]
+
+    def turn(self, uid: str) -> Influenced | None:
+        """Return a turn that has written."""
+        rows = self._all("turn", uid)
+        return Influenced(*rows[0]) if rows else None
+
+    def has_derived_of(self, turn: int, lineages: Iterable[int]) -> bool:
+        """Say whether a turn made derived writes of one of these lineages."""
+        return bool(self._all("has_derived_of", turn, json.dumps(list(lineages))))
+
+    def sources_of(self, turn: int) -> list[Source]:
+        """Return the source writes that a turn made, with payloads."""
+        return [_source(row) for row in self._all("sources_of", turn)]
+
+    def source_at(self, seq: int) -> Source | None:
+        """Return the source write at a seq, with its payload, or None if what is there is no source write."""
+        rows = self._all("source_at", seq)
+        return _source(rows[0]) if rows else None
+
+    def newest_message(self, session: str, upto: int) -> Source | None:
+        """Return the newest source message of a session up to a seq."""
+        rows = self._all("newest_message", session, upto)
+        return _source(rows[0]) if rows else None
+
+    def writers_of(self, seqs: Iterable[int]) -> list[Influenced]:
+        """Return the turns that wrote these seqs."""
+        return [Influenced(*row) for row in self._all("writers_of", json.dumps(list(seqs)))]
+
+    def reads_of(self, turn: int) -> list[Reads]:
+        """Return all that a turn has read, in the order of its writes."""
+        return [read_logs.unpack(row[0]) for row in self._all("reads_of", turn)]
+
+    def replayed_upto(self, seq: int) -> int:
+        """Return the greatest turn that the replays of an input have made good, or 0."""
+        return int(self._all("replayed_upto", seq)[0][0])
+
+    def mark_replayed(self, seq: int, turn: int, uid: str) -> None:
+        """Record that an input was replayed for the sake of the turns up to one."""
+        with self._database.writing("replayed") as connection:
+            connection.execute(_SQL["mark_replayed"], (seq, turn, uid))
+
+    # ── truth, by looking at everything ──
+
+    def true_head(self, view: View, key: Key) -> Head | None:
+        """Return a key's head by looking at every write to it: slow, and by no cache or index of heads."""
+        heads = []
+        for row in self._all("true_writes", key.store, key.space, key.name):
+            lineage_id, rank, seq, deleted, source, at, fresh_for, payload, members = row
+            lineage = frozenset(json.loads(members))
+            if view.sees(lineage) and (view.upto is None or seq <= view.upto):
+                heads.append(
+                    Head(key, seq, rank, bool(deleted), lineage_id, lineage, bool(source), at, fresh_for, payload)
+                )
+        return newest(heads)
+
+    def sample_keys(self, stores: Iterable[str], count: int) -> list[Key]:
+        """Return up to `count` keys spread evenly over the journal."""
+        wanted = set(stores)
+        with self._database.connection() as connection:
+            last = connection.execute("SELECT coalesce(max(seq), 0) FROM writes").fetchone()[0]
+        keys: dict[Key, None] = {}
+        for position in range(count):
+            rows = self._all("key_near", position * last // count)
+            if rows and rows[0][0] in wanted:
+                keys[Key(*rows[0])] = None
+        return list(keys)
+
+    def vector_agreement(self, view: View, count: int) -> tuple[int, int]:
+        """Compare the searchable state of up to `count` vector rows with the journal: (rows that agree, rows)."""
+        with self._database.connection() as connection:
+            segments = connection.execute("SELECT id, rows FROM segments WHERE rows > 0").fetchall()
+        agree = rows = 0
+        for segment, length in segments:
+            share = max(1, count // len(segments))
+            step = max(1, length // share)
+            for position in range(0, length, step):
+                agree += self._row_agrees(view, segment, position)
+                rows += 1
+        return agree, rows
+
+    def _row_agrees(self, view: View, segment: int, position: int) -> bool:
+        with self._database.reading() as connection:
+            _, _, seq, state, name, space = connection.execute(_SQL["row_near"], (segment, position)).fetchone()
+            lineage, superseders = connection.execute(_VECTORS["state"], (state,)).fetchone()
+            searchable = view.sees(self._interner.members(connection, lineage)) and not any(
+                view.sees(self._interner.members(connection, other)) for other in json.loads(superseders)
+            )
+        head = self.true_head(view, Key("vectors", space, name))
+        return searchable == (head is not None and head.seq == seq)
+
+    # ── purge ──
+
+    def purge_reach(self, lineages: Iterable[int]) -> int | None:
+        """Return the first seq of these lineages, or None where there is none."""
+        found = self._all("first_seq_of_turns", json.dumps(list(lineages)))[0][0]
+        return None if found is None else int(found)
+
+    def erase(self, lineages: Iterable[int], progress: Callable[[int, int], None] | None = None) -> int:
+        """Take payloads and salts away from all writes of these lineages; return how many. May be repeated."""
+        ids = json.dumps(list(lineages))
+        with self._database.connection() as connection:
+            last = connection.execute("SELECT coalesce(max(seq), 0) FROM writes").fetchone()[0]
+        erased = 0
+        for first in range(0, last + 1, _ERASE_SEQS):
+            upto = min(first + _ERASE_SEQS - 1, last)
+            with self._database.writing("erase") as connection:
+                erased += connection.execute(_SQL["erase"], (first, upto, ids)).rowcount
+            if progress is not None:
+                progress(upto, last)
+        self._zero_vectors(ids)
+        with self._database.writing("erase-heads") as connection:
+            connection.execute("DELETE FROM heads WHERE lineage IN (SELECT value FROM json_each(?))", (ids,))
+            connection.execute("DELETE FROM cache WHERE lineage IN (SELECT value FROM json_each(?))", (ids,))
+        return erased
+
+    def _zero_vectors(self, ids: str) -> None:
+        with self._database.connection() as connection:
+            rows = connection.execute(_VECTORS["rows_of_lineages"], (ids,)).fetchall()
+            dims = dict(connection.execute("SELECT id, dim FROM segments").fetchall())
+        by_segment: dict[int, list[int]] = {}
+        for segment, row in rows:
+            by_segment.setdefault(segment, []).append(row)
+        for segment, positions in by_segment.items():
+            width = dims[segment] * FLOAT_BYTES
+            descriptor = os.open(self._segments.path(segment), os.O_RDWR)
+            try:
+                for row in positions:
+                    os.pwrite(descriptor, bytes(width), row * width)
+                reach("erase:vectors")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _source(row: Any) -> Source:
+    store, space, name, seq, rank, at, agent, person, session, payload = row
+    return Source(Key(store, space, name), seq, rank, at, agent, person, session, payload)

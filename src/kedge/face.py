@@ -1,0 +1,263 @@
+"""The public face: one open database."""
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from kedge import deployments as lives
+from kedge.deployments import Deployment, PromoteReport
+from kedge.errors import InvalidValue
+from kedge.guard import levels
+from kedge.kernel import Kernel, actor
+from kedge.model import control as rules
+from kedge.model.control import Level
+from kedge.model.writes import check_name
+from kedge.ports.backend import Backend
+from kedge.ports.ledger import Change, Entry, Snapshot
+from kedge.ports.vectors import METRICS, Collection
+from kedge.recovery import plan as plans
+from kedge.recovery import purge as purges
+from kedge.recovery import replay as replays
+from kedge.recovery import rollback as rollbacks
+from kedge.recovery.plan import RollbackPlan
+from kedge.recovery.purge import PurgeReport
+from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
+from kedge.recovery.rollback import RollbackReport
+from kedge.recovery.verify import Indicators, verify
+from kedge.turn import Turn
+from kedge.views import Point, ReadView
+from kedge.watch import Watcher
+
+Progress = Callable[[int, int], None]
+
+
+class Kedge:
+    """An open database. Safe to share between threads; use it as a context manager, or `close()` it."""
+
+    def __init__(self, backend: Backend, *, session_ttl: float | None = None) -> None:
+        self._kernel = Kernel(backend, session_ttl=session_ttl)
+        self._watcher = Watcher(self._kernel)
+
+    # ── deployments ──
+
+    def deploy(
+        self,
+        name: str,
+        artifacts: Mapping[str, Any],
+        *,
+        canary: float | None = None,
+        independent: bool = False,
+        base: str | None = None,
+        by: str | None = None,
+        note: str = "",
+    ) -> Deployment:
+        """Stage a deployment: seen by nobody but turns opened with `deployment=`, unless a canary weight is given.
+
+        It rests on the deployments whose artifacts it overrides, in what is live (and `base`), and falls with them
+        unless it is `independent`.
+        """
+        return lives.deploy(
+            self._kernel, name, artifacts, canary=canary, independent=independent, base=base, by=by, note=note
+        )
+
+    def canary(self, name: str, weight: float, *, by: str | None = None) -> Deployment:
+        """Show a deployment to this share (0..1) of the sessions that appear from now on."""
+        return lives.start_canary(self._kernel, name, weight, by=by)
+
+    def promote(self, name: str, *, by: str | None = None) -> PromoteReport:
+        """Show a deployment to every new session."""
+        return lives.promote(self._kernel, name, by=by)
+
+    def settle(self, name: str, *, by: str | None = None) -> Deployment:
+        """Declare a deployment irrevocable."""
+        return lives.settle(self._kernel, name, by=by)
+
+    def plan(self, name: str) -> RollbackPlan:
+        """Say what a rollback would do, and change nothing."""
+        return plans.plan(self._kernel, name)
+
+    def rollback(
+        self, name: str, *, reason: str = "", by: str | None = None, verify: bool = True
+    ) -> RollbackReport:
+        """Make all that a deployment caused disappear, everywhere, at once; then verify it."""
+        return rollbacks.roll_back(self._kernel, name, reason=reason, by=by, verified=verify)
+
+    def reinstate(self, name: str, *, reason: str = "", by: str | None = None) -> Deployment:
+        """Undo a rollback, exactly."""
+        return lives.reinstate(self._kernel, name, reason=reason, by=by)
+
+    def purge(
+        self, name: str, *, confirm: str | None = None, by: str | None = None, progress: Progress | None = None
+    ) -> PurgeReport:
+        """Erase what a rolled-back deployment and its dependants caused, for good; `confirm` repeats the name."""
+        return purges.purge(self._kernel, name, confirm=confirm, by=by, progress=progress)
+
+    def deployments(self) -> list[Deployment]:
+        """Return every deployment ever staged, in the order of staging."""
+        return lives.list_all(self._kernel)
+
+    def deployment(self, name: str) -> Deployment:
+        """Return one deployment as it stands."""
+        return lives.show(self._kernel, name)
+
+    def recover(self) -> list[str]:
+        """Finish what a crashed process began: rollbacks and purges. Say what was done."""
+        return rollbacks.recover(self._kernel)
+
+    def verify(self) -> Indicators:
+        """Compute the indicators from the stores."""
+        return verify(self._kernel)
+
+    # ── turns and views ──
+
+    def turn(
+        self,
+        session: str | None = None,
+        agent: str | None = None,
+        *,
+        person: str | None = None,
+        deployment: str | None = None,
+        parent: Mapping[str, str] | None = None,
+        peer: str | None = None,
+    ) -> Turn:
+        """Begin a turn: an agent's or a person's, in a session or not, inside a deployment or a caller's turn."""
+        return Turn(
+            self._kernel,
+            session=session,
+            agent=agent,
+            person=person,
+            deployment=deployment,
+            parent=parent,
+            peer=peer,
+        )
+
+    def view(self, session: str | None = None, deployment: str | None = None) -> ReadView:
+        """Return a read-only view: what a new session, this session, or a turn inside this deployment sees."""
+        return ReadView(self._kernel, session=session, deployment=deployment)
+
+    def at(self, point: Point, session: str | None = None, deployment: str | None = None) -> ReadView:
+        """Return a read-only view as of a snapshot's name, a seq, or a datetime with a time zone."""
+        return ReadView(self._kernel, session=session, deployment=deployment, point=point)
+
+    def assignment(self, session: str) -> list[str]:
+        """Return the deployments that a session sees, fixing them if it has just appeared."""
+        check_name("the session", session)
+        fixed = self._kernel.session(session)
+        record = self._kernel.backend.control.load()
+        return sorted(self._kernel.names(record.seen_by(fixed.base)))
+
+    def refresh(self, session: str, *, by: str | None = None) -> list[str]:
+        """Fix anew what a session sees from its next turn on, as if it had just appeared."""
+        check_name("the session", session)
+        self._kernel.refresh(session, actor(by))
+        return self.assignment(session)
+
+    def snapshot(self, name: str, *, by: str | None = None) -> Snapshot:
+        """Name this point, to read at later. Costs nothing, blocks nobody."""
+        check_name("the snapshot name", name)
+        return self._kernel.backend.control.take_snapshot(name, actor(by))
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return the snapshots, the oldest first."""
+        return self._kernel.backend.control.snapshots()
+
+    def release_snapshot(self, name: str, *, by: str | None = None) -> None:
+        """Let go of a snapshot."""
+        self._kernel.backend.control.release_snapshot(name, actor(by))
+
+    # ── collections ──
+
+    def collection(
+        self, name: str, *, dim: int, metric: str = "cosine", embedder: str = "shared/embedder"
+    ) -> Collection:
+        """Declare a collection of vectors, or return it if it is there with the same settings."""
+        check_name("the collection", name)
+        check_name("the embedder", embedder)
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 65_536:
+            raise InvalidValue(f"dim={dim!r} is not a number of dimensions from 1 to 65536")
+        if metric not in METRICS:
+            raise InvalidValue(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
+        backend = self._kernel.backend
+        return backend.vectors.declare(Collection(name, dim, metric, embedder), backend.clock.now())
+
+    def collections(self) -> list[Collection]:
+        """Return the collections by name."""
+        return self._kernel.backend.vectors.collections()
+
+    # ── replay, levels, settings ──
+
+    def replay(
+        self,
+        handler: Handler,
+        deployment: str | None = None,
+        *,
+        limit: int | None = None,
+        progress: Progress | None = None,
+    ) -> ReplayReport:
+        """Call `handler(turn, input)` once for each source input whose derived results are hidden."""
+        return replays.replay(self._kernel, handler, deployment, limit=limit, progress=progress)
+
+    def replay_pending(self, deployment: str | None = None) -> list[ReplayInput]:
+        """Return the source inputs whose derived results are hidden and that were not replayed."""
+        return replays.pending(self._kernel, deployment)
+
+    def set_level(self, feature: str, level: str, *, reason: str = "", by: str | None = None) -> None:
+        """Put a feature on a level: "full", "frozen" or "off"."""
+        levels.set_level(self._kernel, feature, level, reason=reason, by=by)
+
+    def levels(self) -> dict[str, Level]:
+        """Return the features that stand below full, with their levels."""
+        return dict(self._kernel.backend.control.load().levels)
+
+    def set_retention(self, seconds: float | None, *, by: str | None = None) -> None:
+        """Set the horizon: how many seconds back any seq can be read; None means for ever."""
+        who, operation = actor(by), self._kernel.backend.clock.fresh_id()
+        self._kernel.change(
+            lambda record: Change(
+                rules.set_retention(record, seconds),
+                operation,
+                "retention",
+                who,
+                detail={"seconds": seconds},
+            )
+        )
+
+    # ── watching ──
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the control record now."""
+        return self._kernel.backend.control.epoch()
+
+    @property
+    def seq(self) -> int:
+        """The last seq of the journal."""
+        return self._kernel.backend.control.position().seq
+
+    @property
+    def url(self) -> str:
+        """Where the database is."""
+        return self._kernel.backend.url
+
+    def log(self, limit: int = 50) -> list[Entry]:
+        """Return control changes and the steps of operations, the newest first."""
+        return self._kernel.backend.control.entries(limit=limit)
+
+    def on_change(self, callback: Callable[[int], object]) -> Callable[[], None]:
+        """Call back with the epoch after each one that this process catches up with; return what ends it."""
+        return self._watcher.add(callback)
+
+    def close(self) -> None:
+        """Let go of the database. Turns and views of it can do nothing more."""
+        self._watcher.close()
+        self._kernel.backend.close()
+
+    def __enter__(self) -> Self:
+        """Return the Kedge itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the database."""
+        self.close()

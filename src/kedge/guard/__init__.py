@@ -1,0 +1,1 @@
+"""Levels that features stand on; what will watch canaries grows here."""

@@ -1,0 +1,24 @@
+"""The degradation ladder, as far as it goes now: full, frozen, off."""
+
+from kedge.errors import InvalidValue
+from kedge.kernel import Kernel, actor
+from kedge.model import control as rules
+from kedge.model.control import Level
+from kedge.model.writes import check_name
+from kedge.ports.ledger import Change
+
+
+def set_level(kernel: Kernel, feature: str, level: str, *, reason: str, by: str | None) -> None:
+    """Put a feature (by default named like its agent) on a level; below full its derived writes are refused."""
+    check_name("the feature", feature)
+    try:
+        chosen = Level(level)
+    except ValueError:
+        raise InvalidValue(f"the level {level!r} is unknown; use one of {', '.join(Level)}") from None
+    who, operation = actor(by), kernel.backend.clock.fresh_id()
+    detail = {"feature": feature, "level": str(chosen)}
+    kernel.change(
+        lambda record: Change(
+            rules.set_level(record, feature, chosen), operation, "level", who, None, reason, detail
+        )
+    )

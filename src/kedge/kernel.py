@@ -1,0 +1,110 @@
+"""One open database with what this process knows of it: shared by turns, views, deployments and recovery."""
+
+import getpass
+import threading
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from kedge.model import control as rules
+from kedge.model.control import ControlRecord
+from kedge.model.visibility import View
+from kedge.ports.backend import Backend
+from kedge.ports.ledger import Change, Entry, EpochMoved, Session
+
+T = TypeVar("T")
+Decide = Callable[[ControlRecord], Change]
+
+
+class Kernel:
+    """A backend, and the small caches and options that go with it. Safe to share between threads."""
+
+    def __init__(self, backend: Backend, *, session_ttl: float | None = None) -> None:
+        self.backend = backend
+        self.session_ttl = session_ttl
+        self._names: dict[int, str] = {}
+        self._names_lock = threading.Lock()
+        self._header_key: bytes | None = None
+
+    @property
+    def header_key(self) -> bytes:
+        """The key that signs this database's headers."""
+        if self._header_key is None:
+            self._header_key = self.backend.control.secret("header_key")
+        return self._header_key
+
+    def names(self, numbers: Iterable[int]) -> frozenset[str]:
+        """Return the names of deployments, whatever became of them."""
+        found = set()
+        for number in numbers:
+            if number not in self._names:
+                self._load_names()
+            found.add(self._names.get(number, f"#{number}"))
+        return frozenset(found)
+
+    def _load_names(self) -> None:
+        with self._names_lock:
+            self._names = {r.release.number: r.release.name for r in self.backend.control.recorded()}
+
+    def change(self, decide: Decide) -> tuple[ControlRecord, Entry]:
+        """Decide on the record as it is, and commit; decide anew while others commit in between."""
+        while True:
+            try:
+                change = decide(self.backend.control.load())
+                return change.record, self.backend.control.commit(change)
+            except EpochMoved:
+                continue
+
+    def read_present(self, look: Callable[[View], T], view: View) -> T:
+        """Call `look` with a view of what is live, again with a newer one while the control record moves."""
+        while True:
+            try:
+                return look(view)
+            except EpochMoved:
+                record = self.backend.control.load()
+                view = View(record.epoch, record.live, record.settled)
+
+    def session(self, session: str, deployment: str | None = None) -> Session:
+        """Return what a session is fixed to, fixing it where it has just appeared or its time to live is over."""
+        control = self.backend.control
+        while True:
+            found = control.session(session)
+            if found is not None and not self._is_over(found):
+                return found
+            record = control.load()
+            base = rules.assign(record, session, deployment)
+            after = 0 if found is None else found.generation
+            try:
+                return control.begin_session(session, record.epoch, base, deployment, after=after, by="assignment")
+            except EpochMoved:
+                continue
+
+    def _is_over(self, session: Session) -> bool:
+        return self.session_ttl is not None and session.at + self.session_ttl < self.backend.clock.now()
+
+    def refresh(self, session: str, by: str) -> Session:
+        """Fix a session anew, to what a session that appears now would see."""
+        control = self.backend.control
+        while True:
+            found = control.session(session)
+            record = control.load()
+            opened_with = None if found is None else found.opened_with
+            if opened_with is not None and not any(
+                d.name == opened_with and d.number in record.revocable for d in record.deployments
+            ):
+                opened_with = None
+            base = rules.assign(record, session, opened_with)
+            after = 0 if found is None else found.generation
+            try:
+                return control.begin_session(session, record.epoch, base, opened_with, after=after, by=by)
+            except EpochMoved:
+                continue
+
+
+def actor(by: str | None) -> str:
+    """Return who a control call is by: as given, or the user of this process."""
+    if by is not None:
+        return by
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,91 @@
+"""Artifacts: the pinned inputs that make an agent what it is."""
+
+import hashlib
+from base64 import b64decode, b64encode
+from typing import Any
+
+import msgspec
+
+from kedge.errors import InvalidValue
+from kedge.model.writes import decode, encode
+
+KINDS = ("model", "prompt", "code", "embedder", "training-data", "schema", "configuration")
+_KIND_BY_LAST_PART = {"config": "configuration", "data": "training-data", "training_data": "training-data"}
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    """One pinned input: a value kept in the journal, or the address (`uri`) and `digest` of one kept elsewhere."""
+
+    value: Any = None
+    uri: str | None = None
+    digest: str = ""
+    kind: str = ""
+    version: str | None = None
+
+
+def as_artifact(key: str, given: object) -> Artifact:
+    """Return the complete artifact that a manifest entry means; raise `InvalidValue` for one that names no content."""
+    artifact = given if isinstance(given, Artifact) else Artifact(value=given)
+    kind = artifact.kind or guess_kind(key)
+    if kind not in KINDS:
+        raise InvalidValue(f"artifact {key!r} has the unknown kind {kind!r}; use one of {', '.join(KINDS)}")
+    if artifact.uri is not None and not artifact.digest:
+        raise InvalidValue(f"artifact {key!r} points to {artifact.uri!r} without a digest; add digest='sha256:…'")
+    if artifact.uri is None and artifact.value is None and not artifact.digest:
+        raise InvalidValue(f"artifact {key!r} has neither a value nor a digest; give it one of them")
+    found = artifact.digest
+    if artifact.value is not None:
+        actual = "sha256:" + hashlib.sha256(encode(artifact.value, f"artifact {key!r}")).hexdigest()
+        if found and found != actual and artifact.uri is None:
+            raise InvalidValue(f"artifact {key!r} claims the digest {found!r}, but its value's is {actual!r}")
+        found = found or actual
+    return msgspec.structs.replace(artifact, kind=kind, digest=found)
+
+
+def guess_kind(key: str) -> str:
+    """Return the kind that a key's last part names, or configuration."""
+    last = key.rsplit("/", 1)[-1]
+    last = _KIND_BY_LAST_PART.get(last, last)
+    return last if last in KINDS else "configuration"
+
+
+def pack(artifact: Artifact) -> bytes:
+    """Return the payload of an artifact write."""
+    value = artifact.value
+    if isinstance(value, bytes):
+        value = {"bytes": b64encode(value).decode()}
+    else:
+        value = {"json": value}
+    return encode(
+        {
+            "value": value,
+            "uri": artifact.uri,
+            "digest": artifact.digest,
+            "kind": artifact.kind,
+            "version": artifact.version,
+        }
+    )
+
+
+def unpack(payload: bytes | None) -> Artifact:
+    """Return the artifact in an artifact write's payload."""
+    fields = decode(payload)
+    value = fields["value"]
+    fields["value"] = b64decode(value["bytes"]) if "bytes" in value else value["json"]
+    return Artifact(**fields)
+
+
+def manifest_digest(artifacts: dict[str, Artifact]) -> str:
+    """Return the digest of a whole manifest: SHA-256 over sorted (key, digest) pairs."""
+    body = encode(sorted((key, artifact.digest) for key, artifact in artifacts.items()))
+    return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+def manifest_warnings(artifacts: dict[str, Artifact]) -> tuple[str, ...]:
+    """Say what a careful colleague would ask about a manifest."""
+    owners_of_data = {key.rpartition("/")[0] for key, a in artifacts.items() if a.kind == "training-data"}
+    return tuple(
+        f"{key} changes a model without naming its training-data snapshot"
+        for key, artifact in sorted(artifacts.items())
+        if artifact.kind == "model" and key.rpartition("/")[0] not in owners_of_data
+    )

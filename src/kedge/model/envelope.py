@@ -1,0 +1,73 @@
+"""Headers that carry a turn to another process: W3C `baggage`, signed with HMAC-SHA256 (RFC 2104)."""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+
+import msgspec
+
+HEADER = "baggage"
+MEMBER = "kedge"
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What crosses: the caller's session, what it sees, what has influenced it, and for whom and how long it holds."""
+
+    turn: str
+    epoch: int
+    base: list[int]
+    lineage: list[int]
+    expires: float
+    session: str | None = None
+    audience: str | None = None
+    agent: str | None = None
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """Why headers are not taken at their word."""
+
+    why: str
+
+
+def seal(envelope: Envelope, key: bytes) -> dict[str, str]:
+    """Return the headers of an envelope."""
+    body = urlsafe_b64encode(msgspec.json.encode(envelope)).rstrip(b"=")
+    return {HEADER: f"{MEMBER}={body.decode()}.{_signature(body, key)}"}
+
+
+def unseal(headers: Mapping[str, str], key: bytes, *, now: float, audience: str | None) -> Envelope | Rejected:
+    """Return the envelope in headers, or why there is none to be trusted."""
+    sealed = _member(headers)
+    if sealed is None:
+        return Rejected("no kedge member in the baggage header")
+    body, dot, signature = sealed.rpartition(".")
+    if not dot:
+        return Rejected("truncated")
+    if not hmac.compare_digest(signature.encode(), _signature(body.encode(), key).encode()):
+        return Rejected("the signature does not match this database's key")
+    try:
+        padded = body + "=" * (-len(body) % 4)
+        envelope = msgspec.json.decode(urlsafe_b64decode(padded), type=Envelope)
+    except (ValueError, msgspec.DecodeError):
+        return Rejected("malformed")
+    if envelope.expires < now:
+        return Rejected(f"expired {now - envelope.expires:.0f} s ago")
+    if envelope.audience is not None and envelope.audience != audience:
+        return Rejected(f"meant for {envelope.audience!r}, not {audience!r}")
+    return envelope
+
+
+def _member(headers: Mapping[str, str]) -> str | None:
+    for name, value in headers.items():
+        if name.lower() != HEADER:
+            continue
+        for member in value.split(","):
+            key, _, content = member.strip().partition("=")
+            if key.strip() == MEMBER:
+                return content.partition(";")[0].strip()
+    return None
+
+
+def _signature(body: bytes, key: bytes) -> str:
+    return urlsafe_b64encode(hmac.digest(key, body, hashlib.sha256)).rstrip(b"=").decode()

@@ -1,0 +1,34 @@
+"""What a change of the control record means to a turn that is under way."""
+
+from collections.abc import Callable, Iterable
+
+from kedge.errors import RolledBack, SettledMeanwhile
+from kedge.model.control import ControlRecord
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+
+
+def move(
+    view: View,
+    base: frozenset[int],
+    influences: Lineage,
+    record: ControlRecord,
+    names: Callable[[Iterable[int]], frozenset[str]],
+) -> View:
+    """Return a turn's view at the record's epoch; raise where the turn must end.
+
+    `base` is what its view was fixed to, `influences` what it has read so far, both as numbers.
+    """
+    hidden = influences & (record.rolled_back | record.purged)
+    if hidden:
+        gone = tuple(sorted(names(hidden)))
+        raise RolledBack(
+            f"{', '.join(map(repr, gone))} was rolled back and has influenced this turn; "
+            "drop its results and begin a new turn",
+            gone,
+        )
+    unseen = record.settled - view.settled - base
+    if unseen:
+        settled = ", ".join(map(repr, sorted(names(unseen))))
+        raise SettledMeanwhile(f"{settled}, which this turn did not see, was settled meanwhile; begin a new turn")
+    return View(record.epoch, record.seen_by(base), record.settled)

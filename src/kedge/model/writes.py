@@ -1,0 +1,177 @@
+"""Keys, writes and heads: what the journal is made of."""
+
+import hashlib
+import hmac
+import json
+import unicodedata
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from kedge.errors import InvalidValue
+from kedge.model.lineage import EMPTY, Lineage
+
+NAME_CHARACTERS_MAX = 512
+VALUE_BYTES_MAX = 8 * 1024 * 1024
+SALT_BYTES = 16
+STORES = ("artifacts", "documents", "vectors", "memory", "context")
+
+
+class Origin(StrEnum):
+    """Where a write comes from: outside (source), or an agent or a pipeline (derived)."""
+
+    SOURCE = "source"
+    DERIVED = "derived"
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What a write is to."""
+
+    store: str
+    space: str
+    name: str
+
+
+class Head(msgspec.Struct, frozen=True):
+    """One write as a reader meets it: the newest visible one at its key."""
+
+    key: Key
+    seq: int
+    rank: int
+    deleted: bool
+    lineage_id: int
+    lineage: Lineage
+    source: bool = False
+    at: float = 0.0
+    fresh_for: float | None = None
+    payload: bytes | None = None
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A write on its way to the journal. `payload` None deletes; `lineage` None takes the batch's stamp."""
+
+    key: Key
+    payload: bytes | None
+    source: bool = False
+    fresh_for: float | None = None
+    expect: int | None = None
+    lineage: Lineage | None = None
+
+
+class Author(msgspec.Struct, frozen=True):
+    """The turn that writes: who, in which session, called by whom."""
+
+    uid: str
+    agent: str | None = None
+    person: str | None = None
+    session: str | None = None
+    parent: str | None = None
+    replays: int | None = None
+    began_at: float = 0.0
+    began_epoch: int = 0
+
+
+class VectorBatch(msgspec.Struct, frozen=True):
+    """The vectors that go with a batch of puts: little-endian float32 rows, in the order of the writes."""
+
+    space: str
+    dim: int
+    rows: bytes
+
+    def split(self) -> list[bytes]:
+        """Return the bytes of each row."""
+        width = self.dim * 4
+        return [self.rows[start : start + width] for start in range(0, len(self.rows), width)]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One call's writes: all there or not at all, refused if the control record has left `epoch`."""
+
+    epoch: int
+    author: Author
+    writes: tuple[Pending, ...]
+    lineage: Lineage = EMPTY
+    seen: frozenset[int] = EMPTY
+    settled: frozenset[int] = EMPTY
+    reads: bytes | None = None
+    idempotency: str | None = None
+    first_wins: bool = False
+    rank: int | None = None
+    vectors: VectorBatch | None = None
+
+
+def check_name(what: str, name: object, *, empty: bool = False) -> str:
+    """Return the name, or raise `InvalidValue` for one that no key may have."""
+    if not isinstance(name, str):
+        raise InvalidValue(f"{what} must be a string, not {name!r} ({type(name).__name__}); convert it first")
+    if name.isascii() and name.isprintable() and len(name) <= NAME_CHARACTERS_MAX and (name or empty):
+        return name
+    if not name and not empty:
+        raise InvalidValue(f"{what} is empty; give it at least one character")
+    if len(name) > NAME_CHARACTERS_MAX:
+        raise InvalidValue(
+            f"{what} {name[:40]!r}… has {len(name)} characters, more than {NAME_CHARACTERS_MAX}; use a shorter one"
+        )
+    bad = next((c for c in name if unicodedata.category(c) in {"Cc", "Cs"}), None)
+    if bad is not None:
+        raise InvalidValue(f"{what} {name!r} holds the control character {bad!r}; remove it")
+    return name
+
+
+def encode(value: object, what: str = "value") -> bytes:
+    """Return the bytes the journal keeps for a JSON value or bytes; raise `InvalidValue` for anything else."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        encoded = b"b" + bytes(value)
+    else:
+        encoded = b"j" + _encode_json(value, what)
+    if len(encoded) > VALUE_BYTES_MAX:
+        raise InvalidValue(
+            f"{what} has {len(encoded) - 1:,} bytes, more than {VALUE_BYTES_MAX:,}; "
+            "keep it in a file or object store and write its address and digest"
+        )
+    return encoded
+
+
+def _encode_json(value: object, what: str) -> bytes:
+    if not isinstance(value, str):
+        try:
+            _check_json(value, what)
+        except RecursionError:
+            raise InvalidValue(f"{what} is nested too deeply to be JSON; flatten it") from None
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidValue(f"{what} holds a lone surrogate at character {error.start}; it is no valid text") from None
+    except ValueError as error:
+        raise InvalidValue(f"{what} is not JSON: {error}; replace NaN and infinities") from None
+
+
+def _check_json(value: object, path: str) -> None:
+    if value is None or isinstance(value, str | bool | int | float):
+        return
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise InvalidValue(f"{path} has the key {name!r}, not a string; JSON keys are strings")
+            _check_json(item, f"{path}[{name!r}]")
+    elif isinstance(value, list | tuple):
+        for position, item in enumerate(value):
+            _check_json(item, f"{path}[{position}]")
+    else:
+        raise InvalidValue(
+            f"{path} is {value!r:.80} of type {type(value).__name__}, neither JSON nor bytes; "
+            "pass str, numbers, bool, None, lists, dicts, or bytes"
+        )
+
+
+def decode(payload: bytes | None) -> Any:
+    """Return the value that `encode` made these bytes of."""
+    if payload is None:
+        return None
+    return bytes(payload[1:]) if payload[:1] == b"b" else json.loads(payload[1:])
+
+
+def digest(salt: bytes, payload: bytes | None, vector: bytes = b"") -> bytes:
+    """Return HMAC-SHA256 (RFC 2104) of a write's content under its own salt."""
+    return hmac.digest(salt, (payload or b"\0") + vector, hashlib.sha256)

@@ -1,0 +1,47 @@
+"""The only place that chooses backends."""
+
+from pathlib import Path
+
+from kedge.backends.sqlite.backend import SqliteBackend
+from kedge.errors import InvalidValue
+from kedge.face import Kedge
+from kedge.ports.clock import Clock, SystemClock
+
+FILE_NAME = "kedge.db"
+CACHE_BYTES = 256 * 1024 * 1024
+
+
+def open(  # noqa: A001 - the public name is kedge.open
+    url: str | Path,
+    *,
+    durability: str = "full",
+    session_ttl: float | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    read_only: bool = False,
+    clock: Clock | None = None,
+) -> Kedge:
+    """Open a database, creating it or bringing its schema up to date where needed.
+
+    `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, or a folder. `durability="normal"` may lose the last
+    commits on power failure, never on a crash of the process. `session_ttl` (seconds) fixes sessions anew when over.
+    """
+    path = _path(url)
+    backend = SqliteBackend(
+        path, clock or SystemClock(), durability=durability, read_only=read_only, cache_bytes=cache_bytes
+    )
+    return Kedge(backend, session_ttl=session_ttl)
+
+
+def _path(url: str | Path) -> Path:
+    text = str(url)
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme != "sqlite":
+        raise InvalidValue(f"{text!r}: the scheme {scheme!r} is not supported; use sqlite:///PATH or a folder")
+    if separator:
+        if not rest.startswith("/") or len(rest) == 1:
+            raise InvalidValue(f"{text!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db")
+        return Path(rest[1:])
+    if not text:
+        raise InvalidValue("the path is empty; name a folder, or sqlite:///PATH")
+    path = Path(text)
+    return path if path.is_file() else path / FILE_NAME

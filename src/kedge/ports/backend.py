@@ -1,0 +1,47 @@
+"""All that a `Kedge` needs of one database."""
+
+from typing import Protocol
+
+from kedge.ports.aside import Aside
+from kedge.ports.clock import Clock
+from kedge.ports.ledger import Control, Journal
+from kedge.ports.survey import Survey
+from kedge.ports.vectors import VectorIndex
+
+
+class Backend(Protocol):
+    """One database: its parts share transactions where their laws need it."""
+
+    @property
+    def url(self) -> str:
+        """Where it is, as `kedge.open` takes it."""
+
+    @property
+    def control(self) -> Control:
+        """The control record."""
+
+    @property
+    def journal(self) -> Journal:
+        """The journal."""
+
+    @property
+    def vectors(self) -> VectorIndex:
+        """The vector index."""
+
+    @property
+    def aside(self) -> Aside:
+        """Samples and cache."""
+
+    @property
+    def survey(self) -> Survey:
+        """Questions about the whole journal."""
+
+    @property
+    def clock(self) -> Clock:
+        """Where time and fresh names come from."""
+
+    def change_hint(self) -> object:
+        """Return something that differs once another process may have changed the control record; costs no query."""
+
+    def close(self) -> None:
+        """Let go of the database."""

@@ -1,0 +1,218 @@
+"""The journal and the control record of one database."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from kedge.errors import KedgeError
+from kedge.model.artifacts import Artifact
+from kedge.model.control import ControlRecord
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.model.writes import Author, Batch, Head, Key, Pending
+
+
+class EpochMoved(KedgeError):
+    """The control record has left the epoch that the caller decided on: load it, decide anew."""
+
+
+class HeadMoved(KedgeError):
+    """The head is no longer the write that the caller compared with: read it again, decide anew."""
+
+
+class Release(msgspec.Struct, frozen=True):
+    """What staging a deployment records beside the control record."""
+
+    number: int
+    name: str
+    kind: str
+    digest: str
+    artifacts: dict[str, Artifact]
+    warnings: tuple[str, ...]
+    note: str = ""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A named point."""
+
+    name: str
+    seq: int
+    epoch: int
+    at: float
+    by: str
+    deployment: int | None = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A change of the control record, with what must be recorded in the same instant."""
+
+    record: ControlRecord
+    operation: str
+    kind: str
+    by: str
+    deployment: str | None = None
+    reason: str = ""
+    detail: dict[str, Any] = {}
+    release: Release | None = None
+    writes: tuple[Pending, ...] = ()
+    snapshot: str | None = None
+    drop_snapshots_of: tuple[int, ...] = ()
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One control change, or one step of an operation, as the journal keeps it."""
+
+    seq: int
+    epoch: int
+    at: float
+    operation: str
+    kind: str
+    deployment: str | None
+    by: str
+    reason: str
+    detail: dict[str, Any]
+    is_step: bool
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What a session was fixed to, and when."""
+
+    session: str
+    generation: int
+    seq: int
+    epoch: int
+    at: float
+    base: frozenset[int]
+    opened_with: str | None
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The visible heads of a range that are puts, and the lineages of those that are deletes."""
+
+    heads: list[Head]
+    tombstones: frozenset[Lineage]
+    at_seq: int
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where the journal stands: the next seq and the time that the next entry gets."""
+
+    seq: int
+    at: float
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """A deployment as it was staged, for ever."""
+
+    release: Release
+    at: float
+    by: str
+
+
+class Control(Protocol):
+    """The one linearizable record of a database.
+
+    Laws: `commit` is a compare-and-set on the epoch: it applies wholly, exactly when the stored epoch is one less
+    than the new record's, else it raises `EpochMoved` and nothing has changed. An operation id that has been applied
+    is not applied again: `commit` returns as if it had been. `load` sees every commit that returned before it began.
+    """
+
+    def load(self) -> ControlRecord:
+        """Return the record as it is now."""
+
+    def epoch(self) -> int:
+        """Return the epoch as it is now."""
+
+    def commit(self, change: Change) -> Entry:
+        """Apply a change, once."""
+
+    def step(
+        self,
+        operation: str,
+        kind: str,
+        *,
+        deployment: str | None = None,
+        by: str,
+        reason: str = "",
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Journal a step of an operation; a step that is there already is left as it is."""
+
+    def entries(self, *, limit: int | None = None, operation: str | None = None) -> list[Entry]:
+        """Return control entries, the newest first; sessions only where their operation is asked for."""
+
+    def record_at(self, seq: int) -> ControlRecord:
+        """Return the record as it was when the journal stood at this seq."""
+
+    def recorded(self) -> list[Recorded]:
+        """Return every deployment ever staged, in number order."""
+
+    def secret(self, name: str) -> bytes:
+        """Return a value of the database's own: `database_id`, or the `header_key` that signs headers."""
+
+    def position(self) -> Position:
+        """Return the last seq, and the time now as the journal counts it."""
+
+    def seq_at(self, moment: float) -> int:
+        """Return the greatest seq that is not later than a moment (seconds since the Unix epoch)."""
+
+    def time_of(self, seq: int) -> float:
+        """Return the time of the entry at, or last before, a seq."""
+
+    def take_snapshot(self, name: str, by: str) -> Snapshot:
+        """Name the point that the journal stands at."""
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return the named points, the oldest first."""
+
+    def release_snapshot(self, name: str, by: str) -> None:
+        """Let go of a named point."""
+
+    def session(self, session: str, upto: int | None = None) -> Session | None:
+        """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
+
+    def begin_session(
+        self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
+    ) -> Session:
+        """Fix what a session sees, unless another process did so first: `after` is the generation it follows."""
+
+    def counts(self) -> dict[str, int]:
+        """Return how many sessions there are, and the last seq."""
+
+
+class Journal(Protocol):
+    """All writes, append-only, in one order.
+
+    Laws: `append` is all or nothing and durable when it returns; seqs are strictly increasing in commit order, per
+    key at least; it raises `EpochMoved` if the control record has left the batch's epoch. An idempotency key that
+    the caller can see returns the seqs of the first call. Reads in a view without `upto` raise `EpochMoved` if the
+    control record has left the view's epoch, so that no read is older than the last flip.
+    """
+
+    def append(self, batch: Batch) -> list[int]:
+        """Commit a batch and return the seqs of its writes, in order."""
+
+    def head(self, view: View, key: Key) -> Head | None:
+        """Return the newest visible write at a key, a delete included, with its payload."""
+
+    def heads(self, view: View, store: str, space: str, names: Sequence[str]) -> dict[str, Head]:
+        """Return the heads of several names, deletes included, with payloads."""
+
+    def range(self, view: View, store: str, space: str, prefix: str = "") -> Range:
+        """Return the heads of all names that begin with a prefix, in name order."""
+
+    def history(self, view: View, space: str, limit: int | None) -> Range:
+        """Return the newest `limit` memory heads of a session, oldest first."""
+
+
+    def retracted(
+        self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
+    ) -> list[tuple[str, str, int]]:
+        """Return (name, role, seq) of the messages from `low` on that were deleted, or that a rollback hid."""
+
+    def spaces(self, store: str) -> list[str]:
+        """Return the names of a store's spaces."""
+
+    def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
+        """Journal that headers left a turn ("call") or came back to it ("absorb"), and what the turn had read."""

@@ -1,0 +1,111 @@
+"""Questions about the whole journal that plans, verification, replay and purge ask."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from kedge.model.lineage import Lineage
+from kedge.model.reads import Reads
+from kedge.model.visibility import View
+from kedge.model.writes import Head, Key
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How many writes of a set of lineages one space holds."""
+
+    store: str
+    space: str
+    puts: int
+    deletes: int
+
+
+class Influenced(msgspec.Struct, frozen=True):
+    """A turn that a deployment influenced."""
+
+    turn: int
+    uid: str
+    agent: str | None
+    session: str | None
+    parent: str | None
+    replays: int | None
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A source write, with where it was made."""
+
+    key: Key
+    seq: int
+    rank: int
+    at: float
+    agent: str | None
+    person: str | None
+    session: str | None
+    payload: bytes | None = None
+
+
+class Survey(Protocol):
+    """Read-only questions, save `erase` and `mark_replayed`."""
+
+    def lineages_with(self, numbers: Iterable[int]) -> list[int]:
+        """Return the ids of all lineages that hold one of these numbers."""
+
+    def counted(self, lineages: Iterable[int]) -> list[Counted]:
+        """Count the writes of these lineages by space, from the counters."""
+
+    def keys_of(self, lineages: Iterable[int], limit: int) -> tuple[list[Key], int]:
+        """Return up to `limit` keys that have such a write among their newest, and how many there are in all."""
+
+    def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
+        """Return each key's head in two views."""
+
+    def influenced(self, lineages: Iterable[int]) -> list[Influenced]:
+        """Return the turns whose lineage is one of these, in the order in which they first wrote."""
+
+    def turn(self, uid: str) -> Influenced | None:
+        """Return a turn that has written."""
+
+    def has_derived_of(self, turn: int, lineages: Iterable[int]) -> bool:
+        """Say whether a turn made derived writes of one of these lineages."""
+
+    def sources_of(self, turn: int) -> list[Source]:
+        """Return the source writes that a turn made, with payloads."""
+
+    def source_at(self, seq: int) -> Source | None:
+        """Return the source write at a seq, with its payload, or None if what is there is no source write."""
+
+    def newest_message(self, session: str, upto: int) -> Source | None:
+        """Return the newest source message of a session up to a seq."""
+
+    def writers_of(self, seqs: Iterable[int]) -> list[Influenced]:
+        """Return the turns that wrote these seqs."""
+
+    def reads_of(self, turn: int) -> list[Reads]:
+        """Return all that a turn has read, in the order of its writes."""
+
+    def written_by_both(self, number: int, limit: int) -> list[str]:
+        """Return keys, as store:space/name, that a deployment and others have both written."""
+
+    def replayed_upto(self, seq: int) -> int:
+        """Return the greatest turn that the replays of an input have made good, or 0."""
+
+    def mark_replayed(self, seq: int, turn: int, uid: str) -> None:
+        """Record that an input was replayed for the sake of the turns up to one."""
+
+    def true_head(self, view: View, key: Key) -> Head | None:
+        """Return a key's head by looking at every write to it: slow, and by no cache or index of heads."""
+
+    def sample_keys(self, stores: Iterable[str], count: int) -> list[Key]:
+        """Return up to `count` keys spread evenly over the journal."""
+
+    def vector_agreement(self, view: View, count: int) -> tuple[int, int]:
+        """Compare the searchable state of up to `count` vector rows with the journal: (rows that agree, rows)."""
+
+    def erase(self, lineages: Iterable[int], progress: Callable[[int, int], None] | None = None) -> int:
+        """Take payloads and salts away from all writes of these lineages; return how many. May be repeated."""
+
+    def purge_reach(self, lineages: Iterable[int]) -> int | None:
+        """Return the first seq of these lineages, or None where there is none."""
+
+
+

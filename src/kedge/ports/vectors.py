@@ -1,0 +1,88 @@
+"""The vector index: it proposes rows, the journal disposes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.model.writes import Head
+
+Floats = npt.NDArray[np.float32]
+METRICS = ("cosine", "dot", "l2")
+
+
+class Collection(msgspec.Struct, frozen=True):
+    """Vectors of one kind: their dimension and metric, and the artifact that says who embeds them."""
+
+    name: str
+    dim: int
+    metric: str
+    embedder: str
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A row that a search found: the write it is, and its score (greater is better)."""
+
+    head: Head
+    score: float
+
+
+class Search(msgspec.Struct, frozen=True):
+    """What a search found, and what else decided it."""
+
+    found: list[Found]
+    superseders: list[Head]
+    unembedded: int
+    exact: bool
+    at_seq: int
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """How many keys of a collection are present, and the lineages that this depends on."""
+
+    count: int
+    lineages: frozenset[Lineage]
+    at_seq: int
+
+
+class VectorIndex(Protocol):
+    """Search over the vectors that the journal holds.
+
+    Laws: a row is found only if it is head in the view (DESIGN §5); a view without `upto` whose epoch has been left
+    raises `EpochMoved`; rows of other embedding spaces are never compared, only counted. `superseders` holds, for
+    every row that the view sees and that would have ranked, the head that took its place. An index may miss rows
+    (then `exact` is False); it never returns one that the journal would not.
+    """
+
+    def declare(self, collection: Collection, at: float) -> Collection:
+        """Record a collection; return the one of that name that is there."""
+
+    def collection(self, name: str) -> Collection | None:
+        """Return a collection, or None."""
+
+    def collections(self) -> list[Collection]:
+        """Return all collections by name."""
+
+    def dim(self, collection: str, space: str) -> int | None:
+        """Return the dimension of an embedding space, or None where nothing was written to it."""
+
+    def search(
+        self,
+        view: View,
+        collection: Collection,
+        space: str,
+        query: Floats,
+        k: int,
+        where: Mapping[str, Any] | None,
+    ) -> Search:
+        """Return the `k` best rows of one embedding space for a query of shape (dim,)."""
+
+    def vectors(self, heads: Sequence[Head]) -> list[Floats]:
+        """Return the stored vector of each of these vector writes."""
+
+    def tally(self, view: View, collection: str) -> Tally:
+        """Count the keys present in a collection, over all embedding spaces."""

@@ -1,0 +1,1 @@
+"""Planning, rolling back, verifying, purging and replaying."""

@@ -1,0 +1,171 @@
+"""What a rollback will do, worked out without doing it."""
+
+from collections import Counter
+
+import msgspec
+
+from kedge.errors import IllegalTransition
+from kedge.kernel import Kernel
+from kedge.model import control as rules
+from kedge.model.control import ControlRecord, Status
+from kedge.model.visibility import View
+from kedge.model.writes import Head, Key
+from kedge.recovery.replay import ReplayInput, inputs_of
+
+KEYS_EXAMINED_MAX = 5_000
+EXAMPLES = 20
+
+
+class StoreEffect(msgspec.Struct, frozen=True):
+    """What a rollback does to one space of a store. Keys are counted among those examined."""
+
+    store: str
+    space: str
+    writes: int
+    keys_vanish: int
+    keys_fall_back: int
+    keys_reappear: int
+    keys_unchanged: int
+
+
+class Fallback(msgspec.Struct, frozen=True):
+    """A key whose head changes: from one seq to an earlier one, or to nothing (0)."""
+
+    store: str
+    space: str
+    key: str
+    from_seq: int
+    to_seq: int
+    to_at: float | None
+    stale: bool
+
+
+class RollbackPlan(msgspec.Struct, frozen=True):
+    """A dry run. `keys_examined` of `keys_total` keys were looked at one by one; writes are counted exactly."""
+
+    deployment: str
+    status: Status
+    epoch: int
+    goes_with_it: tuple[str, ...]
+    writes_total: int
+    effects: tuple[StoreEffect, ...]
+    examples: tuple[Fallback, ...]
+    keys_total: int
+    keys_examined: int
+    stale_keys: int
+    sessions: tuple[str, ...]
+    agents: tuple[str, ...]
+    replay_inputs: tuple[ReplayInput, ...]
+    sources_inside: tuple[str, ...]
+    pins: dict[str, str]
+
+
+def plan(kernel: Kernel, name: str) -> RollbackPlan:
+    """Say what rolling back a deployment will hide, restore, touch and leave to replay."""
+    record = kernel.backend.control.load()
+    deployment = record.find(name)
+    if deployment.number in record.rolled_back:
+        raise rules.illegal(name, Status.ROLLED_BACK, "plan a rollback of")
+    after = rules.roll_back(record, name, now=deployment.since, by=deployment.by)
+    gone = after.rolled_back - record.rolled_back
+    survey = kernel.backend.survey
+    lineages = survey.lineages_with(gone)
+    counted = survey.counted(lineages)
+    keys, total = survey.keys_of(lineages, KEYS_EXAMINED_MAX)
+    before_view, after_view = _views(record, after, deployment.number)
+    pairs = survey.head_pairs(before_view, after_view, keys)
+    changes = _changes(kernel, keys, pairs)
+    turns = survey.influenced(lineages)
+    inputs = inputs_of(kernel, lineages)
+    inside = [source for turn in turns for source in survey.sources_of(turn.turn)]
+    return RollbackPlan(
+        deployment=name,
+        status=record.status(deployment),
+        epoch=record.epoch,
+        goes_with_it=tuple(sorted(kernel.names(gone - {deployment.number}))),
+        writes_total=sum(c.puts + c.deletes for c in counted),
+        effects=tuple(
+            StoreEffect(c.store, c.space, c.puts + c.deletes, *_tally(keys, pairs, c.store, c.space)) for c in counted
+        ),
+        examples=tuple(changes[:EXAMPLES]),
+        keys_total=total,
+        keys_examined=len(keys),
+        stale_keys=sum(change.stale for change in changes),
+        sessions=tuple(sorted({turn.session for turn in turns if turn.session is not None})),
+        agents=tuple(sorted({turn.agent for turn in turns if turn.agent is not None})),
+        replay_inputs=tuple(inputs),
+        sources_inside=tuple(f"{s.key.store}:{s.key.space}/{s.key.name}" for s in inside),
+        pins=_pins(kernel, record, after_view, gone),
+    )
+
+
+def _views(record: ControlRecord, after: ControlRecord, number: int) -> tuple[View, View]:
+    inside = record.live | record.closure({number}) | after.dependants(number) & record.revocable
+    return (
+        View(record.epoch, inside, record.settled),
+        View(record.epoch, inside & after.revocable, record.settled),
+    )
+
+
+def _tally(
+    keys: list[Key], pairs: list[tuple[Head | None, Head | None]], store: str, space: str
+) -> tuple[int, int, int, int]:
+    kinds = Counter(
+        _kind(before, after)
+        for key, (before, after) in zip(keys, pairs, strict=True)
+        if key.store == store and key.space == space
+    )
+    return kinds["vanish"], kinds["fall back"], kinds["reappear"], kinds["unchanged"]
+
+
+def _kind(before: Head | None, after: Head | None) -> str:
+    present_before = before is not None and not before.deleted
+    present_after = after is not None and not after.deleted
+    if (before is None) == (after is None) and (before is None or after is None or before.seq == after.seq):
+        return "unchanged"
+    if present_before:
+        return "fall back" if present_after else "vanish"
+    return "reappear" if present_after else "unchanged"
+
+
+def _changes(kernel: Kernel, keys: list[Key], pairs: list[tuple[Head | None, Head | None]]) -> list[Fallback]:
+    now = kernel.backend.clock.now()
+    changes = []
+    for key, (before, after) in zip(keys, pairs, strict=True):
+        if _kind(before, after) == "unchanged":
+            continue
+        present = after is not None and not after.deleted
+        stale = present and after is not None and after.fresh_for is not None and now > after.at + after.fresh_for
+        changes.append(
+            Fallback(
+                store=key.store,
+                space=key.space,
+                key=key.name,
+                from_seq=0 if before is None else before.seq,
+                to_seq=after.seq if present and after is not None else 0,
+                to_at=after.at if present and after is not None else None,
+                stale=stale,
+            )
+        )
+    order = {"artifacts": 0, "context": 1, "documents": 2, "memory": 3, "vectors": 4}
+    return sorted(changes, key=lambda change: (order[change.store], change.space, change.key))
+
+
+def _pins(kernel: Kernel, record: ControlRecord, after: View, gone: frozenset[int]) -> dict[str, str]:
+    """Return the artifact keys that change, and what each falls back to."""
+    keys = sorted({key for number in gone for key in record.by_number[number].artifacts})
+    pins = {}
+    for key, (_, head) in zip(
+        keys,
+        kernel.backend.survey.head_pairs(after, after, [Key("artifacts", "", key) for key in keys]),
+        strict=True,
+    ):
+        if head is None or head.deleted:
+            pins[key] = "nothing: it was new"
+        else:
+            owner = ", ".join(sorted(kernel.names(head.lineage))) or "the settled state"
+            pins[key] = f"seq {head.seq} ({owner})"
+    return pins
+
+
+__all__ = ["Fallback", "IllegalTransition", "RollbackPlan", "StoreEffect", "plan"]

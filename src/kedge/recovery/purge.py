@@ -1,0 +1,71 @@
+"""Purging: taking away for good the writes that no view can reach any more."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from kedge.errors import ConfirmationNeeded, SnapshotInTheWay
+from kedge.kernel import Kernel, actor
+from kedge.model import control as rules
+from kedge.model.control import ControlRecord
+from kedge.ports.ledger import Change, Entry
+
+Progress = Callable[[int, int], None]
+
+
+class PurgeReport(msgspec.Struct, frozen=True):
+    """What a purge took away."""
+
+    deployment: str
+    went_with_it: tuple[str, ...]
+    erased_writes: int
+    epoch: int
+
+
+def purge(
+    kernel: Kernel, name: str, *, confirm: str | None, by: str | None, progress: Progress | None = None
+) -> PurgeReport:
+    """Give up a rolled-back deployment and its dependants, and erase what they caused."""
+    if confirm != name:
+        raise ConfirmationNeeded(
+            f"purging {name!r} erases its writes for good and cannot be undone; confirm={confirm!r} does not repeat "
+            f"its name: pass confirm={name!r}"
+        )
+    who, operation = actor(by), kernel.backend.clock.fresh_id()
+
+    def decide(record: ControlRecord) -> Change:
+        after, gone = rules.purge(record, name)
+        _check_snapshots(kernel, gone)
+        detail = {"numbers": sorted(gone), "names": sorted(kernel.names(gone))}
+        return Change(after, operation, "purge", who, name, "", detail, drop_snapshots_of=tuple(sorted(gone)))
+
+    _, entry = kernel.change(decide)
+    erased = finish_purge(kernel, entry, progress)
+    others = tuple(other for other in entry.detail["names"] if other != name)
+    return PurgeReport(name, others, erased, entry.epoch)
+
+
+def _check_snapshots(kernel: Kernel, gone: frozenset[int]) -> None:
+    """Refuse where a named snapshot was taken while one of these deployments could be seen in it."""
+    control = kernel.backend.control
+    for snapshot in control.snapshots():
+        if snapshot.deployment is not None:
+            continue
+        record = control.record_at(snapshot.seq)
+        reached = gone & record.revocable
+        if reached:
+            names = ", ".join(map(repr, sorted(kernel.names(reached))))
+            raise SnapshotInTheWay(
+                f"the snapshot {snapshot.name!r} still reaches {names}; "
+                f"let go of it with `kedge snapshot --release {snapshot.name}`, then purge"
+            )
+
+
+def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int:
+    """Erase what a purge has given up; the same again after a crash."""
+    lineages = kernel.backend.survey.lineages_with(entry.detail["numbers"])
+    erased = kernel.backend.survey.erase(lineages, progress)
+    kernel.backend.control.step(
+        entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail={"writes": erased}
+    )
+    return erased

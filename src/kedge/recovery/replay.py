@@ -1,0 +1,146 @@
+"""Replaying the source inputs whose derived results a rollback hid."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from kedge.errors import KedgeError
+from kedge.kernel import Kernel
+from kedge.model.writes import decode
+from kedge.ports.survey import Influenced, Source
+from kedge.turn import Replays, Turn
+
+_DEPTH_MAX = 32
+
+
+class ReplayInput(msgspec.Struct, frozen=True):
+    """A source input to process again: what it is, whose turn used it, and the last hidden turn that did."""
+
+    store: str
+    space: str
+    key: str
+    seq: int
+    rank: int
+    session: str | None
+    agent: str | None
+    value: Any
+    upto_turn: int
+
+
+class ReplayReport(msgspec.Struct, frozen=True):
+    """Which inputs were replayed, and which failed and why; these stay pending."""
+
+    replayed: tuple[ReplayInput, ...]
+    failed: tuple[tuple[ReplayInput, str], ...]
+    pending: int
+
+
+Handler = Callable[[Turn, ReplayInput], Any]
+
+
+def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
+    """Return the inputs whose derived results are hidden now, by rank, those already replayed left out."""
+    record = kernel.backend.control.load()
+    hidden = record.rolled_back
+    if deployment is not None:
+        number = record.find(deployment).number
+        hidden &= record.dependants(number) | {number}
+    return inputs_of(kernel, kernel.backend.survey.lineages_with(hidden)) if hidden else []
+
+
+def inputs_of(kernel: Kernel, lineages: list[int]) -> list[ReplayInput]:
+    """Return the source inputs of the derived writes of these lineages, in order of rank, each once."""
+    survey = kernel.backend.survey
+    found: dict[int, ReplayInput] = {}
+    for turn in survey.influenced(lineages):
+        if not survey.has_derived_of(turn.turn, lineages):
+            continue
+        for source in _inputs(kernel, turn, 0):
+            if turn.turn <= survey.replayed_upto(source.seq):
+                continue
+            earlier = found.get(source.seq)
+            found[source.seq] = _input(source, turn, earlier)
+    return sorted(found.values(), key=lambda item: (item.rank, item.seq))
+
+
+def _input(source: Source, turn: Influenced, earlier: ReplayInput | None) -> ReplayInput:
+    value = decode(source.payload)
+    return ReplayInput(
+        store=source.key.store,
+        space=source.key.space,
+        key=source.key.name,
+        seq=source.seq,
+        rank=source.rank,
+        session=source.session or turn.session,
+        agent=turn.agent if earlier is None else earlier.agent,
+        value=value["content"] if source.key.store == "memory" else value,
+        upto_turn=turn.turn if earlier is None else max(earlier.upto_turn, turn.turn),
+    )
+
+
+def _inputs(kernel: Kernel, turn: Influenced, depth: int) -> list[Source]:
+    """Return what a turn worked on: its own source writes, else the newest message it read, else its caller's…"""
+    survey = kernel.backend.survey
+    own = survey.sources_of(turn.turn)
+    if own or depth > _DEPTH_MAX:
+        return own
+    if turn.replays is not None:
+        source = survey.source_at(turn.replays)
+        return [] if source is None else [source]
+    if turn.parent is not None:
+        caller = survey.turn(turn.parent)
+        if caller is not None and (found := _inputs(kernel, caller, depth + 1)):
+            return found
+    reads = survey.reads_of(turn.turn)
+    histories = [r for log in reads for r in log.ranges if r.store == "memory"]
+    messages = [survey.newest_message(r.space, r.at_seq) for r in histories]
+    heard = {message.seq: message for message in messages if message is not None}
+    if heard:
+        return list(heard.values())
+    seqs = [seq for log in reads for seq in log.seqs]
+    read = [source for seq in seqs if (source := survey.source_at(seq)) is not None and source.key.store != "artifacts"]
+    return read or _inputs_of_writers(kernel, turn, seqs, depth)
+
+
+def _inputs_of_writers(kernel: Kernel, turn: Influenced, seqs: Iterable[int], depth: int) -> list[Source]:
+    found: dict[int, Source] = {}
+    for writer in kernel.backend.survey.writers_of(seqs):
+        if writer.turn < turn.turn:
+            found.update({source.seq: source for source in _inputs(kernel, writer, depth + 1)})
+    return list(found.values())
+
+
+def replay(
+    kernel: Kernel,
+    handler: Handler,
+    deployment: str | None = None,
+    *,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ReplayReport:
+    """Call `handler(turn, input)` once for each pending input, in order, in a turn that ranks at the input.
+
+    A handler that raises leaves its input pending. Run again, writes that an earlier attempt made are found, not
+    repeated.
+    """
+    waiting = pending(kernel, deployment)
+    chosen = waiting if limit is None else waiting[:limit]
+    done: list[ReplayInput] = []
+    failed: list[tuple[ReplayInput, str]] = []
+    for position, item in enumerate(chosen):
+        replays = Replays(item.rank, item.seq, item.upto_turn)
+        try:
+            with Turn(kernel, session=item.session, agent=item.agent, replays=replays) as turn:
+                handler(turn, item)
+        except Exception as error:  # noqa: BLE001 - the handler is the user's: whatever it raises goes into the report
+            failed.append((item, f"{type(error).__name__}: {error}"))
+        else:
+            kernel.backend.survey.mark_replayed(item.seq, item.upto_turn, turn.id)
+            done.append(item)
+        if progress is not None:
+            progress(position + 1, len(chosen))
+    return ReplayReport(tuple(done), tuple(failed), len(waiting) - len(done))
+
+
+__all__ = ["Handler", "KedgeError", "ReplayInput", "ReplayReport", "pending", "replay"]

@@ -1,0 +1,117 @@
+"""Driving a rollback from the flip to the verdict; each step is journaled, and any process can go on with it."""
+
+import time
+
+import msgspec
+
+from kedge.kernel import Kernel, actor
+from kedge.model import control as rules
+from kedge.model.control import ControlRecord
+from kedge.ports.ledger import Change, Entry
+from kedge.recovery.purge import finish_purge
+from kedge.recovery.verify import Indicators, verify
+
+COMMIT = "rollback"
+VERIFIED = "rollback:verified"
+RESUMED = "rollback:resumed"
+PURGE = "purge"
+ERASED = "purge:erased"
+
+
+class RollbackReport(msgspec.Struct, frozen=True):
+    """How a rollback went. `ok`: verification found every store as it must be."""
+
+    deployment: str
+    went_with_it: tuple[str, ...]
+    operation: str
+    epoch: int
+    seq: int
+    by: str
+    reason: str
+    indicators: Indicators | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the stores were verified and found right."""
+        return self.indicators is not None and self.indicators.ok
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in one sentence."""
+        gone = ", ".join((self.deployment, *self.went_with_it))
+        if self.indicators is None:
+            return f"{gone}: rolled back at epoch {self.epoch}, not verified; run `kedge recover`"
+        found = self.indicators
+        if not found.ok:
+            return f"{gone}: rolled back at epoch {self.epoch}, but VERIFICATION FAILED; run `kedge fsck --full`"
+        return (
+            f"{gone}: rolled back at epoch {self.epoch} and verified on {found.keys_checked} keys; "
+            f"{found.hidden_writes_total} writes hidden, {found.replay_pending_total} inputs wait for replay"
+        )
+
+
+def roll_back(kernel: Kernel, name: str, *, reason: str, by: str | None, verified: bool = True) -> RollbackReport:
+    """Hide a deployment and its dependants in one compare-and-set, then verify the stores."""
+    who, operation = actor(by), kernel.backend.clock.fresh_id()
+    began = time.perf_counter()
+
+    def decide(record: ControlRecord) -> Change:
+        after = rules.roll_back(record, name, now=kernel.backend.clock.now(), by=who)
+        gone = sorted(after.rolled_back - record.rolled_back)
+        detail = {"numbers": gone, "names": sorted(kernel.names(gone))}
+        return Change(after, operation, COMMIT, who, name, reason, detail)
+
+    _, entry = kernel.change(decide)
+    commit_seconds = time.perf_counter() - began
+    if not verified:
+        return _report(entry, None)
+    return _converge(kernel, entry, commit_seconds, began)
+
+
+def _converge(kernel: Kernel, entry: Entry, commit_seconds: float | None, began: float) -> RollbackReport:
+    found = verify(kernel, commit_seconds=commit_seconds)
+    found = msgspec.structs.replace(
+        found, rollback_completion_seconds=time.perf_counter() - began if commit_seconds is not None else None
+    )
+    control = kernel.backend.control
+    control.step(
+        entry.operation,
+        VERIFIED,
+        deployment=entry.deployment,
+        by=entry.by,
+        detail={"ok": found.ok, "indicators": msgspec.to_builtins(found)},
+    )
+    if found.ok:
+        control.step(entry.operation, RESUMED, deployment=entry.deployment, by=entry.by)
+    return _report(entry, found)
+
+
+def _report(entry: Entry, found: Indicators | None) -> RollbackReport:
+    names = [name for name in entry.detail["names"] if name != entry.deployment]
+    return RollbackReport(
+        deployment=entry.deployment or "",
+        went_with_it=tuple(names),
+        operation=entry.operation,
+        epoch=entry.epoch,
+        seq=entry.seq,
+        by=entry.by,
+        reason=entry.reason,
+        indicators=found,
+    )
+
+
+def recover(kernel: Kernel) -> list[str]:
+    """Finish the rollbacks and purges that a crashed process left unfinished; say what was done."""
+    control = kernel.backend.control
+    entries = control.entries()
+    finished = {entry.operation for entry in entries if entry.kind in {RESUMED, ERASED}}
+    done = []
+    for entry in reversed(entries):
+        if entry.is_step or entry.operation in finished:
+            continue
+        if entry.kind == COMMIT:
+            done.append(_converge(kernel, entry, None, time.perf_counter()).verdict)
+        elif entry.kind == PURGE:
+            erased = finish_purge(kernel, entry, None)
+            done.append(f"{entry.deployment}: purge finished, {erased} writes erased")
+    return done

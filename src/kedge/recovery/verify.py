@@ -1,0 +1,96 @@
+"""Indicators computed from the stores themselves, not from what anybody believes of them."""
+
+import msgspec
+
+from kedge.kernel import Kernel
+from kedge.model.visibility import View
+from kedge.model.writes import Head, Key
+from kedge.ports.ledger import EpochMoved
+from kedge.recovery.replay import pending
+
+SAMPLE = 400
+
+
+class Indicators(msgspec.Struct, frozen=True):
+    """DESIGN §6's indicators. A ratio is of the samples taken; None: nothing to measure (no members, no rows)."""
+
+    rollback_commit_seconds: float | None
+    rollback_completion_seconds: float | None
+    consensus_latency_seconds: float | None
+    vector_consistency_ratio: float | None
+    memory_divergence_ratio: float | None
+    context_divergence_ratio: float | None
+    hidden_writes_total: int
+    replay_pending_total: int
+    keys_checked: int
+    leaks: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was measured is as it must be."""
+        return (
+            not self.leaks
+            and self.vector_consistency_ratio in {None, 1.0}
+            and self.memory_divergence_ratio in {None, 0.0}
+            and self.context_divergence_ratio in {None, 0.0}
+        )
+
+
+def verify(
+    kernel: Kernel,
+    *,
+    commit_seconds: float | None = None,
+    completion_seconds: float | None = None,
+) -> Indicators:
+    """Compare what readers get with what every write to a key says they should get, on samples of every store."""
+    while True:
+        try:
+            return _verify(kernel, commit_seconds, completion_seconds)
+        except EpochMoved:
+            continue
+
+
+def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: float | None) -> Indicators:
+    record = kernel.backend.control.load()
+    survey = kernel.backend.survey
+    view = View(record.epoch, record.live, record.settled)
+    hidden = survey.lineages_with(record.rolled_back | record.purged)
+    suspects, _ = survey.keys_of(survey.lineages_with(record.rolled_back), SAMPLE)
+    spread = survey.sample_keys(("artifacts", "documents", "vectors", "memory", "context"), SAMPLE)
+    keys = list(dict.fromkeys([*suspects, *spread]))
+    wrong: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    leaks = []
+    for key in keys:
+        head = kernel.backend.journal.head(view, key)
+        truth = survey.true_head(view, key)
+        seen[key.store] = seen.get(key.store, 0) + 1
+        if _seq(head) != _seq(truth):
+            wrong[key.store] = wrong.get(key.store, 0) + 1
+        if head is not None and head.lineage & (record.rolled_back | record.purged):
+            leaks.append(f"{key.store}:{key.space}/{key.name}")
+    agree, rows = survey.vector_agreement(view, SAMPLE)
+    counted = survey.counted(hidden)
+    return Indicators(
+        rollback_commit_seconds=commit_seconds,
+        rollback_completion_seconds=completion_seconds,
+        consensus_latency_seconds=None,
+        vector_consistency_ratio=agree / rows if rows else None,
+        memory_divergence_ratio=_ratio(wrong, seen, "memory"),
+        context_divergence_ratio=_ratio(wrong, seen, "context"),
+        hidden_writes_total=sum(c.puts + c.deletes for c in counted),
+        replay_pending_total=len(pending(kernel)),
+        keys_checked=len(keys),
+        leaks=tuple(leaks),
+    )
+
+
+def _seq(head: Head | None) -> int | None:
+    return None if head is None else head.seq
+
+
+def _ratio(wrong: dict[str, int], seen: dict[str, int], store: str) -> float | None:
+    return wrong.get(store, 0) / seen[store] if seen.get(store) else None
+
+
+__all__ = ["Indicators", "Key", "verify"]

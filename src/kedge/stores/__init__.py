@@ -1,0 +1,1 @@
+"""What a turn works with: one small class a store, over a scope that reads, collects and stamps."""

@@ -1,0 +1,42 @@
+"""The artifacts that a view pins."""
+
+from collections.abc import Iterator
+
+from kedge.errors import UnknownName, nearest
+from kedge.model.artifacts import Artifact, unpack
+from kedge.stores.keyed import KeyedView
+from kedge.stores.scope import Scope
+
+
+class Artifacts(KeyedView):
+    """Artifacts by key. Only deploying writes them."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope, "artifacts", "")
+
+    def __getitem__(self, key: str) -> Artifact:
+        """Return the artifact that the view pins at a key, or raise `UnknownName`."""
+        head = self._head(key)
+        if head is None or head.deleted:
+            raise UnknownName(
+                f"no artifact {key!r} is visible here{nearest(key, list(self))}; deploy it, or check the view"
+            )
+        return unpack(head.payload)
+
+    def __contains__(self, key: str) -> bool:
+        """Say whether the view pins an artifact at a key."""
+        head = self._head(key)
+        return head is not None and not head.deleted
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the keys that are pinned, in order."""
+        return iter([head.key.name for head in self._range("")])
+
+    def get(self, name: str, default: Artifact | None = None) -> Artifact | None:
+        """Return the artifact at a key, or `default`."""
+        head = self._head(name)
+        return default if head is None or head.deleted else unpack(head.payload)
+
+    def items(self, prefix: str = "") -> dict[str, Artifact]:
+        """Return the artifacts at all keys that begin with `prefix`, in key order."""
+        return {head.key.name: unpack(head.payload) for head in self._range(prefix)}

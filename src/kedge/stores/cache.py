@@ -1,0 +1,30 @@
+"""Cached results, which vanish with whatever influenced them."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from kedge.model.writes import check_name, decode, encode
+from kedge.stores.scope import WritingScope, check_seconds
+
+
+class Cache:
+    """Results by key. The agent's artifacts are part of every key, so that no version serves another's answers."""
+
+    def __init__(self, scope: WritingScope) -> None:
+        self._scope = scope
+
+    def get_or_compute(self, key: str, compute: Callable[[], Any], *, ttl: float | None = None) -> Any:
+        """Return the cached value at a key, or what `compute()` returns, kept for `ttl` seconds (None: no limit)."""
+        check_name("the cache key", key)
+        budget = check_seconds("ttl", ttl)
+        digest = hashlib.sha256(key.encode() + b"\0" + self._scope.derive_key()).digest()
+        aside = self._scope.backend.aside
+        found = self._scope.read(lambda view: aside.cached(view, digest, self._scope.now()))
+        if found is not None:
+            self._scope.joined(found.lineage)
+            return decode(found.payload)
+        value = compute()
+        payload = encode(value, f"the result for cache key {key!r}")
+        self._scope.read(lambda view: aside.cache(digest, payload, self._scope.stamp, self._scope.now(), budget))
+        return decode(payload)

@@ -1,0 +1,189 @@
+"""Reading and writing values by name: what documents and the shared context have in common."""
+
+from typing import Any
+
+import msgspec
+
+from kedge.errors import ExpectationFailed, InvalidValue
+from kedge.model.reads import RangeRead
+from kedge.model.writes import Head, Key, Origin, Pending, check_name, decode, encode
+from kedge.ports.ledger import HeadMoved
+from kedge.stores.scope import Scope, WritingScope, check_seconds
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One value with what is known of it. `lineage` holds names; `stale`: older than its freshness budget."""
+
+    key: str
+    value: Any
+    seq: int
+    lineage: frozenset[str]
+    at: float
+    stale: bool
+    origin: Origin
+    fresh_for: float | None = None
+
+
+class KeyedView:
+    """Values by name in one space of a store, as a view sees them."""
+
+    def __init__(self, scope: Scope, store: str, space: str) -> None:
+        self._reader = scope
+        self._store = store
+        self._space = space
+
+    def _key(self, name: str) -> Key:
+        return Key(self._store, self._space, check_name(f"the {self._store} key", name))
+
+    def _head(self, name: str) -> Head | None:
+        key = self._key(name)
+        head = self._reader.read(lambda view: self._reader.backend.journal.head(view, key))
+        if head is not None:
+            self._reader.saw((head,))
+        return head
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value at a name, or `default` where it is absent."""
+        head = self._head(name)
+        return default if head is None or head.deleted else decode(head.payload)
+
+    def entry(self, name: str) -> Entry | None:
+        """Return the value at a name with its seq, lineage, age and origin, or None where it is absent."""
+        head = self._head(name)
+        return None if head is None or head.deleted else self._entry(head)
+
+    def _entry(self, head: Head) -> Entry:
+        return Entry(
+            key=head.key.name,
+            value=decode(head.payload),
+            seq=head.seq,
+            lineage=self._reader.names(head.lineage),
+            at=head.at,
+            stale=head.fresh_for is not None and self._reader.now() > head.at + head.fresh_for,
+            origin=Origin.SOURCE if head.source else Origin.DERIVED,
+            fresh_for=head.fresh_for,
+        )
+
+    def _range(self, prefix: str) -> list[Head]:
+        check_name("the prefix", prefix, empty=True)
+        journal = self._reader.backend.journal
+        found = self._reader.read(lambda view: journal.range(view, self._store, self._space, prefix))
+        lineages = {head.lineage for head in found.heads} | found.tombstones
+        self._reader.saw_range(RangeRead(self._store, self._space, prefix, found.at_seq), lineages)
+        return found.heads
+
+    def items(self, prefix: str = "") -> dict[str, Any]:
+        """Return the values at all names that begin with `prefix`, in name order."""
+        return {head.key.name: decode(head.payload) for head in self._range(prefix)}
+
+    def entries(self, prefix: str = "") -> list[Entry]:
+        """Return the entries at all names that begin with `prefix`, in name order."""
+        return [self._entry(head) for head in self._range(prefix)]
+
+    def count(self, prefix: str = "") -> int:
+        """Return how many names that begin with `prefix` have a value."""
+        return len(self._range(prefix))
+
+
+class Keyed(KeyedView):
+    """Values by name in one space of a store, for a turn to read and write."""
+
+    _default_origin = Origin.DERIVED
+
+    def __init__(self, scope: WritingScope, store: str, space: str) -> None:
+        super().__init__(scope, store, space)
+        self._writer = scope
+
+    def _put(
+        self,
+        name: str,
+        payload: bytes | None,
+        *,
+        expect: int | None,
+        origin: str | None,
+        default: Origin,
+        idempotency: str | None,
+        fresh_for: float | None = None,
+    ) -> int:
+        key = self._key(name)
+        source = self._writer.is_source(origin, default)
+        budget = check_seconds("fresh_for", fresh_for)
+        while True:
+            compared = None if expect is None else self._compare(name, expect)
+            pending = Pending(key, payload, source, budget, compared)
+            try:
+                return self._writer.write((pending,), idempotency=idempotency)[0]
+            except HeadMoved:
+                continue  # another write came between: compare with that one
+
+    def _compare(self, name: str, expect: int) -> int:
+        if isinstance(expect, bool) or not isinstance(expect, int) or expect < 0:
+            raise InvalidValue(f"expect={expect!r} is no seq; pass the seq that entry() gave, or 0 for absent")
+        head = self._head(name)
+        present = 0 if head is None or head.deleted else head.seq
+        if present != expect:
+            found = f"its head is seq {present}" if present else "it is absent"
+            raise ExpectationFailed(
+                f"{self._store} {name!r} was expected at seq {expect}, but {found}; read it again and decide anew",
+                seq=present,
+            )
+        return 0 if head is None else head.seq
+
+
+class Context(Keyed):
+    """The shared context: facts that agents write for one another."""
+
+    def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        expect: int | None = None,
+        fresh_for: float | None = None,
+        origin: str | None = None,
+        idempotency: str | None = None,
+    ) -> int:
+        """Write a fact and return its seq.
+
+        `expect` makes it a compare-and-set on the newest head that this turn sees (0: absent), which raises
+        `ExpectationFailed`. `fresh_for` is its freshness budget in seconds.
+        """
+        payload = encode(value, f"the value of context {key!r}")
+        return self._put(
+            key,
+            payload,
+            expect=expect,
+            origin=origin,
+            default=Origin.DERIVED,
+            idempotency=idempotency,
+            fresh_for=fresh_for,
+        )
+
+    def delete(
+        self, key: str, *, expect: int | None = None, origin: str | None = None, idempotency: str | None = None
+    ) -> int:
+        """Delete a fact and return the seq of the delete."""
+        return self._put(key, None, expect=expect, origin=origin, default=Origin.DERIVED, idempotency=idempotency)
+
+
+class Documents(Keyed):
+    """Documents of one collection; putting one is a source write unless `origin` says otherwise."""
+
+    def put(
+        self,
+        ident: str,
+        value: Any,
+        *,
+        expect: int | None = None,
+        origin: str | None = None,
+        idempotency: str | None = None,
+    ) -> int:
+        """Write a document and return its seq."""
+        payload = encode(value, f"the document {ident!r}")
+        return self._put(ident, payload, expect=expect, origin=origin, default=Origin.SOURCE, idempotency=idempotency)
+
+    def delete(
+        self, ident: str, *, expect: int | None = None, origin: str | None = None, idempotency: str | None = None
+    ) -> int:
+        """Delete a document and return the seq of the delete."""
+        return self._put(ident, None, expect=expect, origin=origin, default=Origin.DERIVED, idempotency=idempotency)

@@ -1,0 +1,108 @@
+"""The memory of a session: its messages, in order."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from kedge.errors import InvalidValue
+from kedge.model.reads import RangeRead
+from kedge.model.writes import Head, Key, Origin, Pending, check_name, decode, encode
+from kedge.stores.scope import Scope, WritingScope
+
+USER = "user"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message. A `retracted` one was deleted or taken away by a rollback: its content is gone."""
+
+    role: str
+    content: Any
+    seq: int
+    retracted: bool = False
+
+
+class MemoryView:
+    """The messages of one session, as a view sees them."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._reader = scope
+
+    @property
+    def _space(self) -> str:
+        return self._reader.session or ""
+
+    def history(self, limit: int | None = None, tombstones: bool = False) -> list[Message]:
+        """Return the newest `limit` messages, oldest first.
+
+        With `tombstones`, messages that were deleted, or that a rollback took from this session, stand at their
+        places with no content; they do not count towards `limit`.
+        """
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+            raise InvalidValue(f"limit={limit!r} is not a number of messages, 0 or more, or None")
+        journal = self._reader.backend.journal
+        found = self._reader.read(lambda view: journal.history(view, self._space, limit))
+        low = found.heads[0].key.name if limit is not None and len(found.heads) == limit and limit else ""
+        lineages = {head.lineage for head in found.heads} | found.tombstones
+        self._reader.saw_range(RangeRead("memory", self._space, low, found.at_seq, limit), lineages)
+        messages = [(head.key.name, _message(head)) for head in found.heads]
+        if tombstones:
+            messages += self._retracted(low)
+            messages.sort(key=lambda named: named[0])
+        return [message for _, message in messages]
+
+    def _retracted(self, low: str) -> list[tuple[str, Message]]:
+        journal = self._reader.backend.journal
+        hidden = self._reader.read(lambda view: journal.retracted(view, self._space, low, self._reader.was_seen))
+        return [(name, Message(role, None, seq, retracted=True)) for name, role, seq in hidden]
+
+
+class Memory(MemoryView):
+    """The messages of the turn's session, for it to read and extend."""
+
+    def __init__(self, scope: WritingScope) -> None:
+        super().__init__(scope)
+        self._writer = scope
+
+    def append(self, role: str, content: Any, *, origin: str | None = None, idempotency: str | None = None) -> int:
+        """Add a message and return its seq; what role "user" says is a source write unless `origin` says otherwise."""
+        return self.extend([(role, content)], origin=origin, idempotency=idempotency)[0]
+
+    def extend(
+        self, messages: Iterable[tuple[str, Any]], *, origin: str | None = None, idempotency: str | None = None
+    ) -> list[int]:
+        """Add messages as one batch, all or none, and return their seqs."""
+        key = Key("memory", self._space, "")
+        pending = []
+        for role, content in messages:
+            check_name("the role", role)
+            payload = encode({"role": role, "content": _jsonable(content)}, f"the message of {role!r}")
+            default = Origin.SOURCE if role == USER else Origin.DERIVED
+            pending.append(Pending(key, payload, self._writer.is_source(origin, default)))
+        return self._writer.write(pending, idempotency=idempotency)
+
+    def delete(self, seq: int, *, origin: str | None = None) -> int:
+        """Delete the visible message of this seq and return the seq of the delete."""
+        found = next((m for m in self._named() if m.seq == seq), None)
+        if found is None:
+            raise InvalidValue(f"no message with seq {seq!r} is visible in session {self._space!r}")
+        source = self._writer.is_source(origin, Origin.DERIVED)
+        return self._writer.write((Pending(found.key, None, source),))[0]
+
+    def _named(self) -> list[Head]:
+        journal = self._reader.backend.journal
+        found = self._reader.read(lambda view: journal.history(view, self._space, None))
+        lineages = {head.lineage for head in found.heads} | found.tombstones
+        self._reader.saw_range(RangeRead("memory", self._space, "", found.at_seq), lineages)
+        return found.heads
+
+
+def _message(head: Head) -> Message:
+    fields = decode(head.payload)
+    return Message(fields["role"], fields["content"], head.seq)
+
+
+def _jsonable(content: Any) -> Any:
+    if isinstance(content, bytes | bytearray | memoryview):
+        raise InvalidValue("a message's content is JSON; keep bytes in a document and name it in the message")
+    return content

@@ -1,0 +1,402 @@
+"""A turn: pins what it sees, collects lineage from what it reads, stamps what it writes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from kedge.errors import Frozen, InvalidValue, KedgeError, SessionBegun, TurnClosed
+from kedge.kernel import Kernel
+from kedge.model import control as rules
+from kedge.model import envelope as envelopes
+from kedge.model import reads as read_logs
+from kedge.model.control import Level
+from kedge.model.envelope import Envelope, Rejected
+from kedge.model.lineage import Lineage
+from kedge.model.reads import RangeRead, Reads
+from kedge.model.turns import move
+from kedge.model.visibility import View
+from kedge.model.writes import Author, Batch, Head, Origin, Pending, VectorBatch, check_name, encode
+from kedge.ports.aside import Sample
+from kedge.ports.ledger import Change, EpochMoved, Release
+from kedge.stores.artifacts import Artifacts
+from kedge.stores.cache import Cache
+from kedge.stores.keyed import Context, Documents
+from kedge.stores.memory import Memory
+from kedge.stores.scope import check_origin, check_seconds
+from kedge.stores.vectors import Vectors
+
+T = TypeVar("T")
+HEADER_SECONDS = 300.0
+
+
+class Replays(msgspec.Struct, frozen=True):
+    """The input that a turn replays: its rank and seq, and the last hidden turn that it makes good."""
+
+    rank: int
+    seq: int
+    upto_turn: int
+
+
+class Turn:
+    """One unit of an agent's, or a person's, work. Use it as a context manager, in one thread.
+
+    Its calls commit one by one: a turn is not a transaction. Once a deployment that influenced it is rolled back,
+    every operation raises `RolledBack`; once one that it did not see is settled, `SettledMeanwhile`.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        *,
+        session: str | None = None,
+        agent: str | None = None,
+        person: str | None = None,
+        deployment: str | None = None,
+        parent: Mapping[str, str] | None = None,
+        peer: str | None = None,
+        replays: Replays | None = None,
+    ) -> None:
+        if agent is not None and person is not None:
+            raise InvalidValue(f"a turn is an agent's ({agent!r}) or a person's ({person!r}), not both; leave one out")
+        for what, name in (("session", session), ("agent", agent), ("person", person), ("peer", peer)):
+            if name is not None:
+                check_name(f"the {what}", name)
+        self._kernel = kernel
+        self.backend = kernel.backend
+        self._agent, self._person = agent, person
+        self._rank = None if replays is None else replays.rank
+        self._replay_turn = 0 if replays is None else replays.upto_turn
+        self._writes = 0
+        self._closed = False
+        self._ended: KedgeError | None = None
+        self._reads = Reads([], [])
+        self._members: set[int] = set()
+        self._record = self.backend.control.load()
+        self._session, self._base, parent_turn = self._join(session, deployment, parent, peer)
+        self._base |= self._record.externals
+        self._view = View(self._record.epoch, self._record.seen_by(self._base), self._record.settled)
+        now = self.backend.clock.now()
+        self._author = Author(
+            uid=self.backend.clock.fresh_id(),
+            agent=agent,
+            person=person,
+            session=self._session,
+            parent=parent_turn,
+            replays=None if replays is None else replays.seq,
+            began_at=now,
+            began_epoch=self._record.epoch,
+        )
+        self.artifacts = Artifacts(self)
+        self.memory = Memory(self)
+        self.context = Context(self, "context", "")
+        self.cache = Cache(self)
+        self._check_influence()
+        self._own_artifacts: list[Head] = []
+        if agent is not None:
+            self._read_own_artifacts(agent)
+
+    # ── how it began ──
+
+    def _join(
+        self, session: str | None, deployment: str | None, parent: Mapping[str, str] | None, peer: str | None
+    ) -> tuple[str | None, frozenset[int], str | None]:
+        """Return the session, the deployments that the view is fixed to, and the caller's turn."""
+        caller = None if parent is None else self._open(parent, peer)
+        if caller is not None:
+            self._members.update(caller.lineage)
+            if deployment is not None:
+                raise InvalidValue(
+                    f"deployment={deployment!r} came with parent=: a callee sees what its caller sees; leave it out"
+                )
+            if session is None or session == caller.session:
+                return caller.session, frozenset(caller.base), caller.turn
+        return session, self._fixed_base(session, deployment), None if caller is None else caller.turn
+
+    def _fixed_base(self, session: str | None, deployment: str | None) -> frozenset[int]:
+        if session is None:
+            base = set(self._record.live)
+            if deployment is not None:
+                base |= self._record.closure({rules.open_in(self._record, deployment)})
+            return frozenset(base)
+        fixed = self._kernel.session(session, deployment)
+        self._record = self.backend.control.load()
+        if deployment is not None and rules.open_in(self._record, deployment) not in fixed.base:
+            raise SessionBegun(
+                f"session {session!r} began without {deployment!r}, and is never split between views; "
+                "open another session, or k.refresh() this one"
+            )
+        return fixed.base
+
+    def _open(self, headers: Mapping[str, str], peer: str | None) -> Envelope | None:
+        """Return a caller's envelope; headers that cannot be trusted influence this turn as `external:<peer>`."""
+        opened = envelopes.unseal(
+            headers, self._kernel.header_key, now=self.backend.clock.now(), audience=self._agent or self._person
+        )
+        if isinstance(opened, Rejected):
+            self._members.add(self._external(peer or "unknown", opened.why))
+            return None
+        return opened
+
+    def _external(self, peer: str, why: str) -> int:
+        """Return the number of the pseudo-deployment that stands for a peer, staging it where it is new."""
+        name = f"external:{peer}"
+        taken = {recorded.release.name for recorded in self.backend.control.recorded()}
+        while True:
+            record = self.backend.control.load()
+            found = next((d for d in record.deployments if d.name == name), None)
+            if found is not None:
+                self._record = record
+                return found.number
+            suffix = 2
+            while name in taken:
+                name, suffix = f"external:{peer}#{suffix}", suffix + 1
+            now = self.backend.clock.now()
+            staged = rules.stage(record, name, artifacts=(), bases=(), now=now, by=peer, kind=rules.EXTERNAL)
+            release = Release(record.next_number, name, rules.EXTERNAL, "", {}, ())
+            change = Change(staged, self.backend.clock.fresh_id(), "external", peer, name, why, release=release)
+            try:
+                self.backend.control.commit(change)
+            except EpochMoved:
+                continue
+
+    def _read_own_artifacts(self, agent: str) -> None:
+        found = self.read(lambda view: self.backend.journal.range(view, "artifacts", "", f"{agent}/"))
+        self._own_artifacts = found.heads
+        lineages = {head.lineage for head in found.heads} | found.tombstones
+        self.saw_range(RangeRead("artifacts", "", f"{agent}/", found.at_seq), lineages)
+
+    # ── what the stores use ──
+
+    def read(self, look: Callable[[View], T]) -> T:
+        """Call `look` with the view, again with a newer one while the control record moves under it."""
+        while True:
+            if self._closed or self._ended is not None:
+                self._refuse()
+            try:
+                return look(self._view)
+            except EpochMoved:
+                self._catch_up()
+
+    def _refuse(self) -> None:
+        if self._ended is not None:
+            raise self._ended
+        raise TurnClosed(f"this turn ({self._author.uid}) is closed; begin another with k.turn()")
+
+    def _catch_up(self) -> None:
+        self._record = self.backend.control.load()
+        try:
+            self._view = move(self._view, self._base, frozenset(self._members), self._record, self._kernel.names)
+        except KedgeError as error:
+            self._ended = error
+            raise
+
+    def _check_influence(self) -> None:
+        self._catch_up()
+
+    def saw(self, heads: Iterable[Head]) -> None:
+        """Take note of writes whose value, or whose delete, was read."""
+        for head in heads:
+            self._reads.seqs.append(head.seq)
+            if head.lineage:
+                self._members |= head.lineage
+
+    def saw_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
+        """Take note of a range that was read, and of the lineages of all heads in it."""
+        self._reads.ranges.append(read)
+        self._members.update(*lineages)
+
+    def joined(self, lineage: Lineage) -> None:
+        """Take on the lineage of something read that is not in the journal."""
+        self._members |= lineage
+
+    def names(self, numbers: Iterable[int]) -> frozenset[str]:
+        """Return the names of deployments."""
+        return self._kernel.names(numbers)
+
+    def now(self) -> float:
+        """Return the time that freshness is measured against."""
+        return self.backend.clock.now()
+
+    def was_seen(self, lineage: Lineage) -> bool:
+        """Say whether a write of this lineage would be visible, had nothing been rolled back."""
+        return lineage <= self._base | self._record.settled
+
+    def is_source(self, origin: str | None, default: Origin) -> bool:
+        """Say whether a write is a source write: as asked for, else by whose turn this is, else by the store."""
+        chosen = check_origin(origin)
+        if chosen is None:
+            chosen = Origin.SOURCE if self._person is not None else default
+        return chosen is Origin.SOURCE
+
+    def derive_key(self) -> bytes:
+        """Return the digests of the agent's artifact heads, which are part of each cache key."""
+        return encode([self._agent or ""] + [(head.payload or b"").decode() for head in self._own_artifacts])
+
+    @property
+    def stamp(self) -> Lineage:
+        """The lineage that a write would get now, as numbers: settled deployments drop out."""
+        return frozenset(self._members) - self._view.settled
+
+    def write(
+        self, writes: Sequence[Pending], *, idempotency: str | None = None, vectors: VectorBatch | None = None
+    ) -> list[int]:
+        """Stamp these writes and commit them as one batch; return their seqs."""
+        if idempotency is not None:
+            check_name("the idempotency key", idempotency)
+        if not writes:
+            return []
+        if self._rank is not None and idempotency is None:
+            self._writes += 1  # a replay that is run again finds its own writes, and does not repeat them
+            idempotency = f"replay:{self._author.replays}:{self._replay_turn}:{self._writes}"
+        packed = read_logs.pack(self._reads) if self._reads else None
+
+        def append(view: View) -> list[int]:
+            if not all(write.source for write in writes):
+                self._check_level()
+            batch = Batch(
+                epoch=view.epoch,
+                author=self._author,
+                writes=tuple(writes),
+                lineage=self.stamp,
+                seen=view.seen,
+                settled=view.settled,
+                reads=packed,
+                idempotency=idempotency,
+                first_wins=self._rank is not None,
+                rank=self._rank,
+                vectors=vectors,
+            )
+            return self.backend.journal.append(batch)
+
+        seqs = self.read(append)
+        self._reads = Reads([], [])
+        return seqs
+
+    def _check_level(self) -> None:
+        level = self._record.levels.get(self._agent or "", Level.FULL)
+        if level is not Level.FULL:
+            raise Frozen(
+                f"the feature {self._agent!r} stands at level {level}: derived writes are refused; "
+                "answer without remembering, or wait until it is back at full"
+            )
+
+    # ── the public face ──
+
+    @property
+    def id(self) -> str:
+        """The turn's name: 32 hexadecimal digits."""
+        return self._author.uid
+
+    @property
+    def session(self) -> str | None:
+        """The session, if there is one."""
+        return self._session
+
+    @property
+    def agent(self) -> str | None:
+        """The agent whose turn this is, if it is one's."""
+        return self._agent
+
+    @property
+    def person(self) -> str | None:
+        """The person whose turn this is, if it is one's."""
+        return self._person
+
+    @property
+    def lineage(self) -> frozenset[str]:
+        """The names of the revocable deployments that have influenced this turn so far."""
+        return self._kernel.names(self.stamp)
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """The names of the revocable deployments that this turn sees."""
+        return self._kernel.names(self._view.seen)
+
+    @property
+    def level(self) -> Level:
+        """The level that the agent's feature stands on now."""
+        return self.read(lambda view: self._level_at(view.epoch))
+
+    def _level_at(self, epoch: int) -> Level:
+        if self.backend.control.epoch() != epoch:
+            raise EpochMoved("the level may have changed")
+        return self._record.levels.get(self._agent or "", Level.FULL)
+
+    def documents(self, collection: str) -> Documents:
+        """Return the documents of a collection."""
+        return Documents(self, "documents", check_name("the collection", collection))
+
+    def vectors(self, collection: str) -> Vectors:
+        """Return the vectors of a declared collection, or raise `UnknownName`."""
+        return Vectors(self, collection)
+
+    def observe(self, metric: str, value: Any) -> None:
+        """Store a metric sample of this session: a number, a bool or a string."""
+        check_name("the metric", metric)
+        if not isinstance(value, bool | int | float | str):
+            raise InvalidValue(f"the sample {value!r} of {metric!r} is no number, bool or string")
+        encode(value, f"the sample of {metric!r}")
+
+        def store(view: View) -> None:
+            self._level_at(view.epoch)
+            sample = Sample(metric, value, self.now(), self._session, self._agent, self.stamp, view.seen)
+            self.backend.aside.observe(sample)
+
+        self.read(store)
+
+    def headers(self, audience: str | None = None, ttl: float = HEADER_SECONDS) -> dict[str, str]:
+        """Return signed headers for a callee (or for the caller, on the way back), good for `ttl` seconds.
+
+        What this turn has read is journaled first. With `audience`, only that agent may use them.
+        """
+        seconds = check_seconds("ttl", ttl) or HEADER_SECONDS
+        self._edge("call", audience or "")
+        envelope = Envelope(
+            turn=self._author.uid,
+            epoch=self._view.epoch,
+            base=sorted(self._base),
+            lineage=sorted(self.stamp),
+            expires=self.now() + seconds,
+            session=self._session,
+            audience=audience,
+            agent=self._agent,
+        )
+        return envelopes.seal(envelope, self._kernel.header_key)
+
+    def absorb(self, headers: Mapping[str, str], peer: str | None = None) -> None:
+        """Take on what has influenced a callee, from the headers it sent back."""
+        self.read(lambda view: self._level_at(view.epoch))
+        callee = self._open(headers, peer)
+        if callee is not None:
+            self._members.update(callee.lineage)
+            self._record = self.backend.control.load()
+        self._base |= self._members & self._record.externals
+        self._catch_up()
+        self._edge("absorb", "" if callee is None else callee.turn)
+
+    def _edge(self, kind: str, peer: str) -> None:
+        packed = read_logs.pack(self._reads) if self._reads else None
+
+        def record(view: View) -> None:
+            self._level_at(view.epoch)
+            self.backend.journal.record_edge(kind, self._author, peer, self.stamp, packed)
+
+        self.read(record)
+        self._reads = Reads([], [])
+
+    def close(self) -> None:
+        """End the turn; every later operation raises `TurnClosed`."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        """Return the turn itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the turn."""
+        self.close()
+

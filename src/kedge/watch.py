@@ -1,0 +1,75 @@
+"""Telling callbacks that the control record has moved."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from kedge.kernel import Kernel
+
+POLL_SECONDS = 0.01
+UNPROMPTED_SECONDS = 0.25
+
+Callback = Callable[[int], object]
+
+
+class Watcher:
+    """One thread a `Kedge`, started with the first callback: looks at the doorbell often, at the epoch now and then.
+
+    A callback that raises is told to `threading.excepthook` and called again at the next epoch.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._callbacks: dict[int, tuple[Callback, int]] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._next = 0
+
+    def add(self, callback: Callback) -> Callable[[], None]:
+        """Call back after each epoch that this process catches up with; return what ends it."""
+        epoch = self._kernel.backend.control.epoch()
+        with self._lock:
+            ticket, self._next = self._next, self._next + 1
+            self._callbacks[ticket] = (callback, epoch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="kedge-watch", daemon=True)
+                self._thread.start()
+
+        def remove() -> None:
+            with self._lock:
+                self._callbacks.pop(ticket, None)
+
+        return remove
+
+    def _run(self) -> None:
+        hint: object = None
+        looked = 0.0
+        while not self._stop.wait(POLL_SECONDS):
+            found = self._kernel.backend.change_hint()
+            now = time.monotonic()
+            if found == hint and now - looked < UNPROMPTED_SECONDS:
+                continue
+            hint, looked = found, now
+            try:
+                self._tell(self._kernel.backend.control.epoch())
+            except Exception as error:  # noqa: BLE001 - the edge of this thread: it reports, and watches on
+                if self._stop.is_set():
+                    return
+                threading.excepthook(
+                    threading.ExceptHookArgs((type(error), error, error.__traceback__, self._thread))
+                )
+
+    def _tell(self, epoch: int) -> None:
+        with self._lock:
+            behind = [(t, c) for t, (c, told) in self._callbacks.items() if told < epoch]
+            for ticket, callback in behind:
+                self._callbacks[ticket] = (callback, epoch)
+        for _, callback in behind:
+            callback(epoch)
+
+    def close(self) -> None:
+        """Stop calling back; wait for a callback that is running, unless it is the one that closes."""
+        self._stop.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=5)
