@@ -67,7 +67,7 @@ def deploy(
     operation = kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
-        if any(recorded.release.name == name for recorded in kernel.backend.control.recorded()):
+        if name in kernel.backend.control.names().values():
             raise DuplicateName(f"a deployment named {name!r} exists already; names are never used twice")
         writes, bases = _artifact_writes(kernel, record, manifest, independent=independent, base=base)
         staged = rules.stage(

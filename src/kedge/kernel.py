@@ -43,7 +43,7 @@ class Kernel:
 
     def _load_names(self) -> None:
         with self._names_lock:
-            self._names = {r.release.number: r.release.name for r in self.backend.control.recorded()}
+            self._names = self.backend.control.names()
 
     def change(self, decide: Decide) -> tuple[ControlRecord, Entry]:
         """Decide on the record as it is, and commit; decide anew while others commit in between."""

@@ -71,7 +71,8 @@ class Turn:
         self._writes = 0
         self._closed = False
         self._ended: KedgeError | None = None
-        self._reads = Reads([], [])
+        self._seqs_read: set[int] = set()
+        self._ranges_read: dict[RangeRead, None] = {}
         self._members: set[int] = set()
         self._record = self.backend.control.load()
         self._session, self._base, parent_turn = self._join(session, deployment, parent, peer)
@@ -92,7 +93,8 @@ class Turn:
         self.memory = Memory(self)
         self.context = Context(self, "context", "")
         self.cache = Cache(self)
-        self._check_influence()
+        if self._members:  # a caller's: it may have been rolled back before this turn began
+            self._catch_up()
         self._own_artifacts: list[Head] = []
         if agent is not None:
             self._read_own_artifacts(agent)
@@ -142,7 +144,7 @@ class Turn:
     def _external(self, peer: str, why: str) -> int:
         """Return the number of the pseudo-deployment that stands for a peer, staging it where it is new."""
         name = f"external:{peer}"
-        taken = {recorded.release.name for recorded in self.backend.control.recorded()}
+        taken = set(self.backend.control.names().values())
         while True:
             record = self.backend.control.load()
             found = next((d for d in record.deployments if d.name == name), None)
@@ -192,19 +194,16 @@ class Turn:
             self._ended = error
             raise
 
-    def _check_influence(self) -> None:
-        self._catch_up()
-
     def saw(self, heads: Iterable[Head]) -> None:
         """Take note of writes whose value, or whose delete, was read."""
         for head in heads:
-            self._reads.seqs.append(head.seq)
+            self._seqs_read.add(head.seq)
             if head.lineage:
                 self._members |= head.lineage
 
     def saw_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
         """Take note of a range that was read, and of the lineages of all heads in it."""
-        self._reads.ranges.append(read)
+        self._ranges_read[read] = None
         self._members.update(*lineages)
 
     def joined(self, lineage: Lineage) -> None:
@@ -250,7 +249,7 @@ class Turn:
         if self._rank is not None and idempotency is None:
             self._writes += 1  # a replay that is run again finds its own writes, and does not repeat them
             idempotency = f"replay:{self._author.replays}:{self._replay_turn}:{self._writes}"
-        packed = read_logs.pack(self._reads) if self._reads else None
+        packed = self._packed_reads()
 
         def append(view: View) -> list[int]:
             if not all(write.source for write in writes):
@@ -271,8 +270,18 @@ class Turn:
             return self.backend.journal.append(batch)
 
         seqs = self.read(append)
-        self._reads = Reads([], [])
+        self._forget_reads()
         return seqs
+
+    def _packed_reads(self) -> bytes | None:
+        if not self._seqs_read and not self._ranges_read:
+            return None
+        return read_logs.pack(Reads(list(self._seqs_read), list(self._ranges_read)))
+
+    def _forget_reads(self) -> None:
+        """Forget what has been journaled, so that it is journaled once."""
+        self._seqs_read.clear()
+        self._ranges_read.clear()
 
     def _check_level(self) -> None:
         level = self._record.levels.get(self._agent or "", Level.FULL)
@@ -377,14 +386,14 @@ class Turn:
         self._edge("absorb", "" if callee is None else callee.turn)
 
     def _edge(self, kind: str, peer: str) -> None:
-        packed = read_logs.pack(self._reads) if self._reads else None
+        packed = self._packed_reads()
 
         def record(view: View) -> None:
             self._level_at(view.epoch)
             self.backend.journal.record_edge(kind, self._author, peer, self.stamp, packed)
 
         self.read(record)
-        self._reads = Reads([], [])
+        self._forget_reads()
 
     def close(self) -> None:
         """End the turn; every later operation raises `TurnClosed`."""

@@ -19,9 +19,6 @@ class Reads(msgspec.Struct, array_like=True):
     seqs: list[int] = []
     ranges: list[RangeRead] = []
 
-    def __bool__(self) -> bool:
-        return bool(self.seqs or self.ranges)
-
 
 def pack(reads: Reads) -> bytes:
     """Return reads as msgpack: seqs sorted, unique, each as its distance from the one before."""

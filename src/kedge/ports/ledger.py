@@ -148,6 +148,9 @@ class Control(Protocol):
     def recorded(self) -> list[Recorded]:
         """Return every deployment ever staged, in number order."""
 
+    def names(self) -> dict[int, str]:
+        """Return the name of every deployment ever staged, by number."""
+
     def secret(self, name: str) -> bytes:
         """Return a value of the database's own: `database_id`, or the `header_key` that signs headers."""
 

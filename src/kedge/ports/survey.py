@@ -29,6 +29,8 @@ class Influenced(msgspec.Struct, frozen=True):
     session: str | None
     parent: str | None
     replays: int | None
+    derived: bool = False
+    sources: bool = False
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class Source(msgspec.Struct, frozen=True):
     agent: str | None
     person: str | None
     session: str | None
+    turn: int = 0
     payload: bytes | None = None
 
 
@@ -60,13 +63,16 @@ class Survey(Protocol):
         """Return each key's head in two views."""
 
     def influenced(self, lineages: Iterable[int]) -> list[Influenced]:
-        """Return the turns whose lineage is one of these, in the order in which they first wrote."""
+        """Return the turns whose lineage is one of these, in the order in which they first wrote.
+
+        `derived` says whether a turn made derived writes of these lineages, `sources` whether it made source writes.
+        """
+
+    def sources_inside(self, lineages: Iterable[int]) -> list[Source]:
+        """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
 
     def turn(self, uid: str) -> Influenced | None:
         """Return a turn that has written."""
-
-    def has_derived_of(self, turn: int, lineages: Iterable[int]) -> bool:
-        """Say whether a turn made derived writes of one of these lineages."""
 
     def sources_of(self, turn: int) -> list[Source]:
         """Return the source writes that a turn made, with payloads."""

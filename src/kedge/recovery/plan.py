@@ -4,7 +4,6 @@ from collections import Counter
 
 import msgspec
 
-from kedge.errors import IllegalTransition
 from kedge.kernel import Kernel
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord, Status
@@ -76,8 +75,8 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     pairs = survey.head_pairs(before_view, after_view, keys)
     changes = _changes(kernel, keys, pairs)
     turns = survey.influenced(lineages)
-    inputs = inputs_of(kernel, lineages)
-    inside = [source for turn in turns for source in survey.sources_of(turn.turn)]
+    inside = survey.sources_inside(lineages)
+    inputs = inputs_of(kernel, turns, inside)
     return RollbackPlan(
         deployment=name,
         status=record.status(deployment),
@@ -167,5 +166,3 @@ def _pins(kernel: Kernel, record: ControlRecord, after: View, gone: frozenset[in
             pins[key] = f"seq {head.seq} ({owner})"
     return pins
 
-
-__all__ = ["Fallback", "IllegalTransition", "RollbackPlan", "StoreEffect", "plan"]

@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 
-from kedge.errors import KedgeError
 from kedge.kernel import Kernel
 from kedge.model.writes import decode
 from kedge.ports.survey import Influenced, Source
@@ -15,7 +14,10 @@ _DEPTH_MAX = 32
 
 
 class ReplayInput(msgspec.Struct, frozen=True):
-    """A source input to process again: what it is, whose turn used it, and the last hidden turn that did."""
+    """A source input to process again: what it is, whose turn used it, and the last hidden turn that did.
+
+    `value` is there where a handler gets it; lists leave it out.
+    """
 
     store: str
     space: str
@@ -24,8 +26,8 @@ class ReplayInput(msgspec.Struct, frozen=True):
     rank: int
     session: str | None
     agent: str | None
-    value: Any
     upto_turn: int
+    value: Any = None
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
@@ -46,26 +48,31 @@ def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
     if deployment is not None:
         number = record.find(deployment).number
         hidden &= record.dependants(number) | {number}
-    return inputs_of(kernel, kernel.backend.survey.lineages_with(hidden)) if hidden else []
+    survey = kernel.backend.survey
+    lineages = survey.lineages_with(hidden)
+    return inputs_of(kernel, survey.influenced(lineages), survey.sources_inside(lineages))
 
 
-def inputs_of(kernel: Kernel, lineages: list[int]) -> list[ReplayInput]:
-    """Return the source inputs of the derived writes of these lineages, in order of rank, each once."""
+def inputs_of(kernel: Kernel, turns: list[Influenced], inside: list[Source]) -> list[ReplayInput]:
+    """Return the source inputs of turns whose derived writes are hidden, in order of rank, each once.
+
+    `inside` are the source writes that these turns made. Values are left out.
+    """
+    own: dict[int, list[Source]] = {}
+    for source in inside:
+        own.setdefault(source.turn, []).append(source)
     survey = kernel.backend.survey
     found: dict[int, ReplayInput] = {}
-    for turn in survey.influenced(lineages):
-        if not survey.has_derived_of(turn.turn, lineages):
+    for turn in turns:
+        if not turn.derived:
             continue
-        for source in _inputs(kernel, turn, 0):
-            if turn.turn <= survey.replayed_upto(source.seq):
-                continue
-            earlier = found.get(source.seq)
-            found[source.seq] = _input(source, turn, earlier)
+        for source in own.get(turn.turn) or _inputs(kernel, turn, 0):
+            if turn.turn > survey.replayed_upto(source.seq):
+                found[source.seq] = _input(source, turn, found.get(source.seq))
     return sorted(found.values(), key=lambda item: (item.rank, item.seq))
 
 
 def _input(source: Source, turn: Influenced, earlier: ReplayInput | None) -> ReplayInput:
-    value = decode(source.payload)
     return ReplayInput(
         store=source.key.store,
         space=source.key.space,
@@ -74,9 +81,14 @@ def _input(source: Source, turn: Influenced, earlier: ReplayInput | None) -> Rep
         rank=source.rank,
         session=source.session or turn.session,
         agent=turn.agent if earlier is None else earlier.agent,
-        value=value["content"] if source.key.store == "memory" else value,
         upto_turn=turn.turn if earlier is None else max(earlier.upto_turn, turn.turn),
     )
+
+
+def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:
+    source = kernel.backend.survey.source_at(item.seq)
+    value = None if source is None else decode(source.payload)
+    return msgspec.structs.replace(item, value=value["content"] if item.store == "memory" and value else value)
 
 
 def _inputs(kernel: Kernel, turn: Influenced, depth: int) -> list[Source]:
@@ -128,7 +140,8 @@ def replay(
     chosen = waiting if limit is None else waiting[:limit]
     done: list[ReplayInput] = []
     failed: list[tuple[ReplayInput, str]] = []
-    for position, item in enumerate(chosen):
+    for position, bare in enumerate(chosen):
+        item = _with_value(kernel, bare)
         replays = Replays(item.rank, item.seq, item.upto_turn)
         try:
             with Turn(kernel, session=item.session, agent=item.agent, replays=replays) as turn:
@@ -142,5 +155,3 @@ def replay(
             progress(position + 1, len(chosen))
     return ReplayReport(tuple(done), tuple(failed), len(waiting) - len(done))
 
-
-__all__ = ["Handler", "KedgeError", "ReplayInput", "ReplayReport", "pending", "replay"]

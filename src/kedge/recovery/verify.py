@@ -4,7 +4,7 @@ import msgspec
 
 from kedge.kernel import Kernel
 from kedge.model.visibility import View
-from kedge.model.writes import Head, Key
+from kedge.model.writes import Head
 from kedge.ports.ledger import EpochMoved
 from kedge.recovery.replay import pending
 
@@ -54,8 +54,8 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
     record = kernel.backend.control.load()
     survey = kernel.backend.survey
     view = View(record.epoch, record.live, record.settled)
-    hidden = survey.lineages_with(record.rolled_back | record.purged)
-    suspects, _ = survey.keys_of(survey.lineages_with(record.rolled_back), SAMPLE)
+    hidden = survey.lineages_with(record.rolled_back)
+    suspects, _ = survey.keys_of(hidden, SAMPLE)
     spread = survey.sample_keys(("artifacts", "documents", "vectors", "memory", "context"), SAMPLE)
     keys = list(dict.fromkeys([*suspects, *spread]))
     wrong: dict[str, int] = {}
@@ -92,5 +92,3 @@ def _seq(head: Head | None) -> int | None:
 def _ratio(wrong: dict[str, int], seen: dict[str, int], store: str) -> float | None:
     return wrong.get(store, 0) / seen[store] if seen.get(store) else None
 
-
-__all__ = ["Indicators", "Key", "verify"]

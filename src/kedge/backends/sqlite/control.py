@@ -31,7 +31,7 @@ class SqliteControl:
         self._database = database
         self._journal = journal
         self._clock = clock
-        self._cached: tuple[int, ControlRecord] | None = None
+        self._cached: ControlRecord | None = None
         if not database.read_only:
             self._create()
 
@@ -49,13 +49,12 @@ class SqliteControl:
 
     def load(self) -> ControlRecord:
         """Return the record as it is now."""
-        with self._database.connection() as connection:
-            epoch, encoded = connection.execute("SELECT epoch, record FROM control").fetchone()
         cached = self._cached
-        if cached is not None and cached[0] == epoch:
-            return cached[1]
-        record = _RECORD.decode(encoded)
-        self._cached = (epoch, record)
+        if cached is not None and cached.epoch == self.epoch():
+            return cached
+        with self._database.connection() as connection:
+            encoded = connection.execute(_SQL["load"]).fetchone()[0]
+        self._cached = record = _RECORD.decode(encoded)
         return record
 
     def epoch(self) -> int:
@@ -189,6 +188,11 @@ class SqliteControl:
             )
             for number, name, kind, digest, manifest, warnings, note, at, by in rows
         ]
+
+    def names(self) -> dict[int, str]:
+        """Return the name of every deployment ever staged, by number."""
+        with self._database.connection() as connection:
+            return dict(connection.execute(_SQL["names"]).fetchall())
 
     def secret(self, name: str) -> bytes:
         """Return a value of the database's own: its id, or the key that signs headers."""

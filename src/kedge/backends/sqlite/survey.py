@@ -73,16 +73,16 @@ class SqliteSurvey:
 
     def influenced(self, lineages: Iterable[int]) -> list[Influenced]:
         """Return the turns whose lineage is one of these, in the order in which they first wrote."""
-        return [Influenced(*row) for row in self._all("influenced", json.dumps(list(lineages)))]
+        return [Influenced(*row[:6], *map(bool, row[6:])) for row in self._all("influenced", json.dumps(list(lineages)))]
 
     def turn(self, uid: str) -> Influenced | None:
         """Return a turn that has written."""
         rows = self._all("turn", uid)
         return Influenced(*rows[0]) if rows else None
 
-    def has_derived_of(self, turn: int, lineages: Iterable[int]) -> bool:
-        """Say whether a turn made derived writes of one of these lineages."""
-        return bool(self._all("has_derived_of", turn, json.dumps(list(lineages))))
+    def sources_inside(self, lineages: Iterable[int]) -> list[Source]:
+        """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
+        return [_source(row) for row in self._all("sources_inside", json.dumps(list(lineages)))]
 
     def sources_of(self, turn: int) -> list[Source]:
         """Return the source writes that a turn made, with payloads."""
@@ -209,5 +209,5 @@ class SqliteSurvey:
 
 
 def _source(row: Any) -> Source:
-    store, space, name, seq, rank, at, agent, person, session, payload = row
-    return Source(Key(store, space, name), seq, rank, at, agent, person, session, payload)
+    store, space, name, seq, rank, at, agent, person, session, turn, payload = row
+    return Source(Key(store, space, name), seq, rank, at, agent, person, session, turn, payload)

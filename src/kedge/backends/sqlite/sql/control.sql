@@ -29,6 +29,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: deployments
 SELECT number, name, kind, digest, manifest, warnings, note, at, by FROM deployments ORDER BY number;
 
+-- name: names
+SELECT number, name FROM deployments;
+
 -- name: deployment_name
 SELECT 1 FROM deployments WHERE name = ?;
 

@@ -19,27 +19,35 @@ SELECT count(*) FROM heads INDEXED BY heads_by_lineage
 WHERE space = ? AND lineage IN (SELECT value FROM json_each(?));
 
 -- name: influenced
-SELECT id, uid, agent, session, parent, replays FROM turns INDEXED BY turns_by_lineage
-WHERE lineage IN (SELECT value FROM json_each(?)) ORDER BY id;
+SELECT id, uid, agent, session, parent, replays,
+    EXISTS (SELECT 1 FROM writes w WHERE w.turn = t.id AND NOT w.source
+            AND w.lineage IN (SELECT value FROM json_each(?1))),
+    EXISTS (SELECT 1 FROM writes w WHERE w.turn = t.id AND w.source)
+FROM turns t INDEXED BY turns_by_lineage
+WHERE lineage IN (SELECT value FROM json_each(?1)) ORDER BY id;
+
+-- name: sources_inside
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM turns t INDEXED BY turns_by_lineage
+JOIN writes w INDEXED BY writes_by_turn ON w.turn = t.id
+JOIN spaces s ON s.id = w.space
+WHERE t.lineage IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted ORDER BY w.seq;
 
 -- name: turn
 SELECT id, uid, agent, session, parent, replays FROM turns WHERE uid = ?;
 
--- name: has_derived_of
-SELECT 1 FROM writes WHERE turn = ? AND NOT source AND lineage IN (SELECT value FROM json_each(?)) LIMIT 1;
-
 -- name: sources_of
-SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.payload
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
 FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
 WHERE w.turn = ? AND w.source AND NOT w.deleted ORDER BY w.seq;
 
 -- name: source_at
-SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.payload
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
 FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
 WHERE w.seq = ? AND w.source AND NOT w.deleted;
 
 -- name: newest_message
-SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.payload
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
 FROM writes w INDEXED BY writes_by_key JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
 WHERE w.space = (SELECT id FROM spaces WHERE store = 'memory' AND space = ?1)
   AND w.source AND NOT w.deleted AND w.seq <= ?2
