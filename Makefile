@@ -1,0 +1,85 @@
+# The verbs below are the whole manual. Each sets up .venv by itself, from the package index alone and by pinned hashes;
+# `drill` and `bench` install what Kedge itself needs, the others the developers' tools too.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUN := $(VENV)/.run-installed
+DEV := $(VENV)/.dev-installed
+
+# The first Python of at least 3.11 on the PATH; PYTHON=… names another.
+OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c '$(OLD_ENOUGH)' 2>/dev/null && { echo "$$python"; break; }; done)
+
+CHECKED := $(wildcard src tests bench examples)
+DRILL_ARGS ?=
+BENCH_ARGS ?=
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help drill test soak bench docs lint style types contract format pins clean
+
+help: ## show these verbs
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+drill: $(RUN) ## rehearse a launch that goes wrong and is rolled back (DRILL_ARGS="--help" for options)
+	$(BIN)/kedge drill $(DRILL_ARGS)
+
+test: $(DEV) ## run the tests (PYTEST_ARGS="tests/unit -x" for some of them)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(DEV) ## run thousands of random histories; takes its time
+	KEDGE_HYPOTHESIS=soak $(BIN)/python -m pytest -m soak --timeout=10800 $(PYTEST_ARGS)
+
+bench: $(RUN) ## measure ratios within one run, as a table and JSON
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+docs: $(DEV) ## run the code blocks of the README and docs/
+	$(BIN)/python -m pytest -m docs $(PYTEST_ARGS)
+
+lint: style types contract ## check style, types and the import contract
+
+style: $(DEV)
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+
+types: $(DEV)
+	$(BIN)/mypy $(CHECKED)
+
+contract: $(DEV)
+	$(BIN)/lint-imports --no-logo
+
+format: $(DEV) ## lay the code out, and fix what can be fixed safely
+	$(BIN)/ruff check --fix-only $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+clean: ## remove the environment and all that tools left behind (no database)
+	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests $(wildcard bench examples) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------- the environment
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Kedge needs Python 3.11 or newer, and none is on the PATH: install one, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(OLD_ENOUGH)' || { echo "Kedge needs Python 3.11 or newer, and $(PYTHON) is older or no Python: say make PYTHON=/path/to/python3" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(RUN): pyproject.toml constraints/run.txt | $(BIN)/python
+	$(PIP) install --require-hashes -r constraints/run.txt
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(DEV): constraints/dev.txt $(RUN)
+	$(PIP) install --require-hashes -r constraints/dev.txt
+	@touch $@
+
+# ---------------------------------------------------------------- exact versions
+
+# Run by hand after a dependency changed, with uv on the PATH. run.txt: what Kedge needs, and what builds it. dev.txt: that, and the tools.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+BUILD := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+
+pins: | $(BIN)/python ## choose the exact versions anew (needs uv)
+	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade pyproject.toml - -o constraints/run.txt
+	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra dev -c constraints/run.txt pyproject.toml - -o constraints/dev.txt
