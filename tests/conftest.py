@@ -1,0 +1,38 @@
+"""What every test can lean on: Hypothesis profiles, an open database, and no crash point left armed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import kedge
+from kedge import failpoints
+
+# No deadlines: a disk that syncs slowly is no defect. `ci` draws the same examples every time, so that a red run can be
+# run again and a green one means the same everywhere; exploring is what `soak` is for.
+_SLOW = [HealthCheck.too_slow]
+settings.register_profile(
+    "default", max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=_SLOW
+)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.register_profile(
+    "soak", settings.get_profile("default"), max_examples=2000, stateful_step_count=50, print_blob=True
+)
+settings.load_profile(os.environ.get("KEDGE_HYPOTHESIS", "ci" if os.environ.get("CI") == "true" else "default"))
+
+
+@pytest.fixture
+def k(tmp_path: Path) -> Iterator[kedge.Kedge]:
+    """Open a fresh database, and close it after the test."""
+    with kedge.open(f"sqlite:///{tmp_path / 'kedge.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _nothing_armed() -> Iterator[None]:
+    yield
+    failpoints.disarm()

@@ -1,0 +1,59 @@
+"""The project's own files: dependencies have lower bounds; exact versions are pinned by hash, from no named place."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PINS = {name: (ROOT / "constraints" / f"{name}.txt").read_text(encoding="utf-8") for name in ("run", "dev")}
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+RUN = PROJECT["project"]["dependencies"] + PROJECT["build-system"]["requires"]
+DEV = PROJECT["project"]["optional-dependencies"]["dev"]
+
+
+def name_of(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement)
+    assert match, requirement
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+def pins_of(text: str) -> dict[tuple[str, str], str]:
+    """Return every pin's own lines, by (name, version)."""
+    blocks = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)
+    found = {}
+    for block in blocks:
+        if block.strip() and not block.startswith("#"):
+            pin = re.match(r"(\S+?)==(\S+)", block)
+            assert pin, f"not an exact version: {block.splitlines()[0]}"
+            found[name_of(pin[1]), pin[2]] = block
+    return found
+
+
+@pytest.mark.parametrize("requirement", RUN + DEV)
+def test_every_dependency_has_a_lower_bound(requirement: str) -> None:
+    assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", requirement)
+
+
+@pytest.mark.parametrize(("pins", "requirements"), [("run", RUN), ("dev", RUN + DEV)])
+def test_every_dependency_is_pinned(pins: str, requirements: list[str]) -> None:
+    pinned = {name for name, _ in pins_of(PINS[pins])}
+    assert pinned >= {name_of(requirement) for requirement in requirements}
+
+
+@pytest.mark.parametrize("pins", PINS)
+def test_every_pin_has_hashes(pins: str) -> None:
+    for pin, block in pins_of(PINS[pins]).items():
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", block), pin
+
+
+@pytest.mark.parametrize("pins", PINS)
+def test_pins_name_no_place(pins: str) -> None:
+    assert not re.findall(r"^.*(?:://|file:|@ |--index|--extra-index|--find-links|^-i ).*$", PINS[pins], re.MULTILINE)
+
+
+def test_tests_run_on_the_versions_that_users_get() -> None:
+    assert pins_of(PINS["run"]).keys() <= pins_of(PINS["dev"]).keys()
