@@ -34,7 +34,7 @@ from kedge.errors import (
 from kedge.face import Kedge
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
-from kedge.open import open  # noqa: A004 - the public name is kedge.open
+from kedge.open import open
 from kedge.ports.ledger import Snapshot
 from kedge.ports.vectors import Collection
 from kedge.recovery.plan import RollbackPlan

@@ -56,7 +56,7 @@ def deploy(
 ) -> Deployment:
     """Stage a deployment, and start it as a canary if a weight is given."""
     check_name("the deployment name", name)
-    if name.startswith(f"{rules.EXTERNAL}:") or name.startswith("#"):
+    if name.startswith((f"{rules.EXTERNAL}:", "#")):
         raise InvalidValue(f"the deployment name {name!r} is kept for Kedge's own; choose another")
     if canary is not None:
         rules.check_weight(canary)

@@ -29,6 +29,7 @@ from kedge.views import Point, ReadView
 from kedge.watch import Watcher
 
 Progress = Callable[[int, int], None]
+DIM_MAX = 65_536
 
 
 class Kedge:
@@ -76,9 +77,7 @@ class Kedge:
         """Say what a rollback would do, and change nothing."""
         return plans.plan(self._kernel, name)
 
-    def rollback(
-        self, name: str, *, reason: str = "", by: str | None = None, verify: bool = True
-    ) -> RollbackReport:
+    def rollback(self, name: str, *, reason: str = "", by: str | None = None, verify: bool = True) -> RollbackReport:
         """Make all that a deployment caused disappear, everywhere, at once; then verify it."""
         return rollbacks.roll_back(self._kernel, name, reason=reason, by=by, verified=verify)
 
@@ -173,8 +172,8 @@ class Kedge:
         """Declare a collection of vectors, or return it if it is there with the same settings."""
         check_name("the collection", name)
         check_name("the embedder", embedder)
-        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= 65_536:
-            raise InvalidValue(f"dim={dim!r} is not a number of dimensions from 1 to 65536")
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= DIM_MAX:
+            raise InvalidValue(f"dim={dim!r} is not a number of dimensions from 1 to {DIM_MAX}")
         if metric not in METRICS:
             raise InvalidValue(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
         backend = self._kernel.backend

@@ -11,7 +11,7 @@ FILE_NAME = "kedge.db"
 CACHE_BYTES = 256 * 1024 * 1024
 
 
-def open(  # noqa: A001 - the public name is kedge.open
+def open(
     url: str | Path,
     *,
     durability: str = "full",

@@ -408,4 +408,3 @@ class Turn:
     ) -> None:
         """End the turn."""
         self.close()
-

@@ -38,7 +38,10 @@ class ReadView:
         self._session = session
         if session is not None:
             check_name("the session", session)
-        self._upto, self._at = (None, None) if point is None else self._resolve(point)
+        self._upto: int | None = None
+        self._at: float | None = None
+        if point is not None:
+            self._upto, self._at = self._resolve(point)
         present = self.backend.control.load()
         record = present if self._upto is None else self.backend.control.record_at(self._upto)
         self._base = self._fixed_base(record, session, deployment) | record.externals

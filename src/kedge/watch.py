@@ -56,9 +56,7 @@ class Watcher:
             except Exception as error:  # noqa: BLE001 - the edge of this thread: it reports, and watches on
                 if self._stop.is_set():
                     return
-                threading.excepthook(
-                    threading.ExceptHookArgs((type(error), error, error.__traceback__, self._thread))
-                )
+                threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self._thread)))
 
     def _tell(self, epoch: int) -> None:
         with self._lock:

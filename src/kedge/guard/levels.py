@@ -18,7 +18,5 @@ def set_level(kernel: Kernel, feature: str, level: str, *, reason: str, by: str 
     who, operation = actor(by), kernel.backend.clock.fresh_id()
     detail = {"feature": feature, "level": str(chosen)}
     kernel.change(
-        lambda record: Change(
-            rules.set_level(record, feature, chosen), operation, "level", who, None, reason, detail
-        )
+        lambda record: Change(rules.set_level(record, feature, chosen), operation, "level", who, None, reason, detail)
     )

@@ -52,10 +52,7 @@ def guess_kind(key: str) -> str:
 def pack(artifact: Artifact) -> bytes:
     """Return the payload of an artifact write."""
     value = artifact.value
-    if isinstance(value, bytes):
-        value = {"bytes": b64encode(value).decode()}
-    else:
-        value = {"json": value}
+    value = {"bytes": b64encode(value).decode()} if isinstance(value, bytes) else {"json": value}
     return encode(
         {
             "value": value,

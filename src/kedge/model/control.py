@@ -8,7 +8,7 @@ from functools import cached_property
 import msgspec
 
 from kedge.errors import IllegalTransition, InvalidValue, UnknownName, nearest
-from kedge.model.lineage import EMPTY, from_ranges, to_ranges
+from kedge.model.lineage import from_ranges, to_ranges
 
 EXTERNAL = "external"
 
@@ -327,6 +327,3 @@ def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
         raise InvalidValue(f"the retention {seconds!r} is not a number of seconds, 0 or more, or None")
     return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=seconds)
-
-
-

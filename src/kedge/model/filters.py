@@ -38,7 +38,9 @@ def _check_condition(field: str, condition: Mapping[str, Any]) -> None:
         raise InvalidValue(f"where[{field!r}] has no operator; use one of {', '.join(_OPERATORS)}")
     for name, operand in condition.items():
         if name not in _OPERATORS:
-            raise InvalidValue(f"where[{field!r}] has the unknown operator {name!r}; use one of {', '.join(_OPERATORS)}")
+            raise InvalidValue(
+                f"where[{field!r}] has the unknown operator {name!r}; use one of {', '.join(_OPERATORS)}"
+            )
         if name == "in" and not isinstance(operand, list | tuple | set | frozenset):
             raise InvalidValue(f"where[{field!r}]['in'] must be a list, not {operand!r:.80}")
 

@@ -208,7 +208,6 @@ class Journal(Protocol):
     def history(self, view: View, space: str, limit: int | None) -> Range:
         """Return the newest `limit` memory heads of a session, oldest first."""
 
-
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
     ) -> list[tuple[str, str, int]]:

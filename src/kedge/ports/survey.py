@@ -5,7 +5,6 @@ from typing import Protocol
 
 import msgspec
 
-from kedge.model.lineage import Lineage
 from kedge.model.reads import Reads
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
@@ -112,6 +111,3 @@ class Survey(Protocol):
 
     def purge_reach(self, lineages: Iterable[int]) -> int | None:
         """Return the first seq of these lineages, or None where there is none."""
-
-
-

@@ -165,4 +165,3 @@ def _pins(kernel: Kernel, record: ControlRecord, after: View, gone: frozenset[in
             owner = ", ".join(sorted(kernel.names(head.lineage))) or "the settled state"
             pins[key] = f"seq {head.seq} ({owner})"
     return pins
-

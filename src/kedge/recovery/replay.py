@@ -154,4 +154,3 @@ def replay(
         if progress is not None:
             progress(position + 1, len(chosen))
     return ReplayReport(tuple(done), tuple(failed), len(waiting) - len(done))
-

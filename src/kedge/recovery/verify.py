@@ -91,4 +91,3 @@ def _seq(head: Head | None) -> int | None:
 
 def _ratio(wrong: dict[str, int], seen: dict[str, int], store: str) -> float | None:
     return wrong.get(store, 0) / seen[store] if seen.get(store) else None
-

@@ -26,5 +26,5 @@ class Cache:
             return decode(found.payload)
         value = compute()
         payload = encode(value, f"the result for cache key {key!r}")
-        self._scope.read(lambda view: aside.cache(digest, payload, self._scope.stamp, self._scope.now(), budget))
+        aside.cache(digest, payload, self._scope.stamp, self._scope.now(), budget)
         return decode(payload)

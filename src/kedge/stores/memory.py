@@ -32,7 +32,11 @@ class MemoryView:
     def _space(self) -> str:
         return self._reader.session or ""
 
-    def history(self, limit: int | None = None, tombstones: bool = False) -> list[Message]:
+    def history(
+        self,
+        limit: int | None = None,
+        tombstones: bool = False,  # noqa: FBT001, FBT002 - DESIGN.md's signature
+    ) -> list[Message]:
         """Return the newest `limit` messages, oldest first.
 
         With `tombstones`, messages that were deleted, or that a rollback took from this session, stand at their

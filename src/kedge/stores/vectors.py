@@ -15,6 +15,8 @@ from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, check_na
 from kedge.ports.vectors import Collection, Floats
 from kedge.stores.scope import Scope, WritingScope
 
+_MATRIX = 2  # dimensions of an array
+
 
 class Hit(msgspec.Struct, frozen=True):
     """One row that a search found; `score` is greater for the better, `lineage` holds deployment names."""
@@ -71,7 +73,12 @@ class VectorsView:
         return artifact.digest, named if isinstance(named, int) else self._collection.dim
 
     def search(
-        self, vector: npt.ArrayLike, k: int = 10, where: Mapping[str, Any] | None = None, *, exact: bool = True
+        self,
+        vector: npt.ArrayLike,
+        k: int = 10,
+        where: Mapping[str, Any] | None = None,
+        *,
+        exact: bool = True,  # noqa: ARG002 - an approximate index will heed it
     ) -> Hits:
         """Return the `k` best hits for a query vector of shape (dim,), in the space of the view's embedder.
 
@@ -104,7 +111,9 @@ class VectorsView:
         self._reader.saw(heads.values())
         present = [head for head in heads.values() if not head.deleted]
         rows = self._reader.backend.vectors.vectors(present)
-        return {h.key.name: VectorRow(h.key.name, v, decode(h.payload), h.seq) for h, v in zip(present, rows, strict=True)}
+        return {
+            h.key.name: VectorRow(h.key.name, v, decode(h.payload), h.seq) for h, v in zip(present, rows, strict=True)
+        }
 
     def count(self) -> int:
         """Return how many ids are present, over all embedding spaces."""
@@ -167,9 +176,7 @@ class Vectors(VectorsView):
             Pending(Key("vectors", self._collection.name, ident), encode(payload, f"the payload of {ident!r}"), source)
             for ident, payload in zip(ids, given, strict=True)
         ]
-        return self._writer.write(
-            pending, idempotency=idempotency, vectors=VectorBatch(space, dim, rows.tobytes())
-        )
+        return self._writer.write(pending, idempotency=idempotency, vectors=VectorBatch(space, dim, rows.tobytes()))
 
     def delete(self, ids: Sequence[str], *, origin: str | None = None, idempotency: str | None = None) -> list[int]:
         """Delete these ids, in whatever embedding space, as one batch; return the seqs of the deletes."""
@@ -212,7 +219,7 @@ def _as_rows(
         raise InvalidVector(f"the vectors are no float32 array ({error}); pass shape (n, {dim})") from None
     if single and rows.ndim == 1:
         rows = rows[None, :]
-    if rows.ndim != 2:
+    if rows.ndim != _MATRIX:
         raise InvalidVector(f"the vectors have shape {rows.shape}, not (n, {dim})")
     if len(rows) != len(ids):
         raise InvalidVector(f"{len(ids)} ids came with {len(rows)} vectors; give one each")

@@ -180,9 +180,7 @@ class SqliteControl:
             rows = connection.execute(_SQL["deployments"]).fetchall()
         return [
             Recorded(
-                Release(
-                    number, name, kind, digest, _MANIFEST.decode(manifest), tuple(json.loads(warnings)), note
-                ),
+                Release(number, name, kind, digest, _MANIFEST.decode(manifest), tuple(json.loads(warnings)), note),
                 at,
                 by,
             )
@@ -301,4 +299,3 @@ class SqliteControl:
 def _entry(row: Any) -> Entry:
     seq, epoch, at, operation, kind, deployment, by, reason, detail, is_step = row
     return Entry(seq, epoch, at, operation, kind, deployment, by, reason, json.loads(detail), bool(is_step))
-

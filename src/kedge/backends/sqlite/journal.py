@@ -11,7 +11,7 @@ import msgspec
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
-from kedge.backends.sqlite.segments import SegmentWriter
+from kedge.backends.sqlite.segments import Row, SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.errors import IdempotencyMismatch, RolledBack
 from kedge.failpoints import reach
@@ -38,15 +38,6 @@ def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
 def memory_name(rank: int, seq: int) -> str:
     """Return the name of a message, so that name order is the order of a history."""
     return f"{rank:016x}.{seq:016x}"
-
-
-class _Row(msgspec.Struct, frozen=True):
-    seq: int
-    space: int
-    key: Key
-    lineage: int
-    rank: int
-    deleted: bool
 
 
 class SqliteJournal(Reader):
@@ -76,17 +67,17 @@ class SqliteJournal(Reader):
         self._learn(batch, stamp, rows)
         return [row.seq for row in rows]
 
-    def _learn(self, batch: Batch, stamp: int, rows: list[_Row]) -> None:
+    def _learn(self, batch: Batch, stamp: int, rows: list[Row]) -> None:
         self._interner.learn(batch.lineage, stamp)
         for row in rows[:1]:
             self._interner.learn_space(row.key.store, row.key.space, row.space)
 
-    def write_in(self, connection: sqlite3.Connection, batch: Batch, position: Position) -> tuple[int, list[_Row]]:
+    def write_in(self, connection: sqlite3.Connection, batch: Batch, position: Position) -> tuple[int, list[Row]]:
         """Write a batch inside a transaction of the caller's; return the stamp's id and the rows."""
         stamp = self._stamp(connection, batch.lineage)
         turn = self._turn(connection, batch.author, stamp)
         vectors = [] if batch.vectors is None else batch.vectors.split()
-        rows: list[_Row] = []
+        rows: list[Row] = []
         records: list[tuple[Any, ...]] = []
         salts = os.urandom(SALT_BYTES * len(batch.writes))
         for index, write in enumerate(batch.writes):
@@ -97,12 +88,23 @@ class SqliteJournal(Reader):
             salt = salts[index * SALT_BYTES : (index + 1) * SALT_BYTES]
             content = digest(salt, write.payload, vectors[index] if vectors else b"")
             provenance = stamp if write.source else row.lineage
-            records.append(
-                (
-                    seq, row.space, row.key.name, row.lineage, rank, row.deleted, write.source, provenance, turn,
-                    position.at, write.fresh_for, content, salt, write.payload,
-                )  # fmt: skip
-            )
+            fields = (
+                seq,
+                row.space,
+                row.key.name,
+                row.lineage,
+                rank,
+                row.deleted,
+                write.source,
+                provenance,
+                turn,
+                position.at,
+                write.fresh_for,
+                content,
+                salt,
+                write.payload,
+            )  # fmt: skip
+            records.append(fields)
         reach("append:before-rows")
         connection.executemany(_SQL["write_insert"], records)
         reach("append:rows")
@@ -130,7 +132,7 @@ class SqliteJournal(Reader):
         )  # fmt: skip
         return int(connection.execute(_SQL["turn_upsert"], fields).fetchone()[0])
 
-    def _row(self, connection: sqlite3.Connection, write: Pending, seq: int, rank: int, stamp: int) -> _Row:
+    def _row(self, connection: sqlite3.Connection, write: Pending, seq: int, rank: int, stamp: int) -> Row:
         key = write.key
         if key.store == "memory" and not key.name:
             key = Key(key.store, key.space, memory_name(rank, seq))
@@ -139,11 +141,11 @@ class SqliteJournal(Reader):
         else:
             lineage = 0 if write.source else stamp
         space = self._interner.intern_space(connection, key.store, key.space)
-        return _Row(seq, space, key, lineage, rank, write.payload is None)
+        return Row(seq, space, key, lineage, rank, write.payload is None)
 
     # ── heads and counters ──
 
-    def _update_heads(self, connection: sqlite3.Connection, rows: list[_Row]) -> None:
+    def _update_heads(self, connection: sqlite3.Connection, rows: list[Row]) -> None:
         latest = {(row.space, row.key.name, row.lineage): row for row in rows}
         connection.executemany(
             _SQL["head_upsert"],

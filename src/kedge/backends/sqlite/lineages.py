@@ -3,9 +3,9 @@
 import json
 import sqlite3
 
+from kedge.backends.sqlite.sql import queries
 from kedge.errors import Corruption
 from kedge.model.lineage import EMPTY, Lineage
-from kedge.backends.sqlite.sql import queries
 
 _SQL = queries("journal")
 

@@ -16,6 +16,9 @@ from kedge.ports.ledger import EpochMoved, Range
 _SQL = queries("journal")
 _HEAD = _SQL["head"]
 _CHUNK_NAMES = 500
+_LAST_CHARACTER = "\U0010ffff"
+_SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UTF-8
+_AFTER_SURROGATES = 0xE000
 _SEQ_MAX = 2**63 - 1
 
 
@@ -29,10 +32,9 @@ def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
 def prefix_end(prefix: str) -> str | None:
     """Return the least string greater than all that begin with `prefix`, or None where there is none."""
     while prefix:
-        last = ord(prefix[-1])
-        if last < 0x10FFFF:
-            following = last + 1
-            return prefix[:-1] + chr(0xE000 if 0xD800 <= following <= 0xDFFF else following)
+        if prefix[-1] != _LAST_CHARACTER:
+            following = ord(prefix[-1]) + 1
+            return prefix[:-1] + chr(_AFTER_SURROGATES if following in _SURROGATES else following)
         prefix = prefix[:-1]
     return None
 
@@ -265,11 +267,7 @@ class Reader:
                 if was_seen(members):
                     gone[name] = (role, seq)
             heads = self.heads_in(connection, view, "memory", space, list(gone))
-            return [
-                (name, role, seq)
-                for name, (role, seq) in gone.items()
-                if name not in heads or heads[name].deleted
-            ]
+            return [(name, role, seq) for name, (role, seq) in gone.items() if name not in heads or heads[name].deleted]
 
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""

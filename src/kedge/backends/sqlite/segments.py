@@ -5,7 +5,8 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+
+import msgspec
 
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
@@ -18,8 +19,8 @@ _SQL = queries("vectors")
 FLOAT_BYTES = 4
 
 
-class Row(Protocol):
-    """What a written journal row tells."""
+class Row(msgspec.Struct, frozen=True):
+    """A journal row on its way: what the heads and the segments must know of it."""
 
     seq: int
     space: int

@@ -73,7 +73,9 @@ class SqliteSurvey:
 
     def influenced(self, lineages: Iterable[int]) -> list[Influenced]:
         """Return the turns whose lineage is one of these, in the order in which they first wrote."""
-        return [Influenced(*row[:6], *map(bool, row[6:])) for row in self._all("influenced", json.dumps(list(lineages)))]
+        return [
+            Influenced(*row[:6], *map(bool, row[6:])) for row in self._all("influenced", json.dumps(list(lineages)))
+        ]
 
     def turn(self, uid: str) -> Influenced | None:
         """Return a turn that has written."""

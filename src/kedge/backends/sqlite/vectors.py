@@ -4,6 +4,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from kedge.ports.vectors import Collection, Floats, Found, Search, Tally
 
 _SQL = queries("vectors")
 _GATHER_BELOW = 0.3  # of the rows: fewer are copied out and scored alone
+_VIEWS_CACHED = 64
 _MARGIN = 16  # rows scored again in float64 beyond the k asked for
 _HIDDEN, _HEAD, _SUPERSEDED, _DEAD = 0, 1, 2, 3
 
@@ -68,6 +70,16 @@ class _Frame(msgspec.Struct, frozen=True):
     classes: Bytes
     matrix: Floats
     norms: Floats
+
+
+class _Query(msgspec.Struct, frozen=True):
+    """What is searched for."""
+
+    collection: Collection
+    space: str
+    vector: Floats
+    k: int
+    where: Mapping[str, Any] | None
 
 
 class SqliteVectors:
@@ -152,13 +164,12 @@ class SqliteVectors:
         return np.memmap(path, np.float32, "r", shape=(rows, segment.dim))
 
     def _frame(self, connection: sqlite3.Connection, view: View, segment: _Segment) -> _Frame:
-        table = self._class_table(connection, view)
         rows = segment.rows
         if view.upto is None:
-            classes = table[segment.states]
+            classes = self._class_table(connection, view)[segment.states]
         else:
             rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
-            classes = self._past_classes(connection, view, segment, table, rows)
+            classes = self._past_classes(connection, view, segment, rows)
         return _Frame(segment, segment.seqs[:rows], classes, segment.matrix[:rows], segment.norms[:rows])
 
     def _class_table(self, connection: sqlite3.Connection, view: View) -> Bytes:
@@ -169,7 +180,7 @@ class SqliteVectors:
         if table is None or known < len(self._state_parts):
             added = [self._class_of(connection, view, state) for state in self._state_parts[known:]]
             table = np.concatenate([np.empty(0, np.int8) if table is None else table, np.array(added, np.int8)])
-            if len(self._classes) > 64:
+            if len(self._classes) > _VIEWS_CACHED:
                 self._classes.clear()
             self._classes[key] = table
         return table
@@ -184,9 +195,7 @@ class SqliteVectors:
             return _HEAD
         return _DEAD if any(members <= view.settled for members in visible) else _SUPERSEDED
 
-    def _past_classes(
-        self, connection: sqlite3.Connection, view: View, segment: _Segment, table: Bytes, rows: int
-    ) -> Bytes:
+    def _past_classes(self, connection: sqlite3.Connection, view: View, segment: _Segment, rows: int) -> Bytes:
         lineage_seen = np.array(
             [view.sees(self._interner.members(connection, lineage)) for lineage, _ in self._state_parts], bool
         )
@@ -208,47 +217,29 @@ class SqliteVectors:
         where: Mapping[str, Any] | None,
     ) -> Search:
         """Return the `k` best rows of one embedding space for a query of shape (dim,)."""
-        with self._lock:
-            borrowed = self._database.reading()
-            connection = borrowed.__enter__()
-            try:
+        with ExitStack() as stack:
+            with self._lock:
+                connection = stack.enter_context(self._database.reading())
                 if view.upto is None:
                     check_epoch(connection, view.epoch)
                 frames = self._frames(connection, view, collection.name)
                 at_seq = self._reader.last_seq(connection)
-            except BaseException as error:
-                if not borrowed.__exit__(type(error), error, error.__traceback__):
-                    raise
-        try:
-            result = self._search(connection, view, collection, (space, frames, at_seq), query, k, where)
-        except BaseException as error:
-            if not borrowed.__exit__(type(error), error, error.__traceback__):
-                raise
-        else:
-            borrowed.__exit__(None, None, None)
-        return result
+            return self._search(connection, view, _Query(collection, space, query, k, where), frames, at_seq)
 
     def _search(
-        self,
-        connection: sqlite3.Connection,
-        view: View,
-        collection: Collection,
-        where_to: tuple[str, list[_Frame], int],
-        query: Floats,
-        k: int,
-        where: Mapping[str, Any] | None,
+        self, connection: sqlite3.Connection, view: View, asked: _Query, frames: list[_Frame], at_seq: int
     ) -> Search:
-        space, frames, at_seq = where_to
+        collection, space, query, k, where = asked.collection, asked.space, asked.vector, asked.k, asked.where
         unembedded = sum(int(np.count_nonzero(f.classes == _HEAD)) for f in frames if f.segment.space != space)
         frame = next((f for f in frames if f.segment.space == space), None)
         if frame is None or not len(frame.seqs):
-            return Search([], [], unembedded, True, at_seq)
+            return Search([], [], unembedded, exact=True, at_seq=at_seq)
         rows, scores = _score(frame, query, collection.metric)
         wanted = k + _MARGIN
         while True:
             top = _best(scores, min(wanted, len(scores)))
             ranked = rows[top]
-            heads = self._heads(connection, view, collection.name, frame, ranked)
+            heads = self._heads(connection, collection.name, frame, ranked)
             passing = [row for row in ranked if heads[row] is not None and _passes(heads[row], where)]
             present = [row for row in passing if frame.classes[row] == _HEAD]
             if len(present) >= k + _MARGIN // 2 or len(top) == len(scores):
@@ -265,10 +256,10 @@ class SqliteVectors:
             if frame.classes[row] == _SUPERSEDED and exact[row] >= floor and (head := heads[row]) is not None
         }
         superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(names))
-        return Search(found, list(superseders.values()), unembedded, True, at_seq)
+        return Search(found, list(superseders.values()), unembedded, exact=True, at_seq=at_seq)
 
     def _heads(
-        self, connection: sqlite3.Connection, view: View, collection: str, frame: _Frame, ranked: Ints
+        self, connection: sqlite3.Connection, collection: str, frame: _Frame, ranked: Ints
     ) -> dict[int, Head | None]:
         seqs = frame.seqs[ranked].tolist()
         by_seq: dict[int, Head] = {}
@@ -279,7 +270,10 @@ class SqliteVectors:
             ):
                 members = self._interner.members(connection, lineage)
                 key = Key("vectors", collection, name)
-                by_seq[seq] = Head(key, seq, rank, False, lineage, members, bool(source), at, fresh_for, payload)
+                by_seq[seq] = Head(
+                    key=key, seq=seq, rank=rank, deleted=False, lineage_id=lineage, lineage=members,
+                    source=bool(source), at=at, fresh_for=fresh_for, payload=payload,
+                )  # fmt: skip
         return {row: by_seq.get(seq) for row, seq in zip(ranked.tolist(), seqs, strict=True)}
 
     # ── rows ──
@@ -356,10 +350,10 @@ def _score_exactly(frame: _Frame, rows: Ints, query: Floats, metric: str) -> dic
         return {}
     vectors = frame.matrix[rows].astype(np.float64)
     wanted = query.astype(np.float64)
-    dots = (vectors * wanted).sum(axis=1)
+    dots: npt.NDArray[np.float64] = (vectors * wanted).sum(axis=1)
     if metric == "cosine":
-        norms = np.sqrt((vectors * vectors).sum(axis=1)) * np.sqrt((wanted * wanted).sum())
-        dots = dots / np.maximum(norms, 1e-300)
+        lengths = np.sqrt((vectors * vectors).sum(axis=1)) * np.sqrt((wanted * wanted).sum())
+        dots /= np.maximum(lengths, 1e-300)
     elif metric == "l2":
         gaps = vectors - wanted
         dots = -(gaps * gaps).sum(axis=1)
