@@ -329,7 +329,7 @@ def _score(frame: _Frame, query: Floats, metric: str) -> tuple[Ints, Floats]:
         dots = np.asarray(frame.matrix @ query, np.float32)[rows]
     norms = frame.norms[rows]
     if metric == "cosine":
-        dots = dots / np.maximum(norms, np.float32(1e-30))
+        dots /= np.maximum(norms, np.float32(1e-30))
     elif metric == "l2":
         dots = 2 * dots - norms * norms
     return rows, dots
