@@ -1,6 +1,7 @@
 """Kedge: causal rollback for multi-agent AI systems."""
 
 from kedge.deployments import Deployment, PromoteReport
+from kedge.diffs import Diff, KeyChange, SpaceDiff
 from kedge.errors import (
     ArtifactChanged,
     Busy,
@@ -42,6 +43,7 @@ from kedge.recovery.purge import PurgeReport
 from kedge.recovery.replay import ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
+from kedge.status import Standing, SystemStatus, Unfinished
 from kedge.stores.keyed import Entry
 from kedge.stores.memory import Message
 from kedge.stores.vectors import Hit, Hits, VectorRow
@@ -51,10 +53,11 @@ from kedge.views import ReadView
 __version__ = "0.1.0"
 __all__ = [
     "Artifact", "ArtifactChanged", "Busy", "Collection", "ConfirmationNeeded", "Conflict", "Corruption",
-    "DamagedSegment", "Deployment", "DuplicateName", "Entry", "ExpectationFailed", "Frozen", "Hit", "Hits",
+    "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "Frozen", "Hit", "Hits",
     "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError",
-    "Level", "Message", "Misuse", "NewerSchema", "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable",
+    "KeyChange", "Level", "Message", "Misuse", "NewerSchema", "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable",
     "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "ReplayInput", "ReplayReport", "Retryable",
     "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun", "SettledMeanwhile", "Snapshot",
-    "SnapshotInTheWay", "Status", "StorageFull", "Turn", "TurnClosed", "UnknownName", "VectorRow", "open",
+    "SnapshotInTheWay", "SpaceDiff", "Standing", "Status", "StorageFull", "SystemStatus", "Turn", "TurnClosed",
+    "Unfinished", "UnknownName", "VectorRow", "open",
 ]  # fmt: skip

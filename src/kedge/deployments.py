@@ -15,6 +15,9 @@ from kedge.model.writes import Key, Pending, check_name
 from kedge.ports.ledger import Change, Recorded, Release
 
 
+AUTOMATIC = "before:"  # how the names of the snapshots begin that staging takes
+
+
 class Deployment(msgspec.Struct, frozen=True):
     """A deployment as it stands. Times are seconds since the Unix epoch."""
 
@@ -92,7 +95,7 @@ def deploy(
             {"digest": release.digest, "artifacts": sorted(manifest)},
             release=release,
             writes=writes,
-            snapshot=f"before:{name}",
+            snapshot=f"{AUTOMATIC}{name}",
         )
 
     kernel.change(decide)

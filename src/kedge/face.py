@@ -5,7 +5,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from kedge import deployments as lives
-from kedge.deployments import Deployment, PromoteReport
+from kedge.deployments import AUTOMATIC, Deployment, PromoteReport
+from kedge.diffs import Diff
+from kedge.diffs import diff as compare
 from kedge.errors import InvalidValue
 from kedge.guard import levels
 from kedge.kernel import Kernel, actor
@@ -24,6 +26,8 @@ from kedge.recovery.purge import PurgeReport
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators, verify
+from kedge.status import SystemStatus
+from kedge.status import status as survey_status
 from kedge.turn import Turn
 from kedge.views import Point, ReadView
 from kedge.watch import Watcher
@@ -77,9 +81,20 @@ class Kedge:
         """Say what a rollback would do, and change nothing."""
         return plans.plan(self._kernel, name)
 
-    def rollback(self, name: str, *, reason: str = "", by: str | None = None, verify: bool = True) -> RollbackReport:
-        """Make all that a deployment caused disappear, everywhere, at once; then verify it."""
-        return rollbacks.roll_back(self._kernel, name, reason=reason, by=by, verified=verify)
+    def rollback(
+        self,
+        name: str,
+        *,
+        reason: str = "",
+        by: str | None = None,
+        verify: bool = True,
+        on_step: Callable[[str], object] | None = None,
+    ) -> RollbackReport:
+        """Make all that a deployment caused disappear, everywhere, at once; then verify it.
+
+        `on_step` is told of each step in one sentence, once it is done.
+        """
+        return rollbacks.roll_back(self._kernel, name, reason=reason, by=by, verified=verify, on_step=on_step)
 
     def reinstate(self, name: str, *, reason: str = "", by: str | None = None) -> Deployment:
         """Undo a rollback, exactly."""
@@ -99,9 +114,17 @@ class Kedge:
         """Return one deployment as it stands."""
         return lives.show(self._kernel, name)
 
-    def recover(self) -> list[str]:
+    def recover(self, *, on_step: Callable[[str], object] | None = None, progress: Progress | None = None) -> list[str]:
         """Finish what a crashed process began: rollbacks and purges. Say what was done."""
-        return rollbacks.recover(self._kernel)
+        return rollbacks.recover(self._kernel, on_step=on_step, progress=progress)
+
+    def status(self) -> SystemStatus:
+        """Return how things stand, in one look: deployments, levels, what is hidden, pending or unfinished."""
+        return survey_status(self._kernel)
+
+    def diff(self, a: ReadView, b: ReadView) -> Diff:
+        """Return the keys that two views of this database see differently."""
+        return compare(a, b)
 
     def verify(self) -> Indicators:
         """Compute the indicators from the stores."""
@@ -154,6 +177,8 @@ class Kedge:
     def snapshot(self, name: str, *, by: str | None = None) -> Snapshot:
         """Name this point, to read at later. Costs nothing, blocks nobody."""
         check_name("the snapshot name", name)
+        if name.startswith(AUTOMATIC):
+            raise InvalidValue(f"snapshot names that begin with {AUTOMATIC!r}, such as {name!r}, are kept for staging")
         return self._kernel.backend.control.take_snapshot(name, actor(by))
 
     def snapshots(self) -> list[Snapshot]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kedge.backends.sqlite.backend import SqliteBackend
-from kedge.errors import InvalidValue
+from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
 from kedge.ports.clock import Clock, SystemClock
 
@@ -24,15 +24,19 @@ def open(
 
     `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, or a folder. `durability="normal"` may lose the last
     commits on power failure, never on a crash of the process. `session_ttl` (seconds) fixes sessions anew when over.
+    `read_only` makes nothing, and raises `UnknownName` where there is no database.
     """
-    path = _path(url)
+    path = locate(url)
+    if read_only and not path.exists():
+        raise UnknownName(f"there is no database at {path}; check the path, or open it for writing to make one")
     backend = SqliteBackend(
         path, clock or SystemClock(), durability=durability, read_only=read_only, cache_bytes=cache_bytes
     )
     return Kedge(backend, session_ttl=session_ttl)
 
 
-def _path(url: str | Path) -> Path:
+def locate(url: str | Path) -> Path:
+    """Return the database file that a URL or a folder means, whether it is there or not."""
     text = str(url)
     scheme, separator, rest = text.partition("://")
     if separator and scheme != "sqlite":

@@ -247,7 +247,7 @@ class Turn:
         if not writes:
             return []
         if self._rank is not None and idempotency is None:
-            self._writes += 1  # a replay that is run again finds its own writes, and does not repeat them
+            # A replay that is run again finds its own writes, and does not repeat them.
             idempotency = f"replay:{self._author.replays}:{self._replay_turn}:{self._writes}"
         packed = self._packed_reads()
 
@@ -270,6 +270,7 @@ class Turn:
             return self.backend.journal.append(batch)
 
         seqs = self.read(append)
+        self._writes += 1
         self._forget_reads()
         return seqs
 

@@ -29,7 +29,10 @@ class Cached(msgspec.Struct, frozen=True):
 
 
 class Aside(Protocol):
-    """Samples and cache. A cache entry is returned only to views that see its lineage; it may vanish at any time."""
+    """Samples and cache. A cache entry is returned only to views that see its lineage; it may vanish at any time.
+
+    `cached` raises `EpochMoved` if the control record has left the view's epoch.
+    """
 
     def observe(self, sample: Sample) -> None:
         """Store one metric sample."""

@@ -1,6 +1,7 @@
 """Driving a rollback from the flip to the verdict; each step is journaled, and any process can go on with it."""
 
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -8,7 +9,7 @@ from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord
 from kedge.ports.ledger import Change, Entry
-from kedge.recovery.purge import finish_purge
+from kedge.recovery.purge import Progress, finish_purge
 from kedge.recovery.verify import Indicators, verify
 
 COMMIT = "rollback"
@@ -16,6 +17,7 @@ VERIFIED = "rollback:verified"
 RESUMED = "rollback:resumed"
 PURGE = "purge"
 ERASED = "purge:erased"
+OnStep = Callable[[str], object]
 
 
 class RollbackReport(msgspec.Struct, frozen=True):
@@ -50,8 +52,20 @@ class RollbackReport(msgspec.Struct, frozen=True):
         )
 
 
-def roll_back(kernel: Kernel, name: str, *, reason: str, by: str | None, verified: bool = True) -> RollbackReport:
-    """Hide a deployment and its dependants in one compare-and-set, then verify the stores."""
+def roll_back(
+    kernel: Kernel,
+    name: str,
+    *,
+    reason: str,
+    by: str | None,
+    verified: bool = True,
+    on_step: OnStep | None = None,
+) -> RollbackReport:
+    """Hide a deployment and its dependants in one compare-and-set, then verify the stores.
+
+    `on_step` is told of each step in one sentence, once it is journaled.
+    """
+    tell = on_step or _tell_nobody
     who, operation = actor(by), kernel.backend.clock.fresh_id()
     began = time.perf_counter()
 
@@ -63,12 +77,17 @@ def roll_back(kernel: Kernel, name: str, *, reason: str, by: str | None, verifie
 
     _, entry = kernel.change(decide)
     commit_seconds = time.perf_counter() - began
+    tell(f"committed as epoch {entry.epoch} in {commit_seconds * 1e3:.1f} ms: no reader sees any of it from here on")
     if not verified:
         return _report(entry, None)
-    return _converge(kernel, entry, commit_seconds, began)
+    return _converge(kernel, entry, commit_seconds, began, tell)
 
 
-def _converge(kernel: Kernel, entry: Entry, commit_seconds: float | None, began: float) -> RollbackReport:
+def _tell_nobody(step: str) -> None:
+    """Take the place of a listener where there is none."""
+
+
+def _converge(kernel: Kernel, entry: Entry, commit_seconds: float | None, began: float, tell: OnStep) -> RollbackReport:
     found = verify(kernel, commit_seconds=commit_seconds)
     found = msgspec.structs.replace(
         found, rollback_completion_seconds=time.perf_counter() - began if commit_seconds is not None else None
@@ -81,9 +100,15 @@ def _converge(kernel: Kernel, entry: Entry, commit_seconds: float | None, began:
         by=entry.by,
         detail={"ok": found.ok, "indicators": msgspec.to_builtins(found)},
     )
+    tell(f"verified: {found.keys_checked} keys read back and compared with every write to them; {_outcome(found)}")
     if found.ok:
         control.step(entry.operation, RESUMED, deployment=entry.deployment, by=entry.by)
+        tell("resumed: nothing is left to do")
     return _report(entry, found)
+
+
+def _outcome(found: Indicators) -> str:
+    return "all as they must be" if found.ok else f"FAILED, {len(found.leaks)} hidden writes can still be read"
 
 
 def _report(entry: Entry, found: Indicators | None) -> RollbackReport:
@@ -100,18 +125,26 @@ def _report(entry: Entry, found: Indicators | None) -> RollbackReport:
     )
 
 
-def recover(kernel: Kernel) -> list[str]:
-    """Finish the rollbacks and purges that a crashed process left unfinished; say what was done."""
-    control = kernel.backend.control
-    entries = control.entries()
+def unfinished(kernel: Kernel) -> list[Entry]:
+    """Return the rollbacks and purges whose last step is not journaled, the oldest first."""
+    entries = kernel.backend.control.entries()
     finished = {entry.operation for entry in entries if entry.kind in {RESUMED, ERASED}}
+    return [
+        entry
+        for entry in reversed(entries)
+        if entry.kind in {COMMIT, PURGE} and not entry.is_step and entry.operation not in finished
+    ]
+
+
+def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress | None = None) -> list[str]:
+    """Finish the rollbacks and purges that a crashed process left unfinished; say what was done."""
+    tell = on_step or _tell_nobody
     done = []
-    for entry in reversed(entries):
-        if entry.is_step or entry.operation in finished:
-            continue
+    for entry in unfinished(kernel):
+        tell(f"{entry.kind} of {entry.deployment}, begun by {entry.by} at epoch {entry.epoch}: going on with it")
         if entry.kind == COMMIT:
-            done.append(_converge(kernel, entry, None, time.perf_counter()).verdict)
-        elif entry.kind == PURGE:
-            erased = finish_purge(kernel, entry, None)
+            done.append(_converge(kernel, entry, None, time.perf_counter(), tell).verdict)
+        else:
+            erased = finish_purge(kernel, entry, progress)
             done.append(f"{entry.deployment}: purge finished, {erased} writes erased")
     return done

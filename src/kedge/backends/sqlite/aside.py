@@ -6,6 +6,7 @@ from typing import Any
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.reads import check_epoch
 from kedge.backends.sqlite.sql import queries
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
@@ -45,7 +46,8 @@ class SqliteAside:
 
     def cached(self, view: View, key: bytes, now: float) -> Cached | None:
         """Return the newest entry of a key that the view sees and that has not expired."""
-        with self._database.connection() as connection:
+        with self._database.reading() as connection:
+            check_epoch(connection, view.epoch)
             for lineage_id, at, payload in connection.execute(_SQL["cache_find"], (key, now)).fetchall():
                 members = self._interner.members(connection, lineage_id)
                 if view.sees(members):

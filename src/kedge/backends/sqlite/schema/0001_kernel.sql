@@ -30,6 +30,8 @@ CREATE INDEX control_log_by_epoch ON control_log (epoch);
 
 CREATE INDEX control_log_records ON control_log (seq) WHERE record IS NOT NULL;
 
+CREATE INDEX control_log_told ON control_log (seq) WHERE kind <> 'session';
+
 CREATE INDEX control_log_by_operation ON control_log (operation);
 
 CREATE TABLE deployments (
