@@ -202,8 +202,8 @@ class Journal(Protocol):
     def heads(self, view: View, store: str, space: str, names: Sequence[str]) -> dict[str, Head]:
         """Return the heads of several names, deletes included, with payloads."""
 
-    def range(self, view: View, store: str, space: str, prefix: str = "") -> Range:
-        """Return the heads of all names that begin with a prefix, in name order."""
+    def range(self, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True) -> Range:
+        """Return the heads of all names that begin with a prefix, in name order, without payloads if so asked."""
 
     def history(self, view: View, space: str, limit: int | None) -> Range:
         """Return the newest `limit` memory heads of a session, oldest first."""

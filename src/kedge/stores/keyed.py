@@ -64,10 +64,10 @@ class KeyedView:
             fresh_for=head.fresh_for,
         )
 
-    def _range(self, prefix: str) -> list[Head]:
+    def _range(self, prefix: str, *, payloads: bool = True) -> list[Head]:
         check_name("the prefix", prefix, empty=True)
         journal = self._reader.backend.journal
-        found = self._reader.read(lambda view: journal.range(view, self._store, self._space, prefix))
+        found = self._reader.read(lambda view: journal.range(view, self._store, self._space, prefix, payloads=payloads))
         lineages = {head.lineage for head in found.heads} | found.tombstones
         self._reader.saw_range(RangeRead(self._store, self._space, prefix, found.at_seq), lineages)
         return found.heads
@@ -82,7 +82,7 @@ class KeyedView:
 
     def count(self, prefix: str = "") -> int:
         """Return how many names that begin with `prefix` have a value."""
-        return len(self._range(prefix))
+        return len(self._range(prefix, payloads=False))
 
 
 class Keyed(KeyedView):

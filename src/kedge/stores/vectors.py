@@ -130,7 +130,9 @@ class VectorsView:
 
     def _range(self) -> list[Head]:
         name = self._collection.name
-        found = self._reader.read(lambda view: self._reader.backend.journal.range(view, "vectors", name, ""))
+        found = self._reader.read(
+            lambda view: self._reader.backend.journal.range(view, "vectors", name, payloads=False)
+        )
         lineages = {head.lineage for head in found.heads} | found.tombstones
         self._reader.saw_range(RangeRead("vectors", name, "", found.at_seq), lineages)
         return found.heads

@@ -15,6 +15,7 @@ from kedge.ports.ledger import EpochMoved, Range
 
 _SQL = queries("journal")
 _HEAD = _SQL["head"]
+_BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  # where no content is wanted
 _CHUNK_NAMES = 500
 _LAST_CHARACTER = "\U0010ffff"
 _SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UTF-8
@@ -103,7 +104,14 @@ class Reader:
             return self.heads_in(connection, view, store, space, names)
 
     def heads_in(
-        self, connection: sqlite3.Connection, view: View, store: str, space: str, names: Sequence[str]
+        self,
+        connection: sqlite3.Connection,
+        view: View,
+        store: str,
+        space: str,
+        names: Sequence[str],
+        *,
+        payloads: bool = True,
     ) -> dict[str, Head]:
         """Return heads inside a transaction of the caller's, which has checked the epoch."""
         if view.upto is not None:
@@ -116,7 +124,8 @@ class Reader:
         heads: dict[str, Head] = {}
         for start in range(0, len(names), _CHUNK_NAMES):
             chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
-            rows = connection.execute(_SQL["heads"], (space_id, chunk, json.dumps(visible)))
+            sql = _SQL["heads"] if payloads else _BARE["heads"]
+            rows = connection.execute(sql, (space_id, chunk, json.dumps(visible)))
             by_name: dict[str, list[Head]] = {}
             for row in rows:
                 head = self._head(connection, Key(store, space, row[0]), row[1:])
@@ -132,14 +141,23 @@ class Reader:
 
     # ── ranges ──
 
-    def range(self, view: View, store: str, space: str, prefix: str = "") -> Range:
+    def range(self, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True) -> Range:
         """Return the heads of all names that begin with a prefix, in name order."""
         with self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
-            return self.range_in(connection, view, store, space, prefix)
+            return self.range_in(connection, view, store, space, prefix, payloads=payloads)
 
-    def range_in(self, connection: sqlite3.Connection, view: View, store: str, space: str, prefix: str = "") -> Range:
+    def range_in(
+        self,
+        connection: sqlite3.Connection,
+        view: View,
+        store: str,
+        space: str,
+        prefix: str = "",
+        *,
+        payloads: bool = True,
+    ) -> Range:
         """Return a range inside a transaction of the caller's, which has checked the epoch."""
         at_seq = self.last_seq(connection)
         space_id = self._interner.space(connection, store, space)
@@ -155,12 +173,13 @@ class Reader:
         counted = self._lineages_in(connection, space_id)
         visible = self._visible(connection, view, [row[0] for row in counted])
         if len(visible) == 1:
-            rows = connection.execute(_SQL["heads_of_one_lineage"], (space_id, visible[0], prefix, end))
+            sql = _SQL["heads_of_one_lineage"] if payloads else _BARE["heads_of_one_lineage"]
+            rows = connection.execute(sql, (space_id, visible[0], prefix, end))
             heads = [self._head(connection, Key(store, space, row[0]), row[1:]) for row in rows]
         else:
             rows = connection.execute(_SQL["put_names"], (space_id, json.dumps(visible), prefix, end))
             names = [row[0] for row in rows]
-            found = self.heads_in(connection, view, store, space, names)
+            found = self.heads_in(connection, view, store, space, names, payloads=payloads)
             heads = [found[name] for name in names if not found[name].deleted]
         tombstones = self._tombstones(connection, view, (store, space, space_id), counted, prefix, end)
         return Range(heads, tombstones, at_seq)
@@ -188,7 +207,7 @@ class Reader:
                 continue
             names = connection.execute(_SQL["deleted_names"], (space_id, lineage_id, low, high))
             while chunk := [row[0] for row in names.fetchmany(_CHUNK_NAMES)]:
-                heads = self.heads_in(connection, view, store, space, chunk)
+                heads = self.heads_in(connection, view, store, space, chunk, payloads=False)
                 if any(head.deleted and head.lineage_id == lineage_id for head in heads.values()):
                     found.add(members)
                     break
@@ -201,11 +220,6 @@ class Reader:
             return frozenset()
         counted = self._lineages_in(connection, space_id)
         return self._tombstones(connection, view, (store, space, space_id), counted, "", None)
-
-    def count(self, view: View, store: str, space: str) -> tuple[int, Range]:
-        """Return how many keys are present, and the range that was read to know it."""
-        found = self.range(view, store, space)
-        return len(found.heads), found
 
     # ── histories ──
 
@@ -266,7 +280,7 @@ class Reader:
                 role = "" if payload is None else decode(payload)["role"]
                 if was_seen(members):
                     gone[name] = (role, seq)
-            heads = self.heads_in(connection, view, "memory", space, list(gone))
+            heads = self.heads_in(connection, view, "memory", space, list(gone), payloads=False)
             return [(name, role, seq) for name, (role, seq) in gone.items() if name not in heads or heads[name].deleted]
 
     def spaces(self, store: str) -> list[str]:

@@ -101,9 +101,6 @@ FROM heads h INDEXED BY heads_by_lineage CROSS JOIN writes w ON w.seq = h.seq
 WHERE h.space = ?1 AND h.lineage = ?2 AND h.deleted = 0 AND h.name >= ?3 AND (?4 IS NULL OR h.name < ?4)
 ORDER BY h.name;
 
--- name: count_of_one_lineage
-SELECT count(*) FROM heads INDEXED BY heads_by_lineage WHERE space = ? AND lineage = ? AND deleted = 0;
-
 -- name: past_lineages
 -- The distinct lineages at a key, by seeks: the cost does not grow with the versions of each.
 WITH RECURSIVE found (lineage) AS (
