@@ -36,6 +36,7 @@ from kedge.face import Kedge
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
 from kedge.open import open
+from kedge.ports.fsck import Finding, FsckReport
 from kedge.ports.ledger import Snapshot
 from kedge.ports.vectors import Collection
 from kedge.recovery.plan import RollbackPlan
@@ -53,11 +54,11 @@ from kedge.views import ReadView
 __version__ = "0.1.0"
 __all__ = [
     "Artifact", "ArtifactChanged", "Busy", "Collection", "ConfirmationNeeded", "Conflict", "Corruption",
-    "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "Frozen", "Hit", "Hits",
-    "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError",
-    "KeyChange", "Level", "Message", "Misuse", "NewerSchema", "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable",
-    "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "ReplayInput", "ReplayReport", "Retryable",
-    "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun", "SettledMeanwhile", "Snapshot",
-    "SnapshotInTheWay", "SpaceDiff", "Standing", "Status", "StorageFull", "SystemStatus", "Turn", "TurnClosed",
-    "Unfinished", "UnknownName", "VectorRow", "open",
+    "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "Finding", "Frozen",
+    "FsckReport", "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
+    "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Level", "Message", "Misuse", "NewerSchema",
+    "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
+    "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
+    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Standing", "Status", "StorageFull",
+    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorRow", "open",
 ]  # fmt: skip

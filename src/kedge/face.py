@@ -15,6 +15,7 @@ from kedge.model import control as rules
 from kedge.model.control import Level
 from kedge.model.writes import check_name
 from kedge.ports.backend import Backend
+from kedge.ports.fsck import FsckReport
 from kedge.ports.ledger import Change, Entry, Snapshot
 from kedge.ports.vectors import METRICS, Collection
 from kedge.recovery import plan as plans
@@ -129,6 +130,10 @@ class Kedge:
     def verify(self) -> Indicators:
         """Compute the indicators from the stores."""
         return verify(self._kernel)
+
+    def fsck(self, *, full: bool = False, progress: Progress | None = None) -> FsckReport:
+        """Check what is on disk against every invariant, and write nothing; large tables by sample unless `full`."""
+        return self._kernel.backend.fsck(full=full, progress=progress)
 
     # ── turns and views ──
 

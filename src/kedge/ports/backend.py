@@ -1,9 +1,11 @@
 """All that a `Kedge` needs of one database."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from kedge.ports.aside import Aside
 from kedge.ports.clock import Clock
+from kedge.ports.fsck import FsckReport
 from kedge.ports.ledger import Control, Journal
 from kedge.ports.survey import Survey
 from kedge.ports.vectors import VectorIndex
@@ -42,6 +44,9 @@ class Backend(Protocol):
 
     def change_hint(self) -> object:
         """Return something that differs once another process may have changed the control record; costs no query."""
+
+    def fsck(self, *, full: bool, progress: Callable[[int, int], None] | None) -> FsckReport:
+        """Check what is on disk, all of it or a sample of large tables, in one snapshot; write nothing."""
 
     def close(self) -> None:
         """Let go of the database."""

@@ -1,16 +1,19 @@
 """One SQLite database, its parts put together."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from kedge.backends.sqlite.aside import SqliteAside
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.fsck import inspect
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.survey import SqliteSurvey
 from kedge.backends.sqlite.vectors import SqliteVectors
 from kedge.ports.clock import Clock
+from kedge.ports.fsck import FsckReport
 
 
 class SqliteBackend:
@@ -40,6 +43,11 @@ class SqliteBackend:
             return self.database.doorbell.stat().st_mtime_ns
         except OSError:
             return None
+
+    def fsck(self, *, full: bool, progress: Callable[[int, int], None] | None) -> FsckReport:
+        """Check the database file and the segments, all or a sample of large tables, and write nothing."""
+        with self.database.translated():
+            return inspect(self.database.path, self.segments.folder, full=full, progress=progress)
 
     def close(self) -> None:
         """Close the connections that are not in use; the others close when they come back."""

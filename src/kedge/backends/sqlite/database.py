@@ -34,7 +34,7 @@ class Database:
         self._closed = False
         if not read_only:
             self._create_folder()
-        with self._translated():
+        with self.translated():
             if not read_only:
                 self._migrate()
             self._check_schema()
@@ -92,7 +92,7 @@ class Database:
         try:
             return self._pool.pop()
         except IndexError:
-            with self._translated():
+            with self.translated():
                 return self._connect()
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
@@ -187,7 +187,8 @@ class Database:
     # ── errors ──
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Raise what an SQLite error inside means to the caller."""
         try:
             yield
         except sqlite3.Error as error:

@@ -1,0 +1,89 @@
+"""A read-only check of every invariant on disk: each finding names the row, the key or the file."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from kedge.backends.sqlite.fsck.control import check_control, check_deployments, check_sessions, check_snapshots
+from kedge.backends.sqlite.fsck.file import check_file, check_meta, check_schema
+from kedge.backends.sqlite.fsck.heads import check_counters, check_heads
+from kedge.backends.sqlite.fsck.inspection import Inspection, Progress
+from kedge.backends.sqlite.fsck.references import check_aside, check_lineages, check_turns
+from kedge.backends.sqlite.fsck.segment_files import SegmentFiles
+from kedge.backends.sqlite.fsck.vectors import check_rows, check_states
+from kedge.backends.sqlite.fsck.writes import check_order, check_writes
+from kedge.errors import KedgeError
+from kedge.ports.fsck import FsckReport
+
+_BUSY_SECONDS = 60.0
+# What damaged rows make of a check that goes by their types: it is over, the others go on.
+_UNREADABLE = (sqlite3.Error, msgspec.MsgspecError, KedgeError, ValueError, TypeError, LookupError, OverflowError)
+
+
+def inspect(path: Path, folder: Path, *, full: bool, progress: Progress | None) -> FsckReport:
+    """Check a database file and its folder of segments, in one read transaction, and write nothing."""
+    with closing(_connect(path)) as connection:
+        connection.execute("BEGIN")
+        inspection = Inspection(connection, folder, full=full, progress=progress)
+        with SegmentFiles(inspection, lambda: _connect(path)) as files:
+            for check in _checks(inspection, files):
+                _run(inspection, check)
+        return inspection.result()
+
+
+def _checks(inspection: Inspection, files: SegmentFiles) -> list[Callable[[Inspection], None]]:
+    def check_vectors(inspection: Inspection) -> None:
+        check_rows(inspection, files, check_states(inspection))
+
+    def check_segments(_: Inspection) -> None:
+        files.check()
+
+    def check_journal(inspection: Inspection) -> None:
+        check_writes(inspection, files)
+
+    def load(_: Inspection) -> None:
+        inspection.load()
+
+    return [
+        load,
+        check_file,
+        check_schema,
+        check_meta,
+        check_control,
+        check_deployments,
+        check_snapshots,
+        check_sessions,
+        check_lineages,
+        check_order,
+        check_segments,
+        check_journal,
+        check_heads,
+        check_counters,
+        check_vectors,
+        check_turns,
+        check_aside,
+    ]
+
+
+def _run(inspection: Inspection, check: Callable[[Inspection], None]) -> None:
+    try:
+        check(inspection)
+    except _UNREADABLE as error:
+        what = check.__name__.removeprefix("check_").strip("_")
+        inspection.report("unreadable", what, f"the check of {what} could not be finished: {error}")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Return a connection that cannot write; text that is no UTF-8 is shown with its bytes escaped."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+    return connection

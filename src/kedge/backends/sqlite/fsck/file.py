@@ -1,0 +1,57 @@
+"""The database file itself: SQLite's own check, and the schema."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+
+from kedge.backends.sqlite.database import APPLICATION_ID, migrations
+from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
+
+_SECRET_BYTES = 32
+
+
+def check_file(inspection: Inspection) -> None:
+    """Let SQLite check its pages, and with `full` that every index agrees with its table."""
+    pragma = "integrity_check" if inspection.full else "quick_check"
+    for (message,) in inspection.connection.execute(f"PRAGMA {pragma}(100)"):
+        if message != "ok":
+            inspection.report("sqlite", pragma, message)
+    inspection.count("pages", inspection.connection.execute("PRAGMA page_count").fetchone()[0])
+
+
+def check_schema(inspection: Inspection) -> None:
+    """Compare the schema with the one that a new database gets."""
+    found = _schema(inspection.connection)
+    wanted = _fresh_schema()
+    for name in sorted(wanted.keys() | found.keys()):
+        if name not in found:
+            inspection.report("schema", name, "is missing")
+        elif name not in wanted:
+            inspection.report("schema", name, "is not Kedge's")
+        elif found[name] != wanted[name]:
+            inspection.report("schema", name, "differs from that of a new database")
+    for pragma, value in (("application_id", APPLICATION_ID), ("user_version", len(migrations()))):
+        stored = inspection.connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+        if stored != value:
+            inspection.report("schema", pragma, f"is {stored}, not {value}")
+    inspection.count("schema", len(wanted))
+
+
+def check_meta(inspection: Inspection) -> None:
+    """Check that the database has its own name, and the key that signs headers."""
+    values = dict(inspection.connection.execute("SELECT name, value FROM meta").fetchall())
+    if not values.get("database_id"):
+        inspection.report("meta", "database_id", "is missing")
+    if len(values.get("header_key", b"")) != _SECRET_BYTES:
+        inspection.report("meta", "header_key", f"is missing, or has not {_SECRET_BYTES} bytes")
+
+
+def _schema(connection: sqlite3.Connection) -> Mapping[str, str]:
+    return dict(connection.execute(SQL["schema"]).fetchall())
+
+
+def _fresh_schema() -> Mapping[str, str]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for script in migrations():
+            connection.executescript(script)
+        return _schema(connection)

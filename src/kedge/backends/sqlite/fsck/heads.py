@@ -1,0 +1,80 @@
+"""The rebuildable tables: heads and counters, against brute force over the writes."""
+
+from typing import Any, NamedTuple
+
+from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
+from kedge.backends.sqlite.fsck.keys import Place, by_key
+
+
+class _Entry(NamedTuple):
+    space: int
+    name: str
+    lineage: int
+    rank: int
+    seq: int
+    deleted: int
+
+
+def check_heads(inspection: Inspection) -> None:
+    """Check each key's heads: the newest write of every lineage, save those that a newer one hides in every view.
+
+    An entry that is so hidden may still be there: a write that is replayed below a newer one leaves it. It can never
+    be the head, since the one that hides it is there too (checked here) and is visible wherever it is.
+    """
+    for key, writes, heads in by_key(inspection, "heads"):
+        for place, message in _compare(inspection, key, [_Entry(*w) for w in writes], [_Entry(*h) for h in heads]):
+            inspection.report("head", place, message)
+        inspection.count("keys")
+        inspection.advance(len(writes))
+
+
+def _compare(inspection: Inspection, key: Place, writes: list[_Entry], heads: list[_Entry]) -> list[tuple[str, str]]:
+    newest: dict[int, _Entry] = {}
+    for write in writes:
+        before = newest.get(write.lineage)
+        if before is None or (write.rank, write.seq) > (before.rank, before.seq):
+            newest[write.lineage] = write
+    found = []
+    present = {head.lineage for head in heads}
+    for head in heads:
+        truth = newest.get(head.lineage)
+        if truth != head:
+            actual = "no write at all" if truth is None else f"seq {truth.seq}"
+            message = f"the newest of lineage {head.lineage} is {actual}, not as the heads table has it"
+            found.append((inspection.place(*key, head.seq), message))
+        if inspection.is_erased(head.lineage):
+            found.append((inspection.place(*key, head.seq), "is among the heads, though it was purged"))
+    for entry in newest.values():
+        if entry.lineage in present or inspection.is_purged(entry.lineage):
+            continue
+        if not _is_dominated(inspection, entry, newest.values()):
+            message = f"the newest of lineage {entry.lineage} is missing from the heads table"
+            found.append((inspection.place(*key, entry.seq), message))
+    return found
+
+
+def _is_dominated(inspection: Inspection, entry: _Entry, others: Any) -> bool:
+    """Say whether a newer write is visible wherever this one is."""
+    own = inspection.lineages.get(entry.lineage, frozenset())
+    return any(
+        (other.rank, other.seq) > (entry.rank, entry.seq)
+        and other.lineage in inspection.lineages
+        and inspection.lineages[other.lineage] <= own
+        for other in others
+    )
+
+
+def check_counters(inspection: Inspection) -> None:
+    """Compare the counters with the writes; left out where only a sample is asked for and the journal is long."""
+    if not inspection.whole:
+        return
+    counted = {row[:2]: row[2:] for row in inspection.connection.execute(SQL["counters"])}
+    actual = {row[:2]: row[2:] for row in inspection.connection.execute(SQL["true_counters"])}
+    for space, lineage in sorted(counted.keys() | actual.keys()):
+        inspection.count("counters")
+        has, should = counted.get((space, lineage), (0, 0)), actual.get((space, lineage), (0, 0))
+        if has != should:
+            store, within = inspection.spaces.get(space, ("?", f"#{space}"))
+            inspection.report(
+                "counter", f"{store}:{within}", f"lineage {lineage}: {has} puts and deletes counted, {should} are there"
+            )

@@ -1,0 +1,149 @@
+"""Vector rows and their states: against the writes they belong to, and all later writes to their keys."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
+from kedge.backends.sqlite.fsck.keys import by_key
+from kedge.backends.sqlite.fsck.segment_files import SegmentFiles
+from kedge.model.lineage import Lineage, antichain
+
+_States = dict[int, tuple[int, list[int]]]
+_Log = list[tuple[int, int]]  # (lineage, first seq)
+
+
+class _Row(NamedTuple):
+    space: int
+    name: str
+    rank: int
+    seq: int
+    segment: int
+    row: int
+    state: int
+
+
+def check_states(inspection: Inspection) -> _States:
+    """Check and return the table of states: a lineage, and the minimal set of lineages that supersede it."""
+    states: _States = {}
+    for ident, lineage, text in inspection.connection.execute(SQL["states"]):
+        where = f"state {ident}"
+        inspection.count("states")
+        try:
+            superseders = json.loads(text)
+        except (ValueError, TypeError):
+            inspection.report("state", where, f"its superseders {text!r} cannot be read")
+            continue
+        if not inspection.lineages.keys() >= {lineage, *superseders}:
+            inspection.report("state", where, "names a lineage that is not in the lineage table")
+        elif superseders != sorted(_minimal(inspection, superseders)):
+            inspection.report("state", where, f"its superseders {text} are not a minimal set in order")
+        states[ident] = (lineage, superseders)
+    return states
+
+
+def check_rows(inspection: Inspection, files: SegmentFiles, states: _States) -> None:
+    """Check each vector row's place, its state, and when the log says that it was superseded."""
+    _check_row_order(inspection)
+    log = _log(inspection) if inspection.whole else None
+    for key, writes, rows in by_key(inspection, "rows"):
+        if inspection.spaces.get(key[0], ("",))[0] != "vectors":
+            if rows:
+                inspection.report("vector", inspection.place(*key), "has vector rows, but is no vector's key")
+            continue
+        puts = {(write[3], write[4]): write for write in writes if not write[5]}
+        above = _Above(inspection, writes)
+        for row in sorted((_Row(*r) for r in rows), key=lambda r: (r.rank, r.seq), reverse=True):
+            where = inspection.place(row.space, row.name, row.seq)
+            inspection.count("vector rows")
+            put = puts.pop((row.rank, row.seq), None)
+            if put is None:
+                inspection.report("vector", where, f"row {row.row} of segment {row.segment} belongs to no put")
+                continue
+            superseded = above.firsts(row.rank, row.seq)
+            _check_state(inspection, states, row, put[2], superseded)
+            logged = log.get((row.segment, row.row), []) if log is not None else _log_of(inspection, row)
+            for message in _compare_log(inspection, superseded, logged):
+                inspection.report("supersedes", where, message)
+            _check_zeroed(inspection, files, row, put[2])
+        for _, seq in puts:
+            inspection.report("vector", inspection.place(*key, seq), "has no vector row")
+
+
+def _check_row_order(inspection: Inspection) -> None:
+    if not inspection.whole:
+        return
+    for (segment,) in inspection.connection.execute("SELECT id FROM segments").fetchall():
+        before = 0
+        for row, seq, name in inspection.connection.execute(SQL["segment_rows"], (segment,)):
+            if seq <= before:
+                where = f"segment {segment}.f32 row {row} ({name} seq {seq})"
+                inspection.report("vector", where, f"comes after the row of seq {before}: rows are in order of seq")
+            before = seq
+
+
+def _log(inspection: Inspection) -> dict[tuple[int, int], _Log]:
+    found: dict[tuple[int, int], _Log] = {}
+    for segment, row, lineage, seq in inspection.connection.execute(SQL["supersedes_by_row"]):
+        found.setdefault((segment, row), []).append((lineage, seq))
+    return found
+
+
+def _log_of(inspection: Inspection, row: _Row) -> _Log:
+    return inspection.connection.execute(SQL["supersedes_of_row"], (row.segment, row.row, row.seq)).fetchall()
+
+
+# ── truth by brute force ──
+
+
+class _Above:
+    """What supersedes the rows of one key, asked for from its newest write down."""
+
+    def __init__(self, inspection: Inspection, writes: Iterable[Any]) -> None:
+        self._lineages = inspection.lineages
+        self._waiting = sorted((w[3], w[4], w[2]) for w in writes)
+        self._first: dict[int, int] = {}
+
+    def firsts(self, rank: int, seq: int) -> dict[int, int]:
+        """Return the lineages of all writes above (rank, seq), each with the seq at which it first superseded it."""
+        while self._waiting and self._waiting[-1][:2] > (rank, seq):
+            _, above, lineage = self._waiting.pop()
+            self._first[lineage] = min(above, self._first.get(lineage, above))
+        return {lineage: max(first, seq) for lineage, first in self._first.items() if lineage in self._lineages}
+
+
+def _check_state(inspection: Inspection, states: _States, row: _Row, lineage: int, superseded: Iterable[int]) -> None:
+    where = inspection.place(row.space, row.name, row.seq)
+    if row.state not in states:
+        inspection.report("state", where, f"its state {row.state} is not in the table of states")
+        return
+    truth = (lineage, sorted(_minimal(inspection, superseded)))
+    if states[row.state] != truth:
+        inspection.report("state", where, f"its state is {states[row.state]}, the journal makes it {truth}")
+
+
+def _minimal(inspection: Inspection, superseders: Iterable[int]) -> list[int]:
+    by_members: dict[Lineage, int] = {inspection.lineages[other]: other for other in superseders}
+    return [by_members[members] for members in antichain(by_members)]
+
+
+def _compare_log(inspection: Inspection, superseded: dict[int, int], logged: _Log) -> list[str]:
+    """Check that at every seq the log says of the row what the writes up to that seq do, in whatever view."""
+    found = [
+        f"the log has it superseded by lineage {lineage} at seq {seq}, the journal at {superseded.get(lineage)}"
+        for lineage, seq in logged
+        if superseded.get(lineage) != seq
+    ]
+    members = inspection.lineages
+    for lineage, first in superseded.items():
+        if not any(seq <= first and other in members and members[other] <= members[lineage] for other, seq in logged):
+            found.append(f"the log does not have it superseded by lineage {lineage} at seq {first}")
+    return found
+
+
+def _check_zeroed(inspection: Inspection, files: SegmentFiles, row: _Row, lineage: int) -> None:
+    if inspection.is_erased(lineage):
+        content = files.row(row.segment, row.row)
+        if content is not None and any(content):
+            where = inspection.place(row.space, row.name, row.seq)
+            inspection.report("purge", where, "its vector is still there, though its deployment was purged")
