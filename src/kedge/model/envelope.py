@@ -41,6 +41,8 @@ def unseal(headers: Mapping[str, str], key: bytes, *, now: float, audience: str 
     sealed = _member(headers)
     if sealed is None:
         return Rejected("no kedge member in the baggage header")
+    if not sealed.isascii():
+        return Rejected("malformed")
     body, dot, signature = sealed.rpartition(".")
     if not dot:
         return Rejected("truncated")
