@@ -11,6 +11,7 @@ from kedge.errors import IllegalTransition, InvalidValue, UnknownName, nearest
 from kedge.model.lineage import from_ranges, to_ranges
 
 EXTERNAL = "external"
+RETENTION_SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
 
 
 class Status(StrEnum):
@@ -324,6 +325,8 @@ def set_level(record: ControlRecord, feature: str, level: Level) -> ControlRecor
 
 def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord:
     """Set how far back any seq can be read; None means for ever."""
-    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0):
+    if seconds is not None and not (
+        isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= RETENTION_SECONDS_MAX
+    ):
         raise InvalidValue(f"the retention {seconds!r} is not a number of seconds, 0 or more, or None")
     return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=seconds)

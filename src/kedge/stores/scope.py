@@ -11,6 +11,7 @@ from kedge.model.writes import Head, Origin, Pending, VectorBatch
 from kedge.ports.backend import Backend
 
 T = TypeVar("T")
+SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
 
 
 class Scope(Protocol):
@@ -77,6 +78,6 @@ def check_seconds(what: str, seconds: Any) -> float | None:
     """Return a positive number of seconds or None, or raise `InvalidValue`."""
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-        raise InvalidValue(f"{what}={seconds!r} is not a positive number of seconds")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= SECONDS_MAX:
+        raise InvalidValue(f"{what}={seconds!r} is not a positive number of seconds; give one, or None")
     return float(seconds)
