@@ -44,7 +44,7 @@ from kedge.recovery.purge import PurgeReport
 from kedge.recovery.replay import ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
-from kedge.status import Standing, SystemStatus, Unfinished
+from kedge.status import SystemStatus, Unfinished
 from kedge.stores.keyed import Entry
 from kedge.stores.memory import Message
 from kedge.stores.vectors import Hit, Hits, VectorRow
@@ -59,6 +59,6 @@ __all__ = [
     "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Level", "Message", "Misuse", "NewerSchema",
     "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
     "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
-    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Standing", "Status", "StorageFull",
+    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
     "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorRow", "open",
 ]  # fmt: skip

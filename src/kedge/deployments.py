@@ -12,14 +12,16 @@ from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manife
 from kedge.model.control import ControlRecord, Status
 from kedge.model.visibility import View
 from kedge.model.writes import Key, Pending, check_name
-from kedge.ports.ledger import Change, Recorded, Release
-
+from kedge.ports.ledger import Change, Entry, Recorded, Release
 
 AUTOMATIC = "before:"  # how the names of the snapshots begin that staging takes
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """A deployment as it stands. Times are seconds since the Unix epoch."""
+    """A deployment as it stands. Times are seconds since the Unix epoch.
+
+    `since`, `by` and `reason` are of the newest change that concerned it: its own, or a base's that took it along.
+    """
 
     name: str
     number: int
@@ -35,6 +37,7 @@ class Deployment(msgspec.Struct, frozen=True):
     created_by: str
     since: float
     by: str
+    reason: str
 
 
 class PromoteReport(msgspec.Struct, frozen=True):
@@ -174,16 +177,14 @@ def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
 def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> Deployment:
     """Undo a rollback: what it hid, and what arrived hidden since, is visible again."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
-    kernel.change(
-        lambda record: Change(
-            rules.reinstate(record, name, now=kernel.backend.clock.now(), by=who),
-            operation,
-            "reinstate",
-            who,
-            name,
-            reason,
-        )
-    )
+
+    def decide(record: ControlRecord) -> Change:
+        after = rules.reinstate(record, name, now=kernel.backend.clock.now(), by=who)
+        back = sorted(record.rolled_back - after.rolled_back)
+        detail = {"numbers": back, "names": sorted(kernel.names(back))}
+        return Change(after, operation, "reinstate", who, name, reason, detail)
+
+    kernel.change(decide)
     return show(kernel, name)
 
 
@@ -199,16 +200,18 @@ def show(kernel: Kernel, name: str) -> Deployment:
 def list_all(kernel: Kernel) -> list[Deployment]:
     """Return every deployment ever staged, in the order of staging."""
     record = kernel.backend.control.load()
-    return [_deployment(record, recorded, kernel) for recorded in kernel.backend.control.recorded()]
+    changes = [entry for entry in kernel.backend.control.entries() if not entry.is_step and entry.kind != "stage"]
+    return [_deployment(record, recorded, changes, kernel) for recorded in kernel.backend.control.recorded()]
 
 
-def _deployment(record: ControlRecord, recorded: Recorded, kernel: Kernel) -> Deployment:
+def _deployment(record: ControlRecord, recorded: Recorded, changes: list[Entry], kernel: Kernel) -> Deployment:
     release = recorded.release
     revocable = record.by_number.get(release.number)
     if revocable is None:
         status = Status.PURGED if release.number in record.purged else Status.SETTLED
     else:
         status = record.status(revocable)
+    change = next((entry for entry in changes if _concerns(entry, release)), None)
     return Deployment(
         name=release.name,
         number=release.number,
@@ -222,6 +225,11 @@ def _deployment(record: ControlRecord, recorded: Recorded, kernel: Kernel) -> De
         note=release.note,
         created_at=recorded.at,
         created_by=recorded.by,
-        since=recorded.at if revocable is None else revocable.since,
-        by=recorded.by if revocable is None else revocable.by,
+        since=recorded.at if change is None else change.at,
+        by=recorded.by if change is None else change.by,
+        reason="" if change is None else change.reason,
     )
+
+
+def _concerns(entry: Entry, release: Release) -> bool:
+    return entry.deployment == release.name or release.number in entry.detail.get("numbers", ())

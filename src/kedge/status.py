@@ -10,23 +10,6 @@ from kedge.recovery.replay import pending
 from kedge.recovery.rollback import unfinished
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """A deployment, and the change that put it where it stands: since when (Unix seconds), by whom, why."""
-
-    name: str
-    number: int
-    kind: str
-    status: Status
-    weight: float
-    since: float
-    by: str
-    reason: str
-    bases: tuple[str, ...]
-    artifacts: tuple[str, ...]
-    warnings: tuple[str, ...]
-    note: str
-
-
 class Unfinished(msgspec.Struct, frozen=True):
     """A rollback or purge that began and whose last step is not journaled."""
 
@@ -49,8 +32,8 @@ class SystemStatus(msgspec.Struct, frozen=True):
     epoch: int
     seq: int
     last_change: Entry | None
-    deployments: tuple[Standing, ...]
-    settled: Standing | None
+    deployments: tuple[Deployment, ...]
+    settled: Deployment | None
     settled_total: int
     purged_total: int
     levels: dict[str, Level]
@@ -67,23 +50,22 @@ def status(kernel: Kernel) -> SystemStatus:
     """Gather how things stand. Reads only."""
     backend = kernel.backend
     record = backend.control.load()
-    entries = backend.control.entries()
-    standing = [_standing(deployment, entries) for deployment in list_all(kernel)]
-    settled = [s for s in standing if s.status is Status.SETTLED]
-    counts, counted = backend.control.counts(), _hidden(kernel, record)
+    deployments = list_all(kernel)
+    settled = [d for d in deployments if d.status is Status.SETTLED]
+    counts = backend.control.counts()
     return SystemStatus(
         url=backend.url,
         at=backend.clock.now(),
         epoch=record.epoch,
         seq=counts["seq"],
-        last_change=next((entry for entry in entries if not entry.is_step), None),
-        deployments=tuple(s for s in standing if s.status not in {Status.SETTLED, Status.PURGED}),
-        settled=max(settled, key=lambda s: s.since, default=None),
+        last_change=next((e for e in backend.control.entries() if not e.is_step and e.kind != "create"), None),
+        deployments=tuple(d for d in deployments if d.status not in {Status.SETTLED, Status.PURGED}),
+        settled=max(settled, key=lambda d: d.since, default=None),
         settled_total=len(settled),
-        purged_total=sum(s.status is Status.PURGED for s in standing),
+        purged_total=sum(d.status is Status.PURGED for d in deployments),
         levels=dict(record.levels),
         sessions=counts["sessions"],
-        hidden_writes=counted,
+        hidden_writes=_hidden(kernel, record),
         replay_pending=len(pending(kernel)),
         unfinished=tuple(
             Unfinished(e.kind, e.deployment or "", e.operation, e.epoch, e.at, e.by) for e in unfinished(kernel)
@@ -99,27 +81,4 @@ def _hidden(kernel: Kernel, record: ControlRecord) -> int:
     return sum(c.puts + c.deletes for c in survey.counted(survey.lineages_with(record.rolled_back)))
 
 
-def _standing(deployment: Deployment, entries: list[Entry]) -> Standing:
-    """Return a deployment with the newest change that concerned it: its own, or a base's that took it along."""
-    change = next((entry for entry in entries if not entry.is_step and _concerns(entry, deployment)), None)
-    return Standing(
-        name=deployment.name,
-        number=deployment.number,
-        kind=deployment.kind,
-        status=deployment.status,
-        weight=deployment.weight,
-        since=deployment.since if change is None else change.at,
-        by=deployment.by if change is None else change.by,
-        reason="" if change is None or change.kind == "stage" else change.reason,
-        bases=deployment.bases,
-        artifacts=deployment.artifacts,
-        warnings=deployment.warnings,
-        note=deployment.note,
-    )
-
-
-def _concerns(entry: Entry, deployment: Deployment) -> bool:
-    return entry.deployment == deployment.name or deployment.number in entry.detail.get("numbers", ())
-
-
-__all__ = ["Standing", "SystemStatus", "Unfinished", "status"]
+__all__ = ["SystemStatus", "Unfinished", "status"]
