@@ -281,7 +281,7 @@ CREATE TABLE supersedes (
     segment INTEGER NOT NULL,
     row     INTEGER NOT NULL,
     lineage INTEGER NOT NULL,
-    PRIMARY KEY (segment, seq, row)
+    PRIMARY KEY (segment, seq, row, lineage)
 ) WITHOUT ROWID;
 
 -- Source inputs that were replayed, for the sake of the hidden turns up to `turn`.
