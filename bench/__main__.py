@@ -1,0 +1,114 @@
+"""`python -m bench [--only NAME] [--quick] [--json FILE]`: measure, print a table, write JSON."""
+
+import argparse
+import json
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench import appending, reading, rollbacks, searching, upkeep
+from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
+
+GROUPS: dict[str, Group] = {
+    "batches": appending.batches,
+    "single": appending.single,
+    "turns": appending.turns,
+    "heads": reading.heads,
+    "hidden": reading.hidden,
+    "search": searching.searches,
+    "commits": rollbacks.commits,
+    "notices": rollbacks.notices,
+    "memory": rollbacks.memory,
+    "upkeep": upkeep.upkeep,
+}
+
+
+def run(sizes: Sizes, only: Sequence[str] = (), *, folder: Path | None = None) -> dict[str, list[Measured]]:
+    """Measure the groups asked for, or all, in a temporary folder that is removed afterwards."""
+    notes = Console(stderr=True)
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="kedge-bench-", dir=folder) as scratch, notes.status("…") as status:
+        setting = Setting(sizes, Path(scratch), status.update)
+        for name, group in GROUPS.items():
+            if not only or name in only:
+                status.update(name)
+                found[name] = list(group(setting))
+    return found
+
+
+def report(found: dict[str, list[Measured]], sizes: Sizes) -> dict[str, Any]:
+    """Return the JSON document."""
+    lines = [
+        {"group": group, **msgspec.structs.asdict(line), "met": line.met}
+        for group, measured in found.items()
+        for line in measured
+    ]
+    return {
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "sqlite": sqlite3.sqlite_version,
+                    "numpy": np.__version__},
+        "sizes": msgspec.structs.asdict(sizes),
+        "met": all(line["met"] is not False for line in lines),
+        "measured": lines,
+    }  # fmt: skip
+
+
+def table(found: dict[str, list[Measured]]) -> Table:
+    """Return the table for people."""
+    drawn = Table("group", "what", "measured", "target", "met?", "detail")
+    for group, measured in found.items():
+        for line in measured:
+            drawn.add_row(group, line.name, _number(line.value, line.unit), _target(line), _met(line), line.detail)
+        drawn.add_section()
+    return drawn
+
+
+def _number(value: float, unit: str) -> str:
+    digits = 0 if abs(value) >= 1_000 else 2
+    return f"{value:,.{digits}f}{'' if unit == '×' else ' '}{unit}"
+
+
+def _target(line: Measured) -> str:
+    if line.at_most is not None:
+        return f"≤ {line.at_most:g}{'' if line.unit == '×' else ' '}{line.unit}"
+    if line.at_least is not None:
+        return f"≥ {line.at_least:g}{'' if line.unit == '×' else ' '}{line.unit}"
+    return ""
+
+
+def _met(line: Measured) -> str:
+    if line.met is None:
+        return ""
+    return "[green]yes[/]" if line.met else "[bold red]NO[/]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print, write. A target that is missed is shown, and is no failure: the machine may be busy."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", action="append", choices=list(GROUPS), default=[], help="one group; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the size: a smoke run")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the document here, too; - for stdout alone")
+    chosen = parser.parse_args(arguments)
+    sizes = QUICK if chosen.quick else FULL
+    found = run(sizes, chosen.only)
+    document = json.dumps(report(found, sizes), ensure_ascii=False, indent=2)
+    if str(chosen.json) == "-":
+        print(document)
+        return 0
+    if chosen.json is not None:
+        chosen.json.write_text(document + "\n", encoding="utf-8")
+    Console(width=None if sys.stdout.isatty() else 200).print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""How things are measured: interleaved within one run, by medians, so that noise disturbs both sides alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from bench.big import BigDatabases, build
+
+Action = Callable[[], object]
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """How much of everything: `FULL` is what the targets are about."""
+
+    writes: int = 1_000_000
+    few_writes: int = 10_000
+    load_batch: int = 10_000
+    vectors_per_cent: int = 20
+    hidden: int = 100_000
+    rows: int = 100_000
+    dim: int = 384
+    batch: int = 1_000
+    rounds: int = 25
+    puts: int = 40
+    reads: int = 2_000
+    flips: int = 25
+
+
+FULL = Sizes()
+QUICK = Sizes(writes=100_000, hidden=10_000, rows=20_000, dim=128, rounds=9, puts=30, reads=1_000, flips=9)
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """One line of the table. `at_most` and `at_least` are targets; without one it is for information."""
+
+    name: str
+    value: float
+    unit: str
+    detail: str = ""
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None where there is none."""
+        if self.at_most is not None:
+            return self.value <= self.at_most
+        if self.at_least is not None:
+            return self.value >= self.at_least
+        return None
+
+
+class Setting:
+    """What one run works with: the sizes, a folder that goes away, and a way to say what is going on."""
+
+    def __init__(self, sizes: Sizes, folder: Path, say: Callable[[str], None]) -> None:
+        self.sizes = sizes
+        self.folder = folder
+        self.say = say
+
+    def fresh(self, name: str) -> Path:
+        """Return the folder for a database of its own."""
+        return self.folder / name
+
+    @cached_property
+    def big(self) -> BigDatabases:
+        """The two databases that differ only in size, built when first asked for."""
+        sizes = self.sizes
+        self.say(f"building a database of {sizes.writes:,} writes, and one of {sizes.few_writes:,}")
+        return build(self.folder, sizes.writes, sizes.few_writes, sizes.load_batch, sizes.vectors_per_cent)
+
+
+Group = Callable[[Setting], Iterator[Measured]]
+
+
+def interleave(rounds: int, *actions: Action, warm_up: int = 2, prepare: Action = lambda: None) -> list[list[float]]:
+    """Run each action once a round, A B A B, after `prepare`; return the seconds of each, round by round."""
+    seconds: list[list[float]] = [[] for _ in actions]
+    for number in range(-warm_up, rounds):
+        prepare()
+        for action, taken in zip(actions, seconds, strict=True):
+            with timed(taken if number >= 0 else []):
+                action()
+    return seconds
+
+
+def ratio(taken: list[float], reference: list[float]) -> float:
+    """Return the median over the rounds of how many times as long one took as the other."""
+    return statistics.median(a / b for a, b in zip(taken, reference, strict=True))
+
+
+def median(seconds: list[float]) -> float:
+    """Return the median."""
+    return statistics.median(seconds)
+
+
+def micro(seconds: list[float], calls: int = 1) -> str:
+    """Say how long one call took, by the median round."""
+    each = median(seconds) / calls
+    return f"{each * 1e6:,.1f} µs" if each < 1e-3 else f"{each * 1e3:,.2f} ms"
+
+
+@contextmanager
+def timed(into: list[float]) -> Iterator[None]:
+    """Add the seconds that a block takes."""
+    began = time.perf_counter()
+    yield
+    into.append(time.perf_counter() - began)
