@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-import json
+import math
 import unicodedata
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ from kedge.model.lineage import EMPTY, Lineage
 NAME_CHARACTERS_MAX = 512
 VALUE_BYTES_MAX = 8 * 1024 * 1024
 SALT_BYTES = 16
+_PLAIN = frozenset({str, int, bool, type(None)})
 STORES = ("artifacts", "documents", "vectors", "memory", "context")
 
 
@@ -25,7 +26,7 @@ class Origin(StrEnum):
     DERIVED = "derived"
 
 
-class Key(msgspec.Struct, frozen=True):
+class Key(msgspec.Struct, frozen=True, gc=False):
     """What a write is to."""
 
     store: str
@@ -33,7 +34,7 @@ class Key(msgspec.Struct, frozen=True):
     name: str
 
 
-class Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """One write as a reader meets it: the newest visible one at its key."""
 
     key: Key
@@ -48,7 +49,7 @@ class Head(msgspec.Struct, frozen=True):
     payload: bytes | None = None
 
 
-class Pending(msgspec.Struct, frozen=True):
+class Pending(msgspec.Struct, frozen=True, gc=False):
     """A write on its way to the journal. `payload` None deletes; `lineage` None takes the batch's stamp."""
 
     key: Key
@@ -119,6 +120,17 @@ def check_name(what: str, name: object, *, empty: bool = False) -> str:
     return name
 
 
+def _as_plain(value: object) -> object:
+    """Return what a subclass of str, int or float holds."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    return int(value) if isinstance(value, int) else float(value)  # type: ignore[arg-type]  # checked before
+
+
+_TO_JSON = msgspec.json.Encoder(enc_hook=_as_plain).encode
+_FROM_JSON = msgspec.json.Decoder().decode
+
+
 def encode(value: object, what: str = "value") -> bytes:
     """Return the bytes the journal keeps for a JSON value or bytes; raise `InvalidValue` for anything else."""
     if isinstance(value, bytes | bytearray | memoryview):
@@ -134,42 +146,50 @@ def encode(value: object, what: str = "value") -> bytes:
 
 
 def _encode_json(value: object, what: str) -> bytes:
-    if not isinstance(value, str):
-        try:
-            _check_json(value, what)
-        except RecursionError:
-            raise InvalidValue(f"{what} is nested too deeply to be JSON; flatten it") from None
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        if type(value) is not str:
+            _check_json(value, what)
+        return _TO_JSON(value)
+    except RecursionError:
+        raise InvalidValue(f"{what} is nested too deeply to be JSON; flatten it") from None
     except UnicodeEncodeError as error:
         raise InvalidValue(f"{what} holds a lone surrogate at character {error.start}; it is no valid text") from None
     except ValueError as error:
-        raise InvalidValue(f"{what} is not JSON: {error}; replace NaN and infinities") from None
+        raise InvalidValue(f"{what} is not JSON: {error}; write it as a string") from None
 
 
 def _check_json(value: object, path: str) -> None:
-    if value is None or isinstance(value, str | bool | int | float):
+    if type(value) in _PLAIN or isinstance(value, str | int):
         return
     if isinstance(value, dict):
         for name, item in value.items():
             if not isinstance(name, str):
                 raise InvalidValue(f"{path} has the key {name!r}, not a string; JSON keys are strings")
-            _check_json(item, f"{path}[{name!r}]")
+            if type(item) not in _PLAIN:
+                _check_json(item, f"{path}[{name!r}]")
     elif isinstance(value, list | tuple):
         for position, item in enumerate(value):
-            _check_json(item, f"{path}[{position}]")
+            if type(item) not in _PLAIN:
+                _check_json(item, f"{path}[{position}]")
     else:
+        _check_leaf(value, path)
+
+
+def _check_leaf(value: object, path: str) -> None:
+    if not isinstance(value, float):
         raise InvalidValue(
             f"{path} is {value!r:.80} of type {type(value).__name__}, neither JSON nor bytes; "
             "pass str, numbers, bool, None, lists, dicts, or bytes"
         )
+    if not math.isfinite(value):
+        raise InvalidValue(f"{path} is {value!r}, which JSON cannot say; use None or a string")
 
 
 def decode(payload: bytes | None) -> Any:
     """Return the value that `encode` made these bytes of."""
     if payload is None:
         return None
-    return bytes(payload[1:]) if payload[:1] == b"b" else json.loads(payload[1:])
+    return bytes(payload[1:]) if payload[:1] == b"b" else _FROM_JSON(payload[1:])
 
 
 def digest(salt: bytes, payload: bytes | None, vector: bytes = b"") -> bytes:

@@ -78,11 +78,13 @@ class Memory(MemoryView):
         """Add messages as one batch, all or none, and return their seqs."""
         key = Key("memory", self._space, "")
         pending = []
+        is_source: dict[str, bool] = {}  # by role
         for role, content in messages:
-            check_name("the role", role)
+            if check_name("the role", role) not in is_source:
+                default = Origin.SOURCE if role == USER else Origin.DERIVED
+                is_source[role] = self._writer.is_source(origin, default)
             payload = encode({"role": role, "content": _jsonable(content)}, f"the message of {role!r}")
-            default = Origin.SOURCE if role == USER else Origin.DERIVED
-            pending.append(Pending(key, payload, self._writer.is_source(origin, default)))
+            pending.append(Pending(key, payload, is_source[role]))
         return self._writer.write(pending, idempotency=idempotency)
 
     def delete(self, seq: int, *, origin: str | None = None) -> int:

@@ -4,6 +4,8 @@ import json
 import os
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -18,7 +20,7 @@ from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
-from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Pending, digest
+from kedge.model.writes import SALT_BYTES, Author, Batch, Key, digest
 from kedge.ports.clock import Clock
 from kedge.ports.ledger import HeadMoved, Position
 
@@ -38,6 +40,10 @@ def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
 def memory_name(rank: int, seq: int) -> str:
     """Return the name of a message, so that name order is the order of a history."""
     return f"{rank:016x}.{seq:016x}"
+
+
+def _split(salts: bytes) -> Iterator[bytes]:
+    return (salts[start : start + SALT_BYTES] for start in range(0, len(salts), SALT_BYTES))
 
 
 class SqliteJournal(Reader):
@@ -76,35 +82,17 @@ class SqliteJournal(Reader):
         """Write a batch inside a transaction of the caller's; return the stamp's id and the rows."""
         stamp = self._stamp(connection, batch.lineage)
         turn = self._turn(connection, batch.author, stamp)
-        vectors = [] if batch.vectors is None else batch.vectors.split()
-        rows: list[Row] = []
-        records: list[tuple[Any, ...]] = []
-        salts = os.urandom(SALT_BYTES * len(batch.writes))
-        for index, write in enumerate(batch.writes):
-            seq = position.seq + index
-            rank = seq if batch.rank is None else batch.rank
-            row = self._row(connection, write, seq, rank, stamp)
-            rows.append(row)
-            salt = salts[index * SALT_BYTES : (index + 1) * SALT_BYTES]
-            content = digest(salt, write.payload, vectors[index] if vectors else b"")
-            provenance = stamp if write.source else row.lineage
-            fields = (
-                seq,
-                row.space,
-                row.key.name,
-                row.lineage,
-                rank,
-                row.deleted,
-                write.source,
-                provenance,
-                turn,
-                position.at,
-                write.fresh_for,
-                content,
-                salt,
-                write.payload,
-            )  # fmt: skip
-            records.append(fields)
+        rows = self._rows(connection, batch, position.seq, stamp)
+        salts = os.urandom(SALT_BYTES * len(rows))
+        vectors = repeat(b"") if batch.vectors is None else batch.vectors.split()
+        records = [
+            (
+                row.seq, row.space, row.key.name, row.lineage, row.rank, row.deleted,
+                write.source, stamp if write.source else row.lineage, turn, position.at, write.fresh_for,
+                digest(salt, write.payload, vector), salt, write.payload,
+            )
+            for row, write, salt, vector in zip(rows, batch.writes, _split(salts), vectors, strict=False)
+        ]  # fmt: skip
         reach("append:before-rows")
         connection.executemany(_SQL["write_insert"], records)
         reach("append:rows")
@@ -132,16 +120,22 @@ class SqliteJournal(Reader):
         )  # fmt: skip
         return int(connection.execute(_SQL["turn_upsert"], fields).fetchone()[0])
 
-    def _row(self, connection: sqlite3.Connection, write: Pending, seq: int, rank: int, stamp: int) -> Row:
-        key = write.key
-        if key.store == "memory" and not key.name:
-            key = Key(key.store, key.space, memory_name(rank, seq))
-        if write.lineage is not None:
-            lineage = self._interner.intern(connection, write.lineage)
-        else:
-            lineage = 0 if write.source else stamp
-        space = self._interner.intern_space(connection, key.store, key.space)
-        return Row(seq, space, key, lineage, rank, write.payload is None)
+    def _rows(self, connection: sqlite3.Connection, batch: Batch, first_seq: int, stamp: int) -> list[Row]:
+        places = {(write.key.store, write.key.space) for write in batch.writes}
+        spaces = {place: self._interner.intern_space(connection, *place) for place in places}
+        rows = []
+        for seq, write in enumerate(batch.writes, first_seq):
+            key = write.key
+            rank = seq if batch.rank is None else batch.rank
+            if write.lineage is not None:
+                lineage = self._interner.intern(connection, write.lineage)
+            else:
+                lineage = 0 if write.source else stamp
+            space = spaces[key.store, key.space]
+            if not key.name and key.store == "memory":
+                key = Key(key.store, key.space, memory_name(rank, seq))
+            rows.append(Row(seq, space, key, lineage, rank, write.payload is None))
+        return rows
 
     # ── heads and counters ──
 

@@ -20,6 +20,7 @@ _CHUNK_NAMES = 500
 _LAST_CHARACTER = "\U0010ffff"
 _SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UTF-8
 _AFTER_SURROGATES = 0xE000
+_AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 _SEQ_MAX = 2**63 - 1
 
 
@@ -30,14 +31,14 @@ def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
         raise EpochMoved(f"the control record is at epoch {found}, not {epoch}")
 
 
-def prefix_end(prefix: str) -> str | None:
-    """Return the least string greater than all that begin with `prefix`, or None where there is none."""
+def prefix_end(prefix: str) -> str | bytes:
+    """Return the least value that SQLite sorts after all strings that begin with `prefix`: a bound it can seek to."""
     while prefix:
         if prefix[-1] != _LAST_CHARACTER:
             following = ord(prefix[-1]) + 1
             return prefix[:-1] + chr(_AFTER_SURROGATES if following in _SURROGATES else following)
         prefix = prefix[:-1]
-    return None
+    return _AFTER_ALL_TEXT
 
 
 class Reader:
@@ -196,7 +197,7 @@ class Reader:
         where: tuple[str, str, int],
         counted: list[tuple[int, int, int]],
         low: str,
-        high: str | None,
+        high: str | bytes,
     ) -> frozenset[Lineage]:
         """Return the revocable lineages under which a visible delete is head somewhere in the range."""
         store, space, space_id = where
@@ -219,7 +220,7 @@ class Reader:
         if space_id is None or view.upto is not None:
             return frozenset()
         counted = self._lineages_in(connection, space_id)
-        return self._tombstones(connection, view, (store, space, space_id), counted, "", None)
+        return self._tombstones(connection, view, (store, space, space_id), counted, "", _AFTER_ALL_TEXT)
 
     # ── histories ──
 
@@ -258,7 +259,7 @@ class Reader:
             wanted *= 2
         heads.reverse()
         low = heads[0].key.name if len(heads) == limit else ""
-        tombstones = self._tombstones(connection, view, ("memory", space, space_id), counted, low, None)
+        tombstones = self._tombstones(connection, view, ("memory", space, space_id), counted, low, _AFTER_ALL_TEXT)
         return Range(heads, tombstones, at_seq)
 
     def retracted(

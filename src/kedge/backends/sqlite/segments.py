@@ -19,7 +19,7 @@ _SQL = queries("vectors")
 FLOAT_BYTES = 4
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A journal row on its way: what the heads and the segments must know of it."""
 
     seq: int

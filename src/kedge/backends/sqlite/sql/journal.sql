@@ -82,7 +82,7 @@ WHERE h.space = ?1 AND h.name IN (SELECT value FROM json_each(?2)) AND h.lineage
 -- name: put_names
 SELECT DISTINCT name FROM heads INDEXED BY heads_by_lineage
 WHERE space = ?1 AND lineage IN (SELECT value FROM json_each(?2)) AND deleted = 0 AND name >= ?3
-  AND (?4 IS NULL OR name < ?4)
+  AND name < ?4
 ORDER BY name;
 
 -- name: put_names_newest
@@ -92,13 +92,13 @@ ORDER BY name DESC LIMIT ?;
 
 -- name: deleted_names
 SELECT name FROM heads INDEXED BY heads_by_lineage
-WHERE space = ?1 AND lineage = ?2 AND deleted = 1 AND name >= ?3 AND (?4 IS NULL OR name < ?4)
+WHERE space = ?1 AND lineage = ?2 AND deleted = 1 AND name >= ?3 AND name < ?4
 ORDER BY name;
 
 -- name: heads_of_one_lineage
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
 FROM heads h INDEXED BY heads_by_lineage CROSS JOIN writes w ON w.seq = h.seq
-WHERE h.space = ?1 AND h.lineage = ?2 AND h.deleted = 0 AND h.name >= ?3 AND (?4 IS NULL OR h.name < ?4)
+WHERE h.space = ?1 AND h.lineage = ?2 AND h.deleted = 0 AND h.name >= ?3 AND h.name < ?4
 ORDER BY h.name;
 
 -- name: past_lineages
@@ -121,10 +121,10 @@ ORDER BY rank DESC, seq DESC LIMIT 1;
 -- name: past_names
 WITH RECURSIVE found (name) AS (
     SELECT min(name) FROM writes INDEXED BY writes_by_key
-    WHERE space = ?1 AND name >= ?2 AND (?3 IS NULL OR name < ?3)
+    WHERE space = ?1 AND name >= ?2 AND name < ?3
     UNION ALL
     SELECT (SELECT min(w.name) FROM writes w INDEXED BY writes_by_key
-            WHERE w.space = ?1 AND w.name > found.name AND (?3 IS NULL OR w.name < ?3))
+            WHERE w.space = ?1 AND w.name > found.name AND w.name < ?3)
     FROM found WHERE found.name IS NOT NULL
 )
 SELECT name FROM found WHERE name IS NOT NULL;
