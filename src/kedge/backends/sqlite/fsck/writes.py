@@ -82,8 +82,9 @@ def _misfits(inspection: Inspection, write: _Write) -> list[str]:
 
 
 def _check_content(inspection: Inspection, files: SegmentFiles, write: _Write, where: str) -> None:
-    if len(write.digest) != _DIGEST_BYTES:
-        inspection.report("digest", where, f"the digest has {len(write.digest)} bytes, not {_DIGEST_BYTES}")
+    kept: tuple[object, ...] = (write.digest, write.salt, write.payload)
+    if not all(value is None or isinstance(value, bytes) for value in kept) or len(write.digest) != _DIGEST_BYTES:
+        inspection.report("digest", where, f"digest (of {_DIGEST_BYTES} bytes), salt and payload are no such bytes")
     elif write.salt is None:
         if write.payload is not None:
             inspection.report("digest", where, "the payload is there without its salt")
