@@ -12,7 +12,7 @@ from kedge.model.writes import Head, Key
 from kedge.recovery.replay import ReplayInput, inputs_of
 
 KEYS_EXAMINED_MAX = 5_000
-EXAMPLES = 20
+EXAMPLES = 8  # of each store
 
 
 class StoreEffect(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         effects=tuple(
             StoreEffect(c.store, c.space, c.puts + c.deletes, *_tally(keys, pairs, c.store, c.space)) for c in counted
         ),
-        examples=tuple(changes[:EXAMPLES]),
+        examples=tuple(_spread(changes)),
         keys_total=total,
         keys_examined=len(keys),
         stale_keys=sum(change.stale for change in changes),
@@ -148,6 +148,14 @@ def _changes(kernel: Kernel, keys: list[Key], pairs: list[tuple[Head | None, Hea
         )
     order = {"artifacts": 0, "context": 1, "documents": 2, "memory": 3, "vectors": 4}
     return sorted(changes, key=lambda change: (order[change.store], change.space, change.key))
+
+
+def _spread(changes: list[Fallback]) -> list[Fallback]:
+    """Return the first few changes of each store, so that none crowds out the others."""
+    by_store: dict[str, list[Fallback]] = {}
+    for change in changes:
+        by_store.setdefault(change.store, []).append(change)
+    return [change for of_store in by_store.values() for change in of_store[:EXAMPLES]]
 
 
 def _pins(kernel: Kernel, record: ControlRecord, after: View, gone: frozenset[int]) -> dict[str, str]:

@@ -1,0 +1,40 @@
+"""Opening the database that the user means: `--db`, KEDGE_DB, or the folder .kedge/ here."""
+
+from kedge import open as open_database
+from kedge.errors import InvalidValue, UnknownName
+from kedge.face import Kedge
+from kedge.open import locate
+
+DEFAULT = ".kedge"
+
+
+def for_reading(url: str | None) -> Kedge:
+    """Open a database to look at: nothing is created, changed or locked."""
+    _must_exist(url)
+    return open_database(url or DEFAULT, read_only=True)
+
+
+def for_changing(url: str | None) -> Kedge:
+    """Open a database to change; it must be there."""
+    _must_exist(url)
+    return open_database(url or DEFAULT)
+
+
+def for_beginning(url: str | None) -> Kedge:
+    """Open a database to change, creating it where there is none."""
+    return open_database(url or DEFAULT)
+
+
+def _must_exist(url: str | None) -> None:
+    path = locate(url or DEFAULT)
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise InvalidValue(
+            f"{path} cannot be looked at ({error.strerror}); check the path and its permissions"
+        ) from error
+    if not there:
+        raise UnknownName(
+            f"there is no database at {path}; name yours with --db or KEDGE_DB (a folder, or sqlite:///PATH), "
+            "or make one with `kedge deploy`"
+        )

@@ -1,0 +1,194 @@
+"""snapshot, level, retention, collection, refresh: what is kept, and how."""
+
+from typing import Annotated
+
+import typer
+
+from kedge.cli import database
+from kedge.cli.app import KEEP, app
+from kedge.cli.options import By, Db, Json, Reason, SessionName, Yes
+from kedge.cli.points import seconds_of
+from kedge.cli.terminal import ask, count, duration, emit, listing, may_ask, one_line, say, table, when
+from kedge.errors import InvalidValue, UnknownName, nearest
+
+FOR_EVER = ("forever", "for-ever")
+
+
+@app.command(rich_help_panel=KEEP)
+def snapshot(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Take one of this name; without, list them.")
+    ] = None,
+    *,
+    release: Annotated[str | None, typer.Option("--release", metavar="NAME", help="Let go of this one.")] = None,
+    yes: Yes = False,
+    by: By = None,
+    db: Db = None,
+    as_json: Json = False,
+) -> int:
+    """Take, list or release snapshots.
+
+    A snapshot names a point, to read at later. It costs nothing and blocks nobody.
+    """
+    if name is not None and release is not None:
+        raise InvalidValue(f"take {name!r} or release {release!r}, one at a time")
+    if release is not None:
+        return _release(release, yes=yes, by=by, db=db, as_json=as_json)
+    if name is None:
+        with database.for_reading(db) as k:
+            found, now = k.snapshots(), k.status().at
+        if as_json:
+            emit({"snapshots": found})
+            return 0
+        if not found:
+            say("There is no snapshot. Take one with: kedge snapshot NAME")
+            return 0
+        rows = ((s.name, str(s.seq), str(s.epoch), when(s.at, now), s.by) for s in found)
+        table(("snapshot", "seq", "epoch", "taken", "by"), rows, right=("seq", "epoch"))
+        return 0
+    with database.for_changing(db) as k:
+        taken = k.snapshot(name, by=by)
+    if as_json:
+        emit({"snapshot": taken})
+    else:
+        say(f"{taken.name} is seq {taken.seq:,}, epoch {taken.epoch}", "bold")
+    return 0
+
+
+def _release(name: str, *, yes: bool, by: str | None, db: str | None, as_json: bool) -> int:
+    with database.for_changing(db) as k:
+        known = [s.name for s in k.snapshots()]
+        if name not in known:
+            raise UnknownName(f"no snapshot is named {name!r}{nearest(name, known)}; `kedge snapshot` lists them")
+        if may_ask(yes=yes, as_json=as_json, what=f"let go of the snapshot {name!r}"):
+            say(f"Without the snapshot {name}, its point can be read only back to the horizon, and purges may go on.")
+            if not ask("Let go of it?"):
+                say("Nothing was changed.")
+                return 130
+        k.release_snapshot(name, by=by)
+    if as_json:
+        emit({"released": name})
+    else:
+        say(f"{name} is let go of", "bold")
+    return 0
+
+
+@app.command(rich_help_panel=KEEP)
+def level(
+    feature: Annotated[str | None, typer.Argument(metavar="[FEATURE]", help="By default named like its agent.")] = None,
+    to: Annotated[str | None, typer.Argument(metavar="[LEVEL]", help="full, frozen or off.")] = None,
+    *,
+    reason: Reason = "",
+    by: By = None,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """List the features below full, or put one on a level.
+
+    Below full, what the feature's agent derives is refused.
+    """
+    if feature is None or to is None:
+        with database.for_reading(db) as k:
+            levels = k.levels()
+        if feature is not None:
+            levels = {feature: levels[feature]} if feature in levels else {}
+    else:
+        with database.for_changing(db) as k:
+            k.set_level(feature, to, reason=reason, by=by)
+            levels = k.levels()
+    if as_json:
+        emit({"levels": dict(sorted(levels.items()))})
+        return
+    for name, stands in sorted(levels.items()):
+        say(f"{one_line(name)}: {stands}", "bold yellow")
+    say(f"{'Everything' if not levels else 'Everything else'} is at full.")
+
+
+@app.command(rich_help_panel=KEEP)
+def retention(
+    horizon: Annotated[str | None, typer.Argument(metavar="[DURATION]", help="90min, 30d, 4w, or forever.")] = None,
+    *,
+    by: By = None,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """Show or set how far back any seq can be read.
+
+    Named snapshots reach further.
+    """
+    if horizon is None:
+        with database.for_reading(db) as k:
+            seconds = k.status().retention_seconds
+    else:
+        seconds = None if horizon in FOR_EVER else seconds_of(horizon)
+        if seconds is None and horizon not in FOR_EVER:
+            raise InvalidValue(f"{horizon!r} is no duration; write 90min, 12h, 30d, 4w, or forever")
+        with database.for_changing(db) as k:
+            k.set_retention(seconds, by=by)
+    if as_json:
+        emit({"retention_seconds": seconds})
+    elif seconds is None:
+        say("The past is kept for ever: any seq can be read.", "bold")
+    else:
+        say(f"Any seq of the last {duration(seconds)} can be read; before that, only named snapshots.", "bold")
+
+
+@app.command(rich_help_panel=KEEP)
+def collection(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Declare one of this name; without, list them.")
+    ] = None,
+    *,
+    dim: Annotated[int | None, typer.Option("--dim", help="How many dimensions its vectors have.")] = None,
+    metric: Annotated[str, typer.Option("--metric", help="cosine, dot or l2.")] = "cosine",
+    embedder: Annotated[
+        str, typer.Option("--embedder", metavar="KEY", help="The artifact that embeds.")
+    ] = "shared/embedder",
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """Declare or list collections of vectors."""
+    if name is None:
+        with database.for_reading(db) as k:
+            found = k.collections()
+        if as_json:
+            emit({"collections": found})
+        elif not found:
+            say("There is no collection. Declare one with: kedge collection NAME --dim 384")
+        else:
+            rows = ((c.name, str(c.dim), c.metric, c.embedder) for c in found)
+            table(("collection", "dim", "metric", "embedder"), rows, right=("dim",))
+        return
+    if dim is None:
+        raise InvalidValue(f"a new collection needs its number of dimensions: kedge collection {name} --dim 384")
+    with database.for_beginning(db) as k:
+        declared = k.collection(name, dim=dim, metric=metric, embedder=embedder)
+    if as_json:
+        emit({"collection": declared})
+    else:
+        say(
+            f"{declared.name}: {count(declared.dim, 'dimension')}, {declared.metric}, embedded by {declared.embedder}",
+            "bold",
+        )
+
+
+@app.command(rich_help_panel=KEEP)
+def refresh(session: SessionName, *, by: By = None, db: Db = None, as_json: Json = False) -> None:
+    """Fix anew what a session sees.
+
+    From its next turn on, it sees what a session that appears now would see.
+    """
+    with database.for_changing(db) as k:
+        known = k.view(session=session).backend.control.session(session)
+        if known is None:
+            raise UnknownName(
+                f"no session is named {session!r}: it has not had a turn yet, so there is nothing to fix anew"
+            )
+        sees = k.refresh(session, by=by)
+    if as_json:
+        emit({"session": session, "sees": sees})
+    else:
+        say(
+            f"{one_line(session)} now sees: {listing(sees, 20) or 'no revocable deployment, only what is settled'}",
+            "bold",
+        )

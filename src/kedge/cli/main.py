@@ -1,0 +1,100 @@
+"""The way in, and the way out: every error becomes one message and one exit code."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from kedge import errors
+from kedge.cli import check, keep, launch, look, show, undo
+from kedge.cli.app import app
+from kedge.cli.terminal import emit, whisper
+
+_MODULES = (look, show, launch, undo, keep, check)  # importing them adds their commands
+_ORDER = (
+    ("status", "plan", "log", "show", "diff", "assignment"),
+    ("deploy", "canary", "promote", "settle"),
+    ("rollback", "reinstate", "purge", "recover"),
+    ("drill", "fsck", "snapshot", "level", "retention", "collection", "refresh"),
+)
+_PLACES = {name: place for place, name in enumerate(name for group in _ORDER for name in group)}
+app.registered_commands.sort(key=lambda command: _PLACES[command.callback.__name__ if command.callback else ""])
+_CODES: tuple[tuple[type[errors.KedgeError], int], ...] = (
+    (errors.Misuse, 2),
+    (errors.Conflict, 3),
+    (errors.Retryable, 4),
+    (errors.Corruption, 5),
+    (errors.RolledBack, 6),
+    (errors.OutcomeUnknown, 6),
+)
+STOPPED, DEFECT, USAGE, BROKEN_PIPE = 130, 70, 2, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    try:
+        code = app(args=arguments, prog_name="kedge", standalone_mode=False)
+        if code == STOPPED:  # typer's answer to Ctrl-C
+            return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
+        sys.stdout.flush()
+    except errors.KedgeError as error:
+        return _fail(as_json, type(error).__name__, str(error), exit_code(error))
+    except BrokenPipeError:
+        return _hang_up()
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
+    except Exception as error:  # noqa: BLE001 - the process's edge: it says what happened and exits non-zero
+        return _other(as_json, error)
+    return int(code or 0)
+
+
+def exit_code(error: errors.KedgeError) -> int:
+    """Return the exit code that says what to do about an error."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), DEFECT)
+
+
+def _fail(as_json: bool, kind: str, message: str, code: int) -> int:  # noqa: FBT001 - private, and read at a glance
+    try:
+        if as_json:
+            emit({"error": {"kind": kind, "message": message}})
+        else:
+            whisper(f"kedge: {message}", "red")
+    except BrokenPipeError:
+        return _hang_up()
+    return code
+
+
+def _other(as_json: bool, error: Exception) -> int:  # noqa: FBT001
+    format_message = getattr(error, "format_message", None)
+    if format_message is not None:  # what typer has to say about the command line
+        context = getattr(error, "ctx", None)
+        hint = "" if context is None or as_json else f"; `{context.command_path} --help` shows what it takes"
+        return _fail(as_json, "Usage", format_message().rstrip(".") + hint, USAGE)
+    traceback.print_exc()
+    message = f"{type(error).__name__}: {error}; this is a defect in Kedge, please report it with the lines above"
+    return _fail(as_json, "Defect", message, DEFECT)
+
+
+def _interrupted(arguments: Sequence[str]) -> str:
+    if any(command in arguments for command in ("rollback", "purge", "recover")):
+        return (
+            "stopped. Every step that was done is journaled: `kedge status` says where things stand, `kedge recover` "
+            "finishes what was begun"
+        )
+    return "stopped"
+
+
+def _hang_up() -> int:
+    """Say nothing more: whoever read our output has gone."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

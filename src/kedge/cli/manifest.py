@@ -1,0 +1,114 @@
+"""What to deploy, from a TOML manifest and from flags."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kedge.errors import InvalidValue, nearest
+from kedge.model.artifacts import Artifact
+
+_FIELDS = ("name", "canary", "independent", "base", "note", "artifacts")
+_POINTERS = {"file", "uri", "digest", "value"}
+_ARTIFACT_FIELDS = ("file", "uri", "digest", "kind", "version", "value")
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """A deployment to be."""
+
+    name: str
+    artifacts: dict[str, Any]
+    canary: float | None = None
+    independent: bool = False
+    base: str | None = None
+    note: str = ""
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a TOML manifest; files that it names are looked for beside it."""
+    try:
+        table = tomllib.loads(_read(path, f"the manifest {path}").decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"the manifest {path} is no valid TOML: {error}") from None
+    for field in table:
+        if field not in _FIELDS:
+            raise InvalidValue(
+                f"the manifest {path} has the unknown field {field!r}{nearest(field, _FIELDS)}; it may have "
+                f"{', '.join(_FIELDS)}"
+            )
+    artifacts = table.get("artifacts")
+    if not isinstance(artifacts, dict):
+        raise InvalidValue(
+            f'the manifest {path} has no table [artifacts]; add one, with lines such as "agent/prompt" = "…"'
+        )
+    try:
+        found = msgspec.convert({"artifacts": {}, **{k: v for k, v in table.items() if k != "artifacts"}}, Manifest)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"the manifest {path} does not fit: {error}") from None
+    filled = {key: _artifact(path.parent, key, given) for key, given in artifacts.items()}
+    return msgspec.structs.replace(found, artifacts=filled)
+
+
+def _artifact(folder: Path, key: str, given: object) -> object:
+    """Return what a manifest's entry means: a value as it stands, a file's content, or an address and digest."""
+    if not isinstance(given, dict) or _POINTERS.isdisjoint(given):
+        return given
+    for field, value in given.items():
+        if field not in _ARTIFACT_FIELDS:
+            raise InvalidValue(
+                f"artifact {key!r} has the unknown field {field!r}{nearest(field, _ARTIFACT_FIELDS)}; it may have "
+                f"{', '.join(_ARTIFACT_FIELDS)}"
+            )
+        if field != "value" and not isinstance(value, str):
+            raise InvalidValue(f"artifact {key!r} has {field} = {value!r}, which must be a string")
+    if len({"file", "uri", "value"} & given.keys()) > 1:
+        raise InvalidValue(f"artifact {key!r} has more than one of file, uri and value; keep one")
+    value = read_value(folder / given["file"], key) if "file" in given else given.get("value")
+    others = {field: given[field] for field in ("uri", "digest", "kind", "version") if field in given}
+    return Artifact(value=value, **others)
+
+
+def read_value(path: Path, key: str) -> str | bytes:
+    """Return a file's content: text where it is UTF-8, else bytes."""
+    content = _read(path, f"{path}, for artifact {key!r},")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidValue(f"{what} cannot be read ({error.strerror}); check the path") from error
+
+
+def artifact_of_flag(flag: str) -> tuple[str, object]:
+    """Return key and value of KEY=TEXT, KEY=@FILE or KEY:=JSON."""
+    key, separator, text = flag.partition("=")
+    if not separator or not key.rstrip(":"):
+        raise InvalidValue(f"--artifact {flag!r} is not KEY=TEXT, KEY=@FILE or KEY:=JSON")
+    if key.endswith(":"):
+        try:
+            return key[:-1], json.loads(text)
+        except ValueError as error:
+            raise InvalidValue(f"--artifact {flag!r}: what follows := is not JSON ({error})") from None
+    if text.startswith("@"):
+        return key, read_value(Path(text[1:]), key)
+    return key, text
+
+
+def from_flags(target: str, flags: list[str]) -> Manifest:
+    """Return the manifest that a name or a .toml file and --artifact flags mean together; a flag wins."""
+    given = dict(artifact_of_flag(flag) for flag in flags)
+    manifest = read_manifest(Path(target)) if target.endswith(".toml") else Manifest(target, {})
+    artifacts = {**manifest.artifacts, **given}
+    if not artifacts:
+        raise InvalidValue(
+            f"{target!r} would deploy nothing; give artifacts with --artifact KEY=TEXT, or name a manifest such as "
+            "release.toml"
+        )
+    return msgspec.structs.replace(manifest, artifacts=artifacts)

@@ -1,0 +1,108 @@
+"""How things stand, on one screen."""
+
+from kedge.cli.terminal import ago, count, duration, listing, say, table, utc, verb, weight, when
+from kedge.deployments import Deployment
+from kedge.model.control import Status
+from kedge.ports.ledger import Entry
+from kedge.status import SystemStatus
+
+_ORDER = (Status.CANARY, Status.LIVE, Status.STAGED, Status.ROLLED_BACK)
+_ROWS_MAX = 10
+
+
+def tell(found: SystemStatus, *, everything: bool) -> None:
+    """Tell how things stand."""
+    say(found.url, "bold")
+    say(f"epoch {found.epoch}, seq {found.seq:,}, now {utc(found.at)}", "dim")
+    _tell_deployments(found, everything=everything)
+    _tell_troubles(found)
+    say(
+        f"{count(found.sessions, 'session')}, {count(found.snapshots, 'snapshot')}, "
+        f"{count(found.collections, 'collection')} of vectors; {_horizon(found.retention_seconds)}"
+    )
+    change = found.last_change
+    if change is not None:
+        why = f': "{change.reason}"' if change.reason else ""
+        say(f"Last change: {what(change)}, by {change.by}, {ago(change.at, found.at)}{why}")
+
+
+def _tell_deployments(found: SystemStatus, *, everything: bool) -> None:
+    ordered = sorted(found.deployments, key=lambda d: (_ORDER.index(d.status), -d.since))
+    shown = ordered if everything else ordered[:_ROWS_MAX]
+    say()
+    if shown:
+        table(
+            ("deployment", "status", "since", "by"),
+            ((d.name, _status(d), when(d.since, found.at), d.by) for d in shown),
+        )
+        if len(ordered) > len(shown):
+            say(f"and {len(ordered) - len(shown)} more: kedge status --all", "dim")
+        _tell_remarks(shown)
+    elif found.settled is None:
+        say('Nothing is deployed yet: kedge deploy NAME --artifact agent/prompt="…"')
+    if found.settled is not None:
+        newest = found.settled
+        others = f", and {found.settled_total - 1:,} before it" if found.settled_total > 1 else ""
+        say(f"Settled: {newest.name}, {ago(newest.since, found.at)} by {newest.by}{others}")
+    if not any(d.status is Status.LIVE for d in found.deployments) and (shown or found.settled is not None):
+        say("No revocable deployment is live: new sessions see what is settled alone, canaries aside.", "dim")
+    if found.purged_total:
+        say(f"Purged: {found.purged_total:,}", "dim")
+
+
+def _status(deployment: Deployment) -> str:
+    return f"canary {weight(deployment.weight)}" if deployment.status is Status.CANARY else str(deployment.status)
+
+
+def _tell_remarks(shown: list[Deployment]) -> None:
+    for deployment in shown:
+        if deployment.status is Status.ROLLED_BACK and deployment.reason:
+            say(f'{deployment.name} was rolled back: "{deployment.reason}"', "dim")
+        elif deployment.bases:
+            say(f"{deployment.name} rests on {listing(deployment.bases)}", "dim")
+
+
+def _tell_troubles(found: SystemStatus) -> None:
+    say()
+    for feature, level in sorted(found.levels.items()):
+        say(f"Degraded: {feature} is {level}", "bold yellow")
+    if not found.levels:
+        say("Levels: every feature is at full")
+    hidden = count(found.hidden_writes, "write")
+    say(
+        f"Hidden: {hidden} of rolled-back deployments, which reinstate would bring back"
+        if found.hidden_writes
+        else "Hidden: nothing"
+    )
+    if found.replay_pending:
+        inputs = f"{count(found.replay_pending, 'input')} {verb(found.replay_pending, 'wait')}"
+        say(f"Replay: {inputs}, because what was made of them is hidden", "yellow")
+    else:
+        say("Replay: nothing waits")
+    for operation in found.unfinished:
+        say(
+            f"UNFINISHED: {operation.kind} of {operation.deployment}, begun {ago(operation.at, found.at)} by "
+            f"{operation.by}; unless it is still running, finish it with `kedge recover`",
+            "bold red",
+        )
+
+
+def what(entry: Entry) -> str:
+    """Return what a log entry did, to what."""
+    detail = entry.detail
+    if entry.kind == "canary":
+        return f"canary {entry.deployment} at {weight(detail.get('weight', 0.0))}"
+    if entry.kind == "level":
+        return f"level {detail.get('feature')}: {detail.get('level')}"
+    if entry.kind == "retention":
+        seconds = detail.get("seconds")
+        return f"retention {'for ever' if seconds is None else duration(seconds)}"
+    if entry.kind == "rollback:verified":
+        return f"{entry.kind} {entry.deployment}: {'ok' if detail.get('ok') else 'FAILED'}"
+    others = [name for name in detail.get("names", ()) if name != entry.deployment]
+    subject = entry.deployment or detail.get("snapshot") or ""
+    return f"{entry.kind} {subject}".rstrip() + (f" with {listing(others, 3)}" if others else "")
+
+
+def _horizon(seconds: float | None) -> str:
+    return "the past is kept for ever" if seconds is None else f"any seq of the last {duration(seconds)} can be read"

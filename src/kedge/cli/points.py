@@ -1,0 +1,71 @@
+"""Points in time, views, weights and durations as a user writes them."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from kedge.errors import InvalidValue
+from kedge.face import Kedge
+from kedge.views import Point, ReadView
+
+NOW = "now"
+POINT_HELP = "A snapshot's name, a seq, a time (2026-03-03T09:00, UTC unless it says otherwise), or how long ago (2h)."
+_SECONDS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)")
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the seconds of a duration such as 90s, 15min, 2h, 30d, 4w; None for what is none."""
+    found = _SPAN.fullmatch(text.strip().lower())
+    return None if found is None else float(found[1]) * _SECONDS[found[2]]
+
+
+def point_of(k: Kedge, text: str) -> Point | None:
+    """Return the point that a user means, or None for now. A snapshot's name comes before everything else."""
+    if any(snapshot.name == text for snapshot in k.snapshots()):
+        return text
+    if text.strip().lower() == NOW:
+        return None
+    if text.strip().isdecimal():
+        return int(text)
+    back = seconds_of(text.strip().lower().removesuffix("ago"))
+    if back is not None:
+        return datetime.now(UTC) - timedelta(seconds=back)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return text  # the library says that no snapshot has this name, and which is like it
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def view_at(k: Kedge, at: str | None, session: str | None = None, deployment: str | None = None) -> ReadView:
+    """Return the view that --at, --session and --deployment name."""
+    point = None if at is None else point_of(k, at)
+    if point is None:
+        return k.view(session=session, deployment=deployment)
+    return k.at(point, session=session, deployment=deployment)
+
+
+def view_of(k: Kedge, text: str) -> ReadView:
+    """Return the view that one word names: POINT, session:NAME, deployment:NAME, or one of these @POINT."""
+    kind, separator, name = text.partition(":")
+    if not separator or kind not in {"session", "deployment"} or any(s.name == text for s in k.snapshots()):
+        return view_at(k, text)
+    at = None
+    if "@" in name:
+        head, _, tail = name.rpartition("@")
+        if not isinstance(point_of(k, tail), str) or any(s.name == tail for s in k.snapshots()):
+            name, at = head, tail
+    if not name:
+        raise InvalidValue(f"{text!r} names no {kind}; write {kind}:NAME")
+    return view_at(k, at, session=name) if kind == "session" else view_at(k, at, deployment=name)
+
+
+def weight_of(text: str) -> float:
+    """Return a canary weight from 0.1 or 10%; raise `InvalidValue` for what is no number."""
+    number, percent = (text.strip()[:-1], 100.0) if text.strip().endswith("%") else (text, 1.0)
+    try:
+        return float(number) / percent
+    except ValueError:
+        raise InvalidValue(
+            f"the canary weight {text!r} is not a number; write 0.1 or 10% for one session in ten"
+        ) from None

@@ -1,0 +1,288 @@
+"""show: one key, a range of keys, or a session's memory, in any view, at any point."""
+
+import base64
+import time
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import typer
+
+from kedge.cli import database
+from kedge.cli.app import LOOK, app
+from kedge.cli.options import Db, InDeployment, Json, OfSession
+from kedge.cli.points import POINT_HELP, view_at
+from kedge.cli.terminal import ago, count, duration, emit, listing, one_line, say, say_whole, table, utc_short, when
+from kedge.errors import InvalidValue, UnknownName, nearest
+from kedge.face import Kedge
+from kedge.model.artifacts import Artifact, unpack
+from kedge.model.writes import STORES, Head, Origin, encode
+from kedge.ports.vectors import Floats
+from kedge.stores.keyed import Entry, KeyedView
+from kedge.stores.vectors import VectorRow
+from kedge.views import ReadView
+
+_NEAR = 500
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """What to show: a store, one of its spaces, and a key; no key means all, one that ends in / all below it."""
+
+    store: str
+    space: str
+    key: str
+
+    @property
+    def is_range(self) -> bool:
+        return not self.key or self.key.endswith("/")
+
+
+@app.command(rich_help_panel=LOOK)
+def show(
+    store: Annotated[str, typer.Argument(metavar="STORE", help="artifacts, context, documents, vectors or memory.")],
+    where: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY]", help="A key, a prefix ending in /; COLLECTION [ID]; or, for memory, a session."
+        ),
+    ] = None,
+    *,
+    at: Annotated[str | None, typer.Option("--at", metavar="POINT", help=POINT_HELP)] = None,
+    session: OfSession = None,
+    deployment: InDeployment = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of a range or a history.")] = 50,
+    tombstones: Annotated[bool, typer.Option("--tombstones", help="Mark messages that were taken away.")] = False,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """Show a key, the keys below a prefix, or a session's memory.
+
+    For example: kedge show context case/42; kedge show documents kb doc-1; kedge show memory s-17 --at 2h. Without
+    --session or --deployment, as a new session sees it.
+    """
+    with database.for_reading(db) as k:
+        if store == "memory":
+            _memory(
+                k, [*(where or []), *([session] if session else [])], at, limit, tombstones=tombstones, as_json=as_json
+            )
+            return
+        wanted = _wanted(k, store, where or [])
+        view = view_at(k, at, session, deployment)
+        about = {"session": session, "deployment": deployment, "upto": view.upto, "seen": sorted(view.seen)}
+        if wanted.store == "vectors":
+            found, total = _vectors(view, wanted, limit)
+        else:
+            found, total = _keyed(view, wanted, limit)
+        if as_json:
+            place = {"store": wanted.store, "space": wanted.space}
+            entries = [row.document(whole=not wanted.is_range) for row in found]
+            emit({"view": about, **place, "entries": entries, "total": total})
+        elif wanted.is_range:
+            _tell_range(wanted, found, total)
+        else:
+            _tell_one(k, wanted, found[0], view)
+
+
+def _wanted(k: Kedge, store: str, where: list[str]) -> _Wanted:
+    if store not in STORES:
+        raise InvalidValue(
+            f"there is no store {store!r}{nearest(store, STORES)}; use one of {', '.join(sorted(STORES))}"
+        )
+    if store in {"artifacts", "context"}:
+        if len(where) > 1:
+            raise InvalidValue(f"{store} has no collections, so {' '.join(where)!r} is too much; name one key")
+        return _Wanted(store, "", where[0] if where else "")
+    known = _spaces(k, store)
+    if not where:
+        raise InvalidValue(f"name a collection of {store}: {listing(known, 20) if known else 'there is none yet'}")
+    space, *rest = where
+    if not rest and space not in known and "/" in space:
+        space, _, key = space.partition("/")
+        rest = [key]
+    if space not in known:
+        raise UnknownName(f"{store} has no collection {space!r}{nearest(space, known)}")
+    if len(rest) > 1:
+        raise InvalidValue(f"{' '.join(where)!r} is too much; write {store} COLLECTION ID")
+    return _Wanted(store, space, rest[0] if rest else "")
+
+
+def _spaces(k: Kedge, store: str) -> list[str]:
+    if store == "vectors":
+        return [collection.name for collection in k.collections()]
+    return sorted(k.view().backend.journal.spaces(store))
+
+
+# ── reading ──
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """One key as it is shown."""
+
+    key: str
+    value: Any
+    seq: int
+    lineage: tuple[str, ...]
+    at: float
+    origin: str
+    stale: bool = False
+    fresh_for: float | None = None
+    artifact: Artifact | None = None
+    vector: Floats | None = None
+
+    def document(self, *, whole: bool) -> dict[str, Any]:
+        """Return the row as JSON; `whole`: the vector too, not just its norm."""
+        fields = ("key", "value", "seq", "lineage", "at", "origin", "stale", "fresh_for")
+        found = {field: getattr(self, field) for field in fields}
+        if isinstance(self.value, bytes):
+            found["value"] = {"bytes": base64.b64encode(self.value).decode()}
+        if self.artifact is not None:
+            found |= {field: getattr(self.artifact, field) for field in ("kind", "version", "uri", "digest")}
+        if self.vector is not None:
+            found |= {"norm": self.norm, **({"vector": self.vector.tolist()} if whole else {})}
+        return found
+
+    @property
+    def norm(self) -> float:
+        return 0.0 if self.vector is None else float(np.linalg.norm(self.vector))
+
+
+def _keyed(view: ReadView, wanted: _Wanted, limit: int) -> tuple[list[_Row], int]:
+    kept: KeyedView
+    if wanted.store == "artifacts":
+        kept = view.artifacts
+    else:
+        kept = view.context if wanted.store == "context" else view.documents(wanted.space)
+    if wanted.is_range:
+        entries = kept.entries(wanted.key)
+        return [_row(wanted.store, entry) for entry in entries[:limit]], len(entries)
+    entry = kept.entry(wanted.key)
+    if entry is None:
+        folder = wanted.key.rpartition("/")[0]
+        near = [e.key for e in kept.entries(f"{folder}/" if folder else "")[:_NEAR]]
+        raise UnknownName(f"{_place(wanted)} is absent in this view{nearest(wanted.key, near)}")
+    return [_row(wanted.store, entry)], 1
+
+
+def _row(store: str, entry: Entry) -> _Row:
+    artifact = unpack(encode(entry.value)) if store == "artifacts" else None
+    return _Row(
+        key=entry.key,
+        value=entry.value if artifact is None else artifact.value,
+        seq=entry.seq,
+        lineage=tuple(sorted(entry.lineage)),
+        at=entry.at,
+        origin=str(entry.origin),
+        stale=entry.stale,
+        fresh_for=entry.fresh_for,
+        artifact=artifact,
+    )
+
+
+def _vectors(view: ReadView, wanted: _Wanted, limit: int) -> tuple[list[_Row], int]:
+    kept = view.vectors(wanted.space)
+    ids = kept.ids()
+    found = [ident for ident in ids if ident.startswith(wanted.key)] if wanted.is_range else [wanted.key]
+    rows = kept.get(found[:limit])
+    if not rows and not wanted.is_range:
+        raise UnknownName(f"{_place(wanted)} is absent in this view{nearest(wanted.key, ids[:_NEAR])}")
+    heads = view.read(lambda v: view.backend.journal.heads(v, "vectors", wanted.space, list(rows)))
+    return [_vector_row(view, row, heads.get(row.id)) for row in rows.values()], len(found)
+
+
+def _vector_row(view: ReadView, row: VectorRow, head: Head | None) -> _Row:
+    known = head is not None and head.seq == row.seq
+    return _Row(
+        key=row.id,
+        value=row.payload,
+        seq=row.seq,
+        lineage=tuple(sorted(view.names(head.lineage))) if known and head is not None else (),
+        at=head.at if known and head is not None else 0.0,
+        origin=str(Origin.SOURCE if head is not None and head.source else Origin.DERIVED),
+        vector=row.vector,
+    )
+
+
+# ── telling ──
+
+
+def _place(wanted: _Wanted) -> str:
+    return " ".join(part for part in (wanted.store, wanted.space, wanted.key) if part)
+
+
+def _tell_range(wanted: _Wanted, rows: list[_Row], total: int) -> None:
+    now = time.time()
+    if not rows:
+        say(f"{_place(wanted)}: nothing in this view")
+        return
+    table(
+        ("key", "value", "seq", "UTC", "ago", "lineage"),
+        (
+            (
+                row.key,
+                _short(row),
+                str(row.seq),
+                utc_short(row.at),
+                ago(row.at, now).removesuffix(" ago") + (" STALE" if row.stale else ""),
+                listing(row.lineage, 3),
+            )
+            for row in rows
+        ),
+        right=("seq", "ago"),
+    )
+    if total > len(rows):
+        say(f"The first {len(rows):,} of {total:,}; more with --limit.", "dim")
+
+
+def _short(row: _Row) -> str:
+    uri = None if row.artifact is None else row.artifact.uri
+    return one_line(uri if row.value is None and uri is not None else row.value, 40)
+
+
+def _tell_one(k: Kedge, wanted: _Wanted, row: _Row, view: ReadView) -> None:
+    say(_place(wanted), "bold")
+    if row.artifact is not None:
+        for field in ("kind", "version", "uri", "digest"):
+            if getattr(row.artifact, field):
+                say_whole(f"  {field:<9}{getattr(row.artifact, field)}")
+    say(f"  written  {when(row.at, time.time())}, as seq {row.seq}, {row.origin}")
+    statuses = {deployed.name: deployed.status for deployed in k.deployments()}
+    causes = [f"{name} ({statuses.get(name, 'unknown')})" for name in row.lineage]
+    say(f"  lineage  {listing(causes, 20) if causes else 'none: no deployment influenced it'}")
+    if row.vector is not None:
+        say(f"  vector   {count(len(row.vector), 'dimension')}, norm {row.norm:.6g}")
+    if row.fresh_for is not None:
+        verdict = "STALE: older than that" if row.stale else "still within it"
+        say(f"  fresh    for {duration(row.fresh_for)}: {verdict}", "yellow" if row.stale else None)
+    seen = listing(sorted(view.seen), 20)
+    upto = "" if view.upto is None else f", up to seq {view.upto}"
+    say(f"  view     sees {seen or 'no revocable deployment'}{upto}", "dim")
+    if isinstance(row.value, bytes):
+        say(f"{len(row.value):,} bytes; --json has them")
+    elif row.value is not None:
+        as_json = msgspec.json.format(msgspec.json.encode(row.value), indent=2).decode()
+        say_whole(row.value if isinstance(row.value, str) else as_json)
+
+
+# ── memory ──
+
+
+def _memory(k: Kedge, sessions: list[str], at: str | None, limit: int, *, tombstones: bool, as_json: bool) -> None:
+    known = sorted(k.view().backend.journal.spaces("memory"))
+    if len(sessions) != 1:
+        raise InvalidValue("name one session: kedge show memory SESSION")
+    session = sessions[0]
+    if session not in known:
+        raise UnknownName(f"no session {session!r} has a memory{nearest(session, known)}")
+    view = view_at(k, at, session)
+    messages = view.memory.history(limit, tombstones=tombstones)
+    about = {"session": session, "deployment": None, "upto": view.upto, "seen": sorted(view.seen)}
+    if as_json:
+        emit({"view": about, "store": "memory", "space": session, "messages": messages})
+        return
+    for message in messages:
+        content = "(taken away)" if message.retracted else one_line(message.content, 100_000)
+        say(f"{message.seq:>8}  {message.role}: {content}", "dim" if message.retracted else None)
+    if not messages:
+        say(f"Nothing of {one_line(session)} is visible in this view.")
+    elif sum(not message.retracted for message in messages) == limit:
+        say(f"The newest {limit}; more with --limit.", "dim")

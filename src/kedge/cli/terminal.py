@@ -1,0 +1,246 @@
+"""What people see: safe text, times, tables, questions, progress. Data goes to stdout, all else to stderr."""
+
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from kedge.errors import ConfirmationNeeded
+
+_PIPE_COLUMNS = 160
+_NARROWEST = 20
+_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
+_SPEAK_AFTER_SECONDS = 0.5
+
+
+# ── streams ──
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console on stdout or stderr as they are now: colour on a terminal only, and never with NO_COLOR."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_COLUMNS
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def say(text: str = "", style: str | None = None) -> None:
+    """Print a paragraph, wrapped at the terminal's width below its own indent."""
+    _paragraph(console(), text, style)
+
+
+def say_whole(text: str, style: str | None = None) -> None:
+    """Print text as it stands: what is to be copied is not broken."""
+    console().print(printable(text), style=style, soft_wrap=True)
+
+
+def whisper(text: str, style: str | None = None) -> None:
+    """Print a paragraph to stderr."""
+    _paragraph(console(stderr=True), text, style)
+
+
+def _paragraph(shown: Console, text: str, style: str | None) -> None:
+    words = text.lstrip(" ")
+    indent = len(text) - len(words)
+    for line in Text(printable(words)).wrap(shown, max(_NARROWEST, shown.width - indent)) or [Text()]:
+        line.rstrip()
+        shown.print(Text.assemble(" " * indent, (line.plain, style or "")), soft_wrap=True)
+
+
+def heading(text: str) -> None:
+    """Print a heading, set off from what stands above."""
+    say()
+    say(text, "bold")
+
+
+def emit(document: dict[str, Any]) -> None:
+    """Print the one JSON document of a `--json` call."""
+    encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    sys.stdout.write(encoded.decode() + "\n")
+    sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """Return text with control and invisible characters escaped, so that no stored value can steer the terminal."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c if c == "\n" or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co"} else _escaped(c) for c in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def one_line(value: object, width: int = 60) -> str:
+    """Return a value as JSON on one line, or bytes as their length, shortened to a width."""
+    if isinstance(value, bytes):
+        return f"{len(value):,} bytes"
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = " ".join(printable(text).split())
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+# ── words ──
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: "1 key", "2,000 keys"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def verb(number: int, plural: str) -> str:
+    """Return a verb in the form that goes with a number: "vanish", "vanishes"."""
+    if number != 1:
+        return plural
+    return {"were": "was", "are": "is"}.get(plural, plural + ("es" if plural.endswith("sh") else "s"))
+
+
+def weight(share: float) -> str:
+    """Return a canary weight as a percentage."""
+    return f"{share * 100:.4g}%"
+
+
+def listing(names: Iterable[str], most: int = 6) -> str:
+    """Return names as a list of at most so many, the rest counted."""
+    all_names = list(names)
+    shown = ", ".join(all_names[:most])
+    more = len(all_names) - most
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def duration(seconds: float, units: int = 2) -> str:
+    """Return a length of time in its greatest units: "2 d 3 h", "5 min"."""
+    left = max(0.0, seconds)
+    parts: list[str] = []
+    for size, unit in _UNITS:
+        whole = int(left // size)
+        left -= whole * size
+        if whole or (unit == "s" and not parts):
+            parts.append(f"{whole} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:units])
+
+
+def ago(at: float, now: float) -> str:
+    """Return how long ago a time was."""
+    return "just now" if now - at < 1 else f"{duration(now - at, units=1)} ago"
+
+
+def utc(at: float) -> str:
+    """Return a time as UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def utc_short(at: float) -> str:
+    """Return a time as UTC, for a column that says so."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def when(at: float, now: float) -> str:
+    """Return a time both ways: how long ago, and as UTC."""
+    return f"{ago(at, now)}, {utc(at)}"
+
+
+# ── tables ──
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, right: Iterable[str] = ()) -> None:
+    """Print a table without lines; `right` names the columns that hold numbers."""
+    numbers = set(right)
+    grid = Table(box=box.SIMPLE_HEAD if console().is_terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in numbers else "left"
+        whole = column in numbers or column in {"UTC", "ago", "since"}
+        grid.add_column(column, justify=justify, overflow="fold", header_style="dim", no_wrap=whole)
+    for row in rows:
+        grid.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
+    console().print(grid)
+
+
+# ── questions ──
+
+
+def interactive() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def may_ask(*, yes: bool, as_json: bool, what: str) -> bool:
+    """Return whether to ask before doing what cannot simply be undone; raise where nobody could answer."""
+    if yes:
+        return False
+    if as_json or not interactive():
+        raise ConfirmationNeeded(f"to {what} wants a yes, and nobody is here to give it; add --yes if you mean it")
+    return True
+
+
+def ask(question: str) -> bool:
+    """Ask a question on stderr; only y or yes is a yes."""
+    return _answer(f"{question} [y/N] ").lower() in {"y", "yes"}
+
+
+def ask_for(question: str, wanted: str) -> bool:
+    """Ask for a name to be typed; say whether it was."""
+    return _answer(f"{question} ") == wanted
+
+
+def _answer(prompt: str) -> str:
+    sys.stderr.write(printable(prompt))
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        sys.stderr.write("\n")
+    return line.strip()
+
+
+# ── progress ──
+
+
+@contextmanager
+def progress_bar(label: str, *, silent: bool) -> Iterator[Callable[[int, int], None]]:
+    """Lend a callback that draws a bar on stderr, where that is a terminal and the work takes a while."""
+    shown = console(stderr=True)
+    if silent or not shown.is_terminal:
+        yield lambda _done, _total: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=shown, transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def spinner(label: str, *, silent: bool) -> Iterator[None]:
+    """Show on stderr that something is being worked on, where that is a terminal."""
+    shown = console(stderr=True)
+    if silent or not shown.is_terminal:
+        yield
+        return
+    with shown.status(printable(label)):
+        yield
+
+
+@contextmanager
+def timed(found: list[float]) -> Iterator[None]:
+    """Append how many seconds the block took."""
+    began = time.perf_counter()
+    yield
+    found.append(time.perf_counter() - began)
