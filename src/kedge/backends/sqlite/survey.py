@@ -55,7 +55,7 @@ class SqliteSurvey:
                 total += connection.execute(_SQL["count_keys_of"], (space_id, ids)).fetchone()[0]
                 rows = connection.execute(_SQL["keys_of"], (space_id, ids, max(0, limit - len(keys))))
                 keys += [Key(store, space, row[0]) for row in rows]
-        return keys, total
+        return keys, total if len(keys) == limit else len(keys)  # a key of two lineages was counted twice
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
         """Return each key's head in two views."""
