@@ -15,6 +15,10 @@ from kedge.failpoints import reach
 
 APPLICATION_ID = 0x4B454447  # "KEDG"
 BUSY_SECONDS = 60.0
+_VERSION = """
+SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id), count(*)
+FROM sqlite_schema
+"""
 _DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
 
 
@@ -61,8 +65,6 @@ class Database:
             cached_statements=256,
         )
         try:
-            if not self.read_only:
-                connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA cache_size = -16384")
@@ -142,7 +144,9 @@ class Database:
     def _migrate(self) -> None:
         connection = self._connect()
         try:
-            if self._version(connection) == len(migrations()):
+            current = self._version(connection) == len(migrations())
+            connection.execute("PRAGMA journal_mode = WAL")  # not before: it rewrites the header, and stays
+            if current:
                 return
             connection.execute("BEGIN IMMEDIATE")
             found = self._version(connection)
@@ -163,9 +167,7 @@ class Database:
             connection.close()
 
     def _version(self, connection: sqlite3.Connection) -> int:
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        application: int = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        version, application, tables = connection.execute(_VERSION).fetchone()  # one statement sees one instant
         if application != APPLICATION_ID and (tables or version):
             raise errors.NotAKedgeDatabase(
                 f"{self.path} is an SQLite database of another program; give Kedge a path of its own"
@@ -174,7 +176,7 @@ class Database:
             raise errors.NewerSchema(
                 f"{self.path} has schema {version}, newer than this Kedge's {len(migrations())}; upgrade Kedge"
             )
-        return version
+        return int(version)
 
     def _check_schema(self) -> None:
         connection = self._connect()
