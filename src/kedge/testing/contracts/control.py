@@ -1,0 +1,222 @@
+"""The laws of `Control`: one linearizable record, changed by compare-and-set, each operation once."""
+
+import threading
+
+import pytest
+
+from kedge import failpoints
+from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName
+from kedge.model.artifacts import Artifact, as_artifact
+from kedge.model.control import ControlRecord, Status
+from kedge.model.control import stage as rules_stage
+from kedge.ports.backend import Backend
+from kedge.ports.ledger import Change, EpochMoved, Release
+from kedge.testing.contracts.hand import Hand, Opener, context, put
+
+
+class ControlContract:
+    """Fixtures: `backend`, and `opener`, which opens the same database again."""
+
+    def test_a_new_database_stands_at_epoch_0(self, backend: Backend) -> None:
+        assert backend.control.load() == ControlRecord()
+        assert backend.control.epoch() == 0
+
+    def test_a_commit_is_seen_by_everyone_at_once(self, backend: Backend, opener: Opener) -> None:
+        other = opener()
+        assert other.control.load().epoch == 0
+        Hand(backend).live("v1")
+        assert other.control.load() == backend.control.load()
+        assert other.control.load().find("v1").status is Status.LIVE
+        assert other.control.epoch() == 2
+        other.close()
+
+    def test_a_commit_is_a_compare_and_set_on_the_epoch(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        hand.change("stage", "v1")
+        stale = hand.decide(backend.control.load(), "promote", "v1")
+        hand.change("stage", "v2")
+        before = (backend.control.load(), backend.control.position().seq, backend.control.entries())
+        with pytest.raises(EpochMoved):
+            backend.control.commit(stale)
+        assert (backend.control.load(), backend.control.position().seq, backend.control.entries()) == before
+
+    def test_a_refused_commit_leaves_nothing_of_what_goes_with_it(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        hand.change("stage", "v1")
+        record = backend.control.load()
+        hand.change("stage", "v2")
+        stale = Change(
+            rules_stage(record, "v3", artifacts=("k",), bases=(), now=1.0, by="x"),
+            "op",
+            "stage",
+            "x",
+            "v3",
+            release=Release(record.next_number, "v3", "release", "", {}, ()),
+            writes=(put("k", 1, store="artifacts"),),
+            snapshot="before:v3",
+        )
+        with pytest.raises(EpochMoved):
+            backend.control.commit(stale)
+        assert "v3" not in backend.control.names().values()
+        assert backend.control.snapshots() == []
+        assert backend.journal.range(hand.view({1, 2, 3}), "artifacts", "").heads == []
+
+    def test_of_many_at_once_each_commits_once(self, backend: Backend) -> None:
+        lost = []
+
+        def stage(name: str) -> None:
+            hand = Hand(backend)
+            while True:
+                try:
+                    hand.change("stage", name)
+                except EpochMoved:
+                    lost.append(name)
+                else:
+                    return
+
+        threads = [threading.Thread(target=stage, args=(f"d{n}",)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        record = backend.control.load()
+        assert record.epoch == 8
+        assert sorted(d.name for d in record.deployments) == [f"d{n}" for n in range(8)]
+        assert [d.number for d in record.deployments] == list(range(1, 9))
+
+    def test_an_operation_is_applied_once(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        change = hand.decide(backend.control.load(), "stage", "v1", operation="op-1")
+        first = backend.control.commit(change)
+        hand.change("stage", "v2")
+        assert backend.control.commit(change) == first, "though the epoch has moved since"
+        assert backend.control.epoch() == 2
+        assert len(backend.control.entries(operation="op-1")) == 1
+
+    def test_a_lost_answer_is_resolved_by_the_operation_s_id(self, backend: Backend) -> None:
+        hand = Hand(backend)
+
+        def lose() -> None:
+            raise OutcomeUnknown("the line broke after the commit")
+
+        failpoints.arm("control:after-commit", lose, nth=1)
+        entry = hand.change("stage", "v1", operation="op-1")
+        assert (entry.operation, entry.epoch) == ("op-1", 1)
+        assert backend.control.epoch() == 1
+
+    def test_an_answer_lost_before_the_commit_is_told_as_unknown(self, backend: Backend) -> None:
+        hand = Hand(backend)
+
+        def lose() -> None:
+            raise OutcomeUnknown("the line broke before the commit")
+
+        change = hand.decide(backend.control.load(), "stage", "v1", operation="op-1")
+        failpoints.arm("control:before-commit", lose, nth=1)
+        with pytest.raises(OutcomeUnknown):
+            backend.control.commit(change)
+        assert backend.control.epoch() == 0
+        assert backend.control.commit(change).epoch == 1, "done again, it is done"
+
+    def test_an_entry_says_who_what_and_why(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        hand.change("stage", "v1")
+        entry = hand.change("promote", "v1")
+        assert (entry.kind, entry.deployment, entry.by, entry.reason) == ("promote", "v1", "contract", "because")
+        assert (entry.epoch, entry.is_step, entry.detail) == (2, False, {"n": 1})
+        assert backend.control.entries(limit=1) == [entry]
+        assert [e.kind for e in backend.control.entries()][:2] == ["promote", "stage"]
+
+    def test_a_step_is_journaled_once(self, backend: Backend) -> None:
+        entry = Hand(backend).change("stage", "v1")
+        for detail in ({"ok": True}, {"ok": False}):
+            backend.control.step(entry.operation, "verified", deployment="v1", by="x", detail=detail)
+        steps = [e for e in backend.control.entries(operation=entry.operation) if e.is_step]
+        assert [(s.kind, s.detail, s.epoch) for s in steps] == [("verified", {"ok": True}, 1)]
+        assert backend.control.epoch() == 1, "a step is no change"
+
+    def test_the_record_at_a_seq_is_the_one_that_stood_there(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        stood = {}
+        for name in ("v1", "v2"):
+            for kind in ("stage", "promote", "roll_back"):
+                seq = hand.change(kind, name).seq
+                hand.put("k", name)
+                stood[seq] = stood[seq + 1] = backend.control.load()
+        assert {seq: backend.control.record_at(seq) for seq in stood} == stood
+        assert backend.control.record_at(0) == ControlRecord()
+
+    def test_time_and_seq_run_one_way(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        seqs = []
+        for n in range(5):
+            seqs += [hand.change("stage", f"d{n}").seq, hand.put("k", n)]
+        assert seqs == sorted(seqs)
+        times = [backend.control.time_of(seq) for seq in seqs]
+        assert times == sorted(times)
+        assert backend.control.seq_at(times[-1]) == backend.control.position().seq == seqs[-1]
+        assert backend.control.seq_at(times[0] - 1) == 0
+
+    def test_names_and_releases_stay_for_ever(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        hand.live("v1", "v2")
+        hand.change("settle", "v1")
+        hand.change("roll_back", "v2")
+        hand.change("purge", "v2")
+        assert backend.control.names() == {1: "v1", 2: "v2"}
+        assert [r.release.name for r in backend.control.recorded()] == ["v1", "v2"]
+
+    def test_a_name_is_used_once(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        hand.live("v1")
+        with pytest.raises(DuplicateName, match="'v1'"):
+            hand.change("stage", "v1")
+        assert backend.control.load().next_number == 2
+
+    def test_a_version_label_holds_one_digest_for_ever(self, backend: Backend) -> None:
+        def stage(name: str, value: str, key: str = "a/model") -> None:
+            record = backend.control.load()
+            artifact = as_artifact(key, Artifact(value=value, version="7"))
+            release = Release(record.next_number, name, "release", "", {key: artifact}, ())
+            after = rules_stage(record, name, artifacts=(key,), bases=(), now=1.0, by="x")
+            backend.control.commit(Change(after, f"op-{name}", "stage", "x", name, release=release))
+
+        stage("v1", "weights")
+        stage("v2", "weights")
+        stage("v3", "others", key="b/model")
+        with pytest.raises(ArtifactChanged, match=r"'a/model' version '7' was recorded.*use another version label"):
+            stage("v4", "others")
+        assert "v4" not in backend.control.names().values()
+
+    def test_snapshots_name_points(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        seq = hand.put("k", 1)
+        taken = backend.control.take_snapshot("friday", "x")
+        assert (taken.name, taken.seq, taken.epoch, taken.by) == ("friday", seq, 0, "x")
+        hand.put("k", 2)
+        assert backend.control.snapshots() == [taken]
+        past = backend.journal.head(hand.view(upto=taken.seq), context("k"))
+        assert past is not None
+        assert past.seq == seq
+        with pytest.raises(DuplicateName, match="'friday'"):
+            backend.control.take_snapshot("friday", "x")
+        backend.control.release_snapshot("friday", "y")
+        assert backend.control.snapshots() == []
+        with pytest.raises(UnknownName, match="'friday'"):
+            backend.control.release_snapshot("friday", "y")
+        assert [(e.kind, e.by) for e in backend.control.entries(limit=2)] == [
+            ("release-snapshot", "y"),
+            ("snapshot", "x"),
+        ]
+
+    def test_secrets_are_the_database_s_own(self, backend: Backend, opener: Opener) -> None:
+        other = opener()
+        assert other.control.secret("header_key") == backend.control.secret("header_key")
+        assert len(backend.control.secret("header_key")) >= 32
+        other.close()
+
+    def test_another_process_is_told_of_a_change(self, backend: Backend, opener: Opener) -> None:
+        other = opener()
+        hint = other.change_hint()
+        Hand(backend).live("v1")
+        assert other.change_hint() != hint
+        other.close()

@@ -1,0 +1,78 @@
+"""The laws of sessions in `Control`: what a session sees is fixed once a generation, by whoever comes first."""
+
+import threading
+
+import pytest
+
+from kedge.ports.backend import Backend
+from kedge.ports.ledger import EpochMoved, Session
+from kedge.testing.contracts.hand import Hand, Opener
+
+
+class SessionContract:
+    """Fixtures: `backend`, and `opener`, which opens the same database again."""
+
+    def begin(self, backend: Backend, name: str, base: set[int], after: int = 0, epoch: int | None = None) -> Session:
+        """Fix a session."""
+        at = backend.control.epoch() if epoch is None else epoch
+        return backend.control.begin_session(name, at, frozenset(base), None, after=after, by="x")
+
+    def test_a_session_appears_once(self, backend: Backend, opener: Opener) -> None:
+        assert backend.control.session("s") is None
+        first = self.begin(backend, "s", {1})
+        assert (first.generation, first.base) == (1, frozenset({1}))
+        other = opener()
+        assert self.begin(other, "s", {2}) == first, "whoever came first has decided"
+        assert other.control.session("s") == first
+        other.close()
+
+    def test_of_many_at_once_one_decides(self, backend: Backend) -> None:
+        found: list[Session] = []
+
+        def begin(number: int) -> None:
+            found.append(self.begin(backend, "s", {number}))
+
+        threads = [threading.Thread(target=begin, args=(n,)) for n in range(1, 9)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({session.base for session in found}) == 1
+
+    def test_a_generation_follows_the_one_it_knows(self, backend: Backend) -> None:
+        self.begin(backend, "s", {1})
+        second = self.begin(backend, "s", {2}, after=1)
+        assert (second.generation, second.base) == (2, frozenset({2}))
+        assert self.begin(backend, "s", {3}, after=1) == second
+        assert backend.control.session("s") == second
+
+    def test_the_past_keeps_its_generation(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        before = hand.put("k", 1)
+        first = self.begin(backend, "s", {1})
+        between = hand.put("k", 2)
+        second = self.begin(backend, "s", {2}, after=1)
+        assert backend.control.session("s", before) is None
+        assert backend.control.session("s", between) == first
+        assert backend.control.session("s", second.seq) == second
+
+    def test_an_assignment_is_refused_once_the_record_has_moved(self, backend: Backend) -> None:
+        epoch = backend.control.epoch()
+        Hand(backend).change("stage", "v1")
+        with pytest.raises(EpochMoved):
+            self.begin(backend, "s", {1}, epoch=epoch)
+        assert backend.control.session("s") is None
+
+    def test_sessions_are_counted_once_each(self, backend: Backend) -> None:
+        self.begin(backend, "s", {1})
+        self.begin(backend, "s", {2}, after=1)
+        self.begin(backend, "t", {1})
+        counts = backend.control.counts()
+        assert counts["sessions"] == 2
+        assert counts["seq"] == backend.control.position().seq
+
+    def test_sessions_do_not_crowd_the_log(self, backend: Backend) -> None:
+        Hand(backend).change("stage", "v1")
+        for n in range(30):
+            self.begin(backend, f"s{n}", {1})
+        assert backend.control.entries(limit=1)[0].kind == "stage"

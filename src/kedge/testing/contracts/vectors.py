@@ -1,0 +1,238 @@
+"""The laws of `VectorIndex`: it finds what brute force over the journal's heads finds, in every view."""
+
+import random
+
+import numpy as np
+import pytest
+
+from kedge.errors import Conflict, InvalidVector
+from kedge.model.filters import matches
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.model.writes import Head, Key, decode
+from kedge.ports.backend import Backend
+from kedge.ports.ledger import EpochMoved
+from kedge.ports.vectors import METRICS, Collection, Floats, Search
+from kedge.testing.contracts.hand import Hand, Opener
+from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
+
+DIM = 3
+NAMES = [f"n{n}" for n in range(10)]
+SPACES = ("", "sha256:other")
+
+
+class Written:
+    """All vector writes of one collection, as a test made them."""
+
+    def __init__(self, hand: Hand, metric: str) -> None:
+        self.hand = hand
+        self.backend = hand.backend
+        self.collection = self.backend.vectors.declare(Collection("kb", DIM, metric, "shared/embedder"), 1.0)
+        self.rows: list[tuple[Head, str, Floats | None]] = []  # as head, embedding space, vector or None for a delete
+
+    def random_step(self, dice: random.Random, noise: np.random.Generator) -> None:
+        """Upsert or delete a few ids, now and then at the rank of an earlier write."""
+        names = dice.sample(NAMES, dice.choice([1, 2, 5]))
+        lineage = random_lineage(dice)
+        last = self.backend.control.position().seq
+        rank = dice.randint(1, last) if dice.random() < 0.25 else None
+        space = dice.choice(SPACES)
+        if dice.random() < 0.25:
+            for name in names:
+                seq = self.hand.delete(name, store="vectors", space="kb", lineage=lineage, rank=rank)
+                self.note(name, (seq, rank), lineage, space, None)
+            return
+        matrix = noise.normal(size=(len(names), DIM)).astype(np.float32)
+        rows = dict(zip(names, matrix, strict=True))
+        seqs = self.hand.upsert("kb", dict(rows), embedding=space, lineage=lineage, rank=rank)
+        for name, seq in zip(names, seqs, strict=True):
+            self.note(name, (seq, rank), lineage, space, rows[name])
+
+    def note(self, name: str, at: tuple[int, int | None], lineage: Lineage, space: str, vector: Floats | None) -> None:
+        """Remember a write."""
+        seq, rank = at
+        key = Key("vectors", "kb", name)
+        head = Head(key, seq, seq if rank is None else rank, vector is None, 0, lineage)
+        self.rows.append((head, space, vector))
+
+    def visible(self, view: View) -> list[tuple[Head, str, Floats | None]]:
+        """Return the writes that a view sees."""
+        return [
+            row for row in self.rows if view.sees(row[0].lineage) and (view.upto is None or row[0].seq <= view.upto)
+        ]
+
+    def heads(self, view: View) -> dict[str, tuple[Head, str, Floats | None]]:
+        """Return the newest visible write of each id."""
+        newest: dict[str, tuple[Head, str, Floats | None]] = {}
+        for row in sorted(self.visible(view), key=lambda row: (row[0].rank, row[0].seq)):
+            newest[row[0].key.name] = row
+        return newest
+
+
+def score(metric: str, vector: Floats, query: Floats) -> float:
+    """Return a score in float64: greater is better."""
+    v, q = vector.astype(np.float64), query.astype(np.float64)
+    if metric == "l2":
+        return -float(((v - q) ** 2).sum())
+    return float(v @ q) / (1.0 if metric == "dot" else float(np.linalg.norm(v) * np.linalg.norm(q)))
+
+
+def check(written: Written, view: View, query: Floats, k: int, where: dict[str, object] | None = None) -> Search:
+    """Compare a search with brute force over the heads of the view."""
+    collection, space = written.collection, SPACES[0]
+    found = written.backend.vectors.search(view, collection, space, query, k, where)
+
+    def passes(name: str) -> bool:
+        return where is None or matches({"id": name}, where)
+
+    heads = written.heads(view)
+    here = {n: v for n, (_, s, v) in heads.items() if v is not None and s == space and passes(n)}
+    ranked = sorted(((score(collection.metric, v, query), n) for n, v in here.items()), key=lambda r: (-r[0], r[1]))
+    assert [hit.head.key.name for hit in found.found] == [name for _, name in ranked[:k]]
+    assert [hit.score for hit in found.found] == pytest.approx([s for s, _ in ranked[:k]], rel=1e-5, abs=1e-6)
+    assert [hit.head.seq for hit in found.found] == [heads[name][0].seq for _, name in ranked[:k]]
+    assert all(decode(hit.head.payload) == {"id": hit.head.key.name} for hit in found.found)
+    assert found.unembedded == sum(v is not None and s != space for _, s, v in heads.values())
+    floor = ranked[k - 1][0] if len(ranked) >= k else -np.inf
+    superseders = {head.key.name: head.seq for head in found.superseders}
+    for head, where_from, vector in written.visible(view):
+        name = head.key.name
+        if vector is None or where_from != space or heads[name][0].seq == head.seq or not passes(name):
+            continue
+        later = [
+            o[0]
+            for o in written.visible(view)
+            if o[0].key == head.key and (o[0].rank, o[0].seq) > (head.rank, head.seq)
+        ]
+        dead = any(o.lineage <= view.settled for o in later)
+        if not dead and score(collection.metric, vector, query) > floor + 1e-5:
+            assert superseders.get(name) == heads[name][0].seq, "what took the place of a row that would have ranked"
+    assert all(heads[name][0].seq == seq for name, seq in superseders.items())
+    tally = written.backend.vectors.tally(view, "kb")
+    assert tally.count == sum(vector is not None for _, _, vector in heads.values())
+    assert tally.lineages >= {h.lineage for h, _, v in heads.values() if v is not None}
+    if view.upto is None:
+        assert tally.lineages >= {
+            h.lineage for h, _, v in heads.values() if v is None and not h.lineage <= view.settled
+        }
+    return found
+
+
+class VectorContract:
+    """Fixtures: `backend`, and `opener`, which opens the same database again."""
+
+    @pytest.fixture
+    def noise(self) -> np.random.Generator:
+        """Give the same random vectors every time."""
+        return np.random.default_rng(7)
+
+    @pytest.fixture
+    def written(self, backend: Backend) -> Written:
+        """Give an empty cosine collection, under live deployments."""
+        hand = Hand(backend)
+        hand.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
+        return Written(hand, "cosine")
+
+    @pytest.mark.parametrize(("metric", "seed"), [(metric, seed) for metric in METRICS for seed in range(8)])
+    def test_search_equals_brute_force(self, backend: Backend, metric: str, seed: int) -> None:
+        dice, noise = random.Random(seed), np.random.default_rng(seed)
+        hand = Hand(backend)
+        hand.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
+        written = Written(hand, metric)
+        past: list[View] = []
+        for step in range(40):
+            if dice.random() < 0.25:
+                random_change(hand, dice)
+            written.random_step(dice, noise)
+            view = hand.view(random_lineage(dice))
+            query = noise.normal(size=DIM).astype(np.float32)
+            if step % 4 == 0:
+                check(written, view, query, dice.choice([1, 3, 50]))
+                check(written, view, query, 2, {"id": {"in": ["n1", "n2", "n3"]}})
+                past.append(View(view.epoch, view.seen, view.settled, backend.control.position().seq))
+        for view in past:
+            check(written, view, noise.normal(size=DIM).astype(np.float32), dice.choice([1, 3, 50]))
+
+    def test_another_process_searches_the_same(
+        self, written: Written, opener: Opener, noise: np.random.Generator
+    ) -> None:
+        other = opener()
+        query = np.ones(DIM, np.float32)
+        dice = random.Random(3)
+        for _ in range(12):
+            written.random_step(dice, noise)
+            view = written.hand.view()
+            mine = written.backend.vectors.search(view, written.collection, "", query, 5, None)
+            theirs = other.vectors.search(view, written.collection, "", query, 5, None)
+            assert [(f.head, f.score) for f in theirs.found] == [(f.head, f.score) for f in mine.found]
+        other.close()
+
+    def test_no_search_is_older_than_the_last_flip(self, written: Written) -> None:
+        view = written.hand.view()
+        written.hand.change("roll_back", "d1")
+        with pytest.raises(EpochMoved):
+            written.backend.vectors.search(view, written.collection, "", np.ones(DIM, np.float32), 1, None)
+        with pytest.raises(EpochMoved):
+            written.backend.vectors.tally(view, "kb")
+
+    def test_a_delete_crosses_embedding_spaces(self, written: Written) -> None:
+        hand = written.hand
+        for at, space in enumerate(SPACES):
+            rows = {"a": np.eye(DIM, dtype=np.float32)[at]}
+            written.note("a", (hand.upsert("kb", dict(rows), embedding=space)[0], None), frozenset(), space, rows["a"])
+        query = np.ones(DIM, np.float32)
+        assert check(written, hand.view(), query, 5).unembedded == 1, "the newest lies in the other space"
+        written.note("a", (hand.delete("a", store="vectors", space="kb"), None), frozenset(), "", None)
+        assert check(written, hand.view(), query, 5).unembedded == 0
+
+    def test_a_replayed_row_is_born_superseded(self, written: Written) -> None:
+        hand = written.hand
+        asked = hand.put("question", 1)
+        rows = {"a": np.array([1, 0, 0], np.float32)}
+        newer = {"a": np.array([0, 1, 0], np.float32)}
+        written.note("a", (hand.upsert("kb", dict(newer))[0], None), frozenset(), "", newer["a"])
+        for lineage in (frozenset[int](), frozenset({1})):
+            seq = hand.upsert("kb", dict(rows), rank=asked, lineage=lineage)[0]
+            written.note("a", (seq, asked), lineage, "", rows["a"])
+        found = check(written, hand.view(), rows["a"], 5)
+        assert [decode(hit.head.payload) for hit in found.found] == [{"id": "a"}]
+        assert found.found[0].score == pytest.approx(0.0)
+
+    def test_a_replayed_row_is_head_where_the_later_one_is_hidden(self, written: Written) -> None:
+        hand = written.hand
+        asked = hand.put("question", 1)
+        rows = {"a": np.array([1, 0, 0], np.float32)}
+        seq = hand.upsert("kb", dict(rows), lineage=frozenset({1}))[0]
+        written.note("a", (seq, None), frozenset({1}), "", rows["a"])
+        seq = hand.upsert("kb", dict(rows), rank=asked)[0]
+        written.note("a", (seq, asked), frozenset(), "", rows["a"])
+        assert check(written, hand.view(), rows["a"], 1).superseders[0].lineage == {1}
+        hand.change("roll_back", "d1")
+        assert check(written, hand.view(), rows["a"], 1).found[0].head.seq == seq
+
+    def test_a_vector_comes_back_bit_by_bit(self, written: Written, noise: np.random.Generator) -> None:
+        matrix = noise.normal(size=(7, DIM)).astype(np.float32)
+        written.hand.upsert("kb", {f"n{n}": row for n, row in enumerate(matrix)})
+        names = [f"n{n}" for n in (5, 0, 6)]
+        heads = written.backend.journal.heads(written.hand.view(), "vectors", "kb", names)
+        rows = written.backend.vectors.vectors([heads[name] for name in names])
+        assert np.array_equal(np.stack(rows), matrix[[5, 0, 6]])
+
+    def test_one_space_has_one_dimension(self, written: Written) -> None:
+        written.hand.upsert("kb", {"a": [1.0, 2.0, 3.0]})
+        with pytest.raises(InvalidVector, match="has 3 dimensions, not 2"):
+            written.hand.upsert("kb", {"b": [1.0, 2.0]})
+        written.hand.upsert("kb", {"b": [1.0, 2.0]}, embedding="sha256:other")
+        assert written.backend.vectors.dim("kb", "sha256:other") == 2
+        assert written.backend.vectors.dim("kb", "sha256:nobody") is None
+
+    def test_a_collection_is_declared_once(self, backend: Backend, opener: Opener) -> None:
+        kb = Collection("kb", 3, "cosine", "shared/embedder")
+        assert backend.vectors.declare(kb, 1.0) == kb
+        other = opener()
+        assert other.vectors.declare(kb, 2.0) == kb
+        with pytest.raises(Conflict, match="'kb' exists as"):
+            other.vectors.declare(Collection("kb", 4, "cosine", "shared/embedder"), 2.0)
+        assert other.vectors.collections() == [kb]
+        assert other.vectors.collection("nothing") is None
+        other.close()
