@@ -11,6 +11,7 @@ from kedge.backends.sqlite.journal import SqliteJournal, next_position
 from kedge.backends.sqlite.reads import check_epoch
 from kedge.backends.sqlite.sql import queries
 from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName, nearest
+from kedge.failpoints import reach
 from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import EMPTY
@@ -91,6 +92,7 @@ class SqliteControl:
         encoded = msgspec.json.encode(change.record)
         if not connection.execute(_SQL["replace"], (change.record.epoch, encoded)).rowcount:
             raise EpochMoved(f"the control record has left epoch {change.record.epoch - 1}")
+        reach("control:replaced")
         if change.snapshot is not None and change.release is not None:
             previous = change.record.epoch - 1
             fields = (change.snapshot, position.seq - 1, previous, position.at, change.by, change.release.number)

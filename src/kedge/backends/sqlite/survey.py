@@ -204,6 +204,7 @@ class SqliteSurvey:
             try:
                 for row in positions:
                     os.pwrite(descriptor, bytes(width), row * width)
+                    reach("erase:vector")
                 reach("erase:vectors")
                 os.fsync(descriptor)
             finally:
