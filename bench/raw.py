@@ -9,7 +9,7 @@ from typing import Any
 import kedge
 
 WRITE = "INSERT INTO writes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-HEAD = "INSERT INTO heads (space, name, lineage, rank, seq, deleted) VALUES (?, ?, ?, ?, ?, ?)"
+HEAD = "INSERT INTO heads (space, name, lineage, rank, seq, deleted, state) VALUES (?, ?, ?, ?, ?, ?, 1)"
 COUNT = (
     "INSERT INTO counters VALUES (1, 0, ?, 0) ON CONFLICT (space, lineage) DO UPDATE SET puts = puts + excluded.puts"
 )

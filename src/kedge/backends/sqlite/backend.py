@@ -10,6 +10,7 @@ from kedge.backends.sqlite.fsck import inspect
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.segments import SegmentWriter
+from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.survey import SqliteSurvey
 from kedge.backends.sqlite.vectors import SqliteVectors
 from kedge.ports.clock import Clock
@@ -25,10 +26,11 @@ class SqliteBackend:
         self.clock: Clock = clock
         self.database = Database(path, durability, read_only=read_only)
         self.interner = Interner()
-        self.segments = SegmentWriter(path.with_name(path.name + "-vectors"), self.interner)
-        self.journal = SqliteJournal(self.database, self.interner, clock, self.segments)
+        self.states = States(self.interner)
+        self.segments = SegmentWriter(path.with_name(path.name + "-vectors"), self.states)
+        self.journal = SqliteJournal(self.database, self.interner, self.states, clock, self.segments)
         self.control = SqliteControl(self.database, self.journal, clock)
-        self.vectors = SqliteVectors(self.database, self.interner, self.journal, self.segments)
+        self.vectors = SqliteVectors(self.database, self.interner, self.states, self.journal, self.segments)
         self.survey = SqliteSurvey(self.database, self.interner, self.journal, self.segments)
         self.aside = SqliteAside(self.database, self.interner, self.journal, cache_bytes)
 

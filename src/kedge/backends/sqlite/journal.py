@@ -5,7 +5,7 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segments import Row, SegmentWriter
 from kedge.backends.sqlite.sql import queries
+from kedge.backends.sqlite.states import States, standing
 from kedge.errors import IdempotencyMismatch, RolledBack
 from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
@@ -26,6 +27,7 @@ from kedge.ports.ledger import HeadMoved, Position
 
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)
+_CHUNK_NAMES = 500
 
 
 def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
@@ -49,8 +51,10 @@ def _split(salts: bytes) -> Iterator[bytes]:
 class SqliteJournal(Reader):
     """The journal of one SQLite database."""
 
-    def __init__(self, database: Database, interner: Interner, clock: Clock, segments: SegmentWriter) -> None:
-        super().__init__(database, interner)
+    def __init__(
+        self, database: Database, interner: Interner, states: States, clock: Clock, segments: SegmentWriter
+    ) -> None:
+        super().__init__(database, interner, states)
         self._clock = clock
         self._segments = segments
 
@@ -132,44 +136,52 @@ class SqliteJournal(Reader):
             else:
                 lineage = 0 if write.source else stamp
             space = spaces[key.store, key.space]
-            if not key.name and key.store == "memory":
+            is_new = not key.name and key.store == "memory"
+            if is_new:
                 key = Key(key.store, key.space, memory_name(rank, seq))
-            rows.append(Row(seq, space, key, lineage, rank, write.payload is None))
+            rows.append(Row(seq, space, key, lineage, rank, write.payload is None, is_new))
         return rows
 
     # ── heads and counters ──
 
     def _update_heads(self, connection: sqlite3.Connection, rows: list[Row]) -> None:
+        plain = {lineage: self._states.intern(connection, lineage, ()) for lineage in {row.lineage for row in rows}}
         latest = {(row.space, row.key.name, row.lineage): row for row in rows}
         connection.executemany(
             _SQL["head_upsert"],
-            [(r.space, r.key.name, r.lineage, r.rank, r.seq, r.deleted) for r in latest.values()],
+            [(r.space, r.key.name, r.lineage, r.rank, r.seq, r.deleted, plain[r.lineage]) for r in latest.values()],
         )
         reach("append:heads")
-        dominated: dict[tuple[int, int], str | None] = {}
-        for space, lineage in {(row.space, row.lineage) for row in rows}:
-            dominated[space, lineage] = self._dominated(connection, space, lineage)
-        doomed = [
-            (r.space, r.key.name, r.rank, r.lineage, dominated[r.space, r.lineage])
-            for r in latest.values()
-            if dominated[r.space, r.lineage] is not None
-        ]
-        if doomed:
-            connection.executemany(_SQL["heads_dominated"], doomed)
+        for space in {row.space for row in rows}:
+            names = {row.key.name for row in rows if row.space == space and not row.is_new}
+            lineages = {row.lineage for row in rows if row.space == space}
+            if names and len(lineages.union(row[0] for row in self._lineages_in(connection, space))) > 1:
+                self._restate(connection, space, sorted(names))
         counts: Counter[tuple[int, int, bool]] = Counter((r.space, r.lineage, r.deleted) for r in rows)
         connection.executemany(
             _SQL["counter_add"],
             [(s, lineage, 0 if gone else n, n if gone else 0) for (s, lineage, gone), n in counts.items()],
         )
 
-    def _dominated(self, connection: sqlite3.Connection, space: int, lineage: int) -> str | None:
-        """Return the lineages of a space that a write of `lineage` hides wherever they are seen, as JSON."""
-        present = {row[0] for row in self._lineages_in(connection, space)} - {lineage}
-        if not present:
-            return None
-        own = self._interner.members_uncached(connection, lineage)
-        supersets = [other for other in present if own <= self._interner.members(connection, other)]
-        return json.dumps(supersets) if supersets else None
+    def _restate(self, connection: sqlite3.Connection, space: int, names: list[str]) -> None:
+        """Settle which heads at these names supersede which, and drop those that one hides wherever they are seen."""
+        for start in range(0, len(names), _CHUNK_NAMES):
+            chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
+            found = connection.execute(_SQL["heads_at"], (space, chunk)).fetchall()
+            for name, group in groupby(found, key=lambda row: row[0]):
+                heads = list(group)
+                if len(heads) > 1:
+                    self._restate_key(connection, (space, name), heads)
+
+    def _restate_key(self, connection: sqlite3.Connection, key: tuple[int, str], heads: list[Any]) -> None:
+        members = {row[3]: self._interner.members_uncached(connection, row[3]) for row in heads}
+        superseders = standing((row[1:4] for row in heads), members)
+        for _, _, _, lineage, state in heads:
+            by = superseders[lineage]
+            if by is None:
+                connection.execute(_SQL["head_drop"], (*key, lineage))
+            elif state != (now := self._states.intern(connection, lineage, by)):
+                connection.execute(_SQL["head_restate"], (now, *key, lineage))
 
     # ── preconditions ──
 

@@ -8,6 +8,7 @@ from typing import Any
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
+from kedge.backends.sqlite.states import States
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View, newest
 from kedge.model.writes import Head, Key, decode
@@ -44,9 +45,10 @@ def prefix_end(prefix: str) -> str | bytes:
 class Reader:
     """The read half of the journal."""
 
-    def __init__(self, database: Database, interner: Interner) -> None:
+    def __init__(self, database: Database, interner: Interner, states: States) -> None:
         self._database = database
         self._interner = interner
+        self._states = states
 
     # ── one key ──
 
@@ -172,17 +174,16 @@ class Reader:
             deleted = frozenset(head.lineage for head in heads if head.deleted)
             return Range([head for head in heads if not head.deleted], deleted, view.upto)
         counted = self._lineages_in(connection, space_id)
-        visible = self._visible(connection, view, [row[0] for row in counted])
-        if len(visible) == 1:
-            sql = _SQL["heads_of_one_lineage"] if payloads else _BARE["heads_of_one_lineage"]
-            rows = connection.execute(sql, (space_id, visible[0], prefix, end))
-            heads = [self._head(connection, Key(store, space, row[0]), row[1:]) for row in rows]
-        else:
-            rows = connection.execute(_SQL["put_names"], (space_id, json.dumps(visible), prefix, end))
-            names = [row[0] for row in rows]
-            found = self.heads_in(connection, view, store, space, names, payloads=payloads)
-            heads = [found[name] for name in names if not found[name].deleted]
-        tombstones = self._tombstones(connection, view, (store, space, space_id), counted, prefix, end)
+        standing = self._states.heads(connection, view, (row[0] for row in counted))
+        sql = _SQL["heads_in_state"] if payloads else _BARE["heads_in_state"]
+        heads = [
+            self._head(connection, Key(store, space, row[0]), row[1:])
+            for state, _ in standing
+            for row in connection.execute(sql, (space_id, state, prefix, end))
+        ]
+        if len(standing) > 1:
+            heads.sort(key=lambda head: head.key.name)
+        tombstones = self._tombstones(connection, view, space_id, (counted, standing), (prefix, end))
         return Range(heads, tombstones, at_seq)
 
     def last_seq(self, connection: sqlite3.Connection) -> int:
@@ -194,24 +195,23 @@ class Reader:
         self,
         connection: sqlite3.Connection,
         view: View,
-        where: tuple[str, str, int],
-        counted: list[tuple[int, int, int]],
-        low: str,
-        high: str | bytes,
+        space_id: int,
+        heads: tuple[list[tuple[int, int, int]], list[tuple[int, int]]],
+        names: tuple[str, str | bytes],
     ) -> frozenset[Lineage]:
-        """Return the revocable lineages under which a visible delete is head somewhere in the range."""
-        store, space, space_id = where
+        """Return the revocable lineages under which a visible delete is head somewhere in the range of names."""
+        counted, standing = heads
+        deleting = {lineage for lineage, _, deletes in counted if deletes}
         found: set[Lineage] = set()
-        for lineage_id, _, deletes in counted:
-            members = self._interner.members(connection, lineage_id)
-            if not deletes or members <= view.settled or not view.sees(members):
-                continue
-            names = connection.execute(_SQL["deleted_names"], (space_id, lineage_id, low, high))
-            while chunk := [row[0] for row in names.fetchmany(_CHUNK_NAMES)]:
-                heads = self.heads_in(connection, view, store, space, chunk, payloads=False)
-                if any(head.deleted and head.lineage_id == lineage_id for head in heads.values()):
-                    found.add(members)
-                    break
+        for state, lineage in standing:
+            members = self._interner.members(connection, lineage)
+            if (
+                lineage in deleting
+                and not members <= view.settled
+                and members not in found
+                and connection.execute(_SQL["has_delete_in_state"], (space_id, state, *names)).fetchone()
+            ):
+                found.add(members)
         return frozenset(found)
 
     def tombstones_in(self, connection: sqlite3.Connection, view: View, store: str, space: str) -> frozenset[Lineage]:
@@ -220,7 +220,8 @@ class Reader:
         if space_id is None or view.upto is not None:
             return frozenset()
         counted = self._lineages_in(connection, space_id)
-        return self._tombstones(connection, view, (store, space, space_id), counted, "", _AFTER_ALL_TEXT)
+        standing = self._states.heads(connection, view, (row[0] for row in counted))
+        return self._tombstones(connection, view, space_id, (counted, standing), ("", _AFTER_ALL_TEXT))
 
     # ── histories ──
 
@@ -241,26 +242,17 @@ class Reader:
         if space_id is None or limit <= 0:
             return Range([], frozenset(), at_seq)
         counted = self._lineages_in(connection, space_id)
-        visible = self._visible(connection, view, [row[0] for row in counted])
-        wanted = limit
-        while True:
-            names: set[str] = set()
-            exhausted = True
-            for lineage in visible:  # one cursor a lineage, merged
-                rows = connection.execute(_SQL["put_names_newest"], (space_id, lineage, wanted)).fetchall()
-                exhausted &= len(rows) < wanted
-                names.update(row[0] for row in rows)
-            ordered = sorted(names, reverse=True)[:wanted]
-            exhausted &= len(names) <= wanted
-            found = self.heads_in(connection, view, "memory", space, ordered)
-            heads = [found[name] for name in ordered if not found[name].deleted][:limit]
-            if len(heads) == limit or exhausted:
-                break
-            wanted *= 2
-        heads.reverse()
-        low = heads[0].key.name if len(heads) == limit else ""
-        tombstones = self._tombstones(connection, view, ("memory", space, space_id), counted, low, _AFTER_ALL_TEXT)
-        return Range(heads, tombstones, at_seq)
+        standing = self._states.heads(connection, view, (row[0] for row in counted))
+        newest = [  # one cursor a state, merged
+            row[0]
+            for state, _ in standing
+            for row in connection.execute(_SQL["newest_names_in_state"], (space_id, state, limit))
+        ]
+        names = sorted(newest)[-limit:]
+        found = self.heads_in(connection, view, "memory", space, names)
+        low = names[0] if len(names) == limit else ""
+        tombstones = self._tombstones(connection, view, space_id, (counted, standing), (low, _AFTER_ALL_TEXT))
+        return Range([found[name] for name in names], tombstones, at_seq)
 
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]

@@ -3,16 +3,15 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
+from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidVector, StorageFull
 from kedge.failpoints import reach
-from kedge.model.lineage import Lineage, antichain
 from kedge.model.writes import Key, VectorBatch
 
 _SQL = queries("vectors")
@@ -28,14 +27,15 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     lineage: int
     rank: int
     deleted: bool
+    is_new: bool = False  # its key was made for it, so nothing else was ever written to it
 
 
 class SegmentWriter:
     """Appends rows inside the journal's transaction: the file first, synced, then the committed length."""
 
-    def __init__(self, folder: Path, interner: Interner) -> None:
+    def __init__(self, folder: Path, states: States) -> None:
         self.folder = folder
-        self._interner = interner
+        self._states = states
 
     def path(self, segment: int) -> Path:
         """Return a segment's file."""
@@ -53,12 +53,13 @@ class SegmentWriter:
         for offset, row in enumerate(rows):
             if seqs_in_order:
                 if row.lineage not in plain:
-                    plain[row.lineage] = self._state(connection, row.lineage, ())
+                    plain[row.lineage] = self._states.intern(connection, row.lineage, ())
                 state = plain[row.lineage]
             else:
                 state = self._born_state(connection, segment, first + offset, row)
             records.append((segment, first + offset, row.seq, row.space, row.key.name, row.rank, state))
         connection.executemany(_SQL["row_insert"], records)
+        reach("segment:rows")
         connection.execute(_SQL["segment_grow"], (len(rows), segment))
 
     def _extend(self, connection: sqlite3.Connection, collection: str, vectors: VectorBatch) -> tuple[int, int]:
@@ -119,7 +120,7 @@ class SegmentWriter:
     def _mark(self, connection: sqlite3.Connection, seq: int, old: tuple[int, int, int], lineage: int) -> None:
         segment, position, state = old
         own, text = connection.execute(_SQL["state"], (state,)).fetchone()
-        superseded = self._state(connection, own, (*json.loads(text), lineage))
+        superseded = self._states.intern(connection, own, (*json.loads(text), lineage))
         if superseded != state:
             connection.execute(_SQL["row_state"], (superseded, segment, position))
             connection.execute(_SQL["supersede_insert"], (seq, segment, position, lineage))
@@ -129,19 +130,7 @@ class SegmentWriter:
         above = connection.execute(_SQL["lineages_above"], (row.space, row.key.name, row.rank, row.seq)).fetchall()
         for (lineage,) in above:
             connection.execute(_SQL["supersede_insert"], (row.seq, segment, position, lineage))
-        return self._state(connection, row.lineage, [lineage for (lineage,) in above])
-
-    def _state(self, connection: sqlite3.Connection, lineage: int, superseders: Iterable[int]) -> int:
-        by_members = {self._members(connection, other): other for other in superseders}
-        minimal = [by_members[members] for members in antichain(by_members)]
-        text = json.dumps(sorted(minimal))
-        found = connection.execute(_SQL["state_find"], (lineage, text)).fetchone()
-        if found is None:
-            found = connection.execute(_SQL["state_insert"], (lineage, text)).fetchone()
-        return int(found[0])
-
-    def _members(self, connection: sqlite3.Connection, lineage: int) -> Lineage:
-        return self._interner.members_uncached(connection, lineage)
+        return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above])
 
 
 def _sync_folder(folder: Path) -> None:

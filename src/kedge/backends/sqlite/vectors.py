@@ -16,6 +16,7 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
+from kedge.backends.sqlite.states import State, States
 from kedge.errors import Conflict, DamagedSegment
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
@@ -85,14 +86,16 @@ class _Query(msgspec.Struct, frozen=True):
 class SqliteVectors:
     """The vector index beside one SQLite database."""
 
-    def __init__(self, database: Database, interner: Interner, reader: Reader, writer: SegmentWriter) -> None:
+    def __init__(
+        self, database: Database, interner: Interner, states: States, reader: Reader, writer: SegmentWriter
+    ) -> None:
         self._database = database
         self._interner = interner
+        self._states = states
         self._reader = reader
         self._writer = writer
         self._lock = threading.Lock()
         self._segments: dict[int, _Segment] = {}
-        self._state_parts: list[tuple[int, tuple[int, ...]]] = [(0, ())]  # ids begin at 1
         self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
 
     # ── collections ──
@@ -146,9 +149,6 @@ class SqliteVectors:
         changed = connection.execute(_SQL["changed_after"], (segment.ident, segment.last_change)).fetchall()
         if changed:
             segment.change(changed)
-        known = len(self._state_parts) - 1
-        for _, lineage, superseders in connection.execute(_SQL["states_after"], (known,)):
-            self._state_parts.append((lineage, tuple(json.loads(superseders))))
 
     def _map(self, segment: _Segment, rows: int) -> Floats:
         path = self._writer.path(segment.ident)
@@ -177,15 +177,16 @@ class SqliteVectors:
         key = (view.seen, view.settled)
         table = self._classes.get(key)
         known = 0 if table is None else len(table)
-        if table is None or known < len(self._state_parts):
-            added = [self._class_of(connection, view, state) for state in self._state_parts[known:]]
+        states = self._states.known(connection)
+        if table is None or known < len(states):
+            added = [self._class_of(connection, view, state) for state in states[known:]]
             table = np.concatenate([np.empty(0, np.int8) if table is None else table, np.array(added, np.int8)])
             if len(self._classes) > _VIEWS_CACHED:
                 self._classes.clear()
             self._classes[key] = table
         return table
 
-    def _class_of(self, connection: sqlite3.Connection, view: View, state: tuple[int, tuple[int, ...]]) -> int:
+    def _class_of(self, connection: sqlite3.Connection, view: View, state: State) -> int:
         lineage, superseders = state
         if not view.sees(self._interner.members(connection, lineage)):
             return _HIDDEN
@@ -197,7 +198,8 @@ class SqliteVectors:
 
     def _past_classes(self, connection: sqlite3.Connection, view: View, segment: _Segment, rows: int) -> Bytes:
         lineage_seen = np.array(
-            [view.sees(self._interner.members(connection, lineage)) for lineage, _ in self._state_parts], bool
+            [view.sees(self._interner.members(connection, lineage)) for lineage, _ in self._states.known(connection)],
+            bool,
         )
         classes = np.where(lineage_seen[segment.states[:rows]], _HEAD, _HIDDEN).astype(np.int8)
         for row, lineage in connection.execute(_SQL["supersedes_upto"], (segment.ident, view.upto)):
@@ -309,13 +311,14 @@ class SqliteVectors:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
             frames = self._frames(connection, view, collection)
+            known = self._states.known(connection)
             count = 0
             lineages: set[Lineage] = set()
             for frame in frames:
                 states = frame.segment.states[: len(frame.seqs)][frame.classes == _HEAD]
                 count += len(states)
                 for state in np.unique(states).tolist():
-                    lineages.add(self._interner.members(connection, self._state_parts[state][0]))
+                    lineages.add(self._interner.members(connection, known[state][0]))
             lineages |= self._reader.tombstones_in(connection, view, "vectors", collection)
             return Tally(count, frozenset(lineages), self._reader.last_seq(connection))
 

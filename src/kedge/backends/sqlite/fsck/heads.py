@@ -1,9 +1,14 @@
 """The rebuildable tables: heads and counters, against brute force over the writes."""
 
+import json
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
 from kedge.backends.sqlite.fsck.keys import Place, by_key
+from kedge.model.lineage import Lineage, antichain
+
+_States = dict[int, tuple[int, list[int]]]
 
 
 class _Entry(NamedTuple):
@@ -18,12 +23,15 @@ class _Entry(NamedTuple):
 def check_heads(inspection: Inspection) -> None:
     """Check each key's heads: the newest write of every lineage, save those that a newer one hides in every view.
 
-    An entry that is so hidden may still be there: a write that is replayed below a newer one leaves it. It can never
-    be the head, since the one that hides it is there too (checked here) and is visible wherever it is.
+    An entry's state names the lineages of all that is newer at its key.
     """
+    states = _states(inspection)
     for key, writes, heads in by_key(inspection, "heads"):
-        for place, message in _compare(inspection, key, [_Entry(*w) for w in writes], [_Entry(*h) for h in heads]):
+        entries = [_Entry(*write) for write in writes]
+        for place, message in _compare(inspection, key, entries, [_Entry(*head[:-1]) for head in heads]):
             inspection.report("head", place, message)
+        for head in heads:
+            _check_state(inspection, states.get(head[-1]), _Entry(*head[:-1]), entries)
         inspection.count("keys")
         inspection.advance(len(writes))
 
@@ -51,6 +59,36 @@ def _compare(inspection: Inspection, key: Place, writes: list[_Entry], heads: li
             message = f"the newest of lineage {entry.lineage} is missing from the heads table"
             found.append((inspection.place(*key, entry.seq), message))
     return found
+
+
+def _states(inspection: Inspection) -> _States:
+    states: _States = {}
+    for ident, lineage, text in inspection.connection.execute(SQL["states"]):
+        try:
+            states[ident] = (lineage, json.loads(text))
+        except (ValueError, TypeError):
+            continue  # the check of the table of states reports it
+    return states
+
+
+def _check_state(
+    inspection: Inspection, state: tuple[int, list[int]] | None, head: _Entry, writes: list[_Entry]
+) -> None:
+    """Check that a head's state names what supersedes it; nobody sees what was purged: it may be named or not."""
+    where = inspection.place(head.space, head.name, head.seq)
+    if state is None:
+        inspection.report("head", where, "its state is not in the table of states")
+        return
+    lineage, superseders = state
+    above = {write.lineage for write in writes if (write.rank, write.seq) > (head.rank, head.seq)}
+    if lineage != head.lineage or _minimal(inspection, superseders) != _minimal(inspection, above):
+        message = f"its state is {state}, the journal has lineages {sorted(above)} above lineage {head.lineage}"
+        inspection.report("head", where, message)
+
+
+def _minimal(inspection: Inspection, lineages: Iterable[int]) -> set[Lineage]:
+    known = [other for other in lineages if other in inspection.lineages and not inspection.is_purged(other)]
+    return set(antichain(inspection.lineages[other] for other in known))
 
 
 def _is_dominated(inspection: Inspection, entry: _Entry, others: Any) -> bool:

@@ -138,7 +138,8 @@ BEGIN
     SELECT RAISE(ABORT, 'a journal entry is never deleted');
 END;
 
--- Rebuildable: per key and lineage the newest write, those left out that a newer write hides in every view.
+-- Rebuildable: per key and lineage the newest write, those left out that a newer write hides in every view. A row's
+-- state tells which of the others at its key supersede it.
 CREATE TABLE heads (
     space   INTEGER NOT NULL,
     name    TEXT NOT NULL,
@@ -146,10 +147,11 @@ CREATE TABLE heads (
     rank    INTEGER NOT NULL,
     seq     INTEGER NOT NULL,
     deleted INTEGER NOT NULL,
+    state   INTEGER NOT NULL,
     PRIMARY KEY (space, name, lineage)
 ) WITHOUT ROWID;
 
-CREATE INDEX heads_by_lineage ON heads (space, lineage, deleted, name);
+CREATE INDEX heads_by_state ON heads (space, state, deleted, name);
 
 -- Rebuildable: how many writes of each lineage a space holds.
 CREATE TABLE counters (

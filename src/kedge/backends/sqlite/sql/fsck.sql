@@ -38,10 +38,10 @@ SELECT space, name, lineage, rank, seq, deleted FROM writes INDEXED BY writes_by
 SELECT space, name, lineage, rank, seq, deleted FROM writes INDEXED BY writes_by_key WHERE space = ? AND name = ?;
 
 -- name: heads_by_key
-SELECT space, name, lineage, rank, seq, deleted FROM heads ORDER BY space, name;
+SELECT space, name, lineage, rank, seq, deleted, state FROM heads ORDER BY space, name;
 
 -- name: heads_of_key
-SELECT space, name, lineage, rank, seq, deleted FROM heads WHERE space = ? AND name = ?;
+SELECT space, name, lineage, rank, seq, deleted, state FROM heads WHERE space = ? AND name = ?;
 
 -- name: counters
 SELECT space, lineage, puts, deletes FROM counters;

@@ -35,15 +35,20 @@ INSERT INTO writes
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: head_upsert
-INSERT INTO heads (space, name, lineage, rank, seq, deleted) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO heads (space, name, lineage, rank, seq, deleted, state) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (space, name, lineage) DO UPDATE
-SET rank = excluded.rank, seq = excluded.seq, deleted = excluded.deleted
+SET rank = excluded.rank, seq = excluded.seq, deleted = excluded.deleted, state = excluded.state
 WHERE (excluded.rank, excluded.seq) > (heads.rank, heads.seq);
 
--- name: heads_dominated
--- A newer write hides an older one in every view that sees it, if its lineage is a subset of the older one's.
-DELETE FROM heads
-WHERE space = ?1 AND name = ?2 AND rank < ?3 AND lineage <> ?4 AND lineage IN (SELECT value FROM json_each(?5));
+-- name: heads_at
+SELECT name, rank, seq, lineage, state FROM heads
+WHERE space = ? AND name IN (SELECT value FROM json_each(?)) ORDER BY name;
+
+-- name: head_restate
+UPDATE heads SET state = ? WHERE space = ? AND name = ? AND lineage = ?;
+
+-- name: head_drop
+DELETE FROM heads WHERE space = ? AND name = ? AND lineage = ?;
 
 -- name: space_lineages
 SELECT lineage, puts, deletes FROM counters WHERE space = ?;
@@ -79,27 +84,20 @@ SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for,
 FROM heads h JOIN writes w ON w.seq = h.seq
 WHERE h.space = ?1 AND h.name IN (SELECT value FROM json_each(?2)) AND h.lineage IN (SELECT value FROM json_each(?3));
 
--- name: put_names
-SELECT DISTINCT name FROM heads INDEXED BY heads_by_lineage
-WHERE space = ?1 AND lineage IN (SELECT value FROM json_each(?2)) AND deleted = 0 AND name >= ?3
-  AND name < ?4
-ORDER BY name;
+-- name: heads_in_state
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM heads h INDEXED BY heads_by_state CROSS JOIN writes w ON w.seq = h.seq
+WHERE h.space = ? AND h.state = ? AND h.deleted = 0 AND h.name >= ? AND h.name < ?
+ORDER BY h.name;
 
--- name: put_names_newest
-SELECT name FROM heads INDEXED BY heads_by_lineage
-WHERE space = ? AND lineage = ? AND deleted = 0
+-- name: newest_names_in_state
+SELECT name FROM heads INDEXED BY heads_by_state
+WHERE space = ? AND state = ? AND deleted = 0
 ORDER BY name DESC LIMIT ?;
 
--- name: deleted_names
-SELECT name FROM heads INDEXED BY heads_by_lineage
-WHERE space = ?1 AND lineage = ?2 AND deleted = 1 AND name >= ?3 AND name < ?4
-ORDER BY name;
-
--- name: heads_of_one_lineage
-SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
-FROM heads h INDEXED BY heads_by_lineage CROSS JOIN writes w ON w.seq = h.seq
-WHERE h.space = ?1 AND h.lineage = ?2 AND h.deleted = 0 AND h.name >= ?3 AND h.name < ?4
-ORDER BY h.name;
+-- name: has_delete_in_state
+SELECT 1 FROM heads INDEXED BY heads_by_state
+WHERE space = ? AND state = ? AND deleted = 1 AND name >= ? AND name < ? LIMIT 1;
 
 -- name: past_lineages
 -- The distinct lineages at a key, by seeks: the cost does not grow with the versions of each.

@@ -11,12 +11,12 @@ SELECT DISTINCT c.space, s.store, s.space FROM counters c JOIN spaces s ON s.id 
 WHERE c.lineage IN (SELECT value FROM json_each(?)) ORDER BY s.store, s.space;
 
 -- name: keys_of
-SELECT DISTINCT name FROM heads INDEXED BY heads_by_lineage
-WHERE space = ? AND lineage IN (SELECT value FROM json_each(?)) LIMIT ?;
+SELECT DISTINCT name FROM heads INDEXED BY heads_by_state
+WHERE space = ? AND state IN (SELECT id FROM states WHERE lineage IN (SELECT value FROM json_each(?))) LIMIT ?;
 
 -- name: count_keys_of
-SELECT count(*) FROM heads INDEXED BY heads_by_lineage
-WHERE space = ? AND lineage IN (SELECT value FROM json_each(?));
+SELECT count(*) FROM heads INDEXED BY heads_by_state
+WHERE space = ? AND state IN (SELECT id FROM states WHERE lineage IN (SELECT value FROM json_each(?)));
 
 -- name: influenced
 SELECT id, uid, agent, session, parent, replays,

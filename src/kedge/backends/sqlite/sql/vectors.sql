@@ -34,17 +34,8 @@ SELECT DISTINCT lineage FROM writes INDEXED BY writes_by_key WHERE space = ?1 AN
 -- name: supersede_insert
 INSERT OR IGNORE INTO supersedes (seq, segment, row, lineage) VALUES (?, ?, ?, ?);
 
--- name: state_find
-SELECT id FROM states WHERE lineage = ? AND superseders = ?;
-
--- name: state_insert
-INSERT INTO states (lineage, superseders) VALUES (?, ?) RETURNING id;
-
 -- name: state
 SELECT lineage, superseders FROM states WHERE id = ?;
-
--- name: states_after
-SELECT id, lineage, superseders FROM states WHERE id > ? ORDER BY id;
 
 -- name: rows_from
 SELECT seq, state FROM vector_rows WHERE segment = ? AND row >= ? ORDER BY row;

@@ -1,0 +1,84 @@
+"""States: a row's lineage with the minimal set of lineages that supersede it, interned into one small integer.
+
+They are all that decides where a row is head, so that "the heads of this view" is "the rows in these states": what is
+hidden, superseded or deleted, under whatever lineage, is never walked over.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.sql import queries
+from kedge.model.lineage import Lineage, antichain
+from kedge.model.visibility import View
+
+_SQL = queries("states")
+State = tuple[int, tuple[int, ...]]  # a lineage, and the lineages that supersede it
+
+
+class States:
+    """The table of states, cached as far as it is known to be committed. Ids are 1, 2, 3… and never change."""
+
+    def __init__(self, interner: Interner) -> None:
+        self._interner = interner
+        self._lock = threading.Lock()
+        self._known: list[State] = [(0, ())]  # by id; ids begin at 1
+        self._by_lineage: dict[int, list[int]] = {}
+        self._ids: dict[State, int] = {}
+
+    def intern(self, connection: sqlite3.Connection, lineage: int, superseders: Iterable[int]) -> int:
+        """Return the id of a state, in a write transaction that may still fail."""
+        state = (lineage, self._minimal(connection, superseders))
+        cached = self._ids.get(state)
+        if cached is not None:
+            return cached
+        fields = (lineage, json.dumps(state[1]))
+        found = connection.execute(_SQL["state_find"], fields).fetchone()
+        if found is None:
+            found = connection.execute(_SQL["state_insert"], fields).fetchone()
+        return int(found[0])
+
+    def _minimal(self, connection: sqlite3.Connection, lineages: Iterable[int]) -> tuple[int, ...]:
+        by_members = {self._interner.members_uncached(connection, other): other for other in lineages}
+        return tuple(sorted(by_members[members] for members in antichain(by_members)))
+
+    def known(self, connection: sqlite3.Connection) -> Sequence[State]:
+        """Return all states by id, those that a read transaction sees at least."""
+        with self._lock:
+            for ident, lineage, superseders in connection.execute(_SQL["states_after"], (len(self._known) - 1,)):
+                state = (lineage, tuple(json.loads(superseders)))
+                self._known.append(state)
+                self._by_lineage.setdefault(lineage, []).append(ident)
+                self._ids[state] = ident
+        return self._known
+
+    def heads(self, connection: sqlite3.Connection, view: View, lineages: Iterable[int]) -> list[tuple[int, int]]:
+        """Return (state, lineage) of the states of these lineages whose rows are head in a present view."""
+        known = self.known(connection)
+        members = self._interner.members
+        return [
+            (ident, lineage)
+            for lineage in lineages
+            if view.sees(members(connection, lineage))
+            for ident in tuple(self._by_lineage.get(lineage, ()))
+            if not any(view.sees(members(connection, other)) for other in known[ident][1])
+        ]
+
+
+def standing(
+    entries: Iterable[tuple[int, int, int]], members: Mapping[int, Lineage]
+) -> dict[int, tuple[int, ...] | None]:
+    """Return for each entry (rank, seq, lineage) of one key, by lineage, the lineages that supersede it.
+
+    None stands for one that a newer entry hides in every view that sees it.
+    """
+    found: dict[int, tuple[int, ...] | None] = {}
+    above: list[int] = []
+    for _, _, lineage in sorted(entries, reverse=True):
+        is_dominated = any(members[other] <= members[lineage] for other in above)
+        found[lineage] = None if is_dominated else tuple(above)
+        if not is_dominated:
+            above.append(lineage)
+    return found

@@ -1,0 +1,74 @@
+"""Ranges and histories, read by states, hold what the heads of their names say one by one, in every view."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kedge
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.model.writes import Author, Batch, Head, Key, Pending
+from kedge.ports.backend import Backend
+from kedge.ports.ledger import Range
+
+NUMBERS = (1, 2, 3, 4)
+NAMES = [f"{letter}{digit}" for letter in "ab" for digit in range(3)]
+SESSION = "s"
+
+
+@pytest.fixture
+def k(tmp_path: Path) -> Iterator[kedge.Kedge]:
+    with kedge.open(tmp_path, durability="normal") as opened:
+        for number in NUMBERS:
+            opened.deploy(f"v{number}", {f"a{number}/prompt": "…"})
+        yield opened
+
+
+def views(epoch: int) -> Iterator[View]:
+    for bits in range(3 ** len(NUMBERS)):
+        places = [bits // 3**position % 3 for position in range(len(NUMBERS))]
+        seen = frozenset(n for n, place in zip(NUMBERS, places, strict=True) if place == 1)
+        settled = frozenset(n for n, place in zip(NUMBERS, places, strict=True) if place == 2)
+        yield View(epoch, seen, settled)
+
+
+def write(backend: Backend, epoch: int, chance: random.Random, writes: int) -> None:
+    """Put, delete and replay under random lineages: the names are few, so they meet."""
+    last = 10
+    for number in range(writes):
+        lineage = frozenset(chance.sample(NUMBERS, chance.choice((0, 0, 1, 1, 2, 3))))
+        space, store = ("", "context") if chance.random() < 0.6 else (SESSION, "memory")
+        names = chance.sample(NAMES, chance.choice((1, 1, 3)))
+        payload = None if chance.random() < 0.3 else b'j{"role":"r","content":1}'
+        rank = chance.randint(1, last) if chance.random() < 0.2 else None
+        pending = tuple(Pending(Key(store, space, name), payload) for name in names)
+        batch = Batch(epoch, Author(f"t{number % 7}"), pending, lineage=lineage, rank=rank)
+        last = backend.journal.append(batch)[-1]
+
+
+def one_by_one(backend: Backend, view: View, store: str, space: str, prefix: str) -> tuple[list[Head], set[Lineage]]:
+    heads = [backend.journal.head(view, Key(store, space, name)) for name in NAMES if name.startswith(prefix)]
+    found = [head for head in heads if head is not None]
+    deleted = {head.lineage for head in found if head.deleted and not head.lineage <= view.settled}
+    return [head for head in found if not head.deleted], deleted
+
+
+def same(found: Range, heads: list[Head], tombstones: set[Lineage]) -> bool:
+    return found.heads == heads and found.tombstones == tombstones
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_ranges_equal_their_heads(k: kedge.Kedge, seed: int) -> None:
+    backend = k.view().backend
+    write(backend, k.epoch, random.Random(seed), 60)
+    for view in views(k.epoch):
+        for store, space in (("context", ""), ("memory", SESSION)):
+            for prefix in ("", "a", "b"):
+                heads, tombstones = one_by_one(backend, view, store, space, prefix)
+                assert same(backend.journal.range(view, store, space, prefix), heads, tombstones)
+        heads, _ = one_by_one(backend, view, "memory", SESSION, "")
+        for limit in (1, 3, 10):
+            assert backend.journal.history(view, SESSION, limit).heads == heads[-limit:]
+    assert k.fsck(full=True).findings == ()
