@@ -318,7 +318,7 @@ class _Handler:
         if at + 1 < len(history) and history[at + 1].role != "user":
             self.had_an_answer.append(task.name)
             return
-        self._team.again(turn, task)
+        self._team.again(turn, msgspec.structs.replace(task, attachment=""))  # which is an input of its own
         self.questions.append(task.name)
 
 
