@@ -133,6 +133,7 @@ class Turn:
 
     def _open(self, headers: Mapping[str, str], peer: str | None) -> Envelope | None:
         """Return a caller's envelope; headers that cannot be trusted influence this turn as `external:<peer>`."""
+        _check_headers(headers)
         opened = envelopes.unseal(
             headers, self._kernel.header_key, now=self.backend.clock.now(), audience=self._agent or self._person
         )
@@ -143,17 +144,16 @@ class Turn:
 
     def _external(self, peer: str, why: str) -> int:
         """Return the number of the pseudo-deployment that stands for a peer, staging it where it is new."""
-        name = f"external:{peer}"
-        taken = set(self.backend.control.names().values())
         while True:
             record = self.backend.control.load()
-            found = next((d for d in record.deployments if d.name == name), None)
-            if found is not None:
-                self._record = record
-                return found.number
-            suffix = 2
-            while name in taken:
+            revocable = {d.name: d.number for d in record.deployments}
+            gone = set(self.backend.control.names().values()) - set(revocable)
+            name, suffix = f"external:{peer}", 2
+            while name in gone:  # settled or purged, and names are never used twice
                 name, suffix = f"external:{peer}#{suffix}", suffix + 1
+            if name in revocable:
+                self._record = record
+                return revocable[name]
             now = self.backend.clock.now()
             staged = rules.stage(record, name, artifacts=(), bases=(), now=now, by=peer, kind=rules.EXTERNAL)
             release = Release(record.next_number, name, rules.EXTERNAL, "", {}, ())
@@ -362,6 +362,8 @@ class Turn:
         What this turn has read is journaled first. With `audience`, only that agent may use them.
         """
         seconds = check_seconds("ttl", ttl) or HEADER_SECONDS
+        if audience is not None:
+            check_name("the audience", audience)
         self._edge("call", audience or "")
         envelope = Envelope(
             turn=self._author.uid,
@@ -409,3 +411,12 @@ class Turn:
     ) -> None:
         """End the turn."""
         self.close()
+
+
+def _check_headers(headers: object) -> None:
+    """Raise `InvalidValue` unless these are headers: names and values that are strings."""
+    if not isinstance(headers, Mapping):
+        raise InvalidValue(f"headers must be a mapping of strings to strings, not {headers!r:.80}; pass the whole dict")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidValue(f"the header {name!r}: {value!r:.80} is not a string to a string; decode it first")

@@ -1,0 +1,43 @@
+"""A database with a clock in the test's hand. `durability="normal"`: what a power cut does is not asked here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kedge
+
+MONDAY = 1_700_000_000.0
+
+
+class HandClock:
+    """Time stands until the test moves it on; names are counted."""
+
+    def __init__(self) -> None:
+        self.time = MONDAY
+        self._ids = itertools.count(1)
+
+    def now(self) -> float:
+        return self.time
+
+    def fresh_id(self) -> str:
+        return f"{next(self._ids):032x}"
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def k(tmp_path: Path, clock: HandClock) -> Iterator[kedge.Kedge]:
+    """Open a fresh database with a collection and one settled release."""
+    with kedge.open(tmp_path, durability="normal", clock=clock) as opened:
+        opened.collection("kb", dim=3)
+        opened.deploy("base", {"support/prompt": "hello", "shared/embedder": {"name": "e1", "dim": 3}})
+        opened.promote("base")
+        opened.settle("base")
+        yield opened
