@@ -144,7 +144,9 @@ class ReadView:
     @property
     def seen(self) -> frozenset[str]:
         """The names of the revocable deployments that this view sees."""
-        return self._kernel.names(self.read(lambda view: view.seen))
+        present = self._past is None
+        view = self._view_at(self.backend.control.load()) if present else self.read(lambda view: view)
+        return self._kernel.names(view.seen)
 
     @property
     def upto(self) -> int | None:

@@ -1,0 +1,134 @@
+"""Replay: each hidden input once, in order, at its place; again after a failure or a kill, and no more than once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kedge
+from kedge import Kedge, ReplayInput, Turn
+
+QUESTIONS = ["first", "second", "third"]
+
+
+@pytest.fixture
+def hidden(k: Kedge) -> Kedge:
+    """Roll back a canary that answered three questions in two sessions."""
+    k.deploy("v2", {"support/prompt": "bad"}, canary=1.0)
+    for number, question in enumerate(QUESTIONS):
+        with k.turn(session=f"s{number % 2}", agent="support") as turn:
+            turn.memory.append("user", question)
+            turn.memory.append("assistant", f"bad answer to {question}")
+    k.rollback("v2")
+    return k
+
+
+def answer(turn: Turn, item: ReplayInput) -> None:
+    assert turn.artifacts["support/prompt"].value == "hello", "under the restored view"
+    turn.memory.append("assistant", f"good answer to {item.value}")
+
+
+def history(k: Kedge, session: str) -> list[Any]:
+    return [message.content for message in k.view(session=session).memory.history()]
+
+
+GOOD = ["first", "good answer to first", "third", "good answer to third"]
+
+
+def test_each_input_is_replayed_once_in_order_at_its_place(hidden: Kedge) -> None:
+    pending = hidden.replay_pending()
+    assert [(i.store, i.session, i.agent, i.value) for i in pending] == [
+        ("memory", session, "support", None) for session in ("s0", "s1", "s0")
+    ]
+    assert [i.rank for i in pending] == sorted(i.rank for i in pending)
+    told: list[tuple[int, int]] = []
+    report = hidden.replay(answer, progress=lambda done, total: told.append((done, total)))
+    assert [i.value for i in report.replayed] == QUESTIONS
+    assert (report.failed, report.pending, told) == ((), 0, [(1, 3), (2, 3), (3, 3)])
+    assert history(hidden, "s0") == GOOD
+    assert history(hidden, "s1") == ["second", "good answer to second"]
+    assert hidden.replay_pending() == []
+    assert hidden.replay(answer).replayed == ()
+    assert history(hidden, "s0") == GOOD
+
+
+def test_a_part_of_it_and_then_the_rest(hidden: Kedge) -> None:
+    first = hidden.replay(answer, "v2", limit=1)
+    assert ([i.value for i in first.replayed], first.pending) == (["first"], 2)
+    assert [i.value for i in hidden.replay(answer).replayed] == ["second", "third"]
+    assert history(hidden, "s0") == GOOD
+
+
+def test_an_input_whose_handler_raises_stays_pending(hidden: Kedge) -> None:
+    def fail_once(turn: Turn, item: ReplayInput) -> None:
+        answer(turn, item)
+        if item.value == "second":
+            raise RuntimeError("the model is down")
+
+    report = hidden.replay(fail_once)
+    assert [i.value for i in report.replayed] == ["first", "third"]
+    assert [(i.value, why) for i, why in report.failed] == [("second", "RuntimeError: the model is down")]
+    assert report.pending == 1
+    again = hidden.replay(answer)
+    assert [i.value for i in again.replayed] == ["second"]
+    assert history(hidden, "s1") == ["second", "good answer to second"], "what the first attempt wrote is not repeated"
+
+
+def test_a_replayed_write_loses_to_later_ones(k: Kedge) -> None:
+    k.deploy("v2", {"support/prompt": "bad"}, canary=1.0)
+    with k.turn(session="s", agent="support") as turn:
+        turn.memory.append("user", "question")
+        turn.context.put("fact", "bad")
+        turn.context.put("mine", "bad")
+    with k.turn(session="clean", agent="other") as turn:
+        turn.context.put("fact", "later")
+    k.rollback("v2")
+
+    def handler(turn: Turn, _: ReplayInput) -> None:
+        turn.context.put("fact", "replayed")
+        turn.context.put("mine", "replayed")
+
+    k.replay(handler)
+    assert k.view().context.items() == {"fact": "later", "mine": "replayed"}
+
+
+def test_an_input_is_not_replayed_while_its_deployment_stands(hidden: Kedge) -> None:
+    hidden.reinstate("v2")
+    assert hidden.replay_pending() == []
+    assert history(hidden, "s1") == ["second", "bad answer to second"]
+
+
+def test_what_a_second_bad_deployment_did_to_a_replay_is_replayed_again(hidden: Kedge) -> None:
+    hidden.replay(answer)
+    hidden.deploy("v3", {"support/prompt": "worse"}, canary=1.0)
+    hidden.refresh("s1")
+    with hidden.turn(session="s1", agent="support") as turn:
+        turn.memory.append("user", "fourth")
+        turn.memory.append("assistant", "worse answer to fourth")
+    hidden.rollback("v3")
+    assert [i.value for i in hidden.replay(answer).replayed] == ["fourth"]
+
+
+KILLED = """
+import os, signal, sys, kedge
+def handler(turn, item):
+    turn.memory.append("assistant", f"good answer to {item.value}")
+    if item.value == sys.argv[2]:
+        os.kill(os.getpid(), signal.SIGKILL)
+kedge.open(sys.argv[1]).replay(handler)
+"""
+
+
+def test_a_replay_goes_on_after_a_kill(hidden: Kedge, tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "second"], check=False, env=os.environ)
+    assert killed.returncode == -signal.SIGKILL
+    with kedge.open(tmp_path) as other:
+        assert [i.value for i in other.replay(answer).replayed] == ["second", "third"]
+    assert history(hidden, "s0") == GOOD
+    assert history(hidden, "s1") == ["second", "good answer to second"]
