@@ -85,6 +85,8 @@ def deploy(
             by=who,
             kind=kind,
         )
+        if canary is not None:
+            rules.canary(staged, name, canary, now=kernel.backend.clock.now(), by=who)  # refused now, or not at all
         release = Release(
             record.next_number, name, kind, manifest_digest(manifest), manifest, manifest_warnings(manifest), note
         )
@@ -110,7 +112,8 @@ def _artifact_writes(
 ) -> tuple[tuple[Pending, ...], frozenset[int]]:
     """Return the manifest's writes, and the deployments that they rest on: those of the heads they override."""
     number = record.next_number
-    seen = record.live if base is None else record.live | record.closure({rules.open_in(record, base)})
+    opened = kernel.opened(record, base)
+    seen = record.live if opened is None else record.live | record.closure({rules.open_in(record, opened)})
     view = View(record.epoch, seen, record.settled)
     heads = kernel.backend.journal.heads(view, "artifacts", "", sorted(manifest))
     bases: set[int] = set()
@@ -125,27 +128,26 @@ def _artifact_writes(
 def start_canary(kernel: Kernel, name: str, weight: float, *, by: str | None) -> Deployment:
     """Show a deployment to a share of the sessions that appear from now on."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
-    kernel.change(
-        lambda record: Change(
-            rules.canary(record, name, weight, now=kernel.backend.clock.now(), by=who),
-            operation,
-            "canary",
-            who,
-            name,
-            detail={"weight": weight},
-        )
-    )
+
+    def decide(record: ControlRecord) -> Change:
+        kernel.find(record, name, "canary")
+        after = rules.canary(record, name, weight, now=kernel.backend.clock.now(), by=who)
+        return Change(after, operation, "canary", who, name, detail={"weight": weight})
+
+    kernel.change(decide)
     return show(kernel, name)
 
 
 def promote(kernel: Kernel, name: str, *, by: str | None) -> PromoteReport:
     """Show a deployment to every new session, and report what it is shadowed by and what both sides wrote."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
-    record, _ = kernel.change(
-        lambda record: Change(
-            rules.promote(record, name, now=kernel.backend.clock.now(), by=who), operation, "promote", who, name
-        )
-    )
+
+    def decide(record: ControlRecord) -> Change:
+        kernel.find(record, name, "promote")
+        after = rules.promote(record, name, now=kernel.backend.clock.now(), by=who)
+        return Change(after, operation, "promote", who, name)
+
+    record, _ = kernel.change(decide)
     promoted = record.find(name)
     view = View(record.epoch, record.live, record.settled)
     heads = kernel.read_present(lambda v: kernel.backend.journal.heads(v, "artifacts", "", promoted.artifacts), view)
@@ -161,16 +163,12 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> PromoteReport:
 def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
     """Declare a deployment irrevocable, and let go of the snapshot that staging it took."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
-    kernel.change(
-        lambda record: Change(
-            rules.settle(record, name),
-            operation,
-            "settle",
-            who,
-            name,
-            drop_snapshots_of=(record.find(name).number,),
-        )
-    )
+
+    def decide(record: ControlRecord) -> Change:
+        number = kernel.find(record, name, "settle").number
+        return Change(rules.settle(record, name), operation, "settle", who, name, drop_snapshots_of=(number,))
+
+    kernel.change(decide)
     return show(kernel, name)
 
 
@@ -179,6 +177,7 @@ def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> Depl
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
+        kernel.find(record, name, "reinstate")
         after = rules.reinstate(record, name, now=kernel.backend.clock.now(), by=who)
         back = sorted(record.rolled_back - after.rolled_back)
         detail = {"numbers": back, "names": sorted(kernel.names(back))}

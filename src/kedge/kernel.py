@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from kedge.errors import IllegalTransition, UnknownName
 from kedge.model import control as rules
-from kedge.model.control import ControlRecord
+from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.visibility import View
 from kedge.ports.backend import Backend
 from kedge.ports.ledger import Change, Entry, EpochMoved, Session
@@ -63,6 +64,28 @@ class Kernel:
                 record = self.backend.control.load()
                 view = View(record.epoch, record.live, record.settled)
 
+    def find(self, record: ControlRecord, name: str, verb: str) -> Revocable:
+        """Return a revocable deployment to `verb`; raise `IllegalTransition` for one that is settled or purged."""
+        try:
+            return record.find(name)
+        except UnknownName:
+            number = next((number for number, known in self.backend.control.names().items() if known == name), None)
+            if number is None:
+                raise
+            status = Status.PURGED if number in record.purged else Status.SETTLED
+            raise rules.illegal(name, status, verb) from None
+
+    def opened(self, record: ControlRecord, name: str | None) -> str | None:
+        """Return the deployment to open something in: None where it is settled, for then everybody sees it."""
+        if name is None:
+            return None
+        try:
+            return self.find(record, name, "open a turn in").name
+        except IllegalTransition:
+            if name in self.names(record.settled):
+                return None
+            raise
+
     def session(self, session: str, deployment: str | None = None) -> Session:
         """Return what a session is fixed to, fixing it where it has just appeared or its time to live is over."""
         control = self.backend.control
@@ -71,15 +94,21 @@ class Kernel:
             if found is not None and not self._is_over(found):
                 return found
             record = control.load()
-            base = rules.assign(record, session, deployment)
+            opened_with = self.opened(record, deployment) or self._still_open(record, found)
+            base = rules.assign(record, session, opened_with)
             after = 0 if found is None else found.generation
             try:
-                return control.begin_session(session, record.epoch, base, deployment, after=after, by="assignment")
+                return control.begin_session(session, record.epoch, base, opened_with, after=after, by="assignment")
             except EpochMoved:
                 continue
 
     def _is_over(self, session: Session) -> bool:
         return self.session_ttl is not None and session.at + self.session_ttl < self.backend.clock.now()
+
+    def _still_open(self, record: ControlRecord, session: Session | None) -> str | None:
+        """Return the deployment that a session was opened with, if it can still be opened."""
+        name = None if session is None else session.opened_with
+        return name if any(d.name == name and d.number in record.revocable for d in record.deployments) else None
 
     def refresh(self, session: str, by: str) -> Session:
         """Fix a session anew, to what a session that appears now would see."""
@@ -87,11 +116,7 @@ class Kernel:
         while True:
             found = control.session(session)
             record = control.load()
-            opened_with = None if found is None else found.opened_with
-            if opened_with is not None and not any(
-                d.name == opened_with and d.number in record.revocable for d in record.deployments
-            ):
-                opened_with = None
+            opened_with = self._still_open(record, found)
             base = rules.assign(record, session, opened_with)
             after = 0 if found is None else found.generation
             try:

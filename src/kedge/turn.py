@@ -117,6 +117,7 @@ class Turn:
         return session, self._fixed_base(session, deployment), None if caller is None else caller.turn
 
     def _fixed_base(self, session: str | None, deployment: str | None) -> frozenset[int]:
+        deployment = self._kernel.opened(self._record, deployment)
         if session is None:
             base = set(self._record.live)
             if deployment is not None:

@@ -54,8 +54,9 @@ class ReadView:
     def _fixed_base(self, record: ControlRecord, session: str | None, deployment: str | None) -> frozenset[int]:
         if session is not None and deployment is not None:
             raise InvalidValue(f"session={session!r} and deployment={deployment!r} exclude each other; give one")
-        if deployment is not None:
-            return record.live | record.closure({rules.open_in(record, deployment)})
+        opened = self._kernel.opened(record, deployment)
+        if opened is not None:
+            return record.live | record.closure({rules.open_in(record, opened)})
         if session is None:
             return record.live
         fixed = self.backend.control.session(session, self._upto)

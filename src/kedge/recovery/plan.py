@@ -62,7 +62,7 @@ class RollbackPlan(msgspec.Struct, frozen=True):
 def plan(kernel: Kernel, name: str) -> RollbackPlan:
     """Say what rolling back a deployment will hide, restore, touch and leave to replay."""
     record = kernel.backend.control.load()
-    deployment = record.find(name)
+    deployment = kernel.find(record, name, "plan a rollback of")
     if deployment.number in record.rolled_back:
         raise rules.illegal(name, Status.ROLLED_BACK, "plan a rollback of")
     after = rules.roll_back(record, name, now=deployment.since, by=deployment.by)

@@ -34,6 +34,7 @@ def purge(
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
+        kernel.find(record, name, "purge")
         after, gone = rules.purge(record, name)
         _check_snapshots(kernel, gone)
         detail = {"numbers": sorted(gone), "names": sorted(kernel.names(gone))}

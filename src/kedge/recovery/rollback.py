@@ -70,6 +70,7 @@ def roll_back(
     began = time.perf_counter()
 
     def decide(record: ControlRecord) -> Change:
+        kernel.find(record, name, "roll back")
         after = rules.roll_back(record, name, now=kernel.backend.clock.now(), by=who)
         gone = sorted(after.rolled_back - record.rolled_back)
         detail = {"numbers": gone, "names": sorted(kernel.names(gone))}
