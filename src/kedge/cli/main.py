@@ -35,7 +35,7 @@ STOPPED, DEFECT, USAGE, BROKEN_PIPE = 130, 70, 2, 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _command_first(list(sys.argv[1:] if argv is None else argv))
     as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     try:
         code = app(args=arguments, prog_name="kedge", standalone_mode=False)
@@ -51,6 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the process's edge: it says what happened and exits non-zero
         return _other(as_json, error)
     return int(code or 0)
+
+
+def _command_first(arguments: list[str]) -> list[str]:
+    """Return the arguments with --db and --json behind the command, where somebody wrote them before it."""
+    early: list[str] = []
+    while arguments and (arguments[0] in {"--db", "--json"} or arguments[0].startswith("--db=")):
+        taken = 2 if arguments[0] == "--db" else 1
+        early += arguments[:taken]
+        arguments = arguments[taken:]
+    return [*arguments[:1], *early, *arguments[1:]]
 
 
 def exit_code(error: errors.KedgeError) -> int:

@@ -1,6 +1,6 @@
 """How things stand, on one screen."""
 
-from kedge.cli.terminal import ago, count, duration, listing, say, table, utc, verb, weight, when
+from kedge.cli.terminal import ago, count, duration, listing, say, say_whole, table, utc, verb, weight, when
 from kedge.deployments import Deployment
 from kedge.model.control import Status
 from kedge.ports.ledger import Entry
@@ -12,7 +12,7 @@ _ROWS_MAX = 10
 
 def tell(found: SystemStatus, *, everything: bool) -> None:
     """Tell how things stand."""
-    say(found.url, "bold")
+    say_whole(found.url, "bold")
     say(f"epoch {found.epoch}, seq {found.seq:,}, now {utc(found.at)}", "dim")
     _tell_deployments(found, everything=everything)
     _tell_troubles(found)

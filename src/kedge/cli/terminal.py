@@ -27,11 +27,19 @@ _SPEAK_AFTER_SECONDS = 0.5
 # ── streams ──
 
 
+class _Console(Console):
+    """A console that leaves it to the caller what a reader's going away means."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise on."""
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console on stdout or stderr as they are now: colour on a terminal only, and never with NO_COLOR."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_COLUMNS
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    return _Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
 def say(text: str = "", style: str | None = None) -> None:

@@ -1,0 +1,137 @@
+"""Deploying from flags and from a TOML manifest, and the rest of a launch."""
+
+from pathlib import Path
+
+import pytest
+
+import kedge
+from tests.acceptance.cli import Run
+
+MANIFEST = """
+name = "support-v9"
+canary = 0.25
+note = "shorter answers"
+
+[artifacts]
+"support/prompt" = {file = "prompt.txt"}
+"support/model" = {uri = "models:/support/9", digest = "sha256:99", kind = "model", version = "9"}
+"support/limits" = {turns = 4, words = [1, 2]}
+"shared/temperature" = 0.5
+"shared/logo" = {file = "logo.bin"}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "prompt.txt").write_text("Answer in one line.\n", encoding="utf-8")
+    (tmp_path / "logo.bin").write_bytes(b"\x89\xff\x00")
+    (tmp_path / "release.toml").write_text(MANIFEST, encoding="utf-8")
+    return tmp_path
+
+
+def test_from_a_manifest(run_nowhere: Run, folder: Path) -> None:
+    result = run_nowhere("deploy", "release.toml", "--by", "ann")
+    assert result.code == 0, result.err
+    assert "support-v9 is canary: 25% of new sessions see it" in result.out
+    assert "without naming its training-data snapshot" in " ".join(result.out.split())
+    with kedge.open(folder / ".kedge") as k:
+        view = k.view(deployment="support-v9")
+        assert view.artifacts["support/prompt"].value == "Answer in one line.\n"
+        model = view.artifacts["support/model"]
+        assert (model.uri, model.digest, model.kind, model.version) == ("models:/support/9", "sha256:99", "model", "9")
+        assert view.artifacts["support/limits"].value == {"turns": 4, "words": [1, 2]}
+        assert view.artifacts["shared/temperature"].value == 0.5
+        assert view.artifacts["shared/logo"].value == b"\x89\xff\x00"
+        deployed = k.deployment("support-v9")
+        assert (deployed.note, deployed.created_by, deployed.weight) == ("shorter answers", "ann", 0.25)
+
+
+def test_files_are_looked_for_beside_the_manifest(
+    run_nowhere: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert run_nowhere("deploy", "../release.toml").code == 0
+
+
+def test_flags_win_over_the_manifest(run_nowhere: Run, folder: Path) -> None:
+    argv = ("deploy", "release.toml", "--canary", "50%", "--note", "other", "-a", "support/prompt=From the flag")
+    assert run_nowhere(*argv).code == 0
+    with kedge.open(folder / ".kedge") as k:
+        assert k.deployment("support-v9").weight == 0.5
+        assert k.deployment("support-v9").note == "other"
+        assert k.view(deployment="support-v9").artifacts["support/prompt"].value == "From the flag"
+
+
+def test_from_flags(run_nowhere: Run, folder: Path) -> None:
+    argv = ("-a", "a/prompt=x = y", "-a", "a/file=@prompt.txt", "-a", 'a/json:={"n": 1}')
+    result = run_nowhere("deploy", "v1", *argv)
+    assert result.code == 0, result.err
+    assert "v1 is staged" in result.out
+    with kedge.open(folder / ".kedge") as k:
+        view = k.view(deployment="v1")
+        assert view.artifacts["a/prompt"].value == "x = y"
+        assert view.artifacts["a/file"].value == "Answer in one line.\n"
+        assert view.artifacts["a/json"].value == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "says"),
+    [
+        ("name = ", "no valid TOML"),
+        ('name = "x"\n', "no table [artifacts]"),
+        ("[artifacts]\na = 'x'\n", "`name`"),
+        ('name = "x"\ncanry = 0.1\n[artifacts]\na = "x"\n', "did you mean 'canary'"),
+        ('name = "x"\ncanary = "much"\n[artifacts]\na = "x"\n', "$.canary"),
+        ('name = "x"\ncanary = 7\n[artifacts]\na = "x"\n', "from 0 to 1"),
+        ('name = "x"\n[artifacts]\n', "would deploy nothing"),
+        ('name = "x"\n[artifacts]\na = {file = "missing.txt"}\n', "missing.txt"),
+        ('name = "x"\n[artifacts]\na = {uri = "u", digst = "d"}\n', "did you mean 'digest'"),
+        ('name = "x"\n[artifacts]\na = {uri = "u"}\n', "without a digest"),
+        ('name = "x"\n[artifacts]\na = {uri = "u", file = "f"}\n', "more than one"),
+        ('name = "x"\n[artifacts]\na = {uri = 3, digest = "d"}\n', "must be a string"),
+        ('name = "x"\n[artifacts]\na = 2026-03-03\n', "neither JSON nor bytes"),
+    ],
+)
+def test_a_wrong_manifest(run_nowhere: Run, tmp_path: Path, manifest: str, says: str) -> None:
+    (tmp_path / "wrong.toml").write_text(manifest, encoding="utf-8")
+    result = run_nowhere("deploy", "wrong.toml")
+    assert result.code == 2
+    assert says in " ".join(result.err.split()), result.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("missing.toml",), "missing.toml"),
+        (("v1",), "would deploy nothing"),
+        (("v1", "-a", "nothing"), "KEY=TEXT"),
+        (("v1", "-a", "=x"), "KEY=TEXT"),
+        (("v1", "-a", "k=@missing"), "missing"),
+        (("v1", "-a", "k:={"), "not JSON"),
+        (("external:x", "-a", "k=v"), "kept for Kedge's own"),
+        (("v1", "-a", "k=v", "--canary", "2"), "from 0 to 1"),
+        (("v1", "-a", "k=v", "--base", "nope"), "nope"),
+    ],
+)
+def test_wrong_flags(run_nowhere: Run, argv: tuple[str, ...], says: str) -> None:
+    result = run_nowhere("deploy", *argv)
+    assert result.code == 2
+    assert says in " ".join(result.err.split()), result.err
+
+
+def test_a_launch_as_it_is_typed(run: Run) -> None:
+    assert "It rests on support-v1" in run("deploy", "v9", "-a", "support/prompt=Nine.").out
+    assert "v9 is canary: 5% of new sessions see it" in run("canary", "v9", "0.05").out
+    assert "v9 is live" in run("promote", "v9").out
+    assert run("settle", "v9", "--yes").code == 3
+    assert "support-v1 is settled" in run("settle", "support-v1", "--yes").out
+    assert "v9 is settled" in run("settle", "v9", "--yes").out
+
+
+def test_promote_says_what_is_shadowed(run: Run) -> None:
+    run("deploy", "one", "-a", "support/tone=1")
+    run("deploy", "two", "-a", "support/tone=2")
+    run("promote", "two")
+    result = run("promote", "one")
+    assert "nobody sees its support/tone: a newer one stands there, of two" in result.out
