@@ -66,6 +66,7 @@ class Database:
         )
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA secure_delete = ON")  # what a purge erases leaves the pages that it frees, too
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA cache_size = -16384")
         except BaseException:
