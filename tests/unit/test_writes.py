@@ -1,5 +1,6 @@
 """Names, values and digests: what may enter the journal, and that it comes out as it went in."""
 
+import hmac
 import math
 from typing import Any
 
@@ -141,6 +142,11 @@ def test_a_digest_depends_on_the_salt_and_the_content(salt: bytes, one: bytes, o
     assert (digest(salt, one) == digest(salt, other)) == (one == other)
     assert digest(salt, one) != digest(bytes([salt[0] ^ 1]) + salt[1:], one)
     assert digest(salt, one, b"\1\2\3\4") != digest(salt, one)
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(), st.binary())
+def test_a_digest_is_the_hmac_of_rfc_2104(salt: bytes, payload: bytes, vector: bytes) -> None:
+    assert digest(salt, payload, vector) == hmac.digest(salt, (payload or b"\0") + vector, "sha256")
 
 
 def test_a_delete_has_a_digest_of_its_own() -> None:

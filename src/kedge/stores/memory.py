@@ -78,12 +78,14 @@ class Memory(MemoryView):
         """Add messages as one batch, all or none, and return their seqs."""
         key = Key("memory", self._space, "")
         pending = []
-        is_source: dict[str, bool] = {}  # by role
+        is_source: dict[str, bool] = {}  # by role, as is what a message is called in errors
+        called: dict[str, str] = {}
         for role, content in messages:
             if check_name("the role", role) not in is_source:
                 default = Origin.SOURCE if role == USER else Origin.DERIVED
                 is_source[role] = self._writer.is_source(origin, default)
-            payload = encode({"role": role, "content": _jsonable(content)}, f"the message of {role!r}")
+                called[role] = f"the message of {role!r}"
+            payload = encode({"role": role, "content": _jsonable(content)}, called[role])
             pending.append(Pending(key, payload, is_source[role]))
         return self._writer.write(pending, idempotency=idempotency)
 
@@ -109,6 +111,6 @@ def _message(head: Head) -> Message:
 
 
 def _jsonable(content: Any) -> Any:
-    if isinstance(content, bytes | bytearray | memoryview):
+    if isinstance(content, (bytes, bytearray, memoryview)):
         raise InvalidValue("a message's content is JSON; keep bytes in a document and name it in the message")
     return content

@@ -3,7 +3,6 @@
 import json
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby, repeat
 from typing import Any
@@ -41,7 +40,7 @@ def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
 
 def memory_name(rank: int, seq: int) -> str:
     """Return the name of a message, so that name order is the order of a history."""
-    return f"{rank:016x}.{seq:016x}"
+    return "%016x.%016x" % (rank, seq)  # noqa: UP031 - half again as fast as an f-string, and made for every message
 
 
 def _split(salts: bytes) -> Iterator[bytes]:
@@ -100,7 +99,8 @@ class SqliteJournal(Reader):
         reach("append:before-rows")
         connection.executemany(_SQL["write_insert"], records)
         reach("append:rows")
-        self._update_heads(connection, rows)
+        if rows:
+            self._update_heads(connection, rows)
         if batch.reads is not None:
             connection.execute(_SQL["reads_insert"], (turn, position.seq, batch.reads))
         if rows and rows[0].key.store == "vectors":
@@ -125,43 +125,40 @@ class SqliteJournal(Reader):
         return int(connection.execute(_SQL["turn_upsert"], fields).fetchone()[0])
 
     def _rows(self, connection: sqlite3.Connection, batch: Batch, first_seq: int, stamp: int) -> list[Row]:
-        places = {(write.key.store, write.key.space) for write in batch.writes}
-        spaces = {place: self._interner.intern_space(connection, *place) for place in places}
+        place: Key | None = None
+        space, is_new = 0, False
         rows = []
         for seq, write in enumerate(batch.writes, first_seq):
             key = write.key
+            if key is not place:  # the messages of a batch share one
+                if place is None or (key.store, key.space) != (place.store, place.space):
+                    space = self._interner.intern_space(connection, key.store, key.space)
+                is_new = not key.name and key.store == "memory"
+                place = key
             rank = seq if batch.rank is None else batch.rank
+            if is_new:
+                key = Key(key.store, key.space, memory_name(rank, seq))
             if write.lineage is not None:
                 lineage = self._interner.intern(connection, write.lineage)
             else:
                 lineage = 0 if write.source else stamp
-            space = spaces[key.store, key.space]
-            is_new = not key.name and key.store == "memory"
-            if is_new:
-                key = Key(key.store, key.space, memory_name(rank, seq))
             rows.append(Row(seq, space, key, lineage, rank, write.payload is None, is_new))
         return rows
 
     # ── heads and counters ──
 
     def _update_heads(self, connection: sqlite3.Connection, rows: list[Row]) -> None:
-        plain = {lineage: self._states.intern(connection, lineage, ()) for lineage in {row.lineage for row in rows}}
-        latest = {(row.space, row.key.name, row.lineage): row for row in rows}
-        connection.executemany(
-            _SQL["head_upsert"],
-            [(r.space, r.key.name, r.lineage, r.rank, r.seq, r.deleted, plain[r.lineage]) for r in latest.values()],
-        )
+        first, last = rows[0].seq, rows[-1].seq
+        for lineage in {row.lineage for row in rows}:
+            state = self._states.intern(connection, lineage, ())
+            connection.execute(_SQL["heads_of_batch"], (state, first, last, lineage))
         reach("append:heads")
         for space in {row.space for row in rows}:
             names = {row.key.name for row in rows if row.space == space and not row.is_new}
             lineages = {row.lineage for row in rows if row.space == space}
             if names and len(lineages.union(row[0] for row in self._lineages_in(connection, space))) > 1:
                 self._restate(connection, space, sorted(names))
-        counts: Counter[tuple[int, int, bool]] = Counter((r.space, r.lineage, r.deleted) for r in rows)
-        connection.executemany(
-            _SQL["counter_add"],
-            [(s, lineage, 0 if gone else n, n if gone else 0) for (s, lineage, gone), n in counts.items()],
-        )
+        connection.execute(_SQL["count_batch"], (first, last))
 
     def _restate(self, connection: sqlite3.Connection, space: int, names: list[str]) -> None:
         """Settle which heads at these names supersede which, and drop those that one hides wherever they are seen."""

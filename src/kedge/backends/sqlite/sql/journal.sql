@@ -34,8 +34,10 @@ INSERT INTO writes
     (seq, space, name, lineage, rank, deleted, source, provenance, turn, at, fresh_for, digest, salt, payload)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: head_upsert
-INSERT INTO heads (space, name, lineage, rank, seq, deleted, state) VALUES (?, ?, ?, ?, ?, ?, ?)
+-- name: heads_of_batch
+-- The writes of one lineage in a batch, as heads that nothing supersedes.
+INSERT INTO heads (space, name, lineage, rank, seq, deleted, state)
+SELECT space, name, lineage, rank, seq, deleted, ? FROM writes WHERE seq BETWEEN ? AND ? AND lineage = ? ORDER BY seq
 ON CONFLICT (space, name, lineage) DO UPDATE
 SET rank = excluded.rank, seq = excluded.seq, deleted = excluded.deleted, state = excluded.state
 WHERE (excluded.rank, excluded.seq) > (heads.rank, heads.seq);
@@ -53,8 +55,9 @@ DELETE FROM heads WHERE space = ? AND name = ? AND lineage = ?;
 -- name: space_lineages
 SELECT lineage, puts, deletes FROM counters WHERE space = ?;
 
--- name: counter_add
-INSERT INTO counters (space, lineage, puts, deletes) VALUES (?, ?, ?, ?)
+-- name: count_batch
+INSERT INTO counters (space, lineage, puts, deletes)
+SELECT space, lineage, sum(NOT deleted), sum(deleted) FROM writes WHERE seq BETWEEN ? AND ? GROUP BY space, lineage
 ON CONFLICT (space, lineage) DO UPDATE SET puts = puts + excluded.puts, deletes = deletes + excluded.deletes;
 
 -- name: reads_insert
