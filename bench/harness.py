@@ -28,6 +28,8 @@ class Sizes(msgspec.Struct, frozen=True):
     rounds: int = 25
     puts: int = 40
     reads: int = 2_000
+    gets: int = 200
+    ranges: int = 10
     flips: int = 25
 
 

@@ -13,8 +13,7 @@ from kedge.model.writes import Key, Pending, encode
 SHOWN = 50
 SHOWN_VALUE = {"n": 1}
 BATCH = 10_000
-GETS = 200
-RANGES = 20
+QUICK_ROUNDS = 4  # times as many rounds of what takes only a few milliseconds
 KINDS = {
     "clean": "none",
     "hidden": "hidden writes",
@@ -46,7 +45,7 @@ def heads(setting: Setting) -> Iterator[Measured]:
                     for key in chosen:
                         turn.context.get(key)
 
-            seconds = interleave(setting.sizes.rounds, ours, theirs)
+            seconds = interleave(setting.sizes.rounds * QUICK_ROUNDS, ours, theirs)
         finally:
             raw.close()
     count = len(chosen)
@@ -118,37 +117,38 @@ class _Masses:
                 turn.write([Pending(key, None) for key in keys[start : start + BATCH]])
 
 
-def _gets(k: kedge.Kedge, kind: str) -> None:
+def _gets(k: kedge.Kedge, calls: int, kind: str) -> None:
     with k.turn(agent="support") as turn:
-        for _ in range(GETS):
+        for _ in range(calls):
             assert turn.context.get(f"{kind}/one") == SHOWN_VALUE
 
 
-def _items(k: kedge.Kedge, kind: str) -> None:
+def _items(k: kedge.Kedge, calls: int, kind: str) -> None:
     with k.turn(agent="support") as turn:
-        for _ in range(RANGES):
+        for _ in range(calls):
             assert len(turn.context.items(f"{kind}/")) == SHOWN + 1
 
 
-def _histories(k: kedge.Kedge, kind: str) -> None:
+def _histories(k: kedge.Kedge, calls: int, kind: str) -> None:
     with k.turn(session=kind, agent="support") as turn:
-        for _ in range(RANGES):
+        for _ in range(calls):
             assert len(turn.memory.history(limit=20)) == 20
 
 
 def hidden(setting: Setting) -> Iterator[Measured]:
     """Compare reads beside a mass that the view does not show with the same reads where there is none."""
-    mass, rounds = setting.sizes.hidden, setting.sizes.rounds
+    sizes = setting.sizes
+    mass, rounds = sizes.hidden, sizes.rounds * QUICK_ROUNDS
     with kedge.open(setting.fresh("hidden"), durability="normal") as k:
         setting.say(f"writing {mass:,} hidden, superseded and deleted writes at a time")
         _Masses(k, mass).write()
         for what, read, calls, kinds in (
-            ("head read", _gets, GETS, ("hidden", "superseded")),
-            ("items(prefix)", _items, RANGES, ("hidden", "superseded", "deleted", "cleared")),
-            ("history(limit=20)", _histories, RANGES, ("hidden", "deleted", "cleared")),
+            ("head read", _gets, sizes.gets, ("hidden", "superseded")),
+            ("items(prefix)", _items, sizes.ranges, ("hidden", "superseded", "deleted", "cleared")),
+            ("history(limit=20)", _histories, sizes.ranges, ("hidden", "deleted", "cleared")),
         ):
             for kind in kinds:
-                seconds = interleave(rounds, partial(read, k, kind), partial(read, k, "clean"), warm_up=1)
+                seconds = interleave(rounds, partial(read, k, calls, kind), partial(read, k, calls, "clean"))
                 yield Measured(
                     f"{what} beside {mass:,} {KINDS[kind]} vs none",
                     ratio(*seconds), "×", f"{micro(seconds[0], calls)} vs {micro(seconds[1], calls)}", at_most=1.5,

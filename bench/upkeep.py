@@ -21,6 +21,12 @@ def upkeep(setting: Setting) -> Iterator[Measured]:
         k.rollback(BAD, verify=False)
         taken: list[float] = []
         with timed(taken):
+            assert k.fsck().ok
+        yield Measured(f"fsck of a sample of {built.writes:,} writes", taken.pop(), "s")
+        with timed(taken):
+            assert k.fsck(full=True).ok
+        yield Measured("fsck in full", built.writes / taken[0], "writes/s", f"{taken.pop():.1f} s")
+        with timed(taken):
             report = k.purge(BAD, confirm=BAD)
         yield Measured("purge", report.erased_writes / taken[0], "writes/s", f"{taken[0]:.2f} s")
 

@@ -1,0 +1,48 @@
+"""The bench runs, and its document has its shape. No time is asserted: what is measured here is far too small."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as bench
+from bench.harness import Measured, Sizes
+
+TINY = Sizes(
+    writes=2_000, few_writes=1_000, load_batch=100, hidden=60, rows=200, dim=8, batch=20, rounds=2, puts=2, reads=5,
+    gets=2, ranges=1, flips=2,
+)  # fmt: skip
+
+
+def test_every_group_measures_and_reports(tmp_path: Path) -> None:
+    found = bench.run(TINY, folder=tmp_path)
+    document = json.loads(json.dumps(bench.report(found, TINY)))
+    assert {line["group"] for line in document["measured"]} == set(bench.GROUPS)
+    assert document["sizes"]["writes"] == 2_000
+    assert set(document["machine"]) == {"cpus", "python", "sqlite", "numpy"}
+    for line in document["measured"]:
+        assert set(line) == {"group", "name", "value", "unit", "detail", "at_most", "at_least", "met"}
+        assert line["value"] > 0
+        assert (line["met"] is None) == (line["at_most"] is None and line["at_least"] is None)
+    assert bench.table(found).row_count == len(document["measured"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "met"),
+    [
+        (Measured("a", 1.5, "×", at_most=1.5), True),
+        (Measured("a", 1.6, "×", at_most=1.5), False),
+        (Measured("a", 0.5, "×", at_least=0.5), True),
+        (Measured("a", 0.4, "×", at_least=0.5), False),
+        (Measured("a", 0.4, "s"), None),
+    ],
+)
+def test_a_target_is_met_or_not_or_there_is_none(line: Measured, met: bool | None) -> None:
+    assert line.met is met
+
+
+def test_an_unknown_group_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["--only", "nothing"])
+    assert "invalid choice" in capsys.readouterr().err
