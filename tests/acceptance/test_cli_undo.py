@@ -122,7 +122,7 @@ def test_recovering(run: Run, world: Path) -> None:
     assert "finish it with `kedge recover`" in flat(run("status").out)
     result = run("recover")
     assert result.code == 0
-    assert "rollback of support-v2, begun by joe at epoch 10: going on with it" in flat(result.out)
+    assert "rollback of support-v2, begun by joe at epoch 10: going on with it" in flat(result.err)
     assert "verified on" in result.out
     assert "UNFINISHED" not in run("status").out
 

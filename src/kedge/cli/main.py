@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(as_json, type(error).__name__, str(error), exit_code(error))
     except BrokenPipeError:
         return _hang_up()
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort):  # what older typers answer
         return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
     except Exception as error:  # noqa: BLE001 - the process's edge: it says what happened and exits non-zero
         return _other(as_json, error)
@@ -91,6 +91,8 @@ def _other(as_json: bool, error: Exception) -> int:  # noqa: FBT001
 
 
 def _interrupted(arguments: Sequence[str]) -> str:
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")  # after the terminal's ^C
     if any(command in arguments for command in ("rollback", "purge", "recover")):
         return (
             "stopped. Every step that was done is journaled: `kedge status` says where things stand, `kedge recover` "

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
-from rich import box
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +21,6 @@ from kedge.errors import ConfirmationNeeded
 _PIPE_COLUMNS = 160
 _NARROWEST = 20
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
-_SPEAK_AFTER_SECONDS = 0.5
 
 
 # ── streams ──
@@ -168,7 +167,7 @@ def when(at: float, now: float) -> str:
 def table(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, right: Iterable[str] = ()) -> None:
     """Print a table without lines; `right` names the columns that hold numbers."""
     numbers = set(right)
-    grid = Table(box=box.SIMPLE_HEAD if console().is_terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in numbers else "left"
         whole = column in numbers or column in {"UTC", "ago", "since"}
@@ -219,7 +218,7 @@ def _answer(prompt: str) -> str:
 
 @contextmanager
 def progress_bar(label: str, *, silent: bool) -> Iterator[Callable[[int, int], None]]:
-    """Lend a callback that draws a bar on stderr, where that is a terminal and the work takes a while."""
+    """Lend a callback that draws a bar on stderr, where that is a terminal. Print to stdout only after it."""
     shown = console(stderr=True)
     if silent or not shown.is_terminal:
         yield lambda _done, _total: None
@@ -230,25 +229,25 @@ def progress_bar(label: str, *, silent: bool) -> Iterator[Callable[[int, int], N
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=shown, transient=True) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(*columns, console=shown, transient=True, redirect_stdout=False)
+    task = bar.add_task(label, total=None)
+
+    def advance(done: int, total: int) -> None:
+        bar.start()  # with the first report, so that nothing is in the way of what is said before
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
 
 
 @contextmanager
 def spinner(label: str, *, silent: bool) -> Iterator[None]:
-    """Show on stderr that something is being worked on, where that is a terminal."""
+    """Show on stderr that something is being worked on, where that is a terminal. Print to stdout only after it."""
     shown = console(stderr=True)
     if silent or not shown.is_terminal:
         yield
         return
-    with shown.status(printable(label)):
+    with Live(Spinner("dots", printable(label)), console=shown, transient=True, redirect_stdout=False):
         yield
-
-
-@contextmanager
-def timed(found: list[float]) -> Iterator[None]:
-    """Append how many seconds the block took."""
-    began = time.perf_counter()
-    yield
-    found.append(time.perf_counter() - began)

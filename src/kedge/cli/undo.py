@@ -8,7 +8,21 @@ import msgspec
 from kedge.cli import database, summary
 from kedge.cli.app import LOOK, UNDO, app
 from kedge.cli.options import By, Db, Json, Name, Reason, Yes
-from kedge.cli.terminal import ask, ask_for, count, emit, heading, listing, may_ask, progress_bar, say, spinner, weight
+from kedge.cli.terminal import (
+    ask,
+    ask_for,
+    count,
+    emit,
+    heading,
+    listing,
+    may_ask,
+    progress_bar,
+    say,
+    spinner,
+    verb,
+    weight,
+    whisper,
+)
 from kedge.face import Kedge
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
@@ -52,8 +66,7 @@ def rollback(
             if not ask("Roll it back?"):
                 say("Nothing was changed.")
                 return DECLINED
-        with spinner(f"rolling back {name}", silent=as_json):
-            report = k.rollback(name, reason=reason, by=by, on_step=None if as_json else _say_step)
+        report = k.rollback(name, reason=reason, by=by, on_step=None if as_json else lambda step: say(f"  {step}"))
     if as_json:
         emit({**_with_verdict(report), "ok": report.ok, "verdict": report.verdict})
     else:
@@ -107,7 +120,7 @@ def purge(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_json
         k.deployment(name)
         if may_ask(yes=yes, as_json=as_json, what=f"purge {name!r}"):
             others = _dependants(k, name)
-            also = f", and of {listing(others)}, which rest on it" if others else ""
+            also = f", and of {listing(others)}, which {verb(len(others), 'rest')} on it" if others else ""
             say(
                 f"Purging erases every write of {name}{also}. It cannot be undone; the log keeps digests alone.", "bold"
             )
@@ -130,7 +143,7 @@ def recover(*, db: Db = None, as_json: Json = False) -> int:
     """Finish what a crashed process left unfinished."""
     with database.for_changing(db) as k:
         with progress_bar("finishing", silent=as_json) as progress:
-            done = k.recover(on_step=None if as_json else _say_step, progress=progress)
+            done = k.recover(on_step=None if as_json else whisper, progress=progress)
         left = k.status().unfinished
     if as_json:
         emit({"done": done, "unfinished": left, "ok": not left})
@@ -140,10 +153,6 @@ def recover(*, db: Db = None, as_json: Json = False) -> int:
         for line in done:
             say(line, "bold")
     return FAILED if left else 0
-
-
-def _say_step(step: str) -> None:
-    say(f"  {step}")
 
 
 def _dependants(k: Kedge, name: str) -> list[str]:
