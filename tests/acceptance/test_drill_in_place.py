@@ -13,8 +13,9 @@ from kedge.backends.sqlite.aside import SqliteAside
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.cli.main import main
 from kedge.model.visibility import View
-from kedge.recovery.drill import InPlaceReport, inplace, rehearse_in_place, to_document
-from kedge.recovery.drill.inplace import heads
+from kedge.model.writes import STORES, Key
+from kedge.recovery.drill import InPlaceReport, inplace, inventory, rehearse_in_place, to_document
+from kedge.recovery.drill.inventory import Inventory, PastSample
 from tests.acceptance.cli import make_world
 
 
@@ -22,6 +23,26 @@ from tests.acceptance.cli import make_world
 def db(tmp_path: Path) -> str:
     make_world(tmp_path / "db")
     return str(tmp_path / "db")
+
+
+def heads_at(view: kedge.ReadView) -> dict[Key, int]:
+    """Return the seq of every head that a view lets through."""
+    journal = view.backend.journal
+    found: dict[Key, int] = {}
+
+    def look(seen: View) -> None:
+        for store in STORES:
+            for space in journal.spaces(store):
+                found.update({head.key: head.seq for head in journal.range(seen, store, space).heads})
+
+    view.read(look)
+    return found
+
+
+def heads(db: str) -> dict[Key, int]:
+    """Return the seq of every head that a new session sees."""
+    with kedge.open(db) as k:
+        return heads_at(k.view())
 
 
 def failed(report: InPlaceReport) -> set[str]:
@@ -36,8 +57,7 @@ def left_over(db: str) -> list[kedge.Status]:
 
 
 def test_every_store_and_collection_is_rehearsed_and_nothing_is_left(db: str) -> None:
-    with kedge.open(db) as k:
-        before = heads(k.view())
+    before = heads(db)
     report = rehearse_in_place(kedge.open, db)
     assert failed(report) == set()
     assert report.passed
@@ -47,8 +67,7 @@ def test_every_store_and_collection_is_rehearsed_and_nothing_is_left(db: str) ->
     assert any(store.store == "memory" for store in report.stores)
     assert report.reads_by_live_readers > 0
     assert left_over(db) == [kedge.Status.PURGED]
-    with kedge.open(db) as k:
-        assert heads(k.view()) == before
+    assert heads(db) == before
 
 
 def test_its_document_has_its_shape(db: str) -> None:
@@ -114,11 +133,21 @@ def test_stopped_by_the_user_at_any_stage_it_leaves_nothing(db: str, stage: str)
 def test_an_error_on_the_way_is_in_the_report_and_leaves_nothing(db: str) -> None:
     def say(what: str) -> None:
         if what == "reinstated":
-            raise kedge.Busy("somebody holds the database")
+            raise kedge.SnapshotInTheWay("somebody took a snapshot")
 
     report = rehearse_in_place(kedge.open, db, say=say)
     assert "finished" in failed(report)
     assert not report.passed
+    assert left_over(db) == [kedge.Status.PURGED]
+
+
+def test_a_busy_database_is_no_verdict_and_leaves_nothing(db: str) -> None:
+    def say(what: str) -> None:
+        if what == "reinstated":
+            raise kedge.Busy("somebody holds the database")
+
+    with pytest.raises(kedge.Busy):
+        rehearse_in_place(kedge.open, db, say=say)
     assert left_over(db) == [kedge.Status.PURGED]
 
 
@@ -174,15 +203,44 @@ def test_a_store_that_forgets_to_filter_is_named(db: str, store: str, monkeypatc
 
 
 def test_writes_are_refused_where_turns_are_not_stamped(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with kedge.open(db) as k:
-        before = heads(k.view())
+    before = heads(db)
     monkeypatch.setattr(kedge.Turn, "lineage", property(lambda _: frozenset()))
     report = rehearse_in_place(kedge.open, db)
     assert "finished" in failed(report)
-    with kedge.open(db) as k:
-        assert heads(k.view()) == before
+    assert heads(db) == before
 
 
 def test_the_command_ends_with_one_and_names_the_store(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     see_everything_in("context", monkeypatch)
     assert main(["drill", "--in-place", "--db", db, "--json"]) == 1
+
+
+# ── its look over everything ──
+
+
+def test_an_inventory_finds_what_came_what_went_and_what_changed(db: str) -> None:
+    with kedge.open(db) as k:
+        k.snapshot("then")
+        before, then = Inventory(k.view()), k.at("then")
+        assert list(before.changes(k.view(), then)) == []
+        with k.turn(agent="clerk") as turn:
+            turn.context.put("case/1", "changed")
+            turn.context.delete("case/2")
+            turn.context.put("new", 1)
+            turn.documents("another").put("doc", "in a new collection")
+        changed = sorted((key.store, key.name) for key in before.changes(k.view(), then))
+        assert changed == [("context", "case/1"), ("context", "case/2"), ("context", "new"), ("documents", "doc")]
+        assert before.count == len(heads_at(then))
+
+
+def test_a_sample_of_the_past_notices_a_past_that_moves(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with kedge.open(db) as k:
+        k.snapshot("then")
+        sample = PastSample(k.view(), k.at("then"), Inventory(k.view()).count)
+        monkeypatch.setattr(inventory, "PAST_KEYS_MAX", 3)
+        small = PastSample(k.view(), k.at("then"), Inventory(k.view()).count)
+        assert 0 < small.count <= 3 < sample.count
+        with k.turn(agent="clerk") as turn:
+            turn.context.put("case/1", "changed")
+        assert sample.is_same(k.at("then"))
+        assert not sample.is_same(k.view())

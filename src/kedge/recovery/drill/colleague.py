@@ -5,6 +5,7 @@ middle of a session, to *go on* with that turn later, to *look* at all that it s
 """
 
 import multiprocessing
+import signal
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from threading import Lock
@@ -143,7 +144,8 @@ class Colleague:
 
 
 def _serve(open_: Opener, url: str, pipe: Connection) -> None:
-    """Answer requests until told to stop, or until the other side is gone."""
+    """Answer requests until told to stop, or until the other side is gone, which is whom Ctrl-C is for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open_(url) as k:
         desk = _Colleague(k)
         while True:

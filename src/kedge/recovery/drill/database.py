@@ -48,10 +48,6 @@ class Database(Protocol):
         """The epoch of the control record now."""
 
     @property
-    def seq(self) -> int:
-        """The last seq of the journal."""
-
-    @property
     def url(self) -> str:
         """Where the database is."""
 

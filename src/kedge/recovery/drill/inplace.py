@@ -10,13 +10,14 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from kedge.errors import KedgeError, UnknownName
+from kedge.errors import KedgeError, Retryable, UnknownName
 from kedge.model.control import Status
-from kedge.model.writes import STORES, Key
+from kedge.model.writes import Key
 from kedge.recovery.drill.bystanders import Bystanders
 from kedge.recovery.drill.database import Database, Opener
 from kedge.recovery.drill.findings import Check, InPlaceReport, StoreReversal
 from kedge.recovery.drill.helpdesk import Say
+from kedge.recovery.drill.inventory import Inventory, PastSample
 from kedge.recovery.drill.probes import Probe, Reader, artifact_key, probes_for
 from kedge.recovery.rollback import RollbackReport
 from kedge.turn import Turn
@@ -26,11 +27,12 @@ _PREFIX = "drill-"
 _NOTE = "a rehearsal in place"
 _REASON = "rehearsal"
 _CRASHED_AFTER_SECONDS = 3600.0
-Heads = dict[Key, int]
 
 
 def rehearse_in_place(open_: Opener, url: str, *, say: Say = lambda _: None) -> InPlaceReport:
     """Rehearse a rollback on a database in use, and return what was found; whatever happens, clean up.
+
+    Raise `Retryable` where the database is busy or full: then nothing was found out.
 
     What stays is the record that it was: the purged deployment in the log, and the assignment of its one session.
     """
@@ -42,6 +44,8 @@ def rehearse_in_place(open_: Opener, url: str, *, say: Say = lambda _: None) -> 
         stopped_by = ""
         try:
             rehearsal.run()
+        except Retryable:
+            raise  # busy or full: nothing was found out
         except KedgeError as error:
             stopped_by = f"{type(error).__name__}: {error}"
         finally:
@@ -67,25 +71,25 @@ class _Rehearsal:
     def run(self) -> None:
         """Go through all steps."""
         k, name = self._k, self._name
-        self._say("looking at everything that is visible")
-        others, before, at_seq = self._other_deployments(), heads(k.view()), k.seq
+        others = self._other_deployments()
         with self._bystanders:
             self._say(f"{name} is staged, and writes to {len(self._probes)} places")
             k.deploy(name, {artifact_key(name): {"rehearsal": name}}, note=_NOTE)
-            past = heads(k.at(f"before:{name}"))
+            before = Inventory(self._k.view())
+            sample = PastSample(self._k.view(), self._past(), before.count)
             self._write()
             self._written = self._look_inside()
             self._note(self._written, lambda _, seen: seen is not None, "cannot be read back from inside")
+            hidden = k.plan(name).writes_total
             self._roll_back("rolled back")
             self._say("reinstated")
             k.reinstate(name, reason=_REASON)
             self._note(self._look_inside(), lambda p, seen: seen == self._written[p], "did not come back as it was")
             self._roll_back("rolled back again")
-            self._past_is_stable(past)
+            self._say("comparing all that is visible with what was before")
+            self._nothing_else_changed(before, sample, others)
             self._say("purged")
-            self._erased = k.purge(name, confirm=name).erased_writes
-            self._nobody_sees("after the purge")
-        self._nothing_else_changed(others, before, at_seq)
+            self._purge(hidden)
 
     # ── steps ──
 
@@ -135,7 +139,9 @@ class _Rehearsal:
     def _read(self, probe: Probe, reader: Reader) -> Any:
         try:
             return probe.read(reader)
-        except KedgeError as error:
+        except Retryable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a store that cannot be read is a finding, whatever the reason
             self._problems.setdefault(probe, f"reading failed: {error}")
             return None
 
@@ -150,33 +156,44 @@ class _Rehearsal:
     def _other_deployments(self) -> list[tuple[str, Status]]:
         return [(d.name, d.status) for d in self._k.deployments() if d.name != self._name]
 
-    def _past_is_stable(self, past: Heads) -> None:
-        again = heads(self._k.at(f"before:{self._name}"))
-        differ = sum(past.get(key) != again.get(key) for key in past.keys() | again.keys())
+    def _past(self) -> ReadView:
+        return self._k.at(f"before:{self._name}")
+
+    def _nothing_else_changed(self, before: Inventory, sample: PastSample, others: list[tuple[str, Status]]) -> None:
+        """Check that every key is as it was, or was changed by a later write of somebody else."""
+        now, past = self._k.view(), self._past()
         self._check(
             "past_stable",
             "The snapshot taken before the rehearsal reads the same at its end",
-            f"{len(past)} keys compared, {differ} differ",
-            passed=differ == 0,
+            f"{sample.count} keys read at before:{self._name}, twice",
+            passed=sample.is_same(past),
         )
-
-    def _nothing_else_changed(self, others: list[tuple[str, Status]], before: Heads, at_seq: int) -> None:
-        """Check that every key is as it was, or was changed by a later write of somebody else."""
-        claim = "Everything that is visible is as it was, but for what others wrote meanwhile"
+        changed = list(before.changes(now, past))
+        wrong = [key for key in changed if self._is_ours(key) or not _is_later(now, key, past.upto)]
+        self._compared = before.count
+        detail = f"{before.count} keys compared, {len(changed)} written by others meanwhile"
         if self._other_deployments() != others:
             detail = "not comparable: another deployment changed its status meanwhile; the snapshot's check stands in"
-            self._check("nothing_else_changed", claim, detail, passed=True)
-            return
-        view = self._k.view()
-        after = heads(view)
-        ours = [key for key in after if self._name in (key.space, key.name) or key.name.startswith(f"{self._name}/")]
-        moved = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
-        unexplained = [key for key in moved if not _is_later(view, key, at_seq)]
-        self._compared = len(before.keys() | after.keys())
-        detail = f"{self._compared} keys compared, {len(moved)} written by others meanwhile"
-        wrong = [f"{key.store}:{key.space}/{key.name}" for key in [*ours, *unexplained]]
-        detail += "".join(f"; {key} is wrong" for key in wrong[:5])
-        self._check("nothing_else_changed", claim, detail, passed=not wrong)
+            wrong.clear()
+        self._check(
+            "nothing_else_changed",
+            "Everything that is visible is as it was, but for what others wrote meanwhile",
+            detail + "".join(f"; {key.store}:{key.space}/{key.name} is wrong" for key in wrong[:5]),
+            passed=not wrong,
+        )
+
+    def _is_ours(self, key: Key) -> bool:
+        return self._name in (key.space, key.name) or key.name == artifact_key(self._name)
+
+    def _purge(self, hidden: int) -> None:
+        self._erased = self._k.purge(self._name, confirm=self._name).erased_writes
+        self._nobody_sees("after the purge")
+        self._check(
+            "purged_exactly",
+            "The purge erased just what the rehearsal had written",
+            f"{hidden} writes planned, {self._erased} erased",
+            passed=hidden == self._erased,
+        )
 
     # ── the report ──
 
@@ -226,24 +243,10 @@ class _Rehearsal:
         )
 
 
-def heads(view: ReadView) -> Heads:
-    """Return the seq of every head that a view lets through, in every store, collection and conversation."""
-    found: Heads = {}
-    for store in STORES:
-        for space in view.backend.journal.spaces(store):
-            found.update(_heads_in(view, store, space))
-    return found
-
-
-def _heads_in(view: ReadView, store: str, space: str) -> Heads:
-    seen = view.read(lambda v: view.backend.journal.range(v, store, space, payloads=False))
-    return {head.key: head.seq for head in seen.heads}
-
-
-def _is_later(view: ReadView, key: Key, at_seq: int) -> bool:
+def _is_later(view: ReadView, key: Key, at_seq: int | None) -> bool:
     """Say whether the newest visible write at a key, a delete included, came after a seq."""
     head = view.read(lambda v: view.backend.journal.head(v, key))
-    return head is not None and head.seq > at_seq
+    return head is not None and at_seq is not None and head.seq > at_seq
 
 
 def _clean_up_after_crashes(k: Database, *, began_before: float) -> None:
@@ -274,4 +277,4 @@ def _clean_up(k: Database, name: str) -> str:
     return ""
 
 
-__all__ = ["heads", "rehearse_in_place"]
+__all__ = ["rehearse_in_place"]

@@ -220,7 +220,8 @@ def _what_the_replay_did(story: Story, clean: Proof, quality: list[Quality]) -> 
         and not redone.again.replayed
         and redone.again.pending == 0,
         f"{len(redone.report.replayed)} inputs, {len(redone.questions)} of {len(asked)} questions answered anew, "
-        f"{len(redone.report.failed)} failed, {redone.again.pending} pending",
+        f"{len(redone.had_an_answer)} had their answer all along, {len(redone.report.failed)} failed, "
+        f"{redone.again.pending} pending",
     )
     yield _equal(
         "counterfactual_replayed",
