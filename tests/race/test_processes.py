@@ -1,0 +1,130 @@
+"""Several processes on one database: compare-and-sets, sessions, names and rollbacks that meet."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kedge
+from tests.workers import BATCH, Worker
+
+
+@pytest.fixture
+def two(folder: Path) -> Iterator[tuple[Worker, Worker]]:
+    with Worker(folder) as one, Worker(folder) as other:
+        yield one, other
+
+
+def both(two: tuple[Worker, Worker], *request: Any) -> list[Any]:
+    """Send one request to both at once, and return both answers."""
+    for worker in two:
+        worker.ask(*request)
+    return [worker.result() for worker in two]
+
+
+def is_error(answer: Any, name: str) -> bool:
+    return isinstance(answer, dict) and answer.get("error") == name
+
+
+def clean(folder: Path) -> None:
+    with kedge.open(folder, durability="normal") as k:
+        k.recover()
+        assert k.status().unfinished == ()
+        assert k.fsck(full=True).findings == ()
+
+
+def test_many_processes_create_one_database(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    with ExitStack() as stack:
+        started = [Worker(folder, str(n)) for n in range(4)]
+        workers = [stack.enter_context(worker) for worker in started]
+        for number, worker in enumerate(workers):
+            worker.ask("put", f"by/{number}", number)
+        assert all(isinstance(worker.result(), int) for worker in workers)
+    with kedge.open(folder) as k:
+        assert k.view().context.items() == {f"by/{n}": n for n in range(4)}
+        assert k.fsck(full=True).findings == ()
+
+
+def test_of_two_compare_and_sets_exactly_one_wins(two: tuple[Worker, Worker], folder: Path) -> None:
+    seq = 0
+    for round_ in range(25):
+        two[0].ask("put", "key", f"0 in {round_}", seq)
+        two[1].ask("put", "key", f"1 in {round_}", seq)
+        answers = [worker.result() for worker in two]
+        won = [number for number, answer in enumerate(answers) if isinstance(answer, int)]
+        assert len(won) == 1, answers
+        assert is_error(answers[1 - won[0]], "ExpectationFailed")
+        seq = answers[won[0]]
+        with kedge.open(folder, read_only=True) as k:
+            entry = k.view().context.entry("key")
+        assert entry is not None
+        assert (entry.seq, entry.value) == (seq, f"{won[0]} in {round_}")
+
+
+def test_no_increment_is_lost(two: tuple[Worker, Worker], folder: Path) -> None:
+    each = 40
+    two[0].ask("increment", "counter", each, "0")
+    two[1].ask("increment", "counter", each, "1")
+    made = [worker.result() for worker in two]
+    assert sorted(made[0] + made[1]) == list(range(1, 2 * each + 1))
+    with kedge.open(folder) as k:
+        assert k.view().context.get("counter")["n"] == 2 * each
+        history = [k.at(seq).context.get("counter", {"n": 0})["n"] for seq in range(k.seq - 2 * each, k.seq + 1)]
+    assert history == list(range(2 * each + 1))
+
+
+def test_a_session_is_assigned_once(two: tuple[Worker, Worker], folder: Path) -> None:
+    sessions = [f"s{n}" for n in range(60)]
+    with kedge.open(folder, durability="normal") as k:
+        k.deploy("half", {"support/prompt": "half"}, canary=0.5)
+        for worker in two:
+            worker.ask("assign", sessions)
+        for weight in (0.1, 0.9, 0.3, 0.7, 0.2, 0.8, 0.4, 0.6, 0.5):
+            k.canary("half", weight)
+        first, second = (worker.result() for worker in two)
+        assert first == second
+        assert {tuple(seen) for seen in first} == {(), ("half",)}
+        assert first == [k.assignment(session) for session in sessions]
+    clean(folder)
+
+
+def test_of_two_deployments_of_one_name_one_wins(two: tuple[Worker, Worker], folder: Path) -> None:
+    for round_ in range(12):
+        answers = both(two, "deploy", f"name {round_}")
+        assert sorted(is_error(answer, "DuplicateName") for answer in answers) == [False, True], answers
+        assert "staged" in answers
+    with kedge.open(folder) as k:
+        names = [d.name for d in k.deployments()]
+    assert names == ["base", *(f"name {n}" for n in range(12))]
+    clean(folder)
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_writers_and_rollbacks_at_once(folder: Path, purge: bool) -> None:
+    count = 60
+    with Worker(folder) as one, Worker(folder) as other, Worker(folder) as roller:
+        one.ask("write", "one", 0, count)
+        other.ask("write", "other", 0, count)
+        verdicts = [ok for n in range(4) for ok in roller.do("launch", f"v{n}", purge=purge)]
+        assert one.result() == other.result() == list(range(count))
+    assert all(verdicts), verdicts
+    assert batches(folder) == {f"{who}:{n}": BATCH[n % 4] for who in ("one", "other") for n in range(count)}
+    clean(folder)
+
+
+def batches(folder: Path) -> dict[str, int]:
+    """Return for each idempotency key how many writes its batches have; one that a rollback hid is made again."""
+    sql = """SELECT i.key, i.count, count(w.seq) FROM idempotency i
+             JOIN writes w ON w.seq BETWEEN i.seq AND i.seq + i.count - 1 GROUP BY i.key, i.seq"""
+    found: dict[str, int] = {}
+    with closing(sqlite3.connect(folder / "kedge.db")) as connection:
+        for key, count, there in connection.execute(sql):
+            assert count == there, key
+            found[key] = count
+    return found

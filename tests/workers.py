@@ -1,0 +1,225 @@
+"""Processes of their own that work on one database: told what to do line by line, answering line by line.
+
+`python -m tests.workers FOLDER WHO` reads one JSON request `[name, arguments…]` a line and prints the JSON result, or
+`{"error": class, "message": …}` for what Kedge refused. Any other exception ends it, with a traceback on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+import kedge
+
+ROOT = Path(__file__).resolve().parents[1]
+DIM = 4
+KEYS = [f"k{n:02}" for n in range(24)]
+WAIT_SECONDS = 60
+
+
+# ── what they can do ──
+
+
+def put(k: kedge.Kedge, key: str, value: Any, expect: int | None = None) -> int:
+    with k.turn() as turn:
+        return turn.context.put(key, value, expect=expect)
+
+
+def increment(k: kedge.Kedge, key: str, times: int, who: str) -> list[int]:
+    """Add one to a counter so many times, by compare-and-set; return the values that this process made."""
+    made: list[int] = []
+    while len(made) < times:
+        with k.turn() as turn:
+            entry = turn.context.entry(key)
+            following = 1 if entry is None else entry.value["n"] + 1
+            try:
+                turn.context.put(key, {"n": following, "by": who}, expect=0 if entry is None else entry.seq)
+            except kedge.ExpectationFailed:
+                continue
+            made.append(following)
+    return made
+
+
+def assign(k: kedge.Kedge, sessions: list[str]) -> list[list[str]]:
+    return [k.assignment(session) for session in sessions]
+
+
+def deploy(k: kedge.Kedge, name: str, canary: float | None = None) -> str:
+    return str(k.deploy(name, {"shared/x": name}, canary=canary, independent=True).status)
+
+
+def weigh(k: kedge.Kedge, name: str, weights: list[float]) -> None:
+    for weight in weights:
+        k.canary(name, weight)
+
+
+def write(k: kedge.Kedge, who: str, first: int, count: int) -> list[int]:
+    """Write to every store in an agent's turns, beginning anew where a rollback ends one; each batch has a key."""
+    done = []
+    for number in range(first, first + count):
+        while True:
+            try:
+                with k.turn(session=f"s-{who}-{number // 10}", agent="support") as turn:
+                    write_once(turn, who, number)
+                break
+            except (kedge.RolledBack, kedge.Retryable):
+                continue
+        done.append(number)
+    return done
+
+
+def write_once(turn: kedge.Turn, who: str, number: int) -> None:
+    key = f"{who}:{number}"
+    match number % 4:
+        case 0:
+            turn.memory.extend([("user", key), ("assistant", key), ("assistant", key)], idempotency=key)
+        case 1:
+            turn.context.put(f"shared/{number % 7}", key, idempotency=key)
+        case 2:
+            ids = [*KEYS[:3], f"{who}{number}"]
+            turn.vectors("kb").upsert(ids, matrix(ids, number), idempotency=key)
+        case _:
+            turn.documents("kb").put(f"doc {number % 5}", key, origin="derived", idempotency=key)
+
+
+BATCH = {0: 3, 1: 1, 2: 4, 3: 1}  # writes in the batch of `write_once`
+
+
+def launch(k: kedge.Kedge, name: str, *, purge: bool) -> list[bool | None]:
+    """Take a release through canary, rollback, reinstatement and rollback; return what verification said each time."""
+    k.deploy(name, {"support/prompt": name}, canary=1.0)
+    ok: list[bool | None] = [k.rollback(name).ok]
+    k.reinstate(name)
+    ok.append(k.rollback(name).ok)
+    if purge:
+        k.purge(name, confirm=name)
+    return ok
+
+
+def toggle(k: kedge.Kedge, name: str, times: int) -> int:
+    for _ in range(times):
+        k.rollback(name, verify=False)
+        k.reinstate(name)
+    return k.epoch
+
+
+def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
+    """Write every vector of KEYS anew, as one batch each time, and delete them all now and then."""
+    with k.turn() as turn:
+        for version in range(first, first + count):
+            if version % 5 == 0:
+                turn.vectors("kb").delete(KEYS)
+            else:
+                turn.vectors("kb").upsert(KEYS, matrix(KEYS, version), [{"v": version}] * len(KEYS))
+
+
+def matrix(ids: Iterable[str], version: int) -> npt.NDArray[np.float32]:
+    """Return vectors that tell their version: it is the first number of each."""
+    return np.array([[version + 1, *(ord(c) for c in ident.rjust(3)[-3:])] for ident in ids], np.float32)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (put, increment, assign, deploy, weigh, write, launch, toggle, overwrite)
+}
+
+
+def main(folder: Path) -> None:
+    """Answer requests until stdin ends."""
+    with kedge.open(folder, durability="normal") as k:
+        answer("ready")
+        for line in sys.stdin:
+            name, *arguments = json.loads(line)
+            options = arguments.pop() if arguments and isinstance(arguments[-1], dict) else {}
+            try:
+                answer(COMMANDS[name](k, *arguments, **options))
+            except kedge.KedgeError as error:
+                answer({"error": type(error).__name__, "message": str(error)})
+
+
+def answer(result: Any) -> None:
+    os.write(1, json.dumps(result).encode() + b"\n")
+
+
+# ── the parent's side ──
+
+
+class Worker:
+    """One such process. Use as a context manager: it is ended at the end, and must not have failed by itself."""
+
+    def __init__(self, folder: Path, who: str = "") -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "."])}
+        self._errors = (folder.parent / f"stderr-{folder.name}-{who or id(self)}").open("w+")
+        self.process: subprocess.Popen[str] = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "tests.workers", str(folder)],
+            cwd=ROOT, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+        )  # fmt: skip
+
+    def ready(self) -> Self:
+        """Wait until it has opened the database."""
+        assert self.result() == "ready"
+        return self
+
+    def ask(self, *request: Any, **options: Any) -> None:
+        """Send a request; the answer is `result()`."""
+        stdin = self.process.stdin
+        assert stdin is not None
+        stdin.write(json.dumps([*request, options] if options else request) + "\n")
+        stdin.flush()
+
+    def result(self) -> Any:
+        """Wait for the answer to the oldest request that has none yet."""
+        line = self._stdout.readline()
+        if not line:
+            self.process.wait(WAIT_SECONDS)
+            self._errors.seek(0)
+            raise AssertionError(f"the worker ended with {self.process.returncode}:\n{self._errors.read()}")
+        return json.loads(line)
+
+    def do(self, *request: Any, **options: Any) -> Any:
+        """Send a request and wait for its answer."""
+        self.ask(*request, **options)
+        return self.result()
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(WAIT_SECONDS)
+
+    @property
+    def _stdout(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def rest(self) -> list[Any]:
+        """Return the answers that it gave before it died."""
+        return [json.loads(line) for line in self._stdout if line.endswith("\n")]
+
+    def __enter__(self) -> Self:
+        return self.ready()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(WAIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._stdout.close()
+        self._errors.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
