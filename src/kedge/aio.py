@@ -1,0 +1,364 @@
+"""The async façade: everything that `Kedge` does, awaited. No twin: each call is the sync one, made in a thread.
+
+    async with kedge.aio.open("sqlite:///state/kedge.db") as k:
+        await k.deploy("support-v2", {"support/prompt": "Answer briefly…"}, canary=0.1)
+        async with k.turn(session="s-17", agent="support") as turn:
+            prompt = await turn.artifacts["support/prompt"]
+            await turn.memory.append("user", "Where is my order?")
+            hits = await turn.vectors("kb").search(vector, k=5)
+
+- Names and arguments are those of the sync face. What is a property there is called here: `await turn.lineage()`.
+- A turn belongs to one thread: an open turn has one of its own, and its calls run there one after another, in the order
+  in which they were made. Different turns run side by side.
+- A callable that is given (a replay's handler, what a cache computes, a change callback) may be `async def`: it runs in
+  the event loop, and may use the turn that waits for it. A plain one runs in the thread.
+- A thread cannot be stopped: where an await is cancelled, a call that has begun runs to its end before the turn's next
+  one does; a call that has not begun is dropped.
+- So every write carries an idempotency key, one that Kedge makes (`aio:<turn>:<count>`) where the caller gives none.
+  Where the answer was lost (the await was cancelled after the call had begun, or it raised `OutcomeUnknown`), the key
+  stands in `turn.unanswered`: the same call again with `idempotency=` that key is done once, and returns the seqs. The
+  façade repeats nothing by itself: whether a cancelled write is still wanted, only the caller knows.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import operator
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cache, partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from kedge.errors import InvalidValue, OutcomeUnknown, TurnClosed
+from kedge.face import Kedge
+from kedge.open import open as open_sync
+from kedge.stores.keyed import Context, Documents
+from kedge.stores.memory import Memory
+from kedge.stores.vectors import Vectors
+from kedge.turn import Turn
+from kedge.views import ReadView
+
+THREADS = 8  # for calls that belong to no turn
+_STORES = frozenset({"artifacts", "memory", "context", "cache"})
+_SPACES = frozenset({"documents", "vectors"})
+
+
+def open(url: str | Path, **options: Any) -> "AsyncKedge":  # noqa: A001 - the twin of `kedge.open`
+    """Return a database to open, by `async with` or `await`; the options are those of `kedge.open`."""
+    return AsyncKedge(partial(open_sync, url, **options))
+
+
+# ── threads ──
+
+
+class _Job(NamedTuple):
+    call: Callable[[], Any]
+    context: contextvars.Context
+    answer: Future[Any]
+
+    def run(self) -> None:
+        if not self.answer.set_running_or_notify_cancel():
+            return
+        try:
+            self.answer.set_result(self.context.run(self.call))
+        except BaseException as error:  # noqa: BLE001 - the edge of the thread: it is raised where the call is awaited
+            self.answer.set_exception(error)
+
+
+class _Worker:
+    """One thread that makes calls in the order in which they come."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._leaving = False  # as the event loop knows it
+        self._stopped = False  # as the thread does
+        self._thread = threading.Thread(target=self._work, name="kedge-turn", daemon=True)
+        self._thread.start()
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        if self._leaving:
+            raise TurnClosed("this turn is closed, and its thread gone; begin another with k.turn()")
+        job = _Job(call, contextvars.copy_context(), Future())
+        self._jobs.put(job)
+        return job.answer
+
+    def stop(self) -> None:
+        """End the thread after the calls that were made before."""
+        self._leaving = True
+        self._jobs.put(_Job(self._stop, contextvars.copy_context(), Future()))
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+    def _work(self) -> None:
+        while not self._stopped:
+            self._serve()
+
+    def _serve(self) -> None:
+        job = self._jobs.get()
+        if job is not None:
+            job.run()
+
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """In the thread: run a coroutine in the event loop, and meanwhile make the calls that it asks for."""
+        answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        answer.add_done_callback(lambda _: self._jobs.put(None))  # wakes the thread up
+        while not answer.done():
+            self._serve()
+        return answer.result()
+
+
+def _callable_in_thread(function: Callable[..., Any], worker: _Worker | None) -> Callable[..., Any]:
+    """Return a plain function that a thread can call in place of a coroutine function."""
+    loop = asyncio.get_running_loop()
+
+    def call(*arguments: Any) -> Any:
+        if loop.is_closed():
+            raise TurnClosed(f"the event loop that {function!r} belongs to is closed; keep it open as long as Kedge")
+        inside = worker if worker is not None and worker.is_current() else None
+        given = [
+            AsyncTurn(inside, argument) if inside is not None and isinstance(argument, Turn) else argument
+            for argument in arguments
+        ]
+        if inside is not None:
+            return inside.wait(function(*given))
+        return asyncio.run_coroutine_threadsafe(function(*given), loop).result()
+
+    return call
+
+
+def _is_async(argument: object) -> bool:
+    return inspect.iscoroutinefunction(argument) or inspect.iscoroutinefunction(getattr(argument, "__call__", None))  # noqa: B004
+
+
+def _given(arguments: dict[str, Any] | tuple[Any, ...], worker: _Worker | None) -> Any:
+    """Return arguments as the sync face takes them."""
+    if isinstance(arguments, dict):
+        return dict(zip(arguments, _given(tuple(arguments.values()), worker), strict=True))
+    return tuple(
+        argument._target()  # noqa: SLF001 - a façade's own
+        if isinstance(argument, _Proxy)
+        else _callable_in_thread(argument, worker)
+        if _is_async(argument)
+        else argument
+        for argument in arguments
+    )
+
+
+# ── what stands for a turn, a view and their stores ──
+
+
+class _Ways:
+    """How calls on one turn or view are made: in which thread, and under which idempotency keys."""
+
+    def __init__(self, submit: Callable[[Callable[[], Any]], Future[Any]], worker: _Worker | None, name: str) -> None:
+        self._submit = submit
+        self._worker = worker
+        self._name = name
+        self._count = 0
+        self.unanswered: list[str] = []
+
+    async def call(
+        self, target: Callable[[], Any], method: str, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        given, named = _given(arguments, self._worker), _given(options, self._worker)
+        key = options.get("idempotency")
+        if method in _writing() and self._worker is not None and key is None:
+            self._count += 1
+            key = f"aio:{self._name}:{self._count}"
+        answer = self._submit(partial(_do, target, method, given, named, key))
+        try:
+            return await asyncio.wrap_future(answer)
+        except asyncio.CancelledError:
+            if key is not None and not answer.cancelled():
+                self.unanswered.append(key)
+            raise
+        except OutcomeUnknown:
+            if key is not None:
+                self.unanswered.append(key)
+            raise
+
+
+def _do(
+    target: Callable[[], Any], name: str, arguments: tuple[Any, ...], options: dict[str, Any], key: str | None
+) -> Any:
+    found = getattr(target(), name)
+    if not callable(found):
+        return found
+    if key is not None and "idempotency" in _parameters(getattr(found, "__func__", found)):
+        options = options | {"idempotency": key}
+    return found(*arguments, **options)
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
+@cache
+def _writing() -> frozenset[str]:
+    """Return the names of the methods that take an idempotency key, in whatever store."""
+    methods = [
+        method for store in (Memory, Context, Documents, Vectors) for method in inspect.getmembers(store, callable)
+    ]
+    return frozenset(
+        name for name, method in methods if not name.startswith("_") and "idempotency" in _parameters(method)
+    )
+
+
+class _Proxy:
+    """Stands for something sync: each method of it is awaited."""
+
+    def __init__(self, ways: _Ways, target: Callable[[], Any]) -> None:
+        self._ways = ways
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a coroutine function that calls the sync method of this name, or gives the property."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            return await self._ways.call(self._target, name, arguments, options)
+
+        call.__name__ = name
+        return call
+
+    async def __getitem__(self, key: Any) -> Any:
+        """Await what stands at a key."""
+        return await self._ways.call(lambda: partial(operator.getitem, self._target()), "__call__", (key,), {})
+
+
+class _Scope(_Proxy):
+    """Stands for a turn or a view: its stores are there at once, and what they do is awaited."""
+
+    _kind: type[Turn] | type[ReadView]
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a store, a function that returns one, or a method to await."""
+        if name in _STORES and (name != "cache" or self._kind is Turn):
+            return _Proxy(self._ways, lambda: getattr(self._target(), name))
+        if name in _SPACES:
+            return lambda collection: _Proxy(self._ways, cache(lambda: getattr(self._target(), name)(collection)))
+        if not hasattr(self._kind, name):
+            raise AttributeError(f"a {self._kind.__name__} has no {name!r}")
+        return super().__getattr__(name)
+
+
+class AsyncTurn(_Scope):
+    """A turn, in a thread of its own: `async with k.turn(…) as turn`."""
+
+    _kind = Turn
+
+    def __init__(self, worker: _Worker, turn: Turn) -> None:
+        super().__init__(_Ways(worker.submit, worker, turn.id), lambda: turn)
+
+    @property
+    def unanswered(self) -> tuple[str, ...]:
+        """The idempotency keys of writes whose answer was lost, oldest first: repeat the call with its key."""
+        return tuple(self._ways.unanswered)
+
+
+class AsyncReadView(_Scope):
+    """A read-only view: `view = await k.view()`, `past = await k.at("before-friday")`."""
+
+    _kind = ReadView
+
+    def __init__(self, pool: ThreadPoolExecutor, view: ReadView) -> None:
+        super().__init__(_Ways(pool.submit, None, ""), lambda: view)
+
+
+# ── the database ──
+
+
+class AsyncKedge:
+    """An open database, every method of `Kedge` awaited. Use it in `async with`, or `await` it and `await close()`."""
+
+    def __init__(self, opener: Callable[[], Kedge]) -> None:
+        self._opener = opener
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="kedge")
+        self._opened: Kedge | None = None
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Open the database."""
+        return self._open().__await__()
+
+    async def _open(self) -> Self:
+        if self._opened is None:
+            self._opened = await self._in_pool(self._opener)
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Open the database."""
+        return await self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the database."""
+        await self.close()
+
+    @property
+    def sync(self) -> Kedge:
+        """The sync face of the same open database."""
+        if self._opened is None:
+            raise InvalidValue("this database is not open yet; write `async with kedge.aio.open(…) as k`, or await it")
+        return self._opened
+
+    async def close(self) -> None:
+        """Let go of the database, once the calls that have begun are done."""
+        if self._opened is not None:
+            await self._in_pool(self._opened.close)
+        self._pool.shutdown(wait=False)
+
+    async def _in_pool(self, call: Callable[[], Any]) -> Any:
+        return await asyncio.wrap_future(self._pool.submit(contextvars.copy_context().run, call))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a coroutine function that calls the sync method of this name, or gives the property."""
+        if name.startswith("_") or not hasattr(Kedge, name):
+            raise AttributeError(f"a Kedge has no {name!r}")
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            found = await self._call(name, arguments, options)
+            return AsyncReadView(self._pool, found) if isinstance(found, ReadView) else found
+
+        call.__name__ = name
+        return call
+
+    async def _call(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if not any(_is_async(argument) for argument in (*arguments, *options.values())):
+            return await self._in_pool(
+                partial(_do, lambda: self.sync, name, _given(arguments, None), _given(options, None), None)
+            )
+        worker = _Worker()  # a thread that can wait for a coroutine, and serve it
+        try:
+            given, named = _given(arguments, worker), _given(options, worker)
+            return await asyncio.wrap_future(worker.submit(partial(_do, lambda: self.sync, name, given, named, None)))
+        finally:
+            worker.stop()
+
+    @asynccontextmanager
+    async def turn(
+        self, session: str | None = None, agent: str | None = None, **options: Any
+    ) -> AsyncIterator[AsyncTurn]:
+        """Begin a turn in a thread of its own; the arguments are those of `Kedge.turn`."""
+        sync = self.sync
+        worker = _Worker()
+        try:
+            turn: Turn = await asyncio.wrap_future(worker.submit(partial(sync.turn, session, agent, **options)))
+            try:
+                yield AsyncTurn(worker, turn)
+            finally:  # a call that was cancelled half-way is over before the turn is
+                await asyncio.shield(asyncio.wrap_future(worker.submit(turn.close)))
+        finally:
+            worker.stop()

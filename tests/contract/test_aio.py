@@ -1,0 +1,340 @@
+"""The async façade: the sync face, awaited; what a cancelled await leaves behind; and which thread does what."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kedge
+import kedge.aio
+from kedge import Kedge, ReadView, Turn, failpoints
+from kedge.aio import AsyncKedge, AsyncTurn
+from tests.contract.conftest import HandClock
+
+Story = Callable[[AsyncKedge], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def live(k: Kedge, tmp_path: Path, clock: HandClock) -> Callable[[Story], None]:
+    """Return a function that runs a story on the same database, opened for async."""
+
+    async def told(story: Story) -> None:
+        async with kedge.aio.open(tmp_path, durability="normal", clock=clock) as opened:
+            await story(opened)
+
+    k.deploy("v2", {"support/prompt": "bad"}, canary=1.0)
+    return lambda story: asyncio.run(asyncio.wait_for(told(story), 60))
+
+
+def public(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+def test_every_public_name_has_its_async_twin(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        missing = [name for name in public(Kedge) if not callable(getattr(k, name))]
+        async with k.turn(session="s") as turn:
+            missing += [name for name in public(Turn) if not hasattr(turn, name)]
+        view = await k.view()
+        missing += [name for name in public(ReadView) if not hasattr(view, name)]
+        assert missing == []
+        with pytest.raises(AttributeError, match="no 'rolback'"):
+            k.rolback  # noqa: B018
+        with pytest.raises(AttributeError, match="no 'contxt'"):
+            turn.contxt  # noqa: B018
+
+    live(story)
+
+
+def test_a_turn_s_stores_are_awaited(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        async with k.turn(session="s", agent="support") as turn:
+            assert (await turn.artifacts["support/prompt"]).value == "bad"
+            assert (await turn.artifacts.get("support/prompt")).value == "bad"
+            with pytest.raises(kedge.UnknownName, match="did you mean"):
+                await turn.artifacts["support/promt"]
+            await turn.memory.append("user", "question")
+            await turn.memory.extend([("assistant", "answer")])
+            assert [m.content for m in await turn.memory.history(limit=5)] == ["question", "answer"]
+            seq = await turn.context.put("a", 1, expect=0)
+            with pytest.raises(kedge.ExpectationFailed):
+                await turn.context.put("a", 2, expect=0)
+            assert (await turn.context.entry("a")).seq == seq
+            await turn.documents("kb").put("d", "text")
+            await turn.vectors("kb").upsert(["a"], [[1.0, 0.0, 0.0]], [{"lang": "en"}])
+            hits = await turn.vectors("kb").search([1.0, 0.0, 0.0], k=1, where={"lang": "en"})
+            assert [hit.id for hit in hits] == ["a"]
+            assert (await turn.vectors("kb").collection()).dim == 3
+            with pytest.raises(kedge.UnknownName, match="did you mean 'kb'"):
+                await turn.vectors("kbb").count()
+            await turn.observe("resolved", True)
+            assert (await turn.level(), await turn.lineage()) == (kedge.Level.FULL, frozenset({"v2"}))
+            async with k.turn(agent="search", parent=await turn.headers()) as callee:
+                assert await callee.session() == "s"
+                back = await callee.headers()
+            await turn.absorb(back)
+        with pytest.raises(kedge.TurnClosed):
+            await turn.context.get("a")
+
+    live(story)
+
+
+def test_control_calls_and_views_are_awaited(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        async with k.turn(session="s", agent="support") as turn:
+            await turn.context.put("a", 1)
+        await k.snapshot("friday")
+        now, past = await k.view(session="s"), await k.at("friday", session="s")
+        assert (await k.plan("v2")).writes_total == 2
+        assert (await k.rollback("v2", reason="bad")).ok
+        assert (await now.context.get("a"), await past.context.get("a")) == (None, 1)
+        assert await past.seen() == {"v2"}
+        assert (await k.diff(now, past)) is not None
+        assert await k.epoch() == k.sync.epoch
+        with pytest.raises(kedge.UnknownName, match="'v22'"):
+            await k.promote("v22")
+
+    live(story)
+
+
+def test_a_database_is_opened_by_await_too(tmp_path: Path) -> None:
+    exists = (tmp_path / "kedge.db").exists
+
+    async def story() -> None:
+        waiting = kedge.aio.open(tmp_path)
+        with pytest.raises(kedge.InvalidValue, match="not open yet"):
+            waiting.sync.deployments()
+        assert not exists()
+        k = await waiting
+        assert await k.deployments() == []
+        await k.close()
+        with pytest.raises(RuntimeError):
+            await k.deployments()
+
+    asyncio.run(story())
+
+
+def test_a_turn_has_one_thread_and_two_turns_have_two(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        async with k.turn(session="s") as one, k.turn(session="t") as other:
+
+            async def thread_of(turn: AsyncTurn, key: str) -> int:
+                return int(await turn.cache.get_or_compute(key, threading.get_ident))
+
+            mine = {await thread_of(one, f"a{n}") for n in range(3)}
+            mine |= set(await asyncio.gather(*(thread_of(one, f"b{n}") for n in range(5))))
+            theirs = await thread_of(other, "c")
+        assert len(mine) == 1
+        assert theirs not in mine | {threading.get_ident()}
+
+    live(story)
+
+
+def test_a_turn_s_calls_run_in_the_order_they_were_made(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        async with k.turn(session="s") as turn:
+            await asyncio.gather(*(turn.memory.append("user", n) for n in range(20)))
+            assert [m.content for m in await turn.memory.history()] == list(range(20))
+
+    live(story)
+
+
+def test_many_turns_at_once(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        async def one(n: int) -> None:
+            async with k.turn(session=f"s{n}", agent="support") as turn:
+                for m in range(5):
+                    await turn.context.put(f"{n}/{m}", m)
+
+        await asyncio.gather(*(one(n) for n in range(12)))
+        assert len(await (await k.view(session="s0")).context.items()) == 60
+
+    live(story)
+
+
+def test_the_loop_runs_on_while_a_call_waits(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        release = threading.Event()
+        failpoints.arm("append:begun", release.wait, nth=1)
+        async with k.turn(session="s") as turn:
+            waiting = asyncio.create_task(turn.context.put("a", 1))
+            await asyncio.sleep(0.02)
+            assert not waiting.done()
+            release.set()
+            await waiting
+
+    live(story)
+
+
+def test_context_variables_cross(live: Callable[[Story], None]) -> None:
+    request = contextvars.ContextVar("request", default="none")
+
+    async def story(k: AsyncKedge) -> None:
+        request.set("r-1")
+        async with k.turn(session="s") as turn:
+            assert await turn.cache.get_or_compute("a", request.get) == "r-1"
+
+    live(story)
+
+
+# ── cancellation ──
+
+
+def test_a_cancelled_write_ends_before_the_next_call_and_its_key_finds_it(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        begun, release = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            begun.set()
+            release.wait()
+
+        async with k.turn(session="s") as turn:
+            failpoints.arm("append:begun", hold, nth=1)
+            write = asyncio.create_task(turn.memory.append("user", "question"))
+            await asyncio.to_thread(begun.wait)
+            write.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await write
+            following = asyncio.create_task(turn.memory.history())
+            await asyncio.sleep(0.02)
+            assert not following.done(), "the write is still under way"
+            release.set()
+            [message] = await following
+            assert message.content == "question"
+            [key] = turn.unanswered
+            assert await turn.memory.append("user", "question", idempotency=key) == message.seq
+            assert len(await turn.memory.history()) == 1
+
+    live(story)
+
+
+def test_a_call_that_had_not_begun_is_dropped(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        release = threading.Event()
+        async with k.turn(session="s") as turn:
+            failpoints.arm("append:begun", release.wait, nth=1)
+            first = asyncio.create_task(turn.context.put("a", 1))
+            second = asyncio.create_task(turn.context.put("b", 1))
+            await asyncio.sleep(0.02)
+            second.cancel()
+            release.set()
+            await first
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            assert await turn.context.items() == {"a": 1}
+            assert turn.unanswered == ()
+
+    live(story)
+
+
+def test_leaving_a_turn_waits_for_a_cancelled_call(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        failpoints.arm("append:before-commit", lambda: threading.Event().wait(0.1), nth=1)
+        with pytest.raises(TimeoutError):
+            async with k.turn(session="s") as turn, asyncio.timeout(0.03):
+                await turn.context.put("a", 1)
+        assert await (await k.view()).context.get("a") == 1
+        assert len(turn.unanswered) == 1
+
+    live(story)
+
+
+def test_a_lost_answer_is_found_by_its_key(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        def lose() -> None:
+            raise kedge.OutcomeUnknown("the line broke")
+
+        async with k.turn(session="s") as turn:
+            failpoints.arm("append:after-commit", lose, nth=1)
+            with pytest.raises(kedge.OutcomeUnknown):
+                await turn.memory.append("user", "question")
+            await turn.memory.append("user", "question", idempotency=turn.unanswered[-1])
+            assert len(await turn.memory.history()) == 1
+            await turn.memory.append("user", "question")
+            assert len(await turn.memory.history()) == 2, "keys differ from call to call"
+
+    live(story)
+
+
+# ── async callables ──
+
+
+def test_a_cache_may_compute_in_the_loop_and_with_the_turn(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        async with k.turn(session="s", agent="other") as turn:
+
+            async def inner() -> str:
+                await asyncio.sleep(0)
+                return str((await turn.artifacts["support/prompt"]).value)
+
+            async def outer() -> str:
+                return f"{await turn.cache.get_or_compute('inner', inner)}!"
+
+            assert await turn.cache.get_or_compute("outer", outer) == "bad!"
+            assert await turn.cache.get_or_compute("outer", outer) == "bad!"
+            assert await turn.lineage() == {"v2"}
+
+            async def broken() -> None:
+                raise ValueError("no answer")
+
+            with pytest.raises(ValueError, match="no answer"):
+                await turn.cache.get_or_compute("broken", broken)
+
+    live(story)
+
+
+def test_a_replay_s_handler_may_be_async(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        async with k.turn(session="s", agent="support") as turn:
+            await turn.memory.append("user", "question")
+            await turn.memory.append("assistant", "bad")
+        await k.rollback("v2")
+
+        async def handler(turn: AsyncTurn, item: kedge.ReplayInput) -> None:
+            prompt = (await turn.artifacts["support/prompt"]).value
+            await turn.memory.append("assistant", f"{prompt} to {item.value}")
+
+        report = await k.replay(handler)
+        assert [item.value for item in report.replayed] == ["question"], report
+        history = await (await k.view(session="s")).memory.history()
+        assert [m.content for m in history] == ["question", "hello to question"]
+
+    live(story)
+
+
+def test_a_change_callback_may_be_async(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        told: asyncio.Queue[int] = asyncio.Queue()
+
+        async def changed(epoch: int) -> None:
+            assert await k.epoch() >= epoch
+            await told.put(epoch)
+
+        remove = await k.on_change(changed)
+        await k.rollback("v2")
+        assert await told.get() == await k.epoch()
+        remove()
+
+    live(story)
+
+
+def test_no_thread_is_left_behind(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        for n in range(5):
+            async with k.turn(session=f"s{n}") as turn:
+                await turn.context.get("a")
+        with pytest.raises(kedge.InvalidValue):
+            async with k.turn(session="s", agent="a", person="b"):
+                pass
+
+    live(story)
+    for thread in threading.enumerate():
+        if thread.name.startswith("kedge"):
+            thread.join(timeout=10)
+            assert not thread.is_alive(), thread.name
