@@ -80,7 +80,8 @@ def test_plan(run: Run) -> None:
 def test_rollback_and_reinstate_and_purge(run: Run) -> None:
     report = of(run, "rollback", "support-v2", "--yes", "--reason", "wrong refunds", "--by", "ann")
     assert set(report) == {
-        "deployment", "went_with_it", "operation", "epoch", "seq", "by", "reason", "indicators", "ok", "verdict",
+        "deployment", "went_with_it", "operation", "epoch", "seq", "by", "reason", "writes_hidden", "indicators", "ok",
+            "verdict",
     }  # fmt: skip
     assert set(report["indicators"]) == INDICATORS
     assert (report["ok"], report["by"], report["reason"]) == (True, "ann", "wrong refunds")

@@ -49,8 +49,8 @@ class Source(msgspec.Struct, frozen=True):
 class Survey(Protocol):
     """Read-only questions, save `erase` and `mark_replayed`."""
 
-    def lineages_with(self, numbers: Iterable[int]) -> list[int]:
-        """Return the ids of all lineages that hold one of these numbers."""
+    def lineages_with(self, numbers: Iterable[int], without: Iterable[int] = ()) -> list[int]:
+        """Return the ids of all lineages that hold one of these numbers, and none of those in `without`."""
 
     def counted(self, lineages: Iterable[int]) -> list[Counted]:
         """Count the writes of these lineages by space, from the counters."""

@@ -68,7 +68,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     after = rules.roll_back(record, name, now=deployment.since, by=deployment.by)
     gone = after.rolled_back - record.rolled_back
     survey = kernel.backend.survey
-    lineages = survey.lineages_with(gone)
+    lineages = survey.lineages_with(gone, record.rolled_back | record.purged)
     counted = survey.counted(lineages)
     keys, total = survey.keys_of(lineages, KEYS_EXAMINED_MAX)
     before_view, after_view = _views(record, after, deployment.number)

@@ -62,11 +62,12 @@ def inputs_of(kernel: Kernel, turns: list[Influenced], inside: list[Source]) -> 
     for source in inside:
         own.setdefault(source.turn, []).append(source)
     survey = kernel.backend.survey
+    influenced = frozenset(turn.turn for turn in turns)
     found: dict[int, ReplayInput] = {}
     for turn in turns:
         if not turn.derived:
             continue
-        for source in own.get(turn.turn) or _inputs(kernel, turn, 0):
+        for source in own.get(turn.turn) or _inputs(kernel, turn, influenced, 0):
             if turn.turn > survey.replayed_upto(source.seq):
                 found[source.seq] = _input(source, turn, found.get(source.seq))
     return sorted(found.values(), key=lambda item: (item.rank, item.seq))
@@ -91,7 +92,7 @@ def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:
     return msgspec.structs.replace(item, value=value["content"] if item.store == "memory" and value else value)
 
 
-def _inputs(kernel: Kernel, turn: Influenced, depth: int) -> list[Source]:
+def _inputs(kernel: Kernel, turn: Influenced, influenced: frozenset[int], depth: int) -> list[Source]:
     """Return what a turn worked on: its own source writes, else the newest message it read, else its caller's…"""
     survey = kernel.backend.survey
     own = survey.sources_of(turn.turn)
@@ -102,7 +103,7 @@ def _inputs(kernel: Kernel, turn: Influenced, depth: int) -> list[Source]:
         return [] if source is None else [source]
     if turn.parent is not None:
         caller = survey.turn(turn.parent)
-        if caller is not None and (found := _inputs(kernel, caller, depth + 1)):
+        if caller is not None and (found := _inputs(kernel, caller, influenced, depth + 1)):
             return found
     reads = survey.reads_of(turn.turn)
     histories = [r for log in reads for r in log.ranges if r.store == "memory"]
@@ -112,14 +113,17 @@ def _inputs(kernel: Kernel, turn: Influenced, depth: int) -> list[Source]:
         return list(heard.values())
     seqs = [seq for log in reads for seq in log.seqs]
     read = [source for seq in seqs if (source := survey.source_at(seq)) is not None and source.key.store != "artifacts"]
-    return read or _inputs_of_writers(kernel, turn, seqs, depth)
+    return read or _inputs_of_writers(kernel, turn, seqs, influenced, depth)
 
 
-def _inputs_of_writers(kernel: Kernel, turn: Influenced, seqs: Iterable[int], depth: int) -> list[Source]:
+def _inputs_of_writers(
+    kernel: Kernel, turn: Influenced, seqs: Iterable[int], influenced: frozenset[int], depth: int
+) -> list[Source]:
+    """Return the inputs behind hidden writes that a turn read: what it read of others' is visible, and was answered."""
     found: dict[int, Source] = {}
     for writer in kernel.backend.survey.writers_of(seqs):
-        if writer.turn < turn.turn:
-            found.update({source.seq: source for source in _inputs(kernel, writer, depth + 1)})
+        if writer.turn < turn.turn and writer.turn in influenced:
+            found.update({source.seq: source for source in _inputs(kernel, writer, influenced, depth + 1)})
     return list(found.values())
 
 

@@ -14,6 +14,7 @@ from kedge.recovery.verify import Indicators, verify
 
 COMMIT = "rollback"
 VERIFIED = "rollback:verified"
+FAILED = "rollback:verification-failed"
 RESUMED = "rollback:resumed"
 PURGE = "purge"
 ERASED = "purge:erased"
@@ -21,7 +22,7 @@ OnStep = Callable[[str], object]
 
 
 class RollbackReport(msgspec.Struct, frozen=True):
-    """How a rollback went. `ok`: verification found every store as it must be."""
+    """How a rollback went. `writes_hidden` counts all that its deployments influenced, hidden before or by it."""
 
     deployment: str
     went_with_it: tuple[str, ...]
@@ -30,6 +31,7 @@ class RollbackReport(msgspec.Struct, frozen=True):
     seq: int
     by: str
     reason: str
+    writes_hidden: int
     indicators: Indicators | None
 
     @property
@@ -48,7 +50,7 @@ class RollbackReport(msgspec.Struct, frozen=True):
             return f"{gone}: rolled back at epoch {self.epoch}, but VERIFICATION FAILED; run `kedge fsck --full`"
         return (
             f"{gone}: rolled back at epoch {self.epoch} and verified on {found.keys_checked} keys; "
-            f"{found.hidden_writes_total} writes hidden, {found.replay_pending_total} inputs wait for replay"
+            f"{self.writes_hidden} writes hidden, {found.replay_pending_total} inputs wait for replay"
         )
 
 
@@ -80,7 +82,7 @@ def roll_back(
     commit_seconds = time.perf_counter() - began
     tell(f"committed as epoch {entry.epoch} in {commit_seconds * 1e3:.1f} ms: no reader sees any of it from here on")
     if not verified:
-        return _report(entry, None)
+        return _report(kernel, entry, None)
     return _converge(kernel, entry, commit_seconds, began, tell)
 
 
@@ -96,7 +98,7 @@ def _converge(kernel: Kernel, entry: Entry, commit_seconds: float | None, began:
     control = kernel.backend.control
     control.step(
         entry.operation,
-        VERIFIED,
+        VERIFIED if found.ok else FAILED,
         deployment=entry.deployment,
         by=entry.by,
         detail={"ok": found.ok, "indicators": msgspec.to_builtins(found)},
@@ -105,14 +107,16 @@ def _converge(kernel: Kernel, entry: Entry, commit_seconds: float | None, began:
     if found.ok:
         control.step(entry.operation, RESUMED, deployment=entry.deployment, by=entry.by)
         tell("resumed: nothing is left to do")
-    return _report(entry, found)
+    return _report(kernel, entry, found)
 
 
 def _outcome(found: Indicators) -> str:
     return "all as they must be" if found.ok else f"FAILED, {len(found.leaks)} hidden writes can still be read"
 
 
-def _report(entry: Entry, found: Indicators | None) -> RollbackReport:
+def _report(kernel: Kernel, entry: Entry, found: Indicators | None) -> RollbackReport:
+    survey = kernel.backend.survey
+    hidden = survey.counted(survey.lineages_with(entry.detail["numbers"], kernel.backend.control.load().purged))
     names = [name for name in entry.detail["names"] if name != entry.deployment]
     return RollbackReport(
         deployment=entry.deployment or "",
@@ -122,6 +126,7 @@ def _report(entry: Entry, found: Indicators | None) -> RollbackReport:
         seq=entry.seq,
         by=entry.by,
         reason=entry.reason,
+        writes_hidden=sum(counted.puts + counted.deletes for counted in hidden),
         indicators=found,
     )
 

@@ -54,7 +54,7 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
     record = kernel.backend.control.load()
     survey = kernel.backend.survey
     view = View(record.epoch, record.live, record.settled)
-    hidden = survey.lineages_with(record.rolled_back)
+    hidden = survey.lineages_with(record.rolled_back, record.purged)
     suspects, _ = survey.keys_of(hidden, SAMPLE)
     spread = survey.sample_keys(("artifacts", "documents", "vectors", "memory", "context"), SAMPLE)
     keys = list(dict.fromkeys([*suspects, *spread]))

@@ -37,9 +37,9 @@ class SqliteSurvey:
 
     # ── lineages and keys ──
 
-    def lineages_with(self, numbers: Iterable[int]) -> list[int]:
-        """Return the ids of all lineages that hold one of these numbers."""
-        return [row[0] for row in self._all("lineages_with", json.dumps(sorted(numbers)))]
+    def lineages_with(self, numbers: Iterable[int], without: Iterable[int] = ()) -> list[int]:
+        """Return the ids of all lineages that hold one of these numbers, and none of those in `without`."""
+        return [row[0] for row in self._all("lineages_with", json.dumps(sorted(numbers)), json.dumps(sorted(without)))]
 
     def counted(self, lineages: Iterable[int]) -> list[Counted]:
         """Count the writes of these lineages by space, from the counters."""

@@ -1,5 +1,8 @@
 -- name: lineages_with
-SELECT DISTINCT lineage FROM lineage_members WHERE number IN (SELECT value FROM json_each(?)) ORDER BY lineage;
+SELECT DISTINCT lineage FROM lineage_members WHERE number IN (SELECT value FROM json_each(?1))
+EXCEPT
+SELECT lineage FROM lineage_members WHERE number IN (SELECT value FROM json_each(?2))
+ORDER BY lineage;
 
 -- name: counted
 SELECT s.store, s.space, sum(c.puts), sum(c.deletes) FROM counters c JOIN spaces s ON s.id = c.space
