@@ -80,7 +80,8 @@ class Reader:
     def __init__(self, page: Path, folder: Path) -> None:
         self._page = page
         self._folder = folder
-        self._names: dict[str, Any] = {"__name__": "__docs__", "_shows": _check_shown}
+        self._names: dict[str, Any] = {"__name__": "__docs__", "_shows": self._check_shown}
+        self._unchecked: set[int] = set()
         self._printed = ""
 
     def follow(self) -> None:
@@ -94,13 +95,19 @@ class Reader:
                 self._compare_shape(block)
             elif block.language == "toml" and block.info:
                 (self._folder / block.info).write_text(block.text, encoding="utf-8")
+        assert not self._unchecked, f"{self._page.name}: what stands in line {min(self._unchecked)} is never reached"
 
     def _run_python(self, block: Block) -> None:
         tree = ast.parse("\n" * (block.line - 1) + block.text, str(self._page))
         shows = _Shows(block)
         tree = shows.visit(tree)
         assert not shows.left, f"{self._page.name}:{shows.left[0] + block.line}: `# ->` follows no expression"
+        self._unchecked |= shows.checked
         exec(compile(ast.fix_missing_locations(tree), str(self._page), "exec"), self._names)
+
+    def _check_shown(self, value: object, said: str, line: int) -> None:
+        self._unchecked.discard(line)
+        assert _pattern(said).fullmatch(repr(value)), f"the page says {said}, but it is {value!r}"
 
     def _run_console(self, block: Block) -> None:
         for line, typed, shown, code in _typed(block):
@@ -125,6 +132,7 @@ class _Shows(ast.NodeTransformer):
     """Turns `expression  # -> repr`, or the same with the comment on the next line, into a check."""
 
     def __init__(self, block: Block) -> None:
+        self.checked: set[int] = set()
         self._first = block.line
         self._said: dict[int, str] = {}
         for number, line in enumerate(block.text.splitlines()):
@@ -138,15 +146,13 @@ class _Shows(ast.NodeTransformer):
         return sorted(self._said)
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr:
-        said = self._said.pop((node.end_lineno or node.lineno) - self._first, None)
+        line = node.end_lineno or node.lineno
+        said = self._said.pop(line - self._first, None)
         if said is None:
             return node
-        check = ast.Call(ast.Name("_shows", ast.Load()), [node.value, ast.Constant(said)], [])
+        self.checked.add(line)
+        check = ast.Call(ast.Name("_shows", ast.Load()), [node.value, ast.Constant(said), ast.Constant(line)], [])
         return ast.copy_location(ast.Expr(check), node)
-
-
-def _check_shown(value: object, said: str) -> None:
-    assert _pattern(said).fullmatch(repr(value)), f"the page says {said}, but it is {value!r}"
 
 
 def _pattern(shown: str) -> re.Pattern[str]:
