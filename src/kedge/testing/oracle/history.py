@@ -1,0 +1,140 @@
+"""All that ever happened, as one list, and what its first part says about deployments and sessions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Names = frozenset[str]
+NOBODY: Names = frozenset()
+
+
+class Refused(Exception):
+    """The real thing must refuse this call, with the error of `kedge.errors` that `kind` names."""
+
+    def __init__(self, kind: str, why: str) -> None:
+        super().__init__(f"{kind}: {why}")
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Write:
+    """One put or delete.
+
+    `position` is its place in the list, `rank` the place that it competes at (a replayed write's is its input's).
+    """
+
+    position: int
+    rank: int
+    store: str
+    space: str
+    name: str
+    value: Any
+    deleted: bool
+    lineage: Names
+    origin: Literal["source", "derived"]
+    provenance: Names
+    seq: int | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One control change. `names` are a stage's bases, or what a session begins with, opened `inside` a deployment."""
+
+    kind: Literal["stage", "canary", "promote", "settle", "rollback", "reinstate", "purge", "begin"]
+    name: str
+    weight: float = 0.0
+    artifacts: Names = NOBODY
+    names: Names = NOBODY
+    inside: str | None = None
+
+
+class World:
+    """The deployments and sessions, as some first part of the history leaves them.
+
+    A rollback changes no step: it marks the deployment, and whatever is marked, or stands on something marked, is
+    rolled back. So a dependant goes in the same flip, comes back with the last of its rolled-back bases, and comes back
+    to what it was.
+    """
+
+    def __init__(self, history: Iterable[Write | Change]) -> None:
+        self.steps: dict[str, str] = {}
+        self.weights: dict[str, float] = {}
+        self.artifacts: dict[str, Names] = {}
+        self.bases: dict[str, Names] = {}
+        self.marked: set[str] = set()
+        self.removed: set[str] = set()
+        self.sessions: dict[str, Names] = {}
+        self.inside: dict[str, str | None] = {}
+        for entry in history:
+            if isinstance(entry, Change):
+                self._follow(entry)
+
+    def _follow(self, change: Change) -> None:
+        name = change.name
+        match change.kind:
+            case "stage":
+                self.steps[name], self.artifacts[name], self.bases[name] = "staged", change.artifacts, change.names
+            case "canary":
+                self.steps[name], self.weights[name] = "canary", change.weight
+            case "promote":
+                self.steps[name] = "live"
+            case "settle":
+                self.steps[name] = "settled"
+            case "rollback":
+                self.marked.add(name)
+            case "reinstate":
+                self.marked.discard(name)
+            case "purge":
+                self.removed.add(name)
+            case "begin":
+                self.sessions[name], self.inside[name] = change.names, change.inside
+
+    def needs(self, name: str) -> Names:
+        """`name`, all that it stands on, all that those stand on, and so on."""
+        return frozenset({name}).union(*(self.needs(base) for base in self.bases[name]))
+
+    def dependants(self, name: str) -> Names:
+        """`name` and all that stands on it, directly or not."""
+        return frozenset(other for other in self.steps if name in self.needs(other))
+
+    def status(self, name: str) -> str:
+        """One of staged, canary, live, settled, rolled back, purged."""
+        if self.needs(name) & self.removed:
+            return "purged"
+        if self.needs(name) & self.marked:
+            return "rolled back"
+        return self.steps[name]
+
+    def having(self, *statuses: str) -> Names:
+        """The deployments in one of these statuses."""
+        return frozenset(name for name in self.steps if self.status(name) in statuses)
+
+    @property
+    def settled(self) -> Names:
+        """The irrevocable ones, which every view sees."""
+        return self.having("settled")
+
+    @property
+    def standing(self) -> Names:
+        """Those that a view may see: neither taken back nor yet irrevocable."""
+        return self.having("staged", "canary", "live")
+
+    @property
+    def taken_back(self) -> Names:
+        """Those that no view sees."""
+        return self.having("rolled back", "purged")
+
+    def check_assignment(self, session: str, seen: Names, deployment: str | None) -> None:
+        """Fail if a session that begins now, opened with `deployment`, cannot see just `seen`."""
+        asked = self.needs(deployment) & self.standing if deployment else NOBODY
+        must = self.having("live") | asked
+        joined = seen - must
+        assert must <= seen, f"session {session!r} misses {sorted(must - seen)}"
+        assert joined <= self.having("canary"), f"session {session!r} sees {sorted(joined)}, not all canaries"
+        for name in joined:
+            assert self.weights[name] > 0, f"session {session!r} joined {name!r}, whose weight is 0"
+            rivals = [other for other in joined - {name} if self.artifacts[other] & self.artifacts[name]]
+            assert not rivals, f"session {session!r} joined {name!r} and {rivals}, which share an artifact"
+        for name in self.having("canary") - seen:
+            free = not any(self.artifacts[other] & self.artifacts[name] for other in joined | asked)
+            assert not (free and self.weights[name] >= 1), f"session {session!r} did not join {name!r}, of weight 1"

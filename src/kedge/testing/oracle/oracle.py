@@ -1,0 +1,229 @@
+"""Control changes, views, and reads in a view, each by a scan of the whole history."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from kedge.testing.oracle.history import NOBODY, Change, Names, Refused, World, Write
+
+
+@dataclass(frozen=True)
+class View:
+    """The deployments that a reader was given, and how much of the history it reads (None: all, as it grows).
+
+    What it was given stays; what of that is rolled back, it does not see for as long.
+    """
+
+    base: Names
+    upto: int | None = None
+
+
+class Oracle:
+    """What a Kedge database must answer after the calls that were made on it."""
+
+    def __init__(self) -> None:
+        self.history: list[Write | Change] = []
+        self.snapshots: dict[str, int] = {}
+        self.embedders: dict[str, str] = {}
+        self.metrics: dict[str, str] = {}
+
+    def collection(self, name: str, *, metric: str = "cosine", embedder: str = "shared/embedder") -> None:
+        """Declare a collection of vectors."""
+        self.metrics[name], self.embedders[name] = metric, embedder
+
+    def world(self, upto: int | None = None) -> World:
+        """Deployments and sessions now, or as the first `upto` entries left them."""
+        return World(self.history if upto is None else self.history[:upto])
+
+    # ------------------------------------------------------------ control changes
+
+    def deploy(
+        self,
+        name: str,
+        artifacts: Mapping[str, Any],
+        *,
+        canary: float | None = None,
+        independent: bool = False,
+        base: str | None = None,
+    ) -> None:
+        """Stage `name`: one write an artifact, stamped with `name` and the lineage of the head that it overrides."""
+        world = self.world()
+        if name in world.steps:
+            raise Refused("DuplicateName", name)
+        overridden = {} if independent else self.heads(self.view(deployment=base), "artifacts", "")
+        below = {key: overridden[key].lineage - world.settled if key in overridden else NOBODY for key in artifacts}
+        bases = NOBODY.union(*below.values())
+        self.history.append(Change("stage", name, artifacts=frozenset(artifacts), names=bases))
+        for key, value in artifacts.items():
+            self.write("artifacts", "", key, value, lineage=below[key] | {name})
+        if canary is not None:
+            self.canary(name, canary)
+
+    def canary(self, name: str, weight: float) -> None:
+        """Start a staged deployment's canary, or change its weight."""
+        self._demand(name, "staged", "canary")
+        self.history.append(Change("canary", name, weight=weight))
+
+    def promote(self, name: str) -> None:
+        """Make a staged or canary deployment live: new sessions see it."""
+        self._demand(name, "staged", "canary")
+        self._demand_bases(name, "live", "settled")
+        self.history.append(Change("promote", name))
+
+    def settle(self, name: str) -> None:
+        """Make a live deployment irrevocable."""
+        self._demand(name, "live")
+        self._demand_bases(name, "settled")
+        self.history.append(Change("settle", name))
+
+    def rollback(self, name: str) -> None:
+        """Hide a deployment, and with it all that stands on it."""
+        self._demand(name, "staged", "canary", "live")
+        self.history.append(Change("rollback", name))
+
+    def reinstate(self, name: str) -> None:
+        """Bring a deployment back to what it was, and with it what went for its sake alone."""
+        self._demand(name, "rolled back")
+        others = self.world().needs(name) & self.world().marked - {name}
+        if others:
+            raise Refused("IllegalTransition", f"{name} stands on {sorted(others)}, rolled back")
+        self.history.append(Change("reinstate", name))
+
+    def purge(self, name: str) -> None:
+        """Remove a rolled-back deployment and its dependants for good, unless a named snapshot can still reach them."""
+        self._demand(name, "rolled back")
+        going = self.world().dependants(name)
+        for snapshot, upto in self.snapshots.items():
+            if self.world(upto).standing & going:
+                raise Refused("SnapshotInTheWay", snapshot)
+        self.history.append(Change("purge", name))
+
+    def snapshot(self, name: str) -> None:
+        """Name this point of the history."""
+        if name in self.snapshots:
+            raise Refused("DuplicateName", name)
+        self.snapshots[name] = len(self.history)
+
+    def release_snapshot(self, name: str) -> None:
+        """Forget the name of a point."""
+        del self.snapshots[name]
+
+    def begin_session(self, session: str, seen: Names, deployment: str | None = None) -> None:
+        """Record what a session that begins now was observed to see, if that is possible."""
+        world = self.world()
+        revocable = seen - world.settled
+        world.check_assignment(session, revocable, deployment)
+        self.history.append(Change("begin", session, names=revocable, inside=deployment))
+
+    def refresh(self, session: str, seen: Names) -> None:
+        """Record what a session that is fixed anew was observed to see; it stays inside what it was opened with."""
+        self.begin_session(session, seen, self.world().inside.get(session))
+
+    def _demand(self, name: str, *statuses: str) -> None:
+        world = self.world()
+        if name not in world.steps:
+            raise Refused("UnknownName", name)
+        if world.status(name) not in statuses:
+            raise Refused("IllegalTransition", f"{name} is {world.status(name)}")
+
+    def _demand_bases(self, name: str, *statuses: str) -> None:
+        world = self.world()
+        for base in world.needs(name) - {name}:
+            if world.status(base) not in statuses:
+                raise Refused("IllegalTransition", f"{name} stands on {base}, which is {world.status(base)}")
+
+    # ------------------------------------------------------------ views
+
+    def view(
+        self,
+        session: str | None = None,
+        deployment: str | None = None,
+        at: str | int | None = None,
+        joined: Names = NOBODY,
+    ) -> View:
+        """What a session sees; without one, or for one not begun, what is live and the canaries it was seen to join.
+
+        `at` is a snapshot's name or a seq: the answer is then what it would have been at that point.
+        """
+        upto = None if at is None else self.snapshots[at] if isinstance(at, str) else self.after_seq(at)
+        world = self.world(upto)
+        begun = world.sessions.get(session) if session is not None else None
+        if deployment is not None and world.status(deployment) in ("rolled back", "purged"):
+            raise Refused("KedgeError", f"{deployment} is {world.status(deployment)}")
+        if begun is not None and deployment is not None and deployment not in begun | world.settled:
+            raise Refused("SessionBegun", f"{session} began without {deployment}")
+        base = world.having("live") | joined if begun is None else begun
+        if deployment is not None:
+            base |= world.needs(deployment)
+        lost = base & world.standing & self.world().having("purged")
+        if upto is not None and lost:
+            raise Refused("PastUnreadable", f"{sorted(lost)} purged since")
+        return View(base, upto)
+
+    def after_seq(self, seq: int) -> int:
+        """The length of the history that ends with the write that was given `seq`."""
+        return next(entry.position + 1 for entry in self.history if isinstance(entry, Write) and entry.seq == seq)
+
+    def seen(self, view: View) -> Names:
+        """What the view sees as it reads: what it was given and stands, and all that is settled."""
+        world = self.world(view.upto)
+        return world.settled | (view.base & world.standing)
+
+    # ------------------------------------------------------------ reads
+
+    def visible(self, view: View) -> list[Write]:
+        """Every write that the view sees, in history order: those whose whole lineage is seen."""
+        seen = self.seen(view)
+        entries = self.history if view.upto is None else self.history[: view.upto]
+        writes = [entry for entry in entries if isinstance(entry, Write) and entry.lineage <= seen]
+        return sorted(writes, key=lambda write: (write.rank, write.position))
+
+    def heads(self, view: View, store: str, space: str, prefix: str = "") -> dict[str, Write]:
+        """The newest visible write at each key of a range, deletes included, in history order."""
+        heads: dict[str, Write] = {}
+        for write in self.visible(view):
+            if (write.store, write.space) == (store, space) and write.name.startswith(prefix):
+                heads.pop(write.name, None)
+                heads[write.name] = write
+        return heads
+
+    def present(self, view: View, store: str, space: str, prefix: str = "") -> dict[str, Write]:
+        """The heads that are not deletes."""
+        return {name: head for name, head in self.heads(view, store, space, prefix).items() if not head.deleted}
+
+    def retracted(self, view: View, session: str) -> list[Write]:
+        """Messages of a session that stand as tombstones: deleted, or taken from it by a rollback."""
+        seen, world = self.seen(view), self.world(view.upto)
+        had = view.base | world.settled
+        deleted = {name for name, head in self.heads(view, "memory", session).items() if head.deleted}
+        return [
+            write
+            for write in self.history[: view.upto]
+            if isinstance(write, Write)
+            and (write.store, write.space, write.deleted) == ("memory", session, False)
+            and write.lineage <= had
+            and (write.name in deleted or not write.lineage <= seen)
+        ]
+
+    # ------------------------------------------------------------ writes
+
+    def write(
+        self,
+        store: str,
+        space: str,
+        name: str,
+        value: Any,
+        *,
+        lineage: Names,
+        deleted: bool = False,
+        origin: Literal["source", "derived"] = "derived",
+        provenance: Names = NOBODY,
+        seq: int | None = None,
+        rank: int | None = None,
+    ) -> Write:
+        """Append one write, however late it comes and whatever it is stamped with."""
+        place = len(self.history)
+        rank = place if rank is None else rank
+        write = Write(place, rank, store, space, name, value, deleted, lineage, origin, provenance, seq)
+        self.history.append(write)
+        return write

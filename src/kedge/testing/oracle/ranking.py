@@ -1,0 +1,110 @@
+"""Exact search in the plainest form: score everything, sort, and say what would have ranked."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kedge.testing.oracle.history import NOBODY, Names, Write
+from kedge.testing.oracle.oracle import Oracle, View
+
+CLOSE = 1e-4  # scores nearer than this are a tie: the real thing computes in float32
+
+
+@dataclass(frozen=True)
+class VectorValue:
+    """What a vector write holds; `embedder` is the artifact whose embedding space it lies in (None: none was seen)."""
+
+    vector: tuple[float, ...]
+    payload: Any
+    embedder: Any
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A search's answer: every candidate with its score, best first, and what the search read besides its hits."""
+
+    candidates: list[tuple[float, Write]]
+    k: int
+    unembedded: int
+    besides: Names  # the lineages of the embedder and of what superseded rows that would otherwise have ranked
+
+    @property
+    def ids(self) -> list[str]:
+        """The hits, best first; among ties in any order."""
+        return [head.name for _, head in self.candidates[: self.k]]
+
+    def lineage(self, ids: Sequence[str]) -> Names:
+        """What a search with these hits adds to its turn."""
+        return self.besides.union(*(head.lineage for _, head in self.candidates if head.name in ids))
+
+    def check(self, ids: Sequence[str], scores: Sequence[float]) -> None:
+        """Fail if these hits are not a right answer: the best scores, in order, with ties in any order."""
+        wanted = [score for score, _ in self.candidates[: self.k]]
+        assert len(ids) == len(set(ids)) == len(wanted), f"got {list(ids)}, expected {self.ids}"
+        assert all(math.isclose(a, b, abs_tol=CLOSE) for a, b in zip(scores, wanted, strict=True)), (scores, wanted)
+        true = {head.name: score for score, head in self.candidates}
+        for name, score in zip(ids, scores, strict=True):
+            assert name in true, f"{name} is no candidate"
+            assert math.isclose(true[name], score, abs_tol=CLOSE), (name, true[name], score)
+
+
+def search(oracle: Oracle, view: View, collection: str, vector: Sequence[float], k: int, where: Any = None) -> Ranked:
+    """Rank the heads that lie in the space that the view's embedder spans."""
+    metric = oracle.metrics[collection]
+    embedder_head = oracle.present(view, "artifacts", "").get(oracle.embedders[collection])
+    embedder = embedder_head.value if embedder_head else None
+    heads = oracle.heads(view, "vectors", collection)
+    rows = [w for w in oracle.visible(view) if (w.store, w.space, w.deleted) == ("vectors", collection, False)]
+    fitting = [
+        (similarity(metric, vector, row.value.vector), row)
+        for row in rows
+        if row.value.embedder == embedder and matches(row.value.payload, where)
+    ]
+    fitting.sort(key=lambda scored: -scored[0])
+    candidates = [(score, row) for score, row in fitting if heads[row.name] is row]
+    last = candidates[k - 1][0] if k <= len(candidates) else -math.inf
+    # A superseded row that scores better than the last hit would have ranked; what superseded it was therefore read.
+    superseding = [heads[row.name] for score, row in fitting if heads[row.name] is not row and score > last + CLOSE]
+    read = embedder_head.lineage if embedder_head else NOBODY
+    return Ranked(
+        candidates,
+        k,
+        unembedded=sum(1 for head in heads.values() if not head.deleted and head.value.embedder != embedder),
+        besides=read.union(*(head.lineage for head in superseding)),
+    )
+
+
+def similarity(metric: str, a: Sequence[float], b: Sequence[float]) -> float:
+    """Greater is nearer: cosine, dot product, or the negative squared distance for l2."""
+    if metric == "l2":
+        return -sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
+    dot = sum(x * y for x, y in zip(a, b, strict=True))
+    return dot if metric == "dot" else dot / (math.hypot(*a) * math.hypot(*b))
+
+
+def matches(payload: Any, where: Any) -> bool:
+    """Does a payload pass a filter? All of a filter's parts must hold; a field that is not there passes none."""
+    if where is None:
+        return True
+    return all(_holds(payload, part, wanted) for part, wanted in where.items())
+
+
+def _holds(payload: Any, part: str, wanted: Any) -> bool:
+    if part in ("and", "or"):
+        return (all if part == "and" else any)(matches(payload, inner) for inner in wanted)
+    if not isinstance(payload, Mapping) or part not in payload:
+        return False
+    value = payload[part]
+    if not isinstance(wanted, Mapping):
+        return bool(value == wanted)
+    tests: dict[str, Callable[[Any], Any]] = {
+        "in": lambda bound: value in bound,
+        "eq": lambda bound: value == bound,
+        "ne": lambda bound: value != bound,
+        "gt": lambda bound: value > bound,
+        "gte": lambda bound: value >= bound,
+        "lt": lambda bound: value < bound,
+        "lte": lambda bound: value <= bound,
+    }
+    return all(tests[name](bound) for name, bound in wanted.items())

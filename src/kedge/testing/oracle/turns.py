@@ -1,0 +1,208 @@
+"""Turns: what they pin, what they have read, what they stamp, and when they must stop."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from kedge.testing.oracle.history import NOBODY, Names, Refused, Write
+from kedge.testing.oracle.oracle import Oracle, View
+from kedge.testing.oracle.ranking import Ranked, VectorValue, search
+
+Origin = Literal["source", "derived"]
+
+
+class OracleTurn:
+    """One unit of an agent's or a person's work.
+
+    `read` is the union of the lineages of all that it has read, and the only thing that a stamp is made of.
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        view: View,
+        *,
+        session: str | None = None,
+        agent: str | None = None,
+        person: str | None = None,
+        caller: "OracleTurn | None" = None,
+    ) -> None:
+        self.oracle, self.view, self.session, self.agent, self.person = oracle, view, session, agent, person
+        self.settled_at_start = oracle.world().settled
+        self.read: Names = NOBODY
+        if caller is not None:
+            self.read |= caller.read
+        if agent is not None:
+            self._read(oracle.heads(view, "artifacts", "", prefix=f"{agent}/").values())
+
+    # ------------------------------------------------------------ the ground under it
+
+    @property
+    def lineage(self) -> Names:
+        """What a derived write would be stamped with now: all that it read, less what is settled."""
+        return self.read - self.oracle.world().settled
+
+    def check(self) -> None:
+        """Refuse, as every operation does first, if the turn must not go on."""
+        world = self.oracle.world()
+        influence = self.read & world.taken_back
+        if influence:
+            raise Refused("RolledBack", f"influenced by {sorted(influence)}")
+        unseen = world.settled - self.settled_at_start - self.view.base
+        if unseen:
+            raise Refused("SettledMeanwhile", f"did not see {sorted(unseen)}")
+
+    def _read(self, heads: Iterable[Write]) -> None:
+        self.read = self.read.union(*(head.lineage for head in heads))
+
+    # ------------------------------------------------------------ reads
+
+    def head(self, store: str, space: str, name: str) -> Write | None:
+        """Read one key: its newest visible write, which may be a delete."""
+        self.check()
+        head = self.oracle.heads(self.view, store, space).get(name)
+        self._read([head] if head else [])
+        return head
+
+    def get(self, store: str, space: str, name: str) -> Write | None:
+        """Read one key: its value's write, None where it is absent."""
+        head = self.head(store, space, name)
+        return None if head is None or head.deleted else head
+
+    def items(self, store: str, space: str, prefix: str = "") -> dict[str, Write]:
+        """Read a range: its present heads. Its tombstones are read as well."""
+        self.check()
+        self._read(self.oracle.heads(self.view, store, space, prefix).values())
+        return self.oracle.present(self.view, store, space, prefix)
+
+    def history(self, limit: int | None = None) -> list[Write]:
+        """Read the newest `limit` messages of the session, oldest first, and the tombstones among them."""
+        self.check()
+        assert self.session is not None
+        heads = list(self.oracle.heads(self.view, "memory", self.session).values())
+        messages = [head for head in heads if not head.deleted]
+        if limit is not None and limit < len(messages):
+            messages = messages[len(messages) - limit :]
+            heads = heads[heads.index(messages[0]) :]
+        self._read(heads)
+        return messages
+
+    def vector_rows(self, collection: str, ids: Iterable[str]) -> dict[str, Write]:
+        """Read vectors by id: those present."""
+        self.check()
+        self._embedder(collection)
+        heads = self.oracle.heads(self.view, "vectors", collection)
+        asked = {name: heads[name] for name in ids if name in heads}
+        self._read(asked.values())
+        return {name: head for name, head in asked.items() if not head.deleted}
+
+    def count(self, store: str, space: str, prefix: str = "") -> int:
+        """Read how many keys of a range are present."""
+        self.check()
+        if store == "vectors":
+            self._embedder(space)
+        return len(self.items(store, space, prefix))
+
+    def search(
+        self, collection: str, vector: Sequence[float], k: int, where: Any = None, hits: Sequence[str] | None = None
+    ) -> Ranked:
+        """Search. `hits` are those that the real thing chose: among ties, only it can say which."""
+        self.check()
+        ranked = search(self.oracle, self.view, collection, vector, k, where)
+        self.read |= ranked.lineage(ranked.ids if hits is None else hits)
+        return ranked
+
+    def absorb(self, callee: "OracleTurn") -> None:
+        """Take over what a callee has read."""
+        self.check()
+        self.read |= callee.read
+
+    def _embedder(self, collection: str) -> Any:
+        head = self.oracle.heads(self.view, "artifacts", "").get(self.oracle.embedders[collection])
+        self._read([head] if head else [])
+        return head.value if head else None
+
+    # ------------------------------------------------------------ writes
+
+    def put(
+        self,
+        store: str,
+        space: str,
+        name: str,
+        value: Any,
+        *,
+        expect: int | None = None,
+        origin: Origin | None = None,
+        seq: int | None = None,
+    ) -> Write:
+        """Put a value: blind, or as a compare-and-set against the newest head that the turn sees."""
+        self._compare(store, space, name, expect)
+        usual: Origin = "source" if store == "documents" else "derived"
+        return self._write(store, space, name, value, self._origin(origin, usual), seq)
+
+    def delete(
+        self,
+        store: str,
+        space: str,
+        name: str,
+        *,
+        expect: int | None = None,
+        origin: Origin | None = None,
+        seq: int | None = None,
+    ) -> Write:
+        """Delete a key, as blind as a put."""
+        self._compare(store, space, name, expect)
+        if store == "vectors":
+            self._embedder(space)
+        return self._write(store, space, name, None, self._origin(origin, "derived"), seq, deleted=True)
+
+    def append(self, role: str, content: Any, *, origin: Origin | None = None, seq: int | None = None) -> Write:
+        """Append a message to the session's memory: a user's words are source."""
+        self.check()
+        assert self.session is not None
+        usual: Origin = "source" if role == "user" else "derived"
+        name = str(len(self.oracle.history))
+        return self._write("memory", self.session, name, (role, content), self._origin(origin, usual), seq)
+
+    def upsert(
+        self,
+        collection: str,
+        rows: Mapping[str, tuple[tuple[float, ...], Any]],
+        *,
+        origin: Origin | None = None,
+        seqs: Sequence[int | None] | None = None,
+    ) -> list[Write]:
+        """Put vectors (id → vector and payload) into the space of the embedder that the turn sees."""
+        self.check()
+        embedder = self._embedder(collection)
+        given = seqs or [None] * len(rows)
+        chosen = self._origin(origin, "derived")
+        return [
+            self._write("vectors", collection, name, VectorValue(vector, payload, embedder), chosen, seq)
+            for (name, (vector, payload)), seq in zip(rows.items(), given, strict=True)
+        ]
+
+    def _origin(self, asked: Origin | None, usual: Origin) -> Origin:
+        return asked or ("source" if self.person is not None else usual)
+
+    def _compare(self, store: str, space: str, name: str, expect: int | None) -> None:
+        self.check()
+        if expect is None:
+            return
+        head = self.get(store, space, name)
+        if (head.seq if head else 0) != expect:
+            raise Refused("ExpectationFailed", f"{name} is at {head.seq if head else 0}")
+
+    def _write(
+        self, store: str, space: str, name: str, value: Any, origin: Origin, seq: int | None, *, deleted: bool = False
+    ) -> Write:
+        return self.oracle.write(
+            store,
+            space,
+            name,
+            value,
+            lineage=NOBODY if origin == "source" else self.lineage,
+            deleted=deleted,
+            origin=origin,
+            provenance=self.lineage,
+            seq=seq,
+        )

@@ -1,0 +1,407 @@
+"""Random histories on the real thing and on the oracle at once: after every step both must say the same."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import kedge
+from kedge.testing.oracle import Oracle, OracleTurn, Write
+from tests.stateful import operations
+from tests.stateful.compare import check_lineage, check_same, shown, told
+from tests.stateful.operations import CONTEXT_KEYS, RIGHT
+from tests.stateful.ops import COLLECTION, DIM, Answer, Op, agree, attempt, on_model, on_real
+from tests.stateful.other_process import OtherProcess, control
+
+SESSIONS = ("s1", "s2", "s3")
+AGENTS = ("helper", "librarian")
+ARTIFACTS = ("helper/prompt", "librarian/prompt", "shared/embedder", "shared/policy")
+WEIGHTS = (0.0, 0.5, 1.0)
+MOST_TURNS = 4
+COURSES = (  # what happens to one deployment in one step, and to which it can happen
+    (("promote",), ("staged", "canary")),
+    (("promote", "settle"), ("staged", "canary")),
+    (("settle",), ("live",)),
+    (("rollback",), ("live",)),
+    (("rollback",), ("live",)),
+    (("rollback",), ("staged", "canary", "live")),
+    (("rollback", "reinstate"), ("canary", "live")),
+    (("rollback", "purge"), ("canary", "live")),
+    (("reinstate",), ("rolled back",)),
+    (("reinstate",), ("rolled back",)),
+    (("purge",), ("rolled back",)),
+)
+
+picks = st.integers(min_value=0, max_value=11)
+sessions = st.sampled_from(SESSIONS)
+
+
+@dataclass
+class Pair:
+    """One turn, there and here."""
+
+    real: kedge.Turn
+    model: OracleTurn
+
+
+class Histories(RuleBasedStateMachine):
+    """Deployments, sessions, several open turns, snapshots, two handles and another process on one database."""
+
+    other: ClassVar[OtherProcess | None] = None  # started by the test that runs the machine, for all histories
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="kedge-histories-"))
+        self.url = f"sqlite:///{self.folder / 'kedge.db'}"
+        self.handles = [self.open()]
+        self.handles[0].collection(COLLECTION, dim=DIM)
+        self.oracle = Oracle()
+        self.oracle.collection(COLLECTION)
+        self.turns: list[Pair] = []
+        self.steps = 0
+        self.values = 0
+        self.past: list[tuple[str | int, str | None, Any]] = []
+
+    def open(self) -> kedge.Kedge:
+        """Open the database once more."""
+        return kedge.open(self.url, durability="normal")
+
+    @property
+    def k(self) -> kedge.Kedge:
+        """One handle or the other, by turns."""
+        return self.handles[self.steps % len(self.handles)]
+
+    def fresh(self) -> int:
+        """Return a value that was never written before."""
+        self.values += 1
+        return self.values
+
+    def name(self, pick: int) -> str:
+        """Return the name of a deployment that was made."""
+        names = list(self.oracle.world().steps)
+        return names[pick % len(names)]
+
+    # ------------------------------------------------------------ deployments
+
+    @initialize(embedder=st.booleans())
+    def begin(self, *, embedder: bool) -> None:
+        self.deploy({"helper/prompt": "first"}, None, independent=False)
+        librarian: dict[str, Any] = {"librarian/prompt": "first"}
+        if embedder:
+            librarian["shared/embedder"] = "first"
+        self.deploy(librarian, None, independent=False)
+        self.change("promote", "r1")
+        self.change("promote", "r2")
+
+    @rule(
+        keys=st.sets(st.sampled_from(ARTIFACTS), min_size=1, max_size=2),
+        weight=st.sampled_from([None, None, *WEIGHTS]),
+        independent=st.sampled_from([False, False, True]),
+    )
+    def make_deployment(self, keys: set[str], weight: float | None, *, independent: bool) -> None:
+        self.deploy({key: f"{key} {self.fresh()}" for key in sorted(keys)}, weight, independent=independent)
+
+    def deploy(self, artifacts: dict[str, Any], weight: float | None, *, independent: bool) -> None:
+        name = f"r{len(self.oracle.world().steps) + 1}"
+        made = self.k.deploy(name, artifacts, canary=weight, independent=independent)
+        self.oracle.deploy(name, artifacts, canary=weight, independent=independent)
+        world = self.oracle.world()
+        assert set(made.bases) == world.bases[name]
+        assert made.status == world.status(name)
+
+    @rule(pick=picks, weight=st.sampled_from(WEIGHTS))
+    def weigh(self, pick: int, weight: float) -> None:
+        name = self.name(pick)
+        self.same(lambda: self.k.canary(name, weight), lambda: self.oracle.canary(name, weight))
+
+    @rule(course=st.sampled_from(COURSES), pick=picks, any_status=st.sampled_from([False, False, False, True]))
+    def move(self, course: tuple[tuple[str, ...], tuple[str, ...]], pick: int, *, any_status: bool) -> None:
+        verbs, statuses = course
+        fit = sorted(self.oracle.world().having(*statuses))
+        name = self.name(pick) if any_status or not fit else fit[pick % len(fit)]
+        for verb in verbs:
+            self.change(verb, name)
+
+    def change(self, verb: str, name: str) -> None:
+        self.same(lambda: control(self.k, verb, name), lambda: getattr(self.oracle, verb)(name))
+
+    def same(self, real: Any, model: Any) -> None:
+        """Make a control change on both; both must do it, or both refuse it."""
+
+        def done(call: Any) -> Answer:
+            call()
+            return Answer()
+
+        theirs, ours = attempt(lambda: done(real)), attempt(lambda: done(model))
+        assert agree(theirs.error, ours.error), f"the real thing: {theirs.error}, the oracle: {ours.error}"
+
+    # ------------------------------------------------------------ points, handles
+
+    @rule()
+    def take_snapshot(self) -> None:
+        name = f"point-{self.fresh()}"
+        self.k.snapshot(name)
+        self.oracle.snapshot(name)
+        for session in (None, SESSIONS[0]):
+            with_session = session is not None and session in self.oracle.world().sessions
+            self.past.append((name, session if with_session else None, self.read_past(name, session)))
+
+    @rule(
+        what=st.sampled_from(["second handle", "reopen", "refresh", "let go", "turn elsewhere", "change elsewhere"]),
+        session=sessions,
+        pick=picks,
+    )
+    def seldom(self, what: str, session: str, pick: int) -> None:
+        """Do what would crowd out the rest if each had a rule to itself."""
+        match what:
+            case "second handle" if len(self.handles) == 1:
+                self.handles.append(self.open())
+            case "reopen":
+                self.close_all()
+                self.handles = [self.open()]
+            case "refresh":
+                self.oracle.refresh(session, frozenset(self.k.refresh(session)))
+            case "let go" if self.oracle.snapshots:
+                self.let_go(list(self.oracle.snapshots)[pick % len(self.oracle.snapshots)])
+            case "turn elsewhere":
+                self.turn_elsewhere(session, AGENTS[pick % 2], CONTEXT_KEYS[pick % len(CONTEXT_KEYS)])
+            case "change elsewhere":
+                self.change_elsewhere(("rollback", "reinstate", "promote")[pick % 3], self.name(pick))
+
+    def let_go(self, name: str) -> None:
+        self.k.release_snapshot(name)
+        self.oracle.release_snapshot(name)
+        self.past = [read for read in self.past if read[0] != name]
+
+    # ------------------------------------------------------------ sessions and turns
+
+    @rule(
+        session=st.sampled_from([None, *SESSIONS, *SESSIONS]),
+        who=st.sampled_from([*AGENTS, *AGENTS, "person", "nobody"]),
+        inside=st.sampled_from([None, None, None, *range(6)]),
+    )
+    def begin_turn(self, session: str | None, who: str, inside: int | None) -> None:
+        self.begin_turn_for(session, who, None if inside is None else self.name(inside))
+
+    def begin_turn_for(self, session: str | None, who: str, deployment: str | None) -> None:
+        """Begin a turn on both; both must do it, or both refuse it."""
+        if deployment in self.oracle.world().settled:
+            deployment = None  # TODO
+        agent, person = (who if who in AGENTS else None), ("pat" if who == "person" else None)
+        new = session is not None and session not in self.oracle.world().sessions
+        theirs = attempt(lambda: Answer(self.k.turn(session, agent, person=person, deployment=deployment)))
+        if session is not None and new and theirs.error is None:
+            self.oracle.begin_session(session, frozenset(self.k.assignment(session)), deployment)
+        view = attempt(lambda: Answer(self.oracle.view(session, deployment)))
+        assert agree(theirs.error, view.error), f"the real thing: {theirs.error}, the oracle: {view.error}"
+        if theirs.error is None:
+            model = OracleTurn(self.oracle, view.value, session=session, agent=agent, person=person)
+            self.add(Pair(theirs.value, model))
+
+    def add(self, pair: Pair) -> None:
+        if len(self.turns) == MOST_TURNS:
+            self.turns.pop(0).real.close()
+        check_lineage(pair.real, pair.model)
+        self.turns.append(pair)
+
+    @precondition(lambda self: self.turns)
+    @rule(pick=picks)
+    def end_turn(self, pick: int) -> None:
+        self.turns.pop(pick % len(self.turns)).real.close()
+
+    @precondition(lambda self: self.turns)
+    @rule(pick=picks, agent=st.sampled_from(AGENTS))
+    def call_another(self, pick: int, agent: str) -> None:
+        """One agent calls another, which joins its lineage and sees what it sees."""
+        caller = self.turns[pick % len(self.turns)]
+        if not self.sound(caller):
+            return
+        real = self.k.turn(agent=agent, parent=caller.real.headers())
+        model = OracleTurn(
+            self.oracle, caller.model.view, session=caller.model.session, agent=agent, caller=caller.model
+        )
+        self.add(Pair(real, model))
+
+    @precondition(lambda self: len(self.turns) > 1)
+    @rule(pick=picks, other=picks)
+    def absorb(self, pick: int, other: int) -> None:
+        """One turn takes over what another has read."""
+        caller, callee = (self.turns[n % len(self.turns)] for n in (pick, other))
+        if caller is not callee and self.sound(caller) and self.sound(callee):
+            caller.real.absorb(callee.real.headers())
+            caller.model.absorb(callee.model)
+            check_lineage(caller.real, caller.model)
+
+    def sound(self, pair: Pair) -> bool:
+        """May this turn go on? If not, the real one must raise just that, and both end."""
+
+        def check() -> Answer:
+            pair.model.check()
+            return Answer()
+
+        ours = attempt(check)
+        if ours.error is None:
+            return True
+        theirs = attempt(lambda: Answer(pair.real.context.get("case/1")))
+        assert agree(theirs.error, ours.error), f"the real thing: {theirs.error}, the oracle: {ours.error}"
+        self.end(pair)
+        return False
+
+    def end(self, pair: Pair) -> None:
+        pair.real.close()
+        self.turns.remove(pair)
+
+    # ------------------------------------------------------------ what turns do
+
+    def do(self, pair: Pair, op: Op) -> None:
+        """Have an open turn do `op`, there and here."""
+        op = self.settle_details(pair, op)
+        theirs = on_real(pair.real, op)
+        ours = on_model(pair.model, op, theirs)
+        assert agree(theirs.error, ours.error), f"the real thing: {theirs.error}, the oracle: {ours.error}"
+        if theirs.error in ("RolledBack", "SettledMeanwhile"):
+            self.end(pair)
+            return
+        assert theirs.value == ours.value
+        check_lineage(pair.real, pair.model)
+
+    def settle_details(self, pair: Pair, op: Op) -> Op:
+        """Give a write a value that was never written, and a compare-and-set a seq to expect."""
+        expect = op.expect
+        if expect == RIGHT:
+            head = self.oracle.present(pair.model.view, "context", "").get(op.name)
+            expect = head.seq if head else 0
+        if op.kind in ("put", "append"):
+            op = replace(op, value=self.fresh())
+        return replace(op, expect=expect)
+
+    def work(self, pick: int, ops: list[Op]) -> None:
+        """Have one turn do these, as far as it gets; begin one where none is open."""
+        if not self.turns:
+            self.begin_turn_for(SESSIONS[pick % 3], AGENTS[pick % 2], None)
+        pair = self.turns[pick % len(self.turns)]
+        for op in ops:
+            if pair in self.turns and (pair.model.session or op.kind not in ("append", "history")):
+                self.do(pair, op)
+
+    @rule(pick=picks, ops=st.lists(operations.keyed, min_size=1, max_size=5))
+    def keyed(self, pick: int, ops: list[Op]) -> None:
+        self.work(pick, ops)
+
+    @rule(pick=picks, ops=st.lists(operations.anything, min_size=1, max_size=6))
+    def anything(self, pick: int, ops: list[Op]) -> None:
+        self.work(pick, ops)
+
+    @rule(pick=picks, ops=st.lists(operations.vectors, min_size=1, max_size=5))
+    def vectors(self, pick: int, ops: list[Op]) -> None:
+        self.work(pick, ops)
+
+    @rule(pick=picks, ops=st.lists(operations.anything, min_size=2, max_size=6))
+    def by_turns(self, pick: int, ops: list[Op]) -> None:
+        """Let the open turns do one operation each, one after another."""
+        for n, op in enumerate(ops):
+            self.work(pick + n, [op])
+
+    # ------------------------------------------------------------ another process
+
+    def turn_elsewhere(self, session: str, agent: str, key: str) -> None:
+        """Have a whole turn done in the other process."""
+        if self.other is None:
+            return
+        value = self.fresh()
+        new = session not in self.oracle.world().sessions
+        answer = self.other.ask(do="turn", url=self.url, session=session, agent=agent, key=key, value=value)
+        assert "error" not in answer, answer
+        if new:
+            self.oracle.begin_session(session, frozenset(answer["seen"]))
+        turn = OracleTurn(self.oracle, self.oracle.view(session), session=session, agent=agent)
+        head = turn.get("context", "", key)
+        assert answer["read"] == (head.value if head else None)
+        turn.put("context", "", key, value, seq=answer["seqs"][0])
+        turn.append("assistant", value, seq=answer["seqs"][1])
+        assert set(answer["lineage"]) == turn.lineage
+
+    def change_elsewhere(self, verb: str, name: str) -> None:
+        """Have a control change made in the other process."""
+        if self.other is None:
+            return
+        answer = self.other.ask(do="control", url=self.url, verb=verb, name=name)
+        ours = attempt(lambda: Answer(getattr(self.oracle, verb)(name)))
+        assert agree(answer.get("error"), ours.error), f"{answer}, the oracle: {ours.error}"
+
+    # ------------------------------------------------------------ what must hold after every step
+
+    @invariant()
+    def views_agree(self) -> None:
+        self.steps += 1
+        world = self.oracle.world()
+        begun = sorted(world.sessions)
+        questions: list[tuple[str | None, str | None]] = [(None, None), *((s, None) for s in begun)]
+        questions += [(None, name) for name in sorted(world.standing)]
+        self.compare_view(*questions[self.steps % len(questions)])
+        self.compare_past()
+
+    def compare_view(self, session: str | None, deployment: str | None) -> None:
+        real = self.k.view(session=session, deployment=deployment)
+        view = self.oracle.view(session, deployment)
+        assert real.seen == self.oracle.seen(view) - self.oracle.world().settled
+        check_same(shown(real, self.oracle.world().settled, session=session), told(self.oracle, view, session=session))
+
+    def compare_past(self) -> None:
+        """One point of the past, by name or by seq: the oracle's answer, and the answer that was given before."""
+        seqs = [entry.seq for entry in self.oracle.history if isinstance(entry, Write) and entry.seq]
+        points: list[str | int] = [*self.oracle.snapshots, *seqs[:: max(1, len(seqs) // 3)]]
+        if not points:
+            return
+        point = points[self.steps % len(points)]
+        session = SESSIONS[self.steps % 3] if self.steps % 2 else None
+        self.read_past(point, session)
+        if self.past and self.steps % 2:
+            name, session, before = self.past[self.steps % len(self.past)]
+            now = self.read_past(name, session)
+            assert now in (before, "PastUnreadable")
+
+    def read_past(self, point: str | int, session: str | None) -> Any:
+        """Read at a point, compared with the oracle."""
+        upto = self.oracle.snapshots[point] if isinstance(point, str) else self.oracle.after_seq(point)
+        world = self.oracle.world(upto)
+        if session not in world.sessions:
+            session = None
+        try:
+            real: Any = shown(self.k.at(point, session=session), world.settled, session=session)
+        except kedge.PastUnreadable:
+            real = "PastUnreadable"
+        ours = attempt(lambda: Answer(told(self.oracle, self.oracle.view(session, at=point), session=session)))
+        if ours.error or isinstance(real, str):
+            assert real == ours.error
+        else:
+            check_same(real, ours.value)
+        return real
+
+    def close_all(self) -> None:
+        for pair in self.turns:
+            pair.real.close()
+        self.turns = []
+        for handle in self.handles:
+            handle.close()
+
+    def teardown(self) -> None:
+        try:
+            world = self.oracle.world()
+            for session in (None, *world.sessions):
+                self.compare_view(session, None)
+            for name in world.standing:
+                self.compare_view(None, name)
+            for point in self.oracle.snapshots:
+                self.read_past(point, None)
+            for deployment in self.handles[0].deployments():
+                assert deployment.status == world.status(deployment.name)
+        finally:
+            self.close_all()
+            shutil.rmtree(self.folder, ignore_errors=True)

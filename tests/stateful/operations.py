@@ -1,0 +1,52 @@
+"""What Hypothesis may have a turn do: few keys, so that turns get in each other's way."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tests.stateful.ops import Op, Origin
+
+CONTEXT_KEYS = ("case/1", "case/2", "fact/1")
+RIGHT = -1  # expect whatever the turn sees
+VECTORS = ((1.0, 0.0, 0.0), (0.8, 0.6, 0.0), (0.0, 1.0, 0.0), (0.0, 0.6, 0.8), (0.0, 0.0, 1.0), (0.6, 0.0, -0.8))
+FILTERS = (None, None, None, {"n": 1}, {"n": {"gte": 1}}, {"n": {"in": [0, 2]}}, {"or": [{"n": 0}, {"n": {"gt": 1}}]})
+
+_keys = st.sampled_from(CONTEXT_KEYS)
+_prefixes = st.sampled_from(["", "case/", "fact/"])
+_ids = st.sampled_from(["v0", "v1", "v2"])
+_documents = st.sampled_from(["d1", "d2"])
+_vectors = st.sampled_from(VECTORS)
+_origins: st.SearchStrategy[Origin | None] = st.sampled_from([None, None, None, None, "source", "derived"])
+_row = st.tuples(_ids, _vectors, st.sampled_from([{"n": 0}, {"n": 1}, {"n": 2}]))
+_rows = st.lists(_row, min_size=1, max_size=3, unique_by=lambda row: row[0]).map(tuple)
+
+keyed = st.one_of(
+    st.builds(Op, st.just("get"), name=_keys),
+    st.builds(Op, st.just("get"), name=_keys),
+    st.builds(Op, st.just("put"), name=_keys, origin=_origins),
+    st.builds(Op, st.just("put"), name=_keys, origin=_origins),
+    st.builds(Op, st.sampled_from(["put", "delete"]), name=_keys, expect=st.sampled_from([RIGHT, RIGHT, 0, 1])),
+    st.builds(Op, st.just("delete"), name=_keys, origin=_origins),
+    st.builds(Op, st.just("items"), name=_prefixes),
+    st.builds(Op, st.just("count"), name=_prefixes),
+)
+vectors = st.one_of(
+    st.builds(Op, st.just("upsert"), rows=_rows, origin=_origins),
+    st.builds(Op, st.just("upsert"), rows=_rows, origin=_origins),
+    st.builds(Op, st.just("search"), value=_vectors, limit=st.sampled_from([1, 2, 9]), where=st.sampled_from(FILTERS)),
+    st.builds(Op, st.just("search"), value=_vectors, limit=st.sampled_from([1, 2, 9]), where=st.sampled_from(FILTERS)),
+    st.builds(Op, st.just("rows"), value=st.sets(_ids, min_size=1).map(lambda ids: tuple(sorted(ids)))),
+    st.builds(Op, st.just("drop"), name=_ids, origin=_origins),
+    st.just(Op("count", "vectors")),
+)
+_others = st.one_of(
+    st.builds(Op, st.just("append"), name=st.sampled_from(["user", "assistant"])),
+    st.builds(Op, st.just("append"), name=st.sampled_from(["user", "assistant"]), origin=_origins),
+    st.builds(Op, st.just("history"), limit=st.sampled_from([None, 1, 2])),
+    st.builds(Op, st.just("put"), st.just("documents"), name=_documents, origin=_origins),
+    st.builds(Op, st.just("get"), st.just("documents"), name=_documents),
+    st.builds(Op, st.just("delete"), st.just("documents"), name=_documents, origin=_origins),
+    st.builds(Op, st.sampled_from(["items", "count"]), st.just("documents")),
+    st.builds(Op, st.just("artifact"), name=st.sampled_from(["helper/prompt", "librarian/prompt", "shared/policy"])),
+)
+anything = st.one_of(keyed, _others, _others, vectors)

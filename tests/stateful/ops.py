@@ -1,0 +1,185 @@
+"""One operation of a turn as a value, and how it is done on a real turn and on the oracle's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+import kedge
+from kedge.stores.vectors import Vectors
+from kedge.testing.oracle import OracleTurn, Refused, Write
+
+Origin = Literal["source", "derived"]
+COLLECTION = "kb"
+DIM = 3
+
+
+@dataclass(frozen=True)
+class Op:
+    """What a turn is asked to do. `store` is documents or context where the kind alone does not say."""
+
+    kind: str
+    store: str = "context"
+    name: str = ""
+    value: Any = None
+    expect: int | None = None
+    origin: Origin | None = None
+    limit: int | None = None
+    where: Any = None
+    rows: tuple[tuple[str, tuple[float, ...], Any], ...] = ()
+
+
+@dataclass
+class Answer:
+    """What came of it: a value to compare, or the kind of the error."""
+
+    value: Any = None
+    error: str | None = None
+
+
+def on_real(turn: kedge.Turn, op: Op) -> Answer:
+    """Do it through the public face."""
+    return attempt(lambda: Answer(_REAL[op.kind](turn, op)))
+
+
+def on_model(turn: OracleTurn, op: Op, real: Answer) -> Answer:
+    """Do it on the oracle, which takes the seqs and the choice among ties from the real answer."""
+    return attempt(lambda: Answer(_MODEL[op.kind](turn, op, real)))
+
+
+def attempt(call: Callable[[], Answer]) -> Answer:
+    """Turn what Kedge or the oracle refuses into an answer; anything else is a failure of the test."""
+    try:
+        return call()
+    except kedge.KedgeError as error:
+        return Answer(error=type(error).__name__)
+    except Refused as refused:
+        return Answer(error=refused.kind)
+
+
+def agree(real: str | None, model: str | None) -> bool:
+    """Is the error that was raised one that the oracle's stands for?"""
+    if real is None or model is None:
+        return real is model
+    if (real, model) == ("UnknownName", "IllegalTransition"):  # settled and purged ones have left the control record
+        return True
+    return issubclass(getattr(kedge, real), getattr(kedge, model))
+
+
+def rounded(vector: Iterable[float]) -> tuple[float, ...]:
+    """Return a vector as comparable numbers: what comes back is float32."""
+    return tuple(round(float(x), 4) for x in vector)
+
+
+# ---------------------------------------------------------------- on a real turn
+
+
+def _keyed(turn: kedge.Turn, op: Op) -> Any:
+    return turn.documents(COLLECTION) if op.store == "documents" else turn.context
+
+
+def _vectors(turn: kedge.Turn) -> Vectors:
+    return turn.vectors(COLLECTION)
+
+
+def _options(op: Op) -> dict[str, Any]:
+    return {"origin": op.origin} | ({"expect": op.expect} if op.store == "context" else {})
+
+
+def _count(turn: kedge.Turn, op: Op) -> int:
+    return _vectors(turn).count() if op.store == "vectors" else int(_keyed(turn, op).count(op.name))
+
+
+def _artifact(turn: kedge.Turn, op: Op) -> Any:
+    artifact = turn.artifacts.get(op.name)
+    return artifact.value if artifact else None
+
+
+def _upsert(turn: kedge.Turn, op: Op) -> list[int]:
+    names, vectors, payloads = zip(*op.rows, strict=True)
+    return list(_vectors(turn).upsert(names, np.array(vectors, dtype=np.float32), payloads, origin=op.origin))
+
+
+def _search(turn: kedge.Turn, op: Op) -> tuple[list[str], list[float], int]:
+    hits = _vectors(turn).search(np.array(op.value, dtype=np.float32), k=op.limit or 2, where=op.where)
+    return [hit.id for hit in hits], [hit.score for hit in hits], hits.unembedded
+
+
+# Reads return what they read, writes the seqs that they were given.
+_REAL: dict[str, Callable[[kedge.Turn, Op], Any]] = {
+    "get": lambda turn, op: _keyed(turn, op).get(op.name),
+    "items": lambda turn, op: _keyed(turn, op).items(op.name),
+    "count": _count,
+    "put": lambda turn, op: [_keyed(turn, op).put(op.name, op.value, **_options(op))],
+    "delete": lambda turn, op: [_keyed(turn, op).delete(op.name, **_options(op))],
+    "artifact": _artifact,
+    "append": lambda turn, op: [turn.memory.append(op.name, op.value, origin=op.origin)],
+    "history": lambda turn, op: [(m.role, m.content, m.seq) for m in turn.memory.history(limit=op.limit)],
+    "upsert": _upsert,
+    "search": _search,
+    "rows": lambda turn, op: {
+        name: (rounded(row.vector), row.payload) for name, row in _vectors(turn).get(op.value).items()
+    },
+    "drop": lambda turn, op: _vectors(turn).delete([op.name], origin=op.origin),
+}
+
+
+# ---------------------------------------------------------------- on the oracle's turn
+
+
+def _space(op: Op) -> str:
+    return COLLECTION if op.store in ("documents", "vectors") else ""
+
+
+def _seqs(writes: Iterable[Write]) -> list[int]:
+    return [write.seq or 0 for write in writes]
+
+
+def _value(head: Write | None) -> Any:
+    return None if head is None else head.value
+
+
+def _given(real: Answer) -> int | None:
+    return None if real.error is not None else int(real.value[0])
+
+
+def _search_model(turn: OracleTurn, op: Op, real: Answer) -> Any:
+    if real.error is not None:
+        turn.check()
+    ids, scores, unembedded = real.value
+    ranked = turn.search(COLLECTION, op.value, op.limit or 2, op.where, hits=ids)
+    ranked.check(ids, scores)
+    assert unembedded == ranked.unembedded
+    return real.value
+
+
+def _upsert_model(turn: OracleTurn, op: Op, real: Answer) -> list[int]:
+    rows = {name: (vector, payload) for name, vector, payload in op.rows}
+    return _seqs(turn.upsert(COLLECTION, rows, origin=op.origin, seqs=real.value))
+
+
+_MODEL: dict[str, Callable[[OracleTurn, Op, Answer], Any]] = {
+    "get": lambda turn, op, _: _value(turn.get(op.store, _space(op), op.name)),
+    "items": lambda turn, op, _: {name: _value(w) for name, w in turn.items(op.store, _space(op), op.name).items()},
+    "count": lambda turn, op, _: turn.count(op.store, _space(op), op.name),
+    "put": lambda turn, op, real: _seqs(
+        [turn.put(op.store, _space(op), op.name, op.value, expect=op.expect, origin=op.origin, seq=_given(real))]
+    ),
+    "delete": lambda turn, op, real: _seqs(
+        [turn.delete(op.store, _space(op), op.name, expect=op.expect, origin=op.origin, seq=_given(real))]
+    ),
+    "artifact": lambda turn, op, _: _value(turn.get("artifacts", "", op.name)),
+    "append": lambda turn, op, real: _seqs([turn.append(op.name, op.value, origin=op.origin, seq=_given(real))]),
+    "history": lambda turn, op, _: [(*head.value, head.seq) for head in turn.history(op.limit)],
+    "upsert": _upsert_model,
+    "search": _search_model,
+    "rows": lambda turn, op, _: {
+        name: (rounded(w.value.vector), w.value.payload) for name, w in turn.vector_rows(COLLECTION, op.value).items()
+    },
+    "drop": lambda turn, op, real: _seqs(
+        [turn.delete("vectors", COLLECTION, op.name, origin=op.origin, seq=_given(real))]
+    ),
+}

@@ -1,0 +1,26 @@
+"""The laws that can hold on one machine, on random histories: the real thing against the brute-force oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.stateful.machine import Histories
+from tests.stateful.other_process import OtherProcess
+from tests.stateful.share import SECONDS, share
+
+
+@pytest.fixture
+def other_process() -> Iterator[OtherProcess]:
+    other = OtherProcess()
+    yield other
+    other.close()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(SECONDS)
+def test_random_histories_agree_with_the_oracle(other_process: OtherProcess) -> None:
+    machine = type("Histories", (Histories,), {"other": other_process})
+    run_state_machine_as_test(machine, settings=share(100))
