@@ -223,10 +223,10 @@ def test_a_call_that_had_not_begun_is_dropped(live: Callable[[Story], None]) -> 
             second = asyncio.create_task(turn.context.put("b", 1))
             await asyncio.sleep(0.02)
             second.cancel()
-            release.set()
-            await first
             with pytest.raises(asyncio.CancelledError):
                 await second
+            release.set()
+            await first
             assert await turn.context.items() == {"a": 1}
             assert turn.unanswered == ()
 

@@ -48,9 +48,11 @@ class RollbackReport(msgspec.Struct, frozen=True):
         found = self.indicators
         if not found.ok:
             return f"{gone}: rolled back at epoch {self.epoch}, but VERIFICATION FAILED; run `kedge fsck --full`"
+        count = found.replay_pending_total
+        waiting = f"{count} input waits" if count == 1 else f"{count} inputs wait"
         return (
             f"{gone}: rolled back at epoch {self.epoch} and verified on {found.keys_checked} keys; "
-            f"{self.writes_hidden} writes hidden, {found.replay_pending_total} inputs wait for replay"
+            f"{self.writes_hidden} writes hidden, {waiting} for replay"
         )
 
 

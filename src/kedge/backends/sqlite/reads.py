@@ -230,10 +230,10 @@ class Reader:
         with self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
-            if limit is None or view.upto is not None:
-                whole = self.range_in(connection, view, "memory", space)
-                heads = whole.heads if limit is None else whole.heads[len(whole.heads) - min(limit, len(whole.heads)) :]
-                return Range(heads, whole.tombstones, whole.at_seq)
+            if limit is None:
+                return self.range_in(connection, view, "memory", space)
+            if view.upto is not None:
+                return self._newest_then(connection, view, view.upto, space, limit)
             return self._newest(connection, view, space, limit)
 
     def _newest(self, connection: sqlite3.Connection, view: View, space: str, limit: int) -> Range:
@@ -253,6 +253,21 @@ class Reader:
         low = names[0] if len(names) == limit else ""
         tombstones = self._tombstones(connection, view, space_id, (counted, standing), (low, _AFTER_ALL_TEXT))
         return Range([found[name] for name in names], tombstones, at_seq)
+
+    def _newest_then(self, connection: sqlite3.Connection, view: View, upto: int, space: str, limit: int) -> Range:
+        """Go back through the names until enough of them are visible: what is hidden there is walked over."""
+        space_id = self._interner.space(connection, "memory", space)
+        heads: list[Head] = []
+        end = f"{upto + 1:016x}"  # names begin with their rank
+        while len(heads) < limit:
+            rows = connection.execute(_SQL["past_names_before"], (space_id, end, limit)).fetchall()
+            if not rows:
+                break
+            names = [row[0] for row in rows]
+            found = self.heads_in(connection, view, "memory", space, names)
+            heads += [found[name] for name in names if name in found and not found[name].deleted]
+            end = names[-1]
+        return Range(heads[:limit][::-1], frozenset(), upto)
 
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]

@@ -189,6 +189,9 @@ class SqliteSurvey:
         with self._database.writing("erase-heads") as connection:
             connection.execute("DELETE FROM heads WHERE lineage IN (SELECT value FROM json_each(?))", (ids,))
             connection.execute("DELETE FROM cache WHERE lineage IN (SELECT value FROM json_each(?))", (ids,))
+        with self._database.connection() as connection:
+            # What was erased still stands in the log of pages; where a reader holds that, the last to close takes it.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return erased
 
     def _zero_vectors(self, ids: str) -> None:
