@@ -149,16 +149,16 @@ class SqliteJournal(Reader):
 
     def _update_heads(self, connection: sqlite3.Connection, rows: list[Row]) -> None:
         first, last = rows[0].seq, rows[-1].seq
-        for lineage in {row.lineage for row in rows}:
+        places = {(row.space, row.lineage) for row in rows}
+        for space, lineage in places:
             state = self._states.intern(connection, lineage, ())
-            connection.execute(_SQL["heads_of_batch"], (state, first, last, lineage))
+            connection.execute(_SQL["heads_of_batch"], (first, last, space, lineage, state))
+            connection.execute(_SQL["count_batch"], (first, last, space, lineage))
         reach("append:heads")
-        for space in {row.space for row in rows}:
+        for space in {space for space, _ in places}:
             names = {row.key.name for row in rows if row.space == space and not row.is_new}
-            lineages = {row.lineage for row in rows if row.space == space}
-            if names and len(lineages.union(row[0] for row in self._lineages_in(connection, space))) > 1:
+            if names and len(self._lineages_in(connection, space)) > 1:
                 self._restate(connection, space, sorted(names))
-        connection.execute(_SQL["count_batch"], (first, last))
 
     def _restate(self, connection: sqlite3.Connection, space: int, names: list[str]) -> None:
         """Settle which heads at these names supersede which, and drop those that one hides wherever they are seen."""

@@ -35,9 +35,10 @@ INSERT INTO writes
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: heads_of_batch
--- The writes of one lineage in a batch, as heads that nothing supersedes.
+-- The writes of one space and lineage in a batch, as heads that nothing supersedes.
 INSERT INTO heads (space, name, lineage, rank, seq, deleted, state)
-SELECT space, name, lineage, rank, seq, deleted, ? FROM writes WHERE seq BETWEEN ? AND ? AND lineage = ? ORDER BY seq
+SELECT space, name, lineage, rank, seq, deleted, ?5 FROM writes NOT INDEXED
+WHERE seq BETWEEN ?1 AND ?2 AND space = ?3 AND lineage = ?4 ORDER BY seq
 ON CONFLICT (space, name, lineage) DO UPDATE
 SET rank = excluded.rank, seq = excluded.seq, deleted = excluded.deleted, state = excluded.state
 WHERE (excluded.rank, excluded.seq) > (heads.rank, heads.seq);
@@ -57,7 +58,8 @@ SELECT lineage, puts, deletes FROM counters WHERE space = ?;
 
 -- name: count_batch
 INSERT INTO counters (space, lineage, puts, deletes)
-SELECT space, lineage, sum(NOT deleted), sum(deleted) FROM writes WHERE seq BETWEEN ? AND ? GROUP BY space, lineage
+SELECT ?3, ?4, count(*) - sum(deleted), sum(deleted) FROM writes NOT INDEXED
+WHERE seq BETWEEN ?1 AND ?2 AND space = ?3 AND lineage = ?4
 ON CONFLICT (space, lineage) DO UPDATE SET puts = puts + excluded.puts, deletes = deletes + excluded.deletes;
 
 -- name: reads_insert
@@ -129,6 +131,9 @@ WITH RECURSIVE found (name) AS (
     FROM found WHERE found.name IS NOT NULL
 )
 SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: past_names_before
+SELECT DISTINCT name FROM writes INDEXED BY writes_by_key WHERE space = ? AND name < ? ORDER BY name DESC LIMIT ?;
 
 -- name: spaces_of
 SELECT space FROM spaces WHERE store = ? ORDER BY space;
