@@ -4,7 +4,7 @@ import msgspec
 
 from kedge.kernel import Kernel
 from kedge.model.visibility import View
-from kedge.model.writes import Head
+from kedge.model.writes import Head, Key
 from kedge.ports.ledger import EpochMoved
 from kedge.recovery.replay import pending
 
@@ -62,8 +62,7 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
     seen: dict[str, int] = {}
     leaks = []
     for key in keys:
-        head = kernel.backend.journal.head(view, key)
-        truth = survey.true_head(view, key)
+        head, truth = _look(kernel, view, key)
         seen[key.store] = seen.get(key.store, 0) + 1
         if _seq(head) != _seq(truth):
             wrong[key.store] = wrong.get(key.store, 0) + 1
@@ -83,6 +82,16 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
         keys_checked=len(keys),
         leaks=tuple(leaks),
     )
+
+
+def _look(kernel: Kernel, view: View, key: Key) -> tuple[Head | None, Head | None]:
+    """Return what readers get at a key, and the truth, as of an instant at which nobody wrote to it."""
+    head = kernel.backend.journal.head(view, key)
+    while True:
+        truth = kernel.backend.survey.true_head(view, key)
+        before, head = head, kernel.backend.journal.head(view, key)
+        if _seq(before) == _seq(head):
+            return head, truth
 
 
 def _seq(head: Head | None) -> int | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -121,8 +122,12 @@ class SqliteSurvey:
 
     def true_head(self, view: View, key: Key) -> Head | None:
         """Return a key's head by looking at every write to it: slow, and by no cache or index of heads."""
+        with self._database.connection() as connection:
+            return self._true_head(connection, view, key)
+
+    def _true_head(self, connection: sqlite3.Connection, view: View, key: Key) -> Head | None:
         heads = []
-        for row in self._all("true_writes", key.store, key.space, key.name):
+        for row in connection.execute(_SQL["true_writes"], (key.store, key.space, key.name)).fetchall():
             lineage_id, rank, seq, deleted, source, at, fresh_for, payload, members = row
             lineage = frozenset(json.loads(members))
             if view.sees(lineage) and (view.upto is None or seq <= view.upto):
@@ -163,7 +168,7 @@ class SqliteSurvey:
             searchable = view.sees(self._interner.members(connection, lineage)) and not any(
                 view.sees(self._interner.members(connection, other)) for other in json.loads(superseders)
             )
-        head = self.true_head(view, Key("vectors", space, name))
+            head = self._true_head(connection, view, Key("vectors", space, name))
         return searchable == (head is not None and head.seq == seq)
 
     # ── purge ──

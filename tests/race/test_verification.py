@@ -1,0 +1,40 @@
+"""Verification beside writers: what changes while it looks is no fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kedge
+from kedge.backends.sqlite.survey import SqliteSurvey
+
+
+@pytest.mark.parametrize("store", ["context", "memory", "vectors"])
+def test_a_write_between_two_looks_is_no_fault(folder: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = SqliteSurvey._true_head
+    looks: list[str] = []
+
+    def interrupt(survey: SqliteSurvey, connection: Any, view: Any, key: Any) -> Any:
+        looks.extend([key.name] if key.store == store else [])
+        if key.store == store and len(looks) in {1, 4}:  # the looks between find it at rest; 4 is at the newest row
+            with other.turn(session="s") as turn:
+                if store == "context":
+                    turn.context.put(key.name, len(looks))
+                elif store == "memory":
+                    turn.memory.delete(turn.memory.history()[0].seq)
+                else:
+                    turn.vectors("kb").upsert([key.name], [[1, 2, 3, len(looks)]])
+        return truth(survey, connection, view, key)
+
+    with kedge.open(folder, durability="normal") as k, kedge.open(folder, durability="normal") as other:
+        with k.turn(session="s") as turn:
+            turn.context.put("busy", 0)
+            turn.memory.extend([("user", str(n)) for n in range(4)])
+            turn.vectors("kb").upsert(["busy"], [[1, 2, 3, 4]])
+        k.deploy("v2", {"support/prompt": "bad"})
+        monkeypatch.setattr(SqliteSurvey, "_true_head", interrupt)
+        report = k.rollback("v2")
+        assert looks
+        assert report.ok, report.indicators
