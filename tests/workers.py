@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -20,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 import kedge
+from kedge import failpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 4
@@ -95,6 +99,16 @@ def write_once(turn: kedge.Turn, who: str, number: int) -> None:
 BATCH = {0: 3, 1: 1, 2: 4, 3: 1}  # writes in the batch of `write_once`
 
 
+def batches_in(folder: Path) -> dict[str, int]:
+    """Return the batches that are there, as writes by idempotency key; fail at one that is there by half."""
+    sql = """SELECT i.key, i.count, count(w.seq) FROM idempotency i
+             LEFT JOIN writes w ON w.seq BETWEEN i.seq AND i.seq + i.count - 1 GROUP BY i.key, i.seq"""
+    with closing(sqlite3.connect(folder / "kedge.db")) as connection:
+        rows = connection.execute(sql).fetchall()
+    assert [row for row in rows if row[1] != row[2]] == []
+    return {key: count for key, count, _ in rows}
+
+
 def launch(k: kedge.Kedge, name: str, *, purge: bool) -> list[bool | None]:
     """Take a release through canary, rollback, reinstatement and rollback; return what verification said each time."""
     k.deploy(name, {"support/prompt": name}, canary=1.0)
@@ -106,11 +120,17 @@ def launch(k: kedge.Kedge, name: str, *, purge: bool) -> list[bool | None]:
     return ok
 
 
-def toggle(k: kedge.Kedge, name: str, times: int) -> int:
-    for _ in range(times):
-        k.rollback(name, verify=False)
-        k.reinstate(name)
-    return k.epoch
+def flip(k: kedge.Kedge, name: str) -> str:
+    """Roll a release back, or reinstate it; return how it stands."""
+    if k.deployment(name).status is kedge.Status.ROLLED_BACK:
+        return str(k.reinstate(name).status)
+    k.rollback(name, verify=False)
+    return str(k.deployment(name).status)
+
+
+def dawdle(_: kedge.Kedge, point: str, seconds: float) -> None:
+    """Sleep at each reach of a crash point from now on: what holds the write lock there makes others wait."""
+    failpoints.arm(point, lambda: time.sleep(seconds))
 
 
 def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
@@ -129,7 +149,7 @@ def matrix(ids: Iterable[str], version: int) -> npt.NDArray[np.float32]:
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (put, increment, assign, deploy, weigh, write, launch, toggle, overwrite)
+    f.__name__: f for f in (put, increment, assign, deploy, weigh, write, launch, flip, dawdle, overwrite)
 }
 
 
@@ -205,20 +225,25 @@ class Worker:
         """Return the answers that it gave before it died."""
         return [json.loads(line) for line in self._stdout if line.endswith("\n")]
 
-    def __enter__(self) -> Self:
-        return self.ready()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Let it end, and let go of its pipes."""
         if self.process.stdin is not None:
-            self.process.stdin.close()
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
         try:
             self.process.wait(WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
         self._stdout.close()
         self._errors.close()
+
+    def __enter__(self) -> Self:
+        return self.ready()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 if __name__ == "__main__":

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kedge
-from tests.workers import BATCH, Worker
+from tests.workers import BATCH, Worker, batches_in
 
 
 @pytest.fixture
@@ -53,6 +52,7 @@ def test_many_processes_create_one_database(tmp_path: Path) -> None:
 
 def test_of_two_compare_and_sets_exactly_one_wins(two: tuple[Worker, Worker], folder: Path) -> None:
     seq = 0
+    two[0].do("dawdle", "append:begun", 0.002)
     for round_ in range(25):
         two[0].ask("put", "key", f"0 in {round_}", seq)
         two[1].ask("put", "key", f"1 in {round_}", seq)
@@ -80,21 +80,26 @@ def test_no_increment_is_lost(two: tuple[Worker, Worker], folder: Path) -> None:
 
 
 def test_a_session_is_assigned_once(two: tuple[Worker, Worker], folder: Path) -> None:
-    sessions = [f"s{n}" for n in range(60)]
+    seen: dict[str, list[str]] = {}
     with kedge.open(folder, durability="normal") as k:
         k.deploy("half", {"support/prompt": "half"}, canary=0.5)
-        for worker in two:
-            worker.ask("assign", sessions)
-        for weight in (0.1, 0.9, 0.3, 0.7, 0.2, 0.8, 0.4, 0.6, 0.5):
-            k.canary("half", weight)
-        first, second = (worker.result() for worker in two)
-        assert first == second
-        assert {tuple(seen) for seen in first} == {(), ("half",)}
-        assert first == [k.assignment(session) for session in sessions]
+        two[0].do("dawdle", "session:begun", 0.002)
+        for round_ in range(60):
+            sessions = [f"s{round_}", f"t{round_}"]
+            for worker in two:
+                worker.ask("assign", sessions)
+            if round_ % 4 == 0:
+                k.canary("half", 0.1 if round_ % 8 else 0.9)
+            first, second = (worker.result() for worker in two)
+            assert first == second
+            seen |= dict(zip(sessions, first, strict=True))
+        assert sorted({tuple(assigned) for assigned in seen.values()}) == [(), ("half",)]
+        assert seen == {session: k.assignment(session) for session in seen}
     clean(folder)
 
 
 def test_of_two_deployments_of_one_name_one_wins(two: tuple[Worker, Worker], folder: Path) -> None:
+    two[0].do("dawdle", "control:begun", 0.005)
     for round_ in range(12):
         answers = both(two, "deploy", f"name {round_}")
         assert sorted(is_error(answer, "DuplicateName") for answer in answers) == [False, True], answers
@@ -114,17 +119,5 @@ def test_writers_and_rollbacks_at_once(folder: Path, purge: bool) -> None:
         verdicts = [ok for n in range(4) for ok in roller.do("launch", f"v{n}", purge=purge)]
         assert one.result() == other.result() == list(range(count))
     assert all(verdicts), verdicts
-    assert batches(folder) == {f"{who}:{n}": BATCH[n % 4] for who in ("one", "other") for n in range(count)}
+    assert batches_in(folder) == {f"{who}:{n}": BATCH[n % 4] for who in ("one", "other") for n in range(count)}
     clean(folder)
-
-
-def batches(folder: Path) -> dict[str, int]:
-    """Return for each idempotency key how many writes its batches have; one that a rollback hid is made again."""
-    sql = """SELECT i.key, i.count, count(w.seq) FROM idempotency i
-             JOIN writes w ON w.seq BETWEEN i.seq AND i.seq + i.count - 1 GROUP BY i.key, i.seq"""
-    found: dict[str, int] = {}
-    with closing(sqlite3.connect(folder / "kedge.db")) as connection:
-        for key, count, there in connection.execute(sql):
-            assert count == there, key
-            found[key] = count
-    return found
