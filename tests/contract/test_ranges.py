@@ -72,3 +72,19 @@ def test_ranges_equal_their_heads(k: kedge.Kedge, seed: int) -> None:
         for limit in (1, 3, 10):
             assert backend.journal.history(view, SESSION, limit).heads == heads[-limit:]
     assert k.fsck(full=True).findings == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_newest_messages_of_the_past_are_the_last_of_all_of_them(k: kedge.Kedge, seed: int) -> None:
+    chance = random.Random(seed)
+    k.deploy("release", {"other/prompt": "x"})
+    for number in range(40):
+        deployment = "release" if chance.random() < 0.5 else None
+        with k.turn(session=None, agent="other", deployment=deployment) as turn:
+            seq = turn.memory.append("assistant", number)
+            if chance.random() < 0.3:
+                turn.memory.delete(seq)
+    for point in range(0, k.seq + 1, 7):
+        for deployment in (None, "release") if point > 10 else (None,):
+            then = k.at(point, deployment=deployment).memory
+            assert [then.history(n) for n in (1, 3, 20)] == [then.history()[-n:] for n in (1, 3, 20)]
