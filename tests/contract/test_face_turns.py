@@ -425,3 +425,16 @@ def test_a_cached_result_expires(k: Kedge, clock: HandClock) -> None:
         clock.time += later
         with k.turn(session="s") as turn:
             assert turn.cache.get_or_compute("a", lambda: expected, ttl=60) == expected  # noqa: B023
+
+
+def test_a_call_that_a_rollback_hid_in_part_is_not_repeated_in_whole(k: kedge.Kedge) -> None:
+    k.deploy("v9", {"support/prompt": "x"}, canary=1.0)
+    said = [("user", "q"), ("assistant", "a")]
+    with k.turn(session="split", agent="support") as turn:
+        turn.memory.extend(said, idempotency="call-1")
+    k.rollback("v9")
+    with k.turn(session="split", agent="support") as turn:
+        with pytest.raises(kedge.IdempotencyMismatch, match="call-1"):
+            turn.memory.extend(said, idempotency="call-1")
+        turn.memory.extend(said[1:], idempotency="call-2")
+        assert [m.content for m in turn.memory.history()] == ["q", "a"]

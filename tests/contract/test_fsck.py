@@ -174,7 +174,7 @@ TABLE_DAMAGE: dict[str, tuple[Damage, str, str]] = {
     ),
     "control gone": (on("DELETE FROM control"), "control", "not one"),
     "log epoch": (on("UPDATE control_log SET epoch = 99 WHERE epoch = 2 AND record > ''"), "control", "epoch 99"),
-    "log record": (on("UPDATE control_log SET record = '{' WHERE epoch=2 AND record>''"), "control", "the record cannot"),
+    "log record": (on("UPDATE control_log SET record = '{' WHERE epoch=2 AND record>''"), "control", "the record"),
     "log detail": (on("UPDATE control_log SET detail = '[' WHERE epoch = 2"), "control", "detail"),
     "log twice": (on("UPDATE control_log SET operation = 'same' WHERE record IS NOT NULL"), "control", "second time"),
     "deployment gone": (on("DELETE FROM deployments WHERE number = 2"), "deployment", "[2]"),

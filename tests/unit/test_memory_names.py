@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.backends.sqlite.journal import memory_name
-from kedge.model.writes import check_name
+from kedge.model.writes import check_name, memory_name
 
 positions = st.tuples(st.integers(1, 2**62), st.integers(1, 2**62))
 

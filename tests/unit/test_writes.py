@@ -146,11 +146,12 @@ def test_a_digest_depends_on_the_salt_and_the_content(salt: bytes, one: bytes, o
 
 @given(st.binary(min_size=16, max_size=16), st.binary(), st.binary())
 def test_a_digest_is_the_hmac_of_rfc_2104(salt: bytes, payload: bytes, vector: bytes) -> None:
-    assert digest(salt, payload, vector) == hmac.digest(salt, (payload or b"\0") + vector, "sha256")
+    framed = len(payload).to_bytes(8, "big") + payload + vector
+    assert digest(salt, payload, vector) == hmac.digest(salt, framed, "sha256")
 
 
 def test_a_delete_has_a_digest_of_its_own() -> None:
-    assert digest(b"s" * 16, None) != digest(b"s" * 16, encode(None))
+    assert digest(b"s" * 16, None) not in {digest(b"s" * 16, content) for content in (encode(None), b"", b"\0")}
 
 
 def test_a_vector_batch_splits_into_its_rows() -> None:

@@ -127,10 +127,16 @@ def _as_plain(value: object) -> object:
 
 
 _SHA256 = hashlib.sha256
+_DELETED = b"\xff" * 8  # in the place of a length
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _INNER_PAD, _OUTER_PAD = (bytes([pad]) * (_SHA256().block_size - SALT_BYTES) for pad in (0x36, 0x5C))
 _TO_JSON = msgspec.json.Encoder(enc_hook=_as_plain).encode
 _FROM_JSON = msgspec.json.Decoder().decode
+
+
+def memory_name(rank: int, seq: int) -> str:
+    """Return the name of a message, so that name order is the order of a history."""
+    return "%016x.%016x" % (rank, seq)  # noqa: UP031 - half again as fast as an f-string, and made for every message
 
 
 def encode(value: object, what: str = "value") -> bytes:
@@ -195,7 +201,9 @@ def decode(payload: bytes | None) -> Any:
 def digest(salt: bytes, payload: bytes | None, vector: bytes = b"") -> bytes:
     """Return HMAC-SHA256 (RFC 2104) of a write's content under its own salt of `SALT_BYTES`.
 
+    The content is the payload's length (8 bytes, big-endian; all ones for a delete), the payload, and the vector.
     Spelled out, since `hmac.digest` has OpenSSL look the algorithm up at every call: twice the time, for every write.
     """
-    inner = _SHA256(salt.translate(_INNER) + _INNER_PAD + (payload or b"\0") + vector).digest()
+    framed = _DELETED + vector if payload is None else len(payload).to_bytes(8, "big") + payload + vector
+    inner = _SHA256(salt.translate(_INNER) + _INNER_PAD + framed).digest()
     return _SHA256(salt.translate(_OUTER) + _OUTER_PAD + inner).digest()

@@ -7,7 +7,7 @@ import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.model.reads import RangeRead
-from kedge.model.writes import Head, Key, Origin, Pending, check_name, decode, encode
+from kedge.model.writes import Head, Key, Origin, Pending, check_name, decode, encode, memory_name
 from kedge.stores.scope import Scope, WritingScope
 
 USER = "user"
@@ -89,13 +89,23 @@ class Memory(MemoryView):
             pending.append(Pending(key, payload, is_source[role]))
         return self._writer.write(pending, idempotency=idempotency)
 
-    def delete(self, seq: int, *, origin: str | None = None) -> int:
+    def delete(self, seq: int, *, origin: str | None = None, idempotency: str | None = None) -> int:
         """Delete the visible message of this seq and return the seq of the delete."""
-        found = next((m for m in self._named() if m.seq == seq), None)
+        found = self._message(seq)
         if found is None:
             raise InvalidValue(f"no message with seq {seq!r} is visible in session {self._space!r}")
         source = self._writer.is_source(origin, Origin.DERIVED)
-        return self._writer.write((Pending(found.key, None, source),))[0]
+        return self._writer.write((Pending(found.key, None, source),), idempotency=idempotency)[0]
+
+    def _message(self, seq: int) -> Head | None:
+        if isinstance(seq, bool) or not isinstance(seq, int) or seq < 1:
+            raise InvalidValue(f"seq={seq!r} is no message's seq; history() tells them")
+        key = Key("memory", self._space, memory_name(seq, seq))
+        head = self._reader.read(lambda view: self._reader.backend.journal.head(view, key))
+        if head is None:  # a replayed message is named after the rank of its input
+            return next((message for message in self._named() if message.seq == seq), None)
+        self._reader.saw((head,))
+        return None if head.deleted else head
 
     def _named(self) -> list[Head]:
         journal = self._reader.backend.journal

@@ -20,7 +20,7 @@ from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
-from kedge.model.writes import SALT_BYTES, Author, Batch, Key, digest
+from kedge.model.writes import SALT_BYTES, Author, Batch, Key, digest, memory_name
 from kedge.ports.clock import Clock
 from kedge.ports.ledger import HeadMoved, Position
 
@@ -36,11 +36,6 @@ def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
         seq=max(written or 0, controlled or 0) + 1,
         at=max(written_at or 0.0, controlled_at or 0.0, clock.now()),
     )
-
-
-def memory_name(rank: int, seq: int) -> str:
-    """Return the name of a message, so that name order is the order of a history."""
-    return "%016x.%016x" % (rank, seq)  # noqa: UP031 - half again as fast as an f-string, and made for every message
 
 
 def _split(salts: bytes) -> Iterator[bytes]:
@@ -69,7 +64,7 @@ class SqliteJournal(Reader):
             position = next_position(connection, self._clock)
             stamp, rows = self.write_in(connection, batch, position)
             if batch.idempotency is not None:
-                visible_by = stamp if any(not write.source for write in batch.writes) else 0
+                visible_by = 0 if any(write.source for write in batch.writes) else stamp
                 connection.execute(
                     _SQL["idempotency_insert"], (batch.idempotency, position.seq, len(batch.writes), visible_by)
                 )
@@ -197,6 +192,11 @@ class SqliteJournal(Reader):
             if not view.sees(self._interner.members(connection, lineage)):
                 continue
             rows = connection.execute(_SQL["repeated_writes"], (seq, seq + count - 1)).fetchall()
+            if any(not view.sees(self._interner.members(connection, row[7])) for row in rows):
+                raise IdempotencyMismatch(
+                    f"of the writes made with the idempotency key {batch.idempotency!r}, at seq {seq}, a rollback hid "
+                    "some; repeat the hidden ones with a fresh key"
+                )
             if not batch.first_wins and not self._same_content(connection, batch, rows):
                 raise IdempotencyMismatch(
                     f"the idempotency key {batch.idempotency!r} was used for another write, at seq {seq}; "
@@ -210,7 +210,7 @@ class SqliteJournal(Reader):
         if len(rows) != len(batch.writes):
             return False
         for write, vector, row in zip(batch.writes, vectors, rows, strict=True):
-            space, name, _, content, salt, _, source = row
+            space, name, _, content, salt, _, source, _ = row
             same_key = space == self._interner.space(connection, write.key.store, write.key.space) and (
                 not write.key.name or name == write.key.name
             )

@@ -75,7 +75,7 @@ SELECT seq, count, lineage FROM idempotency WHERE key = ? ORDER BY seq DESC;
 INSERT INTO idempotency (key, seq, count, lineage) VALUES (?, ?, ?, ?);
 
 -- name: repeated_writes
-SELECT w.space, w.name, w.deleted, w.digest, w.salt, w.seq, w.source
+SELECT w.space, w.name, w.deleted, w.digest, w.salt, w.seq, w.source, w.lineage
 FROM writes w WHERE w.seq BETWEEN ? AND ? ORDER BY w.seq;
 
 -- name: head
