@@ -29,6 +29,7 @@ from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators, verify
 from kedge.status import SystemStatus
 from kedge.status import status as survey_status
+from kedge.stores.vectors import find_collection
 from kedge.turn import Turn
 from kedge.views import Point, ReadView
 from kedge.watch import Watcher
@@ -208,6 +209,12 @@ class Kedge:
             raise InvalidValue(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
         backend = self._kernel.backend
         return backend.vectors.declare(Collection(name, dim, metric, embedder), backend.clock.now())
+
+    def optimize(self, collection: str | None = None, *, progress: Progress | None = None) -> dict[str, int]:
+        """Index the vectors of a collection, or of all, that are not indexed yet; return how many rows are, by name."""
+        index = self._kernel.backend.vectors
+        chosen = index.collections() if collection is None else [find_collection(index, collection)]
+        return {found.name: index.optimize(found, progress) for found in chosen}
 
     def collections(self) -> list[Collection]:
         """Return the collections by name."""

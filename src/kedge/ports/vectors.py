@@ -1,6 +1,6 @@
 """The vector index: it proposes rows, the journal disposes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -78,8 +78,13 @@ class VectorIndex(Protocol):
         query: Floats,
         k: int,
         where: Mapping[str, Any] | None,
+        *,
+        exact: bool,
     ) -> Search:
-        """Return the `k` best rows of one embedding space for a query of shape (dim,)."""
+        """Return the `k` best rows of one embedding space for a query of shape (dim,), by no index if `exact`."""
+
+    def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
+        """Index the rows of a collection that are not indexed yet; return how many are then."""
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
         """Return the stored vector of each of these vector writes."""

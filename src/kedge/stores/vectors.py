@@ -12,7 +12,7 @@ from kedge.model.artifacts import unpack
 from kedge.model.filters import check_filter
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, check_name, decode, encode
-from kedge.ports.vectors import Collection, Floats
+from kedge.ports.vectors import Collection, Floats, VectorIndex
 from kedge.stores.scope import Scope, WritingScope
 
 _MATRIX = 2  # dimensions of an array
@@ -53,7 +53,7 @@ class VectorsView:
 
     def __init__(self, scope: Scope, name: str) -> None:
         self._reader = scope
-        self._collection = find_collection(scope, name)
+        self._collection = find_collection(scope.backend.vectors, name)
 
     @property
     def collection(self) -> Collection:
@@ -78,12 +78,13 @@ class VectorsView:
         k: int = 10,
         where: Mapping[str, Any] | None = None,
         *,
-        exact: bool = True,  # noqa: ARG002 - an approximate index will heed it
+        exact: bool = False,
     ) -> Hits:
         """Return the `k` best hits for a query vector of shape (dim,), in the space of the view's embedder.
 
         `where` filters payloads: `{"lang": "en"}`, `{"n": {"gte": 3, "lt": 9}}`, `{"tag": {"in": [...]}}`,
-        `{"and": [...]}`, `{"or": [...]}`. This index always compares every row, whatever `exact` says.
+        `{"and": [...]}`, `{"or": [...]}`. `exact` compares every row;
+        without it, large collections are searched by their index, and the hits say whether that was so.
         """
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise InvalidValue(f"k={k!r} is not a number of hits, 1 or more")
@@ -92,7 +93,7 @@ class VectorsView:
         space, dim = self._embedder()
         query = _as_rows(vector, dim, self._collection, ["the query"], single=True)[0]
         index = self._reader.backend.vectors
-        result = self._reader.read(lambda view: index.search(view, self._collection, space, query, k, where))
+        result = self._reader.read(lambda view: index.search(view, self._collection, space, query, k, where, exact=exact))
         self._reader.saw([found.head for found in result.found])
         self._reader.saw(result.superseders)
         hits = Hits(
@@ -189,10 +190,9 @@ class Vectors(VectorsView):
         return self._writer.write(pending, idempotency=idempotency) if pending else []
 
 
-def find_collection(scope: Scope, name: str) -> Collection:
+def find_collection(index: VectorIndex, name: str) -> Collection:
     """Return a declared collection, or raise `UnknownName`."""
     check_name("the collection", name)
-    index = scope.backend.vectors
     found = index.collection(name)
     if found is None:
         known = [collection.name for collection in index.collections()]

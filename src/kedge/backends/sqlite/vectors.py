@@ -3,17 +3,19 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
-
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.ivf import ROWS_MIN
 from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.indexes import Indexes
+from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
+from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import State, States
@@ -25,53 +27,9 @@ from kedge.model.writes import Head, Key, decode
 from kedge.ports.vectors import Collection, Floats, Found, Search, Tally
 
 _SQL = queries("vectors")
-_GATHER_BELOW = 0.3  # of the rows: fewer are copied out and scored alone
-_VIEWS_CACHED = 64
-_MARGIN = 16  # rows scored again in float64 beyond the k asked for
-_HIDDEN, _HEAD, _SUPERSEDED, _DEAD = 0, 1, 2, 3
-
-Bytes = npt.NDArray[np.int8]
-Ints = npt.NDArray[np.int64]
-
-
-class _Segment:
-    """One segment as this process knows it: its rows mapped, and the state of each in memory."""
-
-    def __init__(self, ident: int, space: str, dim: int) -> None:
-        self.ident, self.space, self.dim = ident, space, dim
-        self.rows = 0
-        self.last_change = 0
-        self.seqs: Ints = np.empty(0, np.int64)
-        self.states: npt.NDArray[np.int32] = np.empty(0, np.int32)
-        self.norms: Floats = np.empty(0, np.float32)
-        self.matrix: Floats = np.empty((0, dim), np.float32)
-
-    def extend(self, added: list[tuple[int, int]], matrix: Floats) -> None:
-        fresh = np.array(added, np.int64).reshape(-1, 2)
-        self.seqs = np.concatenate([self.seqs, fresh[:, 0]])
-        self.states = np.concatenate([self.states, fresh[:, 1].astype(np.int32)])
-        tail = matrix[self.rows :]
-        self.norms = np.concatenate([self.norms, np.sqrt(np.einsum("ij,ij->i", tail, tail, dtype=np.float32))])
-        self.matrix = matrix
-        self.rows = len(self.seqs)
-
-    def change(self, changed: list[tuple[int, int, int]]) -> None:
-        states = self.states.copy()  # a search that runs now keeps the array that it took
-        for row, state, seq in changed:
-            states[row] = state
-            self.last_change = max(self.last_change, seq)
-        self.states = states
-
-
-class _Frame(msgspec.Struct, frozen=True):
-    """A segment's arrays at the instant of one read transaction."""
-
-    segment: _Segment
-    seqs: Ints
-    classes: Bytes
-    matrix: Floats
-    norms: Floats
-
+_MARGIN = 32  # rows scored again in float64 beyond the k asked for
+_TABLES_CACHED = 64
+_CHUNK_SEQS = 5_000
 
 class _Query(msgspec.Struct, frozen=True):
     """What is searched for."""
@@ -81,6 +39,7 @@ class _Query(msgspec.Struct, frozen=True):
     vector: Floats
     k: int
     where: Mapping[str, Any] | None
+    exact: bool
 
 
 class SqliteVectors:
@@ -95,7 +54,8 @@ class SqliteVectors:
         self._reader = reader
         self._writer = writer
         self._lock = threading.Lock()
-        self._segments: dict[int, _Segment] = {}
+        self._segments: dict[int, Segment] = {}
+        self._indexes = Indexes(writer)
         self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
 
     # ── collections ──
@@ -131,26 +91,28 @@ class SqliteVectors:
 
     # ── keeping up with the journal ──
 
-    def _frames(self, connection: sqlite3.Connection, view: View, collection: str) -> list[_Frame]:
+    def _frames(self, connection: sqlite3.Connection, view: View, collection: Collection) -> list[Frame]:
         """Catch up inside a fresh read transaction, and return what it sees. The caller holds the lock."""
         frames = []
-        for ident, space, dim, committed in connection.execute(_SQL["segments"], (collection,)).fetchall():
-            segment = self._segments.setdefault(ident, _Segment(ident, space, dim))
+        for ident, space, dim, committed in connection.execute(_SQL["segments"], (collection.name,)).fetchall():
+            segment = self._segments.setdefault(ident, Segment(ident, space, dim))
             self._catch_up(connection, segment, committed)
-            frames.append(self._frame(connection, view, segment))
+            frames.append(self._frame(connection, view, segment, collection.metric))
         return frames
 
-    def _catch_up(self, connection: sqlite3.Connection, segment: _Segment, committed: int) -> None:
+    def _catch_up(self, connection: sqlite3.Connection, segment: Segment, committed: int) -> None:
         if segment.rows == 0:
             segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
         if committed > segment.rows:
-            added = connection.execute(_SQL["rows_from"], (segment.ident, segment.rows)).fetchall()
-            segment.extend(added, self._map(segment, committed))
+            added = connection.execute(_SQL["rows_from"], (segment.ident, segment.rows))
+            fresh = np.fromiter((number for row in added for number in row), np.int64).reshape(-1, 2)
+            segment.extend(fresh[:, 0], fresh[:, 1].astype(np.int32), self._map(segment, committed))
         changed = connection.execute(_SQL["changed_after"], (segment.ident, segment.last_change)).fetchall()
         if changed:
-            segment.change(changed)
+            rows, states, seqs = np.array(changed, np.int64).T
+            segment.change(rows, states.astype(np.int32), int(seqs.max()))
 
-    def _map(self, segment: _Segment, rows: int) -> Floats:
+    def _map(self, segment: Segment, rows: int) -> Floats:
         path = self._writer.path(segment.ident)
         try:
             size = path.stat().st_size
@@ -161,16 +123,16 @@ class SqliteVectors:
                 f"the segment {path} has {size} bytes, {rows * segment.dim * FLOAT_BYTES} were committed; "
                 "restore it from a backup"
             )
-        return np.memmap(path, np.float32, "r", shape=(rows, segment.dim))
+        return np.asarray(np.memmap(path, np.float32, "r", shape=(rows, segment.dim)))
 
-    def _frame(self, connection: sqlite3.Connection, view: View, segment: _Segment) -> _Frame:
-        rows = segment.rows
+    def _frame(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> Frame:
         if view.upto is None:
-            classes = self._class_table(connection, view)[segment.states]
-        else:
-            rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
-            classes = self._past_classes(connection, view, segment, rows)
-        return _Frame(segment, segment.seqs[:rows], classes, segment.matrix[:rows], segment.norms[:rows])
+            shown = segment.shown((view.seen, view.settled), self._class_table(connection, view))
+            index = self._indexes.of(segment, metric)
+            return Frame(segment, segment.seqs, shown, segment.matrix, segment.norms, index)
+        rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
+        shown = Shown.of(self._past_classes(connection, view, segment, rows))
+        return Frame(segment, segment.seqs[:rows], shown, segment.matrix[:rows], segment.norms[:rows], None)
 
     def _class_table(self, connection: sqlite3.Connection, view: View) -> Bytes:
         """Return the class of every state in a view: the visibility rule, as a table."""
@@ -181,7 +143,7 @@ class SqliteVectors:
         if table is None or known < len(states):
             added = [self._class_of(connection, view, state) for state in states[known:]]
             table = np.concatenate([np.empty(0, np.int8) if table is None else table, np.array(added, np.int8)])
-            if len(self._classes) > _VIEWS_CACHED:
+            if len(self._classes) > _TABLES_CACHED:
                 self._classes.clear()
             self._classes[key] = table
         return table
@@ -189,22 +151,22 @@ class SqliteVectors:
     def _class_of(self, connection: sqlite3.Connection, view: View, state: State) -> int:
         lineage, superseders = state
         if not view.sees(self._interner.members(connection, lineage)):
-            return _HIDDEN
+            return HIDDEN
         by = [self._interner.members(connection, other) for other in superseders]
         visible = [members for members in by if view.sees(members)]
         if not visible:
-            return _HEAD
-        return _DEAD if any(members <= view.settled for members in visible) else _SUPERSEDED
+            return HEAD
+        return DEAD if any(members <= view.settled for members in visible) else SUPERSEDED
 
-    def _past_classes(self, connection: sqlite3.Connection, view: View, segment: _Segment, rows: int) -> Bytes:
+    def _past_classes(self, connection: sqlite3.Connection, view: View, segment: Segment, rows: int) -> Bytes:
         lineage_seen = np.array(
             [view.sees(self._interner.members(connection, lineage)) for lineage, _ in self._states.known(connection)],
             bool,
         )
-        classes = np.where(lineage_seen[segment.states[:rows]], _HEAD, _HIDDEN).astype(np.int8)
+        classes = np.where(lineage_seen[segment.states[:rows]], HEAD, HIDDEN).astype(np.int8)
         for row, lineage in connection.execute(_SQL["supersedes_upto"], (segment.ident, view.upto)):
-            if row < rows and classes[row] != _HIDDEN and view.sees(self._interner.members(connection, lineage)):
-                classes[row] = _SUPERSEDED
+            if row < rows and classes[row] != HIDDEN and view.sees(self._interner.members(connection, lineage)):
+                classes[row] = SUPERSEDED
         return classes
 
     # ── search ──
@@ -217,6 +179,8 @@ class SqliteVectors:
         query: Floats,
         k: int,
         where: Mapping[str, Any] | None,
+        *,
+        exact: bool,
     ) -> Search:
         """Return the `k` best rows of one embedding space for a query of shape (dim,)."""
         with ExitStack() as stack:
@@ -224,59 +188,67 @@ class SqliteVectors:
                 connection = stack.enter_context(self._database.reading())
                 if view.upto is None:
                     check_epoch(connection, view.epoch)
-                frames = self._frames(connection, view, collection.name)
+                frames = self._frames(connection, view, collection)
                 at_seq = self._reader.last_seq(connection)
-            return self._search(connection, view, _Query(collection, space, query, k, where), frames, at_seq)
+            return self._search(connection, view, _Query(collection, space, query, k, where, exact), frames, at_seq)
 
     def _search(
-        self, connection: sqlite3.Connection, view: View, asked: _Query, frames: list[_Frame], at_seq: int
+        self, connection: sqlite3.Connection, view: View, asked: _Query, frames: list[Frame], at_seq: int
     ) -> Search:
-        collection, space, query, k, where = asked.collection, asked.space, asked.vector, asked.k, asked.where
-        unembedded = sum(int(np.count_nonzero(f.classes == _HEAD)) for f in frames if f.segment.space != space)
-        frame = next((f for f in frames if f.segment.space == space), None)
+        collection, query, k = asked.collection, asked.vector, asked.k
+        unembedded = sum(frame.shown.heads for frame in frames if frame.segment.space != asked.space)
+        frame = next((frame for frame in frames if frame.segment.space == asked.space), None)
         if frame is None or not len(frame.seqs):
             return Search([], [], unembedded, exact=True, at_seq=at_seq)
-        rows, scores = _score(frame, query, collection.metric)
-        wanted = k + _MARGIN
-        while True:
-            top = _best(scores, min(wanted, len(scores)))
-            ranked = rows[top]
-            heads = self._heads(connection, collection.name, frame, ranked)
-            passing = [row for row in ranked if heads[row] is not None and _passes(heads[row], where)]
-            present = [row for row in passing if frame.classes[row] == _HEAD]
-            if len(present) >= k + _MARGIN // 2 or len(top) == len(scores):
+        classes = frame.shown.classes
+        heads: dict[int, Head] = {}
+        for best in ranked(frame, query, collection.metric, k + _MARGIN, exact=asked.exact):
+            rows = best.rows
+            if asked.where is not None:
+                self._fetch(connection, collection.name, frame, rows, heads)
+                rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
+            present = rows[classes[rows] == HEAD]
+            if len(present) >= k + _MARGIN // 2 or best.whole:
                 break
-            wanted *= 4
-        exact = _score_exactly(frame, np.array(passing, np.int64), query, collection.metric)
-        found = [Found(head, exact[row]) for row in present if (head := heads[row]) is not None]
-        found.sort(key=lambda hit: (-hit.score, hit.head.key.name))
-        found = found[:k]
-        floor = found[-1].score if len(found) == k else float("-inf")
-        names = {
-            head.key.name
-            for row in passing
-            if frame.classes[row] == _SUPERSEDED and exact[row] >= floor and (head := heads[row]) is not None
-        }
-        superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(names))
-        return Search(found, list(superseders.values()), unembedded, exact=True, at_seq=at_seq)
+        scores = dict(zip(rows.tolist(), score_exactly(frame, rows, query, collection.metric).tolist(), strict=True))
+        ordered = sorted((scores[row] for row in present.tolist()), reverse=True)
+        floor = ordered[k - 1] if len(ordered) >= k else float("-inf")
+        chosen = np.array([row for row in rows.tolist() if scores[row] >= floor], np.int64)
+        self._fetch(connection, collection.name, frame, chosen, heads)
+        hits = [Found(heads[row], scores[row]) for row in chosen.tolist() if classes[row] == HEAD and row in heads]
+        hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
+        gone = {heads[row].key.name for row in chosen.tolist() if classes[row] == SUPERSEDED and row in heads}
+        superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(gone)) if gone else {}
+        return Search(hits[:k], list(superseders.values()), unembedded, exact=best.exact, at_seq=at_seq)
 
-    def _heads(
-        self, connection: sqlite3.Connection, collection: str, frame: _Frame, ranked: Ints
-    ) -> dict[int, Head | None]:
-        seqs = frame.seqs[ranked].tolist()
-        by_seq: dict[int, Head] = {}
-        for start in range(0, len(seqs), 5000):
-            chunk = json.dumps(seqs[start : start + 5000])
-            for seq, name, lineage, rank, source, at, fresh_for, payload in connection.execute(
-                _SQL["payloads"], (chunk,)
-            ):
-                members = self._interner.members(connection, lineage)
-                key = Key("vectors", collection, name)
-                by_seq[seq] = Head(
-                    key=key, seq=seq, rank=rank, deleted=False, lineage_id=lineage, lineage=members,
-                    source=bool(source), at=at, fresh_for=fresh_for, payload=payload,
+    def _fetch(
+        self, connection: sqlite3.Connection, collection: str, frame: Frame, rows: Ints, heads: dict[int, Head]
+    ) -> None:
+        """Look up the writes of those rows that are not among `heads` yet."""
+        wanted = [row for row in rows.tolist() if row not in heads]
+        row_of = dict(zip(frame.seqs[wanted].tolist(), wanted, strict=True)) if wanted else {}
+        seqs = list(row_of)
+        for start in range(0, len(seqs), _CHUNK_SEQS):
+            chunk = json.dumps(seqs[start : start + _CHUNK_SEQS])
+            found = connection.execute(_SQL["payloads"], (chunk,))
+            for seq, name, lineage, rank, source, at, fresh_for, payload in found:
+                heads[row_of[seq]] = Head(
+                    key=Key("vectors", collection, name), seq=seq, rank=rank, deleted=False, lineage_id=lineage,
+                    lineage=self._interner.members(connection, lineage), source=bool(source), at=at,
+                    fresh_for=fresh_for, payload=payload,
                 )  # fmt: skip
-        return {row: by_seq.get(seq) for row, seq in zip(ranked.tolist(), seqs, strict=True)}
+
+    def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
+        """Index the rows of a collection that are not indexed yet; return how many are then."""
+        with self._lock, self._database.reading() as connection:
+            rows = connection.execute(_SQL["segments"], (collection.name,)).fetchall()
+            segments = [self._segments.setdefault(ident, Segment(ident, space, dim)) for ident, space, dim, _ in rows]
+            for segment, (_, _, _, committed) in zip(segments, rows, strict=True):
+                self._catch_up(connection, segment, committed)
+        segments = [segment for segment in segments if segment.rows >= ROWS_MIN]
+        indexed = sum(self._indexes.build(segment, collection.metric, progress) for segment in segments)
+        self._indexes.forget()
+        return indexed
 
     # ── rows ──
 
@@ -310,57 +282,18 @@ class SqliteVectors:
         with self._lock, self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
-            frames = self._frames(connection, view, collection)
+            found = self.collection(collection)
+            frames = [] if found is None else self._frames(connection, view, found)
             known = self._states.known(connection)
             count = 0
             lineages: set[Lineage] = set()
             for frame in frames:
-                states = frame.segment.states[: len(frame.seqs)][frame.classes == _HEAD]
+                states = frame.segment.states[: len(frame.seqs)][frame.shown.classes == HEAD]
                 count += len(states)
                 for state in np.unique(states).tolist():
                     lineages.add(self._interner.members(connection, known[state][0]))
             lineages |= self._reader.tombstones_in(connection, view, "vectors", collection)
             return Tally(count, frozenset(lineages), self._reader.last_seq(connection))
-
-
-def _score(frame: _Frame, query: Floats, metric: str) -> tuple[Ints, Floats]:
-    """Return the rows that are head or stand behind a visible superseder, and their float32 scores."""
-    rows = np.flatnonzero((frame.classes == _HEAD) | (frame.classes == _SUPERSEDED))
-    if len(rows) < _GATHER_BELOW * len(frame.classes):
-        dots = np.asarray(frame.matrix[rows] @ query, np.float32)
-    else:
-        dots = np.asarray(frame.matrix @ query, np.float32)[rows]
-    norms = frame.norms[rows]
-    if metric == "cosine":
-        dots /= np.maximum(norms, np.float32(1e-30))
-    elif metric == "l2":
-        dots = 2 * dots - norms * norms
-    return rows, dots
-
-
-def _best(scores: Floats, count: int) -> Ints:
-    """Return the positions of the `count` greatest scores, greatest first."""
-    if count < len(scores):
-        top = np.argpartition(scores, len(scores) - count)[len(scores) - count :]
-    else:
-        top = np.arange(len(scores))
-    return top[np.argsort(-scores[top], kind="stable")]
-
-
-def _score_exactly(frame: _Frame, rows: Ints, query: Floats, metric: str) -> dict[int, float]:
-    """Return the scores of a few rows in float64: the same for the same vectors, wherever they lie."""
-    if not len(rows):
-        return {}
-    vectors = frame.matrix[rows].astype(np.float64)
-    wanted = query.astype(np.float64)
-    dots: npt.NDArray[np.float64] = (vectors * wanted).sum(axis=1)
-    if metric == "cosine":
-        lengths = np.sqrt((vectors * vectors).sum(axis=1)) * np.sqrt((wanted * wanted).sum())
-        dots /= np.maximum(lengths, 1e-300)
-    elif metric == "l2":
-        gaps = vectors - wanted
-        dots = -(gaps * gaps).sum(axis=1)
-    return dict(zip(rows.tolist(), dots.tolist(), strict=True))
 
 
 def _passes(head: Head | None, where: Mapping[str, Any] | None) -> bool:

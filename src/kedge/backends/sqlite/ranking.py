@@ -1,0 +1,106 @@
+"""Which rows of a segment come nearest to a query: exact over few or unindexed rows, by the index over the others."""
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from kedge.backends.sqlite.ivf import IvfIndex, prepared
+from kedge.backends.sqlite.segment import Ints, Segment, Shown
+from kedge.ports.vectors import Floats
+
+EXACT_ROWS = 10_000  # a view that shows no more is searched exactly: it costs what the index would
+_GATHER_BELOW = 0.3  # of the rows: fewer are copied out and scored alone
+_TINY = np.float32(1e-30)
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A segment's arrays at the instant of one read transaction, as a view sees them."""
+
+    segment: Segment
+    seqs: Ints
+    shown: Shown
+    matrix: Floats
+    norms: Floats
+    index: IvfIndex | None
+
+
+class Ranked(msgspec.Struct, frozen=True):
+    """Rows in order of their scores, the nearest first; `whole`: there are no more that the view shows.
+
+    `exact` says that every row was compared.
+    """
+
+    rows: Ints
+    whole: bool
+    exact: bool
+
+
+def ranked(frame: Frame, query: Floats, metric: str, wanted: int, *, exact: bool) -> Iterator[Ranked]:
+    """Yield ever more of the nearest rows, at least `wanted` at first, until the view shows no more."""
+    if exact or frame.index is None or not frame.index.rows or frame.shown.ranked <= EXACT_ROWS:
+        yield from _exactly(frame, query, metric, wanted)
+    else:
+        yield from _by_index(frame, frame.index, query, metric, wanted)
+
+
+def _exactly(frame: Frame, query: Floats, metric: str, wanted: int) -> Iterator[Ranked]:
+    rows = frame.shown.rows
+    scores = _scores(frame, rows, query, metric)
+    while True:
+        best = _best(scores, wanted)
+        yield Ranked(rows[best], whole=len(best) == len(rows), exact=True)
+        wanted *= 4
+
+
+def _by_index(frame: Frame, index: IvfIndex, query: Floats, metric: str, wanted: int) -> Iterator[Ranked]:
+    asked = prepared(query[None, :], metric)
+    tail = frame.shown.rows_from(index.rows)
+    tail_scores = _scores(frame, tail, query, metric, first=index.rows)
+    effort = 1.0
+    while True:
+        near, whole = index.search(asked, frame.shown, wanted, effort)
+        best = _best(tail_scores, wanted)
+        rows = np.concatenate([near, tail[best]])
+        scores = np.concatenate([_scores(frame, near, query, metric), tail_scores[best]])
+        order = _best(scores, wanted)
+        yield Ranked(rows[order], whole=whole and len(near) < wanted and len(best) == len(tail), exact=False)
+        wanted, effort = wanted * 4, effort * 4
+
+
+def _scores(frame: Frame, rows: Ints, query: Floats, metric: str, first: int = 0) -> Floats:
+    """Return float32 scores of rows, which are not before `first`: greater for the nearer."""
+    if len(rows) < _GATHER_BELOW * (len(frame.matrix) - first):
+        dots = np.asarray(frame.matrix[rows] @ query, np.float32)
+    else:
+        dots = np.asarray(frame.matrix[first:] @ query, np.float32)[rows - first]
+    norms = frame.norms[rows]
+    if metric == "cosine":
+        dots /= np.maximum(norms, _TINY)
+    elif metric == "l2":
+        dots = 2 * dots - norms * norms
+    return dots
+
+
+def _best(scores: Floats, count: int) -> Ints:
+    """Return the positions of the `count` greatest scores, greatest first."""
+    if count < len(scores):
+        top = np.argpartition(scores, len(scores) - count)[len(scores) - count :]
+    else:
+        top = np.arange(len(scores))
+    return top[np.argsort(-scores[top], kind="stable")]
+
+
+def score_exactly(frame: Frame, rows: Ints, query: Floats, metric: str) -> npt.NDArray[np.float64]:
+    """Return the scores of a few rows in float64: the same for the same vectors, wherever they lie."""
+    vectors = frame.matrix[rows].astype(np.float64)
+    wanted = query.astype(np.float64)
+    dots: npt.NDArray[np.float64] = (vectors * wanted).sum(axis=1)
+    if metric == "cosine":
+        lengths = np.sqrt((vectors * vectors).sum(axis=1)) * np.sqrt((wanted * wanted).sum())
+        dots /= np.maximum(lengths, 1e-300)
+    elif metric == "l2":
+        gaps = vectors - wanted
+        dots = -(gaps * gaps).sum(axis=1)
+    return dots
