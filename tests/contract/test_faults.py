@@ -279,6 +279,32 @@ def test_a_damaged_segment(damage: str, tmp_path: Path) -> None:
         in_turn(lambda turn: turn.context.put("still", "works"))(k)
 
 
+@pytest.mark.parametrize("damage", ["truncated", "missing", "none"])
+def test_a_purge_stops_at_a_damaged_segment_and_goes_on_when_it_is_back(damage: str, tmp_path: Path) -> None:
+    populate(tmp_path)
+    segment = tmp_path / "kedge.db-vectors" / "2.f32"
+    content = segment.read_bytes()
+    with kedge.open(tmp_path, durability="normal") as k:
+        k.release_snapshot("now")
+        if damage == "missing":
+            segment.unlink()
+        elif damage == "truncated":
+            os.truncate(segment, 3 * 16 + 8)
+        if damage != "none":
+            with pytest.raises(kedge.DamagedSegment, match=r"2\.f32"):
+                k.purge("v2", confirm="v2")
+            assert not segment.exists() or segment.stat().st_size == 3 * 16 + 8
+            with pytest.raises(kedge.DamagedSegment, match=r"2\.f32"):
+                k.recover()
+            segment.write_bytes(content)
+            assert len(k.recover()) == 1
+        else:
+            k.purge("v2", confirm="v2")
+        assert k.deployment("v2").status == "purged"
+        assert k.status().unfinished == ()
+        assert k.fsck(full=True).findings == ()
+
+
 # ── names and values ──
 
 BAD_NAMES = ["a\x00b", "a\nb", "a\x7f", "a\ud800", "x" * 600, "", 5, None]

@@ -84,11 +84,7 @@ class SegmentWriter:
                 path.unlink(missing_ok=True)
             descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if offset == 0 else 0), 0o644)
             try:
-                size = os.fstat(descriptor).st_size
-                if size < offset:
-                    raise DamagedSegment(
-                        f"the segment {path} has {size} bytes, {offset} were committed; restore it from a backup"
-                    )
+                self._check_length(path, descriptor, offset)
                 written = 0
                 while written < len(content):
                     written += os.pwrite(descriptor, content[written:], offset + written)
@@ -102,6 +98,31 @@ class SegmentWriter:
         except OSError as error:
             raise _translated(error, path) from error
         reach("segment:synced")
+
+    def erase(self, segment: int, dim: int, committed: int, rows: Sequence[int]) -> None:
+        """Overwrite committed rows with zeros. May be repeated."""
+        path, width = self.path(segment), dim * FLOAT_BYTES
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                self._check_length(path, descriptor, committed * width)
+                for row in rows:
+                    os.pwrite(descriptor, bytes(width), row * width)
+                    reach("erase:vector")
+                reach("erase:vectors")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _translated(error, path) from error
+
+    def _check_length(self, path: Path, descriptor: int, committed: int) -> None:
+        """Raise `DamagedSegment` for a file that is shorter than committed: to write to it would fill the gap."""
+        size = os.fstat(descriptor).st_size
+        if size < committed:
+            raise DamagedSegment(
+                f"the segment {path} has {size} bytes, {committed} were committed; restore it from a backup"
+            )
 
     # ── states ──
 
