@@ -5,10 +5,11 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from kedge.errors import IllegalTransition, UnknownName
+from kedge.errors import IllegalTransition, InvalidValue, UnknownName
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.visibility import View
+from kedge.model.writes import check_name
 from kedge.ports.backend import Backend
 from kedge.ports.ledger import Change, Entry, EpochMoved, Session
 
@@ -51,6 +52,7 @@ class Kernel:
         while True:
             try:
                 change = decide(self.backend.control.load())
+                _check_reason(change.reason)
                 return change.record, self.backend.control.commit(change)
             except EpochMoved:
                 continue
@@ -128,8 +130,13 @@ class Kernel:
 def actor(by: str | None) -> str:
     """Return who a control call is by: as given, or the user of this process."""
     if by is not None:
-        return by
+        return check_name("by", by)
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
+
+
+def _check_reason(reason: object) -> None:
+    if not isinstance(reason, str) or (not reason.isascii() and any("\ud800" <= c <= "\udfff" for c in reason)):
+        raise InvalidValue(f"the reason {reason!r:.80} is no text; say why in a string")

@@ -135,6 +135,8 @@ class Turn:
     def _open(self, headers: Mapping[str, str], peer: str | None) -> Envelope | None:
         """Return a caller's envelope; headers that cannot be trusted influence this turn as `external:<peer>`."""
         _check_headers(headers)
+        if peer is not None:
+            check_name("the peer", peer)
         opened = envelopes.unseal(
             headers, self._kernel.header_key, now=self.backend.clock.now(), audience=self._agent or self._person
         )

@@ -233,6 +233,22 @@ def test_damage_in_a_table_is_found_and_named(path: Path, name: str) -> None:
     assert any(f.kind == kind and words in f"{f.where}: {f.message}" for f in report.findings), report.findings
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["payload", "vector payload", "head missing", "head old", "vector state", "supersede gone", "supersede late"],
+)
+def test_a_sample_finds_damage_where_it_looks(path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage, kind, words = TABLE_DAMAGE[name]
+    with raw(path) as connection:
+        damage(connection)
+        last = connection.execute("SELECT max(seq) FROM control_log").fetchone()[0]
+    monkeypatch.setattr(inspection, "SAMPLE_WINDOWS", (last - 1) // 5)  # all of it, but a sample in name
+    monkeypatch.setattr(inspection, "SAMPLE_WINDOW_SEQS", 5)
+    report = fsck(path, full=False)
+    assert "counters" not in report.checked
+    assert any(f.kind == kind and words in f"{f.where}: {f.message}" for f in report.findings), report.findings
+
+
 def test_missing_triggers_are_found(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TRIGGER writes_are_kept")

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "src" / "kedge"
 NAMES = list(STEPS)
 CHILD_SECONDS = 60
-EACH = 10_000 if os.environ.get("KEDGE_HYPOTHESIS") == "soak" else 3  # reaches of each crash point to kill at
+EACH = 10_000 if os.environ.get("KEDGE_HYPOTHESIS") == "soak" else 2  # reaches of each crash point to kill at
 
 
 def points_in_the_code() -> list[str]:

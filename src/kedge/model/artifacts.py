@@ -26,6 +26,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
 def as_artifact(key: str, given: object) -> Artifact:
     """Return the complete artifact that a manifest entry means; raise `InvalidValue` for one that names no content."""
     artifact = given if isinstance(given, Artifact) else Artifact(value=given)
+    _check_texts(key, artifact)
     kind = artifact.kind or guess_kind(key)
     if kind not in KINDS:
         raise InvalidValue(f"artifact {key!r} has the unknown kind {kind!r}; use one of {', '.join(KINDS)}")
@@ -40,6 +41,16 @@ def as_artifact(key: str, given: object) -> Artifact:
             raise InvalidValue(f"artifact {key!r} claims the digest {found!r}, but its value's is {actual!r}")
         found = found or actual
     return msgspec.structs.replace(artifact, kind=kind, digest=found)
+
+
+def _check_texts(key: str, artifact: Artifact) -> None:
+    """Raise `InvalidValue` for a field that is no text: once recorded, the manifest could not be read any more."""
+    for what in ("uri", "digest", "kind", "version"):
+        text = getattr(artifact, what)
+        if text is None and what in {"uri", "version"}:
+            continue
+        if not isinstance(text, str) or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
+            raise InvalidValue(f"artifact {key!r} has the {what} {text!r:.80}, which is no text; write it as a string")
 
 
 def guess_kind(key: str) -> str:

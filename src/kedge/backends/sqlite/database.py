@@ -207,6 +207,11 @@ class Database:
             return errors.StorageFull(f"no room to write to {self.path} ({text}); nothing was written: free some space")
         if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}:
             return errors.ReadOnly(f"{self.path} cannot be written ({text}); check its permissions and its folder's")
+        if code == sqlite3.SQLITE_CANTOPEN and self.path.is_file() and not os.access(self.path.parent, os.W_OK):
+            return errors.ReadOnly(
+                f"{self.path} cannot be opened: SQLite keeps two small files beside it, and {self.path.parent} "
+                "cannot be written; allow that, or copy the database elsewhere"
+            )
         if code == sqlite3.SQLITE_CANTOPEN:
             return errors.InvalidValue(f"{self.path} cannot be opened ({text}); check the path and its permissions")
         if code == sqlite3.SQLITE_NOTADB:

@@ -1,5 +1,6 @@
 """Writing vectors: float32 rows appended to a segment file, and the state of every row kept in SQLite."""
 
+import errno
 import json
 import os
 import sqlite3
@@ -10,7 +11,7 @@ import msgspec
 
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
-from kedge.errors import DamagedSegment, InvalidVector, StorageFull
+from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
 from kedge.failpoints import reach
 from kedge.model.writes import Key, VectorBatch
 
@@ -67,7 +68,6 @@ class SegmentWriter:
         if found is None:
             segment = connection.execute(_SQL["segment_insert"], (collection, vectors.space, vectors.dim)).fetchone()[0]
             found = (segment, 0, vectors.dim)
-            self.path(segment).unlink(missing_ok=True)
         segment, first, dim = found
         if dim != vectors.dim:
             raise InvalidVector(
@@ -79,14 +79,12 @@ class SegmentWriter:
 
     def _append(self, path: Path, offset: int, content: bytes) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            if offset == 0:  # a new segment, whatever a failed attempt at it has left
+                self.folder.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if offset == 0 else 0), 0o644)
             try:
-                size = os.fstat(descriptor).st_size
-                if size < offset:
-                    raise DamagedSegment(
-                        f"the segment {path} has {size} bytes, {offset} were committed; restore it from a backup"
-                    )
+                self._check_length(path, descriptor, offset)
                 written = 0
                 while written < len(content):
                     written += os.pwrite(descriptor, content[written:], offset + written)
@@ -96,9 +94,35 @@ class SegmentWriter:
                 os.close(descriptor)
             if offset == 0:
                 _sync_folder(self.folder)
+                _sync_folder(self.folder.parent)
         except OSError as error:
-            raise StorageFull(f"{path} cannot be extended ({error.strerror}); nothing was written") from error
+            raise _translated(error, path) from error
         reach("segment:synced")
+
+    def erase(self, segment: int, dim: int, committed: int, rows: Sequence[int]) -> None:
+        """Overwrite committed rows with zeros. May be repeated."""
+        path, width = self.path(segment), dim * FLOAT_BYTES
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                self._check_length(path, descriptor, committed * width)
+                for row in rows:
+                    os.pwrite(descriptor, bytes(width), row * width)
+                    reach("erase:vector")
+                reach("erase:vectors")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _translated(error, path) from error
+
+    def _check_length(self, path: Path, descriptor: int, committed: int) -> None:
+        """Raise `DamagedSegment` for a file that is shorter than committed: to write to it would fill the gap."""
+        size = os.fstat(descriptor).st_size
+        if size < committed:
+            raise DamagedSegment(
+                f"the segment {path} has {size} bytes, {committed} were committed; restore it from a backup"
+            )
 
     # ── states ──
 
@@ -131,6 +155,17 @@ class SegmentWriter:
         for (lineage,) in above:
             connection.execute(_SQL["supersede_insert"], (row.seq, segment, position, lineage))
         return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above])
+
+
+def _translated(error: OSError, path: Path) -> KedgeError:
+    """Return what an error of the file system means to the caller, whose transaction it ends."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return StorageFull(f"no room to extend {path} ({error.strerror}); nothing was written: free some space")
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return ReadOnly(f"{path} cannot be written ({error.strerror}); check its permissions and its folder's")
+    if error.errno == errno.ENOENT:
+        return DamagedSegment(f"the segment {path} is missing; restore it from a backup")
+    return DamagedSegment(f"{path} cannot be extended ({error.strerror}); nothing was written: check the disk")
 
 
 def _sync_folder(folder: Path) -> None:

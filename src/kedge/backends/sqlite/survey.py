@@ -1,7 +1,6 @@
 """Questions about the whole journal, answered from counters and indexes where there are any."""
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,9 +8,8 @@ from typing import Any
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader
-from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
+from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
-from kedge.failpoints import reach
 from kedge.model import reads as read_logs
 from kedge.model.reads import Reads
 from kedge.model.visibility import View, newest
@@ -202,21 +200,13 @@ class SqliteSurvey:
     def _zero_vectors(self, ids: str) -> None:
         with self._database.connection() as connection:
             rows = connection.execute(_VECTORS["rows_of_lineages"], (ids,)).fetchall()
-            dims = dict(connection.execute("SELECT id, dim FROM segments").fetchall())
+            extents = {row[0]: row[1:] for row in connection.execute("SELECT id, dim, rows FROM segments")}
         by_segment: dict[int, list[int]] = {}
         for segment, row in rows:
             by_segment.setdefault(segment, []).append(row)
         for segment, positions in by_segment.items():
-            width = dims[segment] * FLOAT_BYTES
-            descriptor = os.open(self._segments.path(segment), os.O_RDWR)
-            try:
-                for row in positions:
-                    os.pwrite(descriptor, bytes(width), row * width)
-                    reach("erase:vector")
-                reach("erase:vectors")
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            dim, committed = extents[segment]
+            self._segments.erase(segment, dim, committed, positions)
 
 
 def _source(row: Any) -> Source:

@@ -62,7 +62,7 @@ def check_rows(inspection: Inspection, files: SegmentFiles, states: _States) -> 
                 continue
             superseded = above.firsts(row.rank, row.seq)
             _check_state(inspection, states, row, put[2], superseded)
-            logged = log.get((row.segment, row.row), []) if log is not None else _log_of(inspection, row)
+            logged = _log_of(inspection, row, superseded) if log is None else log.get((row.segment, row.row), [])
             for message in _compare_log(inspection, superseded, logged):
                 inspection.report("supersedes", where, message)
             _check_zeroed(inspection, files, row, put[2])
@@ -89,8 +89,12 @@ def _log(inspection: Inspection) -> dict[tuple[int, int], _Log]:
     return found
 
 
-def _log_of(inspection: Inspection, row: _Row) -> _Log:
-    return inspection.connection.execute(SQL["supersedes_of_row"], (row.segment, row.row, row.seq)).fetchall()
+def _log_of(inspection: Inspection, row: _Row, superseded: dict[int, int]) -> _Log:
+    """Return what the log says of a row at the seqs that count, by seeks: the log is in order of seq, not of row."""
+    found: _Log = []
+    for seq in sorted(set(superseded.values())):
+        found += inspection.connection.execute(SQL["supersedes_of_row"], (row.segment, seq, row.row)).fetchall()
+    return found
 
 
 # ── truth by brute force ──

@@ -57,7 +57,7 @@ SELECT space, name, rank, seq, segment, row, state FROM vector_rows INDEXED BY v
 WHERE space = ? AND name = ?;
 
 -- name: supersedes_of_row
-SELECT lineage, seq FROM supersedes WHERE segment = ? AND row = ? AND seq >= ?;
+SELECT lineage, seq FROM supersedes WHERE segment = ? AND seq = ? AND row = ?;
 
 -- name: supersedes_by_row
 SELECT segment, row, lineage, seq FROM supersedes;
