@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from kedge.errors import Frozen, InvalidValue, KedgeError, SessionBegun, TurnClosed
+from kedge.errors import Frozen, IdempotencyMismatch, InvalidValue, KedgeError, SessionBegun, TurnClosed
 from kedge.kernel import Kernel
 from kedge.model import control as rules
 from kedge.model import envelope as envelopes
@@ -69,6 +69,7 @@ class Turn:
         self._rank = None if replays is None else replays.rank
         self._replay_turn = 0 if replays is None else replays.upto_turn
         self._writes = 0
+        self._last_seq = 0
         self._closed = False
         self._ended: KedgeError | None = None
         self._seqs_read: set[int] = set()
@@ -272,10 +273,25 @@ class Turn:
             )
             return self.backend.journal.append(batch)
 
-        seqs = self.read(append)
+        try:
+            seqs = self.read(append)
+        except IdempotencyMismatch:
+            self._saw_call(idempotency)
+            raise
         self._writes += 1
-        self._forget_reads()
+        if seqs[0] > self._last_seq and not self._saw_call(idempotency):
+            self._last_seq = seqs[-1]
+            self._forget_reads()
         return seqs
+
+    def _saw_call(self, idempotency: str | None) -> bool:
+        """Take note of the call that this one repeated, if another turn made it: to learn of it is a read."""
+        call = None if idempotency is None else self.backend.journal.call(self._view, idempotency)
+        if call is None or call.turn == self._author.uid:
+            return False
+        self._seqs_read.update(call.seqs)
+        self._members |= call.lineage
+        return True
 
     def _packed_reads(self) -> bytes | None:
         if not self._seqs_read and not self._ranges_read:

@@ -95,6 +95,14 @@ class Range(msgspec.Struct, frozen=True):
     at_seq: int
 
 
+class Call(msgspec.Struct, frozen=True):
+    """What a call with an idempotency key wrote, as a view sees it: whose turn, which seqs, under which lineages."""
+
+    turn: str
+    seqs: list[int]
+    lineage: Lineage
+
+
 class Position(msgspec.Struct, frozen=True):
     """Where the journal stands: the next seq and the time that the next entry gets."""
 
@@ -195,6 +203,9 @@ class Journal(Protocol):
 
     def append(self, batch: Batch) -> list[int]:
         """Commit a batch and return the seqs of its writes, in order."""
+
+    def call(self, view: View, idempotency: str) -> Call | None:
+        """Return the newest call with this key that the view sees: what a repeat of it is told of."""
 
     def head(self, view: View, key: Key) -> Head | None:
         """Return the newest visible write at a key, a delete included, with its payload."""

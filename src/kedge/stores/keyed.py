@@ -10,6 +10,8 @@ from kedge.model.writes import Head, Key, Origin, Pending, check_name, decode, e
 from kedge.ports.ledger import HeadMoved
 from kedge.stores.scope import Scope, WritingScope, check_seconds
 
+_NO_SEQ = -1  # no head has it, so that nothing is written
+
 
 class Entry(msgspec.Struct, frozen=True):
     """One value with what is known of it. `lineage` holds names; `stale`: older than its freshness budget."""
@@ -109,11 +111,19 @@ class Keyed(KeyedView):
         source = self._writer.is_source(origin, default)
         budget = check_seconds("fresh_for", fresh_for)
         while True:
-            compared = None if expect is None else self._compare(name, expect)
+            failed: ExpectationFailed | None = None
+            try:
+                compared = None if expect is None else self._compare(name, expect)
+            except ExpectationFailed as error:
+                if idempotency is None:
+                    raise
+                compared, failed = _NO_SEQ, error  # but this very call may have been made before
             pending = Pending(key, payload, source, budget, compared)
             try:
                 return self._writer.write((pending,), idempotency=idempotency)[0]
             except HeadMoved:
+                if failed is not None:
+                    raise failed from None
                 continue  # another write came between: compare with that one
 
     def _compare(self, name: str, expect: int) -> int:

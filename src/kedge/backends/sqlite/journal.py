@@ -18,11 +18,11 @@ from kedge.backends.sqlite.states import States, standing
 from kedge.errors import IdempotencyMismatch, RolledBack
 from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
-from kedge.model.lineage import Lineage
+from kedge.model.lineage import Lineage, union
 from kedge.model.visibility import View
 from kedge.model.writes import SALT_BYTES, Author, Batch, Key, digest, memory_name
 from kedge.ports.clock import Clock
-from kedge.ports.ledger import HeadMoved, Position
+from kedge.ports.ledger import Call, HeadMoved, Position
 
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)
@@ -203,6 +203,16 @@ class SqliteJournal(Reader):
                     "use a fresh key for each different call"
                 )
             return [row[5] for row in rows]
+        return None
+
+    def call(self, view: View, idempotency: str) -> Call | None:
+        """Return the newest call with this key that the view sees."""
+        with self._database.reading() as connection:
+            for seq, count, lineage in connection.execute(_SQL["idempotency_find"], (idempotency,)).fetchall():
+                if view.sees(self._interner.members(connection, lineage)):
+                    rows = connection.execute(_SQL["writes_of_call"], (seq, seq + count - 1)).fetchall()
+                    lineages = [self._interner.members(connection, row[1]) for row in rows]
+                    return Call(rows[0][2], [row[0] for row in rows], union(filter(view.sees, lineages)))
         return None
 
     def _same_content(self, connection: sqlite3.Connection, batch: Batch, rows: list[Any]) -> bool:

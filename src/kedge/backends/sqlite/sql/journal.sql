@@ -74,6 +74,9 @@ SELECT seq, count, lineage FROM idempotency WHERE key = ? ORDER BY seq DESC;
 -- name: idempotency_insert
 INSERT INTO idempotency (key, seq, count, lineage) VALUES (?, ?, ?, ?);
 
+-- name: writes_of_call
+SELECT w.seq, w.lineage, t.uid FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq BETWEEN ? AND ? ORDER BY w.seq;
+
 -- name: repeated_writes
 SELECT w.space, w.name, w.deleted, w.digest, w.salt, w.seq, w.source, w.lineage
 FROM writes w WHERE w.seq BETWEEN ? AND ? ORDER BY w.seq;

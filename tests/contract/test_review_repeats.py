@@ -1,0 +1,68 @@
+"""A call that is repeated with its idempotency key: what it answers, and what it teaches the turn that repeats it."""
+
+from __future__ import annotations
+
+import pytest
+
+import kedge
+from kedge.errors import ExpectationFailed, IdempotencyMismatch, RolledBack
+
+
+@pytest.fixture
+def v2(k: kedge.Kedge) -> str:
+    """Put a release live that changes another agent."""
+    k.deploy("v2", {"writer/prompt": "worse"})
+    k.promote("v2")
+    with k.turn(agent="writer") as turn:
+        turn.context.put("fact", "same", idempotency="call-1")
+    return "v2"
+
+
+def test_a_turn_that_repeats_another_s_call_is_influenced_by_it(k: kedge.Kedge, v2: str) -> None:
+    with k.turn(agent="support") as turn:
+        turn.context.put("fact", "same", idempotency="call-1")
+        assert turn.lineage == {v2}
+        turn.context.put("built on it", True)
+        k.rollback(v2)
+        with pytest.raises(RolledBack):
+            turn.context.put("fact", "same", idempotency="call-1")
+    assert k.view().context.items() == {}
+
+
+def test_so_is_one_that_is_told_of_another_content(k: kedge.Kedge, v2: str) -> None:
+    with k.turn(agent="support") as turn:
+        with pytest.raises(IdempotencyMismatch):
+            turn.context.put("fact", "other", idempotency="call-1")
+        assert turn.lineage == {v2}
+
+
+@pytest.mark.usefixtures("v2")
+def test_a_first_call_and_a_repeat_of_a_turn_s_own_read_nothing(k: kedge.Kedge) -> None:
+    with k.turn(agent="support") as turn:
+        turn.context.put("mine", 1, idempotency="call-2")
+        turn.context.put("mine", 1, idempotency="call-2")
+        assert turn.lineage == frozenset()
+
+
+def test_what_was_read_before_a_repeat_is_kept_for_the_next_write(k: kedge.Kedge) -> None:
+    with k.turn(agent="support", session="s") as turn:
+        turn.memory.append("user", "hello", idempotency="call-2")
+        seen = turn.context.put("seen", 1)
+        turn.context.get("seen")
+        turn.memory.append("user", "hello", idempotency="call-2")
+        turn.context.put("built on it", True)
+    survey = k._kernel.backend.survey  # what `why` will walk
+    found = survey.turn(turn.id)
+    assert found is not None
+    assert any(seen in reads.seqs for reads in survey.reads_of(found.turn))
+
+
+def test_a_compare_and_set_whose_answer_was_lost_is_answered_again(k: kedge.Kedge) -> None:
+    with k.turn(agent="support") as turn:
+        first = turn.context.put("count", 1)
+        second = turn.context.put("count", 2, expect=first, idempotency="call-2")
+        assert turn.context.put("count", 2, expect=first, idempotency="call-2") == second
+        with pytest.raises(ExpectationFailed) as failed:
+            turn.context.put("count", 3, expect=first, idempotency="call-3")
+        assert failed.value.seq == second
+        assert turn.context.get("count") == 2
