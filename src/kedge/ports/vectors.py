@@ -79,7 +79,7 @@ class VectorIndex(Protocol):
         k: int,
         where: Mapping[str, Any] | None,
         *,
-        exact: bool,
+        exact: bool = False,
     ) -> Search:
         """Return the `k` best rows of one embedding space for a query of shape (dim,), by no index if `exact`."""
 

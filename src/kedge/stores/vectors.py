@@ -93,7 +93,9 @@ class VectorsView:
         space, dim = self._embedder()
         query = _as_rows(vector, dim, self._collection, ["the query"], single=True)[0]
         index = self._reader.backend.vectors
-        result = self._reader.read(lambda view: index.search(view, self._collection, space, query, k, where, exact=exact))
+        result = self._reader.read(
+            lambda view: index.search(view, self._collection, space, query, k, where, exact=exact)
+        )
         self._reader.saw([found.head for found in result.found])
         self._reader.saw(result.superseders)
         hits = Hits(

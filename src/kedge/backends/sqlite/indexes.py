@@ -38,9 +38,7 @@ class Indexes:
     def _build_behind(self, segment: Segment, metric: str) -> None:
         if self._builder is not None and self._builder.is_alive():
             return
-        self._builder = threading.Thread(
-            target=self.build, args=(segment, metric), name="kedge-index", daemon=True
-        )
+        self._builder = threading.Thread(target=self.build, args=(segment, metric), name="kedge-index", daemon=True)
         self._builder.start()
 
     def build(self, segment: Segment, metric: str, progress: Callable[[int, int], None] | None = None) -> int:

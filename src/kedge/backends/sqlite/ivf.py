@@ -268,4 +268,3 @@ def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int
         if stale.name not in named:
             with suppress(OSError):
                 stale.unlink()  # whoever has it mapped keeps it
-

@@ -1,6 +1,7 @@
 """One embedding space as this process knows it: rows mapped, states in memory, and what each view sees of them."""
 
 from collections import OrderedDict
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from kedge.ports.vectors import Floats
 Bytes = npt.NDArray[np.int8]
 Bits = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+N = TypeVar("N", np.int64, np.int32, np.float32)
 Small = npt.NDArray[np.int32]
 
 # What a row is in a view: not seen; head; seen, but a write that could be rolled back took its place; seen, but gone.
@@ -143,7 +145,7 @@ class Segment:
         return found
 
 
-def _grown(array: npt.NDArray[np.generic], used: int, room: int) -> npt.NDArray[np.generic]:
+def _grown(array: npt.NDArray[N], used: int, room: int) -> npt.NDArray[N]:
     grown = np.empty(room, array.dtype)
     grown[:used] = array[:used]
     return grown

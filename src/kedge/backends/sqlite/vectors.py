@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.indexes import Indexes
 from kedge.backends.sqlite.ivf import ROWS_MIN
 from kedge.backends.sqlite.lineages import Interner
-from kedge.backends.sqlite.indexes import Indexes
 from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
@@ -30,6 +31,7 @@ _SQL = queries("vectors")
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
 _TABLES_CACHED = 64
 _CHUNK_SEQS = 5_000
+
 
 class _Query(msgspec.Struct, frozen=True):
     """What is searched for."""
@@ -180,7 +182,7 @@ class SqliteVectors:
         k: int,
         where: Mapping[str, Any] | None,
         *,
-        exact: bool,
+        exact: bool = False,
     ) -> Search:
         """Return the `k` best rows of one embedding space for a query of shape (dim,)."""
         with ExitStack() as stack:
@@ -202,7 +204,9 @@ class SqliteVectors:
             return Search([], [], unembedded, exact=True, at_seq=at_seq)
         classes = frame.shown.classes
         heads: dict[int, Head] = {}
-        for best in ranked(frame, query, collection.metric, k + _MARGIN, exact=asked.exact):
+        batches = ranked(frame, query, collection.metric, k + _MARGIN, exact=asked.exact)
+        while True:
+            best = next(batches)
             rows = best.rows
             if asked.where is not None:
                 self._fetch(connection, collection.name, frame, rows, heads)
