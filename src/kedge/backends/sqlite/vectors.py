@@ -47,20 +47,21 @@ class _Segment:
         self.matrix: Floats = np.empty((0, dim), np.float32)
 
     def extend(self, added: list[tuple[int, int]], matrix: Floats) -> None:
+        # Interrupted anywhere, it is done again as if it had never begun: `rows` says how far the arrays hold.
         fresh = np.array(added, np.int64).reshape(-1, 2)
-        self.seqs = np.concatenate([self.seqs, fresh[:, 0]])
-        self.states = np.concatenate([self.states, fresh[:, 1].astype(np.int32)])
-        tail = matrix[self.rows :]
-        self.norms = np.concatenate([self.norms, np.sqrt(np.einsum("ij,ij->i", tail, tail, dtype=np.float32))])
+        norms = np.concatenate([self.norms[: self.rows], _norms(matrix[self.rows :])])
+        self.seqs = np.concatenate([self.seqs[: self.rows], fresh[:, 0]])
+        self.states = np.concatenate([self.states[: self.rows], fresh[:, 1].astype(np.int32)])
+        self.norms = norms
         self.matrix = matrix
-        self.rows = len(self.seqs)
+        self.rows = len(norms)
 
     def change(self, changed: list[tuple[int, int, int]]) -> None:
         states = self.states.copy()  # a search that runs now keeps the array that it took
-        for row, state, seq in changed:
+        for row, state, _ in changed:
             states[row] = state
-            self.last_change = max(self.last_change, seq)
         self.states = states
+        self.last_change = max(self.last_change, *(seq for _, _, seq in changed))
 
 
 class _Frame(msgspec.Struct, frozen=True):
@@ -323,9 +324,17 @@ class SqliteVectors:
             return Tally(count, frozenset(lineages), self._reader.last_seq(connection))
 
 
+def _norms(rows: Floats) -> Floats:
+    """Return the lengths of rows, squared in float64: a float32 square of 1e-25 is zero, one of 1e25 infinite."""
+    lengths: Floats = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)).astype(np.float32)
+    return lengths
+
+
 def _score(frame: _Frame, query: Floats, metric: str) -> tuple[Ints, Floats]:
     """Return the rows that are head or stand behind a visible superseder, and their float32 scores."""
     rows = np.flatnonzero((frame.classes == _HEAD) | (frame.classes == _SUPERSEDED))
+    if metric == "cosine":
+        query = query / _norms(query[None, :])  # its length changes no order, but the products stay within float32
     if len(rows) < _GATHER_BELOW * len(frame.classes):
         dots = np.asarray(frame.matrix[rows] @ query, np.float32)
     else:
