@@ -207,7 +207,8 @@ class Database:
             return errors.StorageFull(f"no room to write to {self.path} ({text}); nothing was written: free some space")
         if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}:
             return errors.ReadOnly(f"{self.path} cannot be written ({text}); check its permissions and its folder's")
-        if code == sqlite3.SQLITE_CANTOPEN and self.path.is_file() and not os.access(self.path.parent, os.W_OK):
+        is_there = os.access(self.path, os.F_OK)  # where `is_file()` would raise, too
+        if code == sqlite3.SQLITE_CANTOPEN and is_there and not os.access(self.path.parent, os.W_OK):
             return errors.ReadOnly(
                 f"{self.path} cannot be opened: SQLite keeps two small files beside it, and {self.path.parent} "
                 "cannot be written; allow that, or copy the database elsewhere"
