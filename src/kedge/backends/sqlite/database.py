@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
+from weakref import WeakSet
 
 from kedge import errors
 from kedge.failpoints import reach
@@ -20,6 +21,37 @@ SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FR
 FROM sqlite_schema
 """
 _DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
+
+
+class ForkSafeLock:
+    """A lock that is free in a forked child: the thread that held it does not exist there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        _fork_safe.add(self)
+
+    def after_fork(self) -> None:
+        """Forget who held it."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        """Wait for it, and hold it."""
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of it."""
+        self._lock.release()
+
+
+_fork_safe: WeakSet[ForkSafeLock] = WeakSet()
+
+
+def _after_fork() -> None:
+    for lock in _fork_safe:
+        lock.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Database:
@@ -34,7 +66,7 @@ class Database:
         self._synchronous = _DURABILITIES[durability]
         self._pool: deque[sqlite3.Connection] = deque()
         self._pid = os.getpid()
-        self._write_lock = threading.RLock()
+        self._write_lock = ForkSafeLock()
         self._closed = False
         if not read_only:
             self._create_folder()
@@ -90,7 +122,6 @@ class Database:
             raise errors.TurnClosed("this Kedge is closed; open the database again")
         if self._pid != os.getpid():  # after a fork, the parent's connections are not ours to use
             self._pool = deque()
-            self._write_lock = threading.RLock()
             self._pid = os.getpid()
         try:
             return self._pool.pop()

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -11,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.database import Database, ForkSafeLock
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
@@ -95,7 +94,7 @@ class SqliteVectors:
         self._states = states
         self._reader = reader
         self._writer = writer
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._segments: dict[int, _Segment] = {}
         self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
 
