@@ -183,7 +183,7 @@ class SqliteJournal(Reader):
     # ── preconditions ──
 
     def _check_expectations(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        view = View(batch.epoch, batch.seen, batch.settled)
+        view = View(batch.epoch, batch.seen, batch.settled, upto_rank=batch.rank)
         for write in batch.writes:
             if write.expect is not None:
                 head = self.head_in(connection, view, write.key)
