@@ -36,6 +36,7 @@ from kedge.watch import Watcher
 
 Progress = Callable[[int, int], None]
 DIM_MAX = 65_536
+_LIMIT_MAX = 2**63 - 1  # what SQLite can count to
 
 
 class Kedge:
@@ -277,7 +278,9 @@ class Kedge:
 
     def log(self, limit: int = 50) -> list[Entry]:
         """Return control changes and the steps of operations, the newest first."""
-        return self._kernel.backend.control.entries(limit=limit)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise InvalidValue(f"limit={limit!r} is not a number of entries, 0 or more")
+        return self._kernel.backend.control.entries(limit=min(limit, _LIMIT_MAX))
 
     def on_change(self, callback: Callable[[int], object]) -> Callable[[], None]:
         """Call back with the epoch after each one that this process catches up with; return what ends it."""

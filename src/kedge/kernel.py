@@ -1,7 +1,6 @@
 """One open database with what this process knows of it: shared by turns, views, deployments and recovery."""
 
 import getpass
-import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -24,7 +23,6 @@ class Kernel:
         self.backend = backend
         self.session_ttl = session_ttl
         self._names: dict[int, str] = {}
-        self._names_lock = threading.Lock()
         self._header_key: bytes | None = None
 
     @property
@@ -44,8 +42,7 @@ class Kernel:
         return frozenset(found)
 
     def _load_names(self) -> None:
-        with self._names_lock:
-            self._names = self.backend.control.names()
+        self._names = self.backend.control.names()
 
     def change(self, decide: Decide) -> tuple[ControlRecord, Entry]:
         """Decide on the record as it is, and commit; decide anew while others commit in between."""

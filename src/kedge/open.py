@@ -38,6 +38,8 @@ def open(
 def locate(url: str | Path) -> Path:
     """Return the database file that a URL or a folder means, whether it is there or not."""
     text = str(url)
+    if "\0" in text:
+        raise InvalidValue(f"the path {text!r:.80} holds a NUL, which no path may; remove it")
     scheme, separator, rest = text.partition("://")
     if separator and scheme != "sqlite":
         raise InvalidValue(f"{text!r}: the scheme {scheme!r} is not supported; use sqlite:///PATH or a folder")
@@ -48,4 +50,7 @@ def locate(url: str | Path) -> Path:
     if not text:
         raise InvalidValue("the path is empty; name a folder, or sqlite:///PATH")
     path = Path(text)
-    return path if path.is_file() else path / FILE_NAME
+    try:
+        return path if path.is_file() else path / FILE_NAME
+    except OSError as error:
+        raise InvalidValue(f"the path {text!r:.80} cannot be ({error.strerror}); choose another") from None

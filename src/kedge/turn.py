@@ -78,7 +78,9 @@ class Turn:
         self._record = self.backend.control.load()
         self._session, self._base, parent_turn = self._join(session, deployment, parent, peer)
         self._base |= self._record.externals
-        self._view = View(self._record.epoch, self._record.seen_by(self._base), self._record.settled)
+        self._view = View(
+            self._record.epoch, self._record.seen_by(self._base), self._record.settled, upto_rank=self._rank
+        )
         now = self.backend.clock.now()
         self._author = Author(
             uid=self.backend.clock.fresh_id(),

@@ -31,4 +31,4 @@ def move(
     if unseen:
         settled = ", ".join(map(repr, sorted(names(unseen))))
         raise SettledMeanwhile(f"{settled}, which this turn did not see, was settled meanwhile; begin a new turn")
-    return View(record.epoch, record.seen_by(base), record.settled)
+    return View(record.epoch, record.seen_by(base), record.settled, upto_rank=view.upto_rank)

@@ -11,6 +11,7 @@ from kedge.model.writes import Head, Key, Origin, Pending, check_name, decode, e
 from kedge.stores.scope import Scope, WritingScope
 
 USER = "user"
+_LIMIT_MAX = 2**63 - 1  # what SQLite can count to
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -44,6 +45,8 @@ class MemoryView:
         """
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
             raise InvalidValue(f"limit={limit!r} is not a number of messages, 0 or more, or None")
+        if limit is not None:
+            limit = min(limit, _LIMIT_MAX)
         journal = self._reader.backend.journal
         found = self._reader.read(lambda view: journal.history(view, self._space, limit))
         low = found.heads[0].key.name if limit is not None and len(found.heads) == limit and limit else ""

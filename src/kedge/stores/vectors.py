@@ -218,8 +218,9 @@ def _as_rows(
     matrix: npt.ArrayLike, dim: int, collection: Collection, ids: Sequence[str], *, single: bool = False
 ) -> Floats:
     try:
-        rows = np.asarray(matrix, dtype="<f4")
-    except (ValueError, TypeError) as error:
+        with np.errstate(over="ignore"):  # it becomes an infinity, which is refused below
+            rows = np.asarray(matrix, dtype="<f4")
+    except (ValueError, TypeError, OverflowError) as error:
         raise InvalidVector(f"the vectors are no float32 array ({error}); pass shape (n, {dim})") from None
     if single and rows.ndim == 1:
         rows = rows[None, :]

@@ -57,6 +57,8 @@ class SqliteAside:
     def cache(self, key: bytes, payload: bytes, lineage: Lineage, now: float, ttl: float | None) -> None:
         """Keep an entry, and drop expired and then the oldest ones beyond the size cap."""
         with self._database.writing("cache") as connection:
+            if self._journal.purged_of(connection, lineage):
+                return  # what a purge erased does not come back by way of a turn that was under way
             lineage_id = self._interner.intern(connection, lineage)
             expires = None if ttl is None else now + ttl
             connection.execute(_SQL["cache_put"], (key, lineage_id, now, expires, len(payload), payload))

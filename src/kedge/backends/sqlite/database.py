@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
+from weakref import WeakSet
 
 from kedge import errors
 from kedge.failpoints import reach
@@ -20,6 +21,37 @@ SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FR
 FROM sqlite_schema
 """
 _DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
+
+
+class ForkSafeLock:
+    """A lock that is free in a forked child: the thread that held it does not exist there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        _fork_safe.add(self)
+
+    def after_fork(self) -> None:
+        """Forget who held it."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        """Wait for it, and hold it."""
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of it."""
+        self._lock.release()
+
+
+_fork_safe: WeakSet[ForkSafeLock] = WeakSet()
+
+
+def _after_fork() -> None:
+    for lock in _fork_safe:
+        lock.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Database:
@@ -34,7 +66,7 @@ class Database:
         self._synchronous = _DURABILITIES[durability]
         self._pool: deque[sqlite3.Connection] = deque()
         self._pid = os.getpid()
-        self._write_lock = threading.RLock()
+        self._write_lock = ForkSafeLock()
         self._closed = False
         if not read_only:
             self._create_folder()
@@ -90,7 +122,6 @@ class Database:
             raise errors.TurnClosed("this Kedge is closed; open the database again")
         if self._pid != os.getpid():  # after a fork, the parent's connections are not ours to use
             self._pool = deque()
-            self._write_lock = threading.RLock()
             self._pid = os.getpid()
         try:
             return self._pool.pop()
@@ -207,7 +238,8 @@ class Database:
             return errors.StorageFull(f"no room to write to {self.path} ({text}); nothing was written: free some space")
         if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}:
             return errors.ReadOnly(f"{self.path} cannot be written ({text}); check its permissions and its folder's")
-        if code == sqlite3.SQLITE_CANTOPEN and self.path.is_file() and not os.access(self.path.parent, os.W_OK):
+        is_there = os.access(self.path, os.F_OK)  # where `is_file()` would raise, too
+        if code == sqlite3.SQLITE_CANTOPEN and is_there and not os.access(self.path.parent, os.W_OK):
             return errors.ReadOnly(
                 f"{self.path} cannot be opened: SQLite keeps two small files beside it, and {self.path.parent} "
                 "cannot be written; allow that, or copy the database elsewhere"

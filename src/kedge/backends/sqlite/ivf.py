@@ -13,12 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import faiss
+import faiss as typed_faiss
 import msgspec
 import numpy as np
 
-from kedge.backends.sqlite.segment import Bits, Ints, Shown, Small
+from kedge.backends.sqlite.segment import Bits, Ints, Shown, Small, lengths_of
 from kedge.ports.vectors import Floats
+
+faiss: Any = typed_faiss  # its wrappers are made at import time: what its stubs say is not what it takes
 
 PROBES = 16  # lists visited where the view shows all of them
 ROWS_MIN = 20_000  # fewer are searched exactly in no time
@@ -26,6 +28,7 @@ _TRAINING_ROWS_A_LIST = 64
 _CHUNK_ROWS = 65_536
 _THINNED = 0.5  # a query's nearest lists that show less than this share are made up for twice
 _EFFORT_MAX = 8.0
+_TINY = np.float32(1e-30)
 _FORMAT = 1
 _HEAD_BYTES = 1 << 22  # what faiss follows blindly stands at the beginning: sizes and centroids
 
@@ -127,7 +130,7 @@ def prepared(rows: Floats, metric: str) -> Floats:
     """Return rows as the index compares them: of length one under cosine."""
     copied = np.array(rows, np.float32)
     if metric == "cosine":
-        copied /= np.maximum(np.linalg.norm(copied, axis=1, keepdims=True), 1e-30)
+        copied /= np.maximum(lengths_of(copied), _TINY)[:, None]
     return copied
 
 

@@ -103,14 +103,19 @@ class SqliteJournal(Reader):
         return stamp, rows
 
     def _stamp(self, connection: sqlite3.Connection, lineage: Lineage) -> int:
-        if lineage:
-            record = _RECORD.decode(connection.execute("SELECT record FROM control").fetchone()[0])
-            gone = lineage & record.purged
-            if gone:
-                raise RolledBack(
-                    f"the lineage of this write holds the purged deployments {sorted(gone)}; begin a new turn", ()
-                )
+        gone = self.purged_of(connection, lineage)
+        if gone:
+            raise RolledBack(
+                f"the lineage of this write holds the purged deployments {sorted(gone)}; begin a new turn", ()
+            )
         return self._interner.intern(connection, lineage)
+
+    def purged_of(self, connection: sqlite3.Connection, lineage: Lineage) -> Lineage:
+        """Return which of these deployments have been purged, as a transaction sees it."""
+        if not lineage:
+            return lineage
+        record = _RECORD.decode(connection.execute("SELECT record FROM control").fetchone()[0])
+        return lineage & record.purged
 
     def _turn(self, connection: sqlite3.Connection, author: Author, stamp: int) -> int:
         fields = (
@@ -178,7 +183,7 @@ class SqliteJournal(Reader):
     # ── preconditions ──
 
     def _check_expectations(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        view = View(batch.epoch, batch.seen, batch.settled)
+        view = View(batch.epoch, batch.seen, batch.settled, upto_rank=batch.rank)
         for write in batch.writes:
             if write.expect is not None:
                 head = self.head_in(connection, view, write.key)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kedge.backends.sqlite.ivf import IvfIndex, prepared
-from kedge.backends.sqlite.segment import Ints, Segment, Shown
+from kedge.backends.sqlite.segment import Ints, Segment, Shown, lengths_of
 from kedge.ports.vectors import Floats
 
 EXACT_ROWS = 10_000  # a view that shows no more is searched exactly: it costs what the index would
@@ -71,6 +71,8 @@ def _by_index(frame: Frame, index: IvfIndex, query: Floats, metric: str, wanted:
 
 def _scores(frame: Frame, rows: Ints, query: Floats, metric: str, first: int = 0) -> Floats:
     """Return float32 scores of rows, which are not before `first`: greater for the nearer."""
+    if metric == "cosine":
+        query = query / lengths_of(query[None, :])  # its length changes no order, but the products stay within float32
     if len(rows) < _GATHER_BELOW * (len(frame.matrix) - first):
         dots = np.asarray(frame.matrix[rows] @ query, np.float32)
     else:

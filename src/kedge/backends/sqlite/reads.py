@@ -10,7 +10,7 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.model.lineage import Lineage
-from kedge.model.visibility import View, newest
+from kedge.model.visibility import SEQ_MAX, View, newest
 from kedge.model.writes import Head, Key, decode
 from kedge.ports.ledger import EpochMoved, Range
 
@@ -22,7 +22,6 @@ _LAST_CHARACTER = "\U0010ffff"
 _SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UTF-8
 _AFTER_SURROGATES = 0xE000
 _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
-_SEQ_MAX = 2**63 - 1
 
 
 def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
@@ -54,8 +53,10 @@ class Reader:
 
     def head(self, view: View, key: Key) -> Head | None:
         """Return the newest visible write at a key, a delete included, with its payload."""
-        if view.upto is not None:
+        if view.bounds(key.store) is not None:
             with self._database.reading() as connection:
+                if view.upto is None:
+                    check_epoch(connection, view.epoch)
                 return self.head_in(connection, view, key)
         with self._database.connection() as connection:
             space = self._interner.space(connection, key.store, key.space)
@@ -71,14 +72,15 @@ class Reader:
         space = self._interner.space(connection, key.store, key.space)
         if space is None:
             return None
-        if view.upto is None:
+        bounds = view.bounds(key.store)
+        if bounds is None:
             rows = [row[1:] for row in connection.execute(_HEAD, (space, key.name)) if row[1] is not None]
         else:
             lineages = [row[0] for row in connection.execute(_SQL["past_lineages"], (space, key.name))]
             rows = [
                 row[1:]
                 for lineage in self._visible(connection, view, lineages)
-                for row in connection.execute(_SQL["past_head"], (space, key.name, lineage, view.upto))
+                for row in connection.execute(_SQL["past_head"], (space, key.name, lineage, *bounds))
             ]
         return self._choose(connection, view, key, rows)
 
@@ -117,7 +119,7 @@ class Reader:
         payloads: bool = True,
     ) -> dict[str, Head]:
         """Return heads inside a transaction of the caller's, which has checked the epoch."""
-        if view.upto is not None:
+        if view.bounds(store) is not None:
             found = {name: self.head_in(connection, view, Key(store, space, name)) for name in names}
             return {name: head for name, head in found.items() if head is not None}
         space_id = self._interner.space(connection, store, space)
@@ -167,12 +169,12 @@ class Reader:
         if space_id is None:
             return Range([], frozenset(), at_seq)
         end = prefix_end(prefix)
-        if view.upto is not None:
+        if (bounds := view.bounds(store)) is not None:
             names = [row[0] for row in connection.execute(_SQL["past_names"], (space_id, prefix, end))]
             found = self.heads_in(connection, view, store, space, names)
             heads = [found[name] for name in names if name in found]
             deleted = frozenset(head.lineage for head in heads if head.deleted)
-            return Range([head for head in heads if not head.deleted], deleted, view.upto)
+            return Range([head for head in heads if not head.deleted], deleted, min(at_seq, bounds[0]))
         counted = self._lineages_in(connection, space_id)
         standing = self._states.heads(connection, view, (row[0] for row in counted))
         sql = _SQL["heads_in_state"] if payloads else _BARE["heads_in_state"]
@@ -232,8 +234,8 @@ class Reader:
                 check_epoch(connection, view.epoch)
             if limit is None:
                 return self.range_in(connection, view, "memory", space)
-            if view.upto is not None:
-                return self._newest_then(connection, view, view.upto, space, limit)
+            if (bounds := view.bounds("memory")) is not None:
+                return self._newest_then(connection, view, bounds, space, limit)
             return self._newest(connection, view, space, limit)
 
     def _newest(self, connection: sqlite3.Connection, view: View, space: str, limit: int) -> Range:
@@ -254,11 +256,14 @@ class Reader:
         tombstones = self._tombstones(connection, view, space_id, (counted, standing), (low, _AFTER_ALL_TEXT))
         return Range([found[name] for name in names], tombstones, at_seq)
 
-    def _newest_then(self, connection: sqlite3.Connection, view: View, upto: int, space: str, limit: int) -> Range:
+    def _newest_then(
+        self, connection: sqlite3.Connection, view: View, bounds: tuple[int, int], space: str, limit: int
+    ) -> Range:
         """Go back through the names until enough of them are visible: what is hidden there is walked over."""
         space_id = self._interner.space(connection, "memory", space)
         heads: list[Head] = []
-        end = f"{upto + 1:016x}"  # names begin with their rank
+        deleted: set[Lineage] = set()
+        end = f"{bounds[1] + 1:016x}"  # names begin with their rank
         while len(heads) < limit:
             rows = connection.execute(_SQL["past_names_before"], (space_id, end, limit)).fetchall()
             if not rows:
@@ -266,8 +271,9 @@ class Reader:
             names = [row[0] for row in rows]
             found = self.heads_in(connection, view, "memory", space, names)
             heads += [found[name] for name in names if name in found and not found[name].deleted]
+            deleted.update(head.lineage for head in found.values() if head.deleted)
             end = names[-1]
-        return Range(heads[:limit][::-1], frozenset(), upto)
+        return Range(heads[:limit][::-1], frozenset(deleted), min(self.last_seq(connection), bounds[0]))
 
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
@@ -277,10 +283,10 @@ class Reader:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
             space_id = self._interner.space(connection, "memory", space)
-            upto = _SEQ_MAX if view.upto is None else view.upto
+            bounds = view.bounds("memory") or (SEQ_MAX, SEQ_MAX)
             gone: dict[str, tuple[str, int]] = {}
             for name, seq, lineage, deleted, payload in connection.execute(
-                _SQL["messages_from"], (space_id, low, upto)
+                _SQL["messages_from"], (space_id, low, *bounds)
             ):
                 members = self._interner.members(connection, lineage)
                 if deleted:

@@ -109,7 +109,10 @@ class Segment:
         return self._norms[: self.rows]
 
     def extend(self, seqs: Ints, states: Small, matrix: Floats, norms: Floats | None = None) -> None:
-        """Take in rows that were appended; `matrix` maps all rows, the added ones last."""
+        """Take in rows that were appended; `matrix` maps all rows, the added ones last.
+
+        Interrupted anywhere, it is done again as if it had never begun: `rows` says how far the arrays hold.
+        """
         first, rows = self.rows, self.rows + len(seqs)
         if rows > len(self._seqs):
             room = max(rows, len(self._seqs) * 5 // 4) if first else rows
@@ -118,7 +121,7 @@ class Segment:
             self._norms = _grown(self._norms, first, room)
         self._seqs[first:rows] = seqs
         self._states[first:rows] = states
-        self._norms[first:rows] = _lengths(matrix[first:rows]) if norms is None else norms
+        self._norms[first:rows] = lengths_of(matrix[first:rows]) if norms is None else norms
         self.matrix = matrix
         self.rows = rows
 
@@ -151,9 +154,10 @@ def _grown(array: npt.NDArray[N], used: int, room: int) -> npt.NDArray[N]:
     return grown
 
 
-def _lengths(rows: Floats) -> Floats:
+def lengths_of(rows: Floats) -> Floats:
+    """Return the lengths of rows, squared in float64: a float32 square of 1e-25 is zero, one of 1e25 infinite."""
     lengths = np.empty(len(rows), np.float32)
     for first in range(0, len(rows), 65_536):
         part = rows[first : first + 65_536]
-        lengths[first : first + 65_536] = np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float32))
+        lengths[first : first + 65_536] = np.sqrt(np.einsum("ij,ij->i", part, part, dtype=np.float64))
     return lengths

@@ -6,9 +6,9 @@ hidden, superseded or deleted, under whatever lineage, is never walked over.
 
 import json
 import sqlite3
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 
+from kedge.backends.sqlite.database import ForkSafeLock
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
 from kedge.model.lineage import Lineage, antichain
@@ -23,7 +23,7 @@ class States:
 
     def __init__(self, interner: Interner) -> None:
         self._interner = interner
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._known: list[State] = [(0, ())]  # by id; ids begin at 1
         self._by_lineage: dict[int, list[int]] = {}
         self._ids: dict[State, int] = {}
@@ -49,9 +49,11 @@ class States:
         with self._lock:
             for ident, lineage, superseders in connection.execute(_SQL["states_after"], (len(self._known) - 1,)):
                 state = (lineage, tuple(json.loads(superseders)))
-                self._known.append(state)
-                self._by_lineage.setdefault(lineage, []).append(ident)
+                idents = self._by_lineage.setdefault(lineage, [])
+                if not idents or idents[-1] != ident:
+                    idents.append(ident)
                 self._ids[state] = ident
+                self._known.append(state)  # last: whoever is interrupted, or forked, before it begins here again
         return self._known
 
     def heads(self, connection: sqlite3.Connection, view: View, lineages: Iterable[int]) -> list[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.database import Database, ForkSafeLock
 from kedge.backends.sqlite.indexes import Indexes
 from kedge.backends.sqlite.ivf import ROWS_MIN
 from kedge.backends.sqlite.lineages import Interner
@@ -55,7 +54,7 @@ class SqliteVectors:
         self._states = states
         self._reader = reader
         self._writer = writer
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._segments: dict[int, Segment] = {}
         self._indexes = Indexes(writer)
         self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}

@@ -12,7 +12,8 @@ from kedge.recovery.drill.corpus import Document
 from kedge.recovery.drill.database import Database
 from kedge.recovery.drill.desk import Desk, Stopped
 from kedge.recovery.drill.release import EMBEDDER_KEY, Embedders
-from kedge.recovery.drill.trace import Trace
+from kedge.recovery.drill.trace import Place, Trace
+from kedge.recovery.drill.visible import message_name
 from kedge.turn import Turn
 
 BATCH_ROWS = 500
@@ -143,7 +144,8 @@ class Team:
 
     def again(self, turn: Turn, task: Task) -> None:
         """Process a question again, all roles in the one turn that replay opened."""
-        with self._noted(turn, f"replay/{task.name}", turn.agent or "") as desk:
+        asked = Place("memory", task.session, message_name(task.number, 0))
+        with self._noted(turn, f"replay/{task.name}", turn.agent or "", replays=asked) as desk:
             agents.receive(desk, task)
             limit = int(desk.artifact("retrieval/configuration")["neighbours"])
             given = agents.answer(desk, task, agents.retrieve(desk, task, self.embedders, limit))
@@ -153,7 +155,8 @@ class Team:
 
     def again_attachment(self, turn: Turn, id: str, text: str) -> None:
         """Embed an attachment again."""
-        with self._noted(turn, f"replay/attachment/{id}", turn.agent or "") as desk:
+        attached = Place("documents", agents.ATTACHMENTS, id)
+        with self._noted(turn, f"replay/attachment/{id}", turn.agent or "", replays=attached) as desk:
             agents.embed_attachment(desk, id, text, self.embedders)
 
     # ── turns ──
@@ -187,10 +190,17 @@ class Team:
 
     @contextmanager
     def _noted(
-        self, turn: Turn, label: str, agent: str, *, inside: bool = False, caller: str | None = None
+        self,
+        turn: Turn,
+        label: str,
+        agent: str,
+        *,
+        inside: bool = False,
+        caller: str | None = None,
+        replays: Place | None = None,
     ) -> Iterator[Desk]:
         """Work through a turn, noting each operation; end quietly where the twin's rule stops it."""
-        self.trace.begin(label, agent=agent, caller=caller, sees_release=inside)
+        self.trace.begin(label, agent=agent, caller=caller, sees_release=inside, replays=replays)
         try:
             yield Desk(turn, label, lambda op: self.trace.note(label, op), stop_at=self._stops.get(label))
         except Stopped:

@@ -47,20 +47,30 @@ class Version(NamedTuple):
     deleted: bool
     tainted: bool
     source: bool
+    rank: int
 
 
 Versions = dict[tuple[str, str], dict[str, list[Version]]]
 """All writes, in order, by (store, space) and name."""
 
 
-class TurnTrace:
-    """What one turn did. `influenced_at` is the first operation that the release influenced, None if none."""
+_OF_TODAY = frozenset({"artifacts", "vectors"})  # what a replay reads as it is now
 
-    def __init__(self, label: str, *, agent: str, caller: str | None, sees_release: bool) -> None:
+
+class TurnTrace:
+    """What one turn did. `influenced_at` is the first operation that the release influenced, None if none.
+
+    `rank` is its input's, where it replays one: what it says ranks there, and it hears nothing that came later.
+    """
+
+    def __init__(
+        self, label: str, *, agent: str, caller: str | None, sees_release: bool, rank: int | None = None
+    ) -> None:
         self.label = label
         self.agent = agent
         self.caller = caller
         self.sees_release = sees_release
+        self.rank = rank
         self.influenced_at: int | None = None
         self.read_from: set[str] = set()
         self.wrote: list[tuple[Place, Version]] = []
@@ -86,6 +96,7 @@ class Trace:
         self._release = frozenset(release)
         self._versions: Versions = defaultdict(dict, known or {})
         self._rolled_back = False
+        self._writes = 1 + max((v.rank for of in self._versions.values() for vs in of.values() for v in vs), default=0)
         self._lock = Lock()
         self._rules: dict[Kind, Callable[[TurnTrace, Op], bool]] = {
             "begin": self._begin,
@@ -98,13 +109,25 @@ class Trace:
             "absorb": self._absorb,
         }
 
-    def begin(self, label: str, *, agent: str, caller: str | None = None, sees_release: bool = False) -> None:
-        """Note that a turn begins: it reads its agent's artifacts, and sees and is influenced as its caller."""
+    def begin(
+        self,
+        label: str,
+        *,
+        agent: str,
+        caller: str | None = None,
+        sees_release: bool = False,
+        replays: Place | None = None,
+    ) -> None:
+        """Note that a turn begins: it reads its agent's artifacts, and sees and is influenced as its caller.
+
+        `replays` is the place of the input that it replays.
+        """
         with self._lock:
             if label in self.turns:
                 raise AssertionError(f"two turns are called {label!r}")
             sees = sees_release if caller is None else self.turns[caller].sees_release
-            self.turns[label] = TurnTrace(label, agent=agent, caller=caller, sees_release=sees)
+            rank = None if replays is None else self._versions[replays.store, replays.space][replays.name][-1].rank
+            self.turns[label] = TurnTrace(label, agent=agent, caller=caller, sees_release=sees, rank=rank)
         self.note(label, Op(0, "begin", name=agent))
 
     def note(self, label: str, op: Op) -> None:
@@ -135,7 +158,7 @@ class Trace:
         content = {}
         for (store, space), names in self._versions.items():
             for name, versions in names.items():
-                version: Version | None = next((v for v in reversed(versions) if not v.tainted), None)
+                version = _newest(v for v in versions if not v.tainted)
                 if version is not None and not version.deleted:
                     content[Place(store, space, name)] = version.value
         return content
@@ -172,7 +195,9 @@ class Trace:
 
     def _write(self, turn: TurnTrace, op: Op) -> bool:
         tainted = turn.influenced_at is not None and not op.source
-        version = Version(turn.label, op.value, op.kind == "delete", tainted, op.source)
+        self._writes += 1
+        rank = self._writes if turn.rank is None else turn.rank
+        version = Version(turn.label, op.value, op.kind == "delete", tainted, op.source, rank)
         self._versions[op.store, op.space].setdefault(op.name, []).append(version)
         turn.wrote.append((Place(op.store, op.space, op.name), version))
         return False
@@ -186,7 +211,8 @@ class Trace:
         if versions is None:
             return False  # in the database since before this trace began
         sees = turn.sees_release and not self._rolled_back
-        version: Version | None = next((v for v in reversed(versions) if sees or not v.tainted), None)
+        upto = None if place.store in _OF_TODAY else turn.rank
+        version = _newest(v for v in versions if (sees or not v.tainted) and (upto is None or v.rank <= upto))
         expected = None if version is None or version.deleted else version.value
         self.reads_checked += 1
         if got != expected:
@@ -195,6 +221,15 @@ class Trace:
             return False
         turn.read_from.add(version.writer)
         return version.tainted
+
+
+def _newest(versions: Iterable[Version]) -> Version | None:
+    """Return the version that ranks highest, the later of two that rank alike."""
+    found: Version | None = None
+    for version in versions:
+        if found is None or version.rank >= found.rank:
+            found = version
+    return found
 
 
 def entangled(trace: Trace, replayed: Callable[[str], bool]) -> set[str]:

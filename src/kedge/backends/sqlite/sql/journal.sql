@@ -121,7 +121,7 @@ SELECT lineage FROM found WHERE lineage IS NOT NULL;
 -- name: past_head
 SELECT name, lineage, rank, seq, deleted, source, at, fresh_for, payload
 FROM writes INDEXED BY writes_by_key
-WHERE space = ?1 AND name = ?2 AND lineage = ?3 AND rank <= ?4 AND seq <= ?4
+WHERE space = ?1 AND name = ?2 AND lineage = ?3 AND seq <= ?4 AND rank <= ?5
 ORDER BY rank DESC, seq DESC LIMIT 1;
 
 -- name: past_names
@@ -143,4 +143,4 @@ SELECT space FROM spaces WHERE store = ? ORDER BY space;
 
 -- name: messages_from
 SELECT name, seq, lineage, deleted, payload FROM writes INDEXED BY writes_by_key
-WHERE space = ? AND name >= ? AND seq <= ? ORDER BY name, seq;
+WHERE space = ? AND name >= ? AND seq <= ? AND rank <= ? ORDER BY name, seq;

@@ -1,0 +1,50 @@
+"""A child forked while another thread was in the middle of a call is not kept waiting for that thread."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+
+import pytest
+
+import kedge
+
+SECONDS = 20
+
+
+@pytest.mark.parametrize("place", ["search", "append"])
+def test_a_forked_child_does_not_wait_for_its_parent_s_threads(k: kedge.Kedge, place: str) -> None:
+    with k.turn(agent="support") as turn:
+        turn.vectors("kb").upsert(["a"], [[1.0, 2.0, 3.0]])
+    backend = k._kernel.backend
+    lock = backend.vectors._lock if place == "search" else backend.journal._database._write_lock  # type: ignore[attr-defined]
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait(SECONDS)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(SECONDS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(SECONDS)
+            k.view().vectors("kb").search([1.0, 2.0, 3.0])
+            with k.turn(agent="support") as turn:
+                turn.context.put("child", True)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert k.view().context.get("child") is True

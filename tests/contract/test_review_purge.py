@@ -1,0 +1,28 @@
+"""What a purge erased stays erased, whoever was under way."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+import kedge
+from kedge.errors import RolledBack
+
+
+def test_a_turn_under_way_does_not_cache_what_was_purged(k: kedge.Kedge) -> None:
+    k.deploy("v2", {"support/prompt": "worse"})
+    k.promote("v2")
+
+    def compute() -> str:
+        k.rollback("v2")
+        k.purge("v2", confirm="v2")
+        return "made by v2"
+
+    with k.turn(agent="support") as turn:
+        assert turn.cache.get_or_compute("answer", compute) == "made by v2"
+        with pytest.raises(RolledBack):
+            turn.context.get("anything")
+    connection = sqlite3.connect(k.url.removeprefix("sqlite:///"))
+    assert connection.execute("SELECT payload FROM cache").fetchall() == []
+    connection.close()
