@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kedge
-from kedge.backends.sqlite import vectors
+from kedge.backends.sqlite import segment
 
 QUERY = [1.0, 2.0, 3.0]
 
@@ -20,7 +20,7 @@ def test_an_interrupted_search_leaves_the_index_whole(k: kedge.Kedge, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(vectors, "_norms", interrupt)  # where the first search after a start spends its time
+        patched.setattr(segment, "lengths_of", interrupt)  # where the first search after a start spends its time
         with pytest.raises(KeyboardInterrupt):
             kb.search(QUERY)
     assert [hit.id for hit in kb.search(QUERY)] == ["a", "b"]

@@ -32,11 +32,12 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct, frozen=True):
-    """What a search found, and what else decided it."""
+    """What a search found, and what else decided it; `elsewhere` are the lineages that decided `unembedded`."""
 
     found: list[Found]
     superseders: list[Head]
     unembedded: int
+    elsewhere: frozenset[Lineage]
     exact: bool
     at_seq: int
 

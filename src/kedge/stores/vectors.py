@@ -1,6 +1,6 @@
 """Vectors of one collection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,14 +29,27 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Hits(list[Hit]):
-    """The hits of one search, best first.
+    """The hits of one search, best first. `exact` says whether every row was compared."""
 
-    `unembedded` counts the keys that are present in other embedding spaces only; `exact` says whether every row was
-    compared.
-    """
+    def __init__(
+        self,
+        hits: Iterable[Hit] = (),
+        *,
+        exact: bool = True,
+        unembedded: int = 0,
+        on_reading: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(hits)
+        self.exact = exact
+        self._unembedded = unembedded
+        self._on_reading = on_reading
 
-    unembedded: int = 0
-    exact: bool = True
+    @property
+    def unembedded(self) -> int:
+        """How many keys are present in other embedding spaces only. To ask for it is a read of all that decides it."""
+        if self._on_reading is not None:
+            self._on_reading()
+        return self._unembedded
 
 
 class VectorRow(msgspec.Struct, frozen=True):
@@ -98,12 +111,17 @@ class VectorsView:
         )
         self._reader.saw([found.head for found in result.found])
         self._reader.saw(result.superseders)
-        hits = Hits(
+        hits = [
             Hit(f.head.key.name, f.score, decode(f.head.payload), f.head.seq, self._reader.names(f.head.lineage))
             for f in result.found
+        ]
+        counted = RangeRead("vectors", self._collection.name, "", result.at_seq)
+        return Hits(
+            hits,
+            exact=result.exact,
+            unembedded=result.unembedded,
+            on_reading=lambda: self._reader.saw_range(counted, result.elsewhere),
         )
-        hits.unembedded, hits.exact = result.unembedded, result.exact
-        return hits
 
     def get(self, ids: Sequence[str]) -> dict[str, VectorRow]:
         """Return the rows of these ids that are present, whatever their embedding space."""

@@ -91,6 +91,7 @@ class Segment:
         self._states: Small = np.empty(0, np.int32)
         self._norms: Floats = np.empty(0, np.float32)
         self._changes: list[Ints] = []
+        self._present: tuple[tuple[int, int], Ints] | None = None
         self._shown: OrderedDict[object, Shown] = OrderedDict()
 
     @property
@@ -107,6 +108,14 @@ class Segment:
     def norms(self) -> Floats:
         """The length of each row's vector."""
         return self._norms[: self.rows]
+
+    @property
+    def states_present(self) -> Ints:
+        """The states that some row is in, ascending."""
+        at = (self.rows, len(self._changes))
+        if self._present is None or self._present[0] != at:
+            self._present = (at, np.flatnonzero(np.bincount(self.states)))
+        return self._present[1]
 
     def extend(self, seqs: Ints, states: Small, matrix: Floats, norms: Floats | None = None) -> None:
         """Take in rows that were appended; `matrix` maps all rows, the added ones last.

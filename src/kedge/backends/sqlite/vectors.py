@@ -197,10 +197,12 @@ class SqliteVectors:
         self, connection: sqlite3.Connection, view: View, asked: _Query, frames: list[Frame], at_seq: int
     ) -> Search:
         collection, query, k = asked.collection, asked.vector, asked.k
-        unembedded = sum(frame.shown.heads for frame in frames if frame.segment.space != asked.space)
+        others = [frame for frame in frames if frame.segment.space != asked.space]
+        unembedded = sum(frame.shown.heads for frame in others)
+        elsewhere = self._lineages_of(connection, view, others)
         frame = next((frame for frame in frames if frame.segment.space == asked.space), None)
         if frame is None or not len(frame.seqs):
-            return Search([], [], unembedded, exact=True, at_seq=at_seq)
+            return Search([], [], unembedded, elsewhere, exact=True, at_seq=at_seq)
         classes = frame.shown.classes
         heads: dict[int, Head] = {}
         batches = ranked(frame, query, collection.metric, k + _MARGIN, exact=asked.exact)
@@ -222,7 +224,20 @@ class SqliteVectors:
         hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
         gone = {heads[row].key.name for row in chosen.tolist() if classes[row] == SUPERSEDED and row in heads}
         superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(gone)) if gone else {}
-        return Search(hits[:k], list(superseders.values()), unembedded, exact=best.exact, at_seq=at_seq)
+        return Search(hits[:k], list(superseders.values()), unembedded, elsewhere, exact=best.exact, at_seq=at_seq)
+
+    def _lineages_of(self, connection: sqlite3.Connection, view: View, frames: list[Frame]) -> frozenset[Lineage]:
+        """Return the lineages that decide how many rows of these frames are head: theirs, and their superseders'."""
+        known = self._states.known(connection)
+        members = self._interner.members
+        found: set[Lineage] = set()
+        for frame in frames:
+            for state in frame.segment.states_present.tolist():
+                own, superseders = known[state]
+                if view.sees(members(connection, own)):
+                    seen = [members(connection, other) for other in superseders]
+                    found |= {members(connection, own)} | {other for other in seen if view.sees(other)}
+        return frozenset(lineage for lineage in found if not lineage <= view.settled)
 
     def _fetch(
         self, connection: sqlite3.Connection, collection: str, frame: Frame, rows: Ints, heads: dict[int, Head]
