@@ -1,4 +1,4 @@
-"""snapshot, level, retention, collection, refresh: what is kept, and how."""
+"""snapshot, level, retention, collection, optimize, refresh: what is kept, and how."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from kedge.cli import database
 from kedge.cli.app import KEEP, app
 from kedge.cli.options import By, Db, Json, Reason, SessionName, Yes
 from kedge.cli.points import seconds_of
-from kedge.cli.terminal import ask, count, duration, emit, listing, may_ask, one_line, say, table, when
+from kedge.cli.terminal import ask, count, duration, emit, listing, may_ask, one_line, progress_bar, say, table, when
 from kedge.errors import InvalidValue, UnknownName, nearest
 
 FOR_EVER = ("forever", "for-ever")
@@ -192,3 +192,22 @@ def refresh(session: SessionName, *, by: By = None, db: Db = None, as_json: Json
             f"{one_line(session)} now sees: {listing(sees, 20) or 'no revocable deployment, only what is settled'}",
             "bold",
         )
+
+
+@app.command(rich_help_panel=KEEP)
+def optimize(
+    name: Annotated[str | None, typer.Argument(metavar="[COLLECTION]", help="Only this one.")] = None,
+    *,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """Index the vectors that are not indexed yet, now rather than in the background."""
+    with database.for_changing(db) as k, progress_bar("indexing", silent=as_json) as progress:
+        indexed = k.optimize(name, progress=progress)
+    if as_json:
+        emit({"indexed": indexed})
+    elif not indexed:
+        say("There is no collection to index.")
+    else:
+        rows = [[one_line(found), f"{indexed[found]:,}"] for found in indexed]
+        table(["collection", "rows indexed"], rows, right=["rows indexed"])

@@ -18,7 +18,7 @@ _ORDER = (
     ("status", "plan", "log", "show", "diff", "assignment"),
     ("deploy", "canary", "promote", "settle"),
     ("rollback", "reinstate", "purge", "recover"),
-    ("drill", "fsck", "snapshot", "level", "retention", "collection", "refresh"),
+    ("drill", "fsck", "snapshot", "level", "retention", "collection", "optimize", "refresh"),
 )
 _PLACES = {name: place for place, name in enumerate(name for group in _ORDER for name in group)}
 app.registered_commands.sort(key=lambda command: _PLACES[command.callback.__name__ if command.callback else ""])

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from kedge.backends.sqlite import ivf
 from kedge.backends.sqlite.database import Database, ForkSafeLock
 from kedge.backends.sqlite.indexes import Indexes
-from kedge.backends.sqlite.ivf import ROWS_MIN
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
@@ -263,7 +263,7 @@ class SqliteVectors:
             segments = [self._segments.setdefault(ident, Segment(ident, space, dim)) for ident, space, dim, _ in rows]
             for segment, (_, _, _, committed) in zip(segments, rows, strict=True):
                 self._catch_up(connection, segment, committed)
-        segments = [segment for segment in segments if segment.rows >= ROWS_MIN]
+        segments = [segment for segment in segments if segment.rows >= ivf.ROWS_MIN]
         indexed = sum(self._indexes.build(segment, collection.metric, progress) for segment in segments)
         self._indexes.forget()
         return indexed

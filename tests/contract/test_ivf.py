@@ -1,0 +1,167 @@
+"""The approximate index: recall floors on fixed data, never a row that is not head, and files that may vanish."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import kedge
+from kedge.backends.sqlite import indexes, ivf, ranking
+
+DIM, ROWS = 32, 6_000
+Matrix = npt.NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make collections of a few hundred rows large."""
+    monkeypatch.setattr(ivf, "ROWS_MIN", 200)
+    monkeypatch.setattr(ranking, "EXACT_ROWS", 40)
+    monkeypatch.setattr(indexes, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(indexes.Indexes, "_build_behind", lambda *_: None)
+
+
+@pytest.fixture
+def k(tmp_path: Path) -> Iterator[kedge.Kedge]:
+    with kedge.open(tmp_path / "db", durability="normal") as opened:
+        opened.collection("kb", dim=DIM)
+        opened.deploy("bad", {"loader/prompt": "x"})
+        yield opened
+
+
+def clustered(rows: int, seed: int) -> Matrix:
+    chance = np.random.default_rng(seed)
+    centres = chance.standard_normal((60, DIM))
+    points = centres[chance.integers(0, len(centres), rows)] + 0.35 * chance.standard_normal((rows, DIM))
+    return points.astype(np.float32)
+
+
+def names(rows: range | npt.NDArray[np.int64]) -> list[str]:
+    return [f"doc-{row}" for row in rows]
+
+
+def load(k: kedge.Kedge, matrix: Matrix) -> None:
+    with k.turn() as turn:
+        turn.vectors("kb").upsert(names(range(len(matrix))), matrix)
+    assert k.optimize("kb")["kb"] >= len(matrix) - 8
+
+
+def recall(view: kedge.ReadView, queries: Matrix) -> float:
+    kb = view.vectors("kb")
+    shares = []
+    for query in queries:
+        found, truth = kb.search(query, k=10), kb.search(query, k=10, exact=True)
+        assert truth.exact
+        assert not found.exact
+        shares.append(len({hit.id for hit in found} & {hit.id for hit in truth}) / 10)
+    return float(np.mean(shares))
+
+
+def test_recall_of_a_whole_view(k: kedge.Kedge) -> None:
+    matrix = clustered(ROWS, 1)
+    load(k, matrix)
+    assert recall(k.view(), matrix[::300] + np.float32(0.01)) >= 0.98
+
+
+def test_recall_in_the_flood(k: kedge.Kedge) -> None:
+    matrix = clustered(ROWS, 2)
+    load(k, matrix)
+    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    queries = matrix[::400]
+    chance = np.random.default_rng(0)
+    for number, query in enumerate(queries):
+        nearest = np.argsort(-(unit @ query))[: ROWS // 100]
+        hidden = chance.choice(nearest, int(0.88 * len(nearest)), replace=False)
+        with k.turn() as turn:
+            turn.vectors("kb").delete(names(np.sort(hidden)))
+        assert recall(k.view(), queries[number : number + 1]) >= 0.9
+    assert recall(k.view(), queries) >= 0.95
+
+
+def test_recall_where_a_view_sees_few_rows(k: kedge.Kedge) -> None:
+    matrix = clustered(ROWS, 3)
+    with k.turn(agent="loader", deployment="bad") as turn:
+        turn.vectors("kb").upsert(names(range(ROWS)), matrix)
+    with k.turn() as turn:
+        turn.vectors("kb").upsert(names(range(0, ROWS, 20)), matrix[::20])
+    k.optimize("kb")
+    k.rollback("bad")
+    assert recall(k.view(), matrix[::400]) >= 0.98
+    assert k.view().vectors("kb").count() == ROWS // 20
+
+
+def test_what_is_not_head_is_never_found(k: kedge.Kedge, tmp_path: Path) -> None:
+    """Adds, overwrites, deletes, rollbacks, reinstatements and indexing, against the journal's heads."""
+    chance = random.Random(4)
+    matrix = clustered(3_000, 4)
+    load(k, matrix[:600])
+    with kedge.open(tmp_path / "db", durability="normal") as other:
+        for step in range(30):
+            inside = chance.random() < 0.4 and k.deployment("bad").status != "rolled back"
+            with k.turn(agent="loader" if inside else None, deployment="bad" if inside else None) as turn:
+                picked = sorted(chance.sample(range(600), 40))
+                if chance.random() < 0.3:
+                    turn.vectors("kb").delete(names(np.array(picked)))
+                else:
+                    turn.vectors("kb").upsert(names(np.array(picked)), matrix[[p + 600 * (step % 4) for p in picked]])
+            if step % 7 == 3:
+                k.rollback("bad", verify=False)
+            elif step % 7 == 5 and k.deployment("bad").status == "rolled back":
+                k.reinstate("bad")
+            if step % 10 == 9:
+                chance.choice((k, other)).optimize()
+            for reader in (k, other):
+                view = reader.view(deployment="bad" if k.deployment("bad").status == "staged" else None).vectors("kb")
+                query = matrix[chance.randrange(3_000)]
+                found, truth = view.search(query, k=20), view.search(query, k=20, exact=True)
+                heads = view.get([hit.id for hit in found])
+                assert [heads[hit.id].seq for hit in found] == [hit.seq for hit in found]
+                assert len({hit.seq for hit in found} & {hit.seq for hit in truth}) >= 0.8 * len(truth)
+    assert k.fsck(full=True).ok
+
+
+def test_a_superseder_of_a_row_that_would_have_ranked_influences(k: kedge.Kedge) -> None:
+    matrix = clustered(1_000, 5)
+    load(k, matrix)
+    with k.turn(agent="loader", deployment="bad") as turn:
+        turn.vectors("kb").upsert(["doc-7"], -matrix[7:8])
+    with k.turn(deployment="bad") as turn:
+        assert "doc-7" not in {hit.id for hit in turn.vectors("kb").search(matrix[7], k=3)}
+        assert turn.lineage == {"bad"}
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "no manifest"])
+def test_index_files_are_caches(k: kedge.Kedge, tmp_path: Path, damage: str) -> None:
+    matrix = clustered(1_000, 6)
+    load(k, matrix)
+    folder = next(tmp_path.glob("db/*-vectors"))
+    (path,) = folder.glob("*.ivf")
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[:-100])
+    elif damage == "flipped":
+        path.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    else:
+        next(folder.glob("*.ivf.json")).unlink()
+    with kedge.open(tmp_path / "db") as other:
+        assert [hit.id for hit in other.view().vectors("kb").search(matrix[3], k=1)] == ["doc-3"]
+        assert other.optimize() == {"kb": 1_000}
+        assert not other.view().vectors("kb").search(matrix[3], k=1).exact
+    assert k.fsck(full=True).ok
+
+
+def test_parts_stay_few(k: kedge.Kedge, tmp_path: Path) -> None:
+    matrix = clustered(ROWS, 7)
+    for first in range(0, ROWS, 500):
+        with k.turn() as turn:
+            turn.vectors("kb").upsert(names(range(first, first + 500)), matrix[first : first + 500])
+        k.optimize()
+    assert len(list(tmp_path.glob("db/*-vectors/*.ivf"))) <= 4
+    assert recall(k.view(), matrix[::500]) >= 0.98
