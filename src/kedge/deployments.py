@@ -1,6 +1,6 @@
 """The life of deployments: deploy, canary, promote, settle, reinstate."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -189,28 +189,40 @@ def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> Depl
 
 def show(kernel: Kernel, name: str) -> Deployment:
     """Return a deployment as it stands, settled and purged ones included, or raise `UnknownName`."""
-    found = next((d for d in list_all(kernel) if d.name == name), None)
-    if found is None:
+    found = _list(kernel, [recorded for recorded in kernel.backend.control.recorded() if recorded.release.name == name])
+    if not found:
         kernel.backend.control.load().find(name)
         raise InvalidValue(f"no deployment is named {name!r}")
-    return found
+    return found[0]
 
 
 def list_all(kernel: Kernel) -> list[Deployment]:
     """Return every deployment ever staged, in the order of staging."""
+    return _list(kernel, kernel.backend.control.recorded())
+
+
+def _list(kernel: Kernel, recorded: Iterable[Recorded]) -> list[Deployment]:
     record = kernel.backend.control.load()
-    changes = [entry for entry in kernel.backend.control.entries() if not entry.is_step and entry.kind != "stage"]
-    return [_deployment(record, recorded, changes, kernel) for recorded in kernel.backend.control.recorded()]
+    newest: dict[str | int, Entry] = {}  # by name, and by number where it went along with another
+    for entry in kernel.backend.control.entries():
+        if not entry.is_step and entry.kind != "stage":
+            for concerned in (entry.deployment, *entry.detail.get("numbers", ())):
+                if concerned is not None:
+                    newest.setdefault(concerned, entry)
+    return [_deployment(record, one, newest, kernel) for one in recorded]
 
 
-def _deployment(record: ControlRecord, recorded: Recorded, changes: list[Entry], kernel: Kernel) -> Deployment:
+def _deployment(
+    record: ControlRecord, recorded: Recorded, newest: Mapping[str | int, Entry], kernel: Kernel
+) -> Deployment:
     release = recorded.release
     revocable = record.by_number.get(release.number)
     if revocable is None:
         status = Status.PURGED if release.number in record.purged else Status.SETTLED
     else:
         status = record.status(revocable)
-    change = next((entry for entry in changes if _concerns(entry, release)), None)
+    own = [newest[concerned] for concerned in (release.name, release.number) if concerned in newest]
+    change = max(own, key=lambda entry: entry.seq, default=None)
     return Deployment(
         name=release.name,
         number=release.number,
@@ -228,7 +240,3 @@ def _deployment(record: ControlRecord, recorded: Recorded, changes: list[Entry],
         by=recorded.by if change is None else change.by,
         reason="" if change is None else change.reason,
     )
-
-
-def _concerns(entry: Entry, release: Release) -> bool:
-    return entry.deployment == release.name or release.number in entry.detail.get("numbers", ())

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PINS = {name: (ROOT / "constraints" / f"{name}.txt").read_text(encoding="utf-8") for name in ("run", "dev")}
+PINNED = ("run", "dev", "bench", "bench-model")
+PINS = {name: (ROOT / "constraints" / f"{name}.txt").read_text(encoding="utf-8") for name in PINNED}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 RUN = PROJECT["project"]["dependencies"] + PROJECT["build-system"]["requires"]
 DEV = PROJECT["project"]["optional-dependencies"]["dev"]
+BENCH = PROJECT["project"]["optional-dependencies"]["bench"]
+MODEL = PROJECT["project"]["optional-dependencies"]["bench-model"]
 
 
 def name_of(requirement: str) -> str:
@@ -33,12 +36,14 @@ def pins_of(text: str) -> dict[tuple[str, str], str]:
     return found
 
 
-@pytest.mark.parametrize("requirement", RUN + DEV)
+@pytest.mark.parametrize("requirement", RUN + DEV + BENCH + MODEL)
 def test_every_dependency_has_a_lower_bound(requirement: str) -> None:
     assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", requirement)
 
 
-@pytest.mark.parametrize(("pins", "requirements"), [("run", RUN), ("dev", RUN + DEV)])
+@pytest.mark.parametrize(
+    ("pins", "requirements"), [("run", RUN), ("dev", RUN + DEV), ("bench", RUN + BENCH), ("bench-model", MODEL)]
+)
 def test_every_dependency_is_pinned(pins: str, requirements: list[str]) -> None:
     pinned = {name for name, _ in pins_of(PINS[pins])}
     assert pinned >= {name_of(requirement) for requirement in requirements}
@@ -57,3 +62,7 @@ def test_pins_name_no_place(pins: str) -> None:
 
 def test_tests_run_on_the_versions_that_users_get() -> None:
     assert pins_of(PINS["run"]).keys() <= pins_of(PINS["dev"]).keys()
+
+
+def test_peers_are_compared_with_what_users_get() -> None:
+    assert pins_of(PINS["run"]).keys() <= pins_of(PINS["bench"]).keys()

@@ -105,7 +105,7 @@ class SqliteControl:
             self._record_release(connection, change.release, position.at, change.by)
         if change.writes:
             author = Author(f"{change.operation}:{change.kind}", began_at=position.at, began_epoch=change.record.epoch)
-            batch = Batch(change.record.epoch, author, change.writes, lineage=EMPTY)
+            batch = Batch(change.record.epoch, author, change.writes, lineage=EMPTY, settled=change.record.settled)
             self._journal.write_in(connection, batch, Position(position.seq + 1, position.at))
         for number in change.drop_snapshots_of:
             connection.execute(_SQL["snapshots_delete_of"], (number,))

@@ -95,11 +95,11 @@ class SqliteJournal(Reader):
         connection.executemany(_SQL["write_insert"], records)
         reach("append:rows")
         if rows:
-            self._update_heads(connection, rows)
+            self._update_heads(connection, rows, batch.settled)
         if batch.reads is not None:
             connection.execute(_SQL["reads_insert"], (turn, position.seq, batch.reads))
         if rows and rows[0].key.store == "vectors":
-            self._segments.write_in(connection, rows, batch.vectors)
+            self._segments.write_in(connection, rows, batch.vectors, batch.settled)
         return stamp, rows
 
     def _stamp(self, connection: sqlite3.Connection, lineage: Lineage) -> int:
@@ -147,7 +147,7 @@ class SqliteJournal(Reader):
 
     # ── heads and counters ──
 
-    def _update_heads(self, connection: sqlite3.Connection, rows: list[Row]) -> None:
+    def _update_heads(self, connection: sqlite3.Connection, rows: list[Row], settled: Lineage) -> None:
         first, last = rows[0].seq, rows[-1].seq
         places = {(row.space, row.lineage) for row in rows}
         for space, lineage in places:
@@ -157,27 +157,32 @@ class SqliteJournal(Reader):
         reach("append:heads")
         for space in {space for space, _ in places}:
             names = {row.key.name for row in rows if row.space == space and not row.is_new}
-            if names and len(self._lineages_in(connection, space)) > 1:
-                self._restate(connection, space, sorted(names))
+            if names and connection.execute(_SQL["has_lineages"], (space,)).fetchone():
+                self._restate(connection, space, sorted(names), settled)
 
-    def _restate(self, connection: sqlite3.Connection, space: int, names: list[str]) -> None:
-        """Settle which heads at these names supersede which, and drop those that one hides wherever they are seen."""
+    def _restate(self, connection: sqlite3.Connection, space: int, names: list[str], settled: Lineage) -> None:
+        """Work out which heads at these names supersede which, and drop those that one hides wherever they are seen.
+
+        What is settled counts for nothing: however many releases follow one another, a key has few heads.
+        """
         for start in range(0, len(names), _CHUNK_NAMES):
             chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
             found = connection.execute(_SQL["heads_at"], (space, chunk)).fetchall()
             for name, group in groupby(found, key=lambda row: row[0]):
                 heads = list(group)
                 if len(heads) > 1:
-                    self._restate_key(connection, (space, name), heads)
+                    self._restate_key(connection, (space, name), heads, settled)
 
-    def _restate_key(self, connection: sqlite3.Connection, key: tuple[int, str], heads: list[Any]) -> None:
-        members = {row[3]: self._interner.members_uncached(connection, row[3]) for row in heads}
+    def _restate_key(
+        self, connection: sqlite3.Connection, key: tuple[int, str], heads: list[Any], settled: Lineage
+    ) -> None:
+        members = {row[3]: self._interner.members_uncached(connection, row[3]) - settled for row in heads}
         superseders = standing((row[1:4] for row in heads), members)
         for _, _, _, lineage, state in heads:
             by = superseders[lineage]
             if by is None:
                 connection.execute(_SQL["head_drop"], (*key, lineage))
-            elif state != (now := self._states.intern(connection, lineage, by)):
+            elif state != (now := self._states.intern(connection, lineage, by, settled)):
                 connection.execute(_SQL["head_restate"], (now, *key, lineage))
 
     # ── preconditions ──

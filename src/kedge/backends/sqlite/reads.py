@@ -175,8 +175,7 @@ class Reader:
             heads = [found[name] for name in names if name in found]
             deleted = frozenset(head.lineage for head in heads if head.deleted)
             return Range([head for head in heads if not head.deleted], deleted, min(at_seq, bounds[0]))
-        counted = self._lineages_in(connection, space_id)
-        standing = self._states.heads(connection, view, (row[0] for row in counted))
+        standing = self._states.heads(connection, view, space_id)
         sql = _SQL["heads_in_state"] if payloads else _BARE["heads_in_state"]
         heads = [
             self._head(connection, Key(store, space, row[0]), row[1:])
@@ -185,7 +184,7 @@ class Reader:
         ]
         if len(standing) > 1:
             heads.sort(key=lambda head: head.key.name)
-        tombstones = self._tombstones(connection, view, space_id, (counted, standing), (prefix, end))
+        tombstones = self._tombstones(connection, view, space_id, standing, (prefix, end))
         return Range(heads, tombstones, at_seq)
 
     def last_seq(self, connection: sqlite3.Connection) -> int:
@@ -198,18 +197,15 @@ class Reader:
         connection: sqlite3.Connection,
         view: View,
         space_id: int,
-        heads: tuple[list[tuple[int, int, int]], list[tuple[int, int]]],
+        standing: list[tuple[int, int]],
         names: tuple[str, str | bytes],
     ) -> frozenset[Lineage]:
         """Return the revocable lineages under which a visible delete is head somewhere in the range of names."""
-        counted, standing = heads
-        deleting = {lineage for lineage, _, deletes in counted if deletes}
         found: set[Lineage] = set()
         for state, lineage in standing:
             members = self._interner.members(connection, lineage)
             if (
-                lineage in deleting
-                and not members <= view.settled
+                not members <= view.settled
                 and members not in found
                 and connection.execute(_SQL["has_delete_in_state"], (space_id, state, *names)).fetchone()
             ):
@@ -221,9 +217,8 @@ class Reader:
         space_id = self._interner.space(connection, store, space)
         if space_id is None or view.upto is not None:
             return frozenset()
-        counted = self._lineages_in(connection, space_id)
-        standing = self._states.heads(connection, view, (row[0] for row in counted))
-        return self._tombstones(connection, view, space_id, (counted, standing), ("", _AFTER_ALL_TEXT))
+        standing = self._states.heads(connection, view, space_id)
+        return self._tombstones(connection, view, space_id, standing, ("", _AFTER_ALL_TEXT))
 
     # ── histories ──
 
@@ -243,8 +238,7 @@ class Reader:
         space_id = self._interner.space(connection, "memory", space)
         if space_id is None or limit <= 0:
             return Range([], frozenset(), at_seq)
-        counted = self._lineages_in(connection, space_id)
-        standing = self._states.heads(connection, view, (row[0] for row in counted))
+        standing = self._states.heads(connection, view, space_id)
         newest = [  # one cursor a state, merged
             row[0]
             for state, _ in standing
@@ -253,7 +247,7 @@ class Reader:
         names = sorted(newest)[-limit:]
         found = self.heads_in(connection, view, "memory", space, names)
         low = names[0] if len(names) == limit else ""
-        tombstones = self._tombstones(connection, view, space_id, (counted, standing), (low, _AFTER_ALL_TEXT))
+        tombstones = self._tombstones(connection, view, space_id, standing, (low, _AFTER_ALL_TEXT))
         return Range([found[name] for name in names], tombstones, at_seq)
 
     def _newest_then(

@@ -13,6 +13,7 @@ from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
 from kedge.failpoints import reach
+from kedge.model.lineage import Lineage
 from kedge.model.writes import Key, VectorBatch
 
 _SQL = queries("vectors")
@@ -42,9 +43,11 @@ class SegmentWriter:
         """Return a segment's file."""
         return self.folder / f"{segment}.f32"
 
-    def write_in(self, connection: sqlite3.Connection, rows: Sequence[Row], vectors: VectorBatch | None) -> None:
+    def write_in(
+        self, connection: sqlite3.Connection, rows: Sequence[Row], vectors: VectorBatch | None, settled: Lineage
+    ) -> None:
         """Store the vectors of these writes, and mark what they supersede."""
-        self._supersede(connection, rows)
+        self._supersede(connection, rows, settled)
         if vectors is None:
             return
         segment, first = self._extend(connection, rows[0].key.space, vectors)
@@ -57,7 +60,7 @@ class SegmentWriter:
                     plain[row.lineage] = self._states.intern(connection, row.lineage, ())
                 state = plain[row.lineage]
             else:
-                state = self._born_state(connection, segment, first + offset, row)
+                state = self._born_state(connection, segment, first + offset, row, settled)
             records.append((segment, first + offset, row.seq, row.space, row.key.name, row.rank, state))
         connection.executemany(_SQL["row_insert"], records)
         reach("segment:rows")
@@ -126,7 +129,7 @@ class SegmentWriter:
 
     # ── states ──
 
-    def _supersede(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    def _supersede(self, connection: sqlite3.Connection, rows: Sequence[Row], settled: Lineage) -> None:
         names = json.dumps([row.key.name for row in rows], ensure_ascii=False)
         present = {r[0] for r in connection.execute(_SQL["names_with_rows"], (rows[0].space, names))}
         for row in rows:
@@ -139,22 +142,26 @@ class SegmentWriter:
                 _SQL["rows_to_supersede"], (row.space, row.key.name, last or 0, row.rank, row.seq)
             ).fetchall()
             for segment, position, state in older:
-                self._mark(connection, row.seq, (segment, position, state), row.lineage)
+                self._mark(connection, row.seq, (segment, position, state), row.lineage, settled)
 
-    def _mark(self, connection: sqlite3.Connection, seq: int, old: tuple[int, int, int], lineage: int) -> None:
+    def _mark(
+        self, connection: sqlite3.Connection, seq: int, old: tuple[int, int, int], lineage: int, settled: Lineage
+    ) -> None:
         segment, position, state = old
         own, text = connection.execute(_SQL["state"], (state,)).fetchone()
-        superseded = self._states.intern(connection, own, (*json.loads(text), lineage))
+        superseded = self._states.intern(connection, own, (*json.loads(text), lineage), settled)
         if superseded != state:
             connection.execute(_SQL["row_state"], (superseded, segment, position))
             connection.execute(_SQL["supersede_insert"], (seq, segment, position, lineage))
 
-    def _born_state(self, connection: sqlite3.Connection, segment: int, position: int, row: Row) -> int:
+    def _born_state(
+        self, connection: sqlite3.Connection, segment: int, position: int, row: Row, settled: Lineage
+    ) -> int:
         """Return the state of a replayed row, which later writes to its key supersede from the start."""
         above = connection.execute(_SQL["lineages_above"], (row.space, row.key.name, row.rank, row.seq)).fetchall()
         for (lineage,) in above:
             connection.execute(_SQL["supersede_insert"], (row.seq, segment, position, lineage))
-        return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above])
+        return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above], settled)
 
 
 def _translated(error: OSError, path: Path) -> KedgeError:

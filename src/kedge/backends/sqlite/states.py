@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from kedge.backends.sqlite.database import ForkSafeLock
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
-from kedge.model.lineage import Lineage, antichain
+from kedge.model.lineage import EMPTY, Lineage, antichain
 from kedge.model.visibility import View
 
 _SQL = queries("states")
@@ -25,12 +25,13 @@ class States:
         self._interner = interner
         self._lock = ForkSafeLock()
         self._known: list[State] = [(0, ())]  # by id; ids begin at 1
-        self._by_lineage: dict[int, list[int]] = {}
         self._ids: dict[State, int] = {}
 
-    def intern(self, connection: sqlite3.Connection, lineage: int, superseders: Iterable[int]) -> int:
-        """Return the id of a state, in a write transaction that may still fail."""
-        state = (lineage, self._minimal(connection, superseders))
+    def intern(
+        self, connection: sqlite3.Connection, lineage: int, superseders: Iterable[int], settled: Lineage = EMPTY
+    ) -> int:
+        """Return the id of a state, in a write transaction that may still fail; what is settled is left out of it."""
+        state = (lineage, self._minimal(connection, superseders, settled))
         cached = self._ids.get(state)
         if cached is not None:
             return cached
@@ -40,32 +41,28 @@ class States:
             found = connection.execute(_SQL["state_insert"], fields).fetchone()
         return int(found[0])
 
-    def _minimal(self, connection: sqlite3.Connection, lineages: Iterable[int]) -> tuple[int, ...]:
-        by_members = {self._interner.members_uncached(connection, other): other for other in lineages}
-        return tuple(sorted(by_members[members] for members in antichain(by_members)))
+    def _minimal(self, connection: sqlite3.Connection, lineages: Iterable[int], settled: Lineage) -> tuple[int, ...]:
+        effective = (self._interner.members_uncached(connection, other) - settled for other in lineages)
+        return tuple(sorted(self._interner.intern(connection, members) for members in antichain(effective)))
 
     def known(self, connection: sqlite3.Connection) -> Sequence[State]:
         """Return all states by id, those that a read transaction sees at least."""
         with self._lock:
             for ident, lineage, superseders in connection.execute(_SQL["states_after"], (len(self._known) - 1,)):
                 state = (lineage, tuple(json.loads(superseders)))
-                idents = self._by_lineage.setdefault(lineage, [])
-                if not idents or idents[-1] != ident:
-                    idents.append(ident)
                 self._ids[state] = ident
                 self._known.append(state)  # last: whoever is interrupted, or forked, before it begins here again
         return self._known
 
-    def heads(self, connection: sqlite3.Connection, view: View, lineages: Iterable[int]) -> list[tuple[int, int]]:
-        """Return (state, lineage) of the states of these lineages whose rows are head in a present view."""
+    def heads(self, connection: sqlite3.Connection, view: View, space: int) -> list[tuple[int, int]]:
+        """Return (state, lineage) of the states of a space's heads whose rows are head in a present view."""
         known = self.known(connection)
         members = self._interner.members
         return [
-            (ident, lineage)
-            for lineage in lineages
-            if view.sees(members(connection, lineage))
-            for ident in tuple(self._by_lineage.get(lineage, ()))
-            if not any(view.sees(members(connection, other)) for other in known[ident][1])
+            (ident, known[ident][0])
+            for (ident,) in connection.execute(_SQL["states_of_heads"], (space,))
+            if view.sees(members(connection, known[ident][0]))
+            and not any(view.sees(members(connection, other)) for other in known[ident][1])
         ]
 
 

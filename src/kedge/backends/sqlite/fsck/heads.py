@@ -23,7 +23,7 @@ class _Entry(NamedTuple):
 def check_heads(inspection: Inspection) -> None:
     """Check each key's heads: the newest write of every lineage, save those that a newer one hides in every view.
 
-    An entry's state names the lineages of all that is newer at its key.
+    An entry's state names the lineages of all that is newer at its key; what is settled counts for nothing.
     """
     states = _states(inspection)
     for key, writes, heads in by_key(inspection, "heads"):
@@ -88,16 +88,16 @@ def _check_state(
 
 def _minimal(inspection: Inspection, lineages: Iterable[int]) -> set[Lineage]:
     known = [other for other in lineages if other in inspection.lineages and not inspection.is_purged(other)]
-    return set(antichain(inspection.lineages[other] for other in known))
+    return set(antichain(inspection.effective(other) for other in known))
 
 
 def _is_dominated(inspection: Inspection, entry: _Entry, others: Any) -> bool:
     """Say whether a newer write is visible wherever this one is."""
-    own = inspection.lineages.get(entry.lineage, frozenset())
+    own = inspection.effective(entry.lineage) if entry.lineage in inspection.lineages else frozenset()
     return any(
         (other.rank, other.seq) > (entry.rank, entry.seq)
         and other.lineage in inspection.lineages
-        and inspection.lineages[other.lineage] <= own
+        and inspection.effective(other.lineage) <= own
         for other in others
     )
 

@@ -32,6 +32,7 @@ class Inspection:
         self.last_seq = 0
         self.lineages: dict[int, Lineage] = {}
         self.spaces: dict[int, tuple[str, str]] = {}
+        self.settled_at: dict[int, int] = {}
         self._findings: list[Finding] = []
         self._kinds: Counter[str] = Counter()
         self._checked: Counter[str] = Counter()
@@ -50,6 +51,7 @@ class Inspection:
                 self.lineages[ident] = frozenset(json.loads(members))
             except (ValueError, TypeError):
                 continue  # the check of the lineage table reports it
+        self.settled_at = dict(self.connection.execute(SQL["settled_at"]).fetchall())
         self._total = 3 * sum(last - first + 1 for first, last in self.windows())
 
     @property
@@ -66,6 +68,13 @@ class Inspection:
         for window in range(SAMPLE_WINDOWS):
             first = round(window * stride) + 1
             yield first, first + SAMPLE_WINDOW_SEQS - 1
+
+    def effective(self, lineage: int, seq: int | None = None) -> Lineage:
+        """Return a lineage without what is settled by now, or was at a seq: views then see what is left, or not."""
+        members = self.lineages[lineage]
+        if seq is None:
+            return members - self.record.settled
+        return frozenset(number for number in members if self.settled_at.get(number, seq + 1) > seq)
 
     def is_erased(self, lineage: int) -> bool:
         """Say whether writes of this lineage were purged, and the purge has been finished."""

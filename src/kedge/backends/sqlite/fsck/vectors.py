@@ -121,9 +121,15 @@ def _check_state(inspection: Inspection, states: _States, row: _Row, lineage: in
     if row.state not in states:
         inspection.report("state", where, f"its state {row.state} is not in the table of states")
         return
-    truth = (lineage, sorted(_minimal(inspection, superseded)))
-    if states[row.state] != truth:
+    own, superseders = states[row.state]
+    known = [other for other in superseders if other in inspection.lineages]
+    if own != lineage or _effective(inspection, known) != _effective(inspection, superseded):
+        truth = (lineage, sorted(_minimal(inspection, superseded)))
         inspection.report("state", where, f"its state is {states[row.state]}, the journal makes it {truth}")
+
+
+def _effective(inspection: Inspection, superseders: Iterable[int]) -> set[Lineage]:
+    return set(antichain(inspection.effective(other) for other in superseders))
 
 
 def _minimal(inspection: Inspection, superseders: Iterable[int]) -> list[int]:
@@ -140,7 +146,10 @@ def _compare_log(inspection: Inspection, superseded: dict[int, int], logged: _Lo
     ]
     members = inspection.lineages
     for lineage, first in superseded.items():
-        if not any(seq <= first and other in members and members[other] <= members[lineage] for other, seq in logged):
+        if not any(
+            seq <= first and other in members and inspection.effective(other, first) <= members[lineage]
+            for other, seq in logged
+        ):
             found.append(f"the log does not have it superseded by lineage {lineage} at seq {first}")
     return found
 

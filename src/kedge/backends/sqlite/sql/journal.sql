@@ -56,6 +56,9 @@ DELETE FROM heads WHERE space = ? AND name = ? AND lineage = ?;
 -- name: space_lineages
 SELECT lineage, puts, deletes FROM counters WHERE space = ?;
 
+-- name: has_lineages
+SELECT 1 FROM counters WHERE space = ? LIMIT 1 OFFSET 1;
+
 -- name: count_batch
 INSERT INTO counters (space, lineage, puts, deletes)
 SELECT ?3, ?4, count(*) - sum(deleted), sum(deleted) FROM writes NOT INDEXED
