@@ -114,6 +114,13 @@ def _tell_after(plan: RollbackPlan) -> None:
         say(f"  {count(len(plan.replay_inputs), 'input')} to replay ({parts}): what was made of them vanishes.")
     else:
         say("  No input needs a replay.")
+    if plan.unsearchable:
+        say(
+            f"  {count(plan.unsearchable, 'document')} would be found by no search until embedded again with the "
+            f"restored embedder, such as {listing(plan.unsearchable_examples, 3)}: replay does it, or "
+            "`kedge backfill --missing`.",
+            "yellow",
+        )
     if plan.stale_keys:
         keys = f"{count(plan.stale_keys, 'key')} {verb(plan.stale_keys, 'fall')}"
         say(f"  {keys} back to a value older than its freshness budget: renew that.", "yellow")
