@@ -121,6 +121,7 @@ SELECT DISTINCT lineage FROM counters WHERE space IN (?, ?);
 
 -- name: unfed
 -- ?1, ?2: the spaces of the vectors and of the documents; ?3: the lineages asked for; ?4: those that the view sees.
+-- NOT EXISTS sorts out the many that some visible put covers for sure, so that few are looked at closely.
 SELECT f.name, f.document, d.rank, CASE WHEN c.deleted = 0 THEN c.seq ELSE 0 END, w.turn, t.agent, t.session
 FROM (
     SELECT h.name, max(h.seq) AS vector,
@@ -130,6 +131,12 @@ FROM (
          AND o.lineage IN (SELECT value FROM json_each(?4)) ORDER BY o.rank DESC, o.seq DESC LIMIT 1) AS covering
     FROM heads h
     WHERE h.space = ?1 AND h.deleted = 0 AND h.lineage IN (SELECT value FROM json_each(?3))
+      AND (?5 OR NOT EXISTS (
+          SELECT 1 FROM heads o
+          WHERE o.space = ?1 AND o.name = h.name AND o.lineage IN (SELECT value FROM json_each(?4)) AND o.deleted = 0
+            AND o.rank > (SELECT max(d.rank) FROM heads d WHERE d.space = ?2 AND d.name = h.name
+                          AND d.lineage IN (SELECT value FROM json_each(?4)))
+            AND NOT EXISTS (SELECT 1 FROM heads n WHERE n.space = ?1 AND n.name = h.name AND n.deleted = 1)))
     GROUP BY h.name
 ) f
 JOIN writes d ON d.seq = f.document
