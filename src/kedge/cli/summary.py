@@ -115,10 +115,10 @@ def _tell_after(plan: RollbackPlan) -> None:
     else:
         say("  No input needs a replay.")
     if plan.unsearchable:
+        such = ", ".join(plan.unsearchable_examples[:_EXAMPLES])
         say(
-            f"  {count(plan.unsearchable, 'document')} would be found by no search until embedded again with the "
-            f"restored embedder, such as {listing(plan.unsearchable_examples, 3)}: replay does it, or "
-            "`kedge backfill --missing`.",
+            f"  {count(plan.unsearchable, 'document')} will be found by no search until embedded again, such as "
+            f"{such}: by replay, or `kedge backfill --missing`.",
             "yellow",
         )
     if plan.stale_keys:
