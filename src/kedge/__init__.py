@@ -2,6 +2,7 @@
 
 from kedge.deployments import Deployment, PromoteReport
 from kedge.diffs import Diff, KeyChange, SpaceDiff
+from kedge.embedding.backfill import BackfillReport
 from kedge.errors import (
     ArtifactChanged,
     Busy,
@@ -53,9 +54,9 @@ from kedge.views import ReadView
 
 __version__ = "0.1.0"
 __all__ = [
-    "Artifact", "ArtifactChanged", "Busy", "Collection", "ConfirmationNeeded", "Conflict", "Corruption",
-    "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "Finding", "Frozen",
-    "FsckReport", "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
+    "Artifact", "ArtifactChanged", "BackfillReport", "Busy", "Collection", "ConfirmationNeeded", "Conflict",
+    "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "Finding",
+    "Frozen", "FsckReport", "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
     "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Level", "Message", "Misuse", "NewerSchema",
     "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
     "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",

@@ -8,6 +8,11 @@ from kedge import deployments as lives
 from kedge.deployments import AUTOMATIC, Deployment, PromoteReport
 from kedge.diffs import Diff
 from kedge.diffs import diff as compare
+from kedge.embedding.backfill import BackfillReport
+from kedge.embedding.backfill import backfill as fill
+from kedge.embedding.embedder import Embed
+from kedge.embedding.feed import Options, Source
+from kedge.embedding.pace import Pace
 from kedge.errors import InvalidValue
 from kedge.guard import levels
 from kedge.kernel import Kernel, actor
@@ -220,6 +225,35 @@ class Kedge:
     def collections(self) -> list[Collection]:
         """Return the collections by name."""
         return self._kernel.backend.vectors.collections()
+
+    def backfill(
+        self,
+        deployment: str | None,
+        embed: Embed | str,
+        *,
+        collection: str | None = None,
+        source: Source | None = None,
+        corpus: str | None = None,
+        batch: int = 256,
+        rate: float | None = None,
+        workers: int = 0,
+        dual: Embed | str | None = None,
+        follow: float | None = None,
+        by: str | None = None,
+        progress: Progress | None = None,
+    ) -> BackfillReport:
+        """Embed the documents that lack a vector in the space of a deployment's embedder, inside that deployment.
+
+        `embed(texts)` returns float32 of shape (n, dim); with `workers`, it is called in that many processes. Stopped
+        anywhere, it goes on when it is called again. Without a deployment: what is missing in what is live. `dual` is
+        the embedder of the readers outside the deployment, whose space is then fed, too; `follow` goes on with what
+        comes, looking every so many seconds, until the deployment is settled or rolled back.
+        """
+        options = Options(source, corpus, batch, workers, follow, progress)
+        pace = Pace(rate)
+        return fill(
+            self._kernel, deployment, embed, collection=collection, dual=dual, by=by, pace=pace, options=options
+        )
 
     # ── replay, levels, settings ──
 

@@ -57,7 +57,9 @@ class Turn:
         parent: Mapping[str, str] | None = None,
         peer: str | None = None,
         replays: Replays | None = None,
+        base: frozenset[int] | None = None,
     ) -> None:
+        """Begin it. `replays` and `base` (the deployments that its view is fixed to) are for Kedge's own."""
         if agent is not None and person is not None:
             raise InvalidValue(f"a turn is an agent's ({agent!r}) or a person's ({person!r}), not both; leave one out")
         for what, name in (("session", session), ("agent", agent), ("person", person), ("peer", peer)):
@@ -76,7 +78,10 @@ class Turn:
         self._ranges_read: dict[RangeRead, None] = {}
         self._members: set[int] = set()
         self._record = self.backend.control.load()
-        self._session, self._base, parent_turn = self._join(session, deployment, parent, peer)
+        if base is not None:
+            self._session, self._base, parent_turn = session, base, None
+        else:
+            self._session, self._base, parent_turn = self._join(session, deployment, parent, peer)
         self._base |= self._record.externals
         self._view = View(
             self._record.epoch, self._record.seen_by(self._base), self._record.settled, upto_rank=self._rank

@@ -7,7 +7,7 @@ What a fence says decides what is done with its block:
     ```console                  each `$ kedge …` is run. The lines below it must appear in its output, in order. It must
                                 exit with 0, or with the number shown under `$ echo $?`
     ```json                     below a ```console block: the shape of what its last command printed; "…" is any value
-    ```toml name.toml           written to that file
+    ```toml name.toml           written to that file; so is ```python name.py
 
 In what is shown, `…` matches anything.
 """
@@ -69,9 +69,14 @@ def _split(lines: list[str]) -> Iterator[Block]:
     assert opened is None, f"the fence before line {opened[3]} is never closed"
 
 
+def is_file(block: Block) -> bool:
+    """Say whether a block is the content of a file that it names."""
+    return block.language in {"toml", "python"} and bool(re.fullmatch(r"\w[\w.-]*\.(toml|py)", block.info))
+
+
 def is_run(block: Block) -> bool:
     """Say whether a Python block is part of its page's script."""
-    return block.language == "python" and not block.info.startswith("no-run")
+    return block.language == "python" and not block.info.startswith("no-run") and not is_file(block)
 
 
 class Reader:
@@ -93,7 +98,7 @@ class Reader:
                 self._run_console(block)
             elif block.language == "json":
                 self._compare_shape(block)
-            elif block.language == "toml" and block.info:
+            elif is_file(block):
                 (self._folder / block.info).write_text(block.text, encoding="utf-8")
         assert not self._unchecked, f"{self._page.name}: what stands in line {min(self._unchecked)} is never reached"
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli import check, keep, launch, look, show, undo
+from kedge.cli import check, embed, keep, launch, look, show, undo
 from kedge.cli.app import app
 from kedge.cli.terminal import emit, whisper
 
-_MODULES = (look, show, launch, undo, keep, check)  # importing them adds their commands
+_MODULES = (look, show, launch, embed, undo, keep, check)  # importing them adds their commands
 _ORDER = (
     ("status", "plan", "log", "show", "diff", "assignment"),
-    ("deploy", "canary", "promote", "settle"),
+    ("deploy", "canary", "backfill", "promote", "settle"),
     ("rollback", "reinstate", "purge", "recover"),
     ("drill", "fsck", "snapshot", "level", "retention", "collection", "optimize", "refresh"),
 )
@@ -98,6 +98,8 @@ def _interrupted(arguments: Sequence[str]) -> str:
             "stopped. Every step that was done is journaled: `kedge status` says where things stand, `kedge recover` "
             "finishes what was begun"
         )
+    if "backfill" in arguments:
+        return "stopped. What was embedded stays; the same command again goes on with the rest"
     return "stopped"
 
 

@@ -114,6 +114,13 @@ def _tell_after(plan: RollbackPlan) -> None:
         say(f"  {count(len(plan.replay_inputs), 'input')} to replay ({parts}): what was made of them vanishes.")
     else:
         say("  No input needs a replay.")
+    if plan.unsearchable:
+        such = ", ".join(plan.unsearchable_examples[:_EXAMPLES])
+        say(
+            f"  {count(plan.unsearchable, 'document')} will be found by no search until embedded again, such as "
+            f"{such}: by replay, or `kedge backfill --missing`.",
+            "yellow",
+        )
     if plan.stale_keys:
         keys = f"{count(plan.stale_keys, 'key')} {verb(plan.stale_keys, 'fall')}"
         say(f"  {keys} back to a value older than its freshness budget: renew that.", "yellow")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -216,9 +216,26 @@ def _answer(prompt: str) -> str:
 # ── progress ──
 
 
+class _Rate(ProgressColumn):
+    """How many are done of how many, and how many a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Return the column's text."""
+        speed = task.finished_speed or task.speed
+        rate = "" if speed is None else f", {speed:,.0f}/s"
+        return Text(f"{int(task.completed):,} of {int(task.total or 0):,} {self._unit}{rate}")
+
+
 @contextmanager
-def progress_bar(label: str, *, silent: bool) -> Iterator[Callable[[int, int], None]]:
-    """Lend a callback that draws a bar on stderr, where that is a terminal. Print to stdout only after it."""
+def progress_bar(label: str, *, silent: bool, unit: str | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Lend a callback that draws a bar on stderr, where that is a terminal. Print to stdout only after it.
+
+    With a `unit`, the bar says how many of them are done, and how many a second.
+    """
     shown = console(stderr=True)
     if silent or not shown.is_terminal:
         yield lambda _done, _total: None
@@ -227,6 +244,7 @@ def progress_bar(label: str, *, silent: bool) -> Iterator[Callable[[int, int], N
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
+        *(() if unit is None else (_Rate(unit),)),
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=shown, transient=True, redirect_stdout=False)

@@ -60,6 +60,12 @@ def guess_kind(key: str) -> str:
     return last if last in KINDS else "configuration"
 
 
+def dimension_of(embedder: Artifact, default: int) -> int:
+    """Return how many dimensions an embedder's vectors have: the `dim` of its value, where it says so."""
+    named = embedder.value.get("dim") if isinstance(embedder.value, dict) else None
+    return named if isinstance(named, int) else default
+
+
 def pack(artifact: Artifact) -> bytes:
     """Return the payload of an artifact write."""
     value = artifact.value

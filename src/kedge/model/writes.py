@@ -49,7 +49,10 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False):
-    """A write on its way to the journal. `payload` None deletes; `lineage` None takes the batch's stamp."""
+    """A write on its way to the journal.
+
+    `payload` None deletes; `lineage` None takes the batch's stamp; `rank` None takes the batch's, or else its seq.
+    """
 
     key: Key
     payload: bytes | None
@@ -57,6 +60,7 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
     fresh_for: float | None = None
     expect: int | None = None
     lineage: Lineage | None = None
+    rank: int | None = None
 
 
 class Author(msgspec.Struct, frozen=True):

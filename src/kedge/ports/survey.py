@@ -30,6 +30,7 @@ class Influenced(msgspec.Struct, frozen=True):
     replays: int | None
     derived: bool = False
     sources: bool = False
+    embeds: bool = False
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -44,6 +45,21 @@ class Source(msgspec.Struct, frozen=True):
     session: str | None
     turn: int = 0
     payload: bytes | None = None
+
+
+class Unfed(msgspec.Struct, frozen=True):
+    """A document that is visible in a view, with a vector that is not: who wrote that, and what stands there instead.
+
+    `document` and `covering` are the seqs of the heads; `covering` is 0 where no vector is there to be found.
+    """
+
+    name: str
+    document: int
+    rank: int
+    covering: int
+    turn: int
+    agent: str | None
+    session: str | None
 
 
 class Survey(Protocol):
@@ -64,7 +80,8 @@ class Survey(Protocol):
     def influenced(self, lineages: Iterable[int]) -> list[Influenced]:
         """Return the turns whose lineage is one of these, in the order in which they first wrote.
 
-        `derived` says whether a turn made derived writes of these lineages, `sources` whether it made source writes.
+        `derived` says whether a turn made derived writes of these lineages, `sources` whether it made source writes;
+        `embeds` that all the derived ones are vectors of documents: of ids that the same-named documents have, too.
         """
 
     def sources_inside(self, lineages: Iterable[int]) -> list[Source]:
@@ -96,6 +113,30 @@ class Survey(Protocol):
 
     def mark_replayed(self, seq: int, turn: int, uid: str) -> None:
         """Record that an input was replayed for the sake of the turns up to one."""
+
+    def names_after(self, store: str, space: str, name: str, limit: int) -> list[str]:
+        """Return the next `limit` names that were ever written in a space, in order, visible or not."""
+
+    def names_count(self, store: str, space: str) -> int:
+        """Return how many names were ever written in a space."""
+
+    def names_since(self, store: str, space: str, seq: int, without: Iterable[int] = ()) -> list[str]:
+        """Return the names that were written in a space after a seq, save by writes of the lineages in `without`."""
+
+    def embedded_in(self, heads: Iterable[Head]) -> dict[int, str]:
+        """Return the embedding space of each of these vector writes, by seq."""
+
+    def made_of(self, collection: str, vectors: Iterable[Head]) -> dict[int, int]:
+        """Return, by the seq of each vector, the seq of the version of its document that its turn had read.
+
+        Only what the turn had read for that very batch counts; those of turns that had read none are left out.
+        """
+
+    def unfed(self, view: View, lineages: Iterable[int], collection: str, *, covered: bool) -> list[Unfed]:
+        """Return the visible documents whose vectors are of these lineages, in order of name.
+
+        Only those where no vector that is newer than the document is visible, unless `covered`.
+        """
 
     def true_head(self, view: View, key: Key) -> Head | None:
         """Return a key's head by looking at every write to it: slow, and by no cache or index of heads."""

@@ -4,6 +4,7 @@ from collections import Counter
 
 import msgspec
 
+from kedge.embedding import coverage as embeddings
 from kedge.kernel import Kernel
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord, Status
@@ -40,7 +41,11 @@ class Fallback(msgspec.Struct, frozen=True):
 
 
 class RollbackPlan(msgspec.Struct, frozen=True):
-    """A dry run. `keys_examined` of `keys_total` keys were looked at one by one; writes are counted exactly."""
+    """A dry run. `keys_examined` of `keys_total` keys were looked at one by one; writes are counted exactly.
+
+    `unsearchable` counts the documents that stay and would be found by no search: their vectors vanish, and none of
+    the embedding space that readers fall back to is there. Examples are "collection/id".
+    """
 
     deployment: str
     status: Status
@@ -57,6 +62,8 @@ class RollbackPlan(msgspec.Struct, frozen=True):
     replay_inputs: tuple[ReplayInput, ...]
     sources_inside: tuple[str, ...]
     pins: dict[str, str]
+    unsearchable: int = 0
+    unsearchable_examples: tuple[str, ...] = ()
 
 
 def plan(kernel: Kernel, name: str) -> RollbackPlan:
@@ -76,7 +83,9 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     changes = _changes(kernel, keys, pairs)
     turns = survey.influenced(lineages)
     inside = survey.sources_inside(lineages)
-    inputs = inputs_of(kernel, turns, inside)
+    unfed = embeddings.unfed(kernel, after_view, lineages)
+    inputs = inputs_of(kernel, turns, inside, unfed)
+    lost = [f"{collection.name}/{row.name}" for collection, row in unfed if not row.covering]
     return RollbackPlan(
         deployment=name,
         status=record.status(deployment),
@@ -95,6 +104,8 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         replay_inputs=tuple(inputs),
         sources_inside=tuple(f"{s.key.store}:{s.key.space}/{s.key.name}" for s in inside),
         pins=_pins(kernel, record, after_view, gone),
+        unsearchable=len(lost),
+        unsearchable_examples=tuple(lost[:EXAMPLES]),
     )
 
 

@@ -5,9 +5,12 @@ from typing import Any
 
 import msgspec
 
+from kedge.embedding import coverage as embeddings
 from kedge.kernel import Kernel
-from kedge.model.writes import decode
-from kedge.ports.survey import Influenced, Source
+from kedge.model.visibility import View
+from kedge.model.writes import Key, decode
+from kedge.ports.survey import Influenced, Source, Unfed
+from kedge.ports.vectors import Collection
 from kedge.turn import Replays, Turn
 
 _DEPTH_MAX = 32
@@ -50,13 +53,19 @@ def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
         hidden &= record.dependants(number) | {number}
     survey = kernel.backend.survey
     lineages = survey.lineages_with(hidden)
-    return inputs_of(kernel, survey.influenced(lineages), survey.sources_inside(lineages))
+    if not lineages:
+        return []
+    unfed = embeddings.unfed(kernel, View(record.epoch, record.live, record.settled), lineages)
+    return inputs_of(kernel, survey.influenced(lineages), survey.sources_inside(lineages), unfed)
 
 
-def inputs_of(kernel: Kernel, turns: list[Influenced], inside: list[Source]) -> list[ReplayInput]:
+def inputs_of(
+    kernel: Kernel, turns: list[Influenced], inside: list[Source], unfed: list[tuple[Collection, Unfed]]
+) -> list[ReplayInput]:
     """Return the source inputs of turns whose derived writes are hidden, in order of rank, each once.
 
-    `inside` are the source writes that these turns made. Values are left out.
+    `inside` are the source writes that these turns made. Turns that did nothing but embed documents have for inputs
+    those that lack a vector without them: the `unfed`. Values are left out.
     """
     own: dict[int, list[Source]] = {}
     for source in inside:
@@ -65,12 +74,29 @@ def inputs_of(kernel: Kernel, turns: list[Influenced], inside: list[Source]) -> 
     influenced = frozenset(turn.turn for turn in turns)
     found: dict[int, ReplayInput] = {}
     for turn in turns:
-        if not turn.derived:
+        if not turn.derived or turn.embeds:
             continue
         for source in own.get(turn.turn) or _inputs(kernel, turn, influenced, 0):
             if turn.turn > survey.replayed_upto(source.seq):
                 found[source.seq] = _input(source, turn, found.get(source.seq))
+    embedding = {turn.turn for turn in turns if turn.embeds}
+    for collection, row in unfed:
+        if row.turn in embedding and row.turn > survey.replayed_upto(row.document):
+            found.setdefault(row.document, _document(collection, row))
     return sorted(found.values(), key=lambda item: (item.rank, item.seq))
+
+
+def _document(collection: Collection, row: Unfed) -> ReplayInput:
+    return ReplayInput(
+        store="documents",
+        space=collection.name,
+        key=row.name,
+        seq=row.document,
+        rank=row.rank,
+        session=row.session,
+        agent=row.agent,
+        upto_turn=row.turn,
+    )
 
 
 def _input(source: Source, turn: Influenced, earlier: ReplayInput | None) -> ReplayInput:
@@ -88,6 +114,12 @@ def _input(source: Source, turn: Influenced, earlier: ReplayInput | None) -> Rep
 
 def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:
     source = kernel.backend.survey.source_at(item.seq)
+    if source is None and item.store == "documents":  # one that an agent derived
+        record = kernel.backend.control.load()
+        present = View(record.epoch, record.live, record.settled)
+        key = Key(item.store, item.space, item.key)
+        head = kernel.read_present(lambda view: kernel.backend.journal.head(view, key), present)
+        return msgspec.structs.replace(item, value=None if head is None else decode(head.payload))
     value = None if source is None else decode(source.payload)
     return msgspec.structs.replace(item, value=value["content"] if item.store == "memory" and value else value)
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kedge.errors import InvalidValue, InvalidVector, UnknownName, nearest
-from kedge.model.artifacts import unpack
+from kedge.model.artifacts import dimension_of, unpack
 from kedge.model.filters import check_filter
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, check_name, decode, encode
@@ -82,8 +82,7 @@ class VectorsView:
         if head is None or head.deleted:
             return "", self._collection.dim
         artifact = unpack(head.payload)
-        named = artifact.value.get("dim") if isinstance(artifact.value, dict) else None
-        return artifact.digest, named if isinstance(named, int) else self._collection.dim
+        return artifact.digest, dimension_of(artifact, self._collection.dim)
 
     def search(
         self,

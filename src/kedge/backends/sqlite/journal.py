@@ -135,7 +135,8 @@ class SqliteJournal(Reader):
                     space = self._interner.intern_space(connection, key.store, key.space)
                 is_new = not key.name and key.store == "memory"
                 place = key
-            rank = seq if batch.rank is None else batch.rank
+            rank = batch.rank if write.rank is None else write.rank
+            rank = seq if rank is None else rank
             if is_new:
                 key = Key(key.store, key.space, memory_name(rank, seq))
             if write.lineage is not None:

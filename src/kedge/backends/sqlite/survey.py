@@ -14,7 +14,7 @@ from kedge.model import reads as read_logs
 from kedge.model.reads import Reads
 from kedge.model.visibility import View, newest
 from kedge.model.writes import Head, Key
-from kedge.ports.survey import Counted, Influenced, Source
+from kedge.ports.survey import Counted, Influenced, Source, Unfed
 
 _SQL = queries("survey")
 _VECTORS = queries("vectors")
@@ -115,6 +115,53 @@ class SqliteSurvey:
         """Record that an input was replayed for the sake of the turns up to one."""
         with self._database.writing("replayed") as connection:
             connection.execute(_SQL["mark_replayed"], (seq, turn, uid))
+
+    # ── documents and their vectors ──
+
+    def names_after(self, store: str, space: str, name: str, limit: int) -> list[str]:
+        """Return the next `limit` names that were ever written in a space, in order, visible or not."""
+        return [row[0] for row in self._all("names_after", store, space, name, limit)]
+
+    def names_count(self, store: str, space: str) -> int:
+        """Return how many names were ever written in a space."""
+        return int(self._all("names_count", store, space)[0][0])
+
+    def names_since(self, store: str, space: str, seq: int, without: Iterable[int] = ()) -> list[str]:
+        """Return the names that were written in a space after a seq, save by writes of the lineages in `without`."""
+        return [row[0] for row in self._all("names_since", store, space, seq, json.dumps(list(without)))]
+
+    def embedded_in(self, heads: Iterable[Head]) -> dict[int, str]:
+        """Return the embedding space of each of these vector writes, by seq."""
+        return dict(self._all("embedded_in", json.dumps([head.seq for head in heads])))
+
+    def made_of(self, collection: str, vectors: Iterable[Head]) -> dict[int, int]:
+        """Return, by the seq of each vector, the seq of the version of its document that its turn had read."""
+        seqs = {head.key.name: head.seq for head in vectors}
+        versions: dict[str, list[int]] = {}
+        for name, seq in self._all("versions", collection, json.dumps(list(seqs), ensure_ascii=False)):
+            versions.setdefault(name, []).append(seq)
+        batches = {seq: batch for seq, *batch in self._all("batches_of", json.dumps(list(seqs.values())))}
+        read: dict[tuple[int, ...], frozenset[int]] = {}
+        found: dict[int, int] = {}
+        for name, vector in seqs.items():
+            batch = tuple(batches[vector])
+            if batch not in read:
+                rows = self._all("reads_before", *batch)
+                read[batch] = frozenset(read_logs.unpack(rows[0][0]).seqs if rows else ())
+            used = [seq for seq in versions.get(name, ()) if seq in read[batch]]
+            if used:
+                found[vector] = max(used)
+        return found
+
+    def unfed(self, view: View, lineages: Iterable[int], collection: str, *, covered: bool) -> list[Unfed]:
+        """Return the visible documents whose vectors are of these lineages, in order of name."""
+        with self._database.reading() as connection:
+            vectors = self._interner.space(connection, "vectors", collection)
+            documents = self._interner.space(connection, "documents", collection)
+            counted = connection.execute(_SQL["lineages_in"], (vectors, documents)).fetchall()
+            seen = [row[0] for row in counted if view.sees(self._interner.members(connection, row[0]))]
+            asked = (vectors, documents, json.dumps(list(lineages)), json.dumps(seen), covered)
+            return [Unfed(*row) for row in connection.execute(_SQL["unfed"], asked)]
 
     # ── truth, by looking at everything ──
 

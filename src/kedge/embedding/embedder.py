@@ -1,0 +1,170 @@
+"""The user's embedder: found by its import path, called here or in other processes, its failures told one by one."""
+
+import importlib
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+
+from kedge.errors import InvalidValue, InvalidVector
+from kedge.ports.vectors import Floats
+
+Embed = Callable[[list[str]], Any]
+FAILURES_MAX = 8  # documents in a row that fail: then the embedder is broken, not they
+_MATRIX = 2  # dimensions of an array
+
+
+class Embedded(msgspec.Struct, frozen=True):
+    """What became of a batch of texts: the rows of those that went well, and by position why the others did not."""
+
+    rows: Floats
+    failed: dict[int, str]
+    gave_up: bool = False
+
+
+def load(embed: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Return the function that `package.module:function` names, or raise `InvalidValue`; a function is one already."""
+    if not isinstance(embed, str):
+        if not callable(embed):
+            raise InvalidValue(f"the embedder {embed!r:.80} is no function; pass one, or 'package.module:function'")
+        return embed
+    module_name, colon, path = embed.partition(":")
+    if not colon or not module_name or not path:
+        raise InvalidValue(f"{embed!r} names no function; write package.module:function")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InvalidValue(
+            f"the embedder {embed!r} cannot be imported: {error}; is {module_name!r} installed, or in this folder?"
+        ) from error
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise InvalidValue(f"the module {module_name!r} has no function {path!r}; write package.module:function")
+    return found  # type: ignore[no-any-return]  # checked to be callable; what it returns is checked at each call
+
+
+def import_path(embed: Embed | str) -> str:
+    """Return the path by which another process finds the function, or raise `InvalidValue` where there is none."""
+    if isinstance(embed, str):
+        load(embed)
+        return embed
+    module, name = getattr(embed, "__module__", None), getattr(embed, "__qualname__", None)
+    path = f"{module}:{name}"
+    if not module or not name or module == "__main__" or "<" in name:
+        raise InvalidValue(
+            f"other processes cannot import the embedder {embed!r:.80}; put it at the top level of a module, and pass "
+            "it or 'package.module:function'; or leave workers= at 0"
+        )
+    if load(path) != embed:
+        raise InvalidValue(f"{path!r} is not the embedder that was passed, but what other processes would find there")
+    return path
+
+
+def attempt(embed: Embed, texts: Sequence[str]) -> Embedded:
+    """Embed texts in one call; where that fails, one by one, so that it is known which of them fail."""
+    try:
+        return Embedded(_as_rows(embed(list(texts)), len(texts)), {})
+    except InvalidVector:
+        raise
+    except Exception as error:  # noqa: BLE001 - the embedder is the user's: whatever it raises goes into the report
+        if len(texts) == 1:
+            return Embedded(np.empty((0, 0), np.float32), {0: _told(error)})
+    rows: list[Floats] = []
+    failed: dict[int, str] = {}
+    in_a_row = 0
+    for position, text in enumerate(texts):
+        alone = attempt(embed, [text])
+        if alone.failed:
+            failed[position] = alone.failed[0]
+            in_a_row += 1
+            if in_a_row == FAILURES_MAX and not rows:
+                return Embedded(np.empty((0, 0), np.float32), failed, gave_up=True)
+        else:
+            rows.append(alone.rows)
+            in_a_row = 0
+    return Embedded(np.concatenate(rows) if rows else np.empty((0, 0), np.float32), failed, gave_up=not rows)
+
+
+def _as_rows(found: Any, count: int) -> Floats:
+    try:
+        rows = np.ascontiguousarray(found, dtype="<f4")
+    except (ValueError, TypeError) as error:
+        raise InvalidVector(f"the embedder returned no float array ({error}); return shape (n, dim)") from None
+    if rows.ndim != _MATRIX or len(rows) != count:
+        raise InvalidVector(f"the embedder returned shape {rows.shape} for {count} texts; return ({count}, dim)")
+    return rows
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+class Caller:
+    """Calls the embedder, here or in `workers` processes. A context manager: leaving it ends the processes."""
+
+    def __init__(self, embed: Embed | str, workers: int) -> None:
+        self.depth = 1 if workers == 0 else 2 * workers  # batches worth having under way
+        self._pool: ProcessPoolExecutor | None = None
+        self._embed = load(embed)
+        if workers:
+            path = import_path(embed)
+            context = multiprocessing.get_context("spawn")  # forking would carry locks and open databases along
+            self._pool = ProcessPoolExecutor(workers, context, _begin, (list(sys.path),))
+            self._path = path
+
+    @property
+    def digest(self) -> str | None:
+        """The digest that the function says it embeds for, where it has one."""
+        found = getattr(self._embed, "digest", None)
+        return found if isinstance(found, str) else None
+
+    def submit(self, texts: Sequence[str]) -> "Future[Embedded]":
+        """Begin to embed these texts."""
+        answer: Future[Embedded] = Future()
+        if self._pool is None:
+            answer.set_result(attempt(self._embed, texts))
+            return answer
+        try:
+            return self._pool.submit(_attempt_by_path, self._path, list(texts))
+        except BrokenProcessPool as error:
+            answer.set_exception(error)
+            return answer
+
+    def __enter__(self) -> Self:
+        """Return the caller itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes: at once where something went wrong, so that nobody waits for what nobody wants."""
+        if self._pool is None:
+            return
+        if kind is not None:
+            for process in list((self._pool._processes or {}).values()):  # noqa: SLF001 - public from Python 3.14 on
+                process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(path: list[str]) -> None:
+    """Set a worker up: it finds modules as its parent does, and leaves Ctrl-C to it."""
+    sys.path[:] = path
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@cache
+def _loaded(path: str) -> Embed:
+    return load(path)
+
+
+def _attempt_by_path(path: str, texts: list[str]) -> Embedded:
+    return attempt(_loaded(path), texts)

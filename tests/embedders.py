@@ -1,0 +1,50 @@
+"""Embedders that other processes can import: of a text's words, each a direction of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+NARROW, WIDE = 8, 16
+
+Rows = npt.NDArray[np.float32]
+
+
+def _embed(texts: Sequence[str], dim: int) -> Rows:
+    rows = np.zeros((len(texts), dim), np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        for word in text.split():
+            seed = int.from_bytes(hashlib.sha256(f"{dim} {word}".encode()).digest()[:8], "big")
+            np.add(row, np.random.default_rng(seed).normal(size=dim), out=row, casting="same_kind")
+    return rows
+
+
+def narrow(texts: Sequence[str]) -> Rows:
+    return _embed(texts, NARROW)
+
+
+def wide(texts: Sequence[str]) -> Rows:
+    return _embed(texts, WIDE)
+
+
+def slow(texts: Sequence[str]) -> Rows:
+    """Embed like `wide`, a fiftieth of a second each."""
+    time.sleep(len(texts) / 50)
+    return wide(texts)
+
+
+def picky(texts: Sequence[str]) -> Rows:
+    """Embed like `wide`, but choke on one word."""
+    if any("bones" in text for text in texts):
+        raise ValueError("bones are hard to swallow")
+    return wide(texts)
+
+
+def die(texts: Sequence[str]) -> Rows:
+    """End the process, as one that has run out of memory does."""
+    os._exit(len(texts))
