@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from kedge.failpoints import reach
 
 APPLICATION_ID = 0x4B454447  # "KEDG"
 BUSY_SECONDS = 60.0
+WAL_TRY_MILLISECONDS = 100
 _VERSION = """
 SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id), count(*)
 FROM sqlite_schema
@@ -177,7 +179,7 @@ class Database:
         connection = self._connect()
         try:
             current = self._version(connection) == len(migrations())
-            connection.execute("PRAGMA journal_mode = WAL")  # not before: it rewrites the header, and stays
+            self._write_ahead(connection)  # not before: it rewrites the header, and stays
             if current:
                 return
             connection.execute("BEGIN IMMEDIATE")
@@ -197,6 +199,19 @@ class Database:
             connection.execute("COMMIT")
         finally:
             connection.close()
+
+    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+        """Switch to WAL, in many short tries: of several that open a new file at once, one may wait in vain."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        connection.execute(f"PRAGMA busy_timeout = {WAL_TRY_MILLISECONDS}")
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
     def _version(self, connection: sqlite3.Connection) -> int:
         version, application, tables = connection.execute(_VERSION).fetchone()  # one statement sees one instant
