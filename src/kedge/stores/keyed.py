@@ -1,5 +1,6 @@
 """Reading and writing values by name: what documents and the shared context have in common."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -191,6 +192,17 @@ class Documents(Keyed):
         """Write a document and return its seq."""
         payload = encode(value, f"the document {ident!r}")
         return self._put(ident, payload, expect=expect, origin=origin, default=Origin.SOURCE, idempotency=idempotency)
+
+    def put_many(
+        self, values: Mapping[str, Any], *, origin: str | None = None, idempotency: str | None = None
+    ) -> list[int]:
+        """Write documents by id as one batch, all or none, and return their seqs."""
+        source = self._writer.is_source(origin, Origin.SOURCE)
+        pending = [
+            Pending(self._key(ident), encode(value, f"the document {ident!r}"), source)
+            for ident, value in values.items()
+        ]
+        return self._writer.write(pending, idempotency=idempotency)
 
     def delete(
         self, ident: str, *, expect: int | None = None, origin: str | None = None, idempotency: str | None = None
