@@ -1,6 +1,7 @@
 """The public face: one open database."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,9 @@ from kedge.embedding.pace import Pace
 from kedge.errors import InvalidValue
 from kedge.guard import levels
 from kedge.kernel import Kernel, actor
+from kedge.loading import Columns, LoadReport, open_file
+from kedge.loading import Source as VectorSource
+from kedge.loading.load import Writer, load
 from kedge.model import control as rules
 from kedge.model.control import Level
 from kedge.model.writes import check_name
@@ -42,6 +46,7 @@ from kedge.watch import Watcher
 Progress = Callable[[int, int], None]
 DIM_MAX = 65_536
 _LIMIT_MAX = 2**63 - 1  # what SQLite can count to
+LOAD_ROWS = 10_000
 
 
 class Kedge:
@@ -254,6 +259,35 @@ class Kedge:
         return fill(
             self._kernel, deployment, embed, collection=collection, dual=dual, by=by, pace=pace, options=options
         )
+
+    def load(
+        self,
+        collection: str,
+        source: str | Path | VectorSource,
+        *,
+        ids: str | Path | Sequence[str] | None = None,
+        vector: str | None = None,
+        payload: str | Path | Sequence[str] | None = None,
+        document: str | None = None,
+        agent: str | None = None,
+        person: str | None = None,
+        deployment: str | None = None,
+        batch: int = LOAD_ROWS,
+        again: bool = False,
+        progress: Progress | None = None,
+    ) -> LoadReport:
+        """Load vectors in bulk: a file (.npy, Parquet, Arrow), or a source of `kedge.loading`, `batch` rows a commit.
+
+        Made again, it goes on where it was stopped: batches that are there are skipped, unless `again`. What the agent
+        (by default one named like the deployment, else "loader") loads inside a `deployment` falls with it.
+        """
+        columns = Columns(ids, vector, payload, document)
+        if isinstance(source, str | Path):
+            source = open_file(source, columns)
+        elif columns != Columns():
+            raise InvalidValue("ids, vector, payload and document say where to look in a file; give them to the source")
+        writer = Writer(agent, person, deployment)
+        return load(self._kernel, collection, source, writer=writer, batch=batch, again=again, progress=progress)
 
     # ── replay, levels, settings ──
 

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli import check, embed, keep, launch, look, show, undo
+from kedge.cli import bring, check, embed, keep, launch, look, show, undo
 from kedge.cli.app import app
 from kedge.cli.terminal import emit, whisper
 
-_MODULES = (look, show, launch, embed, undo, keep, check)  # importing them adds their commands
+_MODULES = (look, show, launch, embed, undo, keep, bring, check)  # importing them adds their commands
 _ORDER = (
     ("status", "plan", "log", "show", "diff", "assignment"),
     ("deploy", "canary", "backfill", "promote", "settle"),
     ("rollback", "reinstate", "purge", "recover"),
-    ("drill", "fsck", "snapshot", "level", "retention", "collection", "optimize", "refresh"),
+    ("drill", "fsck", "snapshot", "level", "retention", "collection", "load", "import_", "optimize", "refresh"),
 )
 _PLACES = {name: place for place, name in enumerate(name for group in _ORDER for name in group)}
 app.registered_commands.sort(key=lambda command: _PLACES[command.callback.__name__ if command.callback else ""])

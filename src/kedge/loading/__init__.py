@@ -1,0 +1,13 @@
+"""Bringing in vectors in bulk: from files, and from other vector databases.
+
+Each `open_…` gives sources, and `k.load(collection, source)` loads one. `docs/importing.md` shows how.
+"""
+
+from kedge.loading.chroma import open_chroma
+from kedge.loading.files import open_file
+from kedge.loading.lance import open_lancedb
+from kedge.loading.load import LoadReport
+from kedge.loading.qdrant import open_qdrant
+from kedge.loading.sources import Columns, Rows, Source
+
+__all__ = ["Columns", "LoadReport", "Rows", "Source", "open_chroma", "open_file", "open_lancedb", "open_qdrant"]
