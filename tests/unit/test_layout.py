@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PINNED = ("run", "dev", "bench", "bench-model")
+PINNED = ("run", "dev", "import-test", "bench", "bench-model")
 PINS = {name: (ROOT / "constraints" / f"{name}.txt").read_text(encoding="utf-8") for name in PINNED}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 RUN = PROJECT["project"]["dependencies"] + PROJECT["build-system"]["requires"]
-DEV = PROJECT["project"]["optional-dependencies"]["dev"]
-BENCH = PROJECT["project"]["optional-dependencies"]["bench"]
-MODEL = PROJECT["project"]["optional-dependencies"]["bench-model"]
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+DEV, IMPORT_TEST, BENCH, MODEL = (EXTRAS[name] for name in PINNED[1:])
 
 
 def name_of(requirement: str) -> str:
@@ -36,13 +35,14 @@ def pins_of(text: str) -> dict[tuple[str, str], str]:
     return found
 
 
-@pytest.mark.parametrize("requirement", RUN + DEV + BENCH + MODEL)
+@pytest.mark.parametrize("requirement", sorted({*RUN, *(each for extra in EXTRAS.values() for each in extra)}))
 def test_every_dependency_has_a_lower_bound(requirement: str) -> None:
     assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", requirement)
 
 
 @pytest.mark.parametrize(
-    ("pins", "requirements"), [("run", RUN), ("dev", RUN + DEV), ("bench", RUN + BENCH), ("bench-model", MODEL)]
+    ("pins", "requirements"),
+    [("run", RUN), ("dev", RUN + DEV), ("import-test", IMPORT_TEST), ("bench", RUN + BENCH), ("bench-model", MODEL)],
 )
 def test_every_dependency_is_pinned(pins: str, requirements: list[str]) -> None:
     pinned = {name for name, _ in pins_of(PINS[pins])}
@@ -66,3 +66,12 @@ def test_tests_run_on_the_versions_that_users_get() -> None:
 
 def test_peers_are_compared_with_what_users_get() -> None:
     assert pins_of(PINS["run"]).keys() <= pins_of(PINS["bench"]).keys()
+
+
+def test_imports_are_tested_with_all_that_they_can_need_and_the_same_tools() -> None:
+    wanted = {each for extra in ("arrow", "chroma", "lancedb") for each in EXTRAS[extra]}
+    assert wanted == set(IMPORT_TEST)
+    for others in ("dev", "bench"):  # they may lie in one environment
+        pinned = pins_of(PINS[others]).keys()
+        known = {name for name, _ in pinned}
+        assert {pin for pin in pins_of(PINS["import-test"]) if pin[0] in known} <= pinned
