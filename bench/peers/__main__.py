@@ -62,10 +62,14 @@ def run(
     scratch: Path,
     say: Say,
     *,
+    keep: Callable[[list[Outcome]], None] = lambda _: None,
     embedder: str = "lsa",
     limit: float = LIMIT_SECONDS,
 ) -> list[Outcome]:
-    """Let every peer play on every stage; Kedge first, whose recall the others are to reach."""
+    """Let every peer play on every stage; Kedge first, whose recall the others are to reach.
+
+    `keep` is given what there is so far after each.
+    """
     outcomes = []
     for scale in stages:
         stage = prepare(scale, data / scale.name.replace(" ", "-"), embedder, say)
@@ -74,6 +78,7 @@ def run(
             say(f"{scale.name}: {name}")
             outcome = play(name, stage, scratch, wanted, limit)
             outcomes.append(outcome)
+            keep(outcomes)
             if name == "kedge" and outcome.efforts:
                 wanted = max(wanted, outcome.efforts[0].recall)
     return outcomes
@@ -116,6 +121,9 @@ def _process(arguments: list[str], environment: dict[str, str], seconds: float) 
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             return f"stopped: not done with `{arguments[0]}` within the time limit"
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     if process.returncode == 0:
         return ""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
@@ -137,12 +145,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page here")
     parser.add_argument("--from", dest="source", type=Path, metavar="JSON", help="measure nothing: read this instead")
     chosen = parser.parse_args(arguments)
-    document = _read(chosen.source) if chosen.source is not None else _measure(chosen)
     for path in (chosen.json, chosen.markdown):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-    if chosen.json is not None:
-        chosen.json.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+    document = _read(chosen.source) if chosen.source is not None else _measure(chosen)
+    _keep(document, chosen.json)
     if chosen.markdown is not None:
         chosen.markdown.write_text(markdown(document), encoding="utf-8")
     console = Console(width=None if sys.stdout.isatty() else 220)
@@ -168,11 +175,24 @@ def _measure(chosen: argparse.Namespace) -> Document:
     def say(what: str) -> None:
         notes.print(f"[dim]{time.monotonic() - began:7.0f} s[/]  {what}", highlight=False)
 
+    def document(outcomes: list[Outcome]) -> Document:
+        return Document(machine, embedder if chosen.text != "none" else "", outcomes, time.monotonic() - began)
+
+    def keep(outcomes: list[Outcome]) -> None:
+        _keep(document(outcomes), chosen.json)
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what runs is stopped
     try:
-        outcomes = run(stages, chosen.only, chosen.data, scratch, say, embedder=embedder, limit=chosen.limit)
+        return document(
+            run(stages, chosen.only, chosen.data, scratch, say, keep=keep, embedder=embedder, limit=chosen.limit)
+        )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return Document(machine, embedder if chosen.text != "none" else "", outcomes, time.monotonic() - began)
+
+
+def _keep(document: Document, path: Path | None) -> None:
+    if path is not None:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
 if __name__ == "__main__":
