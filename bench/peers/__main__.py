@@ -116,7 +116,7 @@ def _process(arguments: list[str], environment: dict[str, str], seconds: float) 
         stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            _, errors = process.communicate(timeout=max(1.0, seconds))
+            _, errors = process.communicate(timeout=max(0.01, seconds))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
