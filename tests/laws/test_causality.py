@@ -83,6 +83,16 @@ def test_a_compare_and_set_reads_whether_it_succeeds_or_not(bad: Kedge, expect: 
     assert bad.view().context.get("key") is None
 
 
+@pytest.mark.parametrize("value", ["the same", "another"])
+def test_a_call_that_was_done_before_reads_what_was_done(bad: Kedge, value: str) -> None:
+    with helper(bad) as turn:
+        turn.context.put("key", "the same", idempotency="call 1")
+    with clerk(bad) as turn:
+        with suppress(kedge.IdempotencyMismatch):
+            turn.context.put("key", value, idempotency="call 1")
+        assert turn.lineage == {BAD}
+
+
 def test_a_search_reads_what_pushed_a_row_out_of_its_hits(bad: Kedge) -> None:
     with clerk(bad) as turn:
         turn.vectors("kb").upsert(["near", "far"], [VECTOR, AWAY], [None, None])

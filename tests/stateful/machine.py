@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import kedge
-from kedge.testing.oracle import Oracle, OracleTurn, Write
+from kedge.testing.oracle import Oracle, OracleTurn, View, Write
 from tests.stateful import operations
 from tests.stateful.compare import check_lineage, check_same, shown, told
 from tests.stateful.operations import CONTEXT_KEYS, RIGHT
@@ -24,6 +24,7 @@ AGENTS = ("helper", "librarian")
 ARTIFACTS = ("helper/prompt", "librarian/prompt", "shared/embedder", "shared/policy")
 WEIGHTS = (0.0, 0.5, 1.0)
 MOST_TURNS = 4
+SPOKEN = ("append", "extend", "forget", "history", "history with tombstones")  # need a session
 COURSES = (  # what happens to one deployment in one step, and to which it can happen
     (("promote",), ("staged", "canary")),
     (("promote", "settle"), ("staged", "canary")),
@@ -64,6 +65,7 @@ class Histories(RuleBasedStateMachine):
         self.oracle = Oracle()
         self.oracle.collection(COLLECTION)
         self.turns: list[Pair] = []
+        self.held: list[tuple[kedge.ReadView, View, str | None]] = []
         self.steps = 0
         self.values = 0
         self.past: list[tuple[str | int, str | None, Any]] = []
@@ -91,11 +93,11 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(embedder=st.booleans())
     def begin(self, *, embedder: bool) -> None:
-        self.deploy({"helper/prompt": "first"}, None, independent=False)
+        self.deploy({"helper/prompt": "first"}, None, None)
         librarian: dict[str, Any] = {"librarian/prompt": "first"}
         if embedder:
             librarian["shared/embedder"] = "first"
-        self.deploy(librarian, None, independent=False)
+        self.deploy(librarian, None, None)
         self.change("promote", "r1")
         self.change("promote", "r2")
 
@@ -103,17 +105,26 @@ class Histories(RuleBasedStateMachine):
         keys=st.sets(st.sampled_from(ARTIFACTS), min_size=1, max_size=2),
         weight=st.sampled_from([None, None, *WEIGHTS]),
         independent=st.sampled_from([False, False, True]),
+        upon=st.sampled_from([None, None, None, None, 0, 1, 2, 3]),
     )
-    def make_deployment(self, keys: set[str], weight: float | None, *, independent: bool) -> None:
-        self.deploy({key: f"{key} {self.fresh()}" for key in sorted(keys)}, weight, independent=independent)
+    def make_deployment(self, keys: set[str], weight: float | None, upon: int | None, *, independent: bool) -> None:
+        base = None if upon is None else self.name(upon)
+        self.deploy({key: f"{key} {self.fresh()}" for key in sorted(keys)}, weight, base, independent=independent)
 
-    def deploy(self, artifacts: dict[str, Any], weight: float | None, *, independent: bool) -> None:
+    def deploy(
+        self, artifacts: dict[str, Any], weight: float | None, base: str | None, *, independent: bool = False
+    ) -> None:
+        """Stage a deployment on both, whatever it is named there; both must do it, or both refuse it."""
         name = f"r{len(self.oracle.world().steps) + 1}"
-        made = self.k.deploy(name, artifacts, canary=weight, independent=independent)
-        self.oracle.deploy(name, artifacts, canary=weight, independent=independent)
+        self.same(
+            lambda: self.k.deploy(name, artifacts, canary=weight, independent=independent, base=base),
+            lambda: self.oracle.deploy(name, artifacts, canary=weight, independent=independent, base=base),
+        )
         world = self.oracle.world()
-        assert set(made.bases) == world.bases[name]
-        assert made.status == world.status(name)
+        if name in world.steps:
+            made = self.k.deployment(name)
+            assert set(made.bases) == world.bases[name]
+            assert made.status == world.status(name)
 
     @rule(pick=picks, weight=st.sampled_from(WEIGHTS))
     def weigh(self, pick: int, weight: float) -> None:
@@ -126,7 +137,15 @@ class Histories(RuleBasedStateMachine):
         fit = sorted(self.oracle.world().having(*statuses))
         name = self.name(pick) if any_status or not fit else fit[pick % len(fit)]
         for verb in verbs:
+            if verb == "rollback" and self.oracle.world().status(name) in ("staged", "canary", "live"):
+                self.compare_plan(name)
             self.change(verb, name)
+
+    def compare_plan(self, name: str) -> None:
+        """A plan says how many writes a rollback will hide, and which deployments go with it."""
+        plan, world = self.k.plan(name), self.oracle.world()
+        assert plan.writes_total == len(self.oracle.will_hide(name))
+        assert set(plan.goes_with_it) == (world.dependants(name) & world.standing) - {name}
 
     def change(self, verb: str, name: str) -> None:
         self.same(lambda: control(self.k, verb, name), lambda: getattr(self.oracle, verb)(name))
@@ -153,7 +172,9 @@ class Histories(RuleBasedStateMachine):
             self.past.append((name, session if with_session else None, self.read_past(name, session)))
 
     @rule(
-        what=st.sampled_from(["second handle", "reopen", "refresh", "let go", "turn elsewhere", "change elsewhere"]),
+        what=st.sampled_from(
+            ["second handle", "reopen", "refresh", "let go", "hold", "hold", "turn elsewhere", "change elsewhere"]
+        ),
         session=sessions,
         pick=picks,
     )
@@ -169,10 +190,16 @@ class Histories(RuleBasedStateMachine):
                 self.oracle.refresh(session, frozenset(self.k.refresh(session)))
             case "let go" if self.oracle.snapshots:
                 self.let_go(list(self.oracle.snapshots)[pick % len(self.oracle.snapshots)])
+            case "hold":
+                self.hold(session if session in self.oracle.world().sessions else None)
             case "turn elsewhere":
                 self.turn_elsewhere(session, AGENTS[pick % 2], CONTEXT_KEYS[pick % len(CONTEXT_KEYS)])
             case "change elsewhere":
                 self.change_elsewhere(("rollback", "reinstate", "promote")[pick % 3], self.name(pick))
+
+    def hold(self, session: str | None) -> None:
+        """Open a view and keep it: what happens next must show in it."""
+        self.held = [*self.held[-2:], (self.k.view(session=session), self.oracle.view(session), session)]
 
     def let_go(self, name: str) -> None:
         self.k.release_snapshot(name)
@@ -191,8 +218,6 @@ class Histories(RuleBasedStateMachine):
 
     def begin_turn_for(self, session: str | None, who: str, deployment: str | None) -> None:
         """Begin a turn on both; both must do it, or both refuse it."""
-        if deployment in self.oracle.world().settled:
-            deployment = None  # TODO
         agent, person = (who if who in AGENTS else None), ("pat" if who == "person" else None)
         new = session is not None and session not in self.oracle.world().sessions
         theirs = attempt(lambda: Answer(self.k.turn(session, agent, person=person, deployment=deployment)))
@@ -268,7 +293,7 @@ class Histories(RuleBasedStateMachine):
         if theirs.error in ("RolledBack", "SettledMeanwhile"):
             self.end(pair)
             return
-        assert theirs.value == ours.value
+        assert theirs.value == ours.value, f"{op.kind}: the real thing: {theirs.value}, the oracle: {ours.value}"
         check_lineage(pair.real, pair.model)
 
     def settle_details(self, pair: Pair, op: Op) -> Op:
@@ -277,8 +302,15 @@ class Histories(RuleBasedStateMachine):
         if expect == RIGHT:
             head = self.oracle.present(pair.model.view, "context", "").get(op.name)
             expect = head.seq if head else 0
-        if op.kind in ("put", "append"):
-            op = replace(op, value=self.fresh())
+        match op.kind:
+            case "put" | "append":
+                op = replace(op, value=self.fresh())
+            case "extend":
+                op = replace(op, value=(("user", self.fresh()), ("assistant", self.fresh())))
+            case "forget":
+                heads = self.oracle.heads(pair.model.view, "memory", pair.model.session or "")
+                seqs = [w.seq for w in self.oracle.visible(pair.model.view) if w.name in heads and w.store == "memory"]
+                op = replace(op, value=seqs[-1] if seqs else 1)
         return replace(op, expect=expect)
 
     def work(self, pick: int, ops: list[Op]) -> None:
@@ -287,7 +319,7 @@ class Histories(RuleBasedStateMachine):
             self.begin_turn_for(SESSIONS[pick % 3], AGENTS[pick % 2], None)
         pair = self.turns[pick % len(self.turns)]
         for op in ops:
-            if pair in self.turns and (pair.model.session or op.kind not in ("append", "history")):
+            if pair in self.turns and (pair.model.session or op.kind not in SPOKEN):
                 self.do(pair, op)
 
     @rule(pick=picks, ops=st.lists(operations.keyed, min_size=1, max_size=5))
@@ -345,11 +377,18 @@ class Histories(RuleBasedStateMachine):
         questions: list[tuple[str | None, str | None]] = [(None, None), *((s, None) for s in begun)]
         questions += [(None, name) for name in sorted(world.standing)]
         self.compare_view(*questions[self.steps % len(questions)])
+        if self.held:
+            held, view, session = self.held[self.steps % len(self.held)]
+            self.compare(held, view, session)
         self.compare_past()
 
     def compare_view(self, session: str | None, deployment: str | None) -> None:
-        real = self.k.view(session=session, deployment=deployment)
-        view = self.oracle.view(session, deployment)
+        self.compare(
+            self.k.view(session=session, deployment=deployment), self.oracle.view(session, deployment), session
+        )
+
+    def compare(self, real: kedge.ReadView, view: View, session: str | None) -> None:
+        """Compare all that a view of the present shows."""
         assert real.seen == self.oracle.seen(view) - self.oracle.world().settled
         check_same(shown(real, self.oracle.world().settled, session=session), told(self.oracle, view, session=session))
 
@@ -387,7 +426,7 @@ class Histories(RuleBasedStateMachine):
     def close_all(self) -> None:
         for pair in self.turns:
             pair.real.close()
-        self.turns = []
+        self.turns, self.held = [], []
         for handle in self.handles:
             handle.close()
 

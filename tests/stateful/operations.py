@@ -27,6 +27,7 @@ keyed = st.one_of(
     st.builds(Op, st.just("put"), name=_keys, origin=_origins),
     st.builds(Op, st.sampled_from(["put", "delete"]), name=_keys, expect=st.sampled_from([RIGHT, RIGHT, 0, 1])),
     st.builds(Op, st.just("delete"), name=_keys, origin=_origins),
+    st.builds(Op, st.just("put once"), name=_keys, value=st.sampled_from(["call 1", "call 2"]), origin=_origins),
     st.builds(Op, st.just("items"), name=_prefixes),
     st.builds(Op, st.just("count"), name=_prefixes),
 )
@@ -43,6 +44,8 @@ _others = st.one_of(
     st.builds(Op, st.just("append"), name=st.sampled_from(["user", "assistant"])),
     st.builds(Op, st.just("append"), name=st.sampled_from(["user", "assistant"]), origin=_origins),
     st.builds(Op, st.just("history"), limit=st.sampled_from([None, 1, 2])),
+    st.builds(Op, st.sampled_from(["extend", "forget", "history with tombstones"]), origin=_origins),
+    st.builds(Op, st.sampled_from(["artifact", "hear"]), name=st.sampled_from(["partner", "shared/policy"])),
     st.builds(Op, st.just("put"), st.just("documents"), name=_documents, origin=_origins),
     st.builds(Op, st.just("get"), st.just("documents"), name=_documents),
     st.builds(Op, st.just("delete"), st.just("documents"), name=_documents, origin=_origins),

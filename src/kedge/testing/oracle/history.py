@@ -34,13 +34,14 @@ class Write:
     origin: Literal["source", "derived"]
     provenance: Names
     seq: int | None = None
+    idempotency: str | None = None
 
 
 @dataclass(frozen=True)
 class Change:
     """One control change. `names` are a stage's bases, or what a session begins with, opened `inside` a deployment."""
 
-    kind: Literal["stage", "canary", "promote", "settle", "rollback", "reinstate", "purge", "begin"]
+    kind: Literal["stage", "external", "canary", "promote", "settle", "rollback", "reinstate", "purge", "begin"]
     name: str
     weight: float = 0.0
     artifacts: Names = NOBODY
@@ -65,6 +66,7 @@ class World:
         self.removed: set[str] = set()
         self.sessions: dict[str, Names] = {}
         self.inside: dict[str, str | None] = {}
+        self.externals: set[str] = set()
         for entry in history:
             if isinstance(entry, Change):
                 self._follow(entry)
@@ -74,6 +76,9 @@ class World:
         match change.kind:
             case "stage":
                 self.steps[name], self.artifacts[name], self.bases[name] = "staged", change.artifacts, change.names
+            case "external":
+                self.steps[name], self.artifacts[name], self.bases[name] = "live", NOBODY, NOBODY
+                self.externals.add(name)
             case "canary":
                 self.steps[name], self.weights[name] = "canary", change.weight
             case "promote":
@@ -126,9 +131,9 @@ class World:
 
     def check_assignment(self, session: str, seen: Names, deployment: str | None) -> None:
         """Fail if a session that begins now, opened with `deployment`, cannot see just `seen`."""
-        asked = self.needs(deployment) & self.standing if deployment else NOBODY
-        must = self.having("live") | asked
-        joined = seen - must
+        asked = self.needs(deployment) & self.standing if deployment in self.standing else NOBODY
+        must = (self.having("live") - self.externals) | asked
+        joined = seen - must - self.externals
         assert must <= seen, f"session {session!r} misses {sorted(must - seen)}"
         assert joined <= self.having("canary"), f"session {session!r} sees {sorted(joined)}, not all canaries"
         for name in joined:

@@ -50,9 +50,12 @@ class Oracle:
         world = self.world()
         if name in world.steps:
             raise Refused("DuplicateName", name)
-        overridden = {} if independent else self.heads(self.view(deployment=base), "artifacts", "")
+        beneath = self.heads(self.view(deployment=base), "artifacts", "")
+        overridden = {} if independent else beneath
         below = {key: overridden[key].lineage - world.settled if key in overridden else NOBODY for key in artifacts}
         bases = NOBODY.union(*below.values())
+        if canary is not None:
+            self._demand_statuses(bases, "live", "settled")
         self.history.append(Change("stage", name, artifacts=frozenset(artifacts), names=bases))
         for key, value in artifacts.items():
             self.write("artifacts", "", key, value, lineage=below[key] | {name})
@@ -62,18 +65,19 @@ class Oracle:
     def canary(self, name: str, weight: float) -> None:
         """Start a staged deployment's canary, or change its weight."""
         self._demand(name, "staged", "canary")
+        self._demand_statuses(self.world().needs(name) - {name}, "live", "settled")
         self.history.append(Change("canary", name, weight=weight))
 
     def promote(self, name: str) -> None:
         """Make a staged or canary deployment live: new sessions see it."""
         self._demand(name, "staged", "canary")
-        self._demand_bases(name, "live", "settled")
+        self._demand_statuses(self.world().needs(name) - {name}, "live", "settled")
         self.history.append(Change("promote", name))
 
     def settle(self, name: str) -> None:
         """Make a live deployment irrevocable."""
         self._demand(name, "live")
-        self._demand_bases(name, "settled")
+        self._demand_statuses(self.world().needs(name) - {name}, "settled")
         self.history.append(Change("settle", name))
 
     def rollback(self, name: str) -> None:
@@ -97,6 +101,27 @@ class Oracle:
             if self.world(upto).standing & going:
                 raise Refused("SnapshotInTheWay", snapshot)
         self.history.append(Change("purge", name))
+
+    def external(self, peer: str) -> str:
+        """Return the pseudo-deployment that stands for a peer whose word cannot be checked; a new one where it must."""
+        world = self.world()
+        mine = [name for name in world.externals if name.partition("#")[0] == f"external:{peer}"]
+        for name in mine:
+            if world.status(name) in ("live", "rolled back"):
+                return name
+        name = f"external:{peer}" if not mine else f"external:{peer}#{len(mine) + 1}"
+        self.history.append(Change("external", name))
+        return name
+
+    def will_hide(self, name: str) -> list[Write]:
+        """Return the writes that a rollback would hide that nothing hides yet."""
+        world = self.world()
+        going = world.dependants(name) & world.standing
+        return [
+            entry
+            for entry in self.history
+            if isinstance(entry, Write) and entry.lineage & going and not entry.lineage & world.taken_back
+        ]
 
     def snapshot(self, name: str) -> None:
         """Name this point of the history."""
@@ -126,11 +151,11 @@ class Oracle:
         if world.status(name) not in statuses:
             raise Refused("IllegalTransition", f"{name} is {world.status(name)}")
 
-    def _demand_bases(self, name: str, *statuses: str) -> None:
+    def _demand_statuses(self, bases: Names, *statuses: str) -> None:
         world = self.world()
-        for base in world.needs(name) - {name}:
+        for base in bases:
             if world.status(base) not in statuses:
-                raise Refused("IllegalTransition", f"{name} stands on {base}, which is {world.status(base)}")
+                raise Refused("IllegalTransition", f"it stands on {base}, which is {world.status(base)}")
 
     # ------------------------------------------------------------ views
 
@@ -155,6 +180,7 @@ class Oracle:
         base = world.having("live") | joined if begun is None else begun
         if deployment is not None:
             base |= world.needs(deployment)
+        base |= world.externals & world.standing
         lost = base & world.standing & self.world().having("purged")
         if upto is not None and lost:
             raise Refused("PastUnreadable", f"{sorted(lost)} purged since")
@@ -220,10 +246,11 @@ class Oracle:
         provenance: Names = NOBODY,
         seq: int | None = None,
         rank: int | None = None,
+        idempotency: str | None = None,
     ) -> Write:
         """Append one write, however late it comes and whatever it is stamped with."""
         place = len(self.history)
         rank = place if rank is None else rank
-        write = Write(place, rank, store, space, name, value, deleted, lineage, origin, provenance, seq)
+        write = Write(place, rank, store, space, name, value, deleted, lineage, origin, provenance, seq, idempotency)
         self.history.append(write)
         return write

@@ -22,21 +22,29 @@ class VectorValue:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A search's answer: every candidate with its score, best first, and what the search read besides its hits."""
+    """A search's answer: every candidate with its score, best first, and what the search read besides its hits.
+
+    A row that would have ranked had nothing superseded it was pushed out by each write that did. No rollback brings it
+    back that spares one of them, so to have read any one of them is enough; to have read more is allowed.
+    """
 
     candidates: list[tuple[float, Write]]
     k: int
     unembedded: int
-    besides: Names  # the lineages of the embedder and of what superseded rows that would otherwise have ranked
+    embedder: Names
+    pushed_out: list[list[Names]]  # for each row that would have ranked, the lineages of what superseded it
+    at_most: Names  # all these, and those of rows that would have tied with the last hit
 
     @property
     def ids(self) -> list[str]:
         """The hits, best first; among ties in any order."""
         return [head.name for _, head in self.candidates[: self.k]]
 
-    def lineage(self, ids: Sequence[str]) -> Names:
-        """What a search with these hits adds to its turn."""
-        return self.besides.union(*(head.lineage for _, head in self.candidates if head.name in ids))
+    def lineage(self, ids: Sequence[str], added: Names = NOBODY) -> Names:
+        """Return what a search with these hits adds to its turn, which was seen to have `added` some."""
+        hits = NOBODY.union(*(head.lineage for _, head in self.candidates if head.name in ids))
+        chosen = [next((one for one in some if one <= added), min(some, key=len)) for some in self.pushed_out]
+        return self.embedder.union(hits, added & self.at_most, *chosen)
 
     def check(self, ids: Sequence[str], scores: Sequence[float]) -> None:
         """Fail if these hits are not a right answer: the best scores, in order, with ties in any order."""
@@ -55,24 +63,39 @@ def search(oracle: Oracle, view: View, collection: str, vector: Sequence[float],
     embedder_head = oracle.present(view, "artifacts", "").get(oracle.embedders[collection])
     embedder = embedder_head.value if embedder_head else None
     heads = oracle.heads(view, "vectors", collection)
-    rows = [w for w in oracle.visible(view) if (w.store, w.space, w.deleted) == ("vectors", collection, False)]
+    history = {
+        name: [w for w in oracle.visible(view) if (w.store, w.space, w.name) == ("vectors", collection, name)]
+        for name in heads
+    }
     fitting = [
         (similarity(metric, vector, row.value.vector), row)
-        for row in rows
-        if row.value.embedder == embedder and matches(row.value.payload, where)
+        for writes in history.values()
+        for row in writes
+        if not row.deleted and row.value.embedder == embedder and matches(row.value.payload, where)
     ]
     fitting.sort(key=lambda scored: -scored[0])
     candidates = [(score, row) for score, row in fitting if heads[row.name] is row]
     last = candidates[k - 1][0] if k <= len(candidates) else -math.inf
-    # A superseded row that scores better than the last hit would have ranked; what superseded it was therefore read.
-    superseding = [heads[row.name] for score, row in fitting if heads[row.name] is not row and score > last + CLOSE]
-    read = embedder_head.lineage if embedder_head else NOBODY
+    settled = oracle.world(view.upto).settled
+    pushed_out: list[list[Names]] = []
+    tied: list[list[Names]] = []
+    for score, row in fitting:
+        superseding = [later.lineage - settled for later in history[row.name] if comes_after(later, row)]
+        if superseding and score >= last - CLOSE:
+            (pushed_out if score > last + CLOSE else tied).append(superseding)
     return Ranked(
         candidates,
         k,
         unembedded=sum(1 for head in heads.values() if not head.deleted and head.value.embedder != embedder),
-        besides=read.union(*(head.lineage for head in superseding)),
+        embedder=embedder_head.lineage if embedder_head else NOBODY,
+        pushed_out=pushed_out,
+        at_most=NOBODY.union(*(lineage for some in (*pushed_out, *tied) for lineage in some)),
     )
+
+
+def comes_after(later: Write, row: Write) -> bool:
+    """Does one write to a key supersede another?"""
+    return (later.rank, later.position) > (row.rank, row.position)
 
 
 def similarity(metric: str, a: Sequence[float], b: Sequence[float]) -> float:

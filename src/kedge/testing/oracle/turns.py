@@ -27,12 +27,15 @@ class OracleTurn:
         caller: "OracleTurn | None" = None,
     ) -> None:
         self.oracle, self.view, self.session, self.agent, self.person = oracle, view, session, agent, person
+        if caller is not None:  # it sees what its caller sees, and the strangers that came since
+            world = oracle.world()
+            self.view = View(caller.view.base | (world.externals & world.standing))
         self.settled_at_start = oracle.world().settled
         self.read: Names = NOBODY
         if caller is not None:
             self.read |= caller.read
         if agent is not None:
-            self._read(oracle.heads(view, "artifacts", "", prefix=f"{agent}/").values())
+            self._read(oracle.heads(self.view, "artifacts", "", prefix=f"{agent}/").values())
 
     # ------------------------------------------------------------ the ground under it
 
@@ -103,18 +106,38 @@ class OracleTurn:
         return len(self.items(store, space, prefix))
 
     def search(
-        self, collection: str, vector: Sequence[float], k: int, where: Any = None, hits: Sequence[str] | None = None
+        self,
+        collection: str,
+        vector: Sequence[float],
+        k: int,
+        where: Any = None,
+        *,
+        hits: Sequence[str] | None = None,
+        lineage: Names = NOBODY,
     ) -> Ranked:
-        """Search. `hits` are those that the real thing chose: among ties, only it can say which."""
+        """Search. `hits` and `lineage` are the real thing's, after it searched: among ties, only it can say which."""
         self.check()
         ranked = search(self.oracle, self.view, collection, vector, k, where)
-        self.read |= ranked.lineage(ranked.ids if hits is None else hits)
+        self.read |= ranked.lineage(ranked.ids if hits is None else hits, lineage)
         return ranked
 
     def absorb(self, callee: "OracleTurn") -> None:
-        """Take over what a callee has read."""
+        """Take over what a callee has read; strangers that it heard are seen from now on."""
         self.check()
         self.read |= callee.read
+        self.view = View(self.view.base | (callee.read & self.oracle.world().externals))
+
+    def hear(self, peer: str) -> None:
+        """Take over what a peer sends unsigned: it influences as a deployment of its own, which the turn now sees."""
+        self.check()
+        self.believe(peer)
+        self.check()
+
+    def believe(self, peer: str) -> None:
+        """Be influenced by a peer, as a turn is that begins with its unsigned headers."""
+        stranger = self.oracle.external(peer)
+        self.read |= {stranger}
+        self.view = View(self.view.base | {stranger})
 
     def _embedder(self, collection: str) -> Any:
         head = self.oracle.heads(self.view, "artifacts", "").get(self.oracle.embedders[collection])
@@ -132,12 +155,21 @@ class OracleTurn:
         *,
         expect: int | None = None,
         origin: Origin | None = None,
+        idempotency: str | None = None,
         seq: int | None = None,
     ) -> Write:
         """Put a value: blind, or as a compare-and-set against the newest head that the turn sees."""
         self._compare(store, space, name, expect)
         usual: Origin = "source" if store == "documents" else "derived"
-        return self._write(store, space, name, value, self._origin(origin, usual), seq)
+        chosen = self._origin(origin, usual)
+        done = [w for w in self.oracle.visible(self.view) if idempotency is not None and w.idempotency == idempotency]
+        if done:  # it was done before, and the turn learns so: that is a read
+            self._read(done[-1:])
+            before = (done[-1].store, done[-1].space, done[-1].name, done[-1].value, done[-1].origin)
+            if before != (store, space, name, value, chosen):
+                raise Refused("IdempotencyMismatch", f"{idempotency} was {done[-1]}")
+            return done[-1]
+        return self._write(store, space, name, value, chosen, seq, idempotency=idempotency)
 
     def delete(
         self,
@@ -162,6 +194,18 @@ class OracleTurn:
         usual: Origin = "source" if role == "user" else "derived"
         name = str(len(self.oracle.history))
         return self._write("memory", self.session, name, (role, content), self._origin(origin, usual), seq)
+
+    def forget(self, message: int, *, origin: Origin | None = None, seq: int | None = None) -> Write:
+        """Delete a visible message by its seq, which reads it."""
+        self.check()
+        assert self.session is not None
+        heads = self.oracle.heads(self.view, "memory", self.session).values()
+        written = [w for w in self.oracle.visible(self.view) if w.store == "memory" and w.seq == message]
+        head = next((head for head in heads if written and head.name == written[0].name), None)
+        self._read([head] if head else [])
+        if head is None or head.deleted:
+            raise Refused("InvalidValue", f"no message {message}")
+        return self._write("memory", self.session, head.name, None, self._origin(origin, "derived"), seq, deleted=True)
 
     def upsert(
         self,
@@ -193,7 +237,16 @@ class OracleTurn:
             raise Refused("ExpectationFailed", f"{name} is at {head.seq if head else 0}")
 
     def _write(
-        self, store: str, space: str, name: str, value: Any, origin: Origin, seq: int | None, *, deleted: bool = False
+        self,
+        store: str,
+        space: str,
+        name: str,
+        value: Any,
+        origin: Origin,
+        seq: int | None,
+        *,
+        deleted: bool = False,
+        idempotency: str | None = None,
     ) -> Write:
         return self.oracle.write(
             store,
@@ -205,4 +258,5 @@ class OracleTurn:
             origin=origin,
             provenance=self.lineage,
             seq=seq,
+            idempotency=idempotency,
         )
