@@ -110,6 +110,8 @@ def play(name: str, stage: Stage, scratch: Path, recall_wanted: float, limit: fl
 
 def _process(arguments: list[str], environment: dict[str, str], seconds: float) -> str:
     """Run one part; return what went wrong, or nothing."""
+    if seconds <= 0:
+        return f"stopped: not done with `{arguments[0]}` within the time limit"
     command = [sys.executable, "-m", "bench.peers.play", *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | _QUIET | environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
