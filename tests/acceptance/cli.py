@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,6 +50,8 @@ def spawn(*argv: str, cwd: Path, **options: Any) -> "subprocess.Popen[str]":
     environment = {k: v for k, v in os.environ.items() if k not in {"KEDGE_DB", "COLUMNS", "NO_COLOR", "FORCE_COLOR"}}
     environment |= options.pop("env", {})
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a script's background job: it would be inherited
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-m", "kedge.cli.main", *argv],
         cwd=cwd,
