@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import kedge
-from tests.acceptance.cli import content, spawn
+from tests.acceptance.cli import Run, content, spawn
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
@@ -143,3 +143,16 @@ def test_a_drill_writes_its_report(tmp_path: Path) -> None:
     assert "PASSED" in out
     assert json.loads((tmp_path / "found.json").read_text())["passed"] is True
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+
+
+def test_a_drill_that_cannot_report_does_not_begin(run_nowhere: Run, tmp_path: Path) -> None:
+    result = run_nowhere("drill", "--report", str(tmp_path / "no" / "such" / "folder.json"))
+    assert (result.code, result.out) == (2, "")
+    assert "cannot be written" in " ".join(result.err.split())
+    assert "reading the standard library" not in result.err
+
+
+def test_a_drill_says_that_it_would_not_touch_the_database(run: Run, run_nowhere: Run) -> None:
+    for result in (run("drill"), run_nowhere("--db", "mine", "drill")):
+        assert result.code == 2
+        assert "add --in-place" in " ".join(result.err.split())

@@ -53,6 +53,7 @@ def fsck(
 
 @app.command(rich_help_panel=KEEP)
 def drill(
+    context: typer.Context,
     *,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Rehearse on the database of --db, unseen by its readers.")
@@ -74,6 +75,11 @@ def drill(
     On its own data, Python's docstrings, in a folder that is thrown away. With --in-place, on a database of yours: a
     canary that nobody else can see writes to every store, is rolled back, verified and purged.
     """
+    if not in_place and _was_typed(context, "db"):
+        raise InvalidValue("--db without --in-place would not touch that database; add --in-place, or leave --db out")
+    target = report or (None if as_json else REPORT)
+    if target is not None:
+        _must_be_writable(target)
     tell = (lambda _step: None) if as_json else lambda step: whisper(f"· {step}", "dim")
     found: drills.HelpdeskReport | drills.InPlaceReport
     if in_place:
@@ -82,7 +88,6 @@ def drill(
     else:
         found = drills.rehearse_helpdesk(open_database, documents=documents, sessions=sessions, say=tell)
     document = drills.to_document(found)
-    target = report or (None if as_json else REPORT)
     if target is not None:
         _write(target, document)
     if as_json:
@@ -93,8 +98,31 @@ def drill(
     return 0 if found.passed else FAILED
 
 
+def _was_typed(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line: KEDGE_DB may be set for other commands."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _must_be_writable(path: Path) -> None:
+    """Refuse a report that could not be written before the drill, not after it."""
+    is_new = not path.exists()
+    if not is_new and not path.is_file() and not path.is_dir():
+        return  # a pipe or a terminal: to open it may have effects
+    try:
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def _write(path: Path, document: dict[str, object]) -> None:
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
     except OSError as error:
-        raise InvalidValue(f"the report {path} cannot be written ({error.strerror}); try another") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InvalidValue:
+    return InvalidValue(f"the report {path} cannot be written ({error.strerror}); try another")
