@@ -79,6 +79,7 @@ def test_from_flags(run_nowhere: Run, folder: Path) -> None:
     ("manifest", "says"),
     [
         ("name = ", "no valid TOML"),
+        ('name = "x"\n[artifacts]\na/prompt = "y"', 'is quoted: "agent/prompt"'),
         ('name = "x"\n', "no table [artifacts]"),
         ("[artifacts]\na = 'x'\n", "`name`"),
         ('name = "x"\ncanry = 0.1\n[artifacts]\na = "x"\n', "did you mean 'canary'"),

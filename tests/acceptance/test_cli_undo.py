@@ -159,6 +159,7 @@ def test_a_no_changes_nothing(run: Run, answer: Answer, world: Path, argv: tuple
     result = run(*argv)
     assert result.code == 130
     assert "Nothing was changed." in result.out
+    assert "stopped" not in result.err
     assert content(world) == before
 
 
@@ -187,6 +188,7 @@ def test_a_purge_wants_the_name_typed(run: Run, answer: Answer, typed: str) -> N
     result = run("purge", "support-v2")
     assert result.code == 130
     assert "support-v3" in result.out
+    assert re.search(r"\d+ inputs? waits? for replay, and will be listed no more", flat(result.out))
     answer("support-v2\n")
     assert run("purge", "support-v2").code == 0
 

@@ -8,7 +8,20 @@ from kedge.cli import database
 from kedge.cli.app import KEEP, app
 from kedge.cli.options import By, Db, Json, Reason, SessionName, Yes
 from kedge.cli.points import seconds_of
-from kedge.cli.terminal import ask, count, duration, emit, listing, may_ask, one_line, progress_bar, say, table, when
+from kedge.cli.terminal import (
+    ask,
+    count,
+    decline,
+    duration,
+    emit,
+    listing,
+    may_ask,
+    one_line,
+    progress_bar,
+    say,
+    table,
+    when,
+)
 from kedge.errors import InvalidValue, UnknownName, nearest
 
 FOR_EVER = ("forever", "for-ever")
@@ -63,8 +76,7 @@ def _release(name: str, *, yes: bool, by: str | None, db: str | None, as_json: b
         if may_ask(yes=yes, as_json=as_json, what=f"let go of the snapshot {name!r}"):
             say(f"Without the snapshot {name}, its point can be read only back to the horizon, and purges may go on.")
             if not ask("Let go of it?"):
-                say("Nothing was changed.")
-                return 130
+                decline()
         k.release_snapshot(name, by=by)
     if as_json:
         emit({"released": name})

@@ -9,7 +9,7 @@ from kedge.cli import database, manifest
 from kedge.cli.app import LAUNCH, app
 from kedge.cli.options import By, Db, Json, Name, Yes
 from kedge.cli.points import weight_of
-from kedge.cli.terminal import ask, count, emit, listing, may_ask, say, verb
+from kedge.cli.terminal import ask, count, decline, emit, listing, may_ask, say, verb
 from kedge.cli.terminal import weight as weight_words
 from kedge.deployments import Deployment
 from kedge.model.control import Status
@@ -112,8 +112,7 @@ def settle(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_jso
         if may_ask(yes=yes, as_json=as_json, what=f"settle {name!r}"):
             say(f"Settling {name} is for ever: what it wrote can never be hidden again, and every session sees it.")
             if not ask("Settle it?"):
-                say("Nothing was changed.")
-                return 130
+                decline()
         deployed = k.settle(name, by=by)
     if as_json:
         emit({"deployment": deployed})

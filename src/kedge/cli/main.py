@@ -11,7 +11,7 @@ import typer
 from kedge import errors
 from kedge.cli import bring, check, embed, keep, launch, look, show, undo
 from kedge.cli.app import app
-from kedge.cli.terminal import emit, whisper
+from kedge.cli.terminal import Declined, emit, whisper
 
 _MODULES = (look, show, launch, embed, undo, keep, bring, check)  # importing them adds their commands
 _ORDER = (
@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if code == STOPPED:  # typer's answer to Ctrl-C
             return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
         sys.stdout.flush()
+    except Declined:
+        return STOPPED
     except errors.KedgeError as error:
         return _fail(as_json, type(error).__name__, str(error), exit_code(error))
     except BrokenPipeError:

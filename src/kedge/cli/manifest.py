@@ -30,8 +30,12 @@ def read_manifest(path: Path) -> Manifest:
     """Read a TOML manifest; files that it names are looked for beside it."""
     try:
         table = tomllib.loads(_read(path, f"the manifest {path}").decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise InvalidValue(f"the manifest {path} is no valid TOML: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidValue(
+            f'the manifest {path} is no valid TOML: {error}; a key that holds a / is quoted: "agent/prompt" = "…"'
+        ) from None
     for field in table:
         if field not in _FIELDS:
             raise InvalidValue(

@@ -150,7 +150,8 @@ def _tell_limits(plan: RollbackPlan) -> None:
             "yellow",
         )
     else:
-        say(f"  All {count(plan.keys_total, 'key')} were looked at; writes are counted in full.")
+        looked_at = "The one key was" if plan.keys_total == 1 else f"All {plan.keys_total:,} keys were"
+        say(f"  {looked_at} looked at; writes are counted in full.")
     say("  What left the system, such as emails, payments or calls to others, cannot be undone from here.")
     say(f"  It holds as of epoch {plan.epoch}; turns that are open now may still add to it, hidden on arrival.")
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import msgspec
 from rich.console import Console
@@ -20,7 +20,12 @@ from kedge.errors import ConfirmationNeeded
 
 _PIPE_COLUMNS = 160
 _NARROWEST = 20
+_STEP_COLUMNS = 19  # so that no step of the log is broken within its name
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+class Declined(Exception):
+    """Somebody was asked, and said no."""
 
 
 # ── streams ──
@@ -171,7 +176,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, right
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in numbers else "left"
         whole = column in numbers or column in {"UTC", "ago", "since"}
-        grid.add_column(column, justify=justify, overflow="fold", header_style="dim", no_wrap=whole)
+        least = _STEP_COLUMNS if column == "what" else None
+        grid.add_column(column, justify=justify, overflow="fold", header_style="dim", no_wrap=whole, min_width=least)
     for row in rows:
         grid.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     console().print(grid)
@@ -202,6 +208,12 @@ def ask(question: str) -> bool:
 def ask_for(question: str, wanted: str) -> bool:
     """Ask for a name to be typed; say whether it was."""
     return _answer(f"{question} ") == wanted
+
+
+def decline(why: str = "") -> NoReturn:
+    """Say that nothing was changed, and end the command."""
+    say(f"{why} Nothing was changed.".lstrip())
+    raise Declined
 
 
 def _answer(prompt: str) -> str:

@@ -12,6 +12,7 @@ from kedge.cli.terminal import (
     ask,
     ask_for,
     count,
+    decline,
     emit,
     heading,
     listing,
@@ -27,7 +28,7 @@ from kedge.face import Kedge
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
 
-FAILED, DECLINED = 1, 130
+FAILED = 1
 
 
 @app.command(rich_help_panel=LOOK)
@@ -64,8 +65,7 @@ def rollback(
             summary.tell_short(k.plan(name), k.deployment(name), time.time())
             say(f"  More: kedge plan {name}", "dim")
             if not ask("Roll it back?"):
-                say("Nothing was changed.")
-                return DECLINED
+                decline()
         report = k.rollback(name, reason=reason, by=by, on_step=None if as_json else lambda step: say(f"  {step}"))
     if as_json:
         emit({**_with_verdict(report), "ok": report.ok, "verdict": report.verdict})
@@ -95,8 +95,7 @@ def reinstate(
             say(f"{name} is {standing.status}, by {standing.by}{why}.")
             say("Reinstated, everything that it caused is visible again, to all who saw it before.")
             if not ask("Reinstate it?"):
-                say("Nothing was changed.")
-                return DECLINED
+                decline()
         before = {d.name for d in k.deployments() if d.status == "rolled back"}
         deployed = k.reinstate(name, reason=reason, by=by)
         back = sorted(before - {d.name for d in k.deployments() if d.status == "rolled back"} - {name})
@@ -124,9 +123,15 @@ def purge(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_json
             say(
                 f"Purging erases every write of {name}{also}. It cannot be undone; the log keeps digests alone.", "bold"
             )
+            waiting = {item.seq for gone in (name, *others) for item in k.replay_pending(gone)}
+            if waiting:
+                inputs = f"{count(len(waiting), 'input')} {verb(len(waiting), 'wait')}"
+                say(
+                    f"{inputs} for replay, and will be listed no more: replay first, if users shall get answers.",
+                    "yellow",
+                )
             if not ask_for("Type the deployment's name to go on:", name):
-                say("That is not its name. Nothing was changed.")
-                return DECLINED
+                decline("That is not its name.")
         with progress_bar(f"erasing {name}", silent=as_json) as progress:
             report = k.purge(name, confirm=name, by=by, progress=progress)
     if as_json:

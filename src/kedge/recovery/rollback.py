@@ -108,7 +108,7 @@ def _converge(kernel: Kernel, entry: Entry, commit_seconds: float | None, began:
     tell(f"verified: {found.keys_checked} keys read back and compared with every write to them; {_outcome(found)}")
     if found.ok:
         control.step(entry.operation, RESUMED, deployment=entry.deployment, by=entry.by)
-        tell("resumed: nothing is left to do")
+        tell("finished: nothing is left to do")
     return _report(kernel, entry, found)
 
 
