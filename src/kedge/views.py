@@ -78,6 +78,8 @@ class ReadView:
         if isinstance(point, datetime):
             if point.tzinfo is None:
                 raise InvalidValue(f"the time {point!r} has no time zone; add one, such as datetime.UTC")
+            if point.timestamp() > last.at:
+                raise PastUnreadable(f"{point.isoformat()} has not come yet; k.view() reads the present")
             seq = control.seq_at(point.timestamp())
             return seq, self._within_horizon(control.load(), seq, point.timestamp(), last.at)
         if isinstance(point, bool) or not isinstance(point, int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,3 +166,18 @@ def test_parts_stay_few(k: kedge.Kedge, tmp_path: Path) -> None:
         k.optimize()
     assert len(list(tmp_path.glob("db/*-vectors/*.ivf"))) <= 4
     assert recall(k.view(), matrix[::500]) >= 0.98
+
+
+def test_a_forked_process_searches_exactly(k: kedge.Kedge) -> None:
+    matrix = clustered(1_000, 8)
+    load(k, matrix)
+    view = k.view().vectors("kb")
+    assert not view.search(matrix[3]).exact
+    child = os.fork()
+    if child == 0:
+        try:
+            hits = view.search(matrix[3], k=1)
+            os._exit(0 if hits.exact and hits[0].id == "doc-3" else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0

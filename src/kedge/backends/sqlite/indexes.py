@@ -1,5 +1,6 @@
 """Keeping the approximate indexes of this process's segments: loading them, and having them built when it is time."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from kedge.backends.sqlite.ivf import IvfIndex
 from kedge.backends.sqlite.segment import Segment
 from kedge.backends.sqlite.segments import SegmentWriter
 
+_used_in: dict[str, int] = {}
 _LOOK_SECONDS = 0.5  # how often a process looks for an index that another one has built
 
 
@@ -22,7 +24,7 @@ class Indexes:
 
     def of(self, segment: Segment, metric: str) -> IvfIndex | None:
         """Return what is indexed of a segment, as this process knows it; have more built where it is worth it."""
-        if segment.rows < ivf.ROWS_MIN:
+        if segment.rows < ivf.ROWS_MIN or _was_used_by_a_parent():
             return None
         now = time.monotonic()
         looked, stamp, index = self._loaded.get(segment.ident, (0.0, None, IvfIndex([])))
@@ -44,6 +46,8 @@ class Indexes:
     def build(self, segment: Segment, metric: str, progress: Callable[[int, int], None] | None = None) -> int:
         """Index what is not indexed yet, unless another process is at it; return how many rows are indexed then."""
         matrix, rows = segment.matrix, segment.rows // 8 * 8
+        if _was_used_by_a_parent():
+            return 0
         with ivf.building(self._writer.folder, segment.ident) as is_ours:
             before = ivf.load(self._writer.folder, segment.ident, metric)
             if not is_ours or rows - before.rows < ivf.ROWS_MIN // 4:
@@ -57,6 +61,15 @@ class Indexes:
     def forget(self) -> None:
         """Look at the files anew at the next search."""
         self._loaded.clear()
+
+
+def _was_used_by_a_parent() -> bool:
+    """Say whether faiss has run in a process that this one was forked from: its threads are gone, and it would crash.
+
+    Such a process searches exactly.
+    """
+    here = os.getpid()
+    return _used_in.setdefault("pid", here) != here
 
 
 def _first_to_build(index: IvfIndex, rows: int) -> int:
