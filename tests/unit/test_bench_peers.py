@@ -22,7 +22,7 @@ from bench.peers.process import disk_bytes, memory
 from bench.peers.report import grids, markdown
 from bench.peers.stage import Scale, Stage, prepare
 
-SCALE = Scale("clustered tiny", "clustered", rows=600, dim=16, queries=10, tuning=5)
+SCALE = Scale("clustered tiny", "clustered", rows=600, dim=16, queries=10)
 
 
 @pytest.fixture(scope="module")
