@@ -286,7 +286,8 @@ class Turn:
             self._saw_call(idempotency)
             raise
         self._writes += 1
-        if seqs[0] > self._last_seq and not self._saw_call(idempotency):
+        is_repeat = self._saw_call(idempotency)
+        if not is_repeat and seqs[0] > self._last_seq:
             self._last_seq = seqs[-1]
             self._forget_reads()
         return seqs

@@ -29,6 +29,13 @@ def test_a_turn_that_repeats_another_s_call_is_influenced_by_it(k: kedge.Kedge, 
     assert k.view().context.items() == {}
 
 
+def test_so_is_one_that_has_written_since_that_call_was_made(k: kedge.Kedge, v2: str) -> None:
+    with k.turn(agent="support") as turn:
+        turn.context.put("newer than the call", True)
+        turn.context.put("fact", "same", idempotency="call-1")
+        assert turn.lineage == {v2}
+
+
 def test_so_is_one_that_is_told_of_another_content(k: kedge.Kedge, v2: str) -> None:
     with k.turn(agent="support") as turn:
         with pytest.raises(IdempotencyMismatch):

@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.stateful.machine import Histories
 from tests.stateful.other_process import OtherProcess
-from tests.stateful.share import SECONDS, SOAKING, share
+from tests.stateful.share import SECONDS, share
 
 
 @pytest.fixture
@@ -19,9 +19,6 @@ def other_process() -> Iterator[OtherProcess]:
     other.close()
 
 
-@pytest.mark.skipif(
-    not SOAKING, reason="the oracle's rule for what pushes a row out of a search is being settled: make soak runs it"
-)
 @pytest.mark.soak
 @pytest.mark.timeout(SECONDS)
 def test_random_histories_agree_with_the_oracle(other_process: OtherProcess) -> None:

@@ -25,15 +25,16 @@ class Ranked:
     """A search's answer: every candidate with its score, best first, and what the search read besides its hits.
 
     A row that would have ranked had nothing superseded it was pushed out by each write that did. No rollback brings it
-    back that spares one of them, so to have read any one of them is enough; to have read more is allowed.
+    back that spares one of them, so to have read any one of them is enough; to have read more is allowed. The same goes
+    for what `unembedded` counts: the heads of other spaces, and what pushed out others that were there.
     """
 
     candidates: list[tuple[float, Write]]
     k: int
     unembedded: int
-    embedder: Names
-    pushed_out: list[list[Names]]  # for each row that would have ranked, the lineages of what superseded it
-    at_most: Names  # all these, and those of rows that would have tied with the last hit
+    sure: Names  # what the embedder and the heads that `unembedded` counts were made under
+    pushed_out: list[list[Names]]  # for each row that would have ranked or counted, the lineages of what superseded it
+    at_most: Names  # all these, those of rows that would have tied with the last hit, and of what no longer counts
 
     @property
     def ids(self) -> list[str]:
@@ -44,7 +45,7 @@ class Ranked:
         """Return what a search with these hits adds to its turn, which was seen to have `added` some."""
         hits = NOBODY.union(*(head.lineage for _, head in self.candidates if head.name in ids))
         chosen = [next((one for one in some if one <= added), min(some, key=len)) for some in self.pushed_out]
-        return self.embedder.union(hits, added & self.at_most, *chosen)
+        return self.sure.union(hits, added & self.at_most, *chosen)
 
     def check(self, ids: Sequence[str], scores: Sequence[float]) -> None:
         """Fail if these hits are not a right answer: the best scores, in order, with ties in any order."""
@@ -83,13 +84,20 @@ def search(oracle: Oracle, view: View, collection: str, vector: Sequence[float],
         superseding = [later.lineage - settled for later in history[row.name] if comes_after(later, row)]
         if superseding and score >= last - CLOSE:
             (pushed_out if score > last + CLOSE else tied).append(superseding)
+    counted = [head for head in heads.values() if not head.deleted and head.value.embedder != embedder]
+    gone: list[Names] = []
+    for row in (w for writes in history.values() for w in writes if not w.deleted and w.value.embedder != embedder):
+        superseding = [later.lineage - settled for later in history[row.name] if comes_after(later, row)]
+        if superseding:
+            pushed_out.append(superseding)
+            gone.append(row.lineage)
     return Ranked(
         candidates,
         k,
-        unembedded=sum(1 for head in heads.values() if not head.deleted and head.value.embedder != embedder),
-        embedder=embedder_head.lineage if embedder_head else NOBODY,
+        unembedded=len(counted),
+        sure=NOBODY.union(*(head.lineage for head in (*counted, *([embedder_head] if embedder_head else [])))),
         pushed_out=pushed_out,
-        at_most=NOBODY.union(*(lineage for some in (*pushed_out, *tied) for lineage in some)),
+        at_most=NOBODY.union(*gone, *(lineage for some in (*pushed_out, *tied) for lineage in some)),
     )
 
 
