@@ -59,6 +59,8 @@ class ReadView:
             return record.live | record.closure({rules.open_in(record, opened)})
         if session is None:
             return record.live
+        if self._upto is None:
+            return self._kernel.would_see(record, session)
         fixed = self.backend.control.session(session, self._upto)
         return rules.assign(record, session) if fixed is None else fixed.base
 
@@ -78,7 +80,7 @@ class ReadView:
         if isinstance(point, datetime):
             if point.tzinfo is None:
                 raise InvalidValue(f"the time {point!r} has no time zone; add one, such as datetime.UTC")
-            if point.timestamp() > last.at:
+            if point.timestamp() >= last.at:  # what is written from now on has this time at the earliest
                 raise PastUnreadable(f"{point.isoformat()} has not come yet; k.view() reads the present")
             seq = control.seq_at(point.timestamp())
             return seq, self._within_horizon(control.load(), seq, point.timestamp(), last.at)

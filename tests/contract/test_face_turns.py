@@ -371,7 +371,10 @@ def test_a_session_s_time_to_live_fixes_it_anew_between_turns(tmp_path: Path, cl
         k.promote("v2")
         clock.time += 60
         assert k.assignment("s") == []
+        assert k.view(session="s").seen == frozenset()
         clock.time += 1
+        assert k.view(session="s").seen == {"v2"}, "what its next turn will see"
+        assert k.view(session="t").seen == {"mine", "v2"}
         assert k.turn(session="s").seen == {"v2"}
         assert k.turn(session="t").seen == {"mine", "v2"}, "what it was opened with stays, as with a refresh"
 

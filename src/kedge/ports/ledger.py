@@ -104,7 +104,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where the journal stands: the next seq and the time that the next entry gets."""
+    """A place in the journal: a seq, and the time there: that of all that one call wrote, and before the next call's."""
 
     seq: int
     at: float
@@ -163,7 +163,7 @@ class Control(Protocol):
         """Return a value of the database's own: `database_id`, or the `header_key` that signs headers."""
 
     def position(self) -> Position:
-        """Return the last seq, and the time now as the journal counts it."""
+        """Return the last seq, and the time that the next entry gets at the earliest."""
 
     def seq_at(self, moment: float) -> int:
         """Return the greatest seq that is not later than a moment (seconds since the Unix epoch)."""

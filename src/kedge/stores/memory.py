@@ -1,6 +1,6 @@
 """The memory of a session: its messages, in order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from kedge.stores.scope import Scope, WritingScope
 
 USER = "user"
 _LIMIT_MAX = 2**63 - 1  # what SQLite can count to
+_PAIR = 2  # a role and a content
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -83,7 +84,7 @@ class Memory(MemoryView):
         pending = []
         is_source: dict[str, bool] = {}  # by role, as is what a message is called in errors
         called: dict[str, str] = {}
-        for role, content in messages:
+        for role, content in _pairs(messages):
             if check_name("the role", role) not in is_source:
                 default = Origin.SOURCE if role == USER else Origin.DERIVED
                 is_source[role] = self._writer.is_source(origin, default)
@@ -121,6 +122,15 @@ class Memory(MemoryView):
 def _message(head: Head) -> Message:
     fields = decode(head.payload)
     return Message(fields["role"], fields["content"], head.seq)
+
+
+def _pairs(messages: object) -> list[Sequence[Any]]:
+    pairs: list[Sequence[Any]] = []
+    for pair in messages if isinstance(messages, Iterable) else [messages]:
+        if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != _PAIR:
+            raise InvalidValue(f"{pair!r:.80} is no message; pass pairs such as [('user', 'hello')]")
+        pairs.append(pair)
+    return pairs
 
 
 def _jsonable(content: Any) -> Any:

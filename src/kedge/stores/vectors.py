@@ -190,6 +190,8 @@ class Vectors(VectorsView):
                 f"{self._collection.embedder!r}; embed it with what turn.artifacts holds"
             )
         rows = _as_rows(matrix, dim, self._collection, ids)
+        if payloads is not None and (isinstance(payloads, (str, bytes)) or not isinstance(payloads, Iterable)):
+            raise InvalidValue(f"payloads must be a list with one value an id, not {payloads!r:.80}")
         given = [None] * len(ids) if payloads is None else list(payloads)
         if len(given) != len(ids):
             raise InvalidVector(f"{len(ids)} ids came with {len(given)} payloads; give one each")
@@ -224,6 +226,8 @@ def find_collection(index: VectorIndex, name: str) -> Collection:
 def _as_ids(ids: Sequence[str]) -> list[str]:
     if isinstance(ids, str):
         raise InvalidValue(f"ids must be a list of strings, not the string {ids!r}; write [{ids!r}]")
+    if not isinstance(ids, Iterable):
+        raise InvalidValue(f"ids must be a list of strings, not {ids!r}")
     checked = [check_name("the vector id", ident) for ident in ids]
     if len(set(checked)) != len(checked):
         twice = next(ident for ident in checked if checked.count(ident) > 1)

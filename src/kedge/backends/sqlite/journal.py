@@ -27,14 +27,15 @@ from kedge.ports.ledger import Call, HeadMoved, Position
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)
 _CHUNK_NAMES = 500
+_TICK_SECONDS = 1e-6  # what a datetime can tell apart
 
 
 def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
-    """Return where the next entry goes; time never runs backwards in the journal."""
+    """Return where the next entry goes: a microsecond after the last one, at least: a moment stays what it was."""
     written, written_at, controlled, controlled_at = connection.execute(_SQL["position"]).fetchone()
     return Position(
         seq=max(written or 0, controlled or 0) + 1,
-        at=max(written_at or 0.0, controlled_at or 0.0, clock.now()),
+        at=round(max((written_at or 0.0) + _TICK_SECONDS, (controlled_at or 0.0) + _TICK_SECONDS, clock.now()), 6),
     )
 
 
