@@ -104,7 +104,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A place in the journal: a seq, and the time there: that of all that one call wrote, and before the next call's."""
+    """A place in the journal: a seq, and the time there: one for all that a call wrote, before the next call's."""
 
     seq: int
     at: float
