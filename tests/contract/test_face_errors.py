@@ -232,7 +232,11 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
         ["limit=-1", "0 or more"],
     ),
     "no messages": (in_turn(lambda t: t.memory.extend(NOTHING)), kedge.InvalidValue, ["None", "('user', 'hello')"]),
-    "a message for messages": (in_turn(lambda t: t.memory.extend(WORDS)), kedge.InvalidValue, ["'hi'", "pairs"]),
+    "a message for messages": (
+        in_turn(lambda t: t.memory.extend(WORDS)),
+        kedge.InvalidValue,
+        ["'hi'", "('user', 'hello')"],
+    ),
     "a message that is not there": (in_turn(lambda t: t.memory.delete(99)), kedge.InvalidValue, ["99", "'s'"]),
     "a cache for minus a second": (
         in_turn(lambda t: t.cache.get_or_compute("a", int, ttl=-1)),
