@@ -38,7 +38,7 @@ def searches(setting: Setting) -> Iterator[Measured]:
             with k.turn(agent="a") as turn:
                 vectors = turn.vectors("kb")
                 for query in queries:
-                    assert len(vectors.search(query, k=K)) == K
+                    assert len(vectors.search(query, k=K, exact=True)) == K
 
         seconds = interleave(
             sizes.rounds, lambda: search(part_shown), lambda: search(all_shown), numpy_search, warm_up=1

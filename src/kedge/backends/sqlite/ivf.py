@@ -202,6 +202,7 @@ def _load_part(path: Path, described: _PartFile) -> Part | None:
         if path.stat().st_size != described.bytes or _crc(path, _HEAD_BYTES) != described.head_crc:
             return None
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+        faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # or each search starts 32 threads
         return Part(described.first, index) if index.ntotal == described.rows else None
     except (OSError, RuntimeError, IndexError):
         return None
