@@ -16,6 +16,7 @@ from typing import Any
 import faiss as typed_faiss
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from kedge.backends.sqlite.segment import Bits, Ints, Shown, Small, lengths_of
 from kedge.ports.vectors import Floats
@@ -56,7 +57,6 @@ class Part:
         self.rows: int = index.ntotal
         self.lists: Small = _lists(index)
         self._sizes = np.bincount(self.lists, minlength=index.nlist)
-        self._counts: tuple[Bits, Ints] | None = None
 
     def search(self, query: Floats, shown: Shown, wanted: int, budget: float) -> tuple[Ints, bool]:
         """Return up to `wanted` rows that the view shows, and whether all lists were visited.
@@ -64,30 +64,55 @@ class Part:
         Lists are visited, nearest first, until they hold `budget` rows that the view shows.
         """
         counts = self._shown_by_list(shown)
-        nlist = self.index.nlist
-        order = self.index.quantizer.search(query, nlist)[1][0]
-        met = np.cumsum(counts[order])
-        near = met[min(PROBES, nlist) - 1] / max(1, self._sizes[order[:PROBES]].sum())
-        if near < _THINNED:  # what is left of a neighbourhood lies further apart than what was taken out of it
-            budget *= min(_EFFORT_MAX, _THINNED / max(near, 1e-3))
-        probes = min(nlist, int(np.searchsorted(met, budget)) + 1)
-        selector = faiss.IDSelectorBitmap(self._bits(shown))
-        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         with _one_thread():
-            found = self.index.search(query, wanted, params=parameters)[1][0]
-        return found[(found >= 0) & (found < self.rows)] + self.first, probes == nlist
+            distances, order, probes = self._nearest_lists(query, counts, budget)
+            found = self._visit(query, wanted, order[0, :probes], distances[0, :probes], shown)
+        return found[(found >= 0) & (found < self.rows)] + self.first, probes == self.index.nlist
+
+    def _nearest_lists(self, query: Floats, counts: Ints, budget: float) -> tuple[Floats, Ints, int]:
+        """Return lists in order of their distance, and how many of them to visit."""
+        nlist = self.index.nlist
+        asked = min(nlist, 4 * PROBES)
+        while True:
+            distances, order = self.index.quantizer.search(query, asked)
+            nearest = order[0]
+            met = np.cumsum(counts[nearest])
+            near = met[min(PROBES, nlist) - 1] / max(1, self._sizes[nearest[:PROBES]].sum())
+            needed = budget
+            if near < _THINNED:  # what is left of a neighbourhood lies further apart than what was taken out of it
+                needed *= min(_EFFORT_MAX, _THINNED / max(near, 1e-3))
+            probes = int(np.searchsorted(met, needed)) + 1
+            if probes <= asked or asked == nlist:
+                return distances, order, min(probes, nlist)
+            asked = nlist
+
+    def _visit(self, query: Floats, wanted: int, lists: Ints, distances: Floats, shown: Shown) -> Ints:
+        """Search these lists, which faiss then need not find again; its wrapper for that takes no selector."""
+        scores, found = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
+        bits = self._bits(shown)
+        selector = faiss.IDSelectorBitmap(bits)
+        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))
+        lists, distances = np.ascontiguousarray(lists), np.ascontiguousarray(distances)
+        pointers = (faiss.swig_ptr(array) for array in (lists, distances, scores, found))
+        self.index.search_preassigned_c(1, faiss.swig_ptr(query), wanted, *pointers, False, parameters)  # noqa: FBT003
+        return found
+
+    def recounted(self, counts: Ints, flipped: Ints, shown: npt.NDArray[np.bool_]) -> Ints:
+        """Return how many rows are shown in each list, given how many were, and which rows have come or gone."""
+        within = (flipped >= self.first) & (flipped < self.first + self.rows)
+        lists, shown = self.lists[flipped[within] - self.first], shown[within]
+        nlist = len(counts)
+        return counts + np.bincount(lists[shown], minlength=nlist) - np.bincount(lists[~shown], minlength=nlist)
 
     def _bits(self, shown: Shown) -> Bits:
         return shown.bits[self.first // 8 : (self.first + self.rows + 7) // 8]
 
     def _shown_by_list(self, shown: Shown) -> Ints:
-        """Return how many rows the view shows in each list, from the last answer where the view is the same."""
-        bits = self._bits(shown)
-        if self._counts is not None and self._counts[0] is shown.bits:
-            return self._counts[1]
-        visible = np.unpackbits(bits, count=self.rows, bitorder="little").view(bool)
-        counts = np.bincount(self.lists[visible], minlength=self.index.nlist)
-        self._counts = (shown.bits, counts)
+        """Return how many rows the view shows in each list."""
+        counts = shown.counts.get(self)
+        if counts is None:
+            visible = np.unpackbits(self._bits(shown), count=self.rows, bitorder="little").view(bool)
+            counts = shown.counts[self] = np.bincount(self.lists[visible], minlength=self.index.nlist)
         return counts
 
 
