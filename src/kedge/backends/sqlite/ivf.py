@@ -56,7 +56,6 @@ class Part:
         self.rows: int = index.ntotal
         self.lists: Small = _lists(index)
         self._sizes = np.bincount(self.lists, minlength=index.nlist)
-        self._counts: tuple[Bits, Ints] | None = None
 
     def search(self, query: Floats, shown: Shown, wanted: int, budget: float) -> tuple[Ints, bool]:
         """Return up to `wanted` rows that the view shows, and whether all lists were visited.
@@ -81,13 +80,12 @@ class Part:
         return shown.bits[self.first // 8 : (self.first + self.rows + 7) // 8]
 
     def _shown_by_list(self, shown: Shown) -> Ints:
-        """Return how many rows the view shows in each list, from the last answer where the view is the same."""
-        bits = self._bits(shown)
-        if self._counts is not None and self._counts[0] is shown.bits:
-            return self._counts[1]
-        visible = np.unpackbits(bits, count=self.rows, bitorder="little").view(bool)
-        counts = np.bincount(self.lists[visible], minlength=self.index.nlist)
-        self._counts = (shown.bits, counts)
+        """Return how many rows the view shows in each list."""
+        counts: Ints | None = shown.by_list.get(self)
+        if counts is None:
+            visible = np.unpackbits(self._bits(shown), count=self.rows, bitorder="little").view(bool)
+            counts = np.bincount(self.lists[visible], minlength=self.index.nlist)
+            shown.by_list[self] = counts
         return counts
 
 
