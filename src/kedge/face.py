@@ -22,6 +22,7 @@ from kedge.loading import Source as VectorSource
 from kedge.loading.load import Writer, load
 from kedge.model import control as rules
 from kedge.model.control import Level
+from kedge.model.filters import check_fields
 from kedge.model.writes import check_name
 from kedge.ports.backend import Backend
 from kedge.ports.fsck import FsckReport
@@ -209,17 +210,27 @@ class Kedge:
     # ── collections ──
 
     def collection(
-        self, name: str, *, dim: int, metric: str = "cosine", embedder: str = "shared/embedder"
+        self,
+        name: str,
+        *,
+        dim: int,
+        metric: str = "cosine",
+        embedder: str = "shared/embedder",
+        fields: Sequence[str] = (),
     ) -> Collection:
-        """Declare a collection of vectors, or return it if it is there with the same settings."""
+        """Declare a collection of vectors, or return it if it is there with the same settings.
+
+        `fields` are payload fields that filters of searches name often; those that are new join those that are there.
+        """
         check_name("the collection", name)
         check_name("the embedder", embedder)
+        check_fields(fields)
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= DIM_MAX:
             raise InvalidValue(f"dim={dim!r} is not a number of dimensions from 1 to {DIM_MAX}")
         if metric not in METRICS:
             raise InvalidValue(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
         backend = self._kernel.backend
-        return backend.vectors.declare(Collection(name, dim, metric, embedder), backend.clock.now())
+        return backend.vectors.declare(Collection(name, dim, metric, embedder, tuple(fields)), backend.clock.now())
 
     def optimize(self, collection: str | None = None, *, progress: Progress | None = None) -> dict[str, int]:
         """Index the vectors of a collection, or of all, that are not indexed yet; return how many rows are, by name."""

@@ -16,12 +16,16 @@ METRICS = ("cosine", "dot", "l2")
 
 
 class Collection(msgspec.Struct, frozen=True):
-    """Vectors of one kind: their dimension and metric, and the artifact that says who embeds them."""
+    """Vectors of one kind: their dimension and metric, the artifact that says who embeds them, and `fields`.
+
+    These are the payload fields that an index is to hold, so that filters by them cost little.
+    """
 
     name: str
     dim: int
     metric: str
     embedder: str
+    fields: tuple[str, ...] = ()
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -56,11 +60,13 @@ class VectorIndex(Protocol):
     Laws: a row is found only if it is head in the view (DESIGN §5); a view without `upto` whose epoch has been left
     raises `EpochMoved`; rows of other embedding spaces are never compared, only counted. `superseders` holds, for
     every row that the view sees and that would have ranked, the head that took its place. An index may miss rows
-    (then `exact` is False); it never returns one that the journal would not.
+    (then `exact` is False); it never returns one that the journal would not. What passes a filter is what
+    `kedge.model.filters.matches` says of its payload, superseded rows included; declared fields change no answer, only
+    what it costs, and may be added at any time.
     """
 
     def declare(self, collection: Collection, at: float) -> Collection:
-        """Record a collection; return the one of that name that is there."""
+        """Record a collection, or add its fields to those of the one of that name that is there; return what is."""
 
     def collection(self, name: str) -> Collection | None:
         """Return a collection, or None."""

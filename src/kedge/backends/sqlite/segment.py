@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from typing import Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ class Shown:
         self.classes = classes
         self.bits = bits
         self.version = version
-        self.counts: dict[Lists, Ints] = {}
+        self.counts: WeakKeyDictionary[Lists, Ints] = WeakKeyDictionary()
         self._heads: int | None = None
         self._ranked: int | None = None
         self._rows: Ints | None = None
@@ -66,12 +67,22 @@ class Shown:
     def rows(self) -> Ints:
         """The rows that a search must rank, in order."""
         if self._rows is None:
-            self._rows = np.flatnonzero(RANKS[self.classes])
+            self._rows = self.rows_from(0)
         return self._rows
 
     def rows_from(self, first: int) -> Ints:
         """Return the rows from `first` on that a search must rank."""
-        return np.flatnonzero(RANKS[self.classes[first:]]) + first
+        start = first // 8 * 8
+        bits = np.unpackbits(self.bits[start // 8 :], count=len(self.classes) - start, bitorder="little")
+        bits[: first - start] = 0
+        return np.flatnonzero(bits.view(bool)) + start
+
+    def narrowed(self, bits: Bits) -> "Shown":
+        """Return the same view with less for a search to rank: only rows whose bit is set here, too."""
+        held = min(len(bits), len(self.bits))
+        both = np.zeros(len(self.bits), np.uint8)
+        both[:held] = self.bits[:held] & bits[:held]
+        return Shown(self.classes, both, self.version)
 
     def brought_up(self, states: Small, table: Bytes, changed: Ints, version: int) -> "Shown":
         """Return what a view sees, given that it sees what this one does save of added rows and of those `changed`.

@@ -13,6 +13,7 @@ from kedge.backends.sqlite import ivf
 from kedge.backends.sqlite.database import Database, ForkSafeLock
 from kedge.backends.sqlite.indexes import Indexes
 from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.masks import Masks, Narrowing
 from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
@@ -57,32 +58,35 @@ class SqliteVectors:
         self._lock = ForkSafeLock()
         self._segments: dict[int, Segment] = {}
         self._indexes = Indexes(writer)
+        self._masks = Masks()
         self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
 
     # ── collections ──
 
     def declare(self, collection: Collection, at: float) -> Collection:
-        """Record a collection; return the one of that name that is there."""
+        """Record a collection, or add its fields to those of the one of that name that is there; return what is."""
         found = self.collection(collection.name)
-        if found is None:
+        if found is None or not set(collection.fields) <= set(found.fields):
             with self._database.writing("collection") as connection:
-                fields = (collection.name, collection.dim, collection.metric, collection.embedder, at)
-                connection.execute(_SQL["collection_insert"], fields)
-            found = self.collection(collection.name)
-        if found != collection:
-            raise Conflict(f"the collection {collection.name!r} exists as {found}, not {collection}; use another name")
+                settings = (collection.name, collection.dim, collection.metric, collection.embedder, at)
+                connection.execute(_SQL["collection_insert"], settings)
+                found = _collection(connection.execute(_SQL["collection"], (collection.name,)).fetchone())
+                _check_same(found, collection)
+                found = msgspec.structs.replace(found, fields=(*dict.fromkeys((*found.fields, *collection.fields)),))
+                connection.execute(_SQL["collection_fields"], (json.dumps(found.fields), found.name))
+        _check_same(found, collection)
         return found
 
     def collection(self, name: str) -> Collection | None:
         """Return a collection, or None."""
         with self._database.connection() as connection:
             row = connection.execute(_SQL["collection"], (name,)).fetchone()
-        return None if row is None else Collection(*row)
+        return None if row is None else _collection(row)
 
     def collections(self) -> list[Collection]:
         """Return all collections by name."""
         with self._database.connection() as connection:
-            return [Collection(*row) for row in connection.execute(_SQL["collections"])]
+            return [_collection(row) for row in connection.execute(_SQL["collections"])]
 
     def dim(self, collection: str, space: str) -> int | None:
         """Return the dimension of an embedding space, or None where nothing was written to it."""
@@ -205,16 +209,9 @@ class SqliteVectors:
             return Search([], [], unembedded, elsewhere, exact=True, at_seq=at_seq)
         classes = frame.shown.classes
         heads: dict[int, Head] = {}
-        batches = ranked(frame, query, collection.metric, k + _MARGIN, exact=asked.exact)
-        while True:
-            best = next(batches)
-            rows = best.rows
-            if asked.where is not None:
-                self._fetch(connection, collection.name, frame, rows, heads)
-                rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
-            present = rows[classes[rows] == HEAD]
-            if len(present) >= k + _MARGIN // 2 or best.whole:
-                break
+        narrowing = self._masks.narrowing(connection, frame, collection.fields, asked.where)
+        rows, is_exact = self._candidates(connection, asked, narrowing, heads)
+        present = rows[classes[rows] == HEAD]
         scores = dict(zip(rows.tolist(), score_exactly(frame, rows, query, collection.metric).tolist(), strict=True))
         ordered = sorted((scores[row] for row in present.tolist()), reverse=True)
         floor = ordered[k - 1] if len(ordered) >= k else float("-inf")
@@ -224,7 +221,24 @@ class SqliteVectors:
         hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
         gone = {heads[row].key.name for row in chosen.tolist() if classes[row] == SUPERSEDED and row in heads}
         superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(gone)) if gone else {}
-        return Search(hits[:k], list(superseders.values()), unembedded, elsewhere, exact=best.exact, at_seq=at_seq)
+        return Search(hits[:k], list(superseders.values()), unembedded, elsewhere, exact=is_exact, at_seq=at_seq)
+
+    def _candidates(
+        self, connection: sqlite3.Connection, asked: _Query, narrowing: Narrowing, heads: dict[int, Head]
+    ) -> tuple[Ints, bool]:
+        """Return the nearest rows that pass the filter, enough heads among them or all, and whether that is exact."""
+        while True:
+            frame = narrowing.frame
+            for best in ranked(frame, asked.vector, asked.collection.metric, asked.k + _MARGIN, exact=asked.exact):
+                rows = best.rows
+                if not narrowing.is_decided:
+                    narrowing.spend(self._fetch(connection, asked.collection.name, frame, rows, heads))
+                    rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
+                present = np.count_nonzero(frame.shown.classes[rows] == HEAD)
+                if present >= asked.k + _MARGIN // 2 or best.whole:
+                    return rows, best.exact
+                if narrowing.decide():
+                    break
 
     def _lineages_of(self, connection: sqlite3.Connection, view: View, frames: list[Frame]) -> frozenset[Lineage]:
         """Return the lineages that decide how many rows of these frames are head: theirs, and their superseders'."""
@@ -241,8 +255,8 @@ class SqliteVectors:
 
     def _fetch(
         self, connection: sqlite3.Connection, collection: str, frame: Frame, rows: Ints, heads: dict[int, Head]
-    ) -> None:
-        """Look up the writes of those rows that are not among `heads` yet."""
+    ) -> int:
+        """Look up the writes of those rows that are not among `heads` yet, and say how many they were."""
         wanted = [row for row in rows.tolist() if row not in heads]
         row_of = dict(zip(frame.seqs[wanted].tolist(), wanted, strict=True)) if wanted else {}
         seqs = list(row_of)
@@ -255,6 +269,7 @@ class SqliteVectors:
                     lineage=self._interner.members(connection, lineage), source=bool(source), at=at,
                     fresh_for=fresh_for, payload=payload,
                 )  # fmt: skip
+        return len(wanted)
 
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
         """Index the rows of a collection that are not indexed yet; return how many are then."""
@@ -316,3 +331,14 @@ class SqliteVectors:
 
 def _passes(head: Head | None, where: Mapping[str, Any] | None) -> bool:
     return where is None or (head is not None and matches(decode(head.payload), where))
+
+
+def _collection(row: tuple[str, int, str, str, str]) -> Collection:
+    name, dim, metric, embedder, fields = row
+    return Collection(name, dim, metric, embedder, tuple(json.loads(fields)))
+
+
+def _check_same(found: Collection, wanted: Collection) -> None:
+    """Raise `Conflict` for settings other than those that are there; fields may differ, since they can be added."""
+    if msgspec.structs.replace(found, fields=wanted.fields) != wanted:
+        raise Conflict(f"the collection {wanted.name!r} exists as {found}, not {wanted}; use another name")

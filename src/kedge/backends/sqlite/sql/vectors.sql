@@ -58,14 +58,20 @@ SELECT segment, row FROM vector_rows WHERE space = ? AND name = ? AND rank = ? A
 SELECT w.seq, w.name, w.lineage, w.rank, w.source, w.at, w.fresh_for, w.payload
 FROM writes w WHERE w.seq IN (SELECT value FROM json_each(?));
 
+-- name: payloads_only
+SELECT payload FROM writes WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq;
+
 -- name: collection_insert
 INSERT OR IGNORE INTO collections (name, dim, metric, embedder, at) VALUES (?, ?, ?, ?, ?);
 
+-- name: collection_fields
+UPDATE collections SET fields = ? WHERE name = ?;
+
 -- name: collection
-SELECT name, dim, metric, embedder FROM collections WHERE name = ?;
+SELECT name, dim, metric, embedder, fields FROM collections WHERE name = ?;
 
 -- name: collections
-SELECT name, dim, metric, embedder FROM collections ORDER BY name;
+SELECT name, dim, metric, embedder, fields FROM collections ORDER BY name;
 
 -- name: rows_of_lineages
 SELECT v.segment, v.row FROM vector_rows v JOIN states s ON s.id = v.state
