@@ -49,7 +49,8 @@ from kedge.recovery.verify import Indicators
 from kedge.status import SystemStatus, Unfinished
 from kedge.stores.keyed import Entry
 from kedge.stores.memory import Message
-from kedge.stores.vectors import Hit, Hits, VectorRow
+from kedge.stores.search import Hit, Hits
+from kedge.stores.vectors import VectorRow
 from kedge.turn import Turn
 from kedge.views import ReadView
 

@@ -38,7 +38,7 @@ from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators, verify
 from kedge.status import SystemStatus
 from kedge.status import status as survey_status
-from kedge.stores.vectors import find_collection
+from kedge.stores.spaces import find_collection
 from kedge.turn import Turn
 from kedge.views import Point, ReadView
 from kedge.watch import Watcher
