@@ -47,6 +47,7 @@ from kedge.recovery.replay import ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
 from kedge.status import SystemStatus, Unfinished
+from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Entry
 from kedge.stores.memory import Message
 from kedge.stores.search import Hit, Hits
@@ -63,5 +64,6 @@ __all__ = [
     "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
     "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
     "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorRow", "open",
+    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorBatches", "VectorRow", "VectorRows",
+    "open",
 ]  # fmt: skip

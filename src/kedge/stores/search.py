@@ -94,7 +94,7 @@ def search(
     try:
         results = scope.read(look)
     finally:  # also where what the embedders say refuses the query
-        scope.saw(space.head for space in spaces if space.head is not None)
+        scope.saw(head for space in spaces for head in space.read)
     return _merged(scope, collections, results, k)
 
 

@@ -23,6 +23,11 @@ class EmbeddingSpace(msgspec.Struct, frozen=True):
     dim: int
     head: Head | None
 
+    @property
+    def read(self) -> tuple[Head, ...]:
+        """The write that was read to know it, if there is one."""
+        return () if self.head is None else (self.head,)
+
 
 def space_of(scope: Scope, view: View, collection: Collection) -> EmbeddingSpace:
     """Return the embedding space of a collection; without an embedder, it has one of its own."""

@@ -1,5 +1,6 @@
 """Vectors of one collection."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from kedge.errors import InvalidValue, InvalidVector
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, check_name, decode, encode
 from kedge.ports.vectors import Collection, Floats
+from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch
 from kedge.stores.scope import Scope, WritingScope
 from kedge.stores.search import Hits, search
 from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
@@ -39,8 +41,7 @@ class VectorsView:
     def _embedder(self) -> EmbeddingSpace:
         """Read the head of the collection's embedder; return the embedding space."""
         space = self._reader.read(lambda view: space_of(self._reader, view, self._collection))
-        if space.head is not None:
-            self._reader.saw((space.head,))
+        self._reader.saw(space.read)
         return space
 
     def search(
@@ -71,6 +72,17 @@ class VectorsView:
         return {
             h.key.name: VectorRow(h.key.name, v, decode(h.payload), h.seq) for h, v in zip(present, rows, strict=True)
         }
+
+    def fetch(self, ids: Sequence[str]) -> VectorRows:
+        """Return the rows of these ids as arrays, in this order: those present in the space of the view's embedder."""
+        return fetch(self._reader, self._collection, _as_ids(ids))
+
+    def batches(self, size: int = BATCH_ROWS, where: Mapping[str, Any] | None = None) -> VectorBatches:
+        """Return all rows of the space of the view's embedder as arrays, at most `size` at a time, the oldest first.
+
+        What is head is settled here and now; iterate as often as you like. `where` filters payloads as in a search.
+        """
+        return VectorBatches(self._reader, self._collection, size, where)
 
     def count(self) -> int:
         """Return how many ids are present, over all embedding spaces."""
@@ -153,6 +165,6 @@ def _as_ids(ids: Sequence[str]) -> list[str]:
         raise InvalidValue(f"ids must be a list of strings, not the string {ids!r}; write [{ids!r}]")
     checked = [check_name("the vector id", ident) for ident in ids]
     if len(set(checked)) != len(checked):
-        twice = next(ident for ident in checked if checked.count(ident) > 1)
+        twice = Counter(checked).most_common(1)[0][0]
         raise InvalidVector(f"the id {twice!r} is given twice in one call; keep one of them")
     return checked

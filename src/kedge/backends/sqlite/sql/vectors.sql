@@ -51,7 +51,13 @@ SELECT coalesce(max(seq), 0) FROM supersedes WHERE segment = ?;
 SELECT row, lineage FROM supersedes WHERE segment = ? AND seq <= ?;
 
 -- name: locate
-SELECT segment, row FROM vector_rows WHERE space = ? AND name = ? AND rank = ? AND seq = ?;
+SELECT s.id, s.space, s.dim, s.rows, v.row, asked.key
+FROM json_each(?) asked
+CROSS JOIN writes w ON w.seq = asked.value
+CROSS JOIN vector_rows v INDEXED BY vector_rows_by_key
+ON v.space = w.space AND v.name = w.name AND v.rank = w.rank AND v.seq = w.seq
+CROSS JOIN segments s ON s.id = v.segment
+ORDER BY s.id;
 
 -- name: payloads
 SELECT w.seq, w.name, w.lineage, w.rank, w.source, w.at, w.fresh_for, w.payload
