@@ -34,7 +34,7 @@ from kedge.errors import (
     UnknownName,
 )
 from kedge.face import Kedge
-from kedge.loading import LoadReport
+from kedge.loading import ExportReport, LoadReport
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
 from kedge.open import open
@@ -58,12 +58,12 @@ from kedge.views import ReadView
 __version__ = "0.1.0"
 __all__ = [
     "Artifact", "ArtifactChanged", "BackfillReport", "Busy", "Collection", "ConfirmationNeeded", "Conflict",
-    "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "Finding",
-    "Frozen", "FsckReport", "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
-    "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Level", "LoadReport", "Message", "Misuse", "NewerSchema",
-    "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
-    "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
-    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
+    "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport",
+    "Finding", "Frozen", "FsckReport", "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators",
+    "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Level", "LoadReport", "Message", "Misuse",
+    "NewerSchema", "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
+    "ReadView", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
+    "SessionBegun", "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
     "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorBatches", "VectorRow", "VectorRows",
     "open",
 ]  # fmt: skip

@@ -40,7 +40,7 @@ class VectorRows(msgspec.Struct, frozen=True, eq=False):
         arrow = needed("pyarrow", "arrow")
         values = arrow.array(np.ascontiguousarray(self.vectors).reshape(-1))
         vectors = arrow.FixedSizeListArray.from_arrays(values, self.vectors.shape[1])
-        payloads = [_as_json(ident, payload) for ident, payload in zip(self.ids, self.payloads, strict=True)]
+        payloads = [as_json(ident, payload) for ident, payload in zip(self.ids, self.payloads, strict=True)]
         columns = [
             arrow.array(self.ids, arrow.string()),
             vectors,
@@ -50,7 +50,8 @@ class VectorRows(msgspec.Struct, frozen=True, eq=False):
         return arrow.table(columns, names=["id", "vector", "payload", "seq"])
 
 
-def _as_json(ident: str, payload: Any) -> bytes:
+def as_json(ident: str, payload: Any) -> bytes:
+    """Return a payload as JSON, or raise `InvalidValue` for bytes."""
     if isinstance(payload, bytes):
         raise InvalidValue(
             f"the payload of {ident!r} is {len(payload):,} bytes, which JSON cannot say; take the arrays"
@@ -61,8 +62,9 @@ def _as_json(ident: str, payload: Any) -> bytes:
 class VectorBatches:
     """The rows of a collection in one embedding space, as an instant showed them: iterate for `VectorRows`.
 
-    `rows`: how many were head then; `unembedded`: how many keys were present in other spaces only. What is written
-    later is not among them. Where a rollback has hidden some since, the iteration raises `RolledBack`.
+    `rows`: how many were head then, which come `size` at a time; `unembedded`: how many keys were present in other
+    spaces only. What is written later is not among them. Where a rollback has hidden some of them since, the iteration
+    raises `RolledBack`.
     """
 
     def __init__(self, scope: Scope, collection: Collection, size: int, where: Mapping[str, Any] | None) -> None:
@@ -72,7 +74,7 @@ class VectorBatches:
             check_filter(where)
         self._reader = scope
         self._collection = collection
-        self._size = size
+        self.size = size
         self._where = where
         self._space, found, view = self._reader.read(self._settle)
         scope.saw(self._space.read)
@@ -94,10 +96,12 @@ class VectorBatches:
 
     def __iter__(self) -> Iterator[VectorRows]:
         """Return the rows in the order in which they were written; a batch that no row passes is left out."""
-        for first in range(0, self.rows, self._size):
-            batch = self._batch(self._seqs[first : first + self._size])
-            if batch.ids:
-                yield batch
+        return (rows for rows in self.tried() if rows.ids)
+
+    def tried(self) -> Iterator[VectorRows]:
+        """Return what passes of each `size` rows, be it nothing: for whoever says how far it has come."""
+        for first in range(0, self.rows, self.size):
+            yield self._batch(self._seqs[first : first + self.size])
 
     def _batch(self, seqs: Ints) -> VectorRows:
         contents = self._reader.read(lambda view: self._contents(view, seqs))

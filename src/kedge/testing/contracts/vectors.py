@@ -13,7 +13,7 @@ from kedge.model.writes import Head, Key, decode
 from kedge.ports.backend import Backend
 from kedge.ports.ledger import EpochMoved
 from kedge.ports.vectors import METRICS, Collection, Floats, Search
-from kedge.testing.contracts.hand import Hand, Opener
+from kedge.testing.contracts.hand import Hand, Opener, delete
 from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
 
 DIM = 3
@@ -232,6 +232,17 @@ class VectorContract:
         assert check(written, hand.view(), rows["a"], 1).superseders[0].lineage == {1}
         hand.change("roll_back", "d1")
         assert check(written, hand.view(), rows["a"], 1).found[0].head.seq == seq
+
+    def test_one_batch_may_supersede_a_row_twice(self, written: Written) -> None:
+        hand = written.hand
+        rows = {"a": np.array([1, 0, 0], np.float32)}
+        written.note("a", (hand.upsert("kb", dict(rows))[0], None), frozenset(), "", rows["a"])
+        lineages = [frozenset({1}), frozenset({2})]
+        deletes = [delete("a", store="vectors", space="kb", lineage=lineage) for lineage in lineages]
+        for seq, lineage in zip(hand.append(deletes), lineages, strict=True):
+            written.note("a", (seq, None), lineage, "", None)
+        for seen in ({1}, {2}, {1, 2}, set[int]()):
+            check(written, hand.view(seen), rows["a"], 1)
 
     def test_a_vector_comes_back_bit_by_bit(self, written: Written, noise: np.random.Generator) -> None:
         matrix = noise.normal(size=(7, DIM)).astype(np.float32)
