@@ -17,8 +17,9 @@ from kedge.embedding.pace import Pace
 from kedge.errors import InvalidValue
 from kedge.guard import levels
 from kedge.kernel import Kernel, actor
-from kedge.loading import Columns, LoadReport, open_file
+from kedge.loading import Columns, ExportReport, LoadReport, open_file
 from kedge.loading import Source as VectorSource
+from kedge.loading.export import export
 from kedge.loading.load import Writer, load
 from kedge.model import control as rules
 from kedge.model.control import Level
@@ -39,7 +40,7 @@ from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators, verify
 from kedge.status import SystemStatus
 from kedge.status import status as survey_status
-from kedge.stores.vectors import find_collection
+from kedge.stores.spaces import find_collection
 from kedge.turn import Turn
 from kedge.views import Point, ReadView
 from kedge.watch import Watcher
@@ -299,6 +300,24 @@ class Kedge:
             raise InvalidValue("ids, vector, payload and document say where to look in a file; give them to the source")
         writer = Writer(agent, person, deployment)
         return load(self._kernel, collection, source, writer=writer, batch=batch, again=again, progress=progress)
+
+    def export(
+        self,
+        collection: str,
+        path: str | Path,
+        *,
+        view: ReadView | None = None,
+        where: Mapping[str, Any] | None = None,
+        batch: int = LOAD_ROWS,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> ExportReport:
+        """Write a collection to a file, .npy, Parquet or Arrow, that `load` reads: wholly, or not at all.
+
+        It holds what a view shows (by default that of a new session) in the space of the view's embedder.
+        """
+        batches = (view or self.view()).vectors(collection).batches(batch, where)
+        return export(collection, batches, path, overwrite=overwrite, progress=progress)
 
     # ── replay, levels, settings ──
 

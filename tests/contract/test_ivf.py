@@ -136,6 +136,19 @@ def test_a_superseder_of_a_row_that_would_have_ranked_influences(k: kedge.Kedge)
         assert turn.lineage == {"bad"}
 
 
+def test_a_filter_looks_at_the_tail_to_its_end(k: kedge.Kedge) -> None:
+    """Few of the indexed rows are left, and with those of the tail they are more than a search looks at first."""
+    matrix = clustered(400, 9)
+    load(k, matrix)
+    with k.turn() as turn:
+        turn.vectors("kb").delete(names(range(10, 400)))
+        turn.vectors("kb").upsert(names(range(1_000, 1_036)), matrix[:36], [{"n": n} for n in range(36)])
+    view = k.view().vectors("kb")
+    for number in range(36):
+        found = view.search(-matrix[number], k=5, where={"n": number})
+        assert [hit.id for hit in found] == [f"doc-{1_000 + number}"]
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "no manifest"])
 def test_index_files_are_caches(k: kedge.Kedge, tmp_path: Path, damage: str) -> None:
     matrix = clustered(1_000, 6)

@@ -216,6 +216,9 @@ class Journal(Protocol):
     def range(self, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True) -> Range:
         """Return the heads of all names that begin with a prefix, in name order, without payloads if so asked."""
 
+    def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
+        """Return name and payload of each of these writes, which the view was told of."""
+
     def history(self, view: View, space: str, limit: int | None) -> Range:
         """Return the newest `limit` memory heads of a session, oldest first."""
 

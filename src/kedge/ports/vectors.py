@@ -12,6 +12,7 @@ from kedge.model.visibility import View
 from kedge.model.writes import Head
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 METRICS = ("cosine", "dot", "l2")
 
 
@@ -50,6 +51,18 @@ class Tally(msgspec.Struct, frozen=True):
     """How many keys of a collection are present, and the lineages that this depends on."""
 
     count: int
+    lineages: frozenset[Lineage]
+    at_seq: int
+
+
+class SpaceHeads(msgspec.Struct, frozen=True):
+    """The rows of one embedding space that are head in a view, by seq, ascending, as one instant shows them.
+
+    `unembedded` counts the keys that are present in other spaces; `lineages` decide the keys of all spaces.
+    """
+
+    seqs: Ints
+    unembedded: int
     lineages: frozenset[Lineage]
     at_seq: int
 
@@ -98,3 +111,12 @@ class VectorIndex(Protocol):
 
     def tally(self, view: View, collection: str) -> Tally:
         """Count the keys present in a collection, over all embedding spaces."""
+
+    def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
+        """Return the rows of one embedding space that are head: what an iteration goes through."""
+
+    def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
+        """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only.
+
+        Rows that lie beside one another are not copied; a row that was compacted away is none any more.
+        """

@@ -65,7 +65,8 @@ def _by_index(frame: Frame, index: IvfIndex, query: Floats, metric: str, wanted:
         rows = np.concatenate([near, tail[best]])
         scores = np.concatenate([_scores(frame, near, query, metric), tail_scores[best]])
         order = _best(scores, wanted)
-        yield Ranked(rows[order], whole=whole and len(near) < wanted and len(best) == len(tail), exact=False)
+        is_all = whole and len(near) < wanted and len(near) + len(tail) <= wanted
+        yield Ranked(rows[order], whole=is_all, exact=False)
         wanted, effort = wanted * 4, effort * 4
 
 

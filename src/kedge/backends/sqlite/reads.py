@@ -220,6 +220,13 @@ class Reader:
         standing = self._states.heads(connection, view, space_id)
         return self._tombstones(connection, view, space_id, standing, ("", _AFTER_ALL_TEXT))
 
+    def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
+        """Return name and payload of each of these writes, which the view was told of."""
+        with self._database.reading() as connection:
+            if view.upto is None:
+                check_epoch(connection, view.epoch)
+            return connection.execute(_SQL["contents"], (json.dumps(seqs),)).fetchall()
+
     # ── histories ──
 
     def history(self, view: View, space: str, limit: int | None) -> Range:

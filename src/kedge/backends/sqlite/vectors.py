@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
-from kedge.ports.vectors import Collection, Floats, Found, Search, Tally
+from kedge.ports.vectors import Collection, Floats, Found, Search, SpaceHeads, Tally
 
 _SQL = queries("vectors")
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
@@ -287,14 +288,15 @@ class SqliteVectors:
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
         """Return the stored vector of each of these vector writes."""
-        found: list[Floats] = []
+        asked = json.dumps([head.seq for head in heads])
         with self._database.reading() as connection:
-            for head in heads:
-                space = self._interner.space(connection, "vectors", head.key.space)
-                where = (space, head.key.name, head.rank, head.seq)
-                ident, row = connection.execute(_SQL["locate"], where).fetchone()
-                found.append(self.row(connection, ident, row))
-        return found
+            places = connection.execute(_SQL["locate"], (asked,)).fetchall()
+            found: dict[int, Floats] = {}
+            for (ident, space, dim, rows), group in groupby(places, key=lambda place: place[:4]):
+                numbers, positions = zip(*(place[4:] for place in group), strict=True)
+                mapped = self._map(Segment(ident, space, dim), rows)
+                found.update(zip(positions, mapped[list(numbers)], strict=True))
+        return [found[position] for position in range(len(heads))]
 
     def row(self, connection: sqlite3.Connection, ident: int, row: int) -> Floats:
         """Return one stored row as a copy."""
@@ -317,16 +319,58 @@ class SqliteVectors:
                 check_epoch(connection, view.epoch)
             found = self.collection(collection)
             frames = [] if found is None else self._frames(connection, view, found)
-            known = self._states.known(connection)
-            count = 0
-            lineages: set[Lineage] = set()
-            for frame in frames:
-                states = frame.segment.states[: len(frame.seqs)][frame.shown.classes == HEAD]
-                count += len(states)
-                for state in np.unique(states).tolist():
-                    lineages.add(self._interner.members(connection, known[state][0]))
-            lineages |= self._reader.tombstones_in(connection, view, "vectors", collection)
-            return Tally(count, frozenset(lineages), self._reader.last_seq(connection))
+            lineages = self._head_lineages(connection, view, frames, collection)
+            return Tally(sum(frame.shown.heads for frame in frames), lineages, self._reader.last_seq(connection))
+
+    def _head_lineages(
+        self, connection: sqlite3.Connection, view: View, frames: list[Frame], collection: str
+    ) -> frozenset[Lineage]:
+        """Return the lineages of all heads of a collection, the revocable ones of its tombstones among them."""
+        known = self._states.known(connection)
+        states = {
+            state
+            for frame in frames
+            for state in np.unique(frame.segment.states[: len(frame.seqs)][frame.shown.classes == HEAD]).tolist()
+        }
+        lineages = {self._interner.members(connection, known[state][0]) for state in states}
+        return frozenset(lineages | self._reader.tombstones_in(connection, view, "vectors", collection))
+
+    def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
+        """Return the rows of one embedding space that are head: what an iteration goes through."""
+        with self._lock, self._database.reading() as connection:
+            if view.upto is None:
+                check_epoch(connection, view.epoch)
+            frames = self._frames(connection, view, collection)
+            lineages = self._head_lineages(connection, view, frames, collection.name)
+            here = [frame for frame in frames if frame.segment.space == space]
+            seqs = [frame.seqs[frame.shown.classes == HEAD] for frame in here]
+            others = sum(frame.shown.heads for frame in frames if frame.segment.space != space)
+            at_seq = self._reader.last_seq(connection)
+        return SpaceHeads(np.concatenate([np.empty(0, np.int64), *seqs]), others, lineages, at_seq)
+
+    def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
+        """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only."""
+        with self._lock, self._database.reading() as connection:
+            found = connection.execute(_SQL["segment"], (collection.name, space)).fetchone()
+            if found is None:
+                return np.empty(0, np.int64), np.empty((0, collection.dim), np.float32)
+            ident, committed, dim = found
+            segment = self._segments.setdefault(ident, Segment(ident, space, dim))
+            self._catch_up(connection, segment, committed)
+            known, matrix = segment.seqs, segment.matrix
+        rows = np.minimum(np.searchsorted(known, seqs), max(0, len(known) - 1))
+        there = np.flatnonzero(known[rows] == seqs) if len(known) else np.empty(0, np.int64)
+        return there, _window(matrix, rows[there])
+
+
+def _window(matrix: Floats, rows: Ints) -> Floats:
+    """Return these rows, read-only: a part of the mapped file where they lie beside one another, else a copy."""
+    first = int(rows[0]) if len(rows) else 0
+    if np.array_equal(rows, np.arange(first, first + len(rows))):
+        return matrix[first : first + len(rows)]
+    taken = matrix[rows]
+    taken.flags.writeable = False
+    return taken
 
 
 def _passes(head: Head | None, where: Mapping[str, Any] | None) -> bool:

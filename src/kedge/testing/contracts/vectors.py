@@ -13,7 +13,7 @@ from kedge.model.writes import Head, Key, decode
 from kedge.ports.backend import Backend
 from kedge.ports.ledger import EpochMoved
 from kedge.ports.vectors import METRICS, Collection, Floats, Search
-from kedge.testing.contracts.hand import Hand, Opener
+from kedge.testing.contracts.hand import Hand, Opener, delete
 from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
 
 DIM = 3
@@ -115,7 +115,26 @@ def check(written: Written, view: View, query: Floats, k: int, where: dict[str, 
         assert tally.lineages >= {
             h.lineage for h, _, v in heads.values() if v is None and not h.lineage <= view.settled
         }
+    check_heads(written, view, space, tally.lineages)
     return found
+
+
+def check_heads(written: Written, view: View, space: str, lineages: frozenset[Lineage]) -> None:
+    """Compare what an iteration goes through with the heads of the view."""
+    index, collection = written.backend.vectors, written.collection
+    heads = sorted((h.seq, h.key.name, v, s) for h, s, v in written.heads(view).values() if v is not None)
+    here = [(seq, name, vector) for seq, name, vector, where_from in heads if where_from == space]
+    found = index.space_heads(view, collection, space)
+    assert found.seqs.tolist() == [seq for seq, _, _ in here]
+    assert found.unembedded == len(heads) - len(here)
+    assert found.lineages == lineages
+    asked = [10**9, *(seq for seq, *_ in reversed(heads))]  # in any order; of other spaces, and of none
+    there, matrix = index.matrix(collection, space, np.array(asked, np.int64))
+    assert [asked[place] for place in there.tolist()] == found.seqs.tolist()[::-1]
+    assert not matrix.flags.writeable or not len(matrix)
+    assert all(np.array_equal(row, vector) for row, (_, _, vector) in zip(matrix, here[::-1], strict=True))
+    contents = written.backend.journal.contents(view, [seq for seq, _, _ in here])
+    assert [(name, decode(payload)) for name, payload in contents] == [(name, {"id": name}) for _, name, _ in here]
 
 
 class VectorContract:
@@ -174,6 +193,10 @@ class VectorContract:
             written.backend.vectors.search(view, written.collection, "", np.ones(DIM, np.float32), 1, None)
         with pytest.raises(EpochMoved):
             written.backend.vectors.tally(view, "kb")
+        with pytest.raises(EpochMoved):
+            written.backend.vectors.space_heads(view, written.collection, "")
+        with pytest.raises(EpochMoved):
+            written.backend.journal.contents(view, [1])
 
     def test_a_delete_crosses_embedding_spaces(self, written: Written) -> None:
         hand = written.hand
@@ -209,6 +232,17 @@ class VectorContract:
         assert check(written, hand.view(), rows["a"], 1).superseders[0].lineage == {1}
         hand.change("roll_back", "d1")
         assert check(written, hand.view(), rows["a"], 1).found[0].head.seq == seq
+
+    def test_one_batch_may_supersede_a_row_twice(self, written: Written) -> None:
+        hand = written.hand
+        rows = {"a": np.array([1, 0, 0], np.float32)}
+        written.note("a", (hand.upsert("kb", dict(rows))[0], None), frozenset(), "", rows["a"])
+        lineages = [frozenset({1}), frozenset({2})]
+        deletes = [delete("a", store="vectors", space="kb", lineage=lineage) for lineage in lineages]
+        for seq, lineage in zip(hand.append(deletes), lineages, strict=True):
+            written.note("a", (seq, None), lineage, "", None)
+        for seen in ({1}, {2}, {1, 2}, set[int]()):
+            check(written, hand.view(seen), rows["a"], 1)
 
     def test_a_vector_comes_back_bit_by_bit(self, written: Written, noise: np.random.Generator) -> None:
         matrix = noise.normal(size=(7, DIM)).astype(np.float32)
