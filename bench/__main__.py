@@ -26,6 +26,7 @@ GROUPS: dict[str, Group] = {
     "heads": reading.heads,
     "hidden": reading.hidden,
     "search": searching.searches,
+    "filters": searching.filtered,
     "commits": rollbacks.commits,
     "notices": rollbacks.notices,
     "memory": rollbacks.memory,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ FILTERS: dict[str, dict[str, Any]] = {  # about 50 %, 5 %, 0.1 %, none, and what
     "far": {"far": True},
     "both": {"and": [{"part": {"in": [1, 2, 3, 4]}}, {"or": [{"half": {"gte": 0.5}}, {"rare": 3}]}]},
 }
+PAYLOAD = {"half": 0.1, "part": 7, "rare": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +69,13 @@ class Written:
         rows = np.flatnonzero(self.shown & self.passing[name])
         unit = self.matrix[rows] / np.linalg.norm(self.matrix[rows], axis=1, keepdims=True)
         return {f"doc-{row}" for row in rows[np.argsort(-(unit @ query))[:k]]}
+
+    def compare(self, *views: kedge.ReadView) -> None:
+        """Search views that show the same by every filter, for a few rows and for all."""
+        for kb, (name, where), count in product([v.vectors("kb") for v in views], FILTERS.items(), (10, 2_000)):
+            found = kb.search(self.queries[0], count, where, exact=True)
+            assert {hit.id for hit in found} == self.best(self.queries[0], name, count)
+            assert all(matches(hit.payload, where) for hit in found)
 
     def recall(self, view: kedge.ReadView, name: str, rounds: int = 1) -> float:
         """Return the mean share of the ten best that searches find, the same filter asked for ever again."""
@@ -141,13 +150,6 @@ def test_rows_come_from_elsewhere_and_go_by_a_rollback(k: kedge.Kedge, fields: t
     written = Written(k, 4, 1_200)
     points: list[tuple[int, npt.NDArray[np.bool_]]] = []
 
-    def compare() -> None:
-        for reader in (k, other):
-            for name, where in FILTERS.items():
-                found = reader.view().vectors("kb").search(written.queries[0], k=10, where=where, exact=True)
-                assert {hit.id for hit in found} == written.best(written.queries[0], name)
-                assert all(matches(hit.payload, where) for hit in found)
-
     with kedge.open(tmp_path / "db", durability="normal") as other:
         written.shown[:] = False
         for step, first in enumerate(range(0, 1_200, 150)):
@@ -162,19 +164,20 @@ def test_rows_come_from_elsewhere_and_go_by_a_rollback(k: kedge.Kedge, fields: t
                 written.shown[gone] = False
             if step % 4 == 1:
                 other.optimize()
-            compare()
+            written.compare(k.view(), other.view())
             points.append((k.snapshot(f"step {step}").seq, written.shown.copy()))
         with other.turn(agent="loader", deployment="bad") as turn:
-            turn.vectors("kb").upsert(["doc-5", "new"], written.matrix[[0, 0]], [{"half": 0.1, "part": 7}] * 2)
-        seen = k.view(deployment="bad").vectors("kb").search(written.matrix[0], k=3, where={"part": 7, "half": 0.1})
-        assert {hit.id for hit in seen} == {"doc-5", "new"}
+            turn.vectors("kb").upsert(["doc-5", "new"], written.matrix[[0, 0]], [PAYLOAD] * 2)
+        written.compare(k.view(), other.view())
+        for name, where in FILTERS.items():  # what no filter was asked about yet, since no view has shown it
+            seen = k.view(deployment="bad").vectors("kb").search(written.matrix[0], 2_000, where)
+            added = {"doc-5", "new"} if matches(PAYLOAD, where) else set[str]()
+            assert {hit.id for hit in seen} == written.best(written.matrix[0], name, 2_000) - {"doc-5"} | added
         k.rollback("bad", verify=False)
-        compare()
+        written.compare(k.view(), other.view())
         for seq, shown in points[::2]:
             written.shown = shown
-            for name, where in FILTERS.items():
-                found = k.at(seq).vectors("kb").search(written.queries[0], k=10, where=where)
-                assert {hit.id for hit in found} == written.best(written.queries[0], name)
+            written.compare(k.at(seq), other.at(seq))
 
 
 def test_a_superseder_of_a_row_that_passes_influences_and_of_one_that_does_not_no(
@@ -193,6 +196,21 @@ def test_a_superseder_of_a_row_that_passes_influences_and_of_one_that_does_not_n
             assert turn.lineage == frozenset()
             turn.vectors("kb").search(written.matrix[7], k=3, where={"half": {"lte": half}})
             assert turn.lineage == {"bad"}
+
+
+def test_rows_that_were_superseded_crowd_out_none_that_pass(k: kedge.Kedge, fields: tuple[str, ...]) -> None:
+    k.collection("kb", dim=DIM, fields=fields)
+    written = Written(k, 12, 1_000)
+    written.write(range(1_000))
+    k.optimize("kb")
+    unit = written.matrix / np.linalg.norm(written.matrix, axis=1, keepdims=True)
+    near = np.argsort(-(unit @ written.queries[0]))[:300]
+    with k.turn(agent="loader", deployment="bad") as turn:
+        turn.vectors("kb").upsert([f"doc-{row}" for row in near], -written.matrix[near], [{"half": 2.0}] * len(near))
+    written.shown[near] = False
+    for _ in range(3):
+        found = k.view(deployment="bad").vectors("kb").search(written.queries[0], k=10, where=FILTERS["half"])
+        assert {hit.id for hit in found} == written.best(written.queries[0], "half")
 
 
 def test_fields_are_added_and_never_taken_away(k: kedge.Kedge, tmp_path: Path) -> None:
@@ -337,6 +355,4 @@ def test_threads_filter_while_another_writes(k: kedge.Kedge, fields: tuple[str, 
     for thread in threads:
         thread.join()
     assert not failures
-    for name, where in FILTERS.items():
-        hits = k.view().vectors("kb").search(written.queries[0], k=10, where=where, exact=True)
-        assert {hit.id for hit in hits} == written.best(written.queries[0], name)
+    written.compare(k.view())

@@ -63,7 +63,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="kedge-histories-"))
         self.url = f"sqlite:///{self.folder / 'kedge.db'}"
         self.handles = [self.open()]
-        self.handles[0].collection(COLLECTION, dim=DIM)
+        self.handles[0].collection(COLLECTION, dim=DIM, fields=["n"])
         self.oracle = Oracle()
         self.oracle.collection(COLLECTION)
         self.turns: list[Pair] = []

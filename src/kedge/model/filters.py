@@ -110,7 +110,7 @@ def decided_by(where: Mapping[str, Any], fields: Collection[str]) -> tuple[dict[
 def cache_key(where: Any) -> Hashable:
     """Return what is equal only for filters that pass the same; raise `TypeError` where values cannot be compared so.
 
-    Types belong to it: a tuple equals no list.
+    The types of what holds others belong to it: a tuple equals no list.
     """
     if isinstance(where, Mapping):
         return type(where), tuple((name, cache_key(value)) for name, value in where.items())
@@ -119,5 +119,6 @@ def cache_key(where: Any) -> Hashable:
     if isinstance(where, set | frozenset):
         return type(where), frozenset(map(cache_key, where))
     if type(where) in _SCALARS:
-        return type(where), where
+        scalar: Hashable = where  # True and 1 are one key: they compare alike
+        return scalar
     raise TypeError(f"{where!r:.80} of type {type(where).__name__} is no JSON value")

@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,15 +20,21 @@ from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random
 DIM = 3
 NAMES = [f"n{n}" for n in range(10)]
 SPACES = ("", "sha256:other")
+FILTERS: tuple[dict[str, object], ...] = (
+    {"id": {"in": ["n1", "n2", "n3"]}},
+    {"id": {"gte": "n5"}, "and": [{"id": {"ne": "n7"}}]},
+    {"or": [{"id": "n1"}, {"other": 1}, {"and": [{"id": {"gt": "n6"}}, {"id": {"lt": "n9"}}]}]},
+)
 
 
 class Written:
     """All vector writes of one collection, as a test made them."""
 
-    def __init__(self, hand: Hand, metric: str) -> None:
+    def __init__(self, hand: Hand, metric: str, *fields: str) -> None:
         self.hand = hand
         self.backend = hand.backend
-        self.collection = self.backend.vectors.declare(Collection("kb", DIM, metric, "shared/embedder"), 1.0)
+        declared = Collection("kb", DIM, metric, "shared/embedder", fields)
+        self.collection = self.backend.vectors.declare(declared, 1.0)
         self.rows: list[tuple[Head, str, Floats | None]] = []  # as head, embedding space, vector or None for a delete
 
     def random_step(self, dice: random.Random, noise: np.random.Generator) -> None:
@@ -157,7 +164,7 @@ class VectorContract:
         dice, noise = random.Random(seed), np.random.default_rng(seed)
         hand = Hand(backend)
         hand.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
-        written = Written(hand, metric)
+        written = Written(hand, metric, *dice.choice([(), ("id",), ("id", "other")]))
         past: list[View] = []
         for step in range(40):
             if dice.random() < 0.25:
@@ -167,10 +174,12 @@ class VectorContract:
             query = noise.normal(size=DIM).astype(np.float32)
             if step % 4 == 0:
                 check(written, view, query, dice.choice([1, 3, 50]))
-                check(written, view, query, 2, {"id": {"in": ["n1", "n2", "n3"]}})
+                for where in FILTERS:
+                    check(written, view, query, 2, where)
                 past.append(View(view.epoch, view.seen, view.settled, backend.control.position().seq))
         for view in past:
-            check(written, view, noise.normal(size=DIM).astype(np.float32), dice.choice([1, 3, 50]))
+            query, k = noise.normal(size=DIM).astype(np.float32), dice.choice([1, 3, 50])
+            check(written, view, query, k, dice.choice(FILTERS) if dice.random() < 0.5 else None)
 
     def test_another_process_searches_the_same(
         self, written: Written, opener: Opener, noise: np.random.Generator
@@ -268,5 +277,9 @@ class VectorContract:
         with pytest.raises(Conflict, match="'kb' exists as"):
             other.vectors.declare(Collection("kb", 4, "cosine", "shared/embedder"), 2.0)
         assert other.vectors.collections() == [kb]
+        for fields, then in ((("lang",), ("lang",)), ((), ("lang",)), (("n", "lang"), ("lang", "n"))):
+            known = Collection("kb", 3, "cosine", "shared/embedder", then)
+            assert other.vectors.declare(msgspec.structs.replace(kb, fields=fields), 3.0) == known
+            assert backend.vectors.collection("kb") == known
         assert other.vectors.collection("nothing") is None
         other.close()
