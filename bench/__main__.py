@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import appending, reading, rollbacks, searching, upkeep
+from bench import appending, fetching, reading, rollbacks, searching, upkeep
 from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
 
 GROUPS: dict[str, Group] = {
@@ -27,6 +27,8 @@ GROUPS: dict[str, Group] = {
     "hidden": reading.hidden,
     "search": searching.searches,
     "filters": searching.filtered,
+    "fetch": fetching.batches,
+    "delete": fetching.deletes,
     "commits": rollbacks.commits,
     "notices": rollbacks.notices,
     "memory": rollbacks.memory,

@@ -15,7 +15,6 @@ from tests.acceptance.test_loading import matrix, optional, stored
 
 HERE = pytest.mark.usefixtures("here")
 ODD = ["plain", 'quo"ted', "line\u2028separator", "ünï", "a, b"]
-FILES = {".npy": ["kb.ids.json", "kb.jsonl", "kb.npy"], ".parquet": ["kb.parquet"], ".arrow": ["kb.arrow"]}
 suffixes = pytest.mark.parametrize("suffix", [".npy", ".parquet", ".arrow", ".feather"])
 
 
@@ -38,6 +37,12 @@ def filled(k: kedge.Kedge) -> kedge.Kedge:
     return k
 
 
+def load_back(k: kedge.Kedge, path: str, collection: str) -> int:
+    if path.endswith(".npy"):
+        return k.load(collection, path, ids="kb.ids.json", payload="kb.jsonl").rows
+    return k.load(collection, path, payload="payload").rows
+
+
 def written(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("kedge.db"))
 
@@ -53,10 +58,7 @@ def test_what_is_exported_is_loaded_to_the_same(filled: kedge.Kedge, suffix: str
     assert steps == [(10, 24), (20, 24), (24, 24)]
     assert sorted(report.files) == written(Path())
     filled.collection("again", dim=4)
-    if suffix == ".npy":
-        filled.load("again", "kb.npy", ids="kb.ids.json", payload="kb.jsonl")
-    else:
-        filled.load("again", f"kb{suffix}", payload="payload")
+    load_back(filled, f"kb{suffix}", "again")
     assert stored(filled, "again") == stored(filled, "kb")
 
 
@@ -66,15 +68,14 @@ def test_a_filter_and_a_view(filled: kedge.Kedge, suffix: str) -> None:
     if suffix != ".npy":
         optional("pyarrow")
     path = f"kb{suffix}"
-    how = {"ids": "kb.ids.json", "payload": "kb.jsonl"} if suffix == ".npy" else {"payload": "payload"}
     report = filled.export("kb", path, where={"n": {"lt": 7}}, batch=3)
     assert report.rows == 7
     filled.collection("again", dim=4)
-    assert filled.load("again", path, **how).rows == 7
+    assert load_back(filled, path, "again") == 7
     assert filled.export("kb", path, where={"n": 99}, overwrite=True).rows == 0
     filled.export("kb", path, view=filled.view(deployment="v2"), overwrite=True)
     filled.collection("theirs", dim=4)
-    filled.load("theirs", path, **how)
+    load_back(filled, path, "theirs")
     assert stored(filled, "theirs")["plain"][0] == matrix(1, seed=2)[0].tolist()
 
 

@@ -105,16 +105,17 @@ class VectorBatches:
 
     def _batch(self, seqs: Ints) -> VectorRows:
         contents = self._reader.read(lambda view: self._contents(view, seqs))
-        rows = [(seq, name, decode(payload)) for seq, (name, payload) in zip(seqs.tolist(), contents, strict=True)]
+        names, payloads = [name for name, _ in contents], [decode(payload) for _, payload in contents]
         if self._where is not None:
-            rows = [row for row in rows if matches(row[2], self._where)]
-        kept = np.array([seq for seq, _, _ in rows], np.int64)
-        there, vectors = self._reader.backend.vectors.matrix(self._collection, self._space.digest, kept)
-        if len(there) < len(kept):
+            passing = [place for place, payload in enumerate(payloads) if matches(payload, self._where)]
+            names, payloads = [names[place] for place in passing], [payloads[place] for place in passing]
+            seqs = seqs[passing]
+        there, vectors = self._reader.backend.vectors.matrix(self._collection, self._space.digest, seqs)
+        if len(there) < len(seqs):
             raise Retryable(
                 f"rows of {self._collection.name!r} were compacted away while it was gone through; begin anew"
             )
-        return VectorRows([name for _, name, _ in rows], vectors, [payload for _, _, payload in rows], kept)
+        return VectorRows(names, vectors, payloads, seqs)
 
     def _contents(self, view: View, seqs: Ints) -> list[tuple[str, bytes | None]]:
         """Return names and payloads, unless this view does not see any more what decided the rows."""

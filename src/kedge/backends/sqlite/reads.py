@@ -17,7 +17,7 @@ from kedge.ports.ledger import EpochMoved, Range
 _SQL = queries("journal")
 _HEAD = _SQL["head"]
 _BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  # where no content is wanted
-_CHUNK_NAMES = 500
+_CHUNK_NAMES = 5_000
 _LAST_CHARACTER = "\U0010ffff"
 _SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UTF-8
 _AFTER_SURROGATES = 0xE000
