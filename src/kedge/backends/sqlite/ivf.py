@@ -127,7 +127,7 @@ class IvfIndex:
 
 def lists_for(rows: int) -> int:
     """Return a number of lists: the power of two next to the square root, so that lists and centroids cost alike."""
-    return int(2 ** max(4, round(np.log2(max(1, rows)) / 2)))
+    return int(2 ** round(np.log2(max(1, rows)) / 2))
 
 
 def prepared(rows: Floats, metric: str) -> Floats:

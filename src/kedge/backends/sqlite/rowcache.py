@@ -73,7 +73,9 @@ class RowCache:
         return not self._read_only and self._pending(segment) >= ROWS_MIN
 
     def keep(self, connection: sqlite3.Connection, segment: Segment) -> None:
-        """Write the file; where that fails, somebody will load the slow way."""
+        """Write the file if it is not what is known; where that fails, somebody will load the slow way."""
+        if segment.rows < ROWS_MIN or not self._pending(segment):
+            return
         self._written[segment.ident] = segment.taken_in
         with suppress(OSError):
             _write(_path(self._folder, segment.ident), _taken(connection, segment))

@@ -268,7 +268,7 @@ class SqliteVectors:
             segments = [self._segments.setdefault(ident, Segment(ident, space, dim)) for ident, space, dim, _ in rows]
             for segment, (_, _, _, committed) in zip(segments, rows, strict=True):
                 self._catch_up(connection, segment, committed)
-            self._keep_rows(connection)
+                self._kept.keep(connection, segment)
         segments = [segment for segment in segments if segment.rows >= ivf.ROWS_MIN]
         indexed = sum(self._indexes.build(segment, collection.metric, progress) for segment in segments)
         self._indexes.forget()
@@ -277,15 +277,10 @@ class SqliteVectors:
     def close(self) -> None:
         """Keep for the next process what this one knows of the rows."""
         with self._lock:
-            if any(self._kept.is_due(segment) for segment in self._segments.values()):
+            for segment in filter(self._kept.is_due, self._segments.values()):
                 with self._database.connection() as connection:
-                    self._keep_rows(connection)
+                    self._kept.keep(connection, segment)
             self._kept.join()
-
-    def _keep_rows(self, connection: sqlite3.Connection) -> None:
-        for segment in self._segments.values():
-            if self._kept.is_due(segment):
-                self._kept.keep(connection, segment)
 
     # ── rows ──
 
