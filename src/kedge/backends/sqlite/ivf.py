@@ -150,11 +150,23 @@ def build(matrix: Floats, first: int, rows: int, metric: str) -> Any:
     index.cp.seed = 1
     sample = np.linspace(first, first + rows - 1, min(rows, nlist * _TRAINING_ROWS_A_LIST)).astype(np.int64)
     index.train(prepared(matrix[sample], metric))
-    for start in range(first, first + rows, _CHUNK_ROWS):
-        index.add(prepared(matrix[start : min(start + _CHUNK_ROWS, first + rows)], metric))
+    _fill(index, matrix[first : first + rows], metric)
     index.own_fields = True
     quantizer.this.disown()
     return index
+
+
+def _fill(index: Any, matrix: Floats, metric: str) -> None:
+    """Add rows to lists that are made as long as they will be: lists that grow take up to twice the room."""
+    starts = range(0, len(matrix), _CHUNK_ROWS)
+    chunks = [slice(start, start + _CHUNK_ROWS) for start in starts]
+    nearest = [index.quantizer.search(prepared(matrix[chunk], metric), 1)[1][:, 0] for chunk in chunks]
+    for number, size in enumerate(np.bincount(np.concatenate(nearest), minlength=index.nlist).tolist()):
+        index.invlists.resize(number, size)
+        index.invlists.resize(number, 0)
+    for chunk, lists in zip(chunks, nearest, strict=True):
+        rows = prepared(matrix[chunk], metric)
+        index.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(np.ascontiguousarray(lists)))
 
 
 def _lists(index: Any) -> Small:
