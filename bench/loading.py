@@ -1,4 +1,4 @@
-"""Vectors coming in: in bulk, against the same bytes written without Kedge, and one at a time, against a context write."""
+"""Vectors coming in: in bulk, against the same bytes written without Kedge; one at a time, against a context write."""
 
 import itertools
 import os
