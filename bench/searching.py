@@ -122,7 +122,7 @@ def _recall(kb: VectorsView, queries: Floats, where: dict[str, bool]) -> float:
     shares = []
     for query in queries:
         found, truth = kb.search(query, k=K, where=where), kb.search(query, k=K, where=where, exact=True)
-        shares.append(len({hit.id for hit in found} & {hit.id for hit in truth}) / len(truth))
+        shares.append(len({hit.id for hit in found} & {hit.id for hit in truth}) / len(truth) if truth else 1.0)
     return float(np.mean(shares))
 
 

@@ -182,7 +182,7 @@ def test_settings(run: Run) -> None:
 
 def test_fsck(run: Run) -> None:
     found = of(run, "fsck", "--full")
-    assert set(found) == {"ok", "full", "findings", "checked"}
+    assert set(found) == {"ok", "full", "findings", "checked", "notes"}
     assert found["ok"] is True
 
 

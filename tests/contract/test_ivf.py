@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 import kedge
-from kedge.backends.sqlite import indexes, ivf, ranking
+from tests.thresholds import lower
 
 DIM, ROWS = 32, 6_000
 Matrix = npt.NDArray[np.float32]
@@ -21,10 +21,7 @@ Matrix = npt.NDArray[np.float32]
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make collections of a few hundred rows large."""
-    monkeypatch.setattr(ivf, "ROWS_MIN", 200)
-    monkeypatch.setattr(ranking, "EXACT_ROWS", 40)
-    monkeypatch.setattr(indexes, "_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(indexes.Indexes, "_build_behind", lambda *_: None)
+    lower(behind=False, put=monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -5,11 +5,8 @@ lists as it takes to meet enough rows that the view shows, so that what a rollba
 further, and only there.
 """
 
-import fcntl
-import os
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from kedge.backends.sqlite.caches import Proof, alone, crc_of, index_lock, replacing
 from kedge.backends.sqlite.segment import Bits, Ints, Shown, Small, lengths_of
+from kedge.errors import StorageFull
+from kedge.failpoints import reach
 from kedge.ports.vectors import Floats
 
 faiss: Any = typed_faiss  # its wrappers are made at import time: what its stubs say is not what it takes
@@ -26,27 +26,31 @@ faiss: Any = typed_faiss  # its wrappers are made at import time: what its stubs
 PROBES = 16  # lists visited where the view shows all of them
 ROWS_MIN = 20_000  # fewer are searched exactly in no time
 _TRAINING_ROWS_A_LIST = 64
-_CHUNK_ROWS = 65_536
+_CHUNK_ROWS = 16_384
 _THINNED = 0.5  # a query's nearest lists that show less than this share are made up for twice
 _EFFORT_MAX = 8.0
 _TINY = np.float32(1e-30)
-_FORMAT = 1
-_HEAD_BYTES = 1 << 22  # what faiss follows blindly stands at the beginning: sizes and centroids
+_FORMAT = 2
+_HEAD_BYTES = 1 << 16  # of a file, besides centroids and sizes: what faiss follows blindly stands at the beginning
 
 
-class _PartFile(msgspec.Struct, frozen=True):
+class PartFile(msgspec.Struct, frozen=True):
+    """One index file as the manifest describes it; its last row is of the write that `proof` tells."""
+
     first: int
     rows: int
     file: str
     bytes: int
+    head_bytes: int
     head_crc: int
     crc: int
+    proof: Proof
 
 
 class _Manifest(msgspec.Struct, frozen=True):
     format: int
     metric: str
-    parts: list[_PartFile]
+    parts: list[PartFile]
 
 
 class Part:
@@ -148,7 +152,7 @@ class IvfIndex:
 
 def lists_for(rows: int) -> int:
     """Return a number of lists: the power of two next to the square root, so that lists and centroids cost alike."""
-    return int(2 ** max(4, round(np.log2(max(1, rows)) / 2)))
+    return int(2 ** round(np.log2(max(1, rows)) / 2))
 
 
 def prepared(rows: Floats, metric: str) -> Floats:
@@ -171,19 +175,36 @@ def build(matrix: Floats, first: int, rows: int, metric: str) -> Any:
     index.cp.seed = 1
     sample = np.linspace(first, first + rows - 1, min(rows, nlist * _TRAINING_ROWS_A_LIST)).astype(np.int64)
     index.train(prepared(matrix[sample], metric))
-    for start in range(first, first + rows, _CHUNK_ROWS):
-        index.add(prepared(matrix[start : min(start + _CHUNK_ROWS, first + rows)], metric))
+    _fill(index, matrix[first : first + rows], metric)
     index.own_fields = True
     quantizer.this.disown()
     return index
 
 
+def _fill(index: Any, matrix: Floats, metric: str) -> None:
+    """Add rows to lists that are made as long as they will be: lists that grow take up to twice the room."""
+    starts = range(0, len(matrix), _CHUNK_ROWS)
+    chunks = [slice(start, start + _CHUNK_ROWS) for start in starts]
+    nearest = [index.quantizer.search(prepared(matrix[chunk], metric), 1)[1][:, 0] for chunk in chunks]
+    for number, size in enumerate(np.bincount(np.concatenate(nearest), minlength=index.nlist).tolist()):
+        index.invlists.resize(number, size)
+        index.invlists.resize(number, 0)
+    for chunk, lists in zip(chunks, nearest, strict=True):
+        rows = prepared(matrix[chunk], metric)
+        index.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(np.ascontiguousarray(lists)))
+
+
 def _lists(index: Any) -> Small:
-    lists = np.empty(index.ntotal, np.int32)
+    """Return the list that each row is in; raise `IndexError` where it is not in one list and in no other."""
+    lists = np.full(index.ntotal, -1, np.int32)
+    met = 0
     for number in range(index.nlist):
         size = index.invlists.list_size(number)
         if size:
             lists[faiss.rev_swig_ptr(index.invlists.get_ids(number), size)] = number
+            met += size
+    if met != len(lists) or (lists < 0).any():
+        raise IndexError(f"the lists hold {met} of {len(lists)} rows")
     return lists
 
 
@@ -202,29 +223,29 @@ def stamp(folder: Path, segment: int) -> object:
         return None
 
 
-def load(folder: Path, segment: int, metric: str) -> IvfIndex:
-    """Return what is indexed of a segment; whatever cannot be used is as if it were not there."""
-    manifest = _read_manifest(folder, segment, metric)
-    parts = []
-    for described in [] if manifest is None else manifest.parts:
+def parts_of(folder: Path, segment: int, metric: str) -> list[PartFile]:
+    """Return what the manifest describes, or nothing where there is none that can be used."""
+    try:
+        manifest = msgspec.json.decode(_manifest_path(folder, segment).read_bytes(), type=_Manifest)
+    except (OSError, msgspec.MsgspecError):
+        return []
+    return manifest.parts if manifest.format == _FORMAT and manifest.metric == metric else []
+
+
+def load(folder: Path, parts: list[PartFile]) -> IvfIndex:
+    """Return what is indexed by these files, the first of them that cannot be used and all after it left out."""
+    loaded = []
+    for described in parts:
         part = _load_part(folder / described.file, described)
         if part is None:
             break  # rows are indexed from the first on without a gap
-        parts.append(part)
-    return IvfIndex(parts)
+        loaded.append(part)
+    return IvfIndex(loaded)
 
 
-def _read_manifest(folder: Path, segment: int, metric: str) -> _Manifest | None:
+def _load_part(path: Path, described: PartFile) -> Part | None:
     try:
-        manifest = msgspec.json.decode(_manifest_path(folder, segment).read_bytes(), type=_Manifest)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return manifest if manifest.format == _FORMAT and manifest.metric == metric else None
-
-
-def _load_part(path: Path, described: _PartFile) -> Part | None:
-    try:
-        if path.stat().st_size != described.bytes or _crc(path, _HEAD_BYTES) != described.head_crc:
+        if not is_sound(path.parent, described, full=False):
             return None
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # or each search starts 32 threads
@@ -233,66 +254,51 @@ def _load_part(path: Path, described: _PartFile) -> Part | None:
         return None
 
 
-def is_sound(folder: Path, segment: int, metric: str) -> bool:
-    """Read the index files in full, and say whether they are what was written."""
-    manifest = _read_manifest(folder, segment, metric)
+def is_sound(folder: Path, part: PartFile, *, full: bool = True) -> bool:
+    """Read an index file in full, or what it begins with, and say whether it is what was written."""
+    path = folder / part.file
     try:
-        return manifest is None or all(_crc(folder / part.file) == part.crc for part in manifest.parts)
+        if path.stat().st_size != part.bytes:
+            return False
+        return crc_of(path) == part.crc if full else crc_of(path, part.head_bytes) == part.head_crc
     except OSError:
         return False
 
 
-def drop(folder: Path, segment: int) -> None:
-    """Take the index of a segment away."""
-    _manifest_path(folder, segment).unlink(missing_ok=True)
-    for stale in folder.glob(f"{segment}.*.ivf"):
-        with suppress(OSError):
-            stale.unlink()
+def building(folder: Path, segment: int, *, wait: bool = False) -> AbstractContextManager[bool]:
+    """Let one at a time change a segment's index; where another does, wait for it, or give False."""
+    return alone(index_lock(folder, segment), wait=wait)
 
 
-def _crc(path: Path, upto: int | None = None) -> int:
-    """Return the CRC-32 of a file, or of what it begins with."""
-    found = 0
-    with path.open("rb") as file:
-        if upto is not None:
-            return zlib.crc32(file.read(upto))
-        while chunk := file.read(1 << 22):
-            found = zlib.crc32(chunk, found)
-    return found
-
-
-@contextmanager
-def building(folder: Path, segment: int) -> Iterator[bool]:
-    """Let one process at a time build a segment's index; give False where another does."""
-    descriptor = os.open(folder / f"{segment}.ivf.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
-
-
-def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int, rows: int) -> None:
-    """Build an index over rows and put it in place of all parts from `first` on."""
+def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int, proof: Proof) -> PartFile:
+    """Index the rows from `first` on, in place of all parts that hold any of them. The caller is `building` alone."""
+    rows = len(matrix) - first
+    for left in folder.glob(f"{segment}.*.ivf.tmp"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     index = build(matrix, first, rows, metric)
-    name = f"{segment}.{first}-{first + rows}.ivf"
-    path = folder / name
-    temporary = path.with_name(name + ".tmp")
-    faiss.write_index(index, str(temporary))
-    described = _PartFile(first, rows, name, temporary.stat().st_size, _crc(temporary, _HEAD_BYTES), _crc(temporary))
-    temporary.replace(path)
-    before = _read_manifest(folder, segment, metric)
-    kept = [] if before is None else [part for part in before.parts if part.first < first]
-    manifest = _Manifest(_FORMAT, metric, [*kept, described])
-    target = _manifest_path(folder, segment)
-    written = target.with_name(target.name + ".tmp")
-    written.write_bytes(msgspec.json.encode(manifest))
-    written.replace(target)
-    named = {part.file for part in manifest.parts}
+    path = folder / f"{segment}.{first}-{first + rows}.ivf"
+    head_bytes = _HEAD_BYTES + index.nlist * (index.d * 4 + 16)
+    with replacing(path) as temporary:
+        try:
+            faiss.write_index(index, str(temporary))
+        except RuntimeError as error:
+            raise StorageFull(f"no room for the index {path} ({error}); no row is lost: free some space") from error
+        size, head_crc, crc = temporary.stat().st_size, crc_of(temporary, head_bytes), crc_of(temporary)
+        reach("index:part-written")
+    reach("index:part-in-place")
+    described = PartFile(first, rows, path.name, size, head_bytes, head_crc, crc, proof)
+    kept = [part for part in parts_of(folder, segment, metric) if part.first < first]
+    put_parts(folder, segment, metric, [*kept, described])
+    return described
+
+
+def put_parts(folder: Path, segment: int, metric: str, parts: list[PartFile]) -> None:
+    """Make these files the index, and take all others away. The caller is `building` alone."""
+    with replacing(_manifest_path(folder, segment)) as temporary:
+        temporary.write_bytes(msgspec.json.encode(_Manifest(_FORMAT, metric, parts)))
+        reach("index:manifest-written")
+    reach("index:manifest-in-place")
+    named = {part.file for part in parts}
     for stale in folder.glob(f"{segment}.*.ivf"):
         if stale.name not in named:
             with suppress(OSError):

@@ -122,6 +122,7 @@ class Segment:
         self.ident, self.space, self.dim = ident, space, dim
         self.rows = 0
         self.last_change = 0
+        self.taken_in = 0  # rows and changes, for telling how far a file of them has fallen behind
         self.matrix: Floats = np.empty((0, dim), np.float32)
         self._seqs: Ints = np.empty(0, np.int64)
         self._states: Small = np.empty(0, np.int32)
@@ -170,12 +171,14 @@ class Segment:
         self._norms[first:rows] = lengths_of(matrix[first:rows]) if norms is None else norms
         self.matrix = matrix
         self.rows = rows
+        self.taken_in += len(seqs)
 
     def change(self, rows: Ints, states: Small, last_change: int) -> None:
         """Take in new states of rows."""
         self._states = self._states.copy()  # a search that runs now keeps the array that it took
         self._states[rows] = states
         self._changes.append(rows)
+        self.taken_in += len(rows)
         self.last_change = last_change
 
     def shown(self, view: object, table: Bytes) -> Shown:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from kedge.backends.sqlite import caches
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
@@ -99,25 +100,30 @@ class SegmentWriter:
                 _sync_folder(self.folder)
                 _sync_folder(self.folder.parent)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         reach("segment:synced")
 
     def erase(self, segment: int, dim: int, committed: int, rows: Sequence[int]) -> None:
-        """Overwrite committed rows with zeros. May be repeated."""
-        path, width = self.path(segment), dim * FLOAT_BYTES
+        """Overwrite committed rows with zeros, and take away what was derived from them. May be repeated."""
+        path = self.path(segment)
         try:
-            descriptor = os.open(path, os.O_RDWR)
-            try:
-                self._check_length(path, descriptor, committed * width)
-                for row in rows:
-                    os.pwrite(descriptor, bytes(width), row * width)
-                    reach("erase:vector")
-                reach("erase:vectors")
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with caches.alone(caches.index_lock(self.folder, segment), wait=True):  # who builds has read them already
+                self._zero(path, dim * FLOAT_BYTES, committed, rows)
+                caches.drop(self.folder, segment)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
+
+    def _zero(self, path: Path, width: int, committed: int, rows: Sequence[int]) -> None:
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            self._check_length(path, descriptor, committed * width)
+            for row in rows:
+                os.pwrite(descriptor, bytes(width), row * width)
+                reach("erase:vector")
+            reach("erase:vectors")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _check_length(self, path: Path, descriptor: int, committed: int) -> None:
         """Raise `DamagedSegment` for a file that is shorter than committed: to write to it would fill the gap."""
@@ -161,7 +167,7 @@ class SegmentWriter:
         return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above], settled)
 
 
-def _translated(error: OSError, path: Path) -> KedgeError:
+def translated(error: OSError, path: Path) -> KedgeError:
     """Return what an error of the file system means to the caller, whose transaction it ends."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return StorageFull(f"no room to extend {path} ({error.strerror}); nothing was written: free some space")

@@ -17,6 +17,7 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.masks import Masks, Narrowing
 from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
+from kedge.backends.sqlite.rowcache import RowCache
 from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
@@ -58,8 +59,9 @@ class SqliteVectors:
         self._writer = writer
         self._lock = ForkSafeLock()
         self._segments: dict[int, Segment] = {}
-        self._indexes = Indexes(writer)
+        self._indexes = Indexes(database, writer)
         self._masks = Masks()
+        self._kept = RowCache(writer.folder, read_only=database.read_only)
         self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
 
     # ── collections ──
@@ -107,16 +109,18 @@ class SqliteVectors:
         return frames
 
     def _catch_up(self, connection: sqlite3.Connection, segment: Segment, committed: int) -> None:
-        if segment.rows == 0:
-            segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
         if committed > segment.rows:
+            matrix = self._map(segment, committed)
+            if segment.rows == 0 and not self._kept.recall(connection, segment, matrix):
+                segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
             added = connection.execute(_SQL["rows_from"], (segment.ident, segment.rows))
             fresh = np.fromiter((number for row in added for number in row), np.int64).reshape(-1, 2)
-            segment.extend(fresh[:, 0], fresh[:, 1].astype(np.int32), self._map(segment, committed))
+            segment.extend(fresh[:, 0], fresh[:, 1].astype(np.int32), matrix)
         changed = connection.execute(_SQL["changed_after"], (segment.ident, segment.last_change)).fetchall()
         if changed:
             rows, states, seqs = np.array(changed, np.int64).T
             segment.change(rows, states.astype(np.int32), int(seqs.max()))
+        self._kept.follow(connection, segment)
 
     def _map(self, segment: Segment, rows: int) -> Floats:
         path = self._writer.path(segment.ident)
@@ -134,7 +138,7 @@ class SqliteVectors:
     def _frame(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> Frame:
         if view.upto is None:
             shown = segment.shown((view.seen, view.settled), self._class_table(connection, view))
-            index = self._indexes.of(segment, metric)
+            index = self._indexes.of(connection, segment, metric)
             return Frame(segment, segment.seqs, shown, segment.matrix, segment.norms, index)
         rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
         shown = Shown.of(self._past_classes(connection, view, segment, rows))
@@ -274,15 +278,25 @@ class SqliteVectors:
 
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
         """Index the rows of a collection that are not indexed yet; return how many are then."""
+        self._database.check_writable()
         with self._lock, self._database.reading() as connection:
             rows = connection.execute(_SQL["segments"], (collection.name,)).fetchall()
             segments = [self._segments.setdefault(ident, Segment(ident, space, dim)) for ident, space, dim, _ in rows]
             for segment, (_, _, _, committed) in zip(segments, rows, strict=True):
                 self._catch_up(connection, segment, committed)
+                self._kept.keep(connection, segment)
         segments = [segment for segment in segments if segment.rows >= ivf.ROWS_MIN]
         indexed = sum(self._indexes.build(segment, collection.metric, progress) for segment in segments)
         self._indexes.forget()
         return indexed
+
+    def close(self) -> None:
+        """Keep for the next process what this one knows of the rows."""
+        with self._lock:
+            for segment in filter(self._kept.is_due, self._segments.values()):
+                with self._database.connection() as connection:
+                    self._kept.keep(connection, segment)
+            self._kept.join()
 
     # ── rows ──
 

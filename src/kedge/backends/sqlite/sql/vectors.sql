@@ -39,6 +39,12 @@ SELECT lineage, superseders FROM states WHERE id = ?;
 -- name: rows_from
 SELECT seq, state FROM vector_rows WHERE segment = ? AND row >= ? ORDER BY row;
 
+-- name: row_seq
+SELECT seq FROM vector_rows WHERE segment = ? AND row = ?;
+
+-- name: write_digest
+SELECT digest FROM writes WHERE seq = ?;
+
 -- name: changed_after
 SELECT s.row, v.state, s.seq FROM supersedes s
 JOIN vector_rows v ON v.segment = s.segment AND v.row = s.row
