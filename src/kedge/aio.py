@@ -224,7 +224,8 @@ class AsyncBatches:
     def __init__(self, ways: _Ways, batches: VectorBatches) -> None:
         self._ways = ways
         self._batches = batches
-        self.rows, self.unembedded, self.dim = batches.rows, batches.unembedded, batches.dim
+        self.rows, self.unembedded = batches.rows, batches.unembedded
+        self.size, self.dim = batches.size, batches.dim
 
     async def __aiter__(self) -> AsyncIterator[VectorRows]:
         """Return the batches, each of them read in the thread of the turn."""

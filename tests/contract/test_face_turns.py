@@ -33,8 +33,11 @@ READS: dict[str, Callable[[Turn], object]] = {
     "context.items": lambda t: t.context.items("a"),
     "vectors.search": lambda t: t.vectors("kb").search(ROW),
     "vectors.get": lambda t: t.vectors("kb").get(["a"]),
+    "vectors.fetch": lambda t: t.vectors("kb").fetch(["a"]),
+    "vectors.batches": lambda t: t.vectors("kb").batches(),
     "vectors.count": lambda t: t.vectors("kb").count(),
     "vectors.ids": lambda t: t.vectors("kb").ids(),
+    "search": lambda t: t.search(["kb"], ROW),
     "level": lambda t: t.level,
 }
 WRITES: dict[str, Callable[[Turn], object]] = {

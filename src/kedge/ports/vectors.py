@@ -107,7 +107,7 @@ class VectorIndex(Protocol):
         """Index the rows of a collection that are not indexed yet; return how many are then."""
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
-        """Return the stored vector of each of these vector writes."""
+        """Return the stored vector of each of these vector writes; raise `Retryable` where one was compacted away."""
 
     def tally(self, view: View, collection: str) -> Tally:
         """Count the keys present in a collection, over all embedding spaces."""

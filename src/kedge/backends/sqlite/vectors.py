@@ -22,7 +22,7 @@ from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes,
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import State, States
-from kedge.errors import Conflict, DamagedSegment
+from kedge.errors import Conflict, DamagedSegment, Retryable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
@@ -33,6 +33,7 @@ _SQL = queries("vectors")
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
 _TABLES_CACHED = 64
 _CHUNK_SEQS = 5_000
+_FEW_ROWS = 4
 
 
 class _Query(msgspec.Struct, frozen=True):
@@ -308,8 +309,13 @@ class SqliteVectors:
             found: dict[int, Floats] = {}
             for (ident, space, dim, rows), group in groupby(places, key=lambda place: place[:4]):
                 numbers, positions = zip(*(place[4:] for place in group), strict=True)
-                mapped = self._map(Segment(ident, space, dim), rows)
-                found.update(zip(positions, mapped[list(numbers)], strict=True))
+                if len(numbers) <= _FEW_ROWS:  # to map a file costs more
+                    taken: Sequence[Floats] = [self.row(connection, ident, number) for number in numbers]
+                else:
+                    taken = list(self._map(Segment(ident, space, dim), rows)[list(numbers)])
+                found.update(zip(positions, taken, strict=True))
+        if len(found) < len(heads):
+            raise Retryable(f"rows of {heads[0].key.space!r} were compacted away while they were read; read them again")
         return [found[position] for position in range(len(heads))]
 
     def row(self, connection: sqlite3.Connection, ident: int, row: int) -> Floats:
