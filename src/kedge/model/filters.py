@@ -77,6 +77,25 @@ def holds(value: Any, condition: Any) -> bool:
     return all(_compare(name, value, operand) for name, operand in condition.items())
 
 
+def wanted_scalars(condition: Any) -> list[Any] | None:
+    """Return what a value must equal one of, where a condition asks no more than that of strings, numbers and the like.
+
+    Equal ones of these meet the same conditions, whatever their types: True as 1 and 1.0.
+    """
+    if isinstance(condition, Mapping):
+        if len(condition) != 1 or not condition.keys() <= {"eq", "in"}:
+            return None
+        wanted = list(condition["in"]) if "in" in condition else [condition["eq"]]
+    else:
+        wanted = [condition]
+    return wanted if all(is_scalar(value) for value in wanted) else None
+
+
+def is_scalar(value: object) -> bool:
+    """Say whether a JSON value holds no others."""
+    return type(value) in _SCALARS
+
+
 def _compare(name: str, value: Any, operand: Any) -> bool:
     if name == "in":
         return any(value == candidate for candidate in operand)
@@ -118,7 +137,7 @@ def cache_key(where: Any) -> Hashable:
         return type(where), tuple(map(cache_key, where))
     if isinstance(where, set | frozenset):
         return type(where), frozenset(map(cache_key, where))
-    if type(where) in _SCALARS:
+    if is_scalar(where):
         scalar: Hashable = where  # True and 1 are one key: they compare alike
         return scalar
     raise TypeError(f"{where!r:.80} of type {type(where).__name__} is no JSON value")

@@ -15,15 +15,14 @@ import numpy.typing as npt
 
 from kedge.backends.sqlite.segment import Ints, Small
 from kedge.backends.sqlite.sql import queries
-from kedge.model.filters import holds
+from kedge.model.filters import holds, is_scalar, wanted_scalars
+from kedge.model.writes import decode
 
 Bools = npt.NDArray[np.bool_]
 
 _SQL = queries("vectors")
 _CHUNK_ROWS = 5_000
 _ABSENT = 0  # the code of rows whose payload lacks the field
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_VALUE = msgspec.json.Decoder()
 
 
 def payloads(connection: sqlite3.Connection, seqs: Ints) -> Iterator[bytes | None]:
@@ -40,16 +39,17 @@ class _Column:
     def __init__(self) -> None:
         self.rows = 0
         self._codes: Small = np.empty(0, np.int32)
-        self._texts: list[bytes] = [b""]  # by code: the value as JSON
-        self._code_of: dict[bytes, int] = {}
+        self._values: list[Any] = [None]  # by code
+        self._code_of: dict[Any, int] = {}  # by value; by its JSON where that holds others
 
-    def code(self, text: bytes) -> int:
-        """Return the code of a value, given as JSON."""
-        found = self._code_of.get(text)
+    def code(self, value: Any) -> int:
+        """Return the code of a value."""
+        known_as = value if is_scalar(value) else msgspec.json.encode(value)
+        found = self._code_of.get(known_as)
         if found is None:
-            found = len(self._texts)
-            self._texts.append(text)
-            self._code_of[text] = found
+            found = len(self._values)
+            self._values.append(value)
+            self._code_of[known_as] = found
         return found
 
     def extend(self, codes: Sequence[int]) -> None:
@@ -65,14 +65,16 @@ class _Column:
     def passing(self, condition: Any, first: int, end: int) -> Bools:
         """Say for each of the rows from `first` up to `end` whether its value meets a condition."""
         codes = self._codes[first:end]
-        if end - first >= len(self._texts):
-            return self._table(condition, range(len(self._texts)))[codes]
+        wanted = wanted_scalars(condition)
+        if wanted is not None:
+            return np.isin(codes, [self._code_of[value] for value in wanted if value in self._code_of])
+        if end - first >= len(self._values):
+            return self._table(condition, range(len(self._values)))[codes]
         distinct, positions = np.unique(codes, return_inverse=True)
         return self._table(condition, distinct.tolist())[positions]
 
     def _table(self, condition: Any, codes: Iterable[int]) -> Bools:
-        values = ((code, self._texts[code]) for code in codes)
-        return np.array([code != _ABSENT and holds(_VALUE.decode(text), condition) for code, text in values], bool)
+        return np.array([code != _ABSENT and holds(self._values[code], condition) for code in codes], bool)
 
 
 class Columns:
@@ -93,10 +95,10 @@ class Columns:
         for start in range(first, len(seqs), _CHUNK_ROWS):
             codes: dict[str, list[int]] = {field: [] for field in columns}
             for payload in payloads(connection, seqs[start : start + _CHUNK_ROWS]):
-                values = _FIELDS.decode(payload[1:]) if payload is not None and payload[:2] == b"j{" else {}
+                decoded = decode(payload)
+                values = decoded if isinstance(decoded, dict) else {}
                 for field, column in columns.items():
-                    value = values.get(field)
-                    codes[field].append(_ABSENT if value is None else column.code(bytes(value)))
+                    codes[field].append(column.code(values[field]) if field in values else _ABSENT)
             for field, column in columns.items():
                 column.extend(codes[field])
 

@@ -22,7 +22,7 @@ from kedge.model.filters import cache_key, decided_by, matches
 from kedge.model.writes import decode
 
 _BYTES_MAX = 32 * 1024 * 1024  # of bits that one segment keeps for its filters
-_ROWS_A_LOOKUP = 4  # payloads read in a scan, in the time of one that is looked up for a proposed row
+_ROWS_A_LOOKUP = 2  # payloads read in a scan, in the time of one that is looked up for a proposed row
 
 
 class _Mask:
@@ -144,7 +144,7 @@ class Narrowing:
         if decided:
             self.frame = _showing(frame, masks.by_columns(connection, frame, fields, decided))
         self._scanned = None if is_all else masks.scanned(where)
-        self.decide()
+        self.decide(0)
 
     @property
     def is_decided(self) -> bool:
@@ -156,13 +156,16 @@ class Narrowing:
         if self._scanned is not None:
             self._scanned.spent += lookups
 
-    def decide(self) -> bool:
-        """Decide all that `frame` shows where that costs no more than what was spent; say whether `frame` is new."""
+    def decide(self, lookups: int) -> bool:
+        """Decide all that `frame` shows where this costs no more than what was spent, and so many more lookups.
+
+        Say whether `frame` is new.
+        """
         mask = self._scanned
         if mask is None:
             return False
         left = int(np.bitwise_count(mask.undecided(self.frame.shown)).sum(dtype=np.int64))
-        if left > mask.spent * _ROWS_A_LOOKUP:
+        if left > (mask.spent + lookups) * _ROWS_A_LOOKUP:
             return False
         shown = self._masks.decide(self._connection, self.frame, self._where, mask)
         self.frame, self._scanned = _showing(self.frame, shown), None

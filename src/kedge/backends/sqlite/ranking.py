@@ -11,7 +11,9 @@ from kedge.backends.sqlite.segment import Ints, Segment, Shown, lengths_of
 from kedge.ports.vectors import Floats
 
 EXACT_ROWS = 10_000  # a view that shows no more is searched exactly: it costs what the index would
+WIDER = 4  # how many times as many rows are proposed when those before were not enough
 _GATHER_BELOW = 0.3  # of the rows: fewer are copied out and scored alone
+_ONE_THREAD_FLOATS = 1 << 18  # a product of no more is made by one thread: more are slower where others are at work
 _TINY = np.float32(1e-30)
 
 
@@ -51,7 +53,7 @@ def _exactly(frame: Frame, query: Floats, metric: str, wanted: int) -> Iterator[
     while True:
         best = _best(scores, wanted)
         yield Ranked(rows[best], whole=len(best) == len(rows), exact=True)
-        wanted *= 4
+        wanted *= WIDER
 
 
 def _by_index(frame: Frame, index: IvfIndex, query: Floats, metric: str, wanted: int) -> Iterator[Ranked]:
@@ -67,7 +69,7 @@ def _by_index(frame: Frame, index: IvfIndex, query: Floats, metric: str, wanted:
         order = _best(scores, wanted)
         is_all = whole and len(near) < wanted and len(near) + len(tail) <= wanted
         yield Ranked(rows[order], whole=is_all, exact=False)
-        wanted, effort = wanted * 4, effort * 4
+        wanted, effort = wanted * WIDER, effort * WIDER
 
 
 def _scores(frame: Frame, rows: Ints, query: Floats, metric: str, first: int = 0) -> Floats:
@@ -75,7 +77,10 @@ def _scores(frame: Frame, rows: Ints, query: Floats, metric: str, first: int = 0
     if metric == "cosine":
         query = query / lengths_of(query[None, :])  # its length changes no order, but the products stay within float32
     if len(rows) < _GATHER_BELOW * (len(frame.matrix) - first):
-        dots = np.asarray(frame.matrix[rows] @ query, np.float32)
+        dots = np.empty(len(rows), np.float32)
+        step = max(1, _ONE_THREAD_FLOATS // len(query))
+        for start in range(0, len(rows), step):
+            dots[start : start + step] = frame.matrix[rows[start : start + step]] @ query
     else:
         dots = np.asarray(frame.matrix[first:] @ query, np.float32)[rows - first]
     norms = frame.norms[rows]

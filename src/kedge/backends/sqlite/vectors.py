@@ -15,7 +15,7 @@ from kedge.backends.sqlite.database import Database, ForkSafeLock
 from kedge.backends.sqlite.indexes import Indexes
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.masks import Masks, Narrowing
-from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
+from kedge.backends.sqlite.ranking import WIDER, Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.rowcache import RowCache
 from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
@@ -243,7 +243,7 @@ class SqliteVectors:
                 present = np.count_nonzero(frame.shown.classes[rows] == HEAD)
                 if present >= asked.k + _MARGIN // 2 or best.whole:
                     return rows, best.exact
-                if narrowing.decide():
+                if narrowing.decide(lookups=(WIDER - 1) * len(best.rows)):
                     break
 
     def _lineages_of(self, connection: sqlite3.Connection, view: View, frames: list[Frame]) -> frozenset[Lineage]:
