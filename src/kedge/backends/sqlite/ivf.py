@@ -1,8 +1,8 @@
 """The approximate index of a segment: immutable faiss IVF files over ranges of rows. Caches: delete them at will.
 
 The lists are 8-bit scalar-quantised; what they propose is scored again from the segment file. A search visits as many
-lists as it takes to meet enough rows that the view shows, so that what a rollback hides is made up for by going
-further, and only there.
+lists as it takes to meet enough rows that the view shows, and goes on for as long as a list may hold nearer ones
+(`bounds.py`): what a rollback hides is made up for by going further, and only there.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from kedge.backends.sqlite import bounds
+from kedge.backends.sqlite.bounds import Bound
 from kedge.backends.sqlite.caches import Proof, alone, crc_of, index_lock, replacing
 from kedge.backends.sqlite.segment import Bits, Ints, Shown, Small, lengths_of
 from kedge.errors import StorageFull
@@ -23,14 +25,14 @@ from kedge.ports.vectors import Floats
 
 faiss: Any = typed_faiss  # its wrappers are made at import time: what its stubs say is not what it takes
 
-PROBES = 16  # lists visited where the view shows all of them
+PROBES = 20  # lists visited where the view shows all of them, and what is found is near
 ROWS_MIN = 20_000  # fewer are searched exactly in no time
 _TRAINING_ROWS_A_LIST = 64
 _CHUNK_ROWS = 16_384
-_THINNED = 0.5  # a query's nearest lists that show less than this share are made up for twice
-_EFFORT_MAX = 8.0
+_FEWEST_PROBES = 4  # where other parts have found something already
+_EFFORT_MAX = 8  # times the rows that a search meets first, it goes on to at most
 _TINY = np.float32(1e-30)
-_FORMAT = 2
+_FORMAT = 3
 _HEAD_BYTES = 1 << 16  # of a file, besides centroids and sizes: what faiss follows blindly stands at the beginning
 
 
@@ -44,6 +46,7 @@ class PartFile(msgspec.Struct, frozen=True):
     head_bytes: int
     head_crc: int
     crc: int
+    bound: Bound
     proof: Proof
 
 
@@ -53,53 +56,71 @@ class _Manifest(msgspec.Struct, frozen=True):
     parts: list[PartFile]
 
 
+class _Nearest(msgspec.Struct, frozen=True):
+    """The lists nearest to a query, in order; `met` counts the rows that the view shows in each and all before."""
+
+    order: Ints
+    distances: Floats
+    met: Ints
+
+
 class Part:
     """One index file over the rows first … first + rows - 1; `first` is a multiple of 8, so that bits can be cut."""
 
-    def __init__(self, first: int, index: Any) -> None:
-        self.first, self.index = first, index
+    def __init__(self, first: int, index: Any, bound: Bound) -> None:
+        self.first, self.index, self.bound = first, index, bound
+        self.metric = "l2" if index.metric_type == faiss.METRIC_L2 else "ip"
         self.rows: int = index.ntotal
         self.lists: Small = _lists(index)
-        self._sizes = np.bincount(self.lists, minlength=index.nlist)
 
-    def search(self, query: Floats, shown: Shown, wanted: int, budget: float) -> tuple[Ints, bool]:
-        """Return up to `wanted` rows that the view shows, and whether all lists were visited.
+    def search(self, asked: "Asked", best: "Best") -> bool:
+        """Add to the `best` rows those of this part that the view shows; return whether all lists were visited.
 
-        Lists are visited, nearest first, until they hold `budget` rows that the view shows.
+        Lists are visited, nearest first, until enough rows that the view shows were met, and no list is likely to hold
+        one that is nearer than the `k`-th of the best.
         """
-        counts = self._shown_by_list(shown)
-        with _one_thread():
-            distances, order, probes = self._nearest_lists(query, counts, budget)
-            found = self._visit(query, wanted, order[0, :probes], distances[0, :probes], shown)
-        return found[(found >= 0) & (found < self.rows)] + self.first, probes == self.index.nlist
-
-    def _nearest_lists(self, query: Floats, counts: Ints, budget: float) -> tuple[Floats, Ints, int]:
-        """Return lists in order of their distance, and how many of them to visit."""
-        nlist = self.index.nlist
-        asked = min(nlist, 4 * PROBES)
+        nlist: int = self.index.nlist
+        done = 0
+        lists = self._nearest(asked, min(nlist, 4 * PROBES))
         while True:
-            distances, order = self.index.quantizer.search(query, asked)
-            nearest = order[0]
-            met = np.cumsum(counts[nearest])
-            near = met[min(PROBES, nlist) - 1] / max(1, self._sizes[nearest[:PROBES]].sum())
-            needed = budget
-            if near < _THINNED:  # what is left of a neighbourhood lies further apart than what was taken out of it
-                needed *= min(_EFFORT_MAX, _THINNED / max(near, 1e-3))
-            probes = int(np.searchsorted(met, needed)) + 1
-            if probes <= asked or asked == nlist:
-                return distances, order, min(probes, nlist)
-            asked = nlist
+            probes = self._probes(asked, lists, best, done)
+            if probes == len(lists.order) < nlist:
+                lists = self._nearest(asked, nlist)
+                probes = self._probes(asked, lists, best, done)
+            if probes <= done:
+                return done == nlist
+            best.add(*self._visit(asked, lists.order[done:probes], lists.distances[done:probes]))
+            done = probes
 
-    def _visit(self, query: Floats, wanted: int, lists: Ints, distances: Floats, shown: Shown) -> Ints:
+    def _nearest(self, asked: "Asked", count: int) -> "_Nearest":
+        distances, order = self.index.quantizer.search(asked.query, count)
+        return _Nearest(order[0], distances[0], np.cumsum(self._shown_by_list(asked.shown)[order[0]]))
+
+    def _probes(self, asked: "Asked", lists: "_Nearest", best: "Best", done: int) -> int:
+        """Return how many of these lists to visit, `done` of which were."""
+        budget = PROBES * self.rows / self.index.nlist * asked.effort * (_EFFORT_MAX if done else 1)
+        enough = int(np.searchsorted(lists.met, budget)) + 1
+        if best.threshold > -np.inf:
+            centres = self._nearness(lists.distances)
+            near = self.bound.of(asked.query, centres, self.metric) >= best.threshold
+            enough = min(enough, max(_FEWEST_PROBES, int(np.count_nonzero(near))))
+        return min(len(lists.order), enough)
+
+    def _nearness(self, found: Floats) -> Floats:
+        return -found if self.metric == "l2" else found
+
+    def _visit(self, asked: "Asked", lists: Ints, distances: Floats) -> tuple[Ints, Floats]:
         """Search these lists, which faiss then need not find again; its wrapper for that takes no selector."""
-        scores, found = np.empty(wanted, np.float32), np.empty(wanted, np.int64)
-        bits = self._bits(shown)
+        scores, found = np.empty(asked.wanted, np.float32), np.empty(asked.wanted, np.int64)
+        bits = self._bits(asked.shown)
         selector = faiss.IDSelectorBitmap(bits)
         parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))
         lists, distances = np.ascontiguousarray(lists), np.ascontiguousarray(distances)
         pointers = (faiss.swig_ptr(array) for array in (lists, distances, scores, found))
-        self.index.search_preassigned_c(1, faiss.swig_ptr(query), wanted, *pointers, False, parameters)  # noqa: FBT003
-        return found
+        query = faiss.swig_ptr(asked.query)
+        self.index.search_preassigned_c(1, query, asked.wanted, *pointers, False, parameters)  # noqa: FBT003
+        there = (found >= 0) & (found < self.rows)
+        return found[there] + self.first, self._nearness(scores[there])
 
     def recounted(self, counts: Ints, flipped: Ints, shown: npt.NDArray[np.bool_]) -> Ints:
         """Return how many rows are shown in each list, given how many were, and which rows have come or gone."""
@@ -120,6 +141,34 @@ class Part:
         return counts
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What is searched for: `wanted` rows that a view shows, near a query of shape (1, dim), the best `k` surely."""
+
+    query: Floats
+    shown: Shown
+    k: int
+    wanted: int
+    effort: int
+
+
+class Best:
+    """The rows found so far, in order of their scores, and what the `k`-th scores."""
+
+    def __init__(self, k: int, wanted: int) -> None:
+        self._k, self._wanted = k, wanted
+        self.rows: Ints = np.empty(0, np.int64)
+        self._scores: Floats = np.empty(0, np.float32)
+        self.threshold = -np.inf
+
+    def add(self, rows: Ints, scores: Floats) -> None:
+        """Take in more rows, which are not here yet."""
+        scores = np.concatenate([self._scores, scores])
+        order = np.argsort(-scores, kind="stable")[: self._wanted]
+        self.rows, self._scores = np.concatenate([self.rows, rows])[order], scores[order]
+        if len(order) >= self._k:
+            self.threshold = float(self._scores[self._k - 1])
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Search a single query without a team of threads, whose waking costs more than the search."""
@@ -138,16 +187,12 @@ class IvfIndex:
         self.parts = parts
         self.rows = max((part.first + part.rows for part in parts), default=0)
 
-    def search(self, query: Floats, shown: Shown, wanted: int, effort: float) -> tuple[Ints, bool]:
-        """Return rows that the view shows and that are near a query of shape (1, dim), and whether all were visited."""
-        found = []
-        whole = True
-        for part in self.parts:
-            budget = PROBES * part.rows / part.index.nlist * effort
-            rows, visited_all = part.search(query, shown, wanted, budget)
-            found.append(rows)
-            whole &= visited_all
-        return np.concatenate(found), whole
+    def search(self, asked: Asked) -> tuple[Ints, bool]:
+        """Return rows that the view shows and that are near the query, and whether all were compared."""
+        best = Best(asked.k, asked.wanted)
+        with _one_thread():
+            whole = [part.search(asked, best) for part in self.parts]
+        return best.rows, all(whole)
 
 
 def lists_for(rows: int) -> int:
@@ -249,7 +294,7 @@ def _load_part(path: Path, described: PartFile) -> Part | None:
             return None
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # or each search starts 32 threads
-        return Part(described.first, index) if index.ntotal == described.rows else None
+        return Part(described.first, index, described.bound) if index.ntotal == described.rows else None
     except (OSError, RuntimeError, IndexError):
         return None
 
@@ -276,6 +321,7 @@ def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int
     for left in folder.glob(f"{segment}.*.ivf.tmp"):  # by a process that was killed
         left.unlink(missing_ok=True)
     index = build(matrix, first, rows, metric)
+    bound = bounds.measure(index, prepared(matrix[first + bounds.sample(rows)], metric), metric)
     path = folder / f"{segment}.{first}-{first + rows}.ivf"
     head_bytes = _HEAD_BYTES + index.nlist * (index.d * 4 + 16)
     with replacing(path) as temporary:
@@ -286,7 +332,7 @@ def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int
         size, head_crc, crc = temporary.stat().st_size, crc_of(temporary, head_bytes), crc_of(temporary)
         reach("index:part-written")
     reach("index:part-in-place")
-    described = PartFile(first, rows, path.name, size, head_bytes, head_crc, crc, proof)
+    described = PartFile(first, rows, path.name, size, head_bytes, head_crc, crc, bound, proof)
     kept = [part for part in parts_of(folder, segment, metric) if part.first < first]
     put_parts(folder, segment, metric, [*kept, described])
     return described

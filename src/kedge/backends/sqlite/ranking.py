@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kedge.backends.sqlite.ivf import IvfIndex, prepared
+from kedge.backends.sqlite.ivf import Asked, IvfIndex, prepared
 from kedge.backends.sqlite.segment import Ints, Segment, Shown, lengths_of
 from kedge.ports.vectors import Floats
 
@@ -39,12 +39,12 @@ class Ranked(msgspec.Struct, frozen=True):
     exact: bool
 
 
-def ranked(frame: Frame, query: Floats, metric: str, wanted: int, *, exact: bool) -> Iterator[Ranked]:
-    """Yield ever more of the nearest rows, at least `wanted` at first, until the view shows no more."""
+def ranked(frame: Frame, query: Floats, metric: str, k: int, margin: int, *, exact: bool) -> Iterator[Ranked]:
+    """Yield ever more of the nearest rows, at least `k` and a margin at first, until the view shows no more."""
     if exact or frame.index is None or not frame.index.rows or frame.shown.ranked <= EXACT_ROWS:
-        yield from _exactly(frame, query, metric, wanted)
+        yield from _exactly(frame, query, metric, k + margin)
     else:
-        yield from _by_index(frame, frame.index, query, metric, wanted)
+        yield from _by_index(frame, frame.index, query, metric, k, margin)
 
 
 def _exactly(frame: Frame, query: Floats, metric: str, wanted: int) -> Iterator[Ranked]:
@@ -56,20 +56,21 @@ def _exactly(frame: Frame, query: Floats, metric: str, wanted: int) -> Iterator[
         wanted *= WIDER
 
 
-def _by_index(frame: Frame, index: IvfIndex, query: Floats, metric: str, wanted: int) -> Iterator[Ranked]:
-    asked = prepared(query[None, :], metric)
+def _by_index(frame: Frame, index: IvfIndex, query: Floats, metric: str, k: int, margin: int) -> Iterator[Ranked]:
+    asked = Asked(prepared(query[None, :], metric), frame.shown, k, k + margin, effort=1)
     tail = frame.shown.rows_from(index.rows)
     tail_scores = _scores(frame, tail, query, metric, first=index.rows)
-    effort = 1.0
     while True:
-        near, whole = index.search(asked, frame.shown, wanted, effort)
-        best = _best(tail_scores, wanted)
+        near, whole = index.search(asked)
+        best = _best(tail_scores, asked.wanted)
         rows = np.concatenate([near, tail[best]])
         scores = np.concatenate([_scores(frame, near, query, metric), tail_scores[best]])
-        order = _best(scores, wanted)
-        is_all = whole and len(near) < wanted and len(near) + len(tail) <= wanted
+        order = _best(scores, asked.wanted)
+        is_all = whole and len(near) < asked.wanted and len(near) + len(tail) <= asked.wanted
         yield Ranked(rows[order], whole=is_all, exact=False)
-        wanted, effort = wanted * WIDER, effort * WIDER
+        asked = msgspec.structs.replace(
+            asked, k=asked.k * WIDER, wanted=asked.wanted * WIDER, effort=asked.effort * WIDER
+        )
 
 
 def _scores(frame: Frame, rows: Ints, query: Floats, metric: str, first: int = 0) -> Floats:

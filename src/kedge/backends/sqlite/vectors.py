@@ -235,7 +235,7 @@ class SqliteVectors:
         """Return the nearest rows that pass the filter, enough heads among them or all, and whether that is exact."""
         while True:
             frame = narrowing.frame
-            for best in ranked(frame, asked.vector, asked.collection.metric, asked.k + _MARGIN, exact=asked.exact):
+            for best in ranked(frame, asked.vector, asked.collection.metric, asked.k, _MARGIN, exact=asked.exact):
                 rows = best.rows
                 if not narrowing.is_decided:
                     narrowing.spend(self._fetch(connection, asked.collection.name, frame, rows, heads))
