@@ -22,7 +22,8 @@ from kedge.model.filters import cache_key, decided_by, matches
 from kedge.model.writes import decode
 
 _BYTES_MAX = 32 * 1024 * 1024  # of bits that one segment keeps for its filters
-_ROWS_A_LOOKUP = 2  # payloads read in a scan, in the time of one that is looked up for a proposed row
+_MASKS_MAX = 256
+_ROWS_A_LOOKUP = 4  # payloads read in a scan, in the time of one that is looked up for a proposed row
 
 
 class _Mask:
@@ -36,7 +37,7 @@ class _Mask:
     @property
     def nbytes(self) -> int:
         """What it takes in memory."""
-        return self.passing.nbytes * (1 + len(self.narrowed))
+        return self.passing.nbytes + sum(shown.nbytes for shown in self.narrowed.values())
 
     def narrow(self, shown: Shown) -> Shown:
         """Return what a view shows of the rows that pass; all that it shows are decided."""
@@ -113,18 +114,22 @@ class SegmentMasks:
             return mask.narrow(frame.shown)
 
     def _kept(self, where: Mapping[str, Any], kind: type[M]) -> M:
-        """Return the mask of a filter, a new one where there is none; drop those not used for long."""
+        """Return the mask of a filter, a new one where there is none."""
         try:
             key = (kind, cache_key(where))
         except TypeError:
             return kind()  # its values may change, or compare as they like
         found = self._masks.pop(key, None)
-        mask = found if isinstance(found, kind) else kind()
-        self._masks[key] = mask
-        taken = sum(kept.nbytes for kept in self._masks.values())
-        while taken > _BYTES_MAX and len(self._masks) > 1:
+        if not isinstance(found, kind):
+            self._make_room()
+            found = kind()
+        self._masks[key] = found
+        return found
+
+    def _make_room(self) -> None:
+        taken = sum(mask.nbytes for mask in self._masks.values())
+        while self._masks and (taken > _BYTES_MAX or len(self._masks) >= _MASKS_MAX):
             taken -= self._masks.popitem(last=False)[1].nbytes
-        return mask
 
 
 class Narrowing:
