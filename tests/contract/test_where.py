@@ -337,16 +337,17 @@ def test_an_interrupted_search_leaves_the_columns_whole(k: kedge.Kedge, monkeypa
     k.collection("kb", dim=DIM, fields=FIELDS)
     written = Written(k, 13, 1_000)
     written.write(range(1_000))
-    true, left = columns.decode, iter(range(350))
+    true, left = columns.payloads, iter(range(350))
 
-    def interrupted(payload: bytes | None) -> Any:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return true(payload)
+    def interrupted(connection: Any, seqs: Any) -> Iterator[bytes | None]:
+        for payload in true(connection, seqs):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            yield payload
 
     monkeypatch.setattr(columns, "_CHUNK_ROWS", 100)
     with monkeypatch.context() as patched:
-        patched.setattr(columns, "decode", interrupted)
+        patched.setattr(columns, "payloads", interrupted)
         with pytest.raises(KeyboardInterrupt):
             k.view().vectors("kb").search(written.queries[0], where=FILTERS["half"])
     written.compare(k.view())

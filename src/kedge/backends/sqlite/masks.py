@@ -67,6 +67,12 @@ class _Scanned(_Mask):
         left[: len(known)] &= ~known
         return left
 
+    def left(self, shown: Shown) -> int:
+        """Return how many these are."""
+        if shown in self.narrowed:
+            return 0
+        return int(np.bitwise_count(self.undecided(shown)).sum(dtype=np.int64))
+
     def learn(self, asked: Bits, passing: Bits) -> None:
         """Take in which of the rows asked about pass."""
         self.passing = _either(self.passing, passing)
@@ -104,13 +110,14 @@ class SegmentMasks:
 
     def decide(self, connection: sqlite3.Connection, frame: Frame, where: Mapping[str, Any], mask: _Scanned) -> Shown:
         """Return what a frame shows of the rows that pass a filter; read the payloads of those not decided yet."""
-        undecided = mask.undecided(frame.shown)
-        rows = np.flatnonzero(np.unpackbits(undecided, bitorder="little"))
-        passing = [matches(decode(payload), where) for payload in payloads(connection, frame.seqs[rows])]
-        found = np.zeros(len(undecided) * 8, bool)
-        found[rows] = passing
+        if mask.left(frame.shown):
+            undecided = mask.undecided(frame.shown)
+            rows = np.flatnonzero(np.unpackbits(undecided, bitorder="little"))
+            passing = np.zeros(len(undecided) * 8, bool)
+            passing[rows] = [matches(decode(payload), where) for payload in payloads(connection, frame.seqs[rows])]
+            with self._lock:
+                mask.learn(undecided, np.packbits(passing, bitorder="little"))
         with self._lock:
-            mask.learn(undecided, np.packbits(found, bitorder="little"))
             return mask.narrow(frame.shown)
 
     def _kept(self, where: Mapping[str, Any], kind: type[M]) -> M:
@@ -169,8 +176,7 @@ class Narrowing:
         mask = self._scanned
         if mask is None:
             return False
-        left = int(np.bitwise_count(mask.undecided(self.frame.shown)).sum(dtype=np.int64))
-        if left > (mask.spent + lookups) * _ROWS_A_LOOKUP:
+        if mask.left(self.frame.shown) > (mask.spent + lookups) * _ROWS_A_LOOKUP:
             return False
         shown = self._masks.decide(self._connection, self.frame, self._where, mask)
         self.frame, self._scanned = _showing(self.frame, shown), None
