@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from itertools import product
@@ -178,6 +181,28 @@ def test_rows_come_from_elsewhere_and_go_by_a_rollback(k: kedge.Kedge, fields: t
         for seq, shown in points[::2]:
             written.shown = shown
             written.compare(k.at(seq), other.at(seq))
+
+
+WRITER = """
+import sys, json, numpy as np, kedge
+with kedge.open(sys.argv[1], durability="normal") as k, k.turn() as turn:
+    found = json.load(sys.stdin)
+    turn.vectors("kb").upsert(found["ids"], np.array(found["matrix"], np.float32), found["payloads"])
+"""
+
+
+def test_what_another_process_wrote_passes_too(k: kedge.Kedge, fields: tuple[str, ...], tmp_path: Path) -> None:
+    k.collection("kb", dim=DIM, fields=fields)
+    written = Written(k, 14, 1_000)
+    written.write(range(693))
+    written.shown[693:] = False
+    written.compare(k.view())
+    rows = range(693, 1_000)
+    theirs = {"ids": [f"doc-{n}" for n in rows], "matrix": written.matrix[rows].tolist()}
+    told = json.dumps({**theirs, "payloads": [written.payloads[n] for n in rows]})
+    subprocess.run([sys.executable, "-c", WRITER, str(tmp_path / "db")], input=told, text=True, check=True)
+    written.shown[:] = True
+    written.compare(k.view())
 
 
 def test_a_superseder_of_a_row_that_passes_influences_and_of_one_that_does_not_no(
