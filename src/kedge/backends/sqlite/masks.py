@@ -22,7 +22,8 @@ from kedge.model.filters import cache_key, decided_by, matches
 from kedge.model.writes import decode
 
 _BYTES_MAX = 32 * 1024 * 1024  # of bits that one segment keeps for its filters
-_ROWS_A_LOOKUP = 2  # payloads read in a scan, in the time of one that is looked up for a proposed row
+_MASKS_MAX = 256
+_ROWS_A_LOOKUP = 4  # payloads read in a scan, in the time of one that is looked up for a proposed row
 
 
 class _Mask:
@@ -36,7 +37,7 @@ class _Mask:
     @property
     def nbytes(self) -> int:
         """What it takes in memory."""
-        return self.passing.nbytes * (1 + len(self.narrowed))
+        return self.passing.nbytes + sum(shown.nbytes for shown in self.narrowed.values())
 
     def narrow(self, shown: Shown) -> Shown:
         """Return what a view shows of the rows that pass; all that it shows are decided."""
@@ -65,6 +66,12 @@ class _Scanned(_Mask):
         known = self.decided[: len(left)]
         left[: len(known)] &= ~known
         return left
+
+    def left(self, shown: Shown) -> int:
+        """Return how many these are."""
+        if shown in self.narrowed:
+            return 0
+        return int(np.bitwise_count(self.undecided(shown)).sum(dtype=np.int64))
 
     def learn(self, asked: Bits, passing: Bits) -> None:
         """Take in which of the rows asked about pass."""
@@ -103,28 +110,33 @@ class SegmentMasks:
 
     def decide(self, connection: sqlite3.Connection, frame: Frame, where: Mapping[str, Any], mask: _Scanned) -> Shown:
         """Return what a frame shows of the rows that pass a filter; read the payloads of those not decided yet."""
-        undecided = mask.undecided(frame.shown)
-        rows = np.flatnonzero(np.unpackbits(undecided, bitorder="little"))
-        passing = [matches(decode(payload), where) for payload in payloads(connection, frame.seqs[rows])]
-        found = np.zeros(len(undecided) * 8, bool)
-        found[rows] = passing
+        if mask.left(frame.shown):
+            undecided = mask.undecided(frame.shown)
+            rows = np.flatnonzero(np.unpackbits(undecided, bitorder="little"))
+            passing = np.zeros(len(undecided) * 8, bool)
+            passing[rows] = [matches(decode(payload), where) for payload in payloads(connection, frame.seqs[rows])]
+            with self._lock:
+                mask.learn(undecided, np.packbits(passing, bitorder="little"))
         with self._lock:
-            mask.learn(undecided, np.packbits(found, bitorder="little"))
             return mask.narrow(frame.shown)
 
     def _kept(self, where: Mapping[str, Any], kind: type[M]) -> M:
-        """Return the mask of a filter, a new one where there is none; drop those not used for long."""
+        """Return the mask of a filter, a new one where there is none."""
         try:
             key = (kind, cache_key(where))
         except TypeError:
             return kind()  # its values may change, or compare as they like
         found = self._masks.pop(key, None)
-        mask = found if isinstance(found, kind) else kind()
-        self._masks[key] = mask
-        taken = sum(kept.nbytes for kept in self._masks.values())
-        while taken > _BYTES_MAX and len(self._masks) > 1:
+        if not isinstance(found, kind):
+            self._make_room()
+            found = kind()
+        self._masks[key] = found
+        return found
+
+    def _make_room(self) -> None:
+        taken = sum(mask.nbytes for mask in self._masks.values())
+        while self._masks and (taken > _BYTES_MAX or len(self._masks) >= _MASKS_MAX):
             taken -= self._masks.popitem(last=False)[1].nbytes
-        return mask
 
 
 class Narrowing:
@@ -164,8 +176,7 @@ class Narrowing:
         mask = self._scanned
         if mask is None:
             return False
-        left = int(np.bitwise_count(mask.undecided(self.frame.shown)).sum(dtype=np.int64))
-        if left > (mask.spent + lookups) * _ROWS_A_LOOKUP:
+        if mask.left(self.frame.shown) > (mask.spent + lookups) * _ROWS_A_LOOKUP:
             return False
         shown = self._masks.decide(self._connection, self.frame, self._where, mask)
         self.frame, self._scanned = _showing(self.frame, shown), None

@@ -57,6 +57,11 @@ class Shown:
         return self._heads
 
     @property
+    def nbytes(self) -> int:
+        """What its bits and rows take in memory."""
+        return self.bits.nbytes + (0 if self._rows is None else self._rows.nbytes)
+
+    @property
     def ranked(self) -> int:
         """How many rows a search must rank."""
         if self._ranked is None:

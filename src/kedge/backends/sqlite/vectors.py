@@ -233,6 +233,7 @@ class SqliteVectors:
         self, connection: sqlite3.Connection, asked: _Query, narrowing: Narrowing, heads: dict[int, Head]
     ) -> tuple[Ints, bool]:
         """Return the nearest rows that pass the filter, enough heads among them or all, and whether that is exact."""
+        enough = asked.k + _MARGIN // 2
         while True:
             frame = narrowing.frame
             for best in ranked(frame, asked.vector, asked.collection.metric, asked.k, _MARGIN, exact=asked.exact):
@@ -240,10 +241,11 @@ class SqliteVectors:
                 if not narrowing.is_decided:
                     narrowing.spend(self._fetch(connection, asked.collection.name, frame, rows, heads))
                     rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
-                present = np.count_nonzero(frame.shown.classes[rows] == HEAD)
-                if present >= asked.k + _MARGIN // 2 or best.whole:
+                present = int(np.count_nonzero(frame.shown.classes[rows] == HEAD))
+                if present >= enough or best.whole:
                     return rows, best.exact
-                if narrowing.decide(lookups=(WIDER - 1) * len(best.rows)):
+                missing = len(best.rows) * (enough - present) // max(1, present)  # if as many pass as so far
+                if narrowing.decide(lookups=max(missing, len(best.rows) * (WIDER - 1))):
                     break
 
     def _lineages_of(self, connection: sqlite3.Connection, view: View, frames: list[Frame]) -> frozenset[Lineage]:
