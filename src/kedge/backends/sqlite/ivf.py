@@ -1,8 +1,8 @@
 """The approximate index of a segment: immutable faiss IVF files over ranges of rows. Caches: delete them at will.
 
-The lists are 8-bit scalar-quantised; what they propose is scored again from the segment file. A search visits as many
-lists as it takes to meet enough rows that the view shows, and goes on for as long as a list may hold nearer ones
-(`bounds.py`): what a rollback hides is made up for by going further, and only there.
+The lists are 8-bit scalar-quantised; what they propose is scored again from the segment file. A search visits a few
+lists, and goes on for as long as another may hold rows that the view shows and that are nearer than those found
+(`bounds.py`): what a rollback, a view or a filter hides is made up for by going further, and only there.
 """
 
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ from kedge.ports.vectors import Floats
 
 faiss: Any = typed_faiss  # its wrappers are made at import time: what its stubs say is not what it takes
 
-PROBES = 20  # lists visited where the view shows all of them, and what is found is near
+PROBES = 20  # lists visited first
 ROWS_MIN = 20_000  # fewer are searched exactly in no time
 _TRAINING_ROWS_A_LIST = 64
 _CHUNK_ROWS = 16_384
 _FEWEST_PROBES = 4  # where other parts have found something already
-_EFFORT_MAX = 8  # times the rows that a search meets first, it goes on to at most
+_EFFORT_MAX = 8  # a search ends when it has met as many rows that the view shows as these times the first lists hold
 _TINY = np.float32(1e-30)
 _FORMAT = 3
 _HEAD_BYTES = 1 << 16  # of a file, besides centroids and sizes: what faiss follows blindly stands at the beginning
@@ -76,8 +76,7 @@ class Part:
     def search(self, asked: "Asked", best: "Best") -> bool:
         """Add to the `best` rows those of this part that the view shows; return whether all lists were visited.
 
-        Lists are visited, nearest first, until enough rows that the view shows were met, and no list is likely to hold
-        one that is nearer than the `k`-th of the best.
+        Lists are visited, nearest first, until no other is likely to hold a row that is nearer than the `k`-th best.
         """
         nlist: int = self.index.nlist
         done = 0
@@ -98,8 +97,11 @@ class Part:
 
     def _probes(self, asked: "Asked", lists: "_Nearest", best: "Best", done: int) -> int:
         """Return how many of these lists to visit, `done` of which were."""
-        budget = PROBES * self.rows / self.index.nlist * asked.effort * (_EFFORT_MAX if done else 1)
-        enough = int(np.searchsorted(lists.met, budget)) + 1
+        if done == 0:
+            enough = PROBES * asked.effort
+        else:
+            budget = PROBES * self.rows / self.index.nlist * asked.effort * _EFFORT_MAX
+            enough = int(np.searchsorted(lists.met, budget)) + 1
         if best.threshold > -np.inf:
             centres = self._nearness(lists.distances)
             near = self.bound.of(asked.query, centres, self.metric) >= best.threshold
