@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -25,6 +26,7 @@ from kedge.model.fleet import (
     renew,
     state,
 )
+from kedge.ports.clock import SystemClock, lease_clock
 
 M = Standing("u", "m", "host", 1, (), 10.0, 4, joined_at=0.0, at=0.0)
 
@@ -34,6 +36,22 @@ def standing(uid: str, epoch: int, *, expired: bool = False, lease_seconds: floa
 
 
 # ── a lease ──
+
+
+def test_leases_are_timed_on_a_clock_that_counts_through_suspend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "clock_gettime", lambda which: {time.CLOCK_BOOTTIME: 17.0}.get(which, 0.0))
+    assert lease_clock(SystemClock()).elapsed() == 17.0
+
+
+def test_a_clock_that_cannot_time_leases_is_not_asked_to() -> None:
+    class Wall:
+        def now(self) -> float:
+            return 0.0
+
+        def fresh_id(self) -> str:
+            return ""
+
+    assert isinstance(lease_clock(Wall()), SystemClock)
 
 
 def test_a_lease_counts_from_when_the_refresh_was_sent() -> None:
