@@ -382,13 +382,13 @@ def test_what_has_not_converged_is_neither_finished_nor_released(m: Kedge, k: Ke
     assert not report.ok
     assert report.indicators is not None
     assert report.indicators.ok
-    assert "NOT CONVERGED: 0 of 1 members acknowledged; not dead (may still serve" in report.verdict
+    assert "NOT CONVERGED: 0 of 1 members acknowledged; not dead on elsewhere (may still serve" in report.verdict
     assert [operation.kind for operation in k.status().unfinished] == ["rollback"]
     assert k.levels() == {"support": "frozen"}
     with m.turn(agent="support") as turn, pytest.raises(kedge.Frozen):
         turn.context.put("a", 1)
     (verdict,) = k.recover()
-    assert "0 of 1 members acknowledged; not dead (its lease has run out" in verdict
+    assert "0 of 1 members acknowledged; not dead on elsewhere (its lease has run out" in verdict
     assert k.levels() == {}
     assert k.status().unfinished == ()
 

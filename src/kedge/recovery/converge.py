@@ -49,7 +49,7 @@ class Convergence(msgspec.Struct, frozen=True):
     def summary(self) -> str:
         """The outcome in half a sentence."""
         said = f"{self.acknowledged} of {self.members} members acknowledged"
-        late = ", ".join(f"{laggard.name} ({laggard.why})" for laggard in self.laggards)
+        late = ", ".join(f"{laggard.name} on {laggard.host} ({laggard.why})" for laggard in self.laggards)
         return f"{said}; not {late}" if late else said
 
 
