@@ -58,6 +58,10 @@ class TestAside(contracts.AsideContract):
     pass
 
 
+class TestFleet(contracts.FleetContract):
+    pass
+
+
 # ── schema ──
 
 
