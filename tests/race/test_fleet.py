@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -166,7 +168,16 @@ def test_who_rolled_back_is_killed_and_another_finishes(
         assert k.status().unfinished == ()
 
 
-def test_a_process_that_ends_by_itself_leaves(k: kedge.Kedge, folder: Path) -> None:
+ENDS = "import sys, kedge; kedge.open(sys.argv[1]).join('ends'); kedge.open(sys.argv[1]).set_level('joined', 'frozen')"
+
+
+def test_a_process_that_ends_without_a_word_leaves(k: kedge.Kedge, folder: Path) -> None:
+    subprocess.run([sys.executable, "-c", ENDS, str(folder)], check=True, timeout=SOON)
+    assert k.levels() == {"joined": "frozen"}
+    assert k.members() == []
+
+
+def test_a_process_that_closes_its_database_leaves(k: kedge.Kedge, folder: Path) -> None:
     with Worker(folder, "third") as worker:
         worker.do("join", "third", 60.0)
         assert [member.name for member in k.members()] == ["third"]

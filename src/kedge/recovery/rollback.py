@@ -172,9 +172,9 @@ def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Con
     if not found.converged:
         tell(f"not converged yet: {found.summary}")
         return found
-    detail = msgspec.to_builtins(found)
-    control.step(entry.operation, CONVERGED, deployment=entry.deployment, by=entry.by, detail=detail)
-    if found.members:
+    if found.members:  # who joins later knows of it, so that without any there is nothing to remember
+        detail = msgspec.to_builtins(found)
+        control.step(entry.operation, CONVERGED, deployment=entry.deployment, by=entry.by, detail=detail)
         tell(f"converged: {found.summary}")
     return found
 
@@ -198,7 +198,10 @@ def _release(kernel: Kernel, entry: Entry, tell: OnStep) -> None:
 
 
 def _outcome(found: Indicators) -> str:
-    return "all as they must be" if found.ok else f"FAILED, {len(found.leaks)} hidden writes can still be read"
+    if found.ok:
+        return "all as they must be"
+    held = f", and {len(found.diverging)} are still held by members" if found.diverging else ""
+    return f"FAILED, {len(found.leaks)} hidden writes can still be read{held}"
 
 
 def _report(
