@@ -33,7 +33,7 @@ from kedge.errors import (
     TurnClosed,
     UnknownName,
 )
-from kedge.face import Kedge
+from kedge.face import Kedge, Optimized
 from kedge.loading import LoadReport
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
@@ -59,8 +59,8 @@ __all__ = [
     "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "Finding",
     "Frozen", "FsckReport", "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
     "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Level", "LoadReport", "Message", "Misuse", "NewerSchema",
-    "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
-    "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
-    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
+    "NotAKedgeDatabase", "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
+    "ReadView", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
+    "SessionBegun", "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
     "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorRow", "open",
 ]  # fmt: skip

@@ -19,20 +19,20 @@ class Indexes:
 
     def __init__(self, writer: SegmentWriter) -> None:
         self._writer = writer
-        self._loaded: dict[int, tuple[float, object, IvfIndex]] = {}
+        self._loaded: dict[str, tuple[float, object, IvfIndex]] = {}
         self._builder: threading.Thread | None = None
 
     def of(self, segment: Segment, metric: str) -> IvfIndex | None:
         """Return what is indexed of a segment, as this process knows it; have more built where it is worth it."""
-        if segment.rows < ivf.ROWS_MIN or _was_used_by_a_parent():
+        if segment.rows < ivf.ROWS_MIN or was_used_by_a_parent():
             return None
         now = time.monotonic()
-        looked, stamp, index = self._loaded.get(segment.ident, (0.0, None, IvfIndex([])))
+        looked, stamp, index = self._loaded.get(segment.layout.stem, (0.0, None, IvfIndex([])))
         if now - looked > _LOOK_SECONDS:
-            found = ivf.stamp(self._writer.folder, segment.ident)
+            found = ivf.stamp(self._writer.folder, segment.layout.stem)
             if found != stamp:
-                index = ivf.load(self._writer.folder, segment.ident, metric)
-            self._loaded[segment.ident] = (now, found, index)
+                index = ivf.load(self._writer.folder, segment.layout.stem, metric)
+            self._loaded[segment.layout.stem] = (now, found, index)
             if is_due(segment.rows, index):
                 self._build_behind(segment, metric)
         return index if index.rows <= segment.rows else None
@@ -46,24 +46,31 @@ class Indexes:
     def build(self, segment: Segment, metric: str, progress: Callable[[int, int], None] | None = None) -> int:
         """Index what is not indexed yet, unless another process is at it; return how many rows are indexed then."""
         matrix, rows = segment.matrix, segment.rows // 8 * 8
-        if _was_used_by_a_parent():
+        if was_used_by_a_parent():
             return 0
-        with ivf.building(self._writer.folder, segment.ident) as is_ours:
-            before = ivf.load(self._writer.folder, segment.ident, metric)
+        stem, path = segment.layout.stem, self._writer.path(segment.layout)
+        with ivf.building(self._writer.folder, stem) as is_ours:
+            before = ivf.load(self._writer.folder, stem, metric)
+            if not path.exists():  # packed since: it lies in another file, with an index of its own
+                return 0
             if not is_ours or rows - before.rows < ivf.ROWS_MIN // 4:
                 return before.rows
             first = _first_to_build(before, rows)
-            ivf.add_part(self._writer.folder, segment.ident, metric, matrix, first, rows - first)
+            ivf.add_part(self._writer.folder, stem, metric, matrix, first, rows - first)
         if progress is not None:
             progress(rows, rows)
         return rows
+
+    def release(self, segment: Segment) -> None:
+        """Let go of the index of a segment that was packed anew."""
+        self._loaded.pop(segment.layout.stem, None)
 
     def forget(self) -> None:
         """Look at the files anew at the next search."""
         self._loaded.clear()
 
 
-def _was_used_by_a_parent() -> bool:
+def was_used_by_a_parent() -> bool:
     """Say whether faiss has run in a process that this one was forked from: its threads are gone, and it would crash.
 
     Such a process searches exactly.

@@ -165,21 +165,21 @@ def _lists(index: Any) -> Small:
 # ── files ──
 
 
-def _manifest_path(folder: Path, segment: int) -> Path:
-    return folder / f"{segment}.ivf.json"
+def _manifest_path(folder: Path, stem: str) -> Path:
+    return folder / f"{stem}.ivf.json"
 
 
-def stamp(folder: Path, segment: int) -> object:
+def stamp(folder: Path, stem: str) -> object:
     """Return something that differs once another process has put a new index in place."""
     try:
-        return _manifest_path(folder, segment).stat().st_mtime_ns
+        return _manifest_path(folder, stem).stat().st_mtime_ns
     except OSError:
         return None
 
 
-def load(folder: Path, segment: int, metric: str) -> IvfIndex:
+def load(folder: Path, stem: str, metric: str) -> IvfIndex:
     """Return what is indexed of a segment; whatever cannot be used is as if it were not there."""
-    manifest = _read_manifest(folder, segment, metric)
+    manifest = _read_manifest(folder, stem, metric)
     parts = []
     for described in [] if manifest is None else manifest.parts:
         part = _load_part(folder / described.file, described)
@@ -189,9 +189,9 @@ def load(folder: Path, segment: int, metric: str) -> IvfIndex:
     return IvfIndex(parts)
 
 
-def _read_manifest(folder: Path, segment: int, metric: str) -> _Manifest | None:
+def _read_manifest(folder: Path, stem: str, metric: str) -> _Manifest | None:
     try:
-        manifest = msgspec.json.decode(_manifest_path(folder, segment).read_bytes(), type=_Manifest)
+        manifest = msgspec.json.decode(_manifest_path(folder, stem).read_bytes(), type=_Manifest)
     except (OSError, msgspec.DecodeError):
         return None
     return manifest if manifest.format == _FORMAT and manifest.metric == metric else None
@@ -207,19 +207,19 @@ def _load_part(path: Path, described: _PartFile) -> Part | None:
         return None
 
 
-def is_sound(folder: Path, segment: int, metric: str) -> bool:
+def is_sound(folder: Path, stem: str, metric: str) -> bool:
     """Read the index files in full, and say whether they are what was written."""
-    manifest = _read_manifest(folder, segment, metric)
+    manifest = _read_manifest(folder, stem, metric)
     try:
         return manifest is None or all(_crc(folder / part.file) == part.crc for part in manifest.parts)
     except OSError:
         return False
 
 
-def drop(folder: Path, segment: int) -> None:
+def drop(folder: Path, stem: str) -> None:
     """Take the index of a segment away."""
-    _manifest_path(folder, segment).unlink(missing_ok=True)
-    for stale in folder.glob(f"{segment}.*.ivf"):
+    _manifest_path(folder, stem).unlink(missing_ok=True)
+    for stale in folder.glob(f"{stem}.*.ivf"):
         with suppress(OSError):
             stale.unlink()
 
@@ -236,12 +236,12 @@ def _crc(path: Path, upto: int | None = None) -> int:
 
 
 @contextmanager
-def building(folder: Path, segment: int) -> Iterator[bool]:
-    """Let one process at a time build a segment's index; give False where another does."""
-    descriptor = os.open(folder / f"{segment}.ivf.lock", os.O_RDWR | os.O_CREAT, 0o644)
+def building(folder: Path, stem: str, *, wait: bool = False) -> Iterator[bool]:
+    """Let one process at a time work on a segment's files; give False where another does, unless it is to `wait`."""
+    descriptor = os.open(folder / f"{stem}.ivf.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             yield False
         else:
@@ -250,24 +250,24 @@ def building(folder: Path, segment: int) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int, rows: int) -> None:
+def add_part(folder: Path, stem: str, metric: str, matrix: Floats, first: int, rows: int) -> None:
     """Build an index over rows and put it in place of all parts from `first` on."""
     index = build(matrix, first, rows, metric)
-    name = f"{segment}.{first}-{first + rows}.ivf"
+    name = f"{stem}.{first}-{first + rows}.ivf"
     path = folder / name
     temporary = path.with_name(name + ".tmp")
     faiss.write_index(index, str(temporary))
     described = _PartFile(first, rows, name, temporary.stat().st_size, _crc(temporary, _HEAD_BYTES), _crc(temporary))
     temporary.replace(path)
-    before = _read_manifest(folder, segment, metric)
+    before = _read_manifest(folder, stem, metric)
     kept = [] if before is None else [part for part in before.parts if part.first < first]
     manifest = _Manifest(_FORMAT, metric, [*kept, described])
-    target = _manifest_path(folder, segment)
+    target = _manifest_path(folder, stem)
     written = target.with_name(target.name + ".tmp")
     written.write_bytes(msgspec.json.encode(manifest))
     written.replace(target)
     named = {part.file for part in manifest.parts}
-    for stale in folder.glob(f"{segment}.*.ivf"):
+    for stale in folder.glob(f"{stem}.*.ivf"):
         if stale.name not in named:
             with suppress(OSError):
                 stale.unlink()  # whoever has it mapped keeps it

@@ -6,6 +6,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from kedge.backends.sqlite.layout import Layout
 from kedge.ports.vectors import Floats
 
 Bytes = npt.NDArray[np.int8]
@@ -82,8 +83,8 @@ class Shown:
 class Segment:
     """The rows of one embedding space. Appending and changing leave alone what a search has taken."""
 
-    def __init__(self, ident: int, space: str, dim: int) -> None:
-        self.ident, self.space, self.dim = ident, space, dim
+    def __init__(self, layout: Layout, space: str, dim: int) -> None:
+        self.layout, self.ident, self.space, self.dim = layout, layout.segment, space, dim
         self.rows = 0
         self.last_change = 0
         self.matrix: Floats = np.empty((0, dim), np.float32)

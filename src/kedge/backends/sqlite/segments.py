@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
@@ -39,9 +40,9 @@ class SegmentWriter:
         self.folder = folder
         self._states = states
 
-    def path(self, segment: int) -> Path:
-        """Return a segment's file."""
-        return self.folder / f"{segment}.f32"
+    def path(self, layout: Layout) -> Path:
+        """Return the file that a segment lies in."""
+        return self.folder / f"{layout.stem}.f32"
 
     def write_in(
         self, connection: sqlite3.Connection, rows: Sequence[Row], vectors: VectorBatch | None, settled: Lineage
@@ -70,15 +71,15 @@ class SegmentWriter:
         found = connection.execute(_SQL["segment"], (collection, vectors.space)).fetchone()
         if found is None:
             segment = connection.execute(_SQL["segment_insert"], (collection, vectors.space, vectors.dim)).fetchone()[0]
-            found = (segment, 0, vectors.dim)
-        segment, first, dim = found
+            found = (segment, 0, vectors.dim, 0, 0)
+        segment, rows, dim, packing, gone = found
         if dim != vectors.dim:
             raise InvalidVector(
                 f"the embedding space {vectors.space!r} of {collection!r} has {dim} dimensions, not {vectors.dim}; "
                 "a new embedder needs a digest of its own"
             )
-        self._append(self.path(segment), first * dim * FLOAT_BYTES, vectors.rows)
-        return segment, first
+        self._append(self.path(Layout(segment, packing)), rows * dim * FLOAT_BYTES, vectors.rows)
+        return segment, rows + gone
 
     def _append(self, path: Path, offset: int, content: bytes) -> None:
         try:
@@ -96,28 +97,28 @@ class SegmentWriter:
             finally:
                 os.close(descriptor)
             if offset == 0:
-                _sync_folder(self.folder)
-                _sync_folder(self.folder.parent)
+                sync_folder(self.folder)
+                sync_folder(self.folder.parent)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         reach("segment:synced")
 
-    def erase(self, segment: int, dim: int, committed: int, rows: Sequence[int]) -> None:
+    def erase(self, layout: Layout, dim: int, committed: int, positions: Sequence[int]) -> None:
         """Overwrite committed rows with zeros. May be repeated."""
-        path, width = self.path(segment), dim * FLOAT_BYTES
+        path, width = self.path(layout), dim * FLOAT_BYTES
         try:
             descriptor = os.open(path, os.O_RDWR)
             try:
                 self._check_length(path, descriptor, committed * width)
-                for row in rows:
-                    os.pwrite(descriptor, bytes(width), row * width)
+                for position in positions:
+                    os.pwrite(descriptor, bytes(width), position * width)
                     reach("erase:vector")
                 reach("erase:vectors")
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
 
     def _check_length(self, path: Path, descriptor: int, committed: int) -> None:
         """Raise `DamagedSegment` for a file that is shorter than committed: to write to it would fill the gap."""
@@ -164,7 +165,7 @@ class SegmentWriter:
         return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above], settled)
 
 
-def _translated(error: OSError, path: Path) -> KedgeError:
+def translated(error: OSError, path: Path) -> KedgeError:
     """Return what an error of the file system means to the caller, whose transaction it ends."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return StorageFull(f"no room to extend {path} ({error.strerror}); nothing was written: free some space")
@@ -175,7 +176,8 @@ def _translated(error: OSError, path: Path) -> KedgeError:
     return DamagedSegment(f"{path} cannot be extended ({error.strerror}); nothing was written: check the disk")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder are on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from kedge.backends.sqlite import ivf
 from kedge.backends.sqlite.database import Database, ForkSafeLock
 from kedge.backends.sqlite.indexes import Indexes
+from kedge.backends.sqlite.layout import GONE, Layout
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
@@ -19,17 +20,26 @@ from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes,
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import State, States
-from kedge.errors import Conflict, DamagedSegment
+from kedge.backends.sqlite.upkeep import Upkeep
+from kedge.errors import Conflict, DamagedSegment, PastUnreadable
+from kedge.model.compaction import check_readable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
-from kedge.ports.vectors import Collection, Floats, Found, Search, Tally
+from kedge.ports.vectors import Collection, Floats, Found, Reclaimed, Search, Tally
 
 _SQL = queries("vectors")
+_COMPACTION = queries("compaction")
+T = TypeVar("T")
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
 _TABLES_CACHED = 64
 _CHUNK_SEQS = 5_000
+_SHARE_WORTH_IT = 0.05  # of the rows, to rewrite a file for when that is asked for
+
+
+class _Packed(Exception):
+    """Compaction has put another file in place of one that was about to be read."""
 
 
 class _Query(msgspec.Struct, frozen=True):
@@ -47,13 +57,22 @@ class SqliteVectors:
     """The vector index beside one SQLite database."""
 
     def __init__(
-        self, database: Database, interner: Interner, states: States, reader: Reader, writer: SegmentWriter
+        self,
+        database: Database,
+        interner: Interner,
+        states: States,
+        reader: Reader,
+        writer: SegmentWriter,
+        upkeep: Upkeep,
     ) -> None:
         self._database = database
         self._interner = interner
         self._states = states
         self._reader = reader
         self._writer = writer
+        self._upkeep = upkeep
+        self._compactor = upkeep.compactor
+        self._layouts = upkeep.compactor.layouts
         self._lock = ForkSafeLock()
         self._segments: dict[int, Segment] = {}
         self._indexes = Indexes(writer)
@@ -94,37 +113,75 @@ class SqliteVectors:
 
     def _frames(self, connection: sqlite3.Connection, view: View, collection: Collection) -> list[Frame]:
         """Catch up inside a fresh read transaction, and return what it sees. The caller holds the lock."""
-        frames = []
-        for ident, space, dim, committed in connection.execute(_SQL["segments"], (collection.name,)).fetchall():
-            segment = self._segments.setdefault(ident, Segment(ident, space, dim))
+        if view.upto is not None and connection.execute(_COMPACTION["is_snapshot"], (view.upto,)).fetchone() is None:
+            check_readable(view.upto, connection.execute(_COMPACTION["reclaimed"]).fetchone()[0])
+        segments = self._segments_of(connection, collection)
+        return [self._frame(connection, view, segment, collection.metric) for segment in segments]
+
+    def _segments_of(self, connection: sqlite3.Connection, collection: Collection) -> list[Segment]:
+        """Return the segments of a collection, caught up with a fresh read transaction. The caller holds the lock."""
+        self._upkeep.consider()
+        found = []
+        for ident, space, dim, committed, *packed in connection.execute(
+            _SQL["segments"], (collection.name,)
+        ).fetchall():
+            layout = self._layouts.of(connection, ident, *packed)
+            segment = self._segments.get(ident)
+            if segment is None or segment.layout.packing != layout.packing:
+                if segment is not None:
+                    self._indexes.release(segment)
+                segment = self._segments[ident] = Segment(layout, space, dim)
             self._catch_up(connection, segment, committed)
-            frames.append(self._frame(connection, view, segment, collection.metric))
-        return frames
+            found.append(segment)
+        return found
+
+    def _retrying(self, look: Callable[[], T]) -> T:
+        while True:
+            try:
+                return look()
+            except _Packed:
+                continue
+
+    def _check_not_packed(self, layout: Layout) -> None:
+        """Raise `_Packed` where the file of a layout is missing because it is the layout no more."""
+        with self._database.connection() as connection:
+            if connection.execute(_COMPACTION["packing_of"], (layout.segment,)).fetchone() != (layout.packing,):
+                raise _Packed
 
     def _catch_up(self, connection: sqlite3.Connection, segment: Segment, committed: int) -> None:
         if segment.rows == 0:
             segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
         if committed > segment.rows:
-            added = connection.execute(_SQL["rows_from"], (segment.ident, segment.rows))
-            fresh = np.fromiter((number for row in added for number in row), np.int64).reshape(-1, 2)
-            segment.extend(fresh[:, 0], fresh[:, 1].astype(np.int32), self._map(segment, committed))
+            first = segment.rows + segment.layout.gone if segment.rows else 0
+            added = connection.execute(_SQL["rows_from"], (segment.ident, first))
+            fresh = np.fromiter((number for row in added for number in row), np.int64).reshape(-1, 3)
+            if first < segment.layout.below:
+                fresh = fresh[segment.layout.positions(fresh[:, 0]) != GONE]
+            segment.extend(fresh[:, 1], fresh[:, 2].astype(np.int32), self._map(segment, committed))
         changed = connection.execute(_SQL["changed_after"], (segment.ident, segment.last_change)).fetchall()
         if changed:
-            rows, states, seqs = np.array(changed, np.int64).T
-            segment.change(rows, states.astype(np.int32), int(seqs.max()))
+            numbers, states, seqs = np.array(changed, np.int64).T
+            rows = segment.layout.positions(numbers)
+            segment.change(rows[rows != GONE], states[rows != GONE].astype(np.int32), int(seqs.max()))
 
     def _map(self, segment: Segment, rows: int) -> Floats:
-        path = self._writer.path(segment.ident)
+        path = self._writer.path(segment.layout)
         try:
             size = path.stat().st_size
+            mapped = (
+                np.memmap(path, np.float32, "r", shape=(rows, segment.dim))
+                if size >= rows * segment.dim * FLOAT_BYTES
+                else None
+            )
         except OSError as error:
+            self._check_not_packed(segment.layout)
             raise DamagedSegment(f"the segment {path} cannot be read ({error.strerror}); restore it") from error
         if size < rows * segment.dim * FLOAT_BYTES:
             raise DamagedSegment(
                 f"the segment {path} has {size} bytes, {rows * segment.dim * FLOAT_BYTES} were committed; "
                 "restore it from a backup"
             )
-        return np.asarray(np.memmap(path, np.float32, "r", shape=(rows, segment.dim)))
+        return np.asarray(mapped)
 
     def _frame(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> Frame:
         if view.upto is None:
@@ -157,7 +214,8 @@ class SqliteVectors:
         visible = [members for members in by if view.sees(members)]
         if not visible:
             return HEAD
-        return DEAD if any(members <= view.settled for members in visible) else SUPERSEDED
+        everywhere = self._interner.members(connection, lineage) | view.settled
+        return DEAD if any(members <= everywhere for members in visible) else SUPERSEDED
 
     def _past_classes(self, connection: sqlite3.Connection, view: View, segment: Segment, rows: int) -> Bytes:
         lineage_seen = np.array(
@@ -165,8 +223,10 @@ class SqliteVectors:
             bool,
         )
         classes = np.where(lineage_seen[segment.states[:rows]], HEAD, HIDDEN).astype(np.int8)
-        for row, lineage in connection.execute(_SQL["supersedes_upto"], (segment.ident, view.upto)):
-            if row < rows and classes[row] != HIDDEN and view.sees(self._interner.members(connection, lineage)):
+        log = connection.execute(_SQL["supersedes_upto"], (segment.ident, view.upto)).fetchall()
+        numbers, lineages = np.array(log, np.int64).reshape(-1, 2).T
+        for row, lineage in zip(segment.layout.positions(numbers).tolist(), lineages.tolist(), strict=True):
+            if 0 <= row < rows and classes[row] != HIDDEN and view.sees(self._interner.members(connection, lineage)):
                 classes[row] = SUPERSEDED
         return classes
 
@@ -184,14 +244,17 @@ class SqliteVectors:
         exact: bool = False,
     ) -> Search:
         """Return the `k` best rows of one embedding space for a query of shape (dim,)."""
+        return self._retrying(lambda: self._search_once(view, _Query(collection, space, query, k, where, exact)))
+
+    def _search_once(self, view: View, asked: _Query) -> Search:
         with ExitStack() as stack:
             with self._lock:
                 connection = stack.enter_context(self._database.reading())
                 if view.upto is None:
                     check_epoch(connection, view.epoch)
-                frames = self._frames(connection, view, collection)
+                frames = self._frames(connection, view, asked.collection)
                 at_seq = self._reader.last_seq(connection)
-            return self._search(connection, view, _Query(collection, space, query, k, where, exact), frames, at_seq)
+            return self._search(connection, view, asked, frames, at_seq)
 
     def _search(
         self, connection: sqlite3.Connection, view: View, asked: _Query, frames: list[Frame], at_seq: int
@@ -258,38 +321,57 @@ class SqliteVectors:
 
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
         """Index the rows of a collection that are not indexed yet; return how many are then."""
-        with self._lock, self._database.reading() as connection:
-            rows = connection.execute(_SQL["segments"], (collection.name,)).fetchall()
-            segments = [self._segments.setdefault(ident, Segment(ident, space, dim)) for ident, space, dim, _ in rows]
-            for segment, (_, _, _, committed) in zip(segments, rows, strict=True):
-                self._catch_up(connection, segment, committed)
+
+        def look() -> list[Segment]:
+            with self._lock, self._database.reading() as connection:
+                return self._segments_of(connection, collection)
+
+        segments = self._retrying(look)
         segments = [segment for segment in segments if segment.rows >= ivf.ROWS_MIN]
         indexed = sum(self._indexes.build(segment, collection.metric, progress) for segment in segments)
         self._indexes.forget()
         return indexed
 
+    def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:
+        """Take the rows that no view can need any more out of the files, where they are more than a few."""
+        done = [
+            self._compactor.compact(segment, share=_SHARE_WORTH_IT, wait=True, progress=progress)
+            for segment in self._compactor.segments_of(collection.name)
+        ]
+        return Reclaimed(sum(one.rows for one in done), sum(one.bytes for one in done))
+
     # ── rows ──
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
         """Return the stored vector of each of these vector writes."""
-        found: list[Floats] = []
-        with self._database.reading() as connection:
-            for head in heads:
-                space = self._interner.space(connection, "vectors", head.key.space)
-                where = (space, head.key.name, head.rank, head.seq)
-                ident, row = connection.execute(_SQL["locate"], where).fetchone()
-                found.append(self.row(connection, ident, row))
-        return found
+        return self._retrying(lambda: self._vectors_once(heads))
 
-    def row(self, connection: sqlite3.Connection, ident: int, row: int) -> Floats:
-        """Return one stored row as a copy."""
-        dim = connection.execute("SELECT dim FROM segments WHERE id = ?", (ident,)).fetchone()[0]
-        path = self._writer.path(ident)
+    def _vectors_once(self, heads: Sequence[Head]) -> list[Floats]:
+        with self._database.reading() as connection:
+            return [self._row(*self._place(connection, head)) for head in heads]
+
+    def _place(self, connection: sqlite3.Connection, head: Head) -> tuple[Layout, int, int]:
+        """Return where a write's vector lies: the layout of its segment, the dimension, the position."""
+        space = self._interner.space(connection, "vectors", head.key.space)
+        found = connection.execute(_SQL["locate"], (space, head.key.name, head.rank, head.seq)).fetchone()
+        if found is not None:
+            segment, number, dim, *packed = found
+            layout = self._layouts.of(connection, segment, *packed)
+            if (row := layout.position(number)) != GONE:
+                return layout, dim, row
+        raise PastUnreadable(
+            f"the vector of {head.key.name!r} that was written at seq {head.seq} was reclaimed by a compaction: "
+            "it was purged, or superseded before the horizon; read at a later point"
+        )
+
+    def _row(self, layout: Layout, dim: int, row: int) -> Floats:
+        path = self._writer.path(layout)
         try:
             with path.open("rb") as file:
                 file.seek(row * dim * FLOAT_BYTES)
                 content = file.read(dim * FLOAT_BYTES)
         except OSError as error:
+            self._check_not_packed(layout)
             raise DamagedSegment(f"the segment {path} cannot be read ({error.strerror}); restore it") from error
         if len(content) < dim * FLOAT_BYTES:
             raise DamagedSegment(f"the segment {path} ends before row {row}; restore it from a backup")
@@ -297,6 +379,9 @@ class SqliteVectors:
 
     def tally(self, view: View, collection: str) -> Tally:
         """Count the keys present in a collection, over all embedding spaces."""
+        return self._retrying(lambda: self._tally_once(view, collection))
+
+    def _tally_once(self, view: View, collection: str) -> Tally:
         with self._lock, self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)

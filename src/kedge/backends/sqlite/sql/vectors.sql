@@ -1,8 +1,8 @@
 -- name: segment
-SELECT id, rows, dim FROM segments WHERE collection = ? AND space = ?;
+SELECT id, rows, dim, packing, gone FROM segments WHERE collection = ? AND space = ?;
 
 -- name: segments
-SELECT id, space, dim, rows FROM segments WHERE collection = ? ORDER BY id;
+SELECT id, space, dim, rows, packing, gone FROM segments WHERE collection = ? ORDER BY id;
 
 -- name: segment_insert
 INSERT INTO segments (collection, space, dim, rows) VALUES (?, ?, ?, 0) RETURNING id;
@@ -38,7 +38,7 @@ INSERT OR IGNORE INTO supersedes (seq, segment, row, lineage) VALUES (?, ?, ?, ?
 SELECT lineage, superseders FROM states WHERE id = ?;
 
 -- name: rows_from
-SELECT seq, state FROM vector_rows WHERE segment = ? AND row >= ? ORDER BY row;
+SELECT row, seq, state FROM vector_rows WHERE segment = ? AND row >= ? ORDER BY row;
 
 -- name: changed_after
 SELECT s.row, v.state, s.seq FROM supersedes s
@@ -52,7 +52,8 @@ SELECT coalesce(max(seq), 0) FROM supersedes WHERE segment = ?;
 SELECT row, lineage FROM supersedes WHERE segment = ? AND seq <= ?;
 
 -- name: locate
-SELECT segment, row FROM vector_rows WHERE space = ? AND name = ? AND rank = ? AND seq = ?;
+SELECT v.segment, v.row, s.dim, s.packing, s.gone FROM vector_rows v JOIN segments s ON s.id = v.segment
+WHERE v.space = ? AND v.name = ? AND v.rank = ? AND v.seq = ?;
 
 -- name: payloads
 SELECT w.seq, w.name, w.lineage, w.rank, w.source, w.at, w.fresh_for, w.payload
