@@ -183,7 +183,6 @@ class Compactor:
         path = self._writer.path(plan.after)
         matrix = np.asarray(np.memmap(path, np.float32, "r", shape=(len(plan.kept), plan.dim)))
         ivf.add_part(folder, plan.after.stem, plan.metric, matrix, 0, rows)
-        reach("compaction:indexed")
 
     def _swap(self, plan: _Plan, copy: "_Copy", copied: int) -> None:
         segment = plan.layout.segment
