@@ -133,6 +133,16 @@ def dawdle(_: kedge.Kedge, point: str, seconds: float) -> None:
     failpoints.arm(point, lambda: time.sleep(seconds))
 
 
+def doom(_: kedge.Kedge, setting: str) -> None:
+    """Die by SIGKILL at a crash point, as `KEDGE_FAILPOINT` spells it."""
+    failpoints.arm_from(setting)
+
+
+def compact(k: kedge.Kedge, times: int) -> int:
+    """Compact so many times; return how many rows that took out."""
+    return sum(k.optimize("kb")["kb"].reclaimed_rows for _ in range(times))
+
+
 def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
     """Write every vector of KEYS anew, as one batch each time, and delete them all now and then."""
     with k.turn() as turn:
@@ -149,7 +159,8 @@ def matrix(ids: Iterable[str], version: int) -> npt.NDArray[np.float32]:
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (put, increment, assign, deploy, weigh, write, launch, flip, dawdle, overwrite)
+    f.__name__: f
+    for f in (put, increment, assign, deploy, weigh, write, launch, flip, dawdle, overwrite, doom, compact)
 }
 
 

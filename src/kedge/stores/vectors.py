@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kedge.errors import InvalidValue, InvalidVector, UnknownName, nearest
+from kedge.errors import InvalidValue, InvalidVector, PastUnreadable, UnknownName, nearest
 from kedge.model.artifacts import dimension_of, unpack
 from kedge.model.filters import check_filter
 from kedge.model.reads import RangeRead
@@ -126,14 +126,29 @@ class VectorsView:
         """Return the rows of these ids that are present, whatever their embedding space."""
         ids = _as_ids(ids)
         self._embedder()
-        name = self._collection.name
-        heads = self._reader.read(lambda view: self._reader.backend.journal.heads(view, "vectors", name, ids))
+        heads, rows = self._heads_and_vectors(ids)
         self._reader.saw(heads.values())
         present = [head for head in heads.values() if not head.deleted]
-        rows = self._reader.backend.vectors.vectors(present)
         return {
             h.key.name: VectorRow(h.key.name, v, decode(h.payload), h.seq) for h, v in zip(present, rows, strict=True)
         }
+
+    def _heads_and_vectors(self, ids: Sequence[str]) -> tuple[dict[str, Head], list[Floats]]:
+        """Return heads, and the vectors of those that are present; both anew where a compaction comes in between."""
+        before: dict[str, Head] | None = None
+        while True:
+            heads = self._heads(ids)
+            try:
+                present = [head for head in heads.values() if not head.deleted]
+                return heads, self._reader.backend.vectors.vectors(present)
+            except PastUnreadable:
+                if heads == before:
+                    raise
+                before = heads
+
+    def _heads(self, ids: Sequence[str]) -> dict[str, Head]:
+        name = self._collection.name
+        return self._reader.read(lambda view: self._reader.backend.journal.heads(view, "vectors", name, ids))
 
     def count(self) -> int:
         """Return how many ids are present, over all embedding spaces."""

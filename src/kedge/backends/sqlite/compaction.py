@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -88,7 +88,7 @@ class Compactor:
         """Pack a segment if more than this share of its rows may go and, unless it is to `wait`, nobody is at it."""
         while True:
             layout = self._layout(segment)
-            with ivf.building(self._writer.folder, layout.stem, wait=wait) as is_ours:
+            with _translating(self._writer.path(layout)), self._at_work_on(layout, wait=wait) as is_ours:
                 if not is_ours:
                     return _NOTHING
                 if self._layout(segment).packing != layout.packing:
@@ -150,7 +150,7 @@ class Compactor:
         source, after = self._writer.path(plan.layout), plan.after
         target = self._writer.path(after)
         try:
-            with _translating(target), _Copy(source, target, plan.dim * FLOAT_BYTES) as copy:
+            with _Copy(source, target, plan.dim * FLOAT_BYTES) as copy:
                 copy.rows(plan.layout.positions(plan.kept), progress)
                 reach("compaction:copied")
                 self._index(plan)
@@ -182,7 +182,10 @@ class Compactor:
             return
         path = self._writer.path(plan.after)
         matrix = np.asarray(np.memmap(path, np.float32, "r", shape=(len(plan.kept), plan.dim)))
-        ivf.add_part(folder, plan.after.stem, plan.metric, matrix, 0, rows)
+        try:
+            ivf.add_part(folder, plan.after.stem, plan.metric, matrix, 0, rows)
+        except (OSError, RuntimeError):  # a cache, for which there may be no room: compaction makes some
+            ivf.drop(folder, plan.after.stem)
 
     def _swap(self, plan: _Plan, copy: "_Copy", copied: int) -> None:
         segment = plan.layout.segment
@@ -217,9 +220,12 @@ class Compactor:
         for segment, packing in packings:
             layout = Layout(segment, packing)
             if any(_packing_of(name, segment) not in {None, packing} for name in names):
-                with ivf.building(self._writer.folder, layout.stem) as is_ours:
+                with suppress(OSError), self._at_work_on(layout, wait=False) as is_ours:
                     if is_ours and self._layout(segment).packing == packing:
                         self._remove_files(layout, staged=True)
+
+    def _at_work_on(self, layout: Layout, *, wait: bool) -> AbstractContextManager[bool]:
+        return ivf.building(self._writer.folder, layout.stem, wait=wait)
 
     def _remove_files(self, layout: Layout, *, staged: bool) -> None:
         """Remove the files of a segment's former layouts, and of one that was only `staged` if the lock is held.

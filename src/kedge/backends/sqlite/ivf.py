@@ -219,7 +219,7 @@ def is_sound(folder: Path, stem: str, metric: str) -> bool:
 def drop(folder: Path, stem: str) -> None:
     """Take the index of a segment away."""
     _manifest_path(folder, stem).unlink(missing_ok=True)
-    for stale in folder.glob(f"{stem}.*.ivf"):
+    for stale in folder.glob(f"{stem}.*.ivf*"):
         with suppress(OSError):
             stale.unlink()
 
