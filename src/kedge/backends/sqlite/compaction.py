@@ -150,7 +150,7 @@ class Compactor:
         source, after = self._writer.path(plan.layout), plan.after
         target = self._writer.path(after)
         try:
-            with _Copy(source, target, plan.dim * FLOAT_BYTES) as copy:
+            with _translating(target), _Copy(source, target, plan.dim * FLOAT_BYTES) as copy:
                 copy.rows(plan.layout.positions(plan.kept), progress)
                 reach("compaction:copied")
                 self._index(plan)
