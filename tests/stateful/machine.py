@@ -173,7 +173,18 @@ class Histories(RuleBasedStateMachine):
 
     @rule(
         what=st.sampled_from(
-            ["second handle", "reopen", "refresh", "let go", "hold", "hold", "turn elsewhere", "change elsewhere"]
+            [
+                "second handle",
+                "reopen",
+                "refresh",
+                "let go",
+                "hold",
+                "hold",
+                "turn elsewhere",
+                "change elsewhere",
+                "compact",
+                "compact",
+            ]
         ),
         session=sessions,
         pick=picks,
@@ -190,6 +201,8 @@ class Histories(RuleBasedStateMachine):
                 self.oracle.refresh(session, frozenset(self.k.refresh(session)))
             case "let go" if self.oracle.snapshots:
                 self.let_go(list(self.oracle.snapshots)[pick % len(self.oracle.snapshots)])
+            case "compact":
+                self.compact()
             case "hold":
                 self.hold(session if session in self.oracle.world().sessions else None)
             case "turn elsewhere":
@@ -200,6 +213,12 @@ class Histories(RuleBasedStateMachine):
     def hold(self, session: str | None) -> None:
         """Open a view and keep it: what happens next must show in it."""
         self.held = [*self.held[-2:], (self.k.view(session=session), self.oracle.view(session), session)]
+
+    def compact(self) -> None:
+        """Reclaim all that a horizon at the present lets go; the oracle keeps it, and must not miss it."""
+        self.k.set_retention(0)
+        self.k.optimize()
+        self.k.set_retention(None)
 
     def let_go(self, name: str) -> None:
         self.k.release_snapshot(name)
@@ -414,7 +433,10 @@ class Histories(RuleBasedStateMachine):
             session = None
         try:
             real: Any = shown(self.k.at(point, session=session), world.settled, session=session)
-        except kedge.PastUnreadable:
+        except kedge.PastUnreadable as error:
+            if "reclaimed by a compaction" in str(error):
+                assert isinstance(point, int), "a snapshot keeps what it shows"
+                return "PastUnreadable"
             real = "PastUnreadable"
         ours = attempt(lambda: Answer(told(self.oracle, self.oracle.view(session, at=point), session=session)))
         if ours.error or isinstance(real, str):

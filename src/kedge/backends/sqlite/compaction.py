@@ -8,6 +8,7 @@ database changes. What is left of the others then goes in small steps, which any
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -34,9 +35,9 @@ from kedge.ports.vectors import Reclaimed
 
 _SQL = queries("compaction")
 _COPY_BYTES = 4 << 20
-_SWAP_ROWS = 5_000  # writers wait for the copy of no more, unless they append faster than they can be caught up with
+_SWAP_ROWS = 2_000  # writers wait for the copy of no more, unless they append faster than they can be caught up with
 _CATCH_UPS = 20
-_CLEAR_ROWS = 5_000  # rows or log entries that one transaction deletes
+_CLEAR_ROWS = 2_000  # rows or log entries that one transaction deletes
 _NOTHING = Reclaimed(0, 0)
 
 Progress = Callable[[int, int], None]
@@ -151,7 +152,7 @@ class Compactor:
         target = self._writer.path(after)
         try:
             with _translating(target), _Copy(source, target, plan.dim * FLOAT_BYTES) as copy:
-                copy.rows(plan.layout.positions(plan.kept), progress)
+                copy.rows(plan.layout.positions(plan.kept), plan.rows, progress)
                 reach("compaction:copied")
                 self._index(plan)
                 copied = plan.rows
@@ -257,16 +258,18 @@ class Compactor:
 
     def _delete(self, name: str, keys: list[tuple[int, ...]]) -> None:
         for start in range(0, len(keys), _CLEAR_ROWS):
+            began = time.monotonic()
             with self._database.writing("clear") as connection:
                 connection.executemany(_SQL[name], keys[start : start + _CLEAR_ROWS])
+            time.sleep(time.monotonic() - began)  # half of the time is the writers'
 
 
 class _Copy:
     """A file of rows that grows by rows of another. Use as a context manager."""
 
     def __init__(self, source: Path, target: Path, width: int) -> None:
-        self._width = width
         self._path = source
+        self._width = width
         self._source = os.open(source, os.O_RDONLY)
         try:
             self._target = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
@@ -276,19 +279,18 @@ class _Copy:
         self._folder = target.parent
         self._end = 0
 
-    def rows(self, positions: Ints, progress: Progress | None) -> None:
-        """Append the rows at these positions, ascending: each run of neighbours at once."""
-        breaks = np.flatnonzero(np.diff(positions) != 1) + 1
-        firsts = positions[np.concatenate([[0], breaks])] if len(positions) else positions
-        lasts = positions[np.concatenate([breaks - 1, [-1]])] if len(positions) else positions
+    def rows(self, positions: Ints, rows: int, progress: Progress | None) -> None:
+        """Append those of the first `rows` rows that are at these positions."""
+        if os.fstat(self._source).st_size < rows * self._width:
+            raise DamagedSegment(f"the segment {self._path} ends before row {rows}; restore it from a backup")
+        if not len(positions):
+            return
+        mapped = np.memmap(self._path, np.uint8, "r", shape=(rows, self._width))
         step = max(1, _COPY_BYTES // self._width)
-        told = 0
-        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-            self.range(first, last + 1)
-            done = self._end // self._width
-            if progress is not None and (done - told >= step or done == len(positions)):
-                progress(done, len(positions))
-                told = done
+        for start in range(0, len(positions), step):
+            self._append(mapped[positions[start : start + step]].tobytes())
+            if progress is not None:
+                progress(min(start + step, len(positions)), len(positions))
 
     def range(self, first: int, last: int) -> None:
         """Append the rows from `first` up to, not including, `last`."""
@@ -296,11 +298,15 @@ class _Copy:
         while at < end:
             content = os.pread(self._source, min(_COPY_BYTES, end - at), at)
             if not content:
-                raise DamagedSegment(f"the segment {self._path} ends at byte {at}; restore it from a backup")
-            written = 0
-            while written < len(content):
-                written += os.pwrite(self._target, content[written:], self._end + written)
-            at, self._end = at + len(content), self._end + len(content)
+                raise DamagedSegment(f"the segment {self._path} ends before row {last}; restore it from a backup")
+            self._append(content)
+            at += len(content)
+
+    def _append(self, content: bytes) -> None:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(self._target, content[written:], self._end + written)
+        self._end += len(content)
 
     def sync(self) -> None:
         """Make sure that all of it is on disk, and its name."""
