@@ -291,7 +291,7 @@ def test_a_soak_of_overwrites_stays_below_one_and_a_half(
     monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(upkeep, "_REST", 0.0)
     dice = np.random.default_rng(5)
-    k.set_retention(30)
+    k.set_retention(6)
     most, packed = 0.0, set()
     for step in range(400 if SOAKING else 80):
         clock.ahead += 1
@@ -312,7 +312,7 @@ def test_a_soak_of_overwrites_stays_below_one_and_a_half(
         keeper.look()
         plan = backend_of(k).compactor._decide(1)
         packed.add(plan.layout.packing)
-        if step > 40:
+        if step > 10:
             most = max(most, bytes_on_disk(k) / max(1, len(plan.kept) * DIM * 4))
     assert 1 < most < 1.5
     assert len(packed) > 3
