@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import appending, reading, rollbacks, searching, upkeep
+from bench import appending, compacting, reading, rollbacks, searching, upkeep
 from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
 
 GROUPS: dict[str, Group] = {
@@ -26,6 +26,7 @@ GROUPS: dict[str, Group] = {
     "heads": reading.heads,
     "hidden": reading.hidden,
     "search": searching.searches,
+    "compaction": compacting.compaction,
     "commits": rollbacks.commits,
     "notices": rollbacks.notices,
     "memory": rollbacks.memory,

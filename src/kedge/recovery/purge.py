@@ -77,8 +77,8 @@ def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int
     """Erase what a purge has given up; the same again after a crash."""
     lineages = kernel.backend.survey.lineages_with(entry.detail["numbers"])
     erased = kernel.backend.survey.erase(lineages, progress)
-    _reclaim(kernel, lineages)
     kernel.backend.control.step(
         entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail={"writes": erased}
     )
+    _reclaim(kernel, lineages)
     return erased

@@ -38,6 +38,7 @@ _COPY_BYTES = 4 << 20
 _SWAP_ROWS = 2_000  # writers wait for the copy of no more, unless they append faster than they can be caught up with
 _CATCH_UPS = 20
 _CLEAR_ROWS = 2_000  # rows or log entries that one transaction deletes
+_PAUSE_SECONDS_MAX = 0.1
 _NOTHING = Reclaimed(0, 0)
 
 Progress = Callable[[int, int], None]
@@ -261,7 +262,7 @@ class Compactor:
             began = time.monotonic()
             with self._database.writing("clear") as connection:
                 connection.executemany(_SQL[name], keys[start : start + _CLEAR_ROWS])
-            time.sleep(time.monotonic() - began)  # half of the time is the writers'
+            time.sleep(min(time.monotonic() - began, _PAUSE_SECONDS_MAX))  # half of the time is the writers'
 
 
 class _Copy:
