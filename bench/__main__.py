@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import appending, compacting, reading, rollbacks, searching, upkeep
+from bench import appending, compacting, fetching, loading, opening, reading, rollbacks, searching, upkeep
 from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
 
 GROUPS: dict[str, Group] = {
@@ -25,8 +25,13 @@ GROUPS: dict[str, Group] = {
     "turns": appending.turns,
     "heads": reading.heads,
     "hidden": reading.hidden,
+    "loads": loading.loads,
     "search": searching.searches,
+    "filters": searching.filtered,
     "compaction": compacting.compaction,
+    "fetch": fetching.batches,
+    "delete": fetching.deletes,
+    "opening": opening.opening,
     "commits": rollbacks.commits,
     "notices": rollbacks.notices,
     "memory": rollbacks.memory,

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 import kedge
 from kedge import failpoints
+from tests.thresholds import lower
 
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 4
@@ -153,6 +154,54 @@ def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
                 turn.vectors("kb").upsert(KEYS, matrix(KEYS, version), [{"v": version}] * len(KEYS))
 
 
+def low(_: kedge.Kedge, *, behind: bool) -> None:
+    """Index a few hundred rows like millions; without `behind`, only where that is asked for."""
+    lower(behind=behind)
+
+
+def grow(k: kedge.Kedge, batch: int, size: int, deployment: str | None = None) -> bool:
+    """Add `size` rows and write as many over as change with each batch; say whether that was still possible."""
+    prefix = "new" if deployment is None else "bad"
+    ids = [f"{prefix}-{batch}-{n}" for n in range(size)]
+    again = [f"again-{n}" for n in range(size // 2)] if deployment is None else []
+    try:
+        with k.turn(agent="support", deployment=deployment) as turn:
+            turn.vectors("kb").upsert(ids + again, points(ids, 0, again, batch), [{"v": batch}] * len(ids + again))
+            turn.vectors("kb").search([1.0] * DIM)  # which has an index built where that is due
+    except kedge.RolledBack:
+        return False
+    return True
+
+
+def optimize(k: kedge.Kedge) -> dict[str, int]:
+    return {name: done.indexed for name, done in k.optimize().items()}
+
+
+def find(k: kedge.Kedge, batch: int, size: int) -> dict[str, int]:
+    """Look for the rows of a batch, and for rows that changed with it, each by its own vector; count what is wrong."""
+    kb = k.view().vectors("kb")
+    wrong = {"missed": 0, "missed by exact search": 0, "stale": 0, "hidden": 0, "exact": 0}
+    for n in range(0, size, 7):
+        name, again = f"new-{batch}-{n}", f"again-{n % (size // 2)}"
+        own, old = points([name], 0, [again], batch)
+        for exact in (False, True):
+            hits = kb.search(own, k=3, exact=exact)
+            if not hits or hits[0].id != name:
+                wrong["missed by exact search" if exact else "missed"] += 1
+            for hit in [*hits, *kb.search(old, k=3, exact=exact)]:
+                wrong["stale"] += hit.id.startswith("again") and hit.payload["v"] < batch
+                wrong["hidden"] += hit.id.startswith("bad")
+            wrong["exact"] += not exact and hits.exact
+    return wrong
+
+
+def points(ids: list[str], version: int, others: list[str], other_version: int) -> npt.NDArray[np.float32]:
+    """Return a direction for each id and version."""
+    seeds = [(ident, version) for ident in ids] + [(ident, other_version) for ident in others]
+    rows = [np.random.default_rng([*ident.encode(), at]).standard_normal(DIM) for ident, at in seeds]
+    return np.array(rows, np.float32)
+
+
 def matrix(ids: Iterable[str], version: int) -> npt.NDArray[np.float32]:
     """Return vectors that tell their version: it is the first number of each."""
     return np.array([[version + 1, *(ord(c) for c in ident.rjust(3)[-3:])] for ident in ids], np.float32)
@@ -160,7 +209,10 @@ def matrix(ids: Iterable[str], version: int) -> npt.NDArray[np.float32]:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
-    for f in (put, increment, assign, deploy, weigh, write, launch, flip, dawdle, overwrite, doom, compact)
+    for f in (
+        *(put, increment, assign, deploy, weigh, write, launch, flip, dawdle, doom),
+        *(overwrite, compact, low, grow, find, optimize),
+    )
 }
 
 

@@ -34,7 +34,7 @@ from kedge.errors import (
     UnknownName,
 )
 from kedge.face import Kedge, Optimized
-from kedge.loading import LoadReport
+from kedge.loading import ExportReport, LoadReport
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
 from kedge.open import open
@@ -47,20 +47,23 @@ from kedge.recovery.replay import ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
 from kedge.status import SystemStatus, Unfinished
+from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Entry
 from kedge.stores.memory import Message
-from kedge.stores.vectors import Hit, Hits, VectorRow
+from kedge.stores.search import Hit, Hits
+from kedge.stores.vectors import VectorRow
 from kedge.turn import Turn
 from kedge.views import ReadView
 
 __version__ = "0.1.0"
 __all__ = [
     "Artifact", "ArtifactChanged", "BackfillReport", "Busy", "Collection", "ConfirmationNeeded", "Conflict",
-    "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "Finding",
-    "Frozen", "FsckReport", "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
-    "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Level", "LoadReport", "Message", "Misuse", "NewerSchema",
-    "NotAKedgeDatabase", "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
-    "ReadView", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
+    "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport",
+    "Finding", "Frozen", "FsckReport", "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators",
+    "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Level", "LoadReport", "Message", "Misuse",
+    "NewerSchema", "NotAKedgeDatabase", "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport",
+    "ReadOnly", "ReadView", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
     "SessionBegun", "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorRow", "open",
+    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorBatches", "VectorRow", "VectorRows",
+    "open",
 ]  # fmt: skip

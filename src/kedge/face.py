@@ -19,11 +19,13 @@ from kedge.embedding.pace import Pace
 from kedge.errors import InvalidValue
 from kedge.guard import levels
 from kedge.kernel import Kernel, actor
-from kedge.loading import Columns, LoadReport, open_file
+from kedge.loading import Columns, ExportReport, LoadReport, open_file
 from kedge.loading import Source as VectorSource
+from kedge.loading.export import export
 from kedge.loading.load import Writer, load
 from kedge.model import control as rules
 from kedge.model.control import Level
+from kedge.model.filters import check_fields
 from kedge.model.writes import check_name
 from kedge.ports.backend import Backend
 from kedge.ports.fsck import FsckReport
@@ -40,7 +42,7 @@ from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators, verify
 from kedge.status import SystemStatus
 from kedge.status import status as survey_status
-from kedge.stores.vectors import find_collection
+from kedge.stores.spaces import find_collection
 from kedge.turn import Turn
 from kedge.views import Point, ReadView
 from kedge.watch import Watcher
@@ -219,17 +221,27 @@ class Kedge:
     # ── collections ──
 
     def collection(
-        self, name: str, *, dim: int, metric: str = "cosine", embedder: str = "shared/embedder"
+        self,
+        name: str,
+        *,
+        dim: int,
+        metric: str = "cosine",
+        embedder: str = "shared/embedder",
+        fields: Sequence[str] = (),
     ) -> Collection:
-        """Declare a collection of vectors, or return it if it is there with the same settings."""
+        """Declare a collection of vectors, or return it if it is there with the same settings.
+
+        `fields` are payload fields that filters of searches name often; those that are new join those that are there.
+        """
         check_name("the collection", name)
         check_name("the embedder", embedder)
+        check_fields(fields)
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= DIM_MAX:
             raise InvalidValue(f"dim={dim!r} is not a number of dimensions from 1 to {DIM_MAX}")
         if metric not in METRICS:
             raise InvalidValue(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
         backend = self._kernel.backend
-        return backend.vectors.declare(Collection(name, dim, metric, embedder), backend.clock.now())
+        return backend.vectors.declare(Collection(name, dim, metric, embedder, tuple(fields)), backend.clock.now())
 
     def optimize(self, collection: str | None = None, *, progress: Progress | None = None) -> dict[str, Optimized]:
         """Compact and index the vectors of a collection, or of all; return by name what came of it.
@@ -306,6 +318,24 @@ class Kedge:
             raise InvalidValue("ids, vector, payload and document say where to look in a file; give them to the source")
         writer = Writer(agent, person, deployment)
         return load(self._kernel, collection, source, writer=writer, batch=batch, again=again, progress=progress)
+
+    def export(
+        self,
+        collection: str,
+        path: str | Path,
+        *,
+        view: ReadView | None = None,
+        where: Mapping[str, Any] | None = None,
+        batch: int = LOAD_ROWS,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> ExportReport:
+        """Write a collection to a file, .npy, Parquet or Arrow, that `load` reads: wholly, or not at all.
+
+        It holds what a view shows (by default that of a new session) in the space of the view's embedder.
+        """
+        batches = (view or self.view()).vectors(collection).batches(batch, where)
+        return export(collection, batches, path, overwrite=overwrite, progress=progress)
 
     # ── replay, levels, settings ──
 

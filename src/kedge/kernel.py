@@ -101,6 +101,13 @@ class Kernel:
             except EpochMoved:
                 continue
 
+    def would_see(self, record: ControlRecord, session: str) -> frozenset[int]:
+        """Return what the next turn of a session would be fixed to, without fixing it."""
+        found = self.backend.control.session(session)
+        if found is not None and not self._is_over(found):
+            return found.base
+        return rules.assign(record, session, self._still_open(record, found))
+
     def _is_over(self, session: Session) -> bool:
         return self.session_ttl is not None and session.at + self.session_ttl < self.backend.clock.now()
 

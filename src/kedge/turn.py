@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
+import numpy.typing as npt
 
 from kedge.errors import Frozen, IdempotencyMismatch, InvalidValue, KedgeError, SessionBegun, TurnClosed
 from kedge.kernel import Kernel
@@ -25,6 +26,7 @@ from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.scope import check_origin, check_seconds
+from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import Vectors
 
 T = TypeVar("T")
@@ -368,6 +370,21 @@ class Turn:
     def vectors(self, collection: str) -> Vectors:
         """Return the vectors of a declared collection, or raise `UnknownName`."""
         return Vectors(self, collection)
+
+    def search(
+        self,
+        collections: Sequence[str],
+        vector: npt.ArrayLike,
+        k: int = 10,
+        where: Mapping[str, Any] | None = None,
+        *,
+        exact: bool = False,
+    ) -> Hits:
+        """Return the `k` best hits for a query vector among several collections, which are one metric's and embedder's.
+
+        The rest is as for the search of one: `vectors(collection).search`.
+        """
+        return search_named(self, collections, vector, k, where, exact=exact)
 
     def observe(self, metric: str, value: Any) -> None:
         """Store a metric sample of this session: a number, a bool or a string."""

@@ -175,14 +175,17 @@ def test_settings(run: Run) -> None:
     assert of(run, "level", "support", "full") == {"levels": {}}
     assert of(run, "retention") == {"retention_seconds": None}
     assert of(run, "retention", "30d") == {"retention_seconds": 2_592_000.0}
-    declared = of(run, "collection", "faq", "--dim", "8", "--metric", "dot")
-    assert declared == {"collection": {"name": "faq", "dim": 8, "metric": "dot", "embedder": "shared/embedder"}}
+    faq = {"name": "faq", "dim": 8, "metric": "dot", "embedder": "shared/embedder"}
+    declare = ("collection", "faq", "--dim", "8", "--metric", "dot")
+    assert of(run, *declare) == {"collection": {**faq, "fields": []}}
+    assert of(run, *declare, "--field", "lang", "--field", "n") == {"collection": {**faq, "fields": ["lang", "n"]}}
+    assert of(run, *declare) == {"collection": {**faq, "fields": ["lang", "n"]}}
     assert {c["name"] for c in of(run, "collection")["collections"]} == {"faq", "kb"}
 
 
 def test_fsck(run: Run) -> None:
     found = of(run, "fsck", "--full")
-    assert set(found) == {"ok", "full", "findings", "checked"}
+    assert set(found) == {"ok", "full", "findings", "checked", "notes"}
     assert found["ok"] is True
 
 

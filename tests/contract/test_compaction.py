@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,24 +117,45 @@ def test_a_view_that_was_open_before_says_that_its_point_is_gone(k: kedge.Kedge)
     k.optimize()
     for view in (past, named):
         kb = view.vectors("kb")
-        for ask in (lambda kb=kb: kb.search(matrix(1)[0]), lambda kb=kb: kb.get(IDS), kb.count):
+        asked = (partial(kb.search, matrix(1)[0]), partial(kb.get, IDS), partial(kb.fetch, IDS), kb.count, kb.batches)
+        for ask in asked:
             with pytest.raises(kedge.PastUnreadable, match="compaction"):
                 ask()
 
 
-def test_a_get_that_is_overtaken_reads_anew(k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("reading", ["get", "fetch"])
+def test_what_is_read_by_ids_is_read_anew_where_a_compaction_overtakes(
+    k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch, reading: str
+) -> None:
     write(k, 1)
     k.set_retention(0)
-    vectors = backend_of(k).vectors.vectors
+    index = backend_of(k).vectors
+    name = "vectors" if reading == "get" else "matrix"
+    taken = getattr(index, name)
 
-    def late(heads: Any) -> Any:
+    def late(*asked: Any) -> Any:
         monkeypatch.undo()
         write(k, 2)
         k.optimize()
-        return vectors(heads)
+        return taken(*asked)
 
-    monkeypatch.setattr(backend_of(k).vectors, "vectors", late)
-    assert np.array_equal(k.view().vectors("kb").get(IDS[:1])[IDS[0]].vector, matrix(2)[0])
+    monkeypatch.setattr(index, name, late)
+    kb = k.view().vectors("kb")
+    found = kb.fetch(IDS[:3]).vectors if reading == "fetch" else [row.vector for row in kb.get(IDS[:3]).values()]
+    assert np.array_equal(found, matrix(2)[:3])
+
+
+def test_batches_that_a_compaction_overtakes_are_to_be_begun_anew(k: kedge.Kedge) -> None:
+    write(k, 1)
+    k.set_retention(0)
+    batches = k.view().vectors("kb").batches(size=50)
+    write(k, 2, count=150)
+    assert np.array_equal(next(iter(batches)).vectors, matrix(1)[:50]), "superseded since, but not reclaimed"
+    k.optimize()
+    with pytest.raises(kedge.Retryable, match="compacted away"):
+        list(batches)
+    (one,) = k.view().vectors("kb").batches()
+    assert sorted(one.ids) == IDS
 
 
 def test_a_longer_retention_that_comes_in_between_is_kept(k: kedge.Kedge) -> None:
@@ -371,8 +393,9 @@ def test_leftovers_of_rows_are_cleared_in_the_background(k: kedge.Kedge, keeper:
     with pytest.raises(RuntimeError, match="stopped"):
         k.optimize()
     failpoints.disarm()
-    assert k.fsck(full=True).checked["rows left of a compaction"] == len(IDS)
+    (note,) = k.fsck(full=True).notes
+    assert (note.kind, note.message.split(";")[0]) == ("compaction", f"{len(IDS)} rows are not in it any more")
     assert version_of(k.view()) == 2
     keeper.look()
-    assert "rows left of a compaction" not in k.fsck(full=True).checked
+    assert k.fsck(full=True).notes == ()
     assert version_of(k.view()) == 2

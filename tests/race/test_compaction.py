@@ -111,3 +111,25 @@ def test_a_purge_that_comes_in_between_leaves_nothing_behind(folder: Path, monke
         (file,) = (folder / "kedge.db-vectors").glob("*.f32")
         assert matrix(EXTRA, 7)[0].tobytes() not in file.read_bytes()
         assert k.fsck(full=True).findings == ()
+
+
+def test_processes_that_search_by_index_follow_rows_that_were_moved(folder: Path) -> None:
+    size, batches = 100, 6
+    nothing = {"missed": 0, "missed by exact search": 0, "stale": 0, "hidden": 0, "exact": 0}
+    with kedge.open(folder, durability="normal") as k:
+        with Worker(folder, "keeper") as keeper, Worker(folder, "former") as former:
+            for worker in (keeper, former):
+                worker.do("low", behind=False)
+            for batch in range(batches):
+                keeper.do("grow", batch, size)
+            keeper.do("optimize")
+            assert former.do("find", batches - 1, size) == nothing
+            k.set_retention(0)
+            assert keeper.do("compact", 1) == (batches - 1) * size // 2
+            for batch in range(batches, 2 * batches):
+                keeper.do("grow", batch, size)
+            with Worker(folder, "latter") as latter:
+                latter.do("low", behind=False)
+                for batch in range(2 * batches):
+                    assert former.do("find", batch, size) == latter.do("find", batch, size) == nothing
+        assert k.fsck(full=True).findings == ()

@@ -61,4 +61,5 @@ class SqliteBackend:
 
     def close(self) -> None:
         """Close the connections that are not in use; the others close when they come back."""
+        self.vectors.close()
         self.database.close()

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from kedge.backends.sqlite import ivf
+from kedge.backends.sqlite.caches import Proof, drop
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.indexes import was_used_by_a_parent
@@ -27,7 +28,7 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter, sync_folder, translated
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
-from kedge.errors import Corruption, DamagedSegment
+from kedge.errors import Corruption, DamagedSegment, StorageFull
 from kedge.failpoints import reach
 from kedge.model.compaction import Ints, Log, Readable, Rows, rows_to_go
 from kedge.model.lineage import Lineage
@@ -49,12 +50,13 @@ class _Overtaken(Exception):
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    """What is to be kept of a segment, by its numbers and positions, and what that was decided on."""
+    """What is to be kept of a segment, by its numbers and seqs, and what that was decided on."""
 
     layout: Layout
     dim: int
     rows: int
     kept: Ints
+    seqs: Ints
     readable: Readable
     retention: float | None
     purged: Lineage
@@ -142,7 +144,7 @@ class Compactor:
         purged = np.isin(rows.lineages, [ident for ident in ids if not members[ident].isdisjoint(record.purged)])
         needs_horizon = bool((going & ~purged & (seqs < readable.horizon.seq)).any())
         return _Plan(
-            layout, dim, count, numbers[~going], readable, record.retention_seconds, record.purged,
+            layout, dim, count, numbers[~going], seqs[~going], readable, record.retention_seconds, record.purged,
             readable.horizon.seq if needs_horizon else 0, None if metric is None else metric[0],
         )  # fmt: skip
 
@@ -180,14 +182,16 @@ class Compactor:
         folder, rows = self._writer.folder, len(plan.kept) // 8 * 8
         if plan.metric is None or rows < ivf.ROWS_MIN or was_used_by_a_parent():
             return
-        if ivf.stamp(folder, plan.layout.stem) is None:
+        if not ivf.parts_of(folder, plan.layout.stem, plan.metric):
             return
         path = self._writer.path(plan.after)
-        matrix = np.asarray(np.memmap(path, np.float32, "r", shape=(len(plan.kept), plan.dim)))
+        matrix = np.asarray(np.memmap(path, np.float32, "r", shape=(rows, plan.dim)))
+        with self._database.connection() as connection:
+            proof = Proof.of(connection, int(plan.seqs[rows - 1]))
         try:
-            ivf.add_part(folder, plan.after.stem, plan.metric, matrix, 0, rows)
-        except (OSError, RuntimeError):  # a cache, for which there may be no room: compaction makes some
-            ivf.drop(folder, plan.after.stem)
+            ivf.add_part(folder, plan.after.stem, plan.metric, matrix, 0, proof)
+        except (OSError, StorageFull):  # a cache, for which there may be no room: compaction makes some
+            drop(folder, plan.after.stem)
 
     def _swap(self, plan: _Plan, copy: "_Copy", copied: int) -> None:
         segment = plan.layout.segment

@@ -151,8 +151,7 @@ class Database:
     @contextmanager
     def writing(self, what: str) -> Iterator[sqlite3.Connection]:
         """Lend a connection inside one write transaction, committed at the end unless an exception leaves it."""
-        if self.read_only:
-            raise errors.ReadOnly(f"{self.path} is open read-only; open it without read_only to write")
+        self.check_writable()
         with self._write_lock, self.connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             reach(f"{what}:begun")
@@ -160,6 +159,11 @@ class Database:
             reach(f"{what}:before-commit")
             connection.execute("COMMIT")
             reach(f"{what}:after-commit")
+
+    def check_writable(self) -> None:
+        """Raise `ReadOnly` where this process is not to write."""
+        if self.read_only:
+            raise errors.ReadOnly(f"{self.path} is open read-only; open it without read_only to write")
 
     def ring(self) -> None:
         """Touch the doorbell file, so that other processes look for a new epoch."""

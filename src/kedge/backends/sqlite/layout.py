@@ -13,6 +13,10 @@ _SQL = queries("compaction")
 GONE = -1
 
 
+class Packed(Exception):
+    """Compaction has put another file in place of one that was about to be used: look again."""
+
+
 class Layout(msgspec.Struct, frozen=True):
     """A segment as it was packed last: of its rows below `below`, those that are `kept` lie first, in order.
 
@@ -52,6 +56,15 @@ class Layout(msgspec.Struct, frozen=True):
         early = positions < len(self.kept)
         found[early] = self.kept[positions[early]]
         return found
+
+    def number(self, position: int) -> int:
+        """Return the number of the row at a position, be it the next that is appended."""
+        return int(self.numbers(np.array([position], np.int64))[0])
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """Raise `Packed` where a fresh look says that this is the layout no more."""
+        if connection.execute(_SQL["packing_of"], (self.segment,)).fetchone() != (self.packing,):
+            raise Packed
 
 
 class Layouts:

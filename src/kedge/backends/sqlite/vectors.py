@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import groupby
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,35 +12,29 @@ import numpy as np
 
 from kedge.backends.sqlite import ivf
 from kedge.backends.sqlite.database import Database, ForkSafeLock
-from kedge.backends.sqlite.indexes import Indexes
-from kedge.backends.sqlite.layout import GONE, Layout
+from kedge.backends.sqlite.frames import Frames
+from kedge.backends.sqlite.layout import GONE, Packed
 from kedge.backends.sqlite.lineages import Interner
-from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
+from kedge.backends.sqlite.masks import Masks, Narrowing
+from kedge.backends.sqlite.ranking import WIDER, Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
-from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
-from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
+from kedge.backends.sqlite.segment import HEAD, SUPERSEDED, Ints
+from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
-from kedge.backends.sqlite.states import State, States
+from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
-from kedge.errors import Conflict, DamagedSegment, PastUnreadable
-from kedge.model.compaction import check_readable
+from kedge.errors import Conflict, PastUnreadable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
-from kedge.ports.vectors import Collection, Floats, Found, Reclaimed, Search, Tally
+from kedge.ports.vectors import Collection, Floats, Found, Reclaimed, Search, SpaceHeads, Tally
 
 _SQL = queries("vectors")
-_COMPACTION = queries("compaction")
 T = TypeVar("T")
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
-_TABLES_CACHED = 64
 _CHUNK_SEQS = 5_000
 _SHARE_WORTH_IT = 0.05  # of the rows, to rewrite a file for when that is asked for
-
-
-class _Packed(Exception):
-    """Compaction has put another file in place of one that was about to be read."""
 
 
 class _Query(msgspec.Struct, frozen=True):
@@ -69,39 +64,37 @@ class SqliteVectors:
         self._interner = interner
         self._states = states
         self._reader = reader
-        self._writer = writer
-        self._upkeep = upkeep
         self._compactor = upkeep.compactor
-        self._layouts = upkeep.compactor.layouts
         self._lock = ForkSafeLock()
-        self._segments: dict[int, Segment] = {}
-        self._indexes = Indexes(writer)
-        self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
+        self._frames = Frames(database, interner, states, writer, upkeep)
+        self._masks = Masks()
 
     # ── collections ──
 
     def declare(self, collection: Collection, at: float) -> Collection:
-        """Record a collection; return the one of that name that is there."""
+        """Record a collection, or add its fields to those of the one of that name that is there; return what is."""
         found = self.collection(collection.name)
-        if found is None:
+        if found is None or not set(collection.fields) <= set(found.fields):
             with self._database.writing("collection") as connection:
-                fields = (collection.name, collection.dim, collection.metric, collection.embedder, at)
-                connection.execute(_SQL["collection_insert"], fields)
-            found = self.collection(collection.name)
-        if found != collection:
-            raise Conflict(f"the collection {collection.name!r} exists as {found}, not {collection}; use another name")
+                settings = (collection.name, collection.dim, collection.metric, collection.embedder, at)
+                connection.execute(_SQL["collection_insert"], settings)
+                found = _collection(connection.execute(_SQL["collection"], (collection.name,)).fetchone())
+                _check_same(found, collection)
+                found = msgspec.structs.replace(found, fields=(*dict.fromkeys((*found.fields, *collection.fields)),))
+                connection.execute(_SQL["collection_fields"], (json.dumps(found.fields), found.name))
+        _check_same(found, collection)
         return found
 
     def collection(self, name: str) -> Collection | None:
         """Return a collection, or None."""
         with self._database.connection() as connection:
             row = connection.execute(_SQL["collection"], (name,)).fetchone()
-        return None if row is None else Collection(*row)
+        return None if row is None else _collection(row)
 
     def collections(self) -> list[Collection]:
         """Return all collections by name."""
         with self._database.connection() as connection:
-            return [Collection(*row) for row in connection.execute(_SQL["collections"])]
+            return [_collection(row) for row in connection.execute(_SQL["collections"])]
 
     def dim(self, collection: str, space: str) -> int | None:
         """Return the dimension of an embedding space, or None where nothing was written to it."""
@@ -109,128 +102,14 @@ class SqliteVectors:
             row = connection.execute(_SQL["segment"], (collection, space)).fetchone()
         return None if row is None else int(row[2])
 
-    # ── keeping up with the journal ──
-
-    def _frames(self, connection: sqlite3.Connection, view: View, collection: Collection) -> list[Frame]:
-        """Catch up inside a fresh read transaction, and return what it sees. The caller holds the lock."""
-        if view.upto is not None and connection.execute(_COMPACTION["is_snapshot"], (view.upto,)).fetchone() is None:
-            check_readable(view.upto, connection.execute(_COMPACTION["reclaimed"]).fetchone()[0])
-        segments = self._segments_of(connection, collection)
-        return [self._frame(connection, view, segment, collection.metric) for segment in segments]
-
-    def _segments_of(self, connection: sqlite3.Connection, collection: Collection) -> list[Segment]:
-        """Return the segments of a collection, caught up with a fresh read transaction. The caller holds the lock."""
-        self._upkeep.consider()
-        found = []
-        for ident, space, dim, committed, *packed in connection.execute(
-            _SQL["segments"], (collection.name,)
-        ).fetchall():
-            layout = self._layouts.of(connection, ident, *packed)
-            segment = self._segments.get(ident)
-            if segment is None or segment.layout.packing != layout.packing:
-                if segment is not None:
-                    self._indexes.release(segment)
-                segment = self._segments[ident] = Segment(layout, space, dim)
-            self._catch_up(connection, segment, committed)
-            found.append(segment)
-        return found
+    # ── search ──
 
     def _retrying(self, look: Callable[[], T]) -> T:
         while True:
             try:
                 return look()
-            except _Packed:
+            except Packed:
                 continue
-
-    def _check_not_packed(self, layout: Layout) -> None:
-        """Raise `_Packed` where the file of a layout is missing because it is the layout no more."""
-        with self._database.connection() as connection:
-            if connection.execute(_COMPACTION["packing_of"], (layout.segment,)).fetchone() != (layout.packing,):
-                raise _Packed
-
-    def _catch_up(self, connection: sqlite3.Connection, segment: Segment, committed: int) -> None:
-        if segment.rows == 0:
-            segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
-        if committed > segment.rows:
-            first = segment.rows + segment.layout.gone if segment.rows else 0
-            added = connection.execute(_SQL["rows_from"], (segment.ident, first))
-            fresh = np.fromiter((number for row in added for number in row), np.int64).reshape(-1, 3)
-            if first < segment.layout.below:
-                fresh = fresh[segment.layout.positions(fresh[:, 0]) != GONE]
-            segment.extend(fresh[:, 1], fresh[:, 2].astype(np.int32), self._map(segment, committed))
-        changed = connection.execute(_SQL["changed_after"], (segment.ident, segment.last_change)).fetchall()
-        if changed:
-            numbers, states, seqs = np.array(changed, np.int64).T
-            rows = segment.layout.positions(numbers)
-            segment.change(rows[rows != GONE], states[rows != GONE].astype(np.int32), int(seqs.max()))
-
-    def _map(self, segment: Segment, rows: int) -> Floats:
-        path = self._writer.path(segment.layout)
-        try:
-            size = path.stat().st_size
-            mapped = (
-                np.memmap(path, np.float32, "r", shape=(rows, segment.dim))
-                if size >= rows * segment.dim * FLOAT_BYTES
-                else None
-            )
-        except OSError as error:
-            self._check_not_packed(segment.layout)
-            raise DamagedSegment(f"the segment {path} cannot be read ({error.strerror}); restore it") from error
-        if size < rows * segment.dim * FLOAT_BYTES:
-            raise DamagedSegment(
-                f"the segment {path} has {size} bytes, {rows * segment.dim * FLOAT_BYTES} were committed; "
-                "restore it from a backup"
-            )
-        return np.asarray(mapped)
-
-    def _frame(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> Frame:
-        if view.upto is None:
-            shown = segment.shown((view.seen, view.settled), self._class_table(connection, view))
-            index = self._indexes.of(segment, metric)
-            return Frame(segment, segment.seqs, shown, segment.matrix, segment.norms, index)
-        rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
-        shown = Shown.of(self._past_classes(connection, view, segment, rows))
-        return Frame(segment, segment.seqs[:rows], shown, segment.matrix[:rows], segment.norms[:rows], None)
-
-    def _class_table(self, connection: sqlite3.Connection, view: View) -> Bytes:
-        """Return the class of every state in a view: the visibility rule, as a table."""
-        key = (view.seen, view.settled)
-        table = self._classes.get(key)
-        known = 0 if table is None else len(table)
-        states = self._states.known(connection)
-        if table is None or known < len(states):
-            added = [self._class_of(connection, view, state) for state in states[known:]]
-            table = np.concatenate([np.empty(0, np.int8) if table is None else table, np.array(added, np.int8)])
-            if len(self._classes) > _TABLES_CACHED:
-                self._classes.clear()
-            self._classes[key] = table
-        return table
-
-    def _class_of(self, connection: sqlite3.Connection, view: View, state: State) -> int:
-        lineage, superseders = state
-        if not view.sees(self._interner.members(connection, lineage)):
-            return HIDDEN
-        by = [self._interner.members(connection, other) for other in superseders]
-        visible = [members for members in by if view.sees(members)]
-        if not visible:
-            return HEAD
-        everywhere = self._interner.members(connection, lineage) | view.settled
-        return DEAD if any(members <= everywhere for members in visible) else SUPERSEDED
-
-    def _past_classes(self, connection: sqlite3.Connection, view: View, segment: Segment, rows: int) -> Bytes:
-        lineage_seen = np.array(
-            [view.sees(self._interner.members(connection, lineage)) for lineage, _ in self._states.known(connection)],
-            bool,
-        )
-        classes = np.where(lineage_seen[segment.states[:rows]], HEAD, HIDDEN).astype(np.int8)
-        log = connection.execute(_SQL["supersedes_upto"], (segment.ident, view.upto)).fetchall()
-        numbers, lineages = np.array(log, np.int64).reshape(-1, 2).T
-        for row, lineage in zip(segment.layout.positions(numbers).tolist(), lineages.tolist(), strict=True):
-            if 0 <= row < rows and classes[row] != HIDDEN and view.sees(self._interner.members(connection, lineage)):
-                classes[row] = SUPERSEDED
-        return classes
-
-    # ── search ──
 
     def search(
         self,
@@ -252,7 +131,7 @@ class SqliteVectors:
                 connection = stack.enter_context(self._database.reading())
                 if view.upto is None:
                     check_epoch(connection, view.epoch)
-                frames = self._frames(connection, view, asked.collection)
+                frames = self._frames.of(connection, view, asked.collection)
                 at_seq = self._reader.last_seq(connection)
             return self._search(connection, view, asked, frames, at_seq)
 
@@ -268,16 +147,9 @@ class SqliteVectors:
             return Search([], [], unembedded, elsewhere, exact=True, at_seq=at_seq)
         classes = frame.shown.classes
         heads: dict[int, Head] = {}
-        batches = ranked(frame, query, collection.metric, k + _MARGIN, exact=asked.exact)
-        while True:
-            best = next(batches)
-            rows = best.rows
-            if asked.where is not None:
-                self._fetch(connection, collection.name, frame, rows, heads)
-                rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
-            present = rows[classes[rows] == HEAD]
-            if len(present) >= k + _MARGIN // 2 or best.whole:
-                break
+        narrowing = self._masks.narrowing(connection, frame, collection.fields, asked.where)
+        rows, is_exact = self._candidates(connection, asked, narrowing, heads)
+        present = rows[classes[rows] == HEAD]
         scores = dict(zip(rows.tolist(), score_exactly(frame, rows, query, collection.metric).tolist(), strict=True))
         ordered = sorted((scores[row] for row in present.tolist()), reverse=True)
         floor = ordered[k - 1] if len(ordered) >= k else float("-inf")
@@ -287,7 +159,26 @@ class SqliteVectors:
         hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
         gone = {heads[row].key.name for row in chosen.tolist() if classes[row] == SUPERSEDED and row in heads}
         superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(gone)) if gone else {}
-        return Search(hits[:k], list(superseders.values()), unembedded, elsewhere, exact=best.exact, at_seq=at_seq)
+        return Search(hits[:k], list(superseders.values()), unembedded, elsewhere, exact=is_exact, at_seq=at_seq)
+
+    def _candidates(
+        self, connection: sqlite3.Connection, asked: _Query, narrowing: Narrowing, heads: dict[int, Head]
+    ) -> tuple[Ints, bool]:
+        """Return the nearest rows that pass the filter, enough heads among them or all, and whether that is exact."""
+        enough = asked.k + _MARGIN // 2
+        while True:
+            frame = narrowing.frame
+            for best in ranked(frame, asked.vector, asked.collection.metric, asked.k, _MARGIN, exact=asked.exact):
+                rows = best.rows
+                if not narrowing.is_decided:
+                    narrowing.spend(self._fetch(connection, asked.collection.name, frame, rows, heads))
+                    rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
+                present = int(np.count_nonzero(frame.shown.classes[rows] == HEAD))
+                if present >= enough or best.whole:
+                    return rows, best.exact
+                missing = len(best.rows) * (enough - present) // max(1, present)  # if as many pass as so far
+                if narrowing.decide(lookups=max(missing, len(best.rows) * (WIDER - 1))):
+                    break
 
     def _lineages_of(self, connection: sqlite3.Connection, view: View, frames: list[Frame]) -> frozenset[Lineage]:
         """Return the lineages that decide how many rows of these frames are head: theirs, and their superseders'."""
@@ -304,8 +195,8 @@ class SqliteVectors:
 
     def _fetch(
         self, connection: sqlite3.Connection, collection: str, frame: Frame, rows: Ints, heads: dict[int, Head]
-    ) -> None:
-        """Look up the writes of those rows that are not among `heads` yet."""
+    ) -> int:
+        """Look up the writes of those rows that are not among `heads` yet, and say how many they were."""
         wanted = [row for row in rows.tolist() if row not in heads]
         row_of = dict(zip(frame.seqs[wanted].tolist(), wanted, strict=True)) if wanted else {}
         seqs = list(row_of)
@@ -318,64 +209,61 @@ class SqliteVectors:
                     lineage=self._interner.members(connection, lineage), source=bool(source), at=at,
                     fresh_for=fresh_for, payload=payload,
                 )  # fmt: skip
+        return len(wanted)
 
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
         """Index the rows of a collection that are not indexed yet; return how many are then."""
+        self._database.check_writable()
+        return self._retrying(lambda: self._optimize_once(collection, progress))
 
-        def look() -> list[Segment]:
-            with self._lock, self._database.reading() as connection:
-                return self._segments_of(connection, collection)
-
-        segments = self._retrying(look)
+    def _optimize_once(self, collection: Collection, progress: Callable[[int, int], None] | None) -> int:
+        with self._lock, self._database.reading() as connection:
+            segments = self._frames.segments(connection, collection)
+            for segment in segments:
+                self._frames.keep(connection, segment)
         segments = [segment for segment in segments if segment.rows >= ivf.ROWS_MIN]
-        indexed = sum(self._indexes.build(segment, collection.metric, progress) for segment in segments)
-        self._indexes.forget()
+        indexed = sum(self._frames.indexes.build(segment, collection.metric, progress) for segment in segments)
+        self._frames.indexes.forget()
         return indexed
 
     def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:
         """Take the rows that no view can need any more out of the files, where they are more than a few."""
+        self._database.check_writable()
         done = [
             self._compactor.compact(segment, share=_SHARE_WORTH_IT, wait=True, progress=progress)
             for segment in self._compactor.segments_of(collection.name)
         ]
         return Reclaimed(sum(one.rows for one in done), sum(one.bytes for one in done))
 
+    def close(self) -> None:
+        """Keep for the next process what this one knows of the rows."""
+        with self._lock:
+            self._frames.close()
+
     # ── rows ──
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
-        """Return the stored vector of each of these vector writes."""
+        """Return the stored vector of each of these vector writes, or raise `PastUnreadable`."""
         return self._retrying(lambda: self._vectors_once(heads))
 
     def _vectors_once(self, heads: Sequence[Head]) -> list[Floats]:
+        found: dict[int, Floats] = {}
         with self._database.reading() as connection:
-            return [self._row(*self._place(connection, head)) for head in heads]
-
-    def _place(self, connection: sqlite3.Connection, head: Head) -> tuple[Layout, int, int]:
-        """Return where a write's vector lies: the layout of its segment, the dimension, the position."""
-        space = self._interner.space(connection, "vectors", head.key.space)
-        found = connection.execute(_SQL["locate"], (space, head.key.name, head.rank, head.seq)).fetchone()
-        if found is not None:
-            segment, number, dim, *packed = found
-            layout = self._layouts.of(connection, segment, *packed)
-            if (row := layout.position(number)) != GONE:
-                return layout, dim, row
-        raise PastUnreadable(
-            f"the vector of {head.key.name!r} that was written at seq {head.seq} was reclaimed by a compaction: "
-            "it was purged, or superseded before the horizon; read at a later point"
-        )
-
-    def _row(self, layout: Layout, dim: int, row: int) -> Floats:
-        path = self._writer.path(layout)
-        try:
-            with path.open("rb") as file:
-                file.seek(row * dim * FLOAT_BYTES)
-                content = file.read(dim * FLOAT_BYTES)
-        except OSError as error:
-            self._check_not_packed(layout)
-            raise DamagedSegment(f"the segment {path} cannot be read ({error.strerror}); restore it") from error
-        if len(content) < dim * FLOAT_BYTES:
-            raise DamagedSegment(f"the segment {path} ends before row {row}; restore it from a backup")
-        return np.frombuffer(content, np.float32).copy()
+            places = connection.execute(_SQL["locate"], (json.dumps([head.seq for head in heads]),)).fetchall()
+            for (ident, dim, committed, *packed), group in groupby(places, key=lambda place: place[2:]):
+                asked, numbers = np.array([place[:2] for place in group], np.int64).T
+                layout = self._compactor.layouts.of(connection, ident, *packed)
+                positions = layout.positions(numbers)
+                asked, positions = asked[positions != GONE], positions[positions != GONE]
+                taken = self._frames.vectors(layout, dim, committed, positions)
+                found.update(zip(asked.tolist(), taken, strict=True))
+        for number, head in enumerate(heads):
+            if number not in found:
+                raise PastUnreadable(
+                    f"the vector of {head.key.name!r} that was written at seq {head.seq} was reclaimed by a "
+                    "compaction: it was purged, or superseded before the horizon; read at a later point"
+                )
+        return [found[number] for number in range(len(heads))]
 
     def tally(self, view: View, collection: str) -> Tally:
         """Count the keys present in a collection, over all embedding spaces."""
@@ -386,18 +274,74 @@ class SqliteVectors:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
             found = self.collection(collection)
-            frames = [] if found is None else self._frames(connection, view, found)
-            known = self._states.known(connection)
-            count = 0
-            lineages: set[Lineage] = set()
-            for frame in frames:
-                states = frame.segment.states[: len(frame.seqs)][frame.shown.classes == HEAD]
-                count += len(states)
-                for state in np.unique(states).tolist():
-                    lineages.add(self._interner.members(connection, known[state][0]))
-            lineages |= self._reader.tombstones_in(connection, view, "vectors", collection)
-            return Tally(count, frozenset(lineages), self._reader.last_seq(connection))
+            frames = [] if found is None else self._frames.of(connection, view, found)
+            lineages = self._head_lineages(connection, view, frames, collection)
+            return Tally(sum(frame.shown.heads for frame in frames), lineages, self._reader.last_seq(connection))
+
+    def _head_lineages(
+        self, connection: sqlite3.Connection, view: View, frames: list[Frame], collection: str
+    ) -> frozenset[Lineage]:
+        """Return the lineages of all heads of a collection, the revocable ones of its tombstones among them."""
+        known = self._states.known(connection)
+        states = {
+            state
+            for frame in frames
+            for state in np.unique(frame.segment.states[: len(frame.seqs)][frame.shown.classes == HEAD]).tolist()
+        }
+        lineages = {self._interner.members(connection, known[state][0]) for state in states}
+        return frozenset(lineages | self._reader.tombstones_in(connection, view, "vectors", collection))
+
+    def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
+        """Return the rows of one embedding space that are head: what an iteration goes through."""
+        return self._retrying(lambda: self._space_heads_once(view, collection, space))
+
+    def _space_heads_once(self, view: View, collection: Collection, space: str) -> SpaceHeads:
+        with self._lock, self._database.reading() as connection:
+            if view.upto is None:
+                check_epoch(connection, view.epoch)
+            frames = self._frames.of(connection, view, collection)
+            lineages = self._head_lineages(connection, view, frames, collection.name)
+            here = [frame for frame in frames if frame.segment.space == space]
+            seqs = [frame.seqs[frame.shown.classes == HEAD] for frame in here]
+            others = sum(frame.shown.heads for frame in frames if frame.segment.space != space)
+            at_seq = self._reader.last_seq(connection)
+        return SpaceHeads(np.concatenate([np.empty(0, np.int64), *seqs]), others, lineages, at_seq)
+
+    def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
+        """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only."""
+        return self._retrying(lambda: self._matrix_once(collection, space, seqs))
+
+    def _matrix_once(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
+        with self._lock, self._database.reading() as connection:
+            found = self._frames.segments(connection, collection, space)
+            if not found:
+                return np.empty(0, np.int64), np.empty((0, collection.dim), np.float32)
+            known, matrix = found[0].seqs, found[0].matrix
+        rows = np.minimum(np.searchsorted(known, seqs), max(0, len(known) - 1))
+        there = np.flatnonzero(known[rows] == seqs) if len(known) else np.empty(0, np.int64)
+        return there, _window(matrix, rows[there])
+
+
+def _window(matrix: Floats, rows: Ints) -> Floats:
+    """Return these rows, read-only: a part of the mapped file where they lie beside one another, else a copy."""
+    first = int(rows[0]) if len(rows) else 0
+    if np.array_equal(rows, np.arange(first, first + len(rows))):
+        return matrix[first : first + len(rows)]
+    taken = matrix[rows]
+    taken.flags.writeable = False
+    return taken
 
 
 def _passes(head: Head | None, where: Mapping[str, Any] | None) -> bool:
     return where is None or (head is not None and matches(decode(head.payload), where))
+
+
+def _collection(row: tuple[str, int, str, str, str]) -> Collection:
+    name, dim, metric, embedder, fields = row
+    return Collection(name, dim, metric, embedder, tuple(json.loads(fields)))
+
+
+def _check_same(found: Collection, wanted: Collection) -> None:
+    """Raise `Conflict` for settings other than those that are there; fields may differ, since they can be added."""
+    if msgspec.structs.replace(found, fields=wanted.fields) != wanted:
+        raise Conflict(f"the collection {wanted.name!r} exists as {found}, not {wanted}; use another name")

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from kedge.backends.sqlite import ivf, rowcache
 from kedge.backends.sqlite.compaction import left_over
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
 from kedge.backends.sqlite.layout import GONE, Layout, read
@@ -29,19 +30,20 @@ class SegmentFiles:
     def check(self) -> None:
         """Check that every segment has a file that is as long as its committed rows."""
         inspection = self._inspection
-        for ident, collection, space, dim, rows, packing, gone, declared in self._all_segments():
+        for ident, collection, space, dim, rows, packing, gone, metric in self._all_segments():
             inspection.count("segments")
             layout = self._layouts[ident] = read(inspection.connection, ident, packing, gone)
             path = inspection.folder / f"{layout.stem}.f32"
             where = f"segment {path.name} of {collection!r}"
-            if not declared:
+            if metric is None:
                 inspection.report("segment", where, "its collection was never declared")
             self._check_extent(layout, where, rows)
+            self._check_caches(layout, where, metric)
             try:
                 file = path.open("rb")
             except OSError as error:
                 if self._was_packed_meanwhile(layout):
-                    inspection.count("segments packed meanwhile")
+                    inspection.note("compaction", where, "was packed while this was looked at; it was not checked")
                 else:
                     inspection.report("segment", where, f"{path} cannot be read: {error.strerror}")
                 continue
@@ -56,14 +58,27 @@ class SegmentFiles:
                     f"{path} has {size} bytes, {committed} were committed (space {space!r}): rows from {whole} on "
                     f"are gone, the first of them {self._row_name(layout, whole)}",
                 )
-            left = left_over(inspection.folder, layout)
+            left = [file.name for file, _ in left_over(inspection.folder, layout) if file.suffix != ".lock"]
             if left:
-                inspection.count("files left of a compaction", len(left))
+                message = f"a compaction, at work or stopped, has other files here: {', '.join(left)}"
+                inspection.note("compaction", where, f"{message}; they go with it, or at the next open")
         for (ident,) in inspection.connection.execute(SQL["rows_without_segment"]):
             inspection.report("segment", f"segment {ident}", "vector rows name it, but it is not in the table")
 
     def _all_segments(self) -> list[Any]:
         return self._inspection.connection.execute(SQL["segments"]).fetchall()
+
+    def _check_caches(self, layout: Layout, where: str, metric: str) -> None:
+        """Note the files beside a segment that are not what was written: in full if all is to be checked."""
+        inspection, folder = self._inspection, self._inspection.folder
+        for file in ivf.parts_of(folder, layout.stem, metric):
+            sound = ivf.is_sound(folder, file, full=inspection.full)
+            if not sound and file in ivf.parts_of(folder, layout.stem, metric):  # still: others build while we look
+                inspection.note("index", where, f"{file.file} is not what was written; it will be built anew")
+            inspection.count("index files")
+        if not rowcache.is_sound(folder, layout):
+            message = f"the file {layout.stem}.rows is not what was written; it will be written anew"
+            inspection.note("rows", where, message)
 
     def _check_extent(self, layout: Layout, where: str, rows: int) -> None:
         """Check that the rows which the file holds are those that the table has, save what is still to be deleted."""
@@ -80,7 +95,8 @@ class SegmentFiles:
             message = f"{len(layout.kept)} rows were packed; {len(missing)} are missing, row {missing[0]} first"
             self._inspection.report("segment", where, message)
         if len(packed) > len(layout.kept):
-            self._inspection.count("rows left of a compaction", len(packed) - len(layout.kept))
+            message = f"{len(packed) - len(layout.kept)} rows are not in it any more; the next compaction deletes them"
+            self._inspection.note("compaction", where, message)
 
     def _row_name(self, layout: Layout, position: int) -> str:
         number = int(layout.numbers(np.array([position], np.int64))[0])
