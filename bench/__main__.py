@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import appending, compacting, fetching, loading, opening, reading, rollbacks, searching, upkeep
+from bench import appending, compacting, fetching, fleet, loading, opening, reading, rollbacks, searching, upkeep
 from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
 
 GROUPS: dict[str, Group] = {
@@ -35,6 +35,8 @@ GROUPS: dict[str, Group] = {
     "commits": rollbacks.commits,
     "notices": rollbacks.notices,
     "memory": rollbacks.memory,
+    "leases": fleet.leases,
+    "acknowledgements": fleet.acknowledgements,
     "upkeep": upkeep.upkeep,
 }
 

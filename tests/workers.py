@@ -144,6 +144,48 @@ def compact(k: kedge.Kedge, times: int) -> int:
     return sum(k.optimize("kb")["kb"].reclaimed_rows for _ in range(times))
 
 
+# A member that keeps one turn open.
+_member: list[kedge.Member] = []
+_turn: list[kedge.Turn] = []
+
+
+def join(k: kedge.Kedge, name: str, lease_seconds: float) -> None:
+    _member[:] = [k.join(name, lease_seconds=lease_seconds)]
+
+
+def begin(k: kedge.Kedge, session: str, agent: str) -> None:
+    _turn[:] = [k.turn(session=session, agent=agent)]
+
+
+def note(_: kedge.Kedge, key: str, value: int) -> int:
+    return _turn[0].context.put(key, value)
+
+
+def level_now(_: kedge.Kedge) -> str:
+    return str(_turn[0].level)
+
+
+def standing(_: kedge.Kedge) -> dict[str, Any]:
+    return {"serving": _member[0].serving, "epoch": _member[0].epoch}
+
+
+def stop_before_append(k: kedge.Kedge) -> None:
+    """Pause this process, as SIGSTOP from outside would, between an append's look at the lease and its transaction."""
+    journal: Any = k._kernel.backend.journal
+    append = journal.append
+
+    def stopped(batch: Any) -> Any:
+        journal.append = append
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return append(batch)
+
+    journal.append = stopped
+
+
+def roll_back(k: kedge.Kedge, name: str, hold: list[str]) -> bool:
+    return k.rollback(name, hold=hold).ok
+
+
 def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
     """Write every vector of KEYS anew, as one batch each time, and delete them all now and then."""
     with k.turn() as turn:
@@ -212,6 +254,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     for f in (
         *(put, increment, assign, deploy, weigh, write, launch, flip, dawdle, doom),
         *(overwrite, compact, low, grow, find, optimize),
+        *(join, begin, note, level_now, standing, stop_before_append, roll_back),
     )
 }
 

@@ -37,6 +37,7 @@ from typing import Any, NamedTuple, Self
 
 from kedge.errors import InvalidValue, OutcomeUnknown, TurnClosed
 from kedge.face import Kedge
+from kedge.fleet.member import Member
 from kedge.open import open as open_sync
 from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Context, Documents
@@ -287,6 +288,29 @@ class AsyncTurn(_Scope):
         return tuple(self._ways.unanswered)
 
 
+class AsyncMember(_Proxy):
+    """This process as a member: `async with await k.join(name="support-1") as member`, or `await member.leave()`."""
+
+    def __init__(self, pool: ThreadPoolExecutor, member: Member) -> None:
+        super().__init__(_Ways(pool.submit, None, ""), lambda: member)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a coroutine function that calls the sync method of this name, or gives the property."""
+        if not hasattr(Member, name):
+            raise AttributeError(f"a Member has no {name!r}")
+        return super().__getattr__(name)
+
+    async def __aenter__(self) -> Self:
+        """Return the member itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave."""
+        await self.leave()
+
+
 class AsyncReadView(_Scope):
     """A read-only view: `view = await k.view()`, `past = await k.at("before-friday")`."""
 
@@ -349,6 +373,8 @@ class AsyncKedge:
 
         async def call(*arguments: Any, **options: Any) -> Any:
             found = await self._call(name, arguments, options)
+            if isinstance(found, Member):
+                return AsyncMember(self._pool, found)
             return AsyncReadView(self._pool, found) if isinstance(found, ReadView) else found
 
         call.__name__ = name

@@ -4,6 +4,7 @@ KedgeError
 ├── Retryable               try again, in a new turn where it says so
 │   ├── Busy                another writer held the database for longer than the busy timeout
 │   ├── StorageFull         the disk is full; nothing was written
+│   ├── LeaseExpired        this member could not refresh its lease: it serves nothing until it has caught up
 │   └── SettledMeanwhile    a deployment that this turn did not see was settled
 ├── Conflict                someone or something else holds another value: resolve it
 │   ├── ExpectationFailed   a compare-and-set found another head
@@ -50,6 +51,10 @@ class Busy(Retryable):
 
 class StorageFull(Retryable):
     """The disk is full. Nothing of the call was written; make room and try again."""
+
+
+class LeaseExpired(Retryable):
+    """This member could not refresh its lease, and serves nothing until it has caught up. Nothing was done."""
 
 
 class SettledMeanwhile(Retryable):

@@ -17,6 +17,8 @@ from kedge.embedding.embedder import Embed
 from kedge.embedding.feed import Options, Source
 from kedge.embedding.pace import Pace
 from kedge.errors import InvalidValue
+from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
+from kedge.fleet.roster import MemberStatus, roster
 from kedge.guard import levels
 from kedge.kernel import Kernel, actor
 from kedge.loading import Columns, ExportReport, LoadReport, open_file
@@ -35,6 +37,7 @@ from kedge.recovery import plan as plans
 from kedge.recovery import purge as purges
 from kedge.recovery import replay as replays
 from kedge.recovery import rollback as rollbacks
+from kedge.recovery.converge import check_wait
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
@@ -113,13 +116,19 @@ class Kedge:
         reason: str = "",
         by: str | None = None,
         verify: bool = True,
+        hold: Sequence[str] = (),
+        wait: float | None = None,
         on_step: Callable[[str], object] | None = None,
     ) -> RollbackReport:
-        """Make all that a deployment caused disappear, everywhere, at once; then verify it.
+        """Make all that a deployment caused disappear, everywhere, at once; wait for the members; then verify it.
 
-        `on_step` is told of each step in one sentence, once it is done.
+        It waits until each has acknowledged or its lease has run out, or for `wait` seconds at most. `hold` names
+        features that stand at frozen until then. `on_step` is told of each step in one sentence, once it is done.
         """
-        return rollbacks.roll_back(self._kernel, name, reason=reason, by=by, verified=verify, on_step=on_step)
+        seconds = None if wait is None else check_wait(wait)
+        return rollbacks.roll_back(
+            self._kernel, name, reason=reason, by=by, verified=verify, hold=hold, wait_seconds=seconds, on_step=on_step
+        )
 
     def reinstate(self, name: str, *, reason: str = "", by: str | None = None) -> Deployment:
         """Undo a rollback, exactly."""
@@ -360,7 +369,7 @@ class Kedge:
 
     def levels(self) -> dict[str, Level]:
         """Return the features that stand below full, with their levels."""
-        return dict(self._kernel.backend.control.load().levels)
+        return self._kernel.backend.control.load().below_full
 
     def set_retention(self, seconds: float | None, *, by: str | None = None) -> None:
         """Set the horizon: how many seconds back any seq can be read; None means for ever."""
@@ -374,6 +383,35 @@ class Kedge:
                 detail={"seconds": seconds},
             )
         )
+
+    # ── the fleet ──
+
+    def join(
+        self,
+        name: str | None = None,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        safe_level: str = "frozen",
+        serves: Sequence[str] = (),
+        holds: Holds | None = None,
+    ) -> Member:
+        """Make this process a member: it acknowledges epochs, and serves nothing while it cannot refresh its lease.
+
+        `serves` names its features, for people to see; `holds()` returns what it holds outside the stores, as `Held`.
+        """
+        return join(
+            self._kernel,
+            self._watcher,
+            name=name,
+            lease_seconds=lease_seconds,
+            safe_level=safe_level,
+            serves=serves,
+            holds=holds,
+        )
+
+    def members(self) -> list[MemberStatus]:
+        """Return the members in the order in which they joined."""
+        return list(roster(self._kernel))
 
     # ── watching ──
 
@@ -404,6 +442,8 @@ class Kedge:
 
     def close(self) -> None:
         """Let go of the database. Turns and views of it can do nothing more."""
+        if isinstance(self._kernel.guard, Member):
+            self._kernel.guard.leave()
         self._watcher.close()
         self._kernel.backend.close()
 

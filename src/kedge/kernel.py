@@ -10,6 +10,7 @@ from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.visibility import View
 from kedge.model.writes import check_name
 from kedge.ports.backend import Backend
+from kedge.ports.fleet import Guard
 from kedge.ports.ledger import Change, Entry, EpochMoved, Session
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class Kernel:
         self.session_ttl = session_ttl
         self._names: dict[int, str] = {}
         self._header_key: bytes | None = None
+        self.guard: Guard | None = None  # set while this process is a member
 
     @property
     def header_key(self) -> bytes:

@@ -62,6 +62,10 @@ class TestAside(contracts.AsideContract):
     pass
 
 
+class TestFleet(contracts.FleetContract):
+    pass
+
+
 # ── schema ──
 
 

@@ -73,6 +73,12 @@ def delete_message(turn: kedge.Turn) -> None:
         turn.memory.delete(history[3].seq)
 
 
+def join(k: kedge.Kedge) -> None:
+    """Be a member for a moment, and count one out that is none."""
+    with k.join("stream"):
+        k._kernel.backend.fleet.count_out(["nobody"], k.epoch)
+
+
 STEPS: dict[str, Step] = {
     "collection": lambda k: k.collection("kb", dim=DIM),
     "stage base": lambda k: k.deploy("base", BASE),
@@ -113,6 +119,7 @@ STEPS: dict[str, Step] = {
     "refresh": lambda k: k.refresh("s1"),
     "level": lambda k: k.set_level("support", "frozen"),
     "retention": lambda k: k.set_retention(3600.0),
+    "join": join,
     "no retention": lambda k: k.set_retention(0.0),
     "compact": lambda k: k.optimize("kb"),
     "overwrite once more": in_turn(upsert([FIRST[9], "w1", "y0"], 7), agent="loader"),

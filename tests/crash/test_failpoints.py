@@ -32,7 +32,7 @@ def points_in_the_code() -> list[str]:
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((SOURCES / "backends").rglob("*.py")))
     plain = set(re.findall(r'reach\("([^"]+)"\)', text))
     moments = re.findall(r'reach\(f"\{what\}:([^"]+)"\)', text)
-    return sorted(plain | {f"{what}:{at}" for what in re.findall(r'writing\("([^"]+)"\)', text) for at in moments})
+    return sorted(plain | {f"{what}:{at}" for what in re.findall(r'writing\("([^"]+)"[,)]', text) for at in moments})
 
 
 POINTS = points_in_the_code()

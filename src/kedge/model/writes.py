@@ -106,6 +106,13 @@ class Batch(msgspec.Struct, frozen=True):
     vectors: VectorBatch | None = None
 
 
+def check_names(what: str, names: object) -> tuple[str, ...]:
+    """Return several names, or raise `InvalidValue`: for a lone string, too, which is no list of its letters."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidValue(f"{what}={names!r} is no list of names; pass one, such as ['support']")
+    return tuple(check_name(f"a name in {what}", name) for name in names)
+
+
 def check_name(what: str, name: object, *, empty: bool = False) -> str:
     """Return the name, or raise `InvalidValue` for one that no key may have."""
     if not isinstance(name, str):

@@ -7,6 +7,7 @@ from kedge.backends.sqlite.aside import SqliteAside
 from kedge.backends.sqlite.compaction import Compactor
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.fleet import SqliteFleet
 from kedge.backends.sqlite.fsck import inspect
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
@@ -39,6 +40,7 @@ class SqliteBackend:
             self.database, self.interner, self.states, self.journal, self.segments, self.upkeep
         )
         self.survey = SqliteSurvey(self.database, self.interner, self.journal, self.segments, self.compactor.layouts)
+        self.fleet = SqliteFleet(self.database)
         self.aside = SqliteAside(self.database, self.interner, self.journal, cache_bytes)
         self.compactor.tidy()
 

@@ -15,6 +15,7 @@ It adds no test of its own for what is said here. What a backend cannot do is a 
 from kedge.testing.contracts.aside import AsideContract
 from kedge.testing.contracts.compaction import CompactionContract
 from kedge.testing.contracts.control import ControlContract
+from kedge.testing.contracts.fleet import FleetContract
 from kedge.testing.contracts.hand import Hand, Opener
 from kedge.testing.contracts.histories import HistoryContract
 from kedge.testing.contracts.journal import JournalContract
@@ -25,6 +26,7 @@ __all__ = [
     "AsideContract",
     "CompactionContract",
     "ControlContract",
+    "FleetContract",
     "Hand",
     "HistoryContract",
     "JournalContract",
