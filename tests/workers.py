@@ -210,7 +210,7 @@ def grow(k: kedge.Kedge, batch: int, size: int, deployment: str | None = None) -
         with k.turn(agent="support", deployment=deployment) as turn:
             turn.vectors("kb").upsert(ids + again, points(ids, 0, again, batch), [{"v": batch}] * len(ids + again))
             turn.vectors("kb").search([1.0] * DIM)  # which has an index built where that is due
-    except kedge.RolledBack:
+    except (kedge.RolledBack, kedge.IllegalTransition):  # within a turn, or between two
         return False
     return True
 
