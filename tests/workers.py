@@ -134,6 +134,16 @@ def dawdle(_: kedge.Kedge, point: str, seconds: float) -> None:
     failpoints.arm(point, lambda: time.sleep(seconds))
 
 
+def doom(_: kedge.Kedge, setting: str) -> None:
+    """Die by SIGKILL at a crash point, as `KEDGE_FAILPOINT` spells it."""
+    failpoints.arm_from(setting)
+
+
+def compact(k: kedge.Kedge, times: int) -> int:
+    """Compact so many times; return how many rows that took out."""
+    return sum(k.optimize("kb")["kb"].reclaimed_rows for _ in range(times))
+
+
 # A member that keeps one turn open.
 _member: list[kedge.Member] = []
 _turn: list[kedge.Turn] = []
@@ -176,16 +186,6 @@ def roll_back(k: kedge.Kedge, name: str, hold: list[str]) -> bool:
     return k.rollback(name, hold=hold).ok
 
 
-def doom(_: kedge.Kedge, setting: str) -> None:
-    """Die by SIGKILL at a crash point, as `KEDGE_FAILPOINT` spells it."""
-    failpoints.arm_from(setting)
-
-
-def compact(k: kedge.Kedge, times: int) -> int:
-    """Compact so many times; return how many rows that took out."""
-    return sum(k.optimize("kb")["kb"].reclaimed_rows for _ in range(times))
-
-
 def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
     """Write every vector of KEYS anew, as one batch each time, and delete them all now and then."""
     with k.turn() as turn:
@@ -210,7 +210,7 @@ def grow(k: kedge.Kedge, batch: int, size: int, deployment: str | None = None) -
         with k.turn(agent="support", deployment=deployment) as turn:
             turn.vectors("kb").upsert(ids + again, points(ids, 0, again, batch), [{"v": batch}] * len(ids + again))
             turn.vectors("kb").search([1.0] * DIM)  # which has an index built where that is due
-    except kedge.RolledBack:
+    except (kedge.RolledBack, kedge.IllegalTransition):  # within a turn, or between two
         return False
     return True
 

@@ -119,12 +119,12 @@ STEPS: dict[str, Step] = {
     "refresh": lambda k: k.refresh("s1"),
     "level": lambda k: k.set_level("support", "frozen"),
     "retention": lambda k: k.set_retention(3600.0),
+    "join": join,
     "no retention": lambda k: k.set_retention(0.0),
     "compact": lambda k: k.optimize("kb"),
     "overwrite once more": in_turn(upsert([FIRST[9], "w1", "y0"], 7), agent="loader"),
     "release two": lambda k: k.release_snapshot("two"),
     "compact again": lambda k: k.optimize("kb"),
-    "join": join,
     "source put": in_turn(lambda turn: turn.documents("kb").put("doc", "newer text"), **S1),
     "optimize again": lambda k: k.optimize(),
 }
