@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import numpy as np
 import pytest
 
 import kedge
 from kedge.backends.sqlite import segment
+from kedge.backends.sqlite.vectors import SqliteVectors
 
 QUERY = [1.0, 2.0, 3.0]
 
@@ -37,3 +41,46 @@ def test_a_cosine_has_no_scale(k: kedge.Kedge, scale: float) -> None:
         kb.upsert(["same"], [QUERY])
         assert [hit.id for hit in kb.search(QUERY, k=1)] == ["same"]
         assert [hit.id for hit in kb.search(np.array(QUERY) * scale, k=1)] == ["same"]
+
+
+def test_what_another_thread_learns_meanwhile_changes_no_lineage_of_a_search(
+    k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`unembedded` was decided by the one delete that there was, whatever came while the search went on."""
+    k.collection("two spaces", dim=2, embedder="two/embedder")
+    ones = np.ones((2, 2), np.float32)
+    with k.turn() as turn:
+        turn.vectors("two spaces").upsert(["a", "b"], ones)
+    k.deploy("e2", {"two/embedder": {"name": "e2", "dim": 2}})
+    k.promote("e2")
+    k.deploy("d", {"x/prompt": "1"}, canary=1.0, independent=True)
+    with k.turn(agent="x", session="q", deployment="d") as turn:
+        turn.vectors("two spaces").upsert(["c"], ones[:1])
+        turn.vectors("two spaces").delete(["a"])
+    searched, going_on = threading.Event(), threading.Event()
+    search = SqliteVectors._search
+
+    def slow(self: SqliteVectors, *arguments: Any) -> Any:
+        if threading.current_thread().name == "slow":
+            searched.set()
+            going_on.wait(10)
+        return search(self, *arguments)
+
+    monkeypatch.setattr(SqliteVectors, "_search", slow)
+    found: list[tuple[int, frozenset[str]]] = []
+
+    def work() -> None:
+        with k.turn(agent="y", session="q") as turn:
+            count = turn.vectors("two spaces").search([1, 1], k=1).unembedded
+            found.append((count, turn.lineage))
+
+    thread = threading.Thread(target=work, name="slow")
+    thread.start()
+    assert searched.wait(10)
+    with k.turn(person="p", session="z") as turn:
+        turn.vectors("two spaces").delete(["a"])
+    with k.turn(session="z") as turn:
+        turn.vectors("two spaces").search([1, 1], k=1)
+    going_on.set()
+    thread.join()
+    assert found == [(1, frozenset({"d", "e2"}))]

@@ -52,7 +52,8 @@ def test_what_a_killed_compactor_leaves(folder: Path, point: str) -> None:
     with kedge.open(folder, read_only=True) as k:
         report = k.fsck(full=True)
         assert report.findings == ()
-        assert [note.kind for note in report.notes] == ["compaction"]
+        assert {note.kind for note in report.notes} <= {"compaction"}
+        assert any("other files" in note.message for note in report.notes) == (len(files(folder)) == 2)
         assert look(k.view()) == (4, set())
     with kedge.open(folder, durability="normal") as k:
         assert files(folder) == ({"1.f32"} if point in STAGED else {"1-1.f32"}), "to open it drops what is no use"

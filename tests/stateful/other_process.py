@@ -84,7 +84,7 @@ def _plain(value: Any) -> Any:
 
 def seal(k: kedge.Kedge) -> dict[str, Any]:
     """Have the vectors indexed over there."""
-    return {"indexed": k.optimize()}
+    return {"indexed": {name: found.indexed for name, found in k.optimize().items()}}
 
 
 def leave(_: kedge.Kedge) -> dict[str, Any]:

@@ -124,7 +124,8 @@ class Indexes:
         Where another is at it, wait for that, or leave it to that. Where the segment was packed, raise `Packed`.
         """
         folder, layout = self._folder, segment.layout
-        matrix, rows = segment.matrix, segment.rows // 8 * 8
+        matrix = segment.matrix
+        rows = min(segment.rows, len(matrix)) // 8 * 8  # it may grow meanwhile
         last = int(segment.seqs[rows - 1])
         if was_used_by_a_parent():
             return 0

@@ -132,19 +132,21 @@ class SqliteVectors:
                 if view.upto is None:
                     check_epoch(connection, view.epoch)
                 frames = self._frames.of(connection, view, asked.collection)
+                others = [frame for frame in frames if frame.segment.space != asked.space]
+                elsewhere = self._lineages_of(connection, view, others)  # of states that the next search may change
                 at_seq = self._reader.last_seq(connection)
-            return self._search(connection, view, asked, frames, at_seq)
+            unembedded = sum(frame.shown.heads for frame in others)
+            frame = next((frame for frame in frames if frame.segment.space == asked.space), None)
+            if frame is None or not len(frame.seqs):
+                return Search([], [], unembedded, elsewhere, exact=True, at_seq=at_seq)
+            hits, superseders, is_exact = self._search(connection, view, asked, frame)
+            return Search(hits, superseders, unembedded, elsewhere, exact=is_exact, at_seq=at_seq)
 
     def _search(
-        self, connection: sqlite3.Connection, view: View, asked: _Query, frames: list[Frame], at_seq: int
-    ) -> Search:
+        self, connection: sqlite3.Connection, view: View, asked: _Query, frame: Frame
+    ) -> tuple[list[Found], list[Head], bool]:
+        """Return the hits, the heads that superseded rows which would have ranked, and whether all was compared."""
         collection, query, k = asked.collection, asked.vector, asked.k
-        others = [frame for frame in frames if frame.segment.space != asked.space]
-        unembedded = sum(frame.shown.heads for frame in others)
-        elsewhere = self._lineages_of(connection, view, others)
-        frame = next((frame for frame in frames if frame.segment.space == asked.space), None)
-        if frame is None or not len(frame.seqs):
-            return Search([], [], unembedded, elsewhere, exact=True, at_seq=at_seq)
         classes = frame.shown.classes
         heads: dict[int, Head] = {}
         narrowing = self._masks.narrowing(connection, frame, collection.fields, asked.where)
@@ -159,7 +161,7 @@ class SqliteVectors:
         hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
         gone = {heads[row].key.name for row in chosen.tolist() if classes[row] == SUPERSEDED and row in heads}
         superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(gone)) if gone else {}
-        return Search(hits[:k], list(superseders.values()), unembedded, elsewhere, exact=is_exact, at_seq=at_seq)
+        return hits[:k], list(superseders.values()), is_exact
 
     def _candidates(
         self, connection: sqlite3.Connection, asked: _Query, narrowing: Narrowing, heads: dict[int, Head]
@@ -181,7 +183,10 @@ class SqliteVectors:
                     break
 
     def _lineages_of(self, connection: sqlite3.Connection, view: View, frames: list[Frame]) -> frozenset[Lineage]:
-        """Return the lineages that decide how many rows of these frames are head: theirs, and their superseders'."""
+        """Return the lineages that decide how many rows of these frames are head: theirs, and their superseders'.
+
+        The caller holds the lock, under which the frames were made.
+        """
         known = self._states.known(connection)
         members = self._interner.members
         found: set[Lineage] = set()
