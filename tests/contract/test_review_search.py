@@ -55,7 +55,6 @@ def test_what_another_thread_learns_meanwhile_changes_no_lineage_of_a_search(
     k.promote("e2")
     k.deploy("d", {"x/prompt": "1"}, canary=1.0, independent=True)
     with k.turn(agent="x", session="q", deployment="d") as turn:
-        turn.vectors("two spaces").upsert(["c"], ones[:1])
         turn.vectors("two spaces").delete(["a"])
     searched, going_on = threading.Event(), threading.Event()
     search = SqliteVectors._search
