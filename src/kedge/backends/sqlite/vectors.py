@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from kedge.backends.sqlite import ivf
-from kedge.backends.sqlite.database import Database, ForkSafeLock
+from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.indexes import Indexes
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
@@ -20,6 +20,7 @@ from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import State, States
 from kedge.errors import Conflict, DamagedSegment
+from kedge.forks import ForkSafeLock
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
