@@ -32,6 +32,7 @@ from kedge.errors import (
     StorageFull,
     TurnClosed,
     UnknownName,
+    Unreachable,
 )
 from kedge.face import Kedge
 from kedge.loading import LoadReport
@@ -62,5 +63,5 @@ __all__ = [
     "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
     "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
     "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorRow", "open",
+    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorRow", "open",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 KedgeError
 ├── Retryable               try again, in a new turn where it says so
 │   ├── Busy                another writer held the database for longer than the busy timeout
+│   ├── Unreachable         the database server cannot be reached, or went away; nothing was done
 │   ├── StorageFull         the disk is full; nothing was written
 │   └── SettledMeanwhile    a deployment that this turn did not see was settled
 ├── Conflict                someone or something else holds another value: resolve it
@@ -46,6 +47,10 @@ class Retryable(KedgeError):
 
 class Busy(Retryable):
     """Another writer held the database for longer than the busy timeout."""
+
+
+class Unreachable(Retryable):
+    """The database server cannot be reached, or went away before anything was done."""
 
 
 class StorageFull(Retryable):

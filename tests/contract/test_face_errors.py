@@ -320,7 +320,7 @@ def test_a_failed_expectation_says_what_to_compare_with(k: Kedge) -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("postgresql://host/db", "'postgresql' is not supported"),
+        ("mysql://host/db", "'mysql' is not supported"),
         ("sqlite://state/kedge.db", "sqlite:///relative.db or sqlite:////absolute.db"),
         ("sqlite:///", "names no file"),
         ("", "the path is empty"),

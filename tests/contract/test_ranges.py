@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,8 @@ SESSION = "s"
 
 
 @pytest.fixture
-def k(tmp_path: Path) -> Iterator[kedge.Kedge]:
-    with kedge.open(tmp_path, durability="normal") as opened:
+def k(place: str) -> Iterator[kedge.Kedge]:
+    with kedge.open(place, durability="normal") as opened:
         for number in NUMBERS:
             opened.deploy(f"v{number}", {f"a{number}/prompt": "…"})
         yield opened

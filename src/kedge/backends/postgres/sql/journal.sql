@@ -1,0 +1,178 @@
+-- name: look
+-- The epoch, the record, the time of the next entry and seqs for it, drawn only at the epoch that is asked for.
+SELECT c.epoch, c.record,
+    greatest(
+        coalesce($1::float8, extract(epoch FROM clock_timestamp())::float8),
+        (SELECT at FROM kedge.writes ORDER BY seq DESC LIMIT 1),
+        (SELECT at FROM kedge.control_log ORDER BY seq DESC LIMIT 1)
+    ),
+    CASE WHEN $2::int8 IS NULL OR c.epoch = $2
+        THEN ARRAY(SELECT nextval('kedge.seqs') FROM generate_series(1, $3::int8)) END
+FROM kedge.control c;
+
+-- name: last_seq
+SELECT greatest(
+    coalesce((SELECT max(seq) FROM kedge.writes), 0), coalesce((SELECT max(seq) FROM kedge.control_log), 0)
+);
+
+-- name: epoch
+SELECT epoch FROM kedge.control;
+
+-- name: record
+SELECT record FROM kedge.control;
+
+-- name: lineage_id
+SELECT id FROM kedge.lineages WHERE md5(members) = md5($1) AND members = $1;
+
+-- name: lineage_insert
+INSERT INTO kedge.lineages (members) VALUES ($1) ON CONFLICT (md5(members)) DO NOTHING RETURNING id;
+
+-- name: lineage_members_insert
+INSERT INTO kedge.lineage_members (number, lineage) SELECT unnest($1::int8[]), $2;
+
+-- name: lineage_members
+SELECT members FROM kedge.lineages WHERE id = $1;
+
+-- name: space_id
+SELECT id FROM kedge.spaces WHERE store = $1 AND space = $2;
+
+-- name: space_insert
+INSERT INTO kedge.spaces (store, space) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id;
+
+-- name: turn_upsert
+INSERT INTO kedge.turns (uid, agent, person, session, parent, replays, began_at, began_epoch, lineage)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (uid) DO UPDATE SET lineage = excluded.lineage
+RETURNING id;
+
+-- name: write_insert
+INSERT INTO kedge.writes
+    (seq, space, name, lineage, rank, deleted, source, provenance, fresh_for, digest, salt, payload, turn, at)
+SELECT *, $13::int8, $14::float8 FROM unnest(
+    $1::int8[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::bool[], $7::bool[], $8::int8[], $9::float8[],
+    $10::bytea[], $11::bytea[], $12::bytea[]
+);
+
+-- name: heads_at
+SELECT name, lineage, rank, seq, deleted, state FROM kedge.heads WHERE space = $1 AND name = ANY($2::text[]);
+
+-- name: heads_put
+INSERT INTO kedge.heads (space, name, lineage, rank, seq, deleted, state)
+SELECT * FROM unnest($1::int8[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::bool[], $7::int8[])
+ON CONFLICT (space, name, lineage) DO UPDATE
+SET rank = excluded.rank, seq = excluded.seq, deleted = excluded.deleted, state = excluded.state;
+
+-- name: heads_drop
+DELETE FROM kedge.heads h USING unnest($1::int8[], $2::text[], $3::int8[]) AS gone (space, name, lineage)
+WHERE h.space = gone.space AND h.name = gone.name AND h.lineage = gone.lineage;
+
+-- name: count
+INSERT INTO kedge.counters (space, lineage, lane, puts, deletes)
+SELECT space, lineage, $5::int8, puts, deletes
+FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int8[]) AS added (space, lineage, puts, deletes)
+ON CONFLICT (space, lineage, lane) DO UPDATE
+SET puts = counters.puts + excluded.puts, deletes = counters.deletes + excluded.deletes;
+
+-- name: reads_insert
+INSERT INTO kedge.reads (turn, before_seq, reads) VALUES ($1, $2, $3);
+
+-- name: edge_insert
+INSERT INTO kedge.edges (at, kind, turn, peer, lineage) VALUES ($1, $2, $3, $4, $5);
+
+-- name: idempotency_find
+SELECT seqs, lineage FROM kedge.idempotency WHERE key = $1 ORDER BY seqs[1] DESC;
+
+-- name: idempotency_insert
+INSERT INTO kedge.idempotency (key, seqs, lineage) VALUES ($1, $2::int8[], $3);
+
+-- name: writes_of_call
+SELECT w.seq, w.lineage, t.uid FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn
+WHERE w.seq = ANY($1::int8[]) ORDER BY w.seq;
+
+-- name: repeated_writes
+SELECT space, name, digest, salt, seq, source, lineage FROM kedge.writes WHERE seq = ANY($1::int8[]) ORDER BY seq;
+
+-- name: is_written
+SELECT 1 FROM kedge.writes WHERE seq = $1;
+
+-- name: head
+SELECT c.epoch, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM kedge.control c
+LEFT JOIN kedge.heads h ON h.space = $1 AND h.name = $2
+LEFT JOIN kedge.writes w ON w.seq = h.seq;
+
+-- name: heads
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
+WHERE h.space = $1 AND h.name = ANY($2::text[]) AND h.lineage = ANY($3::int8[]);
+
+-- name: heads_bare
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, NULL
+FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
+WHERE h.space = $1 AND h.name = ANY($2::text[]) AND h.lineage = ANY($3::int8[]);
+
+-- name: space_lineages
+SELECT DISTINCT lineage FROM kedge.counters WHERE space = $1;
+
+-- name: range
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
+WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4
+ORDER BY h.name;
+
+-- name: range_bare
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, NULL
+FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
+WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4
+ORDER BY h.name;
+
+-- name: newest_names
+-- One cursor a state.
+SELECT n.name FROM unnest($2::int8[]) AS s (state) CROSS JOIN LATERAL (
+    SELECT h.name FROM kedge.heads h
+    WHERE h.space = $1 AND h.state = s.state AND NOT h.deleted ORDER BY h.name DESC LIMIT $3
+) n ORDER BY n.name DESC LIMIT $3;
+
+-- name: states_with_deletes
+SELECT s.state FROM unnest($2::int8[]) AS s (state) WHERE EXISTS (
+    SELECT 1 FROM kedge.heads h
+    WHERE h.space = $1 AND h.state = s.state AND h.deleted AND h.name >= $3 AND h.name < $4
+);
+
+-- name: past_lineages
+-- The distinct lineages at a key, by seeks: the cost does not grow with the versions of each.
+WITH RECURSIVE found (lineage) AS (
+    (SELECT lineage FROM kedge.writes WHERE space = $1 AND name = $2 ORDER BY lineage LIMIT 1)
+    UNION ALL
+    SELECT (SELECT w.lineage FROM kedge.writes w
+            WHERE w.space = $1 AND w.name = $2 AND w.lineage > found.lineage ORDER BY w.lineage LIMIT 1)
+    FROM found WHERE found.lineage IS NOT NULL
+)
+SELECT lineage FROM found WHERE lineage IS NOT NULL;
+
+-- name: past_head
+SELECT h.* FROM unnest($3::int8[]) AS l (lineage) CROSS JOIN LATERAL (
+    SELECT w.lineage, w.rank, w.seq, w.deleted, w.source, w.at, w.fresh_for, w.payload FROM kedge.writes w
+    WHERE w.space = $1 AND w.name = $2 AND w.lineage = l.lineage AND w.seq <= $4 AND w.rank <= $5
+    ORDER BY w.rank DESC, w.seq DESC LIMIT 1
+) h;
+
+-- name: past_names
+WITH RECURSIVE found (name) AS (
+    (SELECT name FROM kedge.writes WHERE space = $1 AND name >= $2 AND name < $3 ORDER BY name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT w.name FROM kedge.writes w
+            WHERE w.space = $1 AND w.name > found.name AND w.name < $3 ORDER BY w.name LIMIT 1)
+    FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: past_names_before
+SELECT DISTINCT name FROM kedge.writes WHERE space = $1 AND name < $2 ORDER BY name DESC LIMIT $3;
+
+-- name: spaces_of
+SELECT space FROM kedge.spaces WHERE store = $1 ORDER BY space;
+
+-- name: messages_from
+SELECT name, seq, lineage, deleted, payload FROM kedge.writes
+WHERE space = $1 AND name >= $2 AND seq <= $3 AND rank <= $4 ORDER BY name, seq;

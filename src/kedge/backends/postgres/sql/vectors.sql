@@ -1,0 +1,103 @@
+-- name: embedding
+SELECT id, dim FROM kedge.embeddings WHERE collection = $1 AND space = $2;
+
+-- name: embedding_insert
+INSERT INTO kedge.embeddings (collection, space, dim) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id, dim;
+
+-- name: embeddings
+SELECT id, space, dim FROM kedge.embeddings WHERE collection = $1 ORDER BY id;
+
+-- name: rows_insert
+INSERT INTO kedge.vector_rows (seq, space, name, rank, lineage, vector, embedding)
+SELECT *, $7::int8 FROM unnest($1::int8[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::{vector}[]);
+
+-- name: states_insert
+INSERT INTO kedge.row_states (seq, state, embedding) SELECT *, $3::int8 FROM unnest($1::int8[], $2::int8[]);
+
+-- name: rows_to_supersede
+-- The rows at these keys that may not be superseded yet by the lineage of the write of the same position: those below
+-- the rank of its last write before this one were superseded by it then.
+SELECT w.position, r.seq, r.rank, r.embedding, r.state
+FROM unnest($1::text[], $2::int8[], $3::int8[], $4::int8[]) WITH ORDINALITY AS w (name, lineage, rank, seq, position)
+CROSS JOIN LATERAL (
+    SELECT v.seq, v.rank, s.embedding, s.state FROM kedge.vector_rows v JOIN kedge.row_states s ON s.seq = v.seq
+    WHERE v.space = $5 AND v.name = w.name AND (v.rank, v.seq) < (w.rank, w.seq)
+      AND v.rank >= coalesce((
+          SELECT o.rank FROM kedge.writes o
+          WHERE o.space = $5 AND o.name = w.name AND o.lineage = w.lineage AND o.rank <= w.rank AND o.seq < w.seq
+          ORDER BY o.rank DESC LIMIT 1
+      ), 0)
+) r;
+
+-- name: rows_restate
+UPDATE kedge.row_states s SET state = n.state
+FROM unnest($1::int8[], $2::int8[]) AS n (seq, state) WHERE s.seq = n.seq;
+
+-- name: lineages_above
+SELECT DISTINCT lineage FROM kedge.writes WHERE space = $1 AND name = $2 AND rank > $3 AND seq < $4;
+
+-- name: state_count
+INSERT INTO kedge.state_counts (embedding, state, rows, lane)
+SELECT *, $4::int8 FROM unnest($1::int8[], $2::int8[], $3::int8[])
+ON CONFLICT (embedding, state, lane) DO UPDATE SET rows = state_counts.rows + excluded.rows;
+
+-- name: state_counts
+SELECT c.embedding, c.state, sum(c.rows)::int8 FROM kedge.state_counts c
+JOIN kedge.embeddings e ON e.id = c.embedding WHERE e.collection = $1
+GROUP BY c.embedding, c.state HAVING sum(c.rows) > 0;
+
+-- name: rows_then
+SELECT embedding, lineage, count(*) FROM kedge.vector_rows
+WHERE embedding = ANY($1::int8[]) AND seq <= $2 GROUP BY embedding, lineage;
+
+-- name: nearest
+SELECT v.seq, s.state, v.name, v.vector FROM kedge.row_states s JOIN kedge.vector_rows v ON v.seq = s.seq
+WHERE s.embedding = $1 AND s.state = ANY($2::int8[]) ORDER BY v.vector {distance} $3::{vector} LIMIT $4;
+
+-- name: scan
+SELECT v.seq, s.state, v.name, v.vector FROM kedge.row_states s JOIN kedge.vector_rows v ON v.seq = s.seq
+WHERE s.embedding = $1 AND s.state = ANY($2::int8[]) AND s.seq > $3 ORDER BY s.seq LIMIT $4;
+
+-- name: heads_then
+-- The rows of some embedding spaces that were not superseded yet at a seq, by the lineages that a view saw.
+SELECT v.embedding, v.seq, v.lineage FROM kedge.vector_rows v
+WHERE v.embedding = ANY($1::int8[]) AND v.seq <= $2 AND v.lineage = ANY($3::int8[]) AND NOT EXISTS (
+    SELECT 1 FROM kedge.writes w
+    WHERE w.space = v.space AND w.name = v.name AND (w.rank, w.seq) > (v.rank, v.seq)
+      AND w.seq <= $2 AND w.lineage = ANY($3::int8[])
+);
+
+-- name: superseded_then
+SELECT v.seq FROM kedge.vector_rows v
+WHERE v.seq = ANY($1::int8[]) AND EXISTS (
+    SELECT 1 FROM kedge.writes w
+    WHERE w.space = v.space AND w.name = v.name AND (w.rank, w.seq) > (v.rank, v.seq)
+      AND w.seq <= $2 AND w.lineage = ANY($3::int8[])
+);
+
+-- name: nearest_then
+SELECT v.seq, v.lineage, v.name, v.vector FROM kedge.vector_rows v
+WHERE v.embedding = $1 AND v.lineage = ANY($2::int8[]) AND v.seq <= $5
+ORDER BY v.vector {distance} $3::{vector} LIMIT $4;
+
+-- name: scan_then
+SELECT v.seq, v.lineage, v.name, v.vector FROM kedge.vector_rows v
+WHERE v.embedding = $1 AND v.lineage = ANY($2::int8[]) AND v.seq > $3 AND v.seq <= $5 ORDER BY v.seq LIMIT $4;
+
+-- name: rows_of
+SELECT seq, vector FROM kedge.vector_rows WHERE seq = ANY($1::int8[]);
+
+-- name: writes
+SELECT seq, name, lineage, rank, source, at, fresh_for, payload FROM kedge.writes WHERE seq = ANY($1::int8[]);
+
+-- name: collection_insert
+INSERT INTO kedge.collections (name, dim, metric, embedder, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING;
+
+-- name: collection
+SELECT name, dim, metric, embedder FROM kedge.collections WHERE name = $1;
+
+-- name: collections
+SELECT name, dim, metric, embedder FROM kedge.collections ORDER BY name;
+
+-- name: heads_present
+SELECT state, count(*) FROM kedge.heads WHERE space = $1 AND state = ANY($2::int8[]) AND NOT deleted GROUP BY state;

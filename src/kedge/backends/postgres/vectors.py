@@ -1,0 +1,303 @@
+"""Searching vectors: the view is a set of states, and what is found is scored again in float64."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from kedge.backends.postgres.database import Database, again
+from kedge.backends.postgres.lineages import Interner
+from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.reads import Reader, check_epoch
+from kedge.backends.postgres.sql import queries
+from kedge.backends.postgres.states import State, States
+from kedge.backends.postgres.vector_rows import VectorWriter
+from kedge.backends.postgres.vector_type import DISTANCES, Vector, as_floats
+from kedge.errors import Conflict
+from kedge.model.filters import matches
+from kedge.model.lineage import Lineage
+from kedge.model.scores import score_exactly
+from kedge.model.visibility import View
+from kedge.model.writes import Head, Key, decode
+from kedge.ports.vectors import Collection, Floats, Found, Search, Tally
+
+_SQL = queries("vectors")
+_EPOCH = queries("journal")["epoch"]
+_MARGIN = 32  # rows scored again in float64 beyond the k asked for
+_SCAN_ROWS = 5_000  # that one statement brings where the database cannot compare vectors itself
+
+# What a row is in a view: head; seen, but a write that could be rolled back took its place; not seen, or gone.
+HEAD, SUPERSEDED, HIDDEN = 1, 2, 0
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What is searched for, and by whom."""
+
+    view: View
+    collection: Collection
+    space: str
+    vector: Floats
+    k: int
+    where: Mapping[str, Any] | None
+    exact: bool
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """A row that may be among the best."""
+
+    seq: int
+    name: str
+    vector: bytes
+    is_head: bool
+
+
+class Ranked(msgspec.Struct, frozen=True):
+    """The nearest rows; `whole`: there are no more that the view shows. `exact`: every row was compared."""
+
+    rows: list[Candidate]
+    whole: bool
+    exact: bool
+
+
+class Around(msgspec.Struct, frozen=True):
+    """What lies in the embedding spaces that are not searched: how many heads, and the lineages that decide it."""
+
+    heads: int
+    lineages: frozenset[Lineage]
+
+
+class PostgresVectors:
+    """The vectors of one PostgreSQL database."""
+
+    def __init__(
+        self, database: Database, interner: Interner, states: States, reader: Reader, writer: VectorWriter
+    ) -> None:
+        self._database = database
+        self._interner = interner
+        self._states = states
+        self._reader = reader
+        self._writer = writer
+
+    # ── collections ──
+
+    def declare(self, collection: Collection, at: float) -> Collection:
+        """Record a collection; return the one of that name that is there."""
+        found = self.collection(collection.name)
+        if found is None:
+            fields = (collection.name, collection.dim, collection.metric, collection.embedder, at)
+            self._database.write("collection", lambda link: link.send(_SQL["collection_insert"], *fields), find=again)
+            found = self.collection(collection.name)
+        if found != collection:
+            raise Conflict(f"the collection {collection.name!r} exists as {found}, not {collection}; use another name")
+        return found
+
+    def collection(self, name: str) -> Collection | None:
+        """Return a collection, or None."""
+        rows = self._database.ask(_SQL["collection"], name)
+        return Collection(*rows[0]) if rows else None
+
+    def collections(self) -> list[Collection]:
+        """Return all collections by name."""
+        return [Collection(*row) for row in self._database.ask(_SQL["collections"])]
+
+    def dim(self, collection: str, space: str) -> int | None:
+        """Return the dimension of an embedding space, or None where nothing was written to it."""
+        rows = self._database.ask(_SQL["embedding"], collection, space)
+        return int(rows[0][1]) if rows else None
+
+    # ── search ──
+
+    def search(
+        self,
+        view: View,
+        collection: Collection,
+        space: str,
+        query: Floats,
+        k: int,
+        where: Mapping[str, Any] | None,
+        *,
+        exact: bool = False,
+    ) -> Search:
+        """Return the `k` best rows of one embedding space for a query of shape (dim,)."""
+        asked = Asked(view, collection, space, query, k, where, exact)
+
+        def look(link: Link) -> Search:
+            check_epoch(link.send(_EPOCH), view)
+            embeddings = {row[1]: row[0] for row in link.rows(_SQL["embeddings"], collection.name)}
+            here = embeddings.pop(space, None)
+            others = list(embeddings.values())
+            at_seq = self._reader.last_seq(link)
+            if view.upto is None:
+                around, batches = self._present(link, asked, here, others)
+            else:
+                around, batches = self._past(link, asked, here, others)
+            if here is None:
+                return Search([], [], around.heads, around.lineages, exact=True, at_seq=at_seq)
+            return self._choose(link, asked, around, batches, at_seq)
+
+        return self._database.read(look)
+
+    def _present(
+        self, link: Link, asked: Asked, here: int | None, others: list[int]
+    ) -> tuple[Around, Iterator[Ranked]]:
+        counts = link.rows(_SQL["state_counts"], asked.collection.name)
+        known = self._states.learn(link, [state for _, state, _ in counts])
+        classes = {state: self._class_of(link, asked.view, known[state]) for _, state, _ in counts}
+        heads = sum(rows for embedding, state, rows in counts if embedding in others and classes[state] == HEAD)
+        states = {state for embedding, state, _ in counts if embedding in others}
+        around = Around(heads, self._lineages_of(link, asked.view, [known[state] for state in states]))
+        shown = [state for embedding, state, _ in counts if embedding == here and classes[state] != HIDDEN]
+
+        def rows(name: str, *last: Any) -> list[Candidate]:
+            found = link.rows(self._statement(name, asked), here, shown, *last)
+            return [Candidate(seq, key, vector, classes[state] == HEAD) for seq, state, key, vector in found]
+
+        return around, self._ranked(asked, rows, "")
+
+    def _past(self, link: Link, asked: Asked, here: int | None, others: list[int]) -> tuple[Around, Iterator[Ranked]]:
+        view = asked.view
+        lineages = self._reader.lineages_in(link, view, "vectors", asked.collection.name)
+        heads = link.rows(_SQL["heads_then"], others, view.upto, lineages) if others else []
+        members = frozenset(self._interner.members(link, lineage) for lineage in lineages)
+        around = Around(len(heads), frozenset(m for m in members if others and not m <= view.settled))
+
+        def rows(name: str, *last: Any) -> list[Candidate]:
+            found = link.rows(self._statement(name, asked), here, lineages, *last, view.upto)
+            seqs = [row[0] for row in found]
+            gone = {row[0] for row in link.rows(_SQL["superseded_then"], seqs, view.upto, lineages)}
+            return [Candidate(seq, key, vector, seq not in gone) for seq, _, key, vector in found]
+
+        return around, self._ranked(asked, rows, "_then")
+
+    def _statement(self, name: str, asked: Asked) -> bytes:
+        return self._writer.sql(name).replace(b"{distance}", DISTANCES[asked.collection.metric].encode())
+
+    def _ranked(self, asked: Asked, rows: Callable[..., list[Candidate]], when: str) -> Iterator[Ranked]:
+        """Yield ever more of the nearest rows, until the view shows no more."""
+        wanted = asked.k + _MARGIN
+        if not self._writer.is_typed:
+            yield from self._scanned(asked, rows, when)
+            return
+        query = Vector(np.asarray(asked.vector, "<f4").tobytes())
+        while True:
+            found = rows("nearest" + when, query, wanted)
+            yield Ranked(found, whole=len(found) < wanted, exact=True)
+            wanted *= 4
+
+    def _scanned(self, asked: Asked, rows: Callable[..., list[Candidate]], when: str) -> Iterator[Ranked]:
+        """Bring all rows that the view shows, a part at a time, and keep the nearest."""
+        wanted = asked.k + _MARGIN
+        while True:
+            best: list[tuple[float, Candidate]] = []
+            last, is_whole = 0, True
+            while part := rows("scan" + when, last, _SCAN_ROWS):
+                scores = score_exactly(as_floats([row.vector for row in part]), asked.vector, asked.collection.metric)
+                best += zip(scores.tolist(), part, strict=True)
+                best.sort(key=lambda scored: -scored[0])
+                is_whole = is_whole and len(best) <= wanted
+                del best[wanted:]
+                last = part[-1].seq
+            yield Ranked([row for _, row in best], whole=is_whole, exact=True)
+            wanted *= 4
+
+    def _choose(self, link: Link, asked: Asked, around: Around, batches: Iterator[Ranked], at_seq: int) -> Search:
+        heads: dict[int, Head] = {}
+        while True:
+            best = next(batches)
+            rows = best.rows
+            if asked.where is not None:
+                self._fetch(link, asked, rows, heads)
+                rows = [row for row in rows if _passes(heads.get(row.seq), asked.where)]
+            if sum(row.is_head for row in rows) >= asked.k + _MARGIN // 2 or best.whole:
+                break
+        scores = self._scores(asked, rows)
+        ordered = sorted((scores[row.seq] for row in rows if row.is_head), reverse=True)
+        floor = ordered[asked.k - 1] if len(ordered) >= asked.k else float("-inf")
+        chosen = [row for row in rows if scores[row.seq] >= floor]
+        self._fetch(link, asked, chosen, heads)
+        hits = [Found(heads[row.seq], scores[row.seq]) for row in chosen if row.is_head]
+        hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
+        gone = {row.name for row in chosen if not row.is_head}
+        over = self._reader.heads_in(link, asked.view, "vectors", asked.collection.name, sorted(gone)) if gone else {}
+        return Search(
+            hits[: asked.k], list(over.values()), around.heads, around.lineages, exact=best.exact, at_seq=at_seq
+        )
+
+    def _scores(self, asked: Asked, rows: Sequence[Candidate]) -> dict[int, float]:
+        if not rows:
+            return {}
+        found = score_exactly(as_floats([row.vector for row in rows]), asked.vector, asked.collection.metric)
+        return dict(zip((row.seq for row in rows), found.tolist(), strict=True))
+
+    def _class_of(self, link: Link, view: View, state: State) -> int:
+        lineage, superseders = state
+        if not view.sees(self._interner.members(link, lineage)):
+            return HIDDEN
+        by = [self._interner.members(link, other) for other in superseders]
+        visible = [members for members in by if view.sees(members)]
+        if not visible:
+            return HEAD
+        return HIDDEN if any(members <= view.settled for members in visible) else SUPERSEDED
+
+    def _lineages_of(self, link: Link, view: View, states: Sequence[State]) -> frozenset[Lineage]:
+        """Return the revocable lineages that decide which rows in these states are head."""
+        members = self._interner.members
+        found: set[Lineage] = set()
+        for own, superseders in states:
+            if view.sees(members(link, own)):
+                seen = [members(link, other) for other in superseders]
+                found |= {members(link, own)} | {other for other in seen if view.sees(other)}
+        return frozenset(lineage for lineage in found if not lineage <= view.settled)
+
+    def _fetch(self, link: Link, asked: Asked, rows: Sequence[Candidate], heads: dict[int, Head]) -> None:
+        """Look up the writes of those rows that are not among `heads` yet."""
+        wanted = [row.seq for row in rows if row.seq not in heads]
+        if not wanted:
+            return
+        for seq, name, lineage, rank, source, at, fresh_for, payload in link.rows(_SQL["writes"], wanted):
+            heads[seq] = Head(
+                key=Key("vectors", asked.collection.name, name), seq=seq, rank=rank, deleted=False, lineage_id=lineage,
+                lineage=self._interner.members(link, lineage), source=source, at=at, fresh_for=fresh_for,
+                payload=payload,
+            )  # fmt: skip
+
+    def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
+        """Index the rows of a collection that are not indexed yet; return how many are then."""
+        raise NotImplementedError
+
+    # ── rows ──
+
+    def vectors(self, heads: Sequence[Head]) -> list[Floats]:
+        """Return the stored vector of each of these vector writes."""
+        found = dict(self._database.ask(_SQL["rows_of"], [head.seq for head in heads]))
+        return [np.frombuffer(found[head.seq], np.float32).copy() for head in heads]
+
+    def tally(self, view: View, collection: str) -> Tally:
+        """Count the keys present in a collection, over all embedding spaces."""
+
+        def look(link: Link) -> Tally:
+            check_epoch(link.send(_EPOCH), view)
+            at_seq = self._reader.last_seq(link)
+            space = self._interner.space(link, "vectors", collection)
+            if space is None:
+                return Tally(0, frozenset(), at_seq)
+            if view.upto is not None:
+                return self._tally_then(link, view, collection, at_seq)
+            standing = dict(self._states.heads(link, view, space))
+            counts = link.rows(_SQL["heads_present"], space, list(standing))
+            lineages = {self._interner.members(link, standing[state]) for state, _ in counts}
+            lineages |= self._reader.tombstones_in(link, view, "vectors", collection)
+            return Tally(sum(rows for _, rows in counts), frozenset(lineages), at_seq)
+
+        return self._database.read(look)
+
+    def _tally_then(self, link: Link, view: View, collection: str, at_seq: int) -> Tally:
+        lineages = self._reader.lineages_in(link, view, "vectors", collection)
+        embeddings = [row[0] for row in link.rows(_SQL["embeddings"], collection)]
+        heads = link.rows(_SQL["heads_then"], embeddings, view.upto, lineages)
+        return Tally(len(heads), frozenset(self._interner.members(link, row[2]) for row in heads), at_seq)
+
+
+def _passes(head: Head | None, where: Mapping[str, Any]) -> bool:
+    return head is not None and matches(decode(head.payload), where)
