@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,3 +90,14 @@ def drop(server: postgres.Server, url: str) -> None:
 
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)".encode())
+
+
+def raw_rows(place: str, sql: str) -> list[Any]:
+    """Return what a statement finds in a database, beside whoever has it open."""
+    if place.startswith("sqlite"):
+        with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as connection:
+            return connection.execute(sql).fetchall()
+    import psycopg  # noqa: PLC0415 - as above
+
+    with psycopg.connect(place, options="-c search_path=kedge") as connection:
+        return connection.execute(sql.encode()).fetchall()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from kedge.backends.postgres.aside import PostgresAside
 from kedge.backends.postgres.control import PostgresControl
 from kedge.backends.postgres.database import RETRY_SECONDS, Database
+from kedge.backends.postgres.fsck import inspect
 from kedge.backends.postgres.journal import PostgresJournal
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.notices import Notices
@@ -53,7 +54,7 @@ class PostgresBackend:
 
     def fsck(self, *, full: bool, progress: Callable[[int, int], None] | None) -> FsckReport:
         """Check the database, all of it or a sample of large tables, and write nothing."""
-        raise NotImplementedError
+        return self.database.read(lambda link: inspect(link, full=full, progress=progress))
 
     def close(self) -> None:
         """Close the connections that are not in use; the others close when they come back."""

@@ -21,12 +21,15 @@ Pool = psycopg_pool.ConnectionPool[Connection]
 
 RETRY_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
+_IDLE_SECONDS = 10  # that a transaction may wait for its client
+_TRANSACTION_SECONDS = 120  # that it may take in all
+_TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
 _CONNECTIONS_MAX = 16
 _DURABILITIES = {"full": "on", "normal": "off"}
 # A process that stops in the middle of a transaction holds lanes: the server ends it soon.
 _SETTINGS = """
-SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '60s'; SET jit = off;
-SET default_transaction_isolation = 'read committed'; SET synchronous_commit = {}
+SET idle_in_transaction_session_timeout = '{1}s'; SET lock_timeout = '60s'; SET jit = off;
+SET default_transaction_isolation = 'read committed'; SET synchronous_commit = {0}
 """
 _OPTIONS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -53,7 +56,7 @@ class Database:
             raise errors.InvalidValue(f"durability {durability!r} is unknown; use 'full' or 'normal'")
         self.read_only = read_only
         self._retry_seconds = retry_seconds
-        self._settings = _SETTINGS.format(_DURABILITIES[durability])
+        self._settings = _SETTINGS.format(_DURABILITIES[durability], _IDLE_SECONDS)
         try:
             self._arguments = {**_OPTIONS, **psycopg.conninfo.conninfo_to_dict(url)}
         except psycopg.Error as error:
@@ -112,6 +115,8 @@ class Database:
         if self._vector_oids is not None:
             register(connection, *self._vector_oids)
         connection.execute(self._settings.encode())
+        if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
+            connection.execute(f"SET transaction_timeout = '{_TRANSACTION_SECONDS}s'".encode())
 
     def _run(self, act: Callable[[Connection], T]) -> T:
         """Lend a connection, again while it is lost or another transaction comes first."""
@@ -169,8 +174,8 @@ class Database:
         """Return what `look` finds in one instant; it may be called again."""
 
         def once(connection: Connection) -> T:
-            with connection.pipeline():
-                link = Link(connection)
+            with connection.pipeline() as pipeline:
+                link = Link(connection, pipeline)
                 link.send(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 found = look(link)
                 link.send(b"COMMIT")
@@ -182,8 +187,8 @@ class Database:
         """Return what `look` finds, once all that was in flight when it looked has ended."""
 
         def once(connection: Connection) -> T:
-            with connection.pipeline():
-                link = Link(connection)
+            with connection.pipeline() as pipeline:
+                link = Link(connection, pipeline)
                 found = look(link)
                 lane_locks.pass_all(link)
             return found
@@ -213,7 +218,7 @@ class Database:
                 return self._run(attempt.run)
             except _AnswerLost as lost:
                 if find is None:
-                    raise errors.OutcomeUnknown(_LOST.format(self.url, lost.__cause__)) from lost
+                    raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(lost.__cause__))) from lost
                 found = self._found(held, find)
                 if found is not None:
                     return found
@@ -224,8 +229,8 @@ class Database:
 
     def _found(self, lanes: list[int], find: Callable[[Link], T | None]) -> T | None:
         def once(connection: Connection) -> T | None:
-            with connection.pipeline():
-                link = Link(connection)
+            with connection.pipeline() as pipeline:
+                link = Link(connection, pipeline)
                 link.send(b"BEGIN")
                 lane_locks.lock(link, lanes)  # the transaction whose answer was lost holds them until it has ended
                 found = find(link)
@@ -235,7 +240,7 @@ class Database:
         try:
             return self._run(once)
         except errors.Unreachable as error:
-            raise errors.OutcomeUnknown(_LOST.format(self.url, error)) from error
+            raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(error))) from error
 
 
 _LOST = (
@@ -260,8 +265,8 @@ class _Attempt(Generic[T]):
         """Begin, hold the lanes, act and commit."""
         is_committing = False
         try:
-            with connection.pipeline():
-                link = Link(connection)
+            with connection.pipeline() as pipeline:
+                link = Link(connection, pipeline)
                 link.send(b"BEGIN")
                 if self._lanes:
                     lane_locks.lock(link, self._lanes)
@@ -283,6 +288,10 @@ def _roll_back(connection: Connection) -> None:
         connection.rollback()
     except psycopg.Error:
         connection.close()
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0]
 
 
 def public(url: str) -> str:

@@ -11,10 +11,11 @@ Cursor = psycopg.RawCursor[tuple[Any, ...]]
 
 
 class Link:
-    """A connection inside a pipeline."""
+    """A connection, inside a pipeline where there is one."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, pipeline: psycopg.Pipeline | None = None) -> None:
         self._connection = connection
+        self._pipeline = pipeline
 
     def send(self, sql: bytes, *parameters: Any) -> Cursor:
         """Send a statement, and do not wait: what goes wrong is raised by the next one that is waited for."""
@@ -23,11 +24,20 @@ class Link:
 
     def rows(self, sql: bytes, *parameters: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a statement."""
-        return self.send(sql, *parameters).fetchall()
+        cursor = self.send(sql, *parameters)
+        self.wait()
+        return cursor.fetchall()
 
     def row(self, sql: bytes, *parameters: Any) -> tuple[Any, ...] | None:
         """Return the first row of a statement, or None where there is none."""
-        return self.send(sql, *parameters).fetchone()
+        cursor = self.send(sql, *parameters)
+        self.wait()
+        return cursor.fetchone()
+
+    def wait(self) -> None:
+        """Wait for all that was sent. From here on the server counts the time that the transaction is left idle."""
+        if self._pipeline is not None:
+            self._pipeline.sync()
 
     def one(self, sql: bytes, *parameters: Any) -> tuple[Any, ...]:
         """Return the row of a statement that always has one."""

@@ -7,7 +7,7 @@ from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.rows import Row
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
-from kedge.backends.postgres.vector_type import DIM_MAX, Vector
+from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
 from kedge.errors import InvalidVector
 from kedge.failpoints import reach
 from kedge.model.lineage import Lineage
@@ -57,12 +57,14 @@ class VectorWriter:
                 )
             made = link.row(_SQL["embedding_insert"], collection, vectors.space, vectors.dim)
             known = made or link.one(_SQL["embedding"], collection, vectors.space)
-        embedding, dim = known
+        embedding, dim, is_plain = known
         if dim != vectors.dim:
             raise InvalidVector(
                 f"the embedding space {vectors.space!r} of {collection!r} has {dim} dimensions, not {vectors.dim}; "
                 "a new embedder needs a digest of its own"
             )
+        if is_plain and not are_plain(as_floats(vectors.split())):
+            link.send(_SQL["embedding_not_plain"], embedding)
         return int(embedding)
 
     def _supersede(self, link: Link, rows: Sequence[Row], settled: Lineage, counts: Counter[tuple[int, int]]) -> None:

@@ -16,6 +16,7 @@ _TYPE = """
 SELECT t.oid::int8, t.typarray::int8, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = 'kedge.vector_rows'::regclass AND a.attname = 'vector'
 """
+_LENGTH_MIN, _LENGTH_MAX = 1e-12, 1e12
 _HEADER = 4  # the dimension and a spare word, 2 bytes each, big-endian
 
 
@@ -58,6 +59,12 @@ def vector_oids(connection: Connection) -> tuple[int, int] | None:
     """Return the ids of pgvector's type and of its array, or None where vectors are kept as plain bytes."""
     row = connection.execute(_TYPE).fetchone()
     return None if row is None or row[2] != "vector" else (row[0], row[1])
+
+
+def are_plain(rows: Floats) -> bool:
+    """Say whether pgvector can compare these vectors: it adds squares up in float32."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
+    return bool(np.all((lengths == 0) | ((lengths > _LENGTH_MIN) & (lengths < _LENGTH_MAX))))
 
 
 def as_floats(rows: list[bytes]) -> Floats:

@@ -13,7 +13,7 @@ from kedge.backends.postgres.reads import Reader, check_epoch
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import State, States
 from kedge.backends.postgres.vector_rows import VectorWriter
-from kedge.backends.postgres.vector_type import DISTANCES, Vector, as_floats
+from kedge.backends.postgres.vector_type import DISTANCES, Vector, are_plain, as_floats
 from kedge.errors import Conflict
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
@@ -58,6 +58,13 @@ class Ranked(msgspec.Struct, frozen=True):
     rows: list[Candidate]
     whole: bool
     exact: bool
+
+
+class Here(msgspec.Struct, frozen=True):
+    """The embedding space that is searched, and whether the database can compare all its vectors."""
+
+    ident: int = 0
+    is_plain: bool = True
 
 
 class Around(msgspec.Struct, frozen=True):
@@ -124,38 +131,36 @@ class PostgresVectors:
 
         def look(link: Link) -> Search:
             check_epoch(link.send(_EPOCH), view)
-            embeddings = {row[1]: row[0] for row in link.rows(_SQL["embeddings"], collection.name)}
-            here = embeddings.pop(space, None)
-            others = list(embeddings.values())
+            embeddings = link.rows(_SQL["embeddings"], collection.name)
+            here = next((Here(ident, is_plain) for ident, name, is_plain in embeddings if name == space), None)
+            others = [ident for ident, name, _ in embeddings if name != space]
             at_seq = self._reader.last_seq(link)
             if view.upto is None:
-                around, batches = self._present(link, asked, here, others)
+                around, batches = self._present(link, asked, here or Here(), others)
             else:
-                around, batches = self._past(link, asked, here, others)
+                around, batches = self._past(link, asked, here or Here(), others)
             if here is None:
                 return Search([], [], around.heads, around.lineages, exact=True, at_seq=at_seq)
             return self._choose(link, asked, around, batches, at_seq)
 
         return self._database.read(look)
 
-    def _present(
-        self, link: Link, asked: Asked, here: int | None, others: list[int]
-    ) -> tuple[Around, Iterator[Ranked]]:
+    def _present(self, link: Link, asked: Asked, here: Here, others: list[int]) -> tuple[Around, Iterator[Ranked]]:
         counts = link.rows(_SQL["state_counts"], asked.collection.name)
         known = self._states.learn(link, [state for _, state, _ in counts])
         classes = {state: self._class_of(link, asked.view, known[state]) for _, state, _ in counts}
         heads = sum(rows for embedding, state, rows in counts if embedding in others and classes[state] == HEAD)
         states = {state for embedding, state, _ in counts if embedding in others}
         around = Around(heads, self._lineages_of(link, asked.view, [known[state] for state in states]))
-        shown = [state for embedding, state, _ in counts if embedding == here and classes[state] != HIDDEN]
+        shown = [state for embedding, state, _ in counts if embedding == here.ident and classes[state] != HIDDEN]
 
         def rows(name: str, *last: Any) -> list[Candidate]:
-            found = link.rows(self._statement(name, asked), here, shown, *last)
+            found = link.rows(self._statement(name, asked), here.ident, shown, *last)
             return [Candidate(seq, key, vector, classes[state] == HEAD) for seq, state, key, vector in found]
 
-        return around, self._ranked(asked, rows, "")
+        return around, self._ranked(asked, here, rows, "")
 
-    def _past(self, link: Link, asked: Asked, here: int | None, others: list[int]) -> tuple[Around, Iterator[Ranked]]:
+    def _past(self, link: Link, asked: Asked, here: Here, others: list[int]) -> tuple[Around, Iterator[Ranked]]:
         view = asked.view
         lineages = self._reader.lineages_in(link, view, "vectors", asked.collection.name)
         heads = link.rows(_SQL["heads_then"], others, view.upto, lineages) if others else []
@@ -163,25 +168,28 @@ class PostgresVectors:
         around = Around(len(heads), frozenset(m for m in members if others and not m <= view.settled))
 
         def rows(name: str, *last: Any) -> list[Candidate]:
-            found = link.rows(self._statement(name, asked), here, lineages, *last, view.upto)
+            found = link.rows(self._statement(name, asked), here.ident, lineages, *last, view.upto)
             seqs = [row[0] for row in found]
             gone = {row[0] for row in link.rows(_SQL["superseded_then"], seqs, view.upto, lineages)}
             return [Candidate(seq, key, vector, seq not in gone) for seq, _, key, vector in found]
 
-        return around, self._ranked(asked, rows, "_then")
+        return around, self._ranked(asked, here, rows, "_then")
 
     def _statement(self, name: str, asked: Asked) -> bytes:
         return self._writer.sql(name).replace(b"{distance}", DISTANCES[asked.collection.metric].encode())
 
-    def _ranked(self, asked: Asked, rows: Callable[..., list[Candidate]], when: str) -> Iterator[Ranked]:
+    def _ranked(self, asked: Asked, here: Here, rows: Callable[..., list[Candidate]], when: str) -> Iterator[Ranked]:
         """Yield ever more of the nearest rows, until the view shows no more."""
         wanted = asked.k + _MARGIN
-        if not self._writer.is_typed:
+        query = asked.vector
+        if asked.collection.metric == "cosine":
+            query = query / np.linalg.norm(query.astype(np.float64))  # no order changes, and no product is too large
+        if not (self._writer.is_typed and here.is_plain and are_plain(query[None, :])):
             yield from self._scanned(asked, rows, when)
             return
-        query = Vector(np.asarray(asked.vector, "<f4").tobytes())
+        sent = Vector(query.astype("<f4").tobytes())
         while True:
-            found = rows("nearest" + when, query, wanted)
+            found = rows("nearest" + when, sent, wanted)
             yield Ranked(found, whole=len(found) < wanted, exact=True)
             wanted *= 4
 

@@ -274,6 +274,7 @@ CREATE TABLE kedge.embeddings (
     collection TEXT COLLATE "C" NOT NULL,
     space      TEXT COLLATE "C" NOT NULL,
     dim        BIGINT NOT NULL,
+    is_plain   BOOLEAN NOT NULL,   -- whether all its vectors can be compared in float32: FALSE once, FALSE for ever
     UNIQUE (collection, space)
 );
 

@@ -15,6 +15,7 @@ from kedge.failpoints import reach
 _TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'kedge'"
 _VERSIONS = "SELECT to_regclass('kedge.schema_version') IS NOT NULL"
 _MADE_MEANWHILE = {"23505", "42P06", "42P07"}
+_EXTENSION = "CREATE EXTENSION IF NOT EXISTS vector"
 _STATEMENT = re.compile(r";\s*\n\n")
 
 
@@ -74,7 +75,7 @@ def _vector_type(connection: Connection) -> str:
     """Return the type that vectors are stored in: pgvector's where it is installed, or this user may install it."""
     try:
         with connection.transaction():
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            connection.execute(_EXTENSION.encode())
     except psycopg.Error as error:
         if error.sqlstate is None:
             raise

@@ -1,11 +1,15 @@
 -- name: embedding
-SELECT id, dim FROM kedge.embeddings WHERE collection = $1 AND space = $2;
+SELECT id, dim, is_plain FROM kedge.embeddings WHERE collection = $1 AND space = $2;
 
 -- name: embedding_insert
-INSERT INTO kedge.embeddings (collection, space, dim) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id, dim;
+INSERT INTO kedge.embeddings (collection, space, dim, is_plain) VALUES ($1, $2, $3, TRUE)
+ON CONFLICT DO NOTHING RETURNING id, dim, is_plain;
+
+-- name: embedding_not_plain
+UPDATE kedge.embeddings SET is_plain = FALSE WHERE id = $1;
 
 -- name: embeddings
-SELECT id, space, dim FROM kedge.embeddings WHERE collection = $1 ORDER BY id;
+SELECT id, space, is_plain FROM kedge.embeddings WHERE collection = $1 ORDER BY id;
 
 -- name: rows_insert
 INSERT INTO kedge.vector_rows (seq, space, name, rank, lineage, vector, embedding)
