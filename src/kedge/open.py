@@ -12,6 +12,7 @@ from kedge.ports.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from kedge.backends.postgres.backend import PostgresBackend
+    from kedge.backends.postgres.databases import ServerDatabases
 
 FILE_NAME = "kedge.db"
 CACHE_BYTES = 256 * 1024 * 1024
@@ -47,11 +48,25 @@ def open(
     return Kedge(backend, session_ttl=session_ttl)
 
 
+def server_databases(url: str) -> "ServerDatabases":
+    """Return a maker of databases of one's own on a server, to be used as a context manager: it drops them."""
+    if not is_server(url):
+        raise InvalidValue(f"{url!r} is no server; give postgresql://user@host/database")
+    _need_driver()
+    from kedge.backends.postgres.databases import ServerDatabases  # noqa: PLC0415 - its driver is an extra
+
+    return ServerDatabases(url)
+
+
+def _need_driver() -> None:
+    if importlib.util.find_spec("psycopg") is None or importlib.util.find_spec("psycopg_pool") is None:
+        raise InvalidValue("a postgresql:// address needs the extra `postgres`: pip install 'kedge[postgres]'")
+
+
 def _postgres(
     url: str, durability: str, cache_bytes: int, clock: Clock | None, *, read_only: bool
 ) -> "PostgresBackend":
-    if importlib.util.find_spec("psycopg") is None or importlib.util.find_spec("psycopg_pool") is None:
-        raise InvalidValue("a postgresql:// address needs the extra `postgres`: pip install 'kedge[postgres]'")
+    _need_driver()
     from kedge.backends.postgres.backend import PostgresBackend  # noqa: PLC0415 - its driver is an extra
 
     return PostgresBackend(url, clock, durability=durability, read_only=read_only, cache_bytes=cache_bytes)

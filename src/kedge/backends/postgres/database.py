@@ -13,6 +13,7 @@ from kedge.backends.postgres import lanes as lane_locks
 from kedge.backends.postgres.faults import is_lost, is_raced, translate
 from kedge.backends.postgres.link import Connection, Link, prepare
 from kedge.backends.postgres.schema import migrate
+from kedge.backends.postgres.url import public
 from kedge.backends.postgres.vector_type import register, vector_oids
 from kedge.failpoints import reach
 
@@ -292,10 +293,3 @@ def _roll_back(connection: Connection) -> None:
 
 def _first_line(error: object) -> str:
     return str(error).strip().split("\n", maxsplit=1)[0]
-
-
-def public(url: str) -> str:
-    """Return an address without its password."""
-    scheme, _, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    return f"{scheme}://{credentials.partition(':')[0]}{at}{place}"
