@@ -116,8 +116,12 @@ class Database:
         if self._vector_oids is not None:
             register(connection, *self._vector_oids)
         connection.execute(self._settings.encode())
-        if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
+        if self._has_timeout(connection):
             connection.execute(f"SET transaction_timeout = '{_TRANSACTION_SECONDS}s'".encode())
+
+    @staticmethod
+    def _has_timeout(connection: Connection) -> bool:
+        return connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
 
     def _run(self, act: Callable[[Connection], T]) -> T:
         """Lend a connection, again while it is lost or another transaction comes first."""
@@ -152,11 +156,21 @@ class Database:
             self._pool.close()
         self._closed = True
 
+    def maintain(self, *statements: bytes) -> None:
+        """Run statements that take their time and are no transactions, on a connection of their own."""
+        try:
+            with self.connect() as connection:
+                connection.execute(b"SET transaction_timeout = 0" if self._has_timeout(connection) else b"SELECT 1")
+                for statement in statements:
+                    connection.execute(statement)
+        except psycopg.Error as error:
+            raise translate(error, self.url) from error
+
     def vacuum(self, *tables: str) -> None:
         """Have dead rows of tables removed, where this user may."""
         for table in tables:
             try:
-                self.ask(f"VACUUM kedge.{table}".encode())
+                self.maintain(f"VACUUM kedge.{table}".encode())
             except errors.ReadOnly:
                 return  # their owner's vacuum comes by itself
 

@@ -12,6 +12,8 @@ from kedge.ports.vectors import METRICS, Floats
 
 DIM_MAX = 16_000  # of pgvector's type
 DISTANCES = dict(zip(METRICS, ("<=>", "<#>", "<->"), strict=True))  # cosine, negated dot, l2
+OPERATORS = dict(zip(METRICS, ("vector_cosine_ops", "vector_ip_ops", "vector_l2_ops"), strict=True))
+INDEXED_DIM_MAX = 2_000  # of what pgvector indexes in this type
 _TYPE = """
 SELECT t.oid::int8, t.typarray::int8, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = 'kedge.vector_rows'::regclass AND a.attname = 'vector'

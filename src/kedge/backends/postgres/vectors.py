@@ -13,7 +13,7 @@ from kedge.backends.postgres.reads import Reader, check_epoch
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import State, States
 from kedge.backends.postgres.vector_rows import VectorWriter
-from kedge.backends.postgres.vector_type import DISTANCES, Vector, are_plain, as_floats
+from kedge.backends.postgres.vector_type import DISTANCES, INDEXED_DIM_MAX, OPERATORS, Vector, are_plain, as_floats
 from kedge.errors import Conflict
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
@@ -24,6 +24,9 @@ from kedge.ports.vectors import Collection, Floats, Found, Search, Tally
 
 _SQL = queries("vectors")
 _EPOCH = queries("journal")["epoch"]
+_EXACT_ROWS = 10_000  # a view that shows no more is searched exactly
+_EFFORT_MIN, _EFFORT_MAX = 100, 1_000  # candidates: the most is what pgvector takes
+_SCANNED_MAX = 100_000  # rows that an iterative scan looks at before it gives up: then all are compared
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
 _SCAN_ROWS = 5_000  # that one statement brings where the database cannot compare vectors itself
 
@@ -61,10 +64,12 @@ class Ranked(msgspec.Struct, frozen=True):
 
 
 class Here(msgspec.Struct, frozen=True):
-    """The embedding space that is searched, and whether the database can compare all its vectors."""
+    """The embedding space that is searched: whether the database can compare all its vectors, and has them indexed."""
 
     ident: int = 0
+    dim: int = 0
     is_plain: bool = True
+    is_indexed: bool = False
 
 
 class Around(msgspec.Struct, frozen=True):
@@ -132,8 +137,8 @@ class PostgresVectors:
         def look(link: Link) -> Search:
             check_epoch(link.send(_EPOCH), view)
             embeddings = link.rows(_SQL["embeddings"], collection.name)
-            here = next((Here(ident, is_plain) for ident, name, is_plain in embeddings if name == space), None)
-            others = [ident for ident, name, _ in embeddings if name != space]
+            here = next((Here(ident, *rest) for ident, name, *rest in embeddings if name == space), None)
+            others = [ident for ident, name, *_ in embeddings if name != space]
             at_seq = self._reader.last_seq(link)
             if view.upto is None:
                 around, batches = self._present(link, asked, here or Here(), others)
@@ -154,11 +159,21 @@ class PostgresVectors:
         around = Around(heads, self._lineages_of(link, asked.view, [known[state] for state in states]))
         shown = [state for embedding, state, _ in counts if embedding == here.ident and classes[state] != HIDDEN]
 
-        def rows(name: str, *last: Any) -> list[Candidate]:
-            found = link.rows(self._statement(name, asked), here.ident, shown, *last)
+        def as_candidates(found: list[tuple[Any, ...]]) -> list[Candidate]:
             return [Candidate(seq, key, vector, classes[state] == HEAD) for seq, state, key, vector in found]
 
-        return around, self._ranked(asked, here, rows, "")
+        def rows(name: str, *last: Any) -> list[Candidate]:
+            return as_candidates(link.rows(self._statement(name, asked), here.ident, shown, *last))
+
+        def near(query: Vector, wanted: int) -> list[Candidate]:
+            link.send(_SQL["settings"], str(min(_EFFORT_MAX, 2 * wanted)), str(_SCANNED_MAX))
+            return as_candidates(
+                link.rows(self._filled("nearest_by_index", asked.collection, here), shown, query, wanted)
+            )
+
+        ranked = sum(rows for embedding, state, rows in counts if embedding == here.ident and state in shown)
+        is_worth_it = here.is_indexed and ranked > _EXACT_ROWS and not asked.exact
+        return around, self._ranked(asked, here, rows, "", near if is_worth_it else None)
 
     def _past(self, link: Link, asked: Asked, here: Here, others: list[int]) -> tuple[Around, Iterator[Ranked]]:
         view = asked.view
@@ -178,8 +193,24 @@ class PostgresVectors:
     def _statement(self, name: str, asked: Asked) -> bytes:
         return self._writer.sql(name).replace(b"{distance}", DISTANCES[asked.collection.metric].encode())
 
-    def _ranked(self, asked: Asked, here: Here, rows: Callable[..., list[Candidate]], when: str) -> Iterator[Ranked]:
-        """Yield ever more of the nearest rows, until the view shows no more."""
+    def _filled(self, name: str, collection: Collection, here: Here) -> bytes:
+        metric = collection.metric
+        fields = {"embedding": str(here.ident), "dim": str(here.dim), "distance": DISTANCES[metric]}
+        fields["operators"] = OPERATORS[metric]
+        sql = _SQL[name].decode()
+        for field, text in fields.items():
+            sql = sql.replace("{" + field + "}", text)
+        return sql.encode()
+
+    def _ranked(
+        self,
+        asked: Asked,
+        here: Here,
+        rows: Callable[..., list[Candidate]],
+        when: str,
+        near: Callable[[Vector, int], list[Candidate]] | None = None,
+    ) -> Iterator[Ranked]:
+        """Yield ever more of the nearest rows, until the view shows no more: by the index, while that finds enough."""
         wanted = asked.k + _MARGIN
         query = asked.vector
         if asked.collection.metric == "cosine":
@@ -188,6 +219,12 @@ class PostgresVectors:
             yield from self._scanned(asked, rows, when)
             return
         sent = Vector(query.astype("<f4").tobytes())
+        while near is not None and wanted <= _EFFORT_MAX // 2:
+            found = near(sent, wanted)
+            if len(found) < wanted:
+                break
+            yield Ranked(found, whole=False, exact=False)
+            wanted *= 4
         while True:
             found = rows("nearest" + when, sent, wanted)
             yield Ranked(found, whole=len(found) < wanted, exact=True)
@@ -271,8 +308,25 @@ class PostgresVectors:
             )  # fmt: skip
 
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
-        """Index the rows of a collection that are not indexed yet; return how many are then."""
-        raise NotImplementedError
+        """Have large embedding spaces indexed, while others read and write; return how many rows are indexed then.
+
+        What is written afterwards is indexed as it comes. Without pgvector, or beyond its dimensions, nothing is.
+        """
+        indexed = 0
+        for ident, _, *rest in self._database.ask(_SQL["embeddings"], collection.name):
+            here = Here(ident, *rest)
+            rows = int(self._database.ask(_SQL["rows_in"], ident)[0][0])
+            can_be = self._writer.is_typed and here.is_plain and here.dim <= INDEXED_DIM_MAX
+            if not here.is_indexed and (rows < _EXACT_ROWS or not can_be):
+                continue
+            if not here.is_indexed:
+                self._database.maintain(
+                    self._filled("index_drop", collection, here), self._filled("index", collection, here)
+                )
+            indexed += rows
+            if progress is not None:
+                progress(indexed, indexed)
+        return indexed
 
     # ── rows ──
 

@@ -9,7 +9,32 @@ ON CONFLICT DO NOTHING RETURNING id, dim, is_plain;
 UPDATE kedge.embeddings SET is_plain = FALSE WHERE id = $1;
 
 -- name: embeddings
-SELECT id, space, is_plain FROM kedge.embeddings WHERE collection = $1 ORDER BY id;
+-- With whether there is an index: one that is being built, or whose building failed, is none.
+SELECT e.id, e.space, e.dim, e.is_plain, coalesce(i.indisvalid, FALSE)
+FROM kedge.embeddings e LEFT JOIN pg_index i ON i.indexrelid = to_regclass('kedge.vectors_' || e.id)
+WHERE e.collection = $1 ORDER BY e.id;
+
+-- name: settings
+SELECT set_config('hnsw.iterative_scan', 'relaxed_order', TRUE), set_config('hnsw.ef_search', $1, TRUE),
+    set_config('hnsw.max_scan_tuples', $2, TRUE), set_config('enable_seqscan', 'off', TRUE),
+    set_config('enable_sort', 'off', TRUE), set_config('enable_hashjoin', 'off', TRUE),
+    set_config('enable_mergejoin', 'off', TRUE);
+
+-- name: nearest_by_index
+-- The index is one of the rows of an embedding space, so that its number must stand here as it is.
+SELECT v.seq, s.state, v.name, v.vector FROM kedge.vector_rows v JOIN kedge.row_states s ON s.seq = v.seq
+WHERE v.embedding = {embedding} AND s.state = ANY($1::int8[])
+ORDER BY v.vector::vector({dim}) {distance} $2::vector LIMIT $3;
+
+-- name: index
+CREATE INDEX CONCURRENTLY vectors_{embedding} ON kedge.vector_rows
+USING hnsw ((vector::vector({dim})) {operators}) WHERE embedding = {embedding};
+
+-- name: index_drop
+DROP INDEX CONCURRENTLY IF EXISTS kedge.vectors_{embedding};
+
+-- name: rows_in
+SELECT coalesce(sum(rows), 0)::int8 FROM kedge.state_counts WHERE embedding = $1;
 
 -- name: rows_insert
 INSERT INTO kedge.vector_rows (seq, space, name, rank, lineage, vector, embedding)
