@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Cursor, Link
@@ -14,6 +15,13 @@ from kedge.model.visibility import standing
 _SQL = queries("journal")
 Place = tuple[int, str]  # the id of a space, a name
 Heads = dict[Place, dict[int, Standing]]  # by lineage
+
+
+class Changes(NamedTuple):
+    """What a batch does to the heads: those that are new or have changed, and those to drop, as (place, lineage)."""
+
+    puts: list[tuple[int, str, Standing]]
+    drops: list[tuple[int, str, int]]
 
 
 class HeadWriter:
@@ -38,8 +46,8 @@ class HeadWriter:
                 heads.setdefault((space, name), {})[lineage] = Standing(lineage, *rest)
         return heads
 
-    def write_in(self, link: Link, rows: Sequence[Row], before: Heads, settled: Lineage, lane: int) -> None:
-        """Bring heads and counters up to date with these rows."""
+    def changes(self, link: Link, rows: Sequence[Row], before: Heads, settled: Lineage) -> Changes:
+        """Return how these rows change the heads."""
         puts: list[tuple[int, str, Standing]] = []
         drops: list[tuple[int, str, int]] = []
         plain = {row.lineage: self._states.intern(link, row.lineage, ()) for row in rows}
@@ -56,11 +64,7 @@ class HeadWriter:
                     puts.append((*place, head))
                 else:
                     drops.append((*place, head.lineage))
-        if puts:
-            link.send(_SQL["heads_put"], *_columns(puts))
-        if drops:
-            link.send(_SQL["heads_drop"], *map(list, zip(*drops, strict=True)))
-        self._count(link, rows, lane)
+        return Changes(puts, drops)
 
     def _after(
         self, link: Link, added: list[Row], there: dict[int, Standing], settled: Lineage, plain: dict[int, int]
@@ -85,23 +89,34 @@ class HeadWriter:
             head for lineage, head in now.items() if head != there.get(lineage) and (head.state or lineage in there)
         ]
 
-    def _count(self, link: Link, rows: Sequence[Row], lane: int) -> None:
-        puts: Counter[tuple[int, int]] = Counter()
-        deletes: Counter[tuple[int, int]] = Counter()
-        for row in rows:
-            (deletes if row.deleted else puts)[row.space, row.lineage] += 1
-        places = sorted(puts.keys() | deletes.keys())
-        link.send(
-            _SQL["count"], [space for space, _ in places], [lineage for _, lineage in places],
-            [puts[place] for place in places], [deletes[place] for place in places], lane,
-        )  # fmt: skip
+
+def drop_in(link: Link, drops: list[tuple[int, str, int]]) -> None:
+    """Take heads away that another one hides everywhere."""
+    if drops:
+        link.send(_SQL["heads_drop"], *map(list, zip(*drops, strict=True)))
+
+
+def counted(rows: Sequence[Row]) -> tuple[list[int], ...]:
+    """Return what these rows add to the counters: spaces, lineages, puts and deletes, by column."""
+    puts: Counter[tuple[int, int]] = Counter()
+    deletes: Counter[tuple[int, int]] = Counter()
+    for row in rows:
+        (deletes if row.deleted else puts)[row.space, row.lineage] += 1
+    places = sorted(puts.keys() | deletes.keys())
+    return (
+        [space for space, _ in places],
+        [lineage for _, lineage in places],
+        [puts[place] for place in places],
+        [deletes[place] for place in places],
+    )
 
 
 def _as_head(row: Row, state: int) -> Standing:
     return Standing(row.lineage, row.rank, row.seq, row.deleted, state)
 
 
-def _columns(puts: list[tuple[int, str, Standing]]) -> tuple[list[object], ...]:
+def columns(puts: list[tuple[int, str, Standing]]) -> tuple[list[object], ...]:
+    """Return heads by column."""
     heads = [head for _, _, head in puts]
     return (
         [space for space, _, _ in puts],

@@ -1,19 +1,18 @@
 """Appending to the journal: one batch, one transaction, which holds the lanes of its keys."""
 
-import os
 from collections.abc import Callable, Sequence
-from itertools import repeat
 from typing import Any
 
 import msgspec
 
 from kedge.backends.postgres.database import Database
-from kedge.backends.postgres.heads import Heads, HeadWriter
+from kedge.backends.postgres.heads import Heads, HeadWriter, drop_in
 from kedge.backends.postgres.lanes import lane_of, lanes_of
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import Reader
 from kedge.backends.postgres.rows import Row
+from kedge.backends.postgres.sending import Stamp, send_writes
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import VectorWriter
@@ -22,7 +21,7 @@ from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
 from kedge.model.visibility import View
-from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Pending, digest, memory_name
+from kedge.model.writes import Author, Batch, Key, Pending, digest, memory_name
 from kedge.ports.ledger import Call, EpochMoved, HeadMoved, Position
 
 _SQL = queries("journal")
@@ -80,6 +79,7 @@ class PostgresJournal(Reader):
         return written.seqs
 
     def _append(self, link: Link, batch: Batch, lane: int) -> Written:
+        self._states.catch_up(link)
         stamp = self._interner.intern(link, batch.lineage)
         asked = self._ask(link, batch)
         repeats = None if batch.idempotency is None else link.send(_SQL["idempotency_find"], batch.idempotency)
@@ -131,9 +131,10 @@ class PostgresJournal(Reader):
         if rows:
             if heads is None:
                 heads = self._heads.found(self._heads.ask(link, ((row.space, row.key.name) for row in rows)))
-            link.send(_SQL["write_insert"], *_columns(batch, rows, stamp), turn, drawn.at)
+            changes = self._heads.changes(link, rows, heads, batch.settled)
+            send_writes(link, batch, rows, changes.puts, Stamp(stamp, turn, drawn.at, lane))
             reach("append:rows")
-            self._heads.write_in(link, rows, heads, batch.settled, lane)
+            drop_in(link, changes.drops)
             reach("append:heads")
         if batch.reads is not None:
             before = drawn.seqs[0] if rows else self.last_seq(link) + 1
@@ -279,25 +280,3 @@ class PostgresJournal(Reader):
         last = link.send(_SQL["last_seq"])
         drawn = self.draw(link, 0)
         return Position(int(last.fetchall()[0][0]), drawn.at)
-
-
-def _columns(batch: Batch, rows: Sequence[Row], stamp: int) -> tuple[list[Any], ...]:
-    """Return what the journal keeps of each write, by column."""
-    random = os.urandom(SALT_BYTES * len(rows))
-    salts = [random[start : start + SALT_BYTES] for start in range(0, len(random), SALT_BYTES)]
-    vectors = repeat(b"") if batch.vectors is None else batch.vectors.split()
-    writes = batch.writes
-    return (
-        [row.seq for row in rows],
-        [row.space for row in rows],
-        [row.key.name for row in rows],
-        [row.lineage for row in rows],
-        [row.rank for row in rows],
-        [row.deleted for row in rows],
-        [write.source for write in writes],
-        [stamp if write.source else row.lineage for row, write in zip(rows, writes, strict=True)],
-        [None if write.fresh_for is None else float(write.fresh_for) for write in writes],
-        [digest(salt, write.payload, vector) for salt, write, vector in zip(salts, writes, vectors, strict=False)],
-        salts,
-        [write.payload for write in writes],
-    )

@@ -26,6 +26,13 @@ class States:
         self._lock = ForkSafeLock()
         self._known: list[State] = [(0, ())]  # by id; ids begin at 1
         self._ids: dict[State, int] = {}
+        self._is_behind = False
+
+    def catch_up(self, link: Link) -> None:
+        """Learn what was missed before, in a write transaction that has not made a state yet."""
+        if self._is_behind:
+            self._is_behind = False
+            self.known(link)
 
     def intern(self, link: Link, lineage: int, superseders: Iterable[int], settled: Lineage = EMPTY) -> int:
         """Return the id of a state, in a write transaction that may still fail; what is settled is left out of it."""
@@ -33,6 +40,7 @@ class States:
         cached = self._ids.get(state)
         if cached is not None:
             return cached
+        self._is_behind = True
         fields = (lineage, json.dumps(state[1]))
         found = link.row(_SQL["state_find"], *fields) or link.row(_SQL["state_insert"], *fields)
         return int((found or link.one(_SQL["state_find"], *fields))[0])

@@ -45,33 +45,56 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (uid) DO UPDATE SET lineage = excluded.lineage
 RETURNING id;
 
--- name: write_insert
-INSERT INTO kedge.writes
-    (seq, space, name, lineage, rank, deleted, source, provenance, fresh_for, digest, salt, payload, turn, at)
-SELECT *, $13::int8, $14::float8 FROM unnest(
-    $1::int8[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::bool[], $7::bool[], $8::int8[], $9::float8[],
-    $10::bytea[], $11::bytea[], $12::bytea[]
-);
+-- name: append_alike
+-- Writes that differ in seq, name, digest (32 bytes each), salt (16) and payload alone, rank at their seqs, and become
+-- heads in one state.
+WITH given AS (
+    SELECT seq, name, payload, substr($4, 32 * n::int4 - 31, 32) AS digest, substr($5, 16 * n::int4 - 15, 16) AS salt
+    FROM unnest($1::int8[], $2::text[], $3::bytea[]) WITH ORDINALITY AS g (seq, name, payload, n)
+), written AS (
+    INSERT INTO kedge.writes
+        (seq, space, name, lineage, rank, deleted, source, provenance, fresh_for, digest, salt, payload, turn, at)
+    SELECT seq, $6::int8, name, $7::int8, seq, $8::bool, $9::bool, $10::int8, $11::float8, digest, salt, payload,
+        $12::int8, $13::float8
+    FROM given
+), headed AS (
+    INSERT INTO kedge.heads (space, name, lineage, rank, seq, deleted, state)
+    SELECT $6::int8, name, $7::int8, seq, seq, $8::bool, $14::int8 FROM given
+    ON CONFLICT (space, name, lineage) DO UPDATE
+    SET rank = excluded.rank, seq = excluded.seq, deleted = excluded.deleted, state = excluded.state
+)
+INSERT INTO kedge.counters (space, lineage, lane, puts, deletes)
+SELECT $6::int8, $7::int8, $15::int8, CASE WHEN $8::bool THEN 0 ELSE $16::int8 END,
+    CASE WHEN $8::bool THEN $16::int8 ELSE 0 END
+ON CONFLICT (space, lineage, lane) DO UPDATE
+SET puts = counters.puts + excluded.puts, deletes = counters.deletes + excluded.deletes;
+
+-- name: append_many
+-- Writes ($1 to $14), the heads that have changed with them ($15 to $21), and what is added to the counters.
+WITH written AS (
+    INSERT INTO kedge.writes
+        (seq, space, name, lineage, rank, deleted, source, provenance, fresh_for, digest, salt, payload, turn, at)
+    SELECT *, $13::int8, $14::float8 FROM unnest(
+        $1::int8[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::bool[], $7::bool[], $8::int8[], $9::float8[],
+        $10::bytea[], $11::bytea[], $12::bytea[])
+), headed AS (
+    INSERT INTO kedge.heads (space, name, lineage, rank, seq, deleted, state)
+    SELECT * FROM unnest($15::int8[], $16::text[], $17::int8[], $18::int8[], $19::int8[], $20::bool[], $21::int8[])
+    ON CONFLICT (space, name, lineage) DO UPDATE
+    SET rank = excluded.rank, seq = excluded.seq, deleted = excluded.deleted, state = excluded.state
+)
+INSERT INTO kedge.counters (space, lineage, lane, puts, deletes)
+SELECT space, lineage, $22::int8, puts, deletes
+FROM unnest($23::int8[], $24::int8[], $25::int8[], $26::int8[]) AS added (space, lineage, puts, deletes)
+ON CONFLICT (space, lineage, lane) DO UPDATE
+SET puts = counters.puts + excluded.puts, deletes = counters.deletes + excluded.deletes;
 
 -- name: heads_at
 SELECT name, lineage, rank, seq, deleted, state FROM kedge.heads WHERE space = $1 AND name = ANY($2::text[]);
 
--- name: heads_put
-INSERT INTO kedge.heads (space, name, lineage, rank, seq, deleted, state)
-SELECT * FROM unnest($1::int8[], $2::text[], $3::int8[], $4::int8[], $5::int8[], $6::bool[], $7::int8[])
-ON CONFLICT (space, name, lineage) DO UPDATE
-SET rank = excluded.rank, seq = excluded.seq, deleted = excluded.deleted, state = excluded.state;
-
 -- name: heads_drop
 DELETE FROM kedge.heads h USING unnest($1::int8[], $2::text[], $3::int8[]) AS gone (space, name, lineage)
 WHERE h.space = gone.space AND h.name = gone.name AND h.lineage = gone.lineage;
-
--- name: count
-INSERT INTO kedge.counters (space, lineage, lane, puts, deletes)
-SELECT space, lineage, $5::int8, puts, deletes
-FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int8[]) AS added (space, lineage, puts, deletes)
-ON CONFLICT (space, lineage, lane) DO UPDATE
-SET puts = counters.puts + excluded.puts, deletes = counters.deletes + excluded.deletes;
 
 -- name: reads_insert
 INSERT INTO kedge.reads (turn, before_seq, reads) VALUES ($1, $2, $3);
