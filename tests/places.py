@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
+from hypothesis import settings
 
 from kedge.testing import postgres
 
@@ -45,6 +47,21 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewPla
         drop(server, url)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run one in POSTGRES_ONE_IN of a module's tests on PostgreSQL, the same ones every time; all, while soaking."""
+    left_out = [item for item in items if not on_turn(item)]
+    if left_out and settings.default is not settings.get_profile("soak"):
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def on_turn(item: pytest.Item) -> bool:
+    """Say whether a test is among those of its module that run on PostgreSQL, too."""
+    one_in = getattr(getattr(item, "module", None), "POSTGRES_ONE_IN", 1)
+    backend = getattr(item, "callspec", None) and item.callspec.params.get("new_place")  # type: ignore[attr-defined]
+    return backend != "postgres" or crc32(item.nodeid.encode()) % one_in == 0
+
+
 @pytest.fixture
 def place(new_place: NewPlace) -> str:
     """Return the address of a new database."""
@@ -68,8 +85,8 @@ def postgres_url(postgres_server: postgres.Server) -> Iterator[str]:
     drop(postgres_server, url)
 
 
-def create(server: postgres.Server, *, empty: bool = False) -> str:
-    """Make a database, with Kedge's schema unless it shall be empty, and return its address."""
+def create(server: postgres.Server, *, empty: bool = False, like: str | None = None) -> str:
+    """Make a database, with Kedge's schema unless it shall be empty, or a copy of another; return its address."""
     import psycopg  # noqa: PLC0415 - not there where the server is not
 
     from kedge.backends.postgres.database import Database  # noqa: PLC0415 - as above
@@ -80,7 +97,8 @@ def create(server: postgres.Server, *, empty: bool = False) -> str:
         if not made and not empty:
             connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
             Database(server.url(_TEMPLATE)).close()
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {'template1' if empty else _TEMPLATE}".encode())
+        template = "template1" if empty else _TEMPLATE if like is None else like.rpartition("/")[2]
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
     return server.url(name)
 
 

@@ -12,6 +12,7 @@ import kedge
 from kedge.backends.postgres import schema
 from kedge.backends.postgres.backend import PostgresBackend
 from kedge.ports.backend import Backend
+from kedge.ports.vectors import METRICS
 from kedge.testing import contracts, postgres
 from kedge.testing.contracts.aside import CACHE_BYTES
 from kedge.testing.contracts.hand import Hand
@@ -51,13 +52,15 @@ class TestJournal(contracts.JournalContract):
 
 
 class TestHistories(contracts.HistoryContract):
-    @pytest.mark.parametrize("seed", range(6))  # a share of them: each takes a server a thousand questions
+    @pytest.mark.parametrize("seed", range(3))  # a share of them: each takes a server a thousand questions
     def test_reads_equal_the_truth(self, backend: Backend, seed: int) -> None:
         super().test_reads_equal_the_truth(backend, seed)
 
 
 class TestVectors(contracts.VectorContract):
-    pass
+    @pytest.mark.parametrize(("metric", "seed"), [(metric, seed) for metric in METRICS for seed in range(2)])
+    def test_search_equals_brute_force(self, backend: Backend, metric: str, seed: int) -> None:
+        super().test_search_equals_brute_force(backend, metric, seed)
 
 
 class TestVectorsWithoutExtension(contracts.VectorContract):

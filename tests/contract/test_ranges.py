@@ -12,6 +12,7 @@ from kedge.model.writes import Author, Batch, Head, Key, Pending
 from kedge.ports.backend import Backend
 from kedge.ports.ledger import Range
 
+POSTGRES_ONE_IN = 6
 NUMBERS = (1, 2, 3, 4)
 NAMES = [f"{letter}{digit}" for letter in "ab" for digit in range(3)]
 SESSION = "s"

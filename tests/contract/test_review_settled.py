@@ -10,6 +10,7 @@ import pytest
 
 import kedge
 
+POSTGRES_ONE_IN = 4
 RELEASES = 30
 QUERY = [1.0, 2.0, 3.0]
 
