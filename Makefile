@@ -43,7 +43,7 @@ imports: $(OTHERS) ## import from real Parquet, Chroma and LanceDB files; instal
 soak: $(DEV) ## run thousands of random histories; takes its time
 	KEDGE_HYPOTHESIS=soak $(BIN)/python -m pytest -m soak --timeout=10800 $(PYTEST_ARGS)
 
-bench: $(RUN) ## measure ratios within one run, as a table and JSON
+bench: $(if $(filter postgres,$(DB)),$(DEV),$(RUN)) ## measure ratios within one run, as a table and JSON (DB=postgres: there, too)
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 bench-peers: $(PEERS) ## measure other vector stores beside Kedge; takes hours (PEERS_ARGS="--quick" for minutes)

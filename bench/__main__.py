@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import appending, reading, rollbacks, searching, upkeep
+from bench import appending, on_postgres, reading, rollbacks, searching, upkeep
 from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
 
 GROUPS: dict[str, Group] = {
@@ -30,6 +30,7 @@ GROUPS: dict[str, Group] = {
     "notices": rollbacks.notices,
     "memory": rollbacks.memory,
     "upkeep": upkeep.upkeep,
+    "postgres": on_postgres.on_postgres,
 }
 
 

@@ -35,7 +35,7 @@ DAMAGE = {
                        "WHERE lineage = 0 LIMIT 1"), "head"),
     "a counter off": ("UPDATE kedge.counters SET puts = puts + 1", "counter"),
     "a count of states off": ("UPDATE kedge.state_counts SET rows = rows + 1", "counter"),
-    "a state's superseders changed": ("UPDATE kedge.states SET superseders = '[0, 1, 2]' WHERE id = 1", "head"),
+    "a state's superseders changed": ("UPDATE kedge.states SET superseders = '[77]' WHERE id = 1", "state"),
     "a lineage's members changed": ("UPDATE kedge.lineages SET members = '[99]' WHERE id = 1", "lineage"),
     "the record set back": ("UPDATE kedge.control SET epoch = epoch - 1", "control"),
     "an epoch skipped": ("UPDATE kedge.control_log SET epoch = epoch + 1 WHERE epoch = 3", "control"),

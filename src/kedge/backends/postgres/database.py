@@ -23,7 +23,7 @@ Pool = psycopg_pool.ConnectionPool[Connection]
 RETRY_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
 _IDLE_SECONDS = 10  # that a transaction may wait for its client
-_TRANSACTION_SECONDS = 120  # that it may take in all
+_TRANSACTION_SECONDS = 50  # that one that holds lanes may take in all: less than others wait for them
 _TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
 _CONNECTIONS_MAX = 16
 _DURABILITIES = {"full": "on", "normal": "off"}
@@ -116,12 +116,6 @@ class Database:
         if self._vector_oids is not None:
             register(connection, *self._vector_oids)
         connection.execute(self._settings.encode())
-        if self._has_timeout(connection):
-            connection.execute(f"SET transaction_timeout = '{_TRANSACTION_SECONDS}s'".encode())
-
-    @staticmethod
-    def _has_timeout(connection: Connection) -> bool:
-        return connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
 
     def _run(self, act: Callable[[Connection], T]) -> T:
         """Lend a connection, again while it is lost or another transaction comes first."""
@@ -160,7 +154,6 @@ class Database:
         """Run statements that take their time and are no transactions, on a connection of their own."""
         try:
             with self.connect() as connection:
-                connection.execute(b"SET transaction_timeout = 0" if self._has_timeout(connection) else b"SELECT 1")
                 for statement in statements:
                     connection.execute(statement)
         except psycopg.Error as error:
@@ -284,7 +277,8 @@ class _Attempt(Generic[T]):
                 link = Link(connection, pipeline)
                 link.send(b"BEGIN")
                 if self._lanes:
-                    lane_locks.lock(link, self._lanes)
+                    has_timeout = connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
+                    lane_locks.lock(link, self._lanes, _TRANSACTION_SECONDS if has_timeout else None)
                 reach(f"{self._what}:begun")
                 done = self._act(link)
                 reach(f"{self._what}:before-commit")

@@ -5,7 +5,15 @@ import psycopg_pool
 
 from kedge import errors
 
-_LOST = {"57P01", "57P02", "57P03", "57P05", "25P03", "25006"}  # shut down, starting up, timed out, a standby now
+_LOST = {
+    "57P01",
+    "57P02",
+    "57P03",
+    "57P05",
+    "25P03",
+    "25P04",
+    "25006",
+}  # shut down, starting up, timed out, a standby now
 _AGAIN = {"40001", "40P01"}
 _SCHEMA = {"3F000", "42P01", "42703"}
 _ID_TAKEN = "states_pkey"

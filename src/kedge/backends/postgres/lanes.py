@@ -33,9 +33,12 @@ def lanes_of(batch: Batch) -> tuple[int, ...]:
     return tuple(sorted(found)) or (0,)
 
 
-def lock(link: Link, lanes: Iterable[int]) -> None:
-    """Wait for these lanes, and hold them until the transaction ends."""
-    link.send(_SQL["lock"], list(lanes))
+def lock(link: Link, lanes: Iterable[int], seconds: int | None = None) -> None:
+    """Wait for these lanes, and hold them until the transaction ends: after so many seconds at the latest."""
+    if seconds is None:
+        link.send(_SQL["lock"], list(lanes))
+    else:
+        link.send(_SQL["lock_for"], list(lanes), f"{seconds}s")
 
 
 def pass_all(link: Link) -> None:
