@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import appending, on_postgres, reading, rollbacks, searching, upkeep
+from bench import appending, fetching, fleet, loading, on_postgres, opening, reading, rollbacks, searching, upkeep
 from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
 
 GROUPS: dict[str, Group] = {
@@ -25,10 +25,17 @@ GROUPS: dict[str, Group] = {
     "turns": appending.turns,
     "heads": reading.heads,
     "hidden": reading.hidden,
+    "loads": loading.loads,
     "search": searching.searches,
+    "filters": searching.filtered,
+    "fetch": fetching.batches,
+    "delete": fetching.deletes,
+    "opening": opening.opening,
     "commits": rollbacks.commits,
     "notices": rollbacks.notices,
     "memory": rollbacks.memory,
+    "leases": fleet.leases,
+    "acknowledgements": fleet.acknowledgements,
     "upkeep": upkeep.upkeep,
     "postgres": on_postgres.on_postgres,
 }

@@ -23,6 +23,7 @@ class Sizes(msgspec.Struct, frozen=True):
     vectors_per_cent: int = 20
     hidden: int = 100_000
     rows: int = 100_000
+    many_rows: int = 1_000_000
     dim: int = 384
     batch: int = 1_000
     rounds: int = 25
@@ -34,7 +35,9 @@ class Sizes(msgspec.Struct, frozen=True):
 
 
 FULL = Sizes()
-QUICK = Sizes(writes=100_000, hidden=10_000, rows=20_000, dim=128, rounds=9, puts=30, reads=1_000, flips=9)
+QUICK = Sizes(
+    writes=100_000, hidden=10_000, rows=20_000, many_rows=100_000, dim=128, rounds=9, puts=30, reads=1_000, flips=9
+)
 
 
 class Measured(msgspec.Struct, frozen=True):

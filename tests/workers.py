@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 import kedge
 from kedge import failpoints
+from tests.thresholds import lower
 
 ROOT = Path(__file__).resolve().parents[1]
 DIM = 4
@@ -133,6 +134,48 @@ def dawdle(_: kedge.Kedge, point: str, seconds: float) -> None:
     failpoints.arm(point, lambda: time.sleep(seconds))
 
 
+# A member that keeps one turn open.
+_member: list[kedge.Member] = []
+_turn: list[kedge.Turn] = []
+
+
+def join(k: kedge.Kedge, name: str, lease_seconds: float) -> None:
+    _member[:] = [k.join(name, lease_seconds=lease_seconds)]
+
+
+def begin(k: kedge.Kedge, session: str, agent: str) -> None:
+    _turn[:] = [k.turn(session=session, agent=agent)]
+
+
+def note(_: kedge.Kedge, key: str, value: int) -> int:
+    return _turn[0].context.put(key, value)
+
+
+def level_now(_: kedge.Kedge) -> str:
+    return str(_turn[0].level)
+
+
+def standing(_: kedge.Kedge) -> dict[str, Any]:
+    return {"serving": _member[0].serving, "epoch": _member[0].epoch}
+
+
+def stop_before_append(k: kedge.Kedge) -> None:
+    """Pause this process, as SIGSTOP from outside would, between an append's look at the lease and its transaction."""
+    journal: Any = k._kernel.backend.journal
+    append = journal.append
+
+    def stopped(batch: Any) -> Any:
+        journal.append = append
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return append(batch)
+
+    journal.append = stopped
+
+
+def roll_back(k: kedge.Kedge, name: str, hold: list[str]) -> bool:
+    return k.rollback(name, hold=hold).ok
+
+
 def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
     """Write every vector of KEYS anew, as one batch each time, and delete them all now and then."""
     with k.turn() as turn:
@@ -143,13 +186,84 @@ def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
                 turn.vectors("kb").upsert(KEYS, matrix(KEYS, version), [{"v": version}] * len(KEYS))
 
 
+def low(_: kedge.Kedge, *, behind: bool) -> None:
+    """Index a few hundred rows like millions; without `behind`, only where that is asked for."""
+    lower(behind=behind)
+
+
+def grow(k: kedge.Kedge, batch: int, size: int, deployment: str | None = None) -> bool:
+    """Add `size` rows and write as many over as change with each batch; say whether that was still possible."""
+    prefix = "new" if deployment is None else "bad"
+    ids = [f"{prefix}-{batch}-{n}" for n in range(size)]
+    again = [f"again-{n}" for n in range(size // 2)] if deployment is None else []
+    try:
+        with k.turn(agent="support", deployment=deployment) as turn:
+            turn.vectors("kb").upsert(ids + again, points(ids, 0, again, batch), [{"v": batch}] * len(ids + again))
+            turn.vectors("kb").search([1.0] * DIM)  # which has an index built where that is due
+    except kedge.RolledBack:
+        return False
+    return True
+
+
+def optimize(k: kedge.Kedge) -> dict[str, int]:
+    return k.optimize()
+
+
+def find(k: kedge.Kedge, batch: int, size: int) -> dict[str, int]:
+    """Look for the rows of a batch, and for rows that changed with it, each by its own vector; count what is wrong."""
+    kb = k.view().vectors("kb")
+    wrong = {"missed": 0, "missed by exact search": 0, "stale": 0, "hidden": 0, "exact": 0}
+    for n in range(0, size, 7):
+        name, again = f"new-{batch}-{n}", f"again-{n % (size // 2)}"
+        own, old = points([name], 0, [again], batch)
+        for exact in (False, True):
+            hits = kb.search(own, k=3, exact=exact)
+            if not hits or hits[0].id != name:
+                wrong["missed by exact search" if exact else "missed"] += 1
+            for hit in [*hits, *kb.search(old, k=3, exact=exact)]:
+                wrong["stale"] += hit.id.startswith("again") and hit.payload["v"] < batch
+                wrong["hidden"] += hit.id.startswith("bad")
+            wrong["exact"] += not exact and hits.exact
+    return wrong
+
+
+def points(ids: list[str], version: int, others: list[str], other_version: int) -> npt.NDArray[np.float32]:
+    """Return a direction for each id and version."""
+    seeds = [(ident, version) for ident in ids] + [(ident, other_version) for ident in others]
+    rows = [np.random.default_rng([*ident.encode(), at]).standard_normal(DIM) for ident, at in seeds]
+    return np.array(rows, np.float32)
+
+
 def matrix(ids: Iterable[str], version: int) -> npt.NDArray[np.float32]:
     """Return vectors that tell their version: it is the first number of each."""
     return np.array([[version + 1, *(ord(c) for c in ident.rjust(3)[-3:])] for ident in ids], np.float32)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (put, increment, assign, deploy, weigh, write, launch, flip, dawdle, overwrite)
+    f.__name__: f
+    for f in (
+        put,
+        increment,
+        assign,
+        deploy,
+        weigh,
+        write,
+        launch,
+        flip,
+        dawdle,
+        overwrite,
+        low,
+        grow,
+        find,
+        optimize,
+        join,
+        begin,
+        note,
+        level_now,
+        standing,
+        stop_before_append,
+        roll_back,
+    )
 }
 
 

@@ -18,6 +18,7 @@ from kedge.errors import (
     InvalidValue,
     InvalidVector,
     KedgeError,
+    LeaseExpired,
     Misuse,
     NewerSchema,
     NotAKedgeDatabase,
@@ -35,33 +36,40 @@ from kedge.errors import (
     Unreachable,
 )
 from kedge.face import Kedge
-from kedge.loading import LoadReport
+from kedge.fleet.member import Member
+from kedge.fleet.roster import MemberStatus
+from kedge.loading import ExportReport, LoadReport
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
+from kedge.model.fleet import Held
 from kedge.open import open
 from kedge.ports.fsck import Finding, FsckReport
 from kedge.ports.ledger import Snapshot
 from kedge.ports.vectors import Collection
+from kedge.recovery.converge import Convergence, Laggard
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
 from kedge.recovery.replay import ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
 from kedge.status import SystemStatus, Unfinished
+from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Entry
 from kedge.stores.memory import Message
-from kedge.stores.vectors import Hit, Hits, VectorRow
+from kedge.stores.search import Hit, Hits
+from kedge.stores.vectors import VectorRow
 from kedge.turn import Turn
 from kedge.views import ReadView
 
 __version__ = "0.1.0"
 __all__ = [
     "Artifact", "ArtifactChanged", "BackfillReport", "Busy", "Collection", "ConfirmationNeeded", "Conflict",
-    "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed", "Finding",
-    "Frozen", "FsckReport", "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
-    "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Level", "LoadReport", "Message", "Misuse", "NewerSchema",
+    "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed",
+    "ExportReport", "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits", "IdempotencyMismatch",
+    "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard",
+    "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "NewerSchema",
     "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
     "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
-    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorRow", "open",
+    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "SystemStatus", "Turn",
+    "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow", "VectorRows", "open",
 ]  # fmt: skip

@@ -10,6 +10,7 @@
 - Names and arguments are those of the sync face. What is a property there is called here: `await turn.lineage()`.
 - A turn belongs to one thread: an open turn has one of its own, and its calls run there one after another, in the order
   in which they were made. Different turns run side by side.
+- What is iterated in batches is so by `async for`: `async for rows in await turn.vectors("kb").batches(): …`.
 - A callable that is given (a replay's handler, what a cache computes, a change callback) may be `async def`: it runs in
   the event loop, and may use the turn that waits for it. A plain one runs in the thread.
 - A thread cannot be stopped: where an await is cancelled, a call that has begun runs to its end before the turn's next
@@ -36,7 +37,9 @@ from typing import Any, NamedTuple, Self
 
 from kedge.errors import InvalidValue, OutcomeUnknown, TurnClosed
 from kedge.face import Kedge
+from kedge.fleet.member import Member
 from kedge.open import open as open_sync
+from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.vectors import Vectors
@@ -177,7 +180,8 @@ class _Ways:
             key = f"aio:{self._name}:{self._count}"
         answer = self._submit(partial(_do, target, method, given, named, key))
         try:
-            return await asyncio.wrap_future(answer)
+            found = await asyncio.wrap_future(answer)
+            return AsyncBatches(self, found) if isinstance(found, VectorBatches) else found
         except asyncio.CancelledError:
             if key is not None and not answer.cancelled():
                 self.unanswered.append(key)
@@ -213,6 +217,22 @@ def _writing() -> frozenset[str]:
     return frozenset(
         name for name, method in methods if not name.startswith("_") and "idempotency" in _parameters(method)
     )
+
+
+class AsyncBatches:
+    """A collection's rows in batches: `async for rows in await turn.vectors("kb").batches()`."""
+
+    def __init__(self, ways: _Ways, batches: VectorBatches) -> None:
+        self._ways = ways
+        self._batches = batches
+        self.rows, self.unembedded = batches.rows, batches.unembedded
+        self.size, self.dim = batches.size, batches.dim
+
+    async def __aiter__(self) -> AsyncIterator[VectorRows]:
+        """Return the batches, each of them read in the thread of the turn."""
+        batches = iter(self._batches)
+        while (rows := await self._ways.call(lambda: partial(next, batches, None), "__call__", (), {})) is not None:
+            yield rows
 
 
 class _Proxy:
@@ -266,6 +286,29 @@ class AsyncTurn(_Scope):
     def unanswered(self) -> tuple[str, ...]:
         """The idempotency keys of writes whose answer was lost, oldest first: repeat the call with its key."""
         return tuple(self._ways.unanswered)
+
+
+class AsyncMember(_Proxy):
+    """This process as a member: `async with await k.join(name="support-1") as member`, or `await member.leave()`."""
+
+    def __init__(self, pool: ThreadPoolExecutor, member: Member) -> None:
+        super().__init__(_Ways(pool.submit, None, ""), lambda: member)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a coroutine function that calls the sync method of this name, or gives the property."""
+        if not hasattr(Member, name):
+            raise AttributeError(f"a Member has no {name!r}")
+        return super().__getattr__(name)
+
+    async def __aenter__(self) -> Self:
+        """Return the member itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave."""
+        await self.leave()
 
 
 class AsyncReadView(_Scope):
@@ -330,6 +373,8 @@ class AsyncKedge:
 
         async def call(*arguments: Any, **options: Any) -> Any:
             found = await self._call(name, arguments, options)
+            if isinstance(found, Member):
+                return AsyncMember(self._pool, found)
             return AsyncReadView(self._pool, found) if isinstance(found, ReadView) else found
 
         call.__name__ = name

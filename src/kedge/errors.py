@@ -5,6 +5,7 @@ KedgeError
 │   ├── Busy                another writer held the database for longer than the busy timeout
 │   ├── Unreachable         the database server cannot be reached, or went away; nothing was done
 │   ├── StorageFull         the disk is full; nothing was written
+│   ├── LeaseExpired        this member could not refresh its lease: it serves nothing until it has caught up
 │   └── SettledMeanwhile    a deployment that this turn did not see was settled
 ├── Conflict                someone or something else holds another value: resolve it
 │   ├── ExpectationFailed   a compare-and-set found another head
@@ -55,6 +56,10 @@ class Unreachable(Retryable):
 
 class StorageFull(Retryable):
     """The disk is full. Nothing of the call was written; make room and try again."""
+
+
+class LeaseExpired(Retryable):
+    """This member could not refresh its lease, and serves nothing until it has caught up. Nothing was done."""
 
 
 class SettledMeanwhile(Retryable):

@@ -15,13 +15,17 @@ from kedge.embedding.embedder import Embed
 from kedge.embedding.feed import Options, Source
 from kedge.embedding.pace import Pace
 from kedge.errors import InvalidValue
+from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
+from kedge.fleet.roster import MemberStatus, roster
 from kedge.guard import levels
 from kedge.kernel import Kernel, actor
-from kedge.loading import Columns, LoadReport, open_file
+from kedge.loading import Columns, ExportReport, LoadReport, open_file
 from kedge.loading import Source as VectorSource
+from kedge.loading.export import export
 from kedge.loading.load import Writer, load
 from kedge.model import control as rules
 from kedge.model.control import Level
+from kedge.model.filters import check_fields
 from kedge.model.writes import check_name
 from kedge.ports.backend import Backend
 from kedge.ports.fsck import FsckReport
@@ -31,6 +35,7 @@ from kedge.recovery import plan as plans
 from kedge.recovery import purge as purges
 from kedge.recovery import replay as replays
 from kedge.recovery import rollback as rollbacks
+from kedge.recovery.converge import check_wait
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
@@ -38,7 +43,7 @@ from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators, verify
 from kedge.status import SystemStatus
 from kedge.status import status as survey_status
-from kedge.stores.vectors import find_collection
+from kedge.stores.spaces import find_collection
 from kedge.turn import Turn
 from kedge.views import Point, ReadView
 from kedge.watch import Watcher
@@ -101,13 +106,19 @@ class Kedge:
         reason: str = "",
         by: str | None = None,
         verify: bool = True,
+        hold: Sequence[str] = (),
+        wait: float | None = None,
         on_step: Callable[[str], object] | None = None,
     ) -> RollbackReport:
-        """Make all that a deployment caused disappear, everywhere, at once; then verify it.
+        """Make all that a deployment caused disappear, everywhere, at once; wait for the members; then verify it.
 
-        `on_step` is told of each step in one sentence, once it is done.
+        It waits until each has acknowledged or its lease has run out, or for `wait` seconds at most. `hold` names
+        features that stand at frozen until then. `on_step` is told of each step in one sentence, once it is done.
         """
-        return rollbacks.roll_back(self._kernel, name, reason=reason, by=by, verified=verify, on_step=on_step)
+        seconds = None if wait is None else check_wait(wait)
+        return rollbacks.roll_back(
+            self._kernel, name, reason=reason, by=by, verified=verify, hold=hold, wait_seconds=seconds, on_step=on_step
+        )
 
     def reinstate(self, name: str, *, reason: str = "", by: str | None = None) -> Deployment:
         """Undo a rollback, exactly."""
@@ -209,17 +220,27 @@ class Kedge:
     # ── collections ──
 
     def collection(
-        self, name: str, *, dim: int, metric: str = "cosine", embedder: str = "shared/embedder"
+        self,
+        name: str,
+        *,
+        dim: int,
+        metric: str = "cosine",
+        embedder: str = "shared/embedder",
+        fields: Sequence[str] = (),
     ) -> Collection:
-        """Declare a collection of vectors, or return it if it is there with the same settings."""
+        """Declare a collection of vectors, or return it if it is there with the same settings.
+
+        `fields` are payload fields that filters of searches name often; those that are new join those that are there.
+        """
         check_name("the collection", name)
         check_name("the embedder", embedder)
+        check_fields(fields)
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= DIM_MAX:
             raise InvalidValue(f"dim={dim!r} is not a number of dimensions from 1 to {DIM_MAX}")
         if metric not in METRICS:
             raise InvalidValue(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
         backend = self._kernel.backend
-        return backend.vectors.declare(Collection(name, dim, metric, embedder), backend.clock.now())
+        return backend.vectors.declare(Collection(name, dim, metric, embedder, tuple(fields)), backend.clock.now())
 
     def optimize(self, collection: str | None = None, *, progress: Progress | None = None) -> dict[str, int]:
         """Index the vectors of a collection, or of all, that are not indexed yet; return how many rows are, by name."""
@@ -289,6 +310,24 @@ class Kedge:
         writer = Writer(agent, person, deployment)
         return load(self._kernel, collection, source, writer=writer, batch=batch, again=again, progress=progress)
 
+    def export(
+        self,
+        collection: str,
+        path: str | Path,
+        *,
+        view: ReadView | None = None,
+        where: Mapping[str, Any] | None = None,
+        batch: int = LOAD_ROWS,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> ExportReport:
+        """Write a collection to a file, .npy, Parquet or Arrow, that `load` reads: wholly, or not at all.
+
+        It holds what a view shows (by default that of a new session) in the space of the view's embedder.
+        """
+        batches = (view or self.view()).vectors(collection).batches(batch, where)
+        return export(collection, batches, path, overwrite=overwrite, progress=progress)
+
     # ── replay, levels, settings ──
 
     def replay(
@@ -312,7 +351,7 @@ class Kedge:
 
     def levels(self) -> dict[str, Level]:
         """Return the features that stand below full, with their levels."""
-        return dict(self._kernel.backend.control.load().levels)
+        return self._kernel.backend.control.load().below_full
 
     def set_retention(self, seconds: float | None, *, by: str | None = None) -> None:
         """Set the horizon: how many seconds back any seq can be read; None means for ever."""
@@ -326,6 +365,35 @@ class Kedge:
                 detail={"seconds": seconds},
             )
         )
+
+    # ── the fleet ──
+
+    def join(
+        self,
+        name: str | None = None,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        safe_level: str = "frozen",
+        serves: Sequence[str] = (),
+        holds: Holds | None = None,
+    ) -> Member:
+        """Make this process a member: it acknowledges epochs, and serves nothing while it cannot refresh its lease.
+
+        `serves` names its features, for people to see; `holds()` returns what it holds outside the stores, as `Held`.
+        """
+        return join(
+            self._kernel,
+            self._watcher,
+            name=name,
+            lease_seconds=lease_seconds,
+            safe_level=safe_level,
+            serves=serves,
+            holds=holds,
+        )
+
+    def members(self) -> list[MemberStatus]:
+        """Return the members in the order in which they joined."""
+        return list(roster(self._kernel))
 
     # ── watching ──
 
@@ -356,6 +424,8 @@ class Kedge:
 
     def close(self) -> None:
         """Let go of the database. Turns and views of it can do nothing more."""
+        if isinstance(self._kernel.guard, Member):
+            self._kernel.guard.leave()
         self._watcher.close()
         self._kernel.backend.close()
 

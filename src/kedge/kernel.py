@@ -10,6 +10,7 @@ from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.visibility import View
 from kedge.model.writes import check_name
 from kedge.ports.backend import Backend
+from kedge.ports.fleet import Guard
 from kedge.ports.ledger import Change, Entry, EpochMoved, Session
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class Kernel:
         self.session_ttl = session_ttl
         self._names: dict[int, str] = {}
         self._header_key: bytes | None = None
+        self.guard: Guard | None = None  # set while this process is a member
 
     @property
     def header_key(self) -> bytes:
@@ -100,6 +102,13 @@ class Kernel:
                 return control.begin_session(session, record.epoch, base, opened_with, after=after, by="assignment")
             except EpochMoved:
                 continue
+
+    def would_see(self, record: ControlRecord, session: str) -> frozenset[int]:
+        """Return what the next turn of a session would be fixed to, without fixing it."""
+        found = self.backend.control.session(session)
+        if found is not None and not self._is_over(found):
+            return found.base
+        return rules.assign(record, session, self._still_open(record, found))
 
     def _is_over(self, session: Session) -> bool:
         return self.session_ttl is not None and session.at + self.session_ttl < self.backend.clock.now()

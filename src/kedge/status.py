@@ -3,6 +3,7 @@
 import msgspec
 
 from kedge.deployments import Deployment, list_all
+from kedge.fleet.roster import MemberStatus, roster
 from kedge.kernel import Kernel
 from kedge.model.control import ControlRecord, Level, Status
 from kedge.ports.ledger import Entry
@@ -41,6 +42,7 @@ class SystemStatus(msgspec.Struct, frozen=True):
     hidden_writes: int
     replay_pending: int
     unfinished: tuple[Unfinished, ...]
+    members: tuple[MemberStatus, ...]
     snapshots: int
     collections: int
     retention_seconds: float | None
@@ -63,13 +65,14 @@ def status(kernel: Kernel) -> SystemStatus:
         settled=max(settled, key=lambda d: d.since, default=None),
         settled_total=len(settled),
         purged_total=sum(d.status is Status.PURGED for d in deployments),
-        levels=dict(record.levels),
+        levels=record.below_full,
         sessions=counts["sessions"],
         hidden_writes=_hidden(kernel, record),
         replay_pending=len(pending(kernel)),
         unfinished=tuple(
             Unfinished(e.kind, e.deployment or "", e.operation, e.epoch, e.at, e.by) for e in unfinished(kernel)
         ),
+        members=roster(kernel),
         snapshots=len(backend.control.snapshots()),
         collections=len(backend.vectors.collections()),
         retention_seconds=record.retention_seconds,

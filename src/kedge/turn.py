@@ -5,13 +5,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
+import numpy.typing as npt
 
 from kedge.errors import Frozen, IdempotencyMismatch, InvalidValue, KedgeError, SessionBegun, TurnClosed
 from kedge.kernel import Kernel
 from kedge.model import control as rules
 from kedge.model import envelope as envelopes
 from kedge.model import reads as read_logs
-from kedge.model.control import Level
+from kedge.model.control import Level, stricter
 from kedge.model.envelope import Envelope, Rejected
 from kedge.model.lineage import Lineage
 from kedge.model.reads import RangeRead, Reads
@@ -25,6 +26,7 @@ from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.scope import check_origin, check_seconds
+from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import Vectors
 
 T = TypeVar("T")
@@ -65,6 +67,8 @@ class Turn:
         for what, name in (("session", session), ("agent", agent), ("person", person), ("peer", peer)):
             if name is not None:
                 check_name(f"the {what}", name)
+        if kernel.guard is not None:
+            kernel.guard.check()
         self._kernel = kernel
         self.backend = kernel.backend
         self._agent, self._person = agent, person
@@ -187,6 +191,8 @@ class Turn:
         while True:
             if self._closed or self._ended is not None:
                 self._refuse()
+            if self._kernel.guard is not None:
+                self._kernel.guard.check()
             try:
                 return look(self._view)
             except EpochMoved:
@@ -312,7 +318,7 @@ class Turn:
         self._ranges_read.clear()
 
     def _check_level(self) -> None:
-        level = self._record.levels.get(self._agent or "", Level.FULL)
+        level = self._record.level(self._agent or "")
         if level is not Level.FULL:
             raise Frozen(
                 f"the feature {self._agent!r} stands at level {level}: derived writes are refused; "
@@ -353,13 +359,26 @@ class Turn:
 
     @property
     def level(self) -> Level:
-        """The level that the agent's feature stands on now."""
-        return self.read(lambda view: self._level_at(view.epoch))
+        """The level that the agent's feature stands on now.
+
+        A member knows it without asking the store; while its lease has run out, it is the safe level at best.
+        """
+        guard = self._kernel.guard
+        if guard is None:
+            return self.read(lambda view: self._level_at(view.epoch))
+        if self._closed or self._ended is not None:
+            self._refuse()
+        known = guard.epoch
+        if known is None:
+            return stricter(guard.safe_level, self._record.level(self._agent or ""))
+        if known > self._view.epoch:
+            self._catch_up()
+        return self._record.level(self._agent or "")
 
     def _level_at(self, epoch: int) -> Level:
         if self.backend.control.epoch() != epoch:
             raise EpochMoved("the level may have changed")
-        return self._record.levels.get(self._agent or "", Level.FULL)
+        return self._record.level(self._agent or "")
 
     def documents(self, collection: str) -> Documents:
         """Return the documents of a collection."""
@@ -368,6 +387,21 @@ class Turn:
     def vectors(self, collection: str) -> Vectors:
         """Return the vectors of a declared collection, or raise `UnknownName`."""
         return Vectors(self, collection)
+
+    def search(
+        self,
+        collections: Sequence[str],
+        vector: npt.ArrayLike,
+        k: int = 10,
+        where: Mapping[str, Any] | None = None,
+        *,
+        exact: bool = False,
+    ) -> Hits:
+        """Return the `k` best hits for a query vector among several collections, which are one metric's and embedder's.
+
+        The rest is as for the search of one: `vectors(collection).search`.
+        """
+        return search_named(self, collections, vector, k, where, exact=exact)
 
     def observe(self, metric: str, value: Any) -> None:
         """Store a metric sample of this session: a number, a bool or a string."""

@@ -1,8 +1,10 @@
 """Read-only views: what a new session, a session or a deployment sees, now or at a point in the past."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy.typing as npt
 
 from kedge.errors import InvalidValue, PastUnreadable, UnknownName, nearest
 from kedge.kernel import Kernel
@@ -16,6 +18,7 @@ from kedge.ports.ledger import EpochMoved, Snapshot
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.keyed import KeyedView
 from kedge.stores.memory import MemoryView
+from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import VectorsView
 
 T = TypeVar("T")
@@ -59,6 +62,8 @@ class ReadView:
             return record.live | record.closure({rules.open_in(record, opened)})
         if session is None:
             return record.live
+        if self._upto is None:
+            return self._kernel.would_see(record, session)
         fixed = self.backend.control.session(session, self._upto)
         return rules.assign(record, session) if fixed is None else fixed.base
 
@@ -78,7 +83,7 @@ class ReadView:
         if isinstance(point, datetime):
             if point.tzinfo is None:
                 raise InvalidValue(f"the time {point!r} has no time zone; add one, such as datetime.UTC")
-            if point.timestamp() > last.at:
+            if point.timestamp() >= last.at:  # what is written from now on has this time at the earliest
                 raise PastUnreadable(f"{point.isoformat()} has not come yet; k.view() reads the present")
             seq = control.seq_at(point.timestamp())
             return seq, self._within_horizon(control.load(), seq, point.timestamp(), last.at)
@@ -163,3 +168,18 @@ class ReadView:
     def vectors(self, collection: str) -> VectorsView:
         """Return the vectors of a declared collection, or raise `UnknownName`."""
         return VectorsView(self, collection)
+
+    def search(
+        self,
+        collections: Sequence[str],
+        vector: npt.ArrayLike,
+        k: int = 10,
+        where: Mapping[str, Any] | None = None,
+        *,
+        exact: bool = False,
+    ) -> Hits:
+        """Return the `k` best hits for a query vector among several collections, which are one metric's and embedder's.
+
+        The rest is as for the search of one: `vectors(collection).search`.
+        """
+        return search_named(self, collections, vector, k, where, exact=exact)

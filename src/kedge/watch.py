@@ -12,16 +12,24 @@ UNPROMPTED_SECONDS = 0.25
 Callback = Callable[[int], object]
 
 
+def report(error: Exception) -> None:
+    """Tell `threading.excepthook` what a thread of Kedge's own met and goes on after."""
+    args = (type(error), error, error.__traceback__, threading.current_thread())
+    threading.excepthook(threading.ExceptHookArgs(args))
+
+
 class Watcher:
     """One thread a `Kedge`, started with the first callback: looks at the doorbell often, at the epoch now and then.
 
-    A callback that raises is told to `threading.excepthook` and called again at the next epoch.
+    A callback that raises is told to `threading.excepthook` and called again at the next epoch. While this process is a
+    member, it is the member's thread that tells: what it acknowledges, the callbacks have heard of.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._callbacks: dict[int, tuple[Callback, int]] = {}
         self._lock = threading.Lock()
+        self._telling = threading.RLock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._next = 0
@@ -51,20 +59,42 @@ class Watcher:
             if found == hint and now - looked < UNPROMPTED_SECONDS:
                 continue
             hint, looked = found, now
+            if self._kernel.guard is not None:
+                continue
             try:
-                self._tell(self._kernel.backend.control.epoch())
+                with self._telling:
+                    self._try_each(self._kernel.backend.control.epoch())
             except Exception as error:  # noqa: BLE001 - the edge of this thread: it reports, and watches on
                 if self._stop.is_set():
                     return
-                threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self._thread)))
+                report(error)
 
-    def _tell(self, epoch: int) -> None:
+    def _try_each(self, epoch: int) -> None:
+        for ticket, callback in self._behind(epoch):
+            self._heard(ticket, epoch)
+            try:
+                callback(epoch)
+            except Exception as error:  # noqa: BLE001 - somebody else's: it is reported, and the others are told
+                report(error)
+
+    def tell(self, epoch: int) -> None:
+        """Call those back that have not heard of this epoch, and return when all have.
+
+        What one raises comes out, and it is called again at the next try.
+        """
+        with self._telling:
+            for ticket, callback in self._behind(epoch):
+                callback(epoch)
+                self._heard(ticket, epoch)
+
+    def _behind(self, epoch: int) -> list[tuple[int, Callback]]:
         with self._lock:
-            behind = [(t, c) for t, (c, told) in self._callbacks.items() if told < epoch]
-            for ticket, callback in behind:
-                self._callbacks[ticket] = (callback, epoch)
-        for _, callback in behind:
-            callback(epoch)
+            return [(ticket, callback) for ticket, (callback, told) in self._callbacks.items() if told < epoch]
+
+    def _heard(self, ticket: int, epoch: int) -> None:
+        with self._lock:
+            if ticket in self._callbacks:
+                self._callbacks[ticket] = (self._callbacks[ticket][0], epoch)
 
     def close(self) -> None:
         """Stop calling back; wait for a callback that is running, unless it is the one that closes."""

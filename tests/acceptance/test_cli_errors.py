@@ -50,6 +50,7 @@ from tests.acceptance.cli import Run
         (("collection", "faq"), 2, "--dim"),
         (("collection", "kb", "--dim", "5"), 3, "kb"),
         (("collection", "faq", "--dim", "5", "--metric", "cosin"), 2, "cosine"),
+        (("collection", "faq", "--dim", "5", "--field", "or"), 2, "'or' cannot be declared as a field"),
         (("refresh", "nobody"), 2, "nobody"),
         (("log", "--limit", "0"), 2, "--limit"),
         (("stauts",), 2, "status"),

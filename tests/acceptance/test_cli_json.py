@@ -18,7 +18,7 @@ INPUT = {"store", "space", "key", "seq", "rank", "session", "agent", "value", "u
 INDICATORS = {
     "rollback_commit_seconds", "rollback_completion_seconds", "consensus_latency_seconds", "vector_consistency_ratio",
     "memory_divergence_ratio", "context_divergence_ratio", "hidden_writes_total", "replay_pending_total",
-    "keys_checked", "leaks", "ok",
+    "keys_checked", "leaks", "diverging", "ok",
 }  # fmt: skip
 ROW = {"key", "value", "seq", "lineage", "at", "origin", "stale", "fresh_for"}
 SHOWN = {"view", "store", "space", "entries", "total"}
@@ -36,7 +36,7 @@ def test_status(run: Run) -> None:
     found = of(run, "status")
     assert set(found) == {
         "url", "at", "epoch", "seq", "last_change", "deployments", "settled", "settled_total", "purged_total",
-        "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "snapshots", "collections",
+        "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "members", "snapshots", "collections",
         "retention_seconds",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
@@ -81,10 +81,13 @@ def test_plan(run: Run) -> None:
 def test_rollback_and_reinstate_and_purge(run: Run) -> None:
     report = of(run, "rollback", "support-v2", "--yes", "--reason", "wrong refunds", "--by", "ann")
     assert set(report) == {
-        "deployment", "went_with_it", "operation", "epoch", "seq", "by", "reason", "writes_hidden", "indicators", "ok",
-            "verdict",
+        "deployment", "went_with_it", "operation", "epoch", "seq", "by", "reason", "writes_hidden", "indicators",
+        "convergence", "ok", "verdict",
     }  # fmt: skip
     assert set(report["indicators"]) == INDICATORS
+    assert report["convergence"] == {
+        "epoch": report["epoch"], "converged": True, "members": 0, "acknowledged": 0, "laggards": [], "seconds": None,
+    }  # fmt: skip
     assert (report["ok"], report["by"], report["reason"]) == (True, "ann", "wrong refunds")
     assert report["went_with_it"] == ["support-v3"]
     back = of(run, "reinstate", "support-v2", "--yes")
@@ -175,14 +178,17 @@ def test_settings(run: Run) -> None:
     assert of(run, "level", "support", "full") == {"levels": {}}
     assert of(run, "retention") == {"retention_seconds": None}
     assert of(run, "retention", "30d") == {"retention_seconds": 2_592_000.0}
-    declared = of(run, "collection", "faq", "--dim", "8", "--metric", "dot")
-    assert declared == {"collection": {"name": "faq", "dim": 8, "metric": "dot", "embedder": "shared/embedder"}}
+    faq = {"name": "faq", "dim": 8, "metric": "dot", "embedder": "shared/embedder"}
+    declare = ("collection", "faq", "--dim", "8", "--metric", "dot")
+    assert of(run, *declare) == {"collection": {**faq, "fields": []}}
+    assert of(run, *declare, "--field", "lang", "--field", "n") == {"collection": {**faq, "fields": ["lang", "n"]}}
+    assert of(run, *declare) == {"collection": {**faq, "fields": ["lang", "n"]}}
     assert {c["name"] for c in of(run, "collection")["collections"]} == {"faq", "kb"}
 
 
 def test_fsck(run: Run) -> None:
     found = of(run, "fsck", "--full")
-    assert set(found) == {"ok", "full", "findings", "checked"}
+    assert set(found) == {"ok", "full", "findings", "checked", "notes"}
     assert found["ok"] is True
 
 

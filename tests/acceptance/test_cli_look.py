@@ -168,6 +168,8 @@ def test_settings_as_they_are_typed(run: Run) -> None:
     assert "kept for ever" in run("retention", "forever").out
     assert "before-friday" in run("snapshot").out
     assert "kb" in run("collection").out
+    assert "Filters by lang cost little." in run("collection", "faq", "--dim", "4", "--field", "lang").out
+    assert "lang" in run("collection").out
     assert "s-5 sees: support-v1, support-v2" in run("assignment", "s-5").out
     assert "nobody has not appeared yet" in run("assignment", "nobody").out
     assert "s-1 now sees: support-v1, support-v2" in run("refresh", "s-1").out

@@ -8,12 +8,18 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 import kedge
 from kedge import Kedge, Status
 from tests.contract.conftest import MONDAY, HandClock
+
+
+def soon(moment: float) -> Any:
+    """Stand for a moment, and the microseconds that follow each entry while the clock stands."""
+    return pytest.approx(moment, rel=0, abs=0.001)
 
 
 def contaminate(k: Kedge, session: str = "s") -> None:
@@ -37,13 +43,13 @@ def test_a_deployment_says_what_it_is(k: Kedge, clock: HandClock) -> None:
     made = k.deploy("v2", {"support/model": "m", "support/prompt": "p"}, by="ann", note="friday's")
     assert (made.name, made.number, made.status, made.kind, made.weight) == ("v2", 2, Status.STAGED, "release", 0.0)
     assert (made.artifacts, made.bases) == (("support/model", "support/prompt"), ())
-    assert (made.note, made.created_by, made.by, made.created_at) == ("friday's", "ann", "ann", MONDAY)
+    assert (made.note, made.created_by, made.by, made.created_at) == ("friday's", "ann", "ann", soon(MONDAY))
     assert made.warnings == ("support/model changes a model without naming its training-data snapshot",)
     assert made.digest.startswith("sha256:")
     clock.time += 10
     started = k.canary("v2", 0.25, by="bob")
     assert (started.status, started.weight, started.by, started.created_by) == (Status.CANARY, 0.25, "bob", "ann")
-    assert (started.since, started.created_at) == (MONDAY + 10, MONDAY)
+    assert (started.since, started.created_at) == (MONDAY + 10, made.created_at)
     assert k.deployment("v2") == started == k.deployments()[-1]
     assert k.deployment("base").status is Status.SETTLED
 
@@ -91,7 +97,7 @@ def test_a_plan_says_what_a_rollback_does_and_changes_nothing(k: Kedge, clock: H
     assert (context.keys_vanish, context.keys_fall_back, context.keys_reappear) == (1, 1, 1)
     assert (plan.writes_total, plan.stale_keys) == (9, 1)
     stale = next(change for change in plan.examples if change.stale)
-    assert (stale.store, stale.key, stale.to_at) == ("context", "fact", MONDAY)
+    assert (stale.store, stale.key, stale.to_at) == ("context", "fact", soon(MONDAY))
     assert (plan.sessions, plan.agents) == (("s",), ("support",))
     assert [i.store for i in plan.replay_inputs] == ["memory", "documents"]
     assert plan.sources_inside == tuple(f"{i.store}:{i.space}/{i.key}" for i in plan.replay_inputs)
@@ -212,7 +218,7 @@ def test_a_turn_that_carries_something_purged_ends(k: Kedge) -> None:
 def test_a_snapshot_a_seq_and_a_time_name_the_same_past(k: Kedge, clock: HandClock) -> None:
     contaminate(k)
     snapshot = k.snapshot("friday", by="ann")
-    assert (snapshot.name, snapshot.by, snapshot.epoch, snapshot.at) == ("friday", "ann", k.epoch, MONDAY)
+    assert (snapshot.name, snapshot.by, snapshot.epoch, snapshot.at) == ("friday", "ann", k.epoch, soon(MONDAY))
     clock.time += 3600
     k.rollback("v2")
     with k.turn(agent="other") as turn:
@@ -230,6 +236,26 @@ def test_a_snapshot_a_seq_and_a_time_name_the_same_past(k: Kedge, clock: HandClo
         assert k.at(point, deployment="v2").context.items() == {"fact": "bad", "new": "bad"}
         assert k.at(point, session="not yet").seen == {"v2"}, "treated as new, under the canary that ran then"
     assert k.view(session="s").context.items() == {"fact": "later", "other": "clean", "more": "later"}
+
+
+def test_a_moment_is_over_even_where_the_clock_stands(k: Kedge, clock: HandClock) -> None:
+    with k.turn(agent="other") as turn:
+        turn.context.put("fact", "first")
+    moment = datetime.fromtimestamp(k.log()[-1].at, UTC)
+    entry = k.view().context.entry("fact")
+    assert entry is not None
+    written = datetime.fromtimestamp(entry.at, UTC)
+    with k.turn(agent="other") as turn:
+        turn.context.put("fact", "second")
+    assert k.at(moment).context.get("fact") is None
+    assert k.at(written).context.get("fact") == "first", "at the same reading of the clock"
+    clock.time += 60
+    with pytest.raises(kedge.PastUnreadable, match="has not come yet"):
+        k.at(datetime.fromtimestamp(clock.time, UTC))
+    before = k.at(datetime.fromtimestamp(clock.time - 1, UTC))
+    with k.turn(agent="other") as turn:
+        turn.context.put("fact", "third")
+    assert before.context.get("fact") == "second"
 
 
 def test_a_view_of_the_present_moves_and_a_past_one_stands(k: Kedge) -> None:

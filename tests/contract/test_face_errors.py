@@ -49,6 +49,8 @@ def upsert(ids: Any, matrix: Any, payloads: Any = None, **options: Any) -> Do:
 POSTGRES_ONE_IN = 4
 ONE = [[1.0, 0.0, 0.0]]
 NAN = float("nan")
+NOTHING: Any = None
+WORDS: Any = ["hi"]
 
 # what is wrong: the call, the class, and what the message must hold
 WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
@@ -230,6 +232,12 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
         kedge.InvalidValue,
         ["limit=-1", "0 or more"],
     ),
+    "no messages": (in_turn(lambda t: t.memory.extend(NOTHING)), kedge.InvalidValue, ["None", "('user', 'hello')"]),
+    "a message for messages": (
+        in_turn(lambda t: t.memory.extend(WORDS)),
+        kedge.InvalidValue,
+        ["'hi'", "('user', 'hello')"],
+    ),
     "a message that is not there": (in_turn(lambda t: t.memory.delete(99)), kedge.InvalidValue, ["99", "'s'"]),
     "a cache for minus a second": (
         in_turn(lambda t: t.cache.get_or_compute("a", int, ttl=-1)),
@@ -260,6 +268,8 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
     ),
     "ids without vectors": (upsert(["a", "b"], ONE), kedge.InvalidVector, ["2 ids", "1 vectors", "one each"]),
     "ids without payloads": (upsert(["a"], ONE, [1, 2]), kedge.InvalidVector, ["1 ids", "2 payloads"]),
+    "no ids": (upsert(NOTHING, ONE), kedge.InvalidValue, ["ids", "not None"]),
+    "a payload for payloads": (upsert(["a"], ONE, 5), kedge.InvalidValue, ["payloads", "not 5"]),
     "an id for ids": (upsert("abc", ONE), kedge.InvalidValue, ["'abc'", "['abc']"]),
     "an id with a control character": (upsert(["a\x07"], ONE), kedge.InvalidValue, [r"'a\x07'", "remove it"]),
     "ragged vectors": (upsert(["a", "b"], [[1.0], [1.0, 2.0]]), kedge.InvalidVector, ["shape (n, 3)"]),

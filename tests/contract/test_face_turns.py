@@ -34,8 +34,11 @@ READS: dict[str, Callable[[Turn], object]] = {
     "context.items": lambda t: t.context.items("a"),
     "vectors.search": lambda t: t.vectors("kb").search(ROW),
     "vectors.get": lambda t: t.vectors("kb").get(["a"]),
+    "vectors.fetch": lambda t: t.vectors("kb").fetch(["a"]),
+    "vectors.batches": lambda t: t.vectors("kb").batches(),
     "vectors.count": lambda t: t.vectors("kb").count(),
     "vectors.ids": lambda t: t.vectors("kb").ids(),
+    "search": lambda t: t.search(["kb"], ROW),
     "level": lambda t: t.level,
 }
 WRITES: dict[str, Callable[[Turn], object]] = {
@@ -373,7 +376,10 @@ def test_a_session_s_time_to_live_fixes_it_anew_between_turns(place: str, clock:
         k.promote("v2")
         clock.time += 60
         assert k.assignment("s") == []
+        assert k.view(session="s").seen == frozenset()
         clock.time += 1
+        assert k.view(session="s").seen == {"v2"}, "what its next turn will see"
+        assert k.view(session="t").seen == {"mine", "v2"}
         assert k.turn(session="s").seen == {"v2"}
         assert k.turn(session="t").seen == {"mine", "v2"}, "what it was opened with stays, as with a refresh"
 

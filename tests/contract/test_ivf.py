@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 import kedge
-from kedge.backends.sqlite import indexes, ivf, ranking
+from tests.thresholds import lower
 
 DIM, ROWS = 32, 6_000
 Matrix = npt.NDArray[np.float32]
@@ -21,10 +21,7 @@ Matrix = npt.NDArray[np.float32]
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make collections of a few hundred rows large."""
-    monkeypatch.setattr(ivf, "ROWS_MIN", 200)
-    monkeypatch.setattr(ranking, "EXACT_ROWS", 40)
-    monkeypatch.setattr(indexes, "_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(indexes.Indexes, "_build_behind", lambda *_: None)
+    lower(behind=False, put=monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -134,6 +131,19 @@ def test_a_superseder_of_a_row_that_would_have_ranked_influences(k: kedge.Kedge)
     with k.turn(deployment="bad") as turn:
         assert "doc-7" not in {hit.id for hit in turn.vectors("kb").search(matrix[7], k=3)}
         assert turn.lineage == {"bad"}
+
+
+def test_a_filter_looks_at_the_tail_to_its_end(k: kedge.Kedge) -> None:
+    """Few of the indexed rows are left, and with those of the tail they are more than a search looks at first."""
+    matrix = clustered(400, 9)
+    load(k, matrix)
+    with k.turn() as turn:
+        turn.vectors("kb").delete(names(range(10, 400)))
+        turn.vectors("kb").upsert(names(range(1_000, 1_036)), matrix[:36], [{"n": n} for n in range(36)])
+    view = k.view().vectors("kb")
+    for number in range(36):
+        found = view.search(-matrix[number], k=5, where={"n": number})
+        assert [hit.id for hit in found] == [f"doc-{1_000 + number}"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "flipped", "no manifest"])

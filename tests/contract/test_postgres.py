@@ -79,6 +79,10 @@ class TestVectorsWithoutExtension(contracts.VectorContract):
         super().test_search_equals_brute_force(backend, metric, seed)
 
 
+class TestFleet(contracts.FleetContract):
+    pass
+
+
 class TestAside(contracts.AsideContract):
     pass
 

@@ -58,6 +58,10 @@ class TestAside(contracts.AsideContract):
     pass
 
 
+class TestFleet(contracts.FleetContract):
+    pass
+
+
 # ── schema ──
 
 
@@ -87,6 +91,22 @@ def test_migrating_an_empty_file_equals_a_fresh_schema(tmp_path: Path) -> None:
     for name in ("empty.db", "fresh.db"):
         Database(tmp_path / name).close()
     assert schema(tmp_path / "empty.db") == schema(tmp_path / "fresh.db")
+
+
+def test_a_database_of_before_the_fields_is_brought_up(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        connection.executescript(migrations()[0])
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA application_id = {0x4B454447}")
+        connection.execute("INSERT INTO meta VALUES ('database_id', 'old')")
+        connection.execute("INSERT INTO meta VALUES ('header_key', x'00')")
+        connection.execute("INSERT INTO collections VALUES ('kb', 3, 'cosine', 'shared/embedder', 1.0)")
+        connection.commit()
+    Database(tmp_path / "fresh.db").close()
+    with kedge.open(f"sqlite:///{tmp_path}/old.db") as k:
+        assert k.collections() == [kedge.Collection("kb", 3, "cosine", "shared/embedder", ())]
+        assert k.collection("kb", dim=3, fields=["lang"]).fields == ("lang",)
+    assert schema(tmp_path / "old.db") == schema(tmp_path / "fresh.db")
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 import kedge
+from tests.thresholds import lower
 
 DIM = 4
+ROWS_MIN = 16  # rows of a collection that is worth an index here
 Step = Callable[[kedge.Kedge], object]
 
 
@@ -71,6 +73,12 @@ def delete_message(turn: kedge.Turn) -> None:
         turn.memory.delete(history[3].seq)
 
 
+def join(k: kedge.Kedge) -> None:
+    """Be a member for a moment, and count one out that is none."""
+    with k.join("stream"):
+        k._kernel.backend.fleet.count_out(["nobody"], k.epoch)
+
+
 STEPS: dict[str, Step] = {
     "collection": lambda k: k.collection("kb", dim=DIM),
     "stage base": lambda k: k.deploy("base", BASE),
@@ -81,6 +89,7 @@ STEPS: dict[str, Step] = {
     "document": in_turn(lambda turn: turn.documents("kb").put("doc", "text"), **S1),
     "upsert": in_turn(upsert(FIRST, 1), **S1),
     "overwrite": in_turn(upsert(FIRST[5:15], 2), **S1),
+    "optimize": lambda k: k.optimize(),
     "delete vectors": in_turn(lambda turn: turn.vectors("kb").delete(FIRST[:3]), **S1),
     "delete message": in_turn(delete_message, **S1),
     "compare and set": in_turn(lambda turn: turn.context.put("cas", 1, expect=0, idempotency="cas"), **S1),
@@ -97,6 +106,7 @@ STEPS: dict[str, Step] = {
     "rollback v2": lambda k: k.rollback("v2", reason="bad"),
     "replay": lambda k: k.replay(again),
     "overwrite after": in_turn(upsert([FIRST[7], "w1"], 5), **S1),
+    "optimize more": lambda k: k.optimize(),
     "reinstate v2": lambda k: k.reinstate("v2"),
     "rollback v2 again": lambda k: k.rollback("v2"),
     "stage v3": lambda k: k.deploy("v3", {"other/prompt": "x"}),
@@ -109,7 +119,9 @@ STEPS: dict[str, Step] = {
     "refresh": lambda k: k.refresh("s1"),
     "level": lambda k: k.set_level("support", "frozen"),
     "retention": lambda k: k.set_retention(3600.0),
+    "join": join,
     "source put": in_turn(lambda turn: turn.documents("kb").put("doc", "newer text"), **S1),
+    "optimize again": lambda k: k.optimize(),
 }
 # Steps of several commits, a part of which can show: a replay's write, before its input is marked.
 IN_PARTS = {"replay"}
@@ -156,6 +168,7 @@ def _stores(view: kedge.ReadView) -> dict[str, Any]:
 
 def main(folder: Path) -> None:
     """Run the stream, and say the number of each step that has returned."""
+    lower(ROWS_MIN, behind=False)
     with open_in(folder) as k:
         for number, step in enumerate(STEPS.values()):
             step(k)

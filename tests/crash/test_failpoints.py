@@ -10,13 +10,15 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from kedge import failpoints
-from tests.crash.stream import IN_PARTS, STEPS, dump, open_in
+from tests.crash.stream import DIM, IN_PARTS, ROWS_MIN, STEPS, dump, open_in
+from tests.thresholds import lower
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "src" / "kedge"
@@ -30,7 +32,7 @@ def points_in_the_code() -> list[str]:
     text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((SOURCES / "backends").rglob("*.py")))
     plain = set(re.findall(r'reach\("([^"]+)"\)', text))
     moments = re.findall(r'reach\(f"\{what\}:([^"]+)"\)', text)
-    return sorted(plain | {f"{what}:{at}" for what in re.findall(r'writing\("([^"]+)"\)', text) for at in moments})
+    return sorted(plain | {f"{what}:{at}" for what in re.findall(r'writing\("([^"]+)"[,)]', text) for at in moments})
 
 
 POINTS = points_in_the_code()
@@ -45,6 +47,13 @@ class Reference(NamedTuple):
 
 def as_json(sections: dict[str, Any]) -> dict[str, str]:
     return {name: json.dumps(content, sort_keys=True, default=str) for name, content in sections.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _low() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        lower(ROWS_MIN, behind=False, put=patch.setattr)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -120,4 +129,7 @@ def test_a_kill_at_a_crash_point_does_no_harm(point: str, reference: Reference, 
                 step(k)
             assert differing(as_json(dump(k)), reference.dumps[-1]) == {}
             assert k.status().unfinished == ()
-            assert k.fsck(full=True).findings == ()
+            report = k.fsck(full=True)
+            assert (report.findings, report.notes) == ((), ())
+            assert list(folder.rglob("*.tmp")) == []
+            assert not k.view().vectors("kb").search([1.0] * DIM).exact  # the last step has built on

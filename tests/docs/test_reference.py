@@ -24,6 +24,7 @@ FACES: dict[str, type] = {
     "k": kedge.Kedge,
     "turn": kedge.Turn,
     "view": kedge.ReadView,
+    "member": kedge.Member,
     "turn.artifacts": Artifacts,
     "turn.memory": Memory,
     "turn.context": Context,

@@ -13,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import kedge
 from kedge.testing.oracle import Oracle, OracleTurn, View, Write
-from tests.stateful import operations
 from tests.stateful.compare import check_lineage, check_same, shown, told
 from tests.stateful.operations import CONTEXT_KEYS, RIGHT
 from tests.stateful.ops import COLLECTION, DIM, Answer, Op, agree, attempt, on_model, on_real
@@ -51,8 +50,11 @@ class Pair:
     model: OracleTurn
 
 
-class Histories(RuleBasedStateMachine):
-    """Deployments, sessions, several open turns, snapshots, two handles and another process on one database."""
+class Machine(RuleBasedStateMachine):
+    """Deployments, sessions, several open turns, snapshots, two handles and another process on one database.
+
+    What turns do is a subclass's to say.
+    """
 
     other: ClassVar[OtherProcess | None] = None  # started by the test that runs the machine, for all histories
 
@@ -61,7 +63,7 @@ class Histories(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="kedge-histories-"))
         self.url = f"sqlite:///{self.folder / 'kedge.db'}"
         self.handles = [self.open()]
-        self.handles[0].collection(COLLECTION, dim=DIM)
+        self.handles[0].collection(COLLECTION, dim=DIM, fields=["n"])
         self.oracle = Oracle()
         self.oracle.collection(COLLECTION)
         self.turns: list[Pair] = []
@@ -322,24 +324,6 @@ class Histories(RuleBasedStateMachine):
             if pair in self.turns and (pair.model.session or op.kind not in SPOKEN):
                 self.do(pair, op)
 
-    @rule(pick=picks, ops=st.lists(operations.keyed, min_size=1, max_size=5))
-    def keyed(self, pick: int, ops: list[Op]) -> None:
-        self.work(pick, ops)
-
-    @rule(pick=picks, ops=st.lists(operations.anything, min_size=1, max_size=6))
-    def anything(self, pick: int, ops: list[Op]) -> None:
-        self.work(pick, ops)
-
-    @rule(pick=picks, ops=st.lists(operations.vectors, min_size=1, max_size=5))
-    def vectors(self, pick: int, ops: list[Op]) -> None:
-        self.work(pick, ops)
-
-    @rule(pick=picks, ops=st.lists(operations.anything, min_size=2, max_size=6))
-    def by_turns(self, pick: int, ops: list[Op]) -> None:
-        """Let the open turns do one operation each, one after another."""
-        for n, op in enumerate(ops):
-            self.work(pick + n, [op])
-
     # ------------------------------------------------------------ another process
 
     def turn_elsewhere(self, session: str, agent: str, key: str) -> None:
@@ -394,8 +378,7 @@ class Histories(RuleBasedStateMachine):
 
     def compare_past(self) -> None:
         """One point of the past, by name or by seq: the oracle's answer, and the answer that was given before."""
-        seqs = [entry.seq for entry in self.oracle.history if isinstance(entry, Write) and entry.seq]
-        points: list[str | int] = [*self.oracle.snapshots, *seqs[:: max(1, len(seqs) // 3)]]
+        points = self.points()
         if not points:
             return
         point = points[self.steps % len(points)]
@@ -405,6 +388,11 @@ class Histories(RuleBasedStateMachine):
             name, session, before = self.past[self.steps % len(self.past)]
             now = self.read_past(name, session)
             assert now in (before, "PastUnreadable")
+
+    def points(self) -> list[str | int]:
+        """Return some points of the past that can be read."""
+        seqs = [entry.seq for entry in self.oracle.history if isinstance(entry, Write) and entry.seq]
+        return [*self.oracle.snapshots, *seqs[:: max(1, len(seqs) // 3)]]
 
     def read_past(self, point: str | int, session: str | None) -> Any:
         """Read at a point, compared with the oracle."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import strategies as st
 
-from tests.stateful.ops import Op, Origin
+from tests.stateful.ops import ANOTHER, COLLECTION, Op, Origin
 
 CONTEXT_KEYS = ("case/1", "case/2", "fact/1")
 RIGHT = -1  # expect whatever the turn sees
@@ -53,3 +55,31 @@ _others = st.one_of(
     st.builds(Op, st.just("artifact"), name=st.sampled_from(["helper/prompt", "librarian/prompt", "shared/policy"])),
 )
 anything = st.one_of(keyed, _others, _others, vectors)
+
+# ---------------------------------------------------------------- enough vectors for an index
+
+MANY_IDS = tuple(f"v{n}" for n in range(20))
+DIRECTIONS = tuple((round(math.cos(n), 3), round(math.sin(n), 3), round(math.sin(2.4 * n), 3)) for n in range(16))
+
+_collections = st.sampled_from([COLLECTION, COLLECTION, COLLECTION, ANOTHER])
+_directions = st.sampled_from(DIRECTIONS)
+_many_ids = st.sampled_from(MANY_IDS)
+_limits = st.sampled_from([1, 3, 30])
+_filters = st.sampled_from(FILTERS)
+_many_row = st.tuples(_many_ids, _directions, st.sampled_from([{"n": 0}, {"n": 1}, {"n": 2}]))
+_many_rows = st.lists(_many_row, min_size=1, max_size=12, unique_by=lambda row: row[0]).map(tuple)
+_batch = st.lists(_many_row, min_size=8, max_size=16, unique_by=lambda row: row[0]).map(tuple)
+_some_ids = st.sets(_many_ids, min_size=1, max_size=8).map(lambda ids: tuple(sorted(ids)))
+
+_upsert = st.builds(Op, st.just("upsert"), rows=_many_rows, origin=_origins, collection=_collections)
+_search = st.builds(Op, st.just("search"), value=_directions, limit=_limits, where=_filters, collection=_collections)
+_drop = st.builds(Op, st.just("drop"), name=_many_ids, origin=_origins, collection=_collections)
+_count = st.builds(Op, st.just("count"), st.just("vectors"), collection=_collections)
+for_all = st.one_of(_upsert, _upsert, _search, _drop, _count)  # what the other process can do as well
+load = st.builds(Op, st.just("upsert"), rows=_batch, origin=_origins, collection=_collections)
+sealed = st.one_of(
+    _upsert, _upsert, _upsert, _search, _search, _drop, _count,
+    st.builds(Op, st.just("search both"), value=_directions, limit=_limits, where=_filters),
+    st.builds(Op, st.just("batches"), limit=_limits, where=_filters, collection=_collections),
+    st.builds(Op, st.sampled_from(["rows", "fetch"]), value=_some_ids, collection=_collections),
+)  # fmt: skip

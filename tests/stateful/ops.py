@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pytest
 
 import kedge
 from kedge.stores.vectors import Vectors
-from kedge.testing.oracle import OracleTurn, Refused, Write
+from kedge.testing.oracle import Oracle, OracleTurn, Refused, View, Write
+from kedge.testing.oracle.ranking import CLOSE, matches
 
 Origin = Literal["source", "derived"]
-COLLECTION = "kb"
+COLLECTION, ANOTHER = "kb", "wiki"
 DIM = 3
 
 
@@ -30,6 +32,7 @@ class Op:
     limit: int | None = None
     where: Any = None
     rows: tuple[tuple[str, tuple[float, ...], Any], ...] = ()
+    collection: str = COLLECTION
 
 
 @dataclass
@@ -79,8 +82,8 @@ def _keyed(turn: kedge.Turn, op: Op) -> Any:
     return turn.documents(COLLECTION) if op.store == "documents" else turn.context
 
 
-def _vectors(turn: kedge.Turn) -> Vectors:
-    return turn.vectors(COLLECTION)
+def _vectors(turn: kedge.Turn, op: Op) -> Vectors:
+    return turn.vectors(op.collection)
 
 
 def _options(op: Op) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def _options(op: Op) -> dict[str, Any]:
 
 
 def _count(turn: kedge.Turn, op: Op) -> int:
-    return _vectors(turn).count() if op.store == "vectors" else int(_keyed(turn, op).count(op.name))
+    return _vectors(turn, op).count() if op.store == "vectors" else int(_keyed(turn, op).count(op.name))
 
 
 def _artifact(turn: kedge.Turn, op: Op) -> Any:
@@ -98,12 +101,32 @@ def _artifact(turn: kedge.Turn, op: Op) -> Any:
 
 def _upsert(turn: kedge.Turn, op: Op) -> list[int]:
     names, vectors, payloads = zip(*op.rows, strict=True)
-    return list(_vectors(turn).upsert(names, np.array(vectors, dtype=np.float32), payloads, origin=op.origin))
+    return list(_vectors(turn, op).upsert(names, np.array(vectors, dtype=np.float32), payloads, origin=op.origin))
 
 
 def _search(turn: kedge.Turn, op: Op) -> tuple[list[str], list[float], int, frozenset[str]]:
-    hits = _vectors(turn).search(np.array(op.value, dtype=np.float32), k=op.limit or 2, where=op.where)
+    hits = _vectors(turn, op).search(np.array(op.value, dtype=np.float32), k=op.limit or 2, where=op.where)
     return [hit.id for hit in hits], [hit.score for hit in hits], hits.unembedded, turn.lineage
+
+
+def _search_both(turn: kedge.Turn, op: Op) -> tuple[list[tuple[str, str]], list[float], int, frozenset[str]]:
+    hits = turn.search([COLLECTION, ANOTHER], np.array(op.value, dtype=np.float32), k=op.limit or 2, where=op.where)
+    return [(hit.collection, hit.id) for hit in hits], [hit.score for hit in hits], hits.unembedded, turn.lineage
+
+
+def _arrays(rows: kedge.VectorRows) -> dict[str, tuple[tuple[float, ...], Any, int]]:
+    columns = zip(rows.ids, rows.vectors, rows.payloads, rows.seqs.tolist(), strict=True)
+    return {name: (rounded(vector), payload, seq) for name, vector, payload, seq in columns}
+
+
+def all_rows(batches: kedge.VectorBatches) -> dict[str, tuple[tuple[float, ...], Any, int]]:
+    """Return what is gone through in batches: vector, payload and seq by id."""
+    return {name: row for rows in batches for name, row in _arrays(rows).items()}
+
+
+def _batches(turn: kedge.Turn, op: Op) -> Any:
+    batches = _vectors(turn, op).batches(op.limit or 3, where=op.where)
+    return all_rows(batches), batches.rows, batches.unembedded
 
 
 # Reads return what they read, writes the seqs that they were given.
@@ -125,10 +148,13 @@ _REAL: dict[str, Callable[[kedge.Turn, Op], Any]] = {
     "hear": lambda turn, op: turn.absorb({"baggage": "unsigned"}, peer=op.name),
     "upsert": _upsert,
     "search": _search,
+    "search both": _search_both,
+    "batches": _batches,
+    "fetch": lambda turn, op: _arrays(_vectors(turn, op).fetch(op.value)),
     "rows": lambda turn, op: {
-        name: (rounded(row.vector), row.payload) for name, row in _vectors(turn).get(op.value).items()
+        name: (rounded(row.vector), row.payload) for name, row in _vectors(turn, op).get(op.value).items()
     },
-    "drop": lambda turn, op: _vectors(turn).delete([op.name], origin=op.origin),
+    "drop": lambda turn, op: _vectors(turn, op).delete([op.name], origin=op.origin),
 }
 
 
@@ -136,7 +162,7 @@ _REAL: dict[str, Callable[[kedge.Turn, Op], Any]] = {
 
 
 def _space(op: Op) -> str:
-    return COLLECTION if op.store in ("documents", "vectors") else ""
+    return op.collection if op.store in ("documents", "vectors") else ""
 
 
 def _seqs(writes: Iterable[Write]) -> list[int]:
@@ -155,10 +181,51 @@ def _search_model(turn: OracleTurn, op: Op, real: Answer) -> Any:
     if real.error is not None:
         turn.check()
     ids, scores, unembedded, lineage = real.value
-    ranked = turn.search(COLLECTION, op.value, op.limit or 2, op.where, hits=ids, lineage=lineage)
+    ranked = turn.search(op.collection, op.value, op.limit or 2, op.where, hits=ids, lineage=lineage)
     ranked.check(ids, scores)
     assert unembedded == ranked.unembedded
     return real.value
+
+
+def _search_both_model(turn: OracleTurn, op: Op, real: Answer) -> Any:
+    if real.error is not None:
+        turn.check()
+    found, scores, unembedded, lineage = real.value
+    each = {}
+    for collection in (COLLECTION, ANOTHER):
+        ids = [name for where, name in found if where == collection]
+        each[collection] = turn.search(collection, op.value, op.limit or 2, op.where, hits=ids, lineage=lineage)
+    true = {(c, head.name): score for c, ranked in each.items() for score, head in ranked.candidates}
+    assert scores == pytest.approx(sorted(true.values(), reverse=True)[: op.limit or 2], abs=CLOSE)
+    assert scores == pytest.approx([true[place] for place in found], abs=CLOSE)
+    assert len(set(found)) == len(found)
+    assert unembedded == sum(ranked.unembedded for ranked in each.values())
+    return real.value
+
+
+def embedded(oracle: Oracle, view: View, collection: str) -> dict[str, Write]:
+    """Return the present rows of the space that the view's embedder spans."""
+    embedder = oracle.present(view, "artifacts", "").get(oracle.embedders[collection])
+    heads = oracle.present(view, "vectors", collection)
+    return {name: w for name, w in heads.items() if w.value.embedder == _value(embedder)}
+
+
+def as_arrays(writes: Mapping[str, Write]) -> dict[str, tuple[tuple[float, ...], Any, int | None]]:
+    """Return what rows hold: vector, payload and seq by id."""
+    return {name: (rounded(w.value.vector), w.value.payload, w.seq) for name, w in writes.items()}
+
+
+def _batches_model(turn: OracleTurn, op: Op, _: Answer) -> Any:
+    present = turn.count("vectors", op.collection)  # every head in range is read
+    rows = embedded(turn.oracle, turn.view, op.collection)
+    passing = {name: w for name, w in rows.items() if matches(w.value.payload, op.where)}
+    return as_arrays(passing), len(rows), present - len(rows)
+
+
+def _fetch_model(turn: OracleTurn, op: Op, _: Answer) -> Any:
+    asked = turn.vector_rows(op.collection, op.value)
+    here = embedded(turn.oracle, turn.view, op.collection)
+    return as_arrays({name: w for name, w in asked.items() if name in here})
 
 
 def _extend_model(turn: OracleTurn, op: Op, real: Answer) -> list[int]:
@@ -181,7 +248,7 @@ def _tombstones_model(turn: OracleTurn, _op: Op, _: Answer) -> list[tuple[str, A
 
 def _upsert_model(turn: OracleTurn, op: Op, real: Answer) -> list[int]:
     rows = {name: (vector, payload) for name, vector, payload in op.rows}
-    return _seqs(turn.upsert(COLLECTION, rows, origin=op.origin, seqs=real.value))
+    return _seqs(turn.upsert(op.collection, rows, origin=op.origin, seqs=real.value))
 
 
 _MODEL: dict[str, Callable[[OracleTurn, Op, Answer], Any]] = {
@@ -206,10 +273,14 @@ _MODEL: dict[str, Callable[[OracleTurn, Op, Answer], Any]] = {
     "history": lambda turn, op, _: [(*head.value, head.seq) for head in turn.history(op.limit)],
     "upsert": _upsert_model,
     "search": _search_model,
+    "search both": _search_both_model,
+    "batches": _batches_model,
+    "fetch": _fetch_model,
     "rows": lambda turn, op, _: {
-        name: (rounded(w.value.vector), w.value.payload) for name, w in turn.vector_rows(COLLECTION, op.value).items()
+        name: (rounded(w.value.vector), w.value.payload)
+        for name, w in turn.vector_rows(op.collection, op.value).items()
     },
     "drop": lambda turn, op, real: _seqs(
-        [turn.delete("vectors", COLLECTION, op.name, origin=op.origin, seq=_given(real))]
+        [turn.delete("vectors", op.collection, op.name, origin=op.origin, seq=_given(real))]
     ),
 }

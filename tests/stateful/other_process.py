@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import kedge
+from tests.stateful.ops import Op, on_real
+from tests.thresholds import lowered
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,17 +66,56 @@ def turn(k: kedge.Kedge, session: str, agent: str, key: str, value: Any) -> dict
         return {"read": read, "seqs": seqs, "lineage": sorted(t.lineage), "seen": k.assignment(session)}
 
 
-ACTS: dict[str, Callable[..., dict[str, Any]]] = {"control": control, "turn": turn}
+def vectors(k: kedge.Kedge, agent: str, ops: list[dict[str, Any]]) -> dict[str, Any]:
+    """A turn without a session that does these operations on vectors."""
+    with k.turn(agent=agent) as t:
+        done = [on_real(t, _op(op)) for op in ops]
+        return {"answers": [[_plain(answer.value), answer.error] for answer in done], "lineage": sorted(t.lineage)}
+
+
+def _op(fields: dict[str, Any]) -> Op:
+    rows = tuple((name, tuple(vector), payload) for name, vector, payload in fields.pop("rows"))
+    return Op(**fields, rows=rows)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple | list | frozenset) else value
+
+
+def seal(k: kedge.Kedge) -> dict[str, Any]:
+    """Have the vectors indexed over there."""
+    return {"indexed": k.optimize()}
+
+
+def leave(_: kedge.Kedge) -> dict[str, Any]:
+    """Do nothing; the database is let go of."""
+    return {}
+
+
+ACTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "control": control,
+    "turn": turn,
+    "vectors": vectors,
+    "seal": seal,
+    "leave": leave,
+}
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Serve until the input ends; a database that is to be kept open is, until a command does not say so."""
+    kept: dict[str, kedge.Kedge] = {}
     for line in sys.stdin:
         command = json.loads(line)
-        act = ACTS[command.pop("do")]
+        act, url, keep = ACTS[command.pop("do")], command.pop("url"), command.pop("keep", False)
         try:
-            with kedge.open(command.pop("url"), durability="normal") as k:
+            k = kept.pop(url, None) or kedge.open(url, durability="normal")
+            try:
                 answer = act(k, **command)
+            finally:
+                if keep:
+                    kept[url] = k
+                else:
+                    k.close()
         except kedge.KedgeError as error:
             answer = {"error": type(error).__name__, "message": str(error)}
         sys.stdout.write(json.dumps(answer) + "\n")
@@ -82,4 +123,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with lowered():
+        main()

@@ -9,8 +9,8 @@ from bench import __main__ as bench
 from bench.harness import Measured, Sizes
 
 TINY = Sizes(
-    writes=2_000, few_writes=1_000, load_batch=100, hidden=60, rows=200, dim=8, batch=20, rounds=2, puts=2, reads=5,
-    gets=2, ranges=1, flips=2,
+    writes=2_000, few_writes=1_000, load_batch=100, hidden=60, rows=200, many_rows=400, dim=8, batch=20, rounds=2,
+    puts=2, reads=5, gets=2, ranges=1, flips=2,
 )  # fmt: skip
 
 

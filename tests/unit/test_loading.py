@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from kedge.errors import InvalidValue, KedgeError, Misuse, UnknownName
+from kedge.extras import needed
 from kedge.loading.arrow import plain
-from kedge.loading.sources import chosen, ident, needed, readable, stack
+from kedge.loading.sources import chosen, ident, readable, stack
 
 
 @pytest.mark.parametrize(("value", "text"), [("a", "a"), (7, "7"), (UUID(int=1), str(UUID(int=1)))])

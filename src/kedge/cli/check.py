@@ -40,6 +40,8 @@ def fsck(
         return 0 if report.ok else FAILED
     for what, number in report.checked.items():
         say(f"  {what:<28}{number:>12,}", "dim")
+    for note in report.notes:
+        say(f"  {note.kind} {note.where}: {note.message}", "yellow")
     extent = "all of it" if report.full else "large tables by sample; --full checks all of it"
     if report.ok:
         say(f"Clean: every invariant holds ({extent}).", "bold green")

@@ -156,10 +156,17 @@ def collection(
     embedder: Annotated[
         str, typer.Option("--embedder", metavar="KEY", help="The artifact that embeds.")
     ] = "shared/embedder",
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", metavar="FIELD", help="A payload field that searches filter by. May be repeated."),
+    ] = None,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """Declare or list collections of vectors."""
+    """Declare or list collections of vectors.
+
+    Declared again, a collection stays as it is, and fields that are new are added.
+    """
     if name is None:
         with database.for_reading(db) as k:
             found = k.collections()
@@ -168,13 +175,16 @@ def collection(
         elif not found:
             say("There is no collection. Declare one with: kedge collection NAME --dim 384")
         else:
-            rows = ((c.name, str(c.dim), c.metric, c.embedder) for c in found)
-            table(("collection", "dim", "metric", "embedder"), rows, right=("dim",))
+            rows = (
+                (one_line(c.name), str(c.dim), c.metric, one_line(c.embedder), listing(map(one_line, c.fields)))
+                for c in found
+            )
+            table(("collection", "dim", "metric", "embedder", "fields"), rows, right=("dim",))
         return
     if dim is None:
         raise InvalidValue(f"a new collection needs its number of dimensions: kedge collection {name} --dim 384")
     with database.for_beginning(db) as k:
-        declared = k.collection(name, dim=dim, metric=metric, embedder=embedder)
+        declared = k.collection(name, dim=dim, metric=metric, embedder=embedder, fields=field or ())
     if as_json:
         emit({"collection": declared})
     else:
@@ -182,6 +192,8 @@ def collection(
             f"{declared.name}: {count(declared.dim, 'dimension')}, {declared.metric}, embedded by {declared.embedder}",
             "bold",
         )
+        if declared.fields:
+            say(f"  Filters by {listing(map(one_line, declared.fields), 20)} cost little.")
 
 
 @app.command(rich_help_panel=KEEP)

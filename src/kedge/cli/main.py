@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli import bring, check, embed, keep, launch, look, show, undo
+from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, show, undo
 from kedge.cli.app import app
 from kedge.cli.terminal import Declined, emit, whisper
 
-_MODULES = (look, show, launch, embed, undo, keep, bring, check)  # importing them adds their commands
+_MODULES = (look, fleet, show, launch, embed, undo, keep, bring, export, check)  # importing them adds their commands
 _ORDER = (
-    ("status", "plan", "log", "show", "diff", "assignment"),
+    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "export"),
     ("deploy", "canary", "backfill", "promote", "settle"),
     ("rollback", "reinstate", "purge", "recover"),
     ("drill", "fsck", "snapshot", "level", "retention", "collection", "load", "import_", "optimize", "refresh"),

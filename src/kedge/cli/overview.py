@@ -1,7 +1,10 @@
 """How things stand, on one screen."""
 
+from collections.abc import Sequence
+
 from kedge.cli.terminal import ago, count, duration, listing, say, say_whole, table, utc, verb, weight, when
 from kedge.deployments import Deployment
+from kedge.fleet.roster import MemberStatus
 from kedge.model.control import Status
 from kedge.ports.ledger import Entry
 from kedge.status import SystemStatus
@@ -74,6 +77,9 @@ def _tell_troubles(found: SystemStatus) -> None:
         if found.hidden_writes
         else "Hidden: nothing"
     )
+    if found.members:
+        troubled = [member for member in found.members if member.state != "serving"]
+        say(f"Members: {summary(found.members)}", "yellow" if troubled else None)
     if found.replay_pending:
         inputs = f"{count(found.replay_pending, 'input')} {verb(found.replay_pending, 'wait')}"
         say(f"Replay: {inputs}, because what was made of them is hidden", "yellow")
@@ -87,6 +93,15 @@ def _tell_troubles(found: SystemStatus) -> None:
         )
 
 
+def summary(members: Sequence[MemberStatus]) -> str:
+    """Return how many members serve at the epoch, and the names of those that do not."""
+    told = f"{sum(member.state == 'serving' for member in members)} of {len(members)} serve at this epoch"
+    for state in ("behind", "silent", "expired"):
+        names = [member.name for member in members if member.state == state]
+        told += f"; {state}: {listing(names, 3)}" if names else ""
+    return told
+
+
 def what(entry: Entry) -> str:
     """Return what a log entry did, to what."""
     detail = entry.detail
@@ -97,6 +112,9 @@ def what(entry: Entry) -> str:
     if entry.kind == "retention":
         seconds = detail.get("seconds")
         return f"retention {'for ever' if seconds is None else duration(seconds)}"
+    if entry.kind == "rollback:converged":
+        late = [laggard["name"] for laggard in detail.get("laggards", ())]
+        return f"{entry.kind} {entry.deployment}" + (f" without {listing(late, 3)}" if late else "")
     if entry.kind == "rollback:verified":
         return f"{entry.kind} {entry.deployment}: {'ok' if detail.get('ok') else 'FAILED'}"
     others = [name for name in detail.get("names", ()) if name != entry.deployment]

@@ -171,6 +171,11 @@ def when(at: float, now: float) -> str:
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, right: Iterable[str] = ()) -> None:
     """Print a table without lines; `right` names the columns that hold numbers."""
+    console().print(grid_of(columns, rows, right=right))
+
+
+def grid_of(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, right: Iterable[str] = ()) -> Table:
+    """Return a table without lines, to print or to show live."""
     numbers = set(right)
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
@@ -180,7 +185,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, right
         grid.add_column(column, justify=justify, overflow="fold", header_style="dim", no_wrap=whole, min_width=least)
     for row in rows:
         grid.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
-    console().print(grid)
+    return grid
 
 
 # ── questions ──

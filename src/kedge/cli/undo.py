@@ -1,9 +1,10 @@
 """plan, rollback, reinstate, purge, recover."""
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
 from kedge.cli import database, summary
 from kedge.cli.app import LOOK, UNDO, app
@@ -51,6 +52,16 @@ def rollback(
     name: Name,
     *,
     reason: Reason = "",
+    hold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hold", metavar="FEATURE", help="Keep this feature frozen until all is found right. Repeatable."
+        ),
+    ] = None,
+    wait: Annotated[
+        float | None,
+        typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for members so long at most. Default: for all."),
+    ] = None,
     yes: Yes = False,
     by: By = None,
     db: Db = None,
@@ -58,7 +69,8 @@ def rollback(
 ) -> int:
     """Make all that a deployment caused disappear.
 
-    Everywhere, at once; then verify it in the stores. It can be undone: kedge reinstate.
+    Everywhere, at once; then wait until every member has recognised it, and verify it in the stores. It can be
+    undone: kedge reinstate.
     """
     with database.for_changing(db) as k:
         if may_ask(yes=yes, as_json=as_json, what=f"roll back {name!r}"):
@@ -66,7 +78,8 @@ def rollback(
             say(f"  More: kedge plan {name}", "dim")
             if not ask("Roll it back?"):
                 decline()
-        report = k.rollback(name, reason=reason, by=by, on_step=None if as_json else lambda step: say(f"  {step}"))
+        tell = None if as_json else lambda step: say(f"  {step}")
+        report = k.rollback(name, reason=reason, by=by, hold=hold or (), wait=wait, on_step=tell)
     if as_json:
         emit({**_with_verdict(report), "ok": report.ok, "verdict": report.verdict})
     else:
@@ -191,12 +204,15 @@ def _indicator_lines(found: Indicators) -> list[tuple[str, str]]:
     lines = [
         ("rollback_commit_seconds", _seconds(found.rollback_commit_seconds)),
         ("rollback_completion_seconds", _seconds(found.rollback_completion_seconds)),
+        ("consensus_latency_seconds", _seconds(found.consensus_latency_seconds)),
         ("vector_consistency_ratio", _ratio(found.vector_consistency_ratio, good=1.0)),
         ("memory_divergence_ratio", _ratio(found.memory_divergence_ratio, good=0.0)),
         ("context_divergence_ratio", _ratio(found.context_divergence_ratio, good=0.0)),
         ("hidden_writes_total", f"{found.hidden_writes_total:,}"),
         ("replay_pending_total", f"{found.replay_pending_total:,}"),
     ]
+    if found.diverging:
+        lines.append(("STILL HELD", listing(found.diverging)))
     if found.leaks:
         lines.append(("LEAKS", listing(found.leaks)))
     return lines

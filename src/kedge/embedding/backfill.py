@@ -171,7 +171,15 @@ def _feeds(job: Job, collections: Sequence[Collection], sides: Sequence[tuple[Si
 
 
 def _run(job: Job, feeds: Feeds, deployment: str | None) -> None:
-    """Fill all, then what came meanwhile; and go on with that for as long as it is asked to follow."""
+    """Fill all, and go on with that for as long as it is asked to follow a deployment that can still be fed."""
+    try:
+        _fill(job, feeds, deployment)
+    except (RolledBack, IllegalTransition):
+        if job.options.follow is None or _is_open(job.kernel, deployment):
+            raise
+
+
+def _fill(job: Job, feeds: Feeds, deployment: str | None) -> None:
     control = job.kernel.backend.control
     since = control.position().seq
     for corpus, of_corpus in feeds:
@@ -180,12 +188,7 @@ def _run(job: Job, feeds: Feeds, deployment: str | None) -> None:
     follow = job.options.follow
     for passes in itertools.count(1):
         here = control.position().seq
-        try:
-            lacked = _catch_up(job, feeds, deployment, since)
-        except (RolledBack, IllegalTransition):
-            if follow is None or _is_open(job.kernel, deployment):
-                raise
-            return
+        lacked = _catch_up(job, feeds, deployment, since)
         since = here
         if follow is None:
             if not lacked or passes == SETTLING_PASSES:

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 
 from kedge.errors import InvalidValue
-from kedge.loading.sources import Columns, Rows, ident, needed, pick, readable
+from kedge.extras import needed
+from kedge.loading.sources import Columns, Rows, ident, pick, readable
 from kedge.ports.vectors import Floats
 
 ID, VECTOR = "id", "vector"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kedge.errors import InvalidValue
-from kedge.loading.sources import Rows, Source, chosen, needed, readable, stack, there
+from kedge.extras import needed
+from kedge.loading.sources import Rows, Source, chosen, readable, stack, there
 
 _DATABASE = "chroma.sqlite3"
 _METRICS = {"cosine": "cosine", "ip": "dot", "l2": "l2"}

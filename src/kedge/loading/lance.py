@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from kedge.errors import InvalidValue
+from kedge.extras import needed
 from kedge.loading.arrow import ArrowSource
-from kedge.loading.sources import Columns, Source, chosen, needed, readable, there
+from kedge.loading.sources import Columns, Source, chosen, readable, there
 
 _METRICS = {"cosine": "cosine", "dot": "dot", "l2": "l2"}
 _SUFFIX = ".lance"

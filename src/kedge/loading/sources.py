@@ -1,6 +1,5 @@
 """What a source of vectors is: rows in batches, whatever they lie in."""
 
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from kedge.errors import InvalidValue, KedgeError, Misuse, UnknownName, nearest
+from kedge.errors import InvalidValue, KedgeError, UnknownName, nearest
 from kedge.ports.vectors import Floats
 
 
@@ -60,17 +59,6 @@ class Columns(msgspec.Struct, frozen=True):
     vector: str | None = None
     payload: str | Path | Sequence[str] | None = None
     document: str | None = None
-
-
-def needed(module: str, extra: str) -> Any:
-    """Return an optional module, or raise `Misuse` that says what to install."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise Misuse(
-            f"this needs the Python package {module.partition('.')[0]}, which cannot be imported ({error}); "
-            f'install it with: pip install "kedge[{extra}]"'
-        ) from error
 
 
 def there(path: str | Path, what: str) -> Path:

@@ -33,6 +33,15 @@ class Level(StrEnum):
     OFF = "off"
 
 
+SAFE_LEVEL = Level.FROZEN  # where features are held while a rollback converges
+_STRICTNESS = tuple(Level)
+
+
+def stricter(a: Level, b: Level) -> Level:
+    """Return the lower of two levels."""
+    return max(a, b, key=_STRICTNESS.index)
+
+
 class Revocable(msgspec.Struct, frozen=True):
     """A deployment that can still be rolled back, as the control record keeps it."""
 
@@ -57,6 +66,7 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     settled_ranges: tuple[tuple[int, int], ...] = ()
     purged_ranges: tuple[tuple[int, int], ...] = ()
     levels: dict[str, Level] = {}
+    held: dict[str, tuple[str, ...]] = {}  # the operations that hold a feature at the safe level
     retention_seconds: float | None = None
 
     @cached_property
@@ -97,6 +107,16 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     def externals(self) -> frozenset[int]:
         """The pseudo-deployments of unsigned peers, which every view sees until they are rolled back."""
         return frozenset(n for n in self.revocable if self.by_number[n].kind == EXTERNAL)
+
+    def level(self, feature: str) -> Level:
+        """Return the level that a feature stands on, held or not."""
+        chosen = self.levels.get(feature, Level.FULL)
+        return stricter(chosen, SAFE_LEVEL) if feature in self.held else chosen
+
+    @property
+    def below_full(self) -> dict[str, Level]:
+        """The features that do not stand at full, with their levels."""
+        return {feature: self.level(feature) for feature in sorted({*self.levels, *self.held})}
 
     def find(self, name: str) -> Revocable:
         """Return the revocable deployment of this name, or raise `UnknownName`."""
@@ -317,10 +337,27 @@ def open_in(record: ControlRecord, name: str) -> int:
 
 def set_level(record: ControlRecord, feature: str, level: Level) -> ControlRecord:
     """Put a feature on a rung of the ladder."""
-    levels = {**record.levels, feature: level}
+    levels, held = {**record.levels, feature: level}, dict(record.held)
     if level is Level.FULL:
         del levels[feature]
-    return msgspec.structs.replace(record, epoch=record.epoch + 1, levels=levels)
+        held.pop(feature, None)  # who says so outranks a rollback that still holds it
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, levels=levels, held=held)
+
+
+def hold(record: ControlRecord, features: Iterable[str], operation: str) -> ControlRecord:
+    """Hold features at the safe level for an operation, within the change that `record` is the result of."""
+    held = dict(record.held)
+    for feature in features:
+        held[feature] = tuple(dict.fromkeys((*held.get(feature, ()), operation)))
+    return msgspec.structs.replace(record, held=held)
+
+
+def release(record: ControlRecord, operation: str) -> ControlRecord:
+    """Let go of all that an operation holds; what another holds as well stays held."""
+    left = {feature: tuple(o for o in by if o != operation) for feature, by in record.held.items()}
+    return msgspec.structs.replace(
+        record, epoch=record.epoch + 1, held={feature: by for feature, by in left.items() if by}
+    )
 
 
 def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord:

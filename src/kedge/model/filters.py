@@ -1,10 +1,11 @@
 """Payload filters of a vector search: equality, `in`, ranges, `and`, `or`."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 from kedge.errors import InvalidValue
+from kedge.model.writes import check_name
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,
@@ -15,6 +16,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "lte": operator.le,
 }
 _OPERATORS = (*_COMPARE, "in")
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def check_filter(where: object) -> None:
@@ -45,6 +47,15 @@ def _check_condition(field: str, condition: Mapping[str, Any]) -> None:
             raise InvalidValue(f"where[{field!r}]['in'] must be a list, not {operand!r:.80}")
 
 
+def check_fields(fields: object) -> None:
+    """Raise `InvalidValue` unless these are fields that a collection can declare for its filters."""
+    if not isinstance(fields, list | tuple):
+        raise InvalidValue(f"fields must be a list of payload fields, not {fields!r:.80}; write fields=[…]")
+    for field in fields:
+        if check_name("a field", field) in {"and", "or"}:
+            raise InvalidValue(f"{field!r} cannot be declared as a field: in a filter, it joins conditions")
+
+
 def matches(payload: Any, where: Mapping[str, Any]) -> bool:
     """Say whether a payload passes a filter; a field that is missing, or not comparable, does not."""
     fields = payload if isinstance(payload, dict) else {}
@@ -56,12 +67,33 @@ def _holds(fields: Mapping[str, Any], payload: Any, field: str, condition: Any) 
         return all(matches(payload, part) for part in condition)
     if field == "or":
         return any(matches(payload, part) for part in condition)
-    if field not in fields:
-        return False
-    value = fields[field]
+    return field in fields and holds(fields[field], condition)
+
+
+def holds(value: Any, condition: Any) -> bool:
+    """Say whether the value of a field that is there meets a condition on it."""
     if not isinstance(condition, Mapping):
         return bool(value == condition)
     return all(_compare(name, value, operand) for name, operand in condition.items())
+
+
+def wanted_scalars(condition: Any) -> list[Any] | None:
+    """Return what a value must equal one of, where a condition asks no more than that of strings, numbers and the like.
+
+    Equal ones of these meet the same conditions, whatever their types: True as 1 and 1.0.
+    """
+    if isinstance(condition, Mapping):
+        if len(condition) != 1 or not condition.keys() <= {"eq", "in"}:
+            return None
+        wanted = list(condition["in"]) if "in" in condition else [condition["eq"]]
+    else:
+        wanted = [condition]
+    return wanted if all(is_scalar(value) for value in wanted) else None
+
+
+def is_scalar(value: object) -> bool:
+    """Say whether a JSON value holds no others."""
+    return type(value) in _SCALARS
 
 
 def _compare(name: str, value: Any, operand: Any) -> bool:
@@ -71,3 +103,41 @@ def _compare(name: str, value: Any, operand: Any) -> bool:
         return bool(_COMPARE[name](value, operand))
     except TypeError:
         return False
+
+
+def decided_by(where: Mapping[str, Any], fields: Collection[str]) -> tuple[dict[str, Any], bool]:
+    """Return what these fields alone decide of a filter, and whether that is all of it.
+
+    Whatever passes the filter passes what is returned; `{}` says nothing.
+    """
+    decided: dict[str, Any] = {}
+    is_all = True
+    for field, condition in where.items():
+        if field in {"and", "or"}:
+            parts = [decided_by(part, fields) for part in condition]
+            telling = [part for part, _ in parts if part]
+            if telling and (field == "and" or len(telling) == len(parts)):  # an `or` with all else says nothing
+                decided[field] = telling
+            is_all &= all(whole for _, whole in parts)
+        elif field in fields:
+            decided[field] = condition
+        else:
+            is_all = False
+    return decided, is_all
+
+
+def cache_key(where: Any) -> Hashable:
+    """Return what is equal only for filters that pass the same; raise `TypeError` where values cannot be compared so.
+
+    The types of what holds others belong to it: a tuple equals no list.
+    """
+    if isinstance(where, Mapping):
+        return type(where), tuple((name, cache_key(value)) for name, value in where.items())
+    if isinstance(where, list | tuple):
+        return type(where), tuple(map(cache_key, where))
+    if isinstance(where, set | frozenset):
+        return type(where), frozenset(map(cache_key, where))
+    if is_scalar(where):
+        scalar: Hashable = where  # True and 1 are one key: they compare alike
+        return scalar
+    raise TypeError(f"{where!r:.80} of type {type(where).__name__} is no JSON value")

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from kedge.ports.aside import Aside
 from kedge.ports.clock import Clock
+from kedge.ports.fleet import Fleet
 from kedge.ports.fsck import FsckReport
 from kedge.ports.ledger import Control, Journal
 from kedge.ports.survey import Survey
@@ -33,6 +34,10 @@ class Backend(Protocol):
     @property
     def aside(self) -> Aside:
         """Samples and cache."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The members."""
 
     @property
     def survey(self) -> Survey:

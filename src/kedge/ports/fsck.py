@@ -12,11 +12,15 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class FsckReport(msgspec.Struct, frozen=True):
-    """What was checked, how much of it, and what was found. `full`: everything was; else a sample of large tables."""
+    """What was checked, how much of it, and what was found. `full`: everything was; else a sample of large tables.
+
+    `notes` are no damage: what is made anew by itself.
+    """
 
     full: bool
     findings: tuple[Finding, ...]
     checked: dict[str, int]
+    notes: tuple[Finding, ...] = ()
 
     @property
     def ok(self) -> bool:

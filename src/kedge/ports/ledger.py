@@ -104,7 +104,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where the journal stands: the next seq and the time that the next entry gets."""
+    """A place in the journal: a seq, and the time there: one for all that a call wrote, before the next call's."""
 
     seq: int
     at: float
@@ -163,7 +163,7 @@ class Control(Protocol):
         """Return a value of the database's own: `database_id`, or the `header_key` that signs headers."""
 
     def position(self) -> Position:
-        """Return the last seq, and the time now as the journal counts it."""
+        """Return the last seq, and the time that the next entry gets at the earliest."""
 
     def seq_at(self, moment: float) -> int:
         """Return the greatest seq that is not later than a moment (seconds since the Unix epoch)."""
@@ -215,6 +215,9 @@ class Journal(Protocol):
 
     def range(self, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True) -> Range:
         """Return the heads of all names that begin with a prefix, in name order, without payloads if so asked."""
+
+    def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
+        """Return name and payload of each of these writes, which the view was told of."""
 
     def history(self, view: View, space: str, limit: int | None) -> Range:
         """Return the newest `limit` memory heads of a session, oldest first."""

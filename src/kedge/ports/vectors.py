@@ -12,16 +12,21 @@ from kedge.model.visibility import View
 from kedge.model.writes import Head
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 METRICS = ("cosine", "dot", "l2")
 
 
 class Collection(msgspec.Struct, frozen=True):
-    """Vectors of one kind: their dimension and metric, and the artifact that says who embeds them."""
+    """Vectors of one kind: their dimension and metric, the artifact that says who embeds them, and `fields`.
+
+    These are the payload fields that an index is to hold, so that filters by them cost little.
+    """
 
     name: str
     dim: int
     metric: str
     embedder: str
+    fields: tuple[str, ...] = ()
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -50,17 +55,38 @@ class Tally(msgspec.Struct, frozen=True):
     at_seq: int
 
 
+class SpaceHeads(msgspec.Struct, frozen=True):
+    """The rows of one embedding space that are head in a view, by seq, ascending, as one instant shows them.
+
+    `unembedded` counts the keys that are present in other spaces; `lineages` decide the keys of all spaces.
+    """
+
+    seqs: Ints
+    unembedded: int
+    lineages: frozenset[Lineage]
+    at_seq: int
+
+
+class Reclaimed(msgspec.Struct, frozen=True):
+    """What compaction has taken out of the files."""
+
+    rows: int
+    bytes: int
+
+
 class VectorIndex(Protocol):
     """Search over the vectors that the journal holds.
 
     Laws: a row is found only if it is head in the view (DESIGN §5); a view without `upto` whose epoch has been left
     raises `EpochMoved`; rows of other embedding spaces are never compared, only counted. `superseders` holds, for
     every row that the view sees and that would have ranked, the head that took its place. An index may miss rows
-    (then `exact` is False); it never returns one that the journal would not.
+    (then `exact` is False); it never returns one that the journal would not. What passes a filter is what
+    `kedge.model.filters.matches` says of its payload, superseded rows included; declared fields change no answer, only
+    what it costs, and may be added at any time.
     """
 
     def declare(self, collection: Collection, at: float) -> Collection:
-        """Record a collection; return the one of that name that is there."""
+        """Record a collection, or add its fields to those of the one of that name that is there; return what is."""
 
     def collection(self, name: str) -> Collection | None:
         """Return a collection, or None."""
@@ -88,7 +114,16 @@ class VectorIndex(Protocol):
         """Index the rows of a collection that are not indexed yet; return how many are then."""
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
-        """Return the stored vector of each of these vector writes."""
+        """Return the stored vector of each of these vector writes; raise `Retryable` where one was compacted away."""
 
     def tally(self, view: View, collection: str) -> Tally:
         """Count the keys present in a collection, over all embedding spaces."""
+
+    def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
+        """Return the rows of one embedding space that are head: what an iteration goes through."""
+
+    def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
+        """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only.
+
+        Rows that lie beside one another are not copied; a row that was compacted away is none any more.
+        """

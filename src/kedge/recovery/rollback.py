@@ -1,7 +1,7 @@
 """Driving a rollback from the flip to the verdict; each step is journaled, and any process can go on with it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -9,17 +9,23 @@ from kedge.errors import Retryable
 from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord
+from kedge.model.writes import check_names
+from kedge.ports.clock import lease_clock
 from kedge.ports.ledger import Change, Entry
+from kedge.recovery.converge import Convergence, wait_for_members
 from kedge.recovery.purge import Progress, finish_purge
 from kedge.recovery.verify import Indicators, verify
 
 COMMIT = "rollback"
+CONVERGED = "rollback:converged"
 VERIFIED = "rollback:verified"
 FAILED = "rollback:verification-failed"
 RESUMED = "rollback:resumed"
 PURGE = "purge"
 ERASED = "purge:erased"
+RELEASE = "release-held"
 OnStep = Callable[[str], object]
+_NAMED = 3
 
 
 class RollbackReport(msgspec.Struct, frozen=True):
@@ -34,11 +40,13 @@ class RollbackReport(msgspec.Struct, frozen=True):
     reason: str
     writes_hidden: int
     indicators: Indicators | None
+    convergence: Convergence | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the stores were verified and found right."""
-        return self.indicators is not None and self.indicators.ok
+        """Whether every member has recognised it, and the stores were verified and found right."""
+        converged = self.convergence is not None and self.convergence.converged
+        return converged and self.indicators is not None and self.indicators.ok
 
     @property
     def verdict(self) -> str:
@@ -47,14 +55,29 @@ class RollbackReport(msgspec.Struct, frozen=True):
         if self.indicators is None:
             return f"{gone}: rolled back at epoch {self.epoch}, not verified; run `kedge recover`"
         found = self.indicators
+        if not found.ok and found.diverging and not found.leaks:
+            held = ", ".join(found.diverging[:_NAMED])
+            return (
+                f"{gone}: rolled back at epoch {self.epoch}, but {len(found.diverging)} hidden writes are still held "
+                f"by members, such as {held}; let them drop it, then run `kedge recover`"
+            )
         if not found.ok:
             return f"{gone}: rolled back at epoch {self.epoch}, but VERIFICATION FAILED; run `kedge fsck --full`"
+        if self.convergence is not None and not self.convergence.converged:
+            return (
+                f"{gone}: rolled back at epoch {self.epoch} and verified, but NOT CONVERGED: "
+                f"{self.convergence.summary}; run `kedge recover`"
+            )
         count = found.replay_pending_total
         waiting = f"{count} input waits" if count == 1 else f"{count} inputs wait"
         return (
             f"{gone}: rolled back at epoch {self.epoch} and verified on {found.keys_checked} keys; "
-            f"{self.writes_hidden} writes hidden, {waiting} for replay"
+            f"{self.writes_hidden} writes hidden, {waiting} for replay{self._fleet}"
         )
+
+    @property
+    def _fleet(self) -> str:
+        return f"; {self.convergence.summary}" if self.convergence is not None and self.convergence.members else ""
 
 
 def roll_back(
@@ -64,30 +87,37 @@ def roll_back(
     reason: str,
     by: str | None,
     verified: bool = True,
+    hold: Iterable[str] = (),
+    wait_seconds: float | None = None,
     on_step: OnStep | None = None,
 ) -> RollbackReport:
-    """Hide a deployment and its dependants in one compare-and-set, then verify the stores.
+    """Hide a deployment and its dependants in one compare-and-set, wait for the members, then verify the stores.
 
-    `on_step` is told of each step in one sentence, once it is journaled.
+    `hold` names features that stand at the safe level from the flip until all is found right. `on_step` is told of
+    each step in one sentence, once it is journaled.
     """
     tell = on_step or _tell_nobody
+    features = check_names("hold", hold)
     who, operation = actor(by), kernel.backend.clock.fresh_id()
     began = time.perf_counter()
 
     def decide(record: ControlRecord) -> Change:
         kernel.find(record, name, "roll back")
         after = rules.roll_back(record, name, now=kernel.backend.clock.now(), by=who)
+        after = rules.hold(after, features, operation)
         gone = sorted(after.rolled_back - record.rolled_back)
-        detail = {"numbers": gone, "names": sorted(kernel.names(gone))}
+        detail = {"numbers": gone, "names": sorted(kernel.names(gone))} | ({"held": features} if features else {})
         return Change(after, operation, COMMIT, who, name, reason, detail)
 
     _, entry = kernel.change(decide)
     commit_seconds = time.perf_counter() - began
+    committed_at = lease_clock(kernel.backend.clock).elapsed()
     tell(f"committed as epoch {entry.epoch} in {commit_seconds * 1e3:.1f} ms: no reader sees any of it from here on")
     if not verified:
         return _report(kernel, entry, None)
     try:
-        return _converge(kernel, entry, commit_seconds, began, tell)
+        timing = Timing(commit_seconds, began, committed_at, wait_seconds)
+        return _complete(kernel, entry, timing, tell)
     except Retryable as error:  # the flip is made: to say that nothing was written would be a lie
         tell(f"not verified: {error}")
         return _report(kernel, entry, None)
@@ -97,10 +127,22 @@ def _tell_nobody(step: str) -> None:
     """Take the place of a listener where there is none."""
 
 
-def _converge(kernel: Kernel, entry: Entry, commit_seconds: float | None, began: float, tell: OnStep) -> RollbackReport:
-    found = verify(kernel, commit_seconds=commit_seconds)
+class Timing(msgspec.Struct, frozen=True):
+    """When this process committed a rollback, on which clock; nothing of it where another did."""
+
+    commit_seconds: float | None = None
+    began: float | None = None
+    committed_at: float | None = None
+    wait_seconds: float | None = None
+
+
+def _complete(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> RollbackReport:
+    convergence = _converge(kernel, entry, timing, tell)
+    found = verify(kernel, commit_seconds=timing.commit_seconds)
     found = msgspec.structs.replace(
-        found, rollback_completion_seconds=time.perf_counter() - began if commit_seconds is not None else None
+        found,
+        consensus_latency_seconds=convergence.seconds,
+        rollback_completion_seconds=None if timing.began is None else time.perf_counter() - timing.began,
     )
     control = kernel.backend.control
     control.step(
@@ -111,17 +153,60 @@ def _converge(kernel: Kernel, entry: Entry, commit_seconds: float | None, began:
         detail={"ok": found.ok, "indicators": msgspec.to_builtins(found)},
     )
     tell(f"verified: {found.keys_checked} keys read back and compared with every write to them; {_outcome(found)}")
-    if found.ok:
+    if found.ok and convergence.converged:
+        _release(kernel, entry, tell)
         control.step(entry.operation, RESUMED, deployment=entry.deployment, by=entry.by)
         tell("finished: nothing is left to do")
-    return _report(kernel, entry, found)
+    return _report(kernel, entry, found, convergence)
+
+
+def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Convergence:
+    """Wait for the members, unless that was done before, and journal how it went."""
+    control = kernel.backend.control
+    done = next((e for e in control.entries(operation=entry.operation) if e.kind == CONVERGED), None)
+    if done is not None:
+        return msgspec.convert(done.detail, Convergence)
+    found = wait_for_members(
+        kernel, entry.epoch, committed_at=timing.committed_at, wait_seconds=timing.wait_seconds, tell=tell
+    )
+    if not found.converged:
+        tell(f"not converged yet: {found.summary}")
+        return found
+    if found.members:  # who joins later knows of it, so that without any there is nothing to remember
+        detail = msgspec.to_builtins(found)
+        control.step(entry.operation, CONVERGED, deployment=entry.deployment, by=entry.by, detail=detail)
+        tell(f"converged: {found.summary}")
+    return found
+
+
+def _release(kernel: Kernel, entry: Entry, tell: OnStep) -> None:
+    """Let go of the features that this rollback holds."""
+    held = sorted(f for f, by in kernel.backend.control.load().held.items() if entry.operation in by)
+    if held:
+        operation = f"{entry.operation}:release"
+        kernel.change(
+            lambda record: Change(
+                rules.release(record, entry.operation),
+                operation,
+                RELEASE,
+                entry.by,
+                entry.deployment,
+                detail={"features": held},
+            )
+        )
+        tell(f"released: {', '.join(held)}")
 
 
 def _outcome(found: Indicators) -> str:
-    return "all as they must be" if found.ok else f"FAILED, {len(found.leaks)} hidden writes can still be read"
+    if found.ok:
+        return "all as they must be"
+    held = f", and {len(found.diverging)} are still held by members" if found.diverging else ""
+    return f"FAILED, {len(found.leaks)} hidden writes can still be read{held}"
 
 
-def _report(kernel: Kernel, entry: Entry, found: Indicators | None) -> RollbackReport:
+def _report(
+    kernel: Kernel, entry: Entry, found: Indicators | None, convergence: Convergence | None = None
+) -> RollbackReport:
     survey = kernel.backend.survey
     hidden = survey.counted(survey.lineages_with(entry.detail["numbers"], kernel.backend.control.load().purged))
     names = [name for name in entry.detail["names"] if name != entry.deployment]
@@ -135,6 +220,7 @@ def _report(kernel: Kernel, entry: Entry, found: Indicators | None) -> RollbackR
         reason=entry.reason,
         writes_hidden=sum(counted.puts + counted.deletes for counted in hidden),
         indicators=found,
+        convergence=convergence,
     )
 
 
@@ -156,7 +242,7 @@ def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress
     for entry in unfinished(kernel):
         tell(f"{entry.kind} of {entry.deployment}, begun by {entry.by} at epoch {entry.epoch}: going on with it")
         if entry.kind == COMMIT:
-            done.append(_converge(kernel, entry, None, time.perf_counter(), tell).verdict)
+            done.append(_complete(kernel, entry, Timing(), tell).verdict)
         else:
             erased = finish_purge(kernel, entry, progress)
             done.append(f"{entry.deployment}: purge finished, {erased} writes erased")

@@ -3,8 +3,10 @@
 import msgspec
 
 from kedge.kernel import Kernel
+from kedge.model.control import ControlRecord
+from kedge.model.fleet import Held
 from kedge.model.visibility import View
-from kedge.model.writes import Head, Key
+from kedge.model.writes import Head, Key, memory_name
 from kedge.ports.ledger import EpochMoved
 from kedge.recovery.replay import pending
 
@@ -12,7 +14,10 @@ SAMPLE = 400
 
 
 class Indicators(msgspec.Struct, frozen=True):
-    """DESIGN §6's indicators. A ratio is of the samples taken; None: nothing to measure (no members, no rows)."""
+    """DESIGN §6's indicators. A ratio is of the samples taken; None: nothing to measure (no members, no rows).
+
+    `diverging` names what members hold though it is hidden.
+    """
 
     rollback_commit_seconds: float | None
     rollback_completion_seconds: float | None
@@ -24,6 +29,7 @@ class Indicators(msgspec.Struct, frozen=True):
     replay_pending_total: int
     keys_checked: int
     leaks: tuple[str, ...]
+    diverging: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -68,6 +74,7 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
             wrong[key.store] = wrong.get(key.store, 0) + 1
         if head is not None and head.lineage & (record.rolled_back | record.purged):
             leaks.append(f"{key.store}:{key.space}/{key.name}")
+    diverging = _compare_holdings(kernel, record, wrong, seen)
     agree, rows = survey.vector_agreement(view, SAMPLE)
     counted = survey.counted(hidden)
     return Indicators(
@@ -81,7 +88,38 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
         replay_pending_total=len(pending(kernel)),
         keys_checked=len(keys),
         leaks=tuple(leaks),
+        diverging=tuple(diverging),
     )
+
+
+def _compare_holdings(kernel: Kernel, record: ControlRecord, wrong: dict[str, int], seen: dict[str, int]) -> list[str]:
+    """Count what members that have acknowledged the epoch hold, and name what of it no view of theirs shows."""
+    diverging = []
+    for member in kernel.backend.fleet.members():
+        if member.expired or member.epoch < record.epoch:
+            continue
+        for held in member.held:
+            seen[held.store] = seen.get(held.store, 0) + 1
+            if not _is_visible(kernel, record, held):
+                wrong[held.store] = wrong.get(held.store, 0) + 1
+                diverging.append(f"{member.name}: {held.store} {held.key or held.session} (seq {held.seq})")
+    return diverging
+
+
+def _is_visible(kernel: Kernel, record: ControlRecord, held: Held) -> bool:
+    """Say whether a write that is held is one that its reader would be shown, had nobody written since."""
+    base = record.live if held.session is None else kernel.would_see(record, held.session)
+    view = View(record.epoch, record.seen_by(base | record.externals), record.settled, upto=held.seq)
+    journal = kernel.backend.journal
+    if held.store == "context":
+        head = journal.head(view, Key("context", "", held.key))
+    else:
+        space = held.session or ""
+        head = journal.head(view, Key("memory", space, memory_name(held.seq, held.seq)))
+        if head is None:  # a replayed message is named after the rank of its input
+            heads = journal.history(msgspec.structs.replace(view, upto=None), space, None).heads
+            head = next((found for found in heads if found.seq == held.seq), None)
+    return _seq(head) == held.seq
 
 
 def _look(kernel: Kernel, view: View, key: Key) -> tuple[Head | None, Head | None]:

@@ -81,15 +81,15 @@ class Memory(MemoryView):
         """Add messages as one batch, all or none, and return their seqs."""
         key = Key("memory", self._space, "")
         pending = []
-        is_source: dict[str, bool] = {}  # by role, as is what a message is called in errors
-        called: dict[str, str] = {}
-        for role, content in messages:
-            if check_name("the role", role) not in is_source:
-                default = Origin.SOURCE if role == USER else Origin.DERIVED
-                is_source[role] = self._writer.is_source(origin, default)
-                called[role] = f"the message of {role!r}"
-            payload = encode({"role": role, "content": _jsonable(content)}, called[role])
-            pending.append(Pending(key, payload, is_source[role]))
+        spoken: dict[str, tuple[bool, str]] = {}  # by role: is it source, and what a message is called in errors
+        for role, content in _pairs(messages):
+            if type(role) is not str or role not in spoken:
+                default = Origin.SOURCE if check_name("the role", role) == USER else Origin.DERIVED
+                spoken[role] = (self._writer.is_source(origin, default), f"the message of {role!r}")
+            is_source, called = spoken[role]
+            if type(content) is not str:
+                _check_content(content)
+            pending.append(Pending(key, encode({"role": role, "content": content}, called), is_source))
         return self._writer.write(pending, idempotency=idempotency)
 
     def delete(self, seq: int, *, origin: str | None = None, idempotency: str | None = None) -> int:
@@ -123,7 +123,16 @@ def _message(head: Head) -> Message:
     return Message(fields["role"], fields["content"], head.seq)
 
 
-def _jsonable(content: Any) -> Any:
+def _pairs(messages: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    given = list(messages) if isinstance(messages, Iterable) else [messages]
+    try:
+        if not any(isinstance(pair, (str, bytes)) for pair in given):
+            return [(role, content) for role, content in given]
+    except (TypeError, ValueError):
+        pass
+    raise InvalidValue(f"{messages!r:.80} is no list of messages; pass pairs such as [('user', 'hello')]")
+
+
+def _check_content(content: Any) -> None:
     if isinstance(content, (bytes, bytearray, memoryview)):
         raise InvalidValue("a message's content is JSON; keep bytes in a document and name it in the message")
-    return content

@@ -1,55 +1,20 @@
 """Vectors of one collection."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 import numpy.typing as npt
 
-from kedge.errors import InvalidValue, InvalidVector, UnknownName, nearest
-from kedge.model.artifacts import dimension_of, unpack
-from kedge.model.filters import check_filter
+from kedge.errors import InvalidValue, InvalidVector
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, check_name, decode, encode
-from kedge.ports.vectors import Collection, Floats, VectorIndex
+from kedge.ports.vectors import Collection, Floats
+from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch
 from kedge.stores.scope import Scope, WritingScope
-
-_MATRIX = 2  # dimensions of an array
-
-
-class Hit(msgspec.Struct, frozen=True):
-    """One row that a search found; `score` is greater for the better, `lineage` holds deployment names."""
-
-    id: str
-    score: float
-    payload: Any
-    seq: int
-    lineage: frozenset[str]
-
-
-class Hits(list[Hit]):
-    """The hits of one search, best first. `exact` says whether every row was compared."""
-
-    def __init__(
-        self,
-        hits: Iterable[Hit] = (),
-        *,
-        exact: bool = True,
-        unembedded: int = 0,
-        on_reading: Callable[[], None] | None = None,
-    ) -> None:
-        super().__init__(hits)
-        self.exact = exact
-        self._unembedded = unembedded
-        self._on_reading = on_reading
-
-    @property
-    def unembedded(self) -> int:
-        """How many keys are present in other embedding spaces only. To ask for it is a read of all that decides it."""
-        if self._on_reading is not None:
-            self._on_reading()
-        return self._unembedded
+from kedge.stores.search import Hits, search
+from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
 
 
 class VectorRow(msgspec.Struct, frozen=True):
@@ -73,16 +38,11 @@ class VectorsView:
         """What was declared: dimension, metric and embedder."""
         return self._collection
 
-    def _embedder(self) -> tuple[str, int]:
-        """Read the head of the collection's embedder; return its embedding space and dimension."""
-        key = Key("artifacts", "", self._collection.embedder)
-        head = self._reader.read(lambda view: self._reader.backend.journal.head(view, key))
-        if head is not None:
-            self._reader.saw((head,))
-        if head is None or head.deleted:
-            return "", self._collection.dim
-        artifact = unpack(head.payload)
-        return artifact.digest, dimension_of(artifact, self._collection.dim)
+    def _embedder(self) -> EmbeddingSpace:
+        """Read the head of the collection's embedder; return the embedding space."""
+        space = self._reader.read(lambda view: space_of(self._reader, view, self._collection))
+        self._reader.saw(space.read)
+        return space
 
     def search(
         self,
@@ -98,29 +58,7 @@ class VectorsView:
         `{"and": [...]}`, `{"or": [...]}`. `exact` compares every row;
         without it, large collections are searched by their index, and the hits say whether that was so.
         """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise InvalidValue(f"k={k!r} is not a number of hits, 1 or more")
-        if where is not None:
-            check_filter(where)
-        space, dim = self._embedder()
-        query = _as_rows(vector, dim, self._collection, ["the query"], single=True)[0]
-        index = self._reader.backend.vectors
-        result = self._reader.read(
-            lambda view: index.search(view, self._collection, space, query, k, where, exact=exact)
-        )
-        self._reader.saw([found.head for found in result.found])
-        self._reader.saw(result.superseders)
-        hits = [
-            Hit(f.head.key.name, f.score, decode(f.head.payload), f.head.seq, self._reader.names(f.head.lineage))
-            for f in result.found
-        ]
-        counted = RangeRead("vectors", self._collection.name, "", result.at_seq)
-        return Hits(
-            hits,
-            exact=result.exact,
-            unembedded=result.unembedded,
-            on_reading=lambda: self._reader.saw_range(counted, result.elsewhere),
-        )
+        return search(self._reader, [self._collection], vector, k, where, exact=exact)
 
     def get(self, ids: Sequence[str]) -> dict[str, VectorRow]:
         """Return the rows of these ids that are present, whatever their embedding space."""
@@ -134,6 +72,17 @@ class VectorsView:
         return {
             h.key.name: VectorRow(h.key.name, v, decode(h.payload), h.seq) for h, v in zip(present, rows, strict=True)
         }
+
+    def fetch(self, ids: Sequence[str]) -> VectorRows:
+        """Return the rows of these ids as arrays, in this order: those present in the space of the view's embedder."""
+        return fetch(self._reader, self._collection, _as_ids(ids))
+
+    def batches(self, size: int = BATCH_ROWS, where: Mapping[str, Any] | None = None) -> VectorBatches:
+        """Return all rows of the space of the view's embedder as arrays, at most `size` at a time, the oldest first.
+
+        What is head is settled here and now; iterate as often as you like. `where` filters payloads as in a search.
+        """
+        return VectorBatches(self._reader, self._collection, size, where)
 
     def count(self) -> int:
         """Return how many ids are present, over all embedding spaces."""
@@ -183,13 +132,15 @@ class Vectors(VectorsView):
         ids = _as_ids(ids)
         if not ids:
             return []
-        space, dim = self._embedder()
-        if embedder is not None and embedder != space:
+        space = self._embedder()
+        if embedder is not None and embedder != space.digest:
             raise InvalidVector(
-                f"{ids[0]!r} was embedded by {embedder!r}, but this turn sees {space!r} at "
+                f"{ids[0]!r} was embedded by {embedder!r}, but this turn sees {space.digest!r} at "
                 f"{self._collection.embedder!r}; embed it with what turn.artifacts holds"
             )
-        rows = _as_rows(matrix, dim, self._collection, ids)
+        rows = as_rows(matrix, space.dim, self._collection, ids)
+        if payloads is not None and (isinstance(payloads, (str, bytes)) or not isinstance(payloads, Iterable)):
+            raise InvalidValue(f"payloads must be a list with one value an id, not {payloads!r:.80}")
         given = [None] * len(ids) if payloads is None else list(payloads)
         if len(given) != len(ids):
             raise InvalidVector(f"{len(ids)} ids came with {len(given)} payloads; give one each")
@@ -198,7 +149,9 @@ class Vectors(VectorsView):
             Pending(Key("vectors", self._collection.name, ident), encode(payload, f"the payload of {ident!r}"), source)
             for ident, payload in zip(ids, given, strict=True)
         ]
-        return self._writer.write(pending, idempotency=idempotency, vectors=VectorBatch(space, dim, rows.tobytes()))
+        return self._writer.write(
+            pending, idempotency=idempotency, vectors=VectorBatch(space.digest, space.dim, rows.tobytes())
+        )
 
     def delete(self, ids: Sequence[str], *, origin: str | None = None, idempotency: str | None = None) -> list[int]:
         """Delete these ids, in whatever embedding space, as one batch; return the seqs of the deletes."""
@@ -209,52 +162,13 @@ class Vectors(VectorsView):
         return self._writer.write(pending, idempotency=idempotency) if pending else []
 
 
-def find_collection(index: VectorIndex, name: str) -> Collection:
-    """Return a declared collection, or raise `UnknownName`."""
-    check_name("the collection", name)
-    found = index.collection(name)
-    if found is None:
-        known = [collection.name for collection in index.collections()]
-        raise UnknownName(
-            f"no collection is named {name!r}{nearest(name, known)}; declare it with k.collection({name!r}, dim=…)"
-        )
-    return found
-
-
 def _as_ids(ids: Sequence[str]) -> list[str]:
     if isinstance(ids, str):
         raise InvalidValue(f"ids must be a list of strings, not the string {ids!r}; write [{ids!r}]")
+    if not isinstance(ids, Iterable):
+        raise InvalidValue(f"ids must be a list of strings, not {ids!r}")
     checked = [check_name("the vector id", ident) for ident in ids]
     if len(set(checked)) != len(checked):
-        twice = next(ident for ident in checked if checked.count(ident) > 1)
+        twice = Counter(checked).most_common(1)[0][0]
         raise InvalidVector(f"the id {twice!r} is given twice in one call; keep one of them")
     return checked
-
-
-def _as_rows(
-    matrix: npt.ArrayLike, dim: int, collection: Collection, ids: Sequence[str], *, single: bool = False
-) -> Floats:
-    try:
-        with np.errstate(over="ignore"):  # it becomes an infinity, which is refused below
-            rows = np.asarray(matrix, dtype="<f4")
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidVector(f"the vectors are no float32 array ({error}); pass shape (n, {dim})") from None
-    if single and rows.ndim == 1:
-        rows = rows[None, :]
-    if rows.ndim != _MATRIX:
-        raise InvalidVector(f"the vectors have shape {rows.shape}, not (n, {dim})")
-    if len(rows) != len(ids):
-        raise InvalidVector(f"{len(ids)} ids came with {len(rows)} vectors; give one each")
-    if rows.shape[1] != dim:
-        raise InvalidVector(
-            f"{ids[0]!r} has {rows.shape[1]} dimensions, but the embedder that this view sees in "
-            f"{collection.name!r} makes {dim}"
-        )
-    finite = np.isfinite(rows).all(axis=1)
-    if not finite.all():
-        raise InvalidVector(f"the vector of {ids[int(np.argmin(finite))]!r} holds NaN or an infinity")
-    if collection.metric == "cosine":
-        zero = ~rows.any(axis=1)
-        if zero.any():
-            raise InvalidVector(f"the vector of {ids[int(np.argmax(zero))]!r} is zero, which has no cosine")
-    return np.ascontiguousarray(rows)

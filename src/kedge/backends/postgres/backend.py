@@ -5,6 +5,7 @@ from collections.abc import Callable
 from kedge.backends.postgres.aside import PostgresAside
 from kedge.backends.postgres.control import PostgresControl
 from kedge.backends.postgres.database import RETRY_SECONDS, Database
+from kedge.backends.postgres.fleet import PostgresFleet
 from kedge.backends.postgres.fsck import inspect
 from kedge.backends.postgres.journal import PostgresJournal
 from kedge.backends.postgres.lineages import Interner
@@ -41,6 +42,7 @@ class PostgresBackend:
         self.vectors = PostgresVectors(self.database, self.interner, self.states, self.journal, writer)
         self.survey = PostgresSurvey(self.database, self.interner, self.states, self.journal)
         self.aside = PostgresAside(self.database, self.interner, self.journal, cache_bytes)
+        self.fleet = PostgresFleet(self.database)
         self._notices = Notices(self.database)
 
     @property

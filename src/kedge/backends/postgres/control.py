@@ -195,7 +195,7 @@ class PostgresControl:
     # ── points in the past ──
 
     def position(self) -> Position:
-        """Return the last seq, below which nothing is in flight, and the time now as the journal counts it."""
+        """Return the last seq, once nothing before it is in flight, and the time of the next entry at the earliest."""
         return self._database.settle(self._journal.stand)
 
     def seq_at(self, moment: float) -> int:
@@ -211,6 +211,10 @@ class PostgresControl:
             if further <= last and self.time_of(further) <= moment:
                 found = further
         return found
+
+    def reclaimed(self) -> int:
+        """Return the seq before which only snapshots can be read: 0, for no row is ever taken out."""
+        return 0
 
     def time_of(self, seq: int) -> float:
         """Return the time of the entry at, or last before, a seq."""

@@ -27,6 +27,7 @@ from kedge.ports.ledger import Call, EpochMoved, HeadMoved, Position
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)
 _TURNS_CACHED = 1_000
+_TICK_SECONDS = 1e-6  # what a datetime can tell apart
 Now = Callable[[], float | None]
 
 
@@ -98,10 +99,10 @@ class PostgresJournal(Reader):
 
     def draw(self, link: Link, count: int, *, epoch: int | None = None) -> Drawn:
         """Return where the next entries go, at this epoch; the transaction holds a lane."""
-        drawn = Drawn(*link.one(_SQL["look"], self._now(), epoch, count))
-        if epoch is not None and drawn.epoch != epoch:
-            raise EpochMoved(f"the control record is at epoch {drawn.epoch}, not {epoch}")
-        return drawn
+        found, record, at, seqs = link.one(_SQL["look"], self._now(), epoch, count, _TICK_SECONDS)
+        if epoch is not None and found != epoch:
+            raise EpochMoved(f"the control record is at epoch {found}, not {epoch}")
+        return Drawn(found, record, round(at, 6), seqs)
 
     def _ask(self, link: Link, batch: Batch) -> Any:
         keys = {(w.key.store, w.key.space, w.key.name) for w in batch.writes if w.key.name}
@@ -276,7 +277,7 @@ class PostgresJournal(Reader):
     # ── where it stands ──
 
     def stand(self, link: Link) -> Position:
-        """Return the last seq, and the time now as the journal counts it; see `Database.settle`."""
+        """Return the last seq, and the time that the next entry gets at the earliest; see `Database.settle`."""
         last = link.send(_SQL["last_seq"])
         drawn = self.draw(link, 0)
         return Position(int(last.fetchall()[0][0]), drawn.at)

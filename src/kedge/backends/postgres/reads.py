@@ -175,6 +175,17 @@ class Reader:
             return frozenset()
         return self._tombstones(link, view, space_id, self._states.heads(link, view, space_id), _ALL_NAMES)
 
+    def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
+        """Return name and payload of each of these writes, which the view was told of."""
+
+        def look(link: Link) -> list[tuple[str, bytes | None]]:
+            epoch = link.send(_SQL["epoch"])
+            found = link.rows(_SQL["contents"], list(seqs))
+            check_epoch(epoch, view)
+            return [(name, payload) for name, payload in found]
+
+        return self._database.read(look)
+
     # ── histories ──
 
     def history(self, view: View, space: str, limit: int | None) -> Range:

@@ -20,7 +20,7 @@ from kedge.model.lineage import Lineage
 from kedge.model.scores import score_exactly
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
-from kedge.ports.vectors import Collection, Floats, Found, Search, Tally
+from kedge.ports.vectors import Collection, Floats, Found, Ints, Reclaimed, Search, SpaceHeads, Tally
 
 _SQL = queries("vectors")
 _EPOCH = queries("journal")["epoch"]
@@ -94,24 +94,31 @@ class PostgresVectors:
     # ── collections ──
 
     def declare(self, collection: Collection, at: float) -> Collection:
-        """Record a collection; return the one of that name that is there."""
+        """Record a collection, or add its fields to those of the one of that name that is there; return what is."""
+
+        def act(link: Link) -> Collection:
+            settings = (collection.name, collection.dim, collection.metric, collection.embedder, at)
+            link.send(_SQL["collection_insert"], *settings)
+            held = _collection(link.one(_SQL["collection_held"], collection.name))
+            _check_same(held, collection)
+            both = msgspec.structs.replace(held, fields=(*dict.fromkeys((*held.fields, *collection.fields)),))
+            link.send(_SQL["collection_fields"], both.name, list(both.fields))
+            return both
+
         found = self.collection(collection.name)
-        if found is None:
-            fields = (collection.name, collection.dim, collection.metric, collection.embedder, at)
-            self._database.write("collection", lambda link: link.send(_SQL["collection_insert"], *fields), find=again)
-            found = self.collection(collection.name)
-        if found != collection:
-            raise Conflict(f"the collection {collection.name!r} exists as {found}, not {collection}; use another name")
+        if found is None or not set(collection.fields) <= set(found.fields):
+            return self._database.write("collection", act, find=again)
+        _check_same(found, collection)
         return found
 
     def collection(self, name: str) -> Collection | None:
         """Return a collection, or None."""
         rows = self._database.ask(_SQL["collection"], name)
-        return Collection(*rows[0]) if rows else None
+        return _collection(rows[0]) if rows else None
 
     def collections(self) -> list[Collection]:
         """Return all collections by name."""
-        return [Collection(*row) for row in self._database.ask(_SQL["collections"])]
+        return [_collection(row) for row in self._database.ask(_SQL["collections"])]
 
     def dim(self, collection: str, space: str) -> int | None:
         """Return the dimension of an embedding space, or None where nothing was written to it."""
@@ -337,28 +344,73 @@ class PostgresVectors:
 
     def tally(self, view: View, collection: str) -> Tally:
         """Count the keys present in a collection, over all embedding spaces."""
+        return self._database.read(lambda link: self._tally(link, view, collection))
 
-        def look(link: Link) -> Tally:
-            check_epoch(link.send(_EPOCH), view)
-            at_seq = self._reader.last_seq(link)
-            space = self._interner.space(link, "vectors", collection)
-            if space is None:
-                return Tally(0, frozenset(), at_seq)
-            if view.upto is not None:
-                return self._tally_then(link, view, collection, at_seq)
-            standing = dict(self._states.heads(link, view, space))
-            counts = link.rows(_SQL["heads_present"], space, list(standing))
-            lineages = {self._interner.members(link, standing[state]) for state, _ in counts}
-            lineages |= self._reader.tombstones_in(link, view, "vectors", collection)
-            return Tally(sum(rows for _, rows in counts), frozenset(lineages), at_seq)
-
-        return self._database.read(look)
+    def _tally(self, link: Link, view: View, collection: str) -> Tally:
+        check_epoch(link.send(_EPOCH), view)
+        at_seq = self._reader.last_seq(link)
+        space = self._interner.space(link, "vectors", collection)
+        if space is None:
+            return Tally(0, frozenset(), at_seq)
+        if view.upto is not None:
+            return self._tally_then(link, view, collection, at_seq)
+        standing = dict(self._states.heads(link, view, space))
+        counts = link.rows(_SQL["heads_present"], space, list(standing))
+        lineages = {self._interner.members(link, standing[state]) for state, _ in counts}
+        lineages |= self._reader.tombstones_in(link, view, "vectors", collection)
+        return Tally(sum(rows for _, rows in counts), frozenset(lineages), at_seq)
 
     def _tally_then(self, link: Link, view: View, collection: str, at_seq: int) -> Tally:
         lineages = self._reader.lineages_in(link, view, "vectors", collection)
         embeddings = [row[0] for row in link.rows(_SQL["embeddings"], collection)]
         heads = link.rows(_SQL["heads_then"], embeddings, view.upto, lineages)
         return Tally(len(heads), frozenset(self._interner.members(link, row[2]) for row in heads), at_seq)
+
+    def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
+        """Return the rows of one embedding space that are head: what an iteration goes through."""
+
+        def look(link: Link) -> SpaceHeads:
+            tally = self._tally(link, view, collection.name)
+            embedding = link.row(_SQL["embedding"], collection.name, space)
+            seqs = [] if embedding is None else self._heads_of(link, view, collection.name, embedding[0])
+            return SpaceHeads(np.array(seqs, np.int64), tally.count - len(seqs), tally.lineages, tally.at_seq)
+
+        return self._database.read(look)
+
+    def _heads_of(self, link: Link, view: View, collection: str, embedding: int) -> list[int]:
+        if view.upto is not None:
+            lineages = self._reader.lineages_in(link, view, "vectors", collection)
+            return sorted(row[1] for row in link.rows(_SQL["heads_then"], [embedding], view.upto, lineages))
+        counts = link.rows(_SQL["state_counts"], collection)
+        known = self._states.learn(link, [state for _, state, _ in counts])
+        states = [
+            state for where, state, _ in counts if where == embedding and self._states.is_head(link, view, known[state])
+        ]
+        return [row[0] for row in link.rows(_SQL["rows_in_states"], embedding, states)]
+
+    def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
+        """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only."""
+        embedding = self._database.ask(_SQL["embedding"], collection.name, space)
+        found = self._database.ask(_SQL["matrix"], seqs.tolist(), embedding[0][0]) if embedding else []
+        if not found:
+            return np.empty(0, np.int64), np.empty((0, collection.dim), np.float32)
+        places, rows = zip(*found, strict=True)
+        return np.array(places, np.int64), as_floats(list(rows))
+
+    def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:  # noqa: ARG002 - the port's
+        """Take nothing out: every row stays, and what a purge erased is the database's own vacuum's."""
+        return Reclaimed(0, 0)
+
+
+def _collection(row: tuple[Any, ...]) -> Collection:
+    name, dim, metric, embedder, fields = row
+    return Collection(name, dim, metric, embedder, tuple(fields))
+
+
+def _check_same(found: Collection, wanted: Collection) -> None:
+    """Raise `Conflict` for settings other than those that are there; fields may differ, since they can be added."""
+    if msgspec.structs.replace(found, fields=wanted.fields) != wanted:
+        raise Conflict(f"the collection {wanted.name!r} exists as {found}, not {wanted}; use another name")
 
 
 def _passes(head: Head | None, where: Mapping[str, Any]) -> bool:

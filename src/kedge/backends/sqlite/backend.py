@@ -6,6 +6,7 @@ from pathlib import Path
 from kedge.backends.sqlite.aside import SqliteAside
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.fleet import SqliteFleet
 from kedge.backends.sqlite.fsck import inspect
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
@@ -32,6 +33,7 @@ class SqliteBackend:
         self.control = SqliteControl(self.database, self.journal, clock)
         self.vectors = SqliteVectors(self.database, self.interner, self.states, self.journal, self.segments)
         self.survey = SqliteSurvey(self.database, self.interner, self.journal, self.segments)
+        self.fleet = SqliteFleet(self.database)
         self.aside = SqliteAside(self.database, self.interner, self.journal, cache_bytes)
 
     @property
@@ -53,4 +55,5 @@ class SqliteBackend:
 
     def close(self) -> None:
         """Close the connections that are not in use; the others close when they come back."""
+        self.vectors.close()
         self.database.close()

@@ -117,17 +117,37 @@ class Database:
             connection.execute("COMMIT")
 
     @contextmanager
-    def writing(self, what: str) -> Iterator[sqlite3.Connection]:
-        """Lend a connection inside one write transaction, committed at the end unless an exception leaves it."""
-        if self.read_only:
-            raise errors.ReadOnly(f"{self.path} is open read-only; open it without read_only to write")
-        with self._write_lock, self.connection() as connection:
+    def writing(self, what: str, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Lend a connection inside one write transaction, committed at the end unless an exception leaves it.
+
+        What need not be `durable` may be missing after a power failure, and nothing else: it waits for no disk.
+        """
+        self.check_writable()
+        with self._write_lock, self.connection() as connection, self._synced(connection, durable=durable):
             connection.execute("BEGIN IMMEDIATE")
             reach(f"{what}:begun")
             yield connection
             reach(f"{what}:before-commit")
             connection.execute("COMMIT")
             reach(f"{what}:after-commit")
+
+    def check_writable(self) -> None:
+        """Raise `ReadOnly` where this process is not to write."""
+        if self.read_only:
+            raise errors.ReadOnly(f"{self.path} is open read-only; open it without read_only to write")
+
+    @contextmanager
+    def _synced(self, connection: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
+        if durable:
+            yield
+            return
+        connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield
+        finally:
+            if connection.in_transaction:  # it cannot be set within one
+                connection.execute("ROLLBACK")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     def ring(self) -> None:
         """Touch the doorbell file, so that other processes look for a new epoch."""

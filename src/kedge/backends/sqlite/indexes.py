@@ -1,59 +1,142 @@
 """Keeping the approximate indexes of this process's segments: loading them, and having them built when it is time."""
 
 import os
-import threading
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import msgspec
 
 from kedge.backends.sqlite import ivf
-from kedge.backends.sqlite.ivf import IvfIndex
+from kedge.backends.sqlite.caches import Behind, Proof
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.ivf import IvfIndex, PartFile
 from kedge.backends.sqlite.segment import Segment
-from kedge.backends.sqlite.segments import SegmentWriter
+from kedge.backends.sqlite.segments import SegmentWriter, translated
+from kedge.backends.sqlite.sql import queries
 
+_SQL = queries("vectors")
 _used_in: dict[str, int] = {}
 _LOOK_SECONDS = 0.5  # how often a process looks for an index that another one has built
+_FAILED_SECONDS = 600.0  # how long one that could not build leaves it at that: a full disk does not empty at once
+_NEVER = float("-inf")
+
+
+class _Loaded(msgspec.Struct, frozen=True):
+    """What a process has of a segment's index, and when it last looked."""
+
+    at: float
+    files: list[PartFile]
+    index: IvfIndex
+
+
+_NOTHING = _Loaded(_NEVER, [], IvfIndex([]))
 
 
 class Indexes:
     """The indexes of the segments that this process searches. The caller holds the lock of the vectors."""
 
-    def __init__(self, writer: SegmentWriter) -> None:
-        self._writer = writer
-        self._loaded: dict[int, tuple[float, object, IvfIndex]] = {}
-        self._builder: threading.Thread | None = None
+    def __init__(self, database: Database, writer: SegmentWriter) -> None:
+        self._database = database
+        self._folder = writer.folder
+        self._loaded: dict[int, _Loaded] = {}
+        self._builder = Behind("kedge-index")
+        self._failed_at = _NEVER
+        self._checker = Behind("kedge-index-check")
+        self._sound: dict[PartFile, bool] = {}  # the files that this process has read in full
 
-    def of(self, segment: Segment, metric: str) -> IvfIndex | None:
-        """Return what is indexed of a segment, as this process knows it; have more built where it is worth it."""
+    def of(self, connection: sqlite3.Connection, segment: Segment, metric: str) -> IvfIndex | None:
+        """Return what is indexed of a segment that has caught up; have more built where it is worth it."""
         if segment.rows < ivf.ROWS_MIN or _was_used_by_a_parent():
             return None
-        now = time.monotonic()
-        looked, stamp, index = self._loaded.get(segment.ident, (0.0, None, IvfIndex([])))
-        if now - looked > _LOOK_SECONDS:
-            found = ivf.stamp(self._writer.folder, segment.ident)
-            if found != stamp:
-                index = ivf.load(self._writer.folder, segment.ident, metric)
-            self._loaded[segment.ident] = (now, found, index)
-            if is_due(segment.rows, index):
-                self._build_behind(segment, metric)
-        return index if index.rows <= segment.rows else None
+        loaded = self._loaded.get(segment.ident, _NOTHING)
+        if time.monotonic() - loaded.at > _LOOK_SECONDS:
+            loaded = self._look(connection, segment, metric, loaded)
+            self._loaded[segment.ident] = loaded
+        return loaded.index
+
+    def _look(self, connection: sqlite3.Connection, segment: Segment, metric: str, before: _Loaded) -> _Loaded:
+        files = self._usable(connection, segment.ident, metric)
+        index = before.index
+        if files != before.files or index.rows < _end(files):
+            index = ivf.load(self._folder, files)
+        unread = [file for file in files if file not in self._sound]
+        if unread:
+            self._checker.start(lambda: self._check(segment.ident, metric, unread))
+        if is_due(segment.rows, index) and self._may_build():
+            self._build_behind(segment, metric)
+        return _Loaded(time.monotonic(), files, index)
+
+    def _usable(self, connection: sqlite3.Connection, segment: int, metric: str) -> list[PartFile]:
+        """Return the index files that are of this history and that nothing is known against, up to a first that is not.
+
+        Rows are in order of seq, and each later one's is greater: where a part's last row is the same, all are.
+        """
+        found = []
+        for file in ivf.parts_of(self._folder, segment, metric):
+            last = connection.execute(_SQL["row_seq"], (segment, file.first + file.rows - 1)).fetchone()
+            is_ours = last is not None and last[0] == file.proof.seq and file.proof.holds(connection)
+            if not is_ours or not self._sound.get(file, True):
+                break
+            found.append(file)
+        return found
+
+    def _check(self, segment: int, metric: str, files: Sequence[PartFile]) -> None:
+        """Read index files in full; take one that is not what was written out of the index, and all after it."""
+        for file in files:
+            self._sound[file] = ivf.is_sound(self._folder, file)
+            if self._sound[file] or self._database.read_only:
+                continue
+            with ivf.building(self._folder, segment) as is_ours:
+                now = ivf.parts_of(self._folder, segment, metric)
+                if is_ours and file in now:
+                    ivf.put_parts(self._folder, segment, metric, now[: now.index(file)])
+            return
+
+    # ── building ──
+
+    def _may_build(self) -> bool:
+        return not self._database.read_only and time.monotonic() - self._failed_at > _FAILED_SECONDS
 
     def _build_behind(self, segment: Segment, metric: str) -> None:
-        if self._builder is not None and self._builder.is_alive():
-            return
-        self._builder = threading.Thread(target=self.build, args=(segment, metric), name="kedge-index", daemon=True)
-        self._builder.start()
+        def build() -> None:
+            self._failed_at = time.monotonic()  # until it has not
+            self.build(segment, metric, wait=False)
+            self._failed_at = _NEVER
 
-    def build(self, segment: Segment, metric: str, progress: Callable[[int, int], None] | None = None) -> int:
-        """Index what is not indexed yet, unless another process is at it; return how many rows are indexed then."""
+        self._builder.start(build)
+
+    def build(
+        self,
+        segment: Segment,
+        metric: str,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        wait: bool = True,
+    ) -> int:
+        """Index what is not indexed yet; return how many rows are indexed then.
+
+        Where another is at it, wait for that, or leave it to that.
+        """
+        folder, ident = self._folder, segment.ident
         matrix, rows = segment.matrix, segment.rows // 8 * 8
+        last = int(segment.seqs[rows - 1])
         if _was_used_by_a_parent():
             return 0
-        with ivf.building(self._writer.folder, segment.ident) as is_ours:
-            before = ivf.load(self._writer.folder, segment.ident, metric)
-            if not is_ours or rows - before.rows < ivf.ROWS_MIN // 4:
-                return before.rows
-            first = _first_to_build(before, rows)
-            ivf.add_part(self._writer.folder, segment.ident, metric, matrix, first, rows - first)
+        try:
+            with ivf.building(folder, ident, wait=wait) as is_ours, self._database.connection() as connection:
+                if is_ours:
+                    for file in ivf.parts_of(folder, ident, metric):
+                        self._sound[file] = self._sound.get(file, False) or ivf.is_sound(folder, file)
+                before = self._usable(connection, ident, metric)
+                if not is_ours or rows - _end(before) < ivf.ROWS_MIN // 4:
+                    return _end(before)
+                proof = Proof.of(connection, last)
+                first = _first_to_build(before, rows)
+                file = ivf.add_part(folder, ident, metric, matrix[:rows], first, proof)
+                self._sound[file] = True
+        except OSError as error:
+            raise translated(error, folder) from error
         if progress is not None:
             progress(rows, rows)
         return rows
@@ -72,13 +155,18 @@ def _was_used_by_a_parent() -> bool:
     return _used_in.setdefault("pid", here) != here
 
 
-def _first_to_build(index: IvfIndex, rows: int) -> int:
+def _end(files: Sequence[PartFile]) -> int:
+    """Return how many rows are indexed, from the first on."""
+    return files[-1].first + files[-1].rows if files else 0
+
+
+def _first_to_build(files: Sequence[PartFile], rows: int) -> int:
     """Return where a new part begins: it takes in the parts before it that are not much larger, so that few remain."""
-    first = index.rows
-    for part in reversed(index.parts):
-        if part.rows > 2 * (rows - first):
+    first = _end(files)
+    for file in reversed(files):
+        if file.rows > 2 * (rows - first):
             break
-        first = part.first
+        first = file.first
     return first
 
 

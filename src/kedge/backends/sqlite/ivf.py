@@ -1,94 +1,174 @@
 """The approximate index of a segment: immutable faiss IVF files over ranges of rows. Caches: delete them at will.
 
-The lists are 8-bit scalar-quantised; what they propose is scored again from the segment file. A search visits as many
-lists as it takes to meet enough rows that the view shows, so that what a rollback hides is made up for by going
-further, and only there.
+The lists are 8-bit scalar-quantised; what they propose is scored again from the segment file. A search visits a few
+lists, and goes on for as long as another may hold rows that the view shows and that are nearer than those found
+(`bounds.py`): what a rollback, a view or a filter hides is made up for by going further, and only there.
 """
 
-import fcntl
-import os
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import faiss as typed_faiss
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
+from kedge.backends.sqlite import bounds
+from kedge.backends.sqlite.bounds import Bound
+from kedge.backends.sqlite.caches import Proof, alone, crc_of, index_lock, replacing
 from kedge.backends.sqlite.segment import Bits, Ints, Shown, Small, lengths_of
+from kedge.errors import StorageFull
+from kedge.failpoints import reach
 from kedge.ports.vectors import Floats
 
 faiss: Any = typed_faiss  # its wrappers are made at import time: what its stubs say is not what it takes
 
-PROBES = 16  # lists visited where the view shows all of them
+PROBES = 20  # lists visited first
 ROWS_MIN = 20_000  # fewer are searched exactly in no time
 _TRAINING_ROWS_A_LIST = 64
-_CHUNK_ROWS = 65_536
-_THINNED = 0.5  # a query's nearest lists that show less than this share are made up for twice
-_EFFORT_MAX = 8.0
+_CHUNK_ROWS = 16_384
+_FEWEST_PROBES = 4  # where other parts have found something already
+_EFFORT_MAX = 8  # a search ends when it has met as many rows that the view shows as these times the first lists hold
 _TINY = np.float32(1e-30)
-_FORMAT = 1
-_HEAD_BYTES = 1 << 22  # what faiss follows blindly stands at the beginning: sizes and centroids
+_FORMAT = 3
+_HEAD_BYTES = 1 << 16  # of a file, besides centroids and sizes: what faiss follows blindly stands at the beginning
 
 
-class _PartFile(msgspec.Struct, frozen=True):
+class PartFile(msgspec.Struct, frozen=True):
+    """One index file as the manifest describes it; its last row is of the write that `proof` tells."""
+
     first: int
     rows: int
     file: str
     bytes: int
+    head_bytes: int
     head_crc: int
     crc: int
+    bound: Bound
+    proof: Proof
 
 
 class _Manifest(msgspec.Struct, frozen=True):
     format: int
     metric: str
-    parts: list[_PartFile]
+    parts: list[PartFile]
+
+
+class _Nearest(msgspec.Struct, frozen=True):
+    """The lists nearest to a query, in order; `met` counts the rows that the view shows in each and all before."""
+
+    order: Ints
+    distances: Floats
+    met: Ints
 
 
 class Part:
     """One index file over the rows first … first + rows - 1; `first` is a multiple of 8, so that bits can be cut."""
 
-    def __init__(self, first: int, index: Any) -> None:
-        self.first, self.index = first, index
+    def __init__(self, first: int, index: Any, bound: Bound) -> None:
+        self.first, self.index, self.bound = first, index, bound
+        self.metric = "l2" if index.metric_type == faiss.METRIC_L2 else "ip"
         self.rows: int = index.ntotal
         self.lists: Small = _lists(index)
-        self._sizes = np.bincount(self.lists, minlength=index.nlist)
-        self._counts: tuple[Bits, Ints] | None = None
 
-    def search(self, query: Floats, shown: Shown, wanted: int, budget: float) -> tuple[Ints, bool]:
-        """Return up to `wanted` rows that the view shows, and whether all lists were visited.
+    def search(self, asked: "Asked", best: "Best") -> bool:
+        """Add to the `best` rows those of this part that the view shows; return whether all lists were visited.
 
-        Lists are visited, nearest first, until they hold `budget` rows that the view shows.
+        Lists are visited, nearest first, until no other is likely to hold a row that is nearer than the `k`-th best.
         """
-        counts = self._shown_by_list(shown)
-        nlist = self.index.nlist
-        order = self.index.quantizer.search(query, nlist)[1][0]
-        met = np.cumsum(counts[order])
-        near = met[min(PROBES, nlist) - 1] / max(1, self._sizes[order[:PROBES]].sum())
-        if near < _THINNED:  # what is left of a neighbourhood lies further apart than what was taken out of it
-            budget *= min(_EFFORT_MAX, _THINNED / max(near, 1e-3))
-        probes = min(nlist, int(np.searchsorted(met, budget)) + 1)
-        selector = faiss.IDSelectorBitmap(self._bits(shown))
-        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
-        with _one_thread():
-            found = self.index.search(query, wanted, params=parameters)[1][0]
-        return found[(found >= 0) & (found < self.rows)] + self.first, probes == nlist
+        nlist: int = self.index.nlist
+        done = 0
+        lists = self._nearest(asked, min(nlist, 4 * PROBES))
+        while True:
+            probes = self._probes(asked, lists, best, done)
+            if probes == len(lists.order) < nlist:
+                lists = self._nearest(asked, nlist)
+                probes = self._probes(asked, lists, best, done)
+            if probes <= done:
+                return done == nlist
+            best.add(*self._visit(asked, lists.order[done:probes], lists.distances[done:probes]))
+            done = probes
+
+    def _nearest(self, asked: "Asked", count: int) -> "_Nearest":
+        distances, order = self.index.quantizer.search(asked.query, count)
+        return _Nearest(order[0], distances[0], np.cumsum(self._shown_by_list(asked.shown)[order[0]]))
+
+    def _probes(self, asked: "Asked", lists: "_Nearest", best: "Best", done: int) -> int:
+        """Return how many of these lists to visit, `done` of which were."""
+        if done == 0:
+            enough = PROBES * asked.effort
+        else:
+            budget = PROBES * self.rows / self.index.nlist * asked.effort * _EFFORT_MAX
+            enough = int(np.searchsorted(lists.met, budget)) + 1
+        if best.threshold > -np.inf:
+            centres = self._nearness(lists.distances)
+            near = self.bound.of(asked.query, centres, self.metric) >= best.threshold
+            enough = min(enough, max(_FEWEST_PROBES, int(np.count_nonzero(near))))
+        return min(len(lists.order), enough)
+
+    def _nearness(self, found: Floats) -> Floats:
+        return -found if self.metric == "l2" else found
+
+    def _visit(self, asked: "Asked", lists: Ints, distances: Floats) -> tuple[Ints, Floats]:
+        """Search these lists, which faiss then need not find again; its wrapper for that takes no selector."""
+        scores, found = np.empty(asked.wanted, np.float32), np.empty(asked.wanted, np.int64)
+        bits = self._bits(asked.shown)
+        selector = faiss.IDSelectorBitmap(bits)
+        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))
+        lists, distances = np.ascontiguousarray(lists), np.ascontiguousarray(distances)
+        pointers = (faiss.swig_ptr(array) for array in (lists, distances, scores, found))
+        query = faiss.swig_ptr(asked.query)
+        self.index.search_preassigned_c(1, query, asked.wanted, *pointers, False, parameters)  # noqa: FBT003
+        there = (found >= 0) & (found < self.rows)
+        return found[there] + self.first, self._nearness(scores[there])
+
+    def recounted(self, counts: Ints, flipped: Ints, shown: npt.NDArray[np.bool_]) -> Ints:
+        """Return how many rows are shown in each list, given how many were, and which rows have come or gone."""
+        within = (flipped >= self.first) & (flipped < self.first + self.rows)
+        lists, shown = self.lists[flipped[within] - self.first], shown[within]
+        nlist = len(counts)
+        return counts + np.bincount(lists[shown], minlength=nlist) - np.bincount(lists[~shown], minlength=nlist)
 
     def _bits(self, shown: Shown) -> Bits:
         return shown.bits[self.first // 8 : (self.first + self.rows + 7) // 8]
 
     def _shown_by_list(self, shown: Shown) -> Ints:
-        """Return how many rows the view shows in each list, from the last answer where the view is the same."""
-        bits = self._bits(shown)
-        if self._counts is not None and self._counts[0] is shown.bits:
-            return self._counts[1]
-        visible = np.unpackbits(bits, count=self.rows, bitorder="little").view(bool)
-        counts = np.bincount(self.lists[visible], minlength=self.index.nlist)
-        self._counts = (shown.bits, counts)
+        """Return how many rows the view shows in each list."""
+        counts = shown.counts.get(self)
+        if counts is None:
+            visible = np.unpackbits(self._bits(shown), count=self.rows, bitorder="little").view(bool)
+            counts = shown.counts[self] = np.bincount(self.lists[visible], minlength=self.index.nlist)
         return counts
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What is searched for: `wanted` rows that a view shows, near a query of shape (1, dim), the best `k` surely."""
+
+    query: Floats
+    shown: Shown
+    k: int
+    wanted: int
+    effort: int
+
+
+class Best:
+    """The rows found so far, in order of their scores, and what the `k`-th scores."""
+
+    def __init__(self, k: int, wanted: int) -> None:
+        self._k, self._wanted = k, wanted
+        self.rows: Ints = np.empty(0, np.int64)
+        self._scores: Floats = np.empty(0, np.float32)
+        self.threshold = -np.inf
+
+    def add(self, rows: Ints, scores: Floats) -> None:
+        """Take in more rows, which are not here yet."""
+        scores = np.concatenate([self._scores, scores])
+        order = np.argsort(-scores, kind="stable")[: self._wanted]
+        self.rows, self._scores = np.concatenate([self.rows, rows])[order], scores[order]
+        if len(order) >= self._k:
+            self.threshold = float(self._scores[self._k - 1])
 
 
 @contextmanager
@@ -109,21 +189,17 @@ class IvfIndex:
         self.parts = parts
         self.rows = max((part.first + part.rows for part in parts), default=0)
 
-    def search(self, query: Floats, shown: Shown, wanted: int, effort: float) -> tuple[Ints, bool]:
-        """Return rows that the view shows and that are near a query of shape (1, dim), and whether all were visited."""
-        found = []
-        whole = True
-        for part in self.parts:
-            budget = PROBES * part.rows / part.index.nlist * effort
-            rows, visited_all = part.search(query, shown, wanted, budget)
-            found.append(rows)
-            whole &= visited_all
-        return np.concatenate(found), whole
+    def search(self, asked: Asked) -> tuple[Ints, bool]:
+        """Return rows that the view shows and that are near the query, and whether all were compared."""
+        best = Best(asked.k, asked.wanted)
+        with _one_thread():
+            whole = [part.search(asked, best) for part in self.parts]
+        return best.rows, all(whole)
 
 
 def lists_for(rows: int) -> int:
     """Return a number of lists: the power of two next to the square root, so that lists and centroids cost alike."""
-    return int(2 ** max(4, round(np.log2(max(1, rows)) / 2)))
+    return int(2 ** round(np.log2(max(1, rows)) / 2))
 
 
 def prepared(rows: Floats, metric: str) -> Floats:
@@ -146,19 +222,36 @@ def build(matrix: Floats, first: int, rows: int, metric: str) -> Any:
     index.cp.seed = 1
     sample = np.linspace(first, first + rows - 1, min(rows, nlist * _TRAINING_ROWS_A_LIST)).astype(np.int64)
     index.train(prepared(matrix[sample], metric))
-    for start in range(first, first + rows, _CHUNK_ROWS):
-        index.add(prepared(matrix[start : min(start + _CHUNK_ROWS, first + rows)], metric))
+    _fill(index, matrix[first : first + rows], metric)
     index.own_fields = True
     quantizer.this.disown()
     return index
 
 
+def _fill(index: Any, matrix: Floats, metric: str) -> None:
+    """Add rows to lists that are made as long as they will be: lists that grow take up to twice the room."""
+    starts = range(0, len(matrix), _CHUNK_ROWS)
+    chunks = [slice(start, start + _CHUNK_ROWS) for start in starts]
+    nearest = [index.quantizer.search(prepared(matrix[chunk], metric), 1)[1][:, 0] for chunk in chunks]
+    for number, size in enumerate(np.bincount(np.concatenate(nearest), minlength=index.nlist).tolist()):
+        index.invlists.resize(number, size)
+        index.invlists.resize(number, 0)
+    for chunk, lists in zip(chunks, nearest, strict=True):
+        rows = prepared(matrix[chunk], metric)
+        index.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(np.ascontiguousarray(lists)))
+
+
 def _lists(index: Any) -> Small:
-    lists = np.empty(index.ntotal, np.int32)
+    """Return the list that each row is in; raise `IndexError` where it is not in one list and in no other."""
+    lists = np.full(index.ntotal, -1, np.int32)
+    met = 0
     for number in range(index.nlist):
         size = index.invlists.list_size(number)
         if size:
             lists[faiss.rev_swig_ptr(index.invlists.get_ids(number), size)] = number
+            met += size
+    if met != len(lists) or (lists < 0).any():
+        raise IndexError(f"the lists hold {met} of {len(lists)} rows")
     return lists
 
 
@@ -177,96 +270,83 @@ def stamp(folder: Path, segment: int) -> object:
         return None
 
 
-def load(folder: Path, segment: int, metric: str) -> IvfIndex:
-    """Return what is indexed of a segment; whatever cannot be used is as if it were not there."""
-    manifest = _read_manifest(folder, segment, metric)
-    parts = []
-    for described in [] if manifest is None else manifest.parts:
+def parts_of(folder: Path, segment: int, metric: str) -> list[PartFile]:
+    """Return what the manifest describes, or nothing where there is none that can be used."""
+    try:
+        manifest = msgspec.json.decode(_manifest_path(folder, segment).read_bytes(), type=_Manifest)
+    except (OSError, msgspec.MsgspecError):
+        return []
+    return manifest.parts if manifest.format == _FORMAT and manifest.metric == metric else []
+
+
+def load(folder: Path, parts: list[PartFile]) -> IvfIndex:
+    """Return what is indexed by these files, the first of them that cannot be used and all after it left out."""
+    loaded = []
+    for described in parts:
         part = _load_part(folder / described.file, described)
         if part is None:
             break  # rows are indexed from the first on without a gap
-        parts.append(part)
-    return IvfIndex(parts)
+        loaded.append(part)
+    return IvfIndex(loaded)
 
 
-def _read_manifest(folder: Path, segment: int, metric: str) -> _Manifest | None:
+def _load_part(path: Path, described: PartFile) -> Part | None:
     try:
-        manifest = msgspec.json.decode(_manifest_path(folder, segment).read_bytes(), type=_Manifest)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return manifest if manifest.format == _FORMAT and manifest.metric == metric else None
-
-
-def _load_part(path: Path, described: _PartFile) -> Part | None:
-    try:
-        if path.stat().st_size != described.bytes or _crc(path, _HEAD_BYTES) != described.head_crc:
+        if not is_sound(path.parent, described, full=False):
             return None
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-        return Part(described.first, index) if index.ntotal == described.rows else None
+        faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # or each search starts 32 threads
+        return Part(described.first, index, described.bound) if index.ntotal == described.rows else None
     except (OSError, RuntimeError, IndexError):
         return None
 
 
-def is_sound(folder: Path, segment: int, metric: str) -> bool:
-    """Read the index files in full, and say whether they are what was written."""
-    manifest = _read_manifest(folder, segment, metric)
+def is_sound(folder: Path, part: PartFile, *, full: bool = True) -> bool:
+    """Read an index file in full, or what it begins with, and say whether it is what was written."""
+    path = folder / part.file
     try:
-        return manifest is None or all(_crc(folder / part.file) == part.crc for part in manifest.parts)
+        if path.stat().st_size != part.bytes:
+            return False
+        return crc_of(path) == part.crc if full else crc_of(path, part.head_bytes) == part.head_crc
     except OSError:
         return False
 
 
-def drop(folder: Path, segment: int) -> None:
-    """Take the index of a segment away."""
-    _manifest_path(folder, segment).unlink(missing_ok=True)
-    for stale in folder.glob(f"{segment}.*.ivf"):
-        with suppress(OSError):
-            stale.unlink()
+def building(folder: Path, segment: int, *, wait: bool = False) -> AbstractContextManager[bool]:
+    """Let one at a time change a segment's index; where another does, wait for it, or give False."""
+    return alone(index_lock(folder, segment), wait=wait)
 
 
-def _crc(path: Path, upto: int | None = None) -> int:
-    """Return the CRC-32 of a file, or of what it begins with."""
-    found = 0
-    with path.open("rb") as file:
-        if upto is not None:
-            return zlib.crc32(file.read(upto))
-        while chunk := file.read(1 << 22):
-            found = zlib.crc32(chunk, found)
-    return found
-
-
-@contextmanager
-def building(folder: Path, segment: int) -> Iterator[bool]:
-    """Let one process at a time build a segment's index; give False where another does."""
-    descriptor = os.open(folder / f"{segment}.ivf.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
-
-
-def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int, rows: int) -> None:
-    """Build an index over rows and put it in place of all parts from `first` on."""
+def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int, proof: Proof) -> PartFile:
+    """Index the rows from `first` on, in place of all parts that hold any of them. The caller is `building` alone."""
+    rows = len(matrix) - first
+    for left in folder.glob(f"{segment}.*.ivf.tmp"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     index = build(matrix, first, rows, metric)
-    name = f"{segment}.{first}-{first + rows}.ivf"
-    path = folder / name
-    temporary = path.with_name(name + ".tmp")
-    faiss.write_index(index, str(temporary))
-    described = _PartFile(first, rows, name, temporary.stat().st_size, _crc(temporary, _HEAD_BYTES), _crc(temporary))
-    temporary.replace(path)
-    before = _read_manifest(folder, segment, metric)
-    kept = [] if before is None else [part for part in before.parts if part.first < first]
-    manifest = _Manifest(_FORMAT, metric, [*kept, described])
-    target = _manifest_path(folder, segment)
-    written = target.with_name(target.name + ".tmp")
-    written.write_bytes(msgspec.json.encode(manifest))
-    written.replace(target)
-    named = {part.file for part in manifest.parts}
+    bound = bounds.measure(index, prepared(matrix[first + bounds.sample(rows)], metric), metric)
+    path = folder / f"{segment}.{first}-{first + rows}.ivf"
+    head_bytes = _HEAD_BYTES + index.nlist * (index.d * 4 + 16)
+    with replacing(path) as temporary:
+        try:
+            faiss.write_index(index, str(temporary))
+        except RuntimeError as error:
+            raise StorageFull(f"no room for the index {path} ({error}); no row is lost: free some space") from error
+        size, head_crc, crc = temporary.stat().st_size, crc_of(temporary, head_bytes), crc_of(temporary)
+        reach("index:part-written")
+    reach("index:part-in-place")
+    described = PartFile(first, rows, path.name, size, head_bytes, head_crc, crc, bound, proof)
+    kept = [part for part in parts_of(folder, segment, metric) if part.first < first]
+    put_parts(folder, segment, metric, [*kept, described])
+    return described
+
+
+def put_parts(folder: Path, segment: int, metric: str, parts: list[PartFile]) -> None:
+    """Make these files the index, and take all others away. The caller is `building` alone."""
+    with replacing(_manifest_path(folder, segment)) as temporary:
+        temporary.write_bytes(msgspec.json.encode(_Manifest(_FORMAT, metric, parts)))
+        reach("index:manifest-written")
+    reach("index:manifest-in-place")
+    named = {part.file for part in parts}
     for stale in folder.glob(f"{segment}.*.ivf"):
         if stale.name not in named:
             with suppress(OSError):

@@ -4,7 +4,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from itertools import groupby, repeat
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -20,21 +20,22 @@ from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
 from kedge.model.visibility import View, standing
-from kedge.model.writes import SALT_BYTES, Author, Batch, Key, digest, memory_name
+from kedge.model.writes import SALT_BYTES, Author, Batch, Key, digest, digests, memory_name
 from kedge.ports.clock import Clock
 from kedge.ports.ledger import Call, HeadMoved, Position
 
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)
 _CHUNK_NAMES = 500
+_TICK_SECONDS = 1e-6  # what a datetime can tell apart
 
 
 def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
-    """Return where the next entry goes; time never runs backwards in the journal."""
+    """Return where the next entry goes: a microsecond after the last one, at least: a moment stays what it was."""
     written, written_at, controlled, controlled_at = connection.execute(_SQL["position"]).fetchone()
     return Position(
         seq=max(written or 0, controlled or 0) + 1,
-        at=max(written_at or 0.0, controlled_at or 0.0, clock.now()),
+        at=round(max((written_at or 0.0) + _TICK_SECONDS, (controlled_at or 0.0) + _TICK_SECONDS, clock.now()), 6),
     )
 
 
@@ -82,14 +83,17 @@ class SqliteJournal(Reader):
         turn = self._turn(connection, batch.author, stamp)
         rows = self._rows(connection, batch, position.seq, stamp)
         salts = os.urandom(SALT_BYTES * len(rows))
-        vectors = repeat(b"") if batch.vectors is None else batch.vectors.split()
+        vectors = [b""] * len(rows) if batch.vectors is None else batch.vectors.split()
+        contents = zip((write.payload for write in batch.writes), vectors, strict=True)
         records = [
             (
                 row.seq, row.space, row.key.name, row.lineage, row.rank, row.deleted,
                 write.source, stamp if write.source else row.lineage, turn, position.at, write.fresh_for,
-                digest(salt, write.payload, vector), salt, write.payload,
+                content, salt, write.payload,
             )
-            for row, write, salt, vector in zip(rows, batch.writes, _split(salts), vectors, strict=False)
+            for row, write, salt, content in zip(
+                rows, batch.writes, _split(salts), digests(salts, contents), strict=True
+            )
         ]  # fmt: skip
         reach("append:before-rows")
         connection.executemany(_SQL["write_insert"], records)

@@ -6,13 +6,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kedge.backends.sqlite.ivf import IvfIndex, prepared
+from kedge.backends.sqlite.ivf import Asked, IvfIndex, prepared
 from kedge.backends.sqlite.segment import Ints, Segment, Shown, lengths_of
 from kedge.model import scores
 from kedge.ports.vectors import Floats
 
 EXACT_ROWS = 10_000  # a view that shows no more is searched exactly: it costs what the index would
+WIDER = 4  # how many times as many rows are proposed when those before were not enough
 _GATHER_BELOW = 0.3  # of the rows: fewer are copied out and scored alone
+_ONE_THREAD_FLOATS = 1 << 18  # a product of no more is made by one thread: more are slower where others are at work
 _TINY = np.float32(1e-30)
 
 
@@ -38,12 +40,12 @@ class Ranked(msgspec.Struct, frozen=True):
     exact: bool
 
 
-def ranked(frame: Frame, query: Floats, metric: str, wanted: int, *, exact: bool) -> Iterator[Ranked]:
-    """Yield ever more of the nearest rows, at least `wanted` at first, until the view shows no more."""
+def ranked(frame: Frame, query: Floats, metric: str, k: int, margin: int, *, exact: bool) -> Iterator[Ranked]:
+    """Yield ever more of the nearest rows, at least `k` and a margin at first, until the view shows no more."""
     if exact or frame.index is None or not frame.index.rows or frame.shown.ranked <= EXACT_ROWS:
-        yield from _exactly(frame, query, metric, wanted)
+        yield from _exactly(frame, query, metric, k + margin)
     else:
-        yield from _by_index(frame, frame.index, query, metric, wanted)
+        yield from _by_index(frame, frame.index, query, metric, k, margin)
 
 
 def _exactly(frame: Frame, query: Floats, metric: str, wanted: int) -> Iterator[Ranked]:
@@ -52,22 +54,24 @@ def _exactly(frame: Frame, query: Floats, metric: str, wanted: int) -> Iterator[
     while True:
         best = _best(scores, wanted)
         yield Ranked(rows[best], whole=len(best) == len(rows), exact=True)
-        wanted *= 4
+        wanted *= WIDER
 
 
-def _by_index(frame: Frame, index: IvfIndex, query: Floats, metric: str, wanted: int) -> Iterator[Ranked]:
-    asked = prepared(query[None, :], metric)
+def _by_index(frame: Frame, index: IvfIndex, query: Floats, metric: str, k: int, margin: int) -> Iterator[Ranked]:
+    asked = Asked(prepared(query[None, :], metric), frame.shown, k, k + margin, effort=1)
     tail = frame.shown.rows_from(index.rows)
     tail_scores = _scores(frame, tail, query, metric, first=index.rows)
-    effort = 1.0
     while True:
-        near, whole = index.search(asked, frame.shown, wanted, effort)
-        best = _best(tail_scores, wanted)
+        near, whole = index.search(asked)
+        best = _best(tail_scores, asked.wanted)
         rows = np.concatenate([near, tail[best]])
         scores = np.concatenate([_scores(frame, near, query, metric), tail_scores[best]])
-        order = _best(scores, wanted)
-        yield Ranked(rows[order], whole=whole and len(near) < wanted and len(best) == len(tail), exact=False)
-        wanted, effort = wanted * 4, effort * 4
+        order = _best(scores, asked.wanted)
+        is_all = whole and len(near) < asked.wanted and len(near) + len(tail) <= asked.wanted
+        yield Ranked(rows[order], whole=is_all, exact=False)
+        asked = msgspec.structs.replace(
+            asked, k=asked.k * WIDER, wanted=asked.wanted * WIDER, effort=asked.effort * WIDER
+        )
 
 
 def _scores(frame: Frame, rows: Ints, query: Floats, metric: str, first: int = 0) -> Floats:
@@ -75,7 +79,10 @@ def _scores(frame: Frame, rows: Ints, query: Floats, metric: str, first: int = 0
     if metric == "cosine":
         query = query / lengths_of(query[None, :])  # its length changes no order, but the products stay within float32
     if len(rows) < _GATHER_BELOW * (len(frame.matrix) - first):
-        dots = np.asarray(frame.matrix[rows] @ query, np.float32)
+        dots = np.empty(len(rows), np.float32)
+        step = max(1, _ONE_THREAD_FLOATS // len(query))
+        for start in range(0, len(rows), step):
+            dots[start : start + step] = frame.matrix[rows[start : start + step]] @ query
     else:
         dots = np.asarray(frame.matrix[first:] @ query, np.float32)[rows - first]
     norms = frame.norms[rows]

@@ -17,7 +17,7 @@ from kedge.ports.ledger import EpochMoved, Range
 _SQL = queries("journal")
 _HEAD = _SQL["head"]
 _BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  # where no content is wanted
-_CHUNK_NAMES = 500
+_CHUNK_NAMES = 5_000
 _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 
 
@@ -211,6 +211,13 @@ class Reader:
             return frozenset()
         standing = self._states.heads(connection, view, space_id)
         return self._tombstones(connection, view, space_id, standing, ("", _AFTER_ALL_TEXT))
+
+    def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
+        """Return name and payload of each of these writes, which the view was told of."""
+        with self._database.reading() as connection:
+            if view.upto is None:
+                check_epoch(connection, view.epoch)
+            return connection.execute(_SQL["contents"], (json.dumps(seqs),)).fetchall()
 
     # ── histories ──
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from kedge.backends.sqlite import caches
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
@@ -99,25 +100,30 @@ class SegmentWriter:
                 _sync_folder(self.folder)
                 _sync_folder(self.folder.parent)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
         reach("segment:synced")
 
     def erase(self, segment: int, dim: int, committed: int, rows: Sequence[int]) -> None:
-        """Overwrite committed rows with zeros. May be repeated."""
-        path, width = self.path(segment), dim * FLOAT_BYTES
+        """Overwrite committed rows with zeros, and take away what was derived from them. May be repeated."""
+        path = self.path(segment)
         try:
-            descriptor = os.open(path, os.O_RDWR)
-            try:
-                self._check_length(path, descriptor, committed * width)
-                for row in rows:
-                    os.pwrite(descriptor, bytes(width), row * width)
-                    reach("erase:vector")
-                reach("erase:vectors")
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with caches.alone(caches.index_lock(self.folder, segment), wait=True):  # who builds has read them already
+                self._zero(path, dim * FLOAT_BYTES, committed, rows)
+                caches.drop(self.folder, segment)
         except OSError as error:
-            raise _translated(error, path) from error
+            raise translated(error, path) from error
+
+    def _zero(self, path: Path, width: int, committed: int, rows: Sequence[int]) -> None:
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            self._check_length(path, descriptor, committed * width)
+            for row in rows:
+                os.pwrite(descriptor, bytes(width), row * width)
+                reach("erase:vector")
+            reach("erase:vectors")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _check_length(self, path: Path, descriptor: int, committed: int) -> None:
         """Raise `DamagedSegment` for a file that is shorter than committed: to write to it would fill the gap."""
@@ -130,29 +136,26 @@ class SegmentWriter:
     # ── states ──
 
     def _supersede(self, connection: sqlite3.Connection, rows: Sequence[Row], settled: Lineage) -> None:
-        names = json.dumps([row.key.name for row in rows], ensure_ascii=False)
-        present = {r[0] for r in connection.execute(_SQL["names_with_rows"], (rows[0].space, names))}
-        for row in rows:
-            if row.key.name not in present:
-                continue
-            last = connection.execute(
-                _SQL["rank_of_last"], (row.space, row.key.name, row.lineage, row.rank, row.seq)
-            ).fetchone()[0]
-            older = connection.execute(
-                _SQL["rows_to_supersede"], (row.space, row.key.name, last or 0, row.rank, row.seq)
-            ).fetchall()
-            for segment, position, state in older:
-                self._mark(connection, row.seq, (segment, position, state), row.lineage, settled)
+        """Put the rows that these writes supersede into their new states, all rows of a batch at once."""
+        found = connection.execute(_SQL["rows_to_supersede"], (rows[0].seq, rows[-1].seq)).fetchall()
+        moves: dict[tuple[int, int], int] = {}  # from a state, by a lineage, to a state
+        now: dict[tuple[int, int], int] = {}
+        log = []
+        for segment, position, state, seq, lineage in found:
+            place = (segment, position)
+            before = now.get(place, state)
+            if (before, lineage) not in moves:
+                moves[before, lineage] = self._superseded(connection, before, lineage, settled)
+            after = moves[before, lineage]
+            if after != before:
+                now[place] = after
+                log.append((seq, segment, position, lineage))
+        connection.executemany(_SQL["row_state"], [(state, *place) for place, state in now.items()])
+        connection.executemany(_SQL["supersede_insert"], log)
 
-    def _mark(
-        self, connection: sqlite3.Connection, seq: int, old: tuple[int, int, int], lineage: int, settled: Lineage
-    ) -> None:
-        segment, position, state = old
+    def _superseded(self, connection: sqlite3.Connection, state: int, lineage: int, settled: Lineage) -> int:
         own, text = connection.execute(_SQL["state"], (state,)).fetchone()
-        superseded = self._states.intern(connection, own, (*json.loads(text), lineage), settled)
-        if superseded != state:
-            connection.execute(_SQL["row_state"], (superseded, segment, position))
-            connection.execute(_SQL["supersede_insert"], (seq, segment, position, lineage))
+        return self._states.intern(connection, own, (*json.loads(text), lineage), settled)
 
     def _born_state(
         self, connection: sqlite3.Connection, segment: int, position: int, row: Row, settled: Lineage
@@ -164,7 +167,7 @@ class SegmentWriter:
         return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above], settled)
 
 
-def _translated(error: OSError, path: Path) -> KedgeError:
+def translated(error: OSError, path: Path) -> KedgeError:
     """Return what an error of the file system means to the caller, whose transaction it ends."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return StorageFull(f"no room to extend {path} ({error.strerror}); nothing was written: free some space")

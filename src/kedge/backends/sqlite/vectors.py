@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -13,24 +14,27 @@ from kedge.backends.sqlite import ivf
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.indexes import Indexes
 from kedge.backends.sqlite.lineages import Interner
-from kedge.backends.sqlite.ranking import Frame, ranked, score_exactly
+from kedge.backends.sqlite.masks import Masks, Narrowing
+from kedge.backends.sqlite.ranking import WIDER, Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
+from kedge.backends.sqlite.rowcache import RowCache
 from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import State, States
-from kedge.errors import Conflict, DamagedSegment
+from kedge.errors import Conflict, DamagedSegment, Retryable
 from kedge.forks import ForkSafeLock
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
-from kedge.ports.vectors import Collection, Floats, Found, Search, Tally
+from kedge.ports.vectors import Collection, Floats, Found, Search, SpaceHeads, Tally
 
 _SQL = queries("vectors")
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
 _TABLES_CACHED = 64
 _CHUNK_SEQS = 5_000
+_FEW_ROWS = 4
 
 
 class _Query(msgspec.Struct, frozen=True):
@@ -57,33 +61,37 @@ class SqliteVectors:
         self._writer = writer
         self._lock = ForkSafeLock()
         self._segments: dict[int, Segment] = {}
-        self._indexes = Indexes(writer)
+        self._indexes = Indexes(database, writer)
+        self._masks = Masks()
+        self._kept = RowCache(writer.folder, read_only=database.read_only)
         self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
 
     # ── collections ──
 
     def declare(self, collection: Collection, at: float) -> Collection:
-        """Record a collection; return the one of that name that is there."""
+        """Record a collection, or add its fields to those of the one of that name that is there; return what is."""
         found = self.collection(collection.name)
-        if found is None:
+        if found is None or not set(collection.fields) <= set(found.fields):
             with self._database.writing("collection") as connection:
-                fields = (collection.name, collection.dim, collection.metric, collection.embedder, at)
-                connection.execute(_SQL["collection_insert"], fields)
-            found = self.collection(collection.name)
-        if found != collection:
-            raise Conflict(f"the collection {collection.name!r} exists as {found}, not {collection}; use another name")
+                settings = (collection.name, collection.dim, collection.metric, collection.embedder, at)
+                connection.execute(_SQL["collection_insert"], settings)
+                found = _collection(connection.execute(_SQL["collection"], (collection.name,)).fetchone())
+                _check_same(found, collection)
+                found = msgspec.structs.replace(found, fields=(*dict.fromkeys((*found.fields, *collection.fields)),))
+                connection.execute(_SQL["collection_fields"], (json.dumps(found.fields), found.name))
+        _check_same(found, collection)
         return found
 
     def collection(self, name: str) -> Collection | None:
         """Return a collection, or None."""
         with self._database.connection() as connection:
             row = connection.execute(_SQL["collection"], (name,)).fetchone()
-        return None if row is None else Collection(*row)
+        return None if row is None else _collection(row)
 
     def collections(self) -> list[Collection]:
         """Return all collections by name."""
         with self._database.connection() as connection:
-            return [Collection(*row) for row in connection.execute(_SQL["collections"])]
+            return [_collection(row) for row in connection.execute(_SQL["collections"])]
 
     def dim(self, collection: str, space: str) -> int | None:
         """Return the dimension of an embedding space, or None where nothing was written to it."""
@@ -103,16 +111,18 @@ class SqliteVectors:
         return frames
 
     def _catch_up(self, connection: sqlite3.Connection, segment: Segment, committed: int) -> None:
-        if segment.rows == 0:
-            segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
         if committed > segment.rows:
+            matrix = self._map(segment, committed)
+            if segment.rows == 0 and not self._kept.recall(connection, segment, matrix):
+                segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
             added = connection.execute(_SQL["rows_from"], (segment.ident, segment.rows))
             fresh = np.fromiter((number for row in added for number in row), np.int64).reshape(-1, 2)
-            segment.extend(fresh[:, 0], fresh[:, 1].astype(np.int32), self._map(segment, committed))
+            segment.extend(fresh[:, 0], fresh[:, 1].astype(np.int32), matrix)
         changed = connection.execute(_SQL["changed_after"], (segment.ident, segment.last_change)).fetchall()
         if changed:
             rows, states, seqs = np.array(changed, np.int64).T
             segment.change(rows, states.astype(np.int32), int(seqs.max()))
+        self._kept.follow(connection, segment)
 
     def _map(self, segment: Segment, rows: int) -> Floats:
         path = self._writer.path(segment.ident)
@@ -130,7 +140,7 @@ class SqliteVectors:
     def _frame(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> Frame:
         if view.upto is None:
             shown = segment.shown((view.seen, view.settled), self._class_table(connection, view))
-            index = self._indexes.of(segment, metric)
+            index = self._indexes.of(connection, segment, metric)
             return Frame(segment, segment.seqs, shown, segment.matrix, segment.norms, index)
         rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
         shown = Shown.of(self._past_classes(connection, view, segment, rows))
@@ -206,16 +216,9 @@ class SqliteVectors:
             return Search([], [], unembedded, elsewhere, exact=True, at_seq=at_seq)
         classes = frame.shown.classes
         heads: dict[int, Head] = {}
-        batches = ranked(frame, query, collection.metric, k + _MARGIN, exact=asked.exact)
-        while True:
-            best = next(batches)
-            rows = best.rows
-            if asked.where is not None:
-                self._fetch(connection, collection.name, frame, rows, heads)
-                rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
-            present = rows[classes[rows] == HEAD]
-            if len(present) >= k + _MARGIN // 2 or best.whole:
-                break
+        narrowing = self._masks.narrowing(connection, frame, collection.fields, asked.where)
+        rows, is_exact = self._candidates(connection, asked, narrowing, heads)
+        present = rows[classes[rows] == HEAD]
         scores = dict(zip(rows.tolist(), score_exactly(frame, rows, query, collection.metric).tolist(), strict=True))
         ordered = sorted((scores[row] for row in present.tolist()), reverse=True)
         floor = ordered[k - 1] if len(ordered) >= k else float("-inf")
@@ -225,7 +228,26 @@ class SqliteVectors:
         hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
         gone = {heads[row].key.name for row in chosen.tolist() if classes[row] == SUPERSEDED and row in heads}
         superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(gone)) if gone else {}
-        return Search(hits[:k], list(superseders.values()), unembedded, elsewhere, exact=best.exact, at_seq=at_seq)
+        return Search(hits[:k], list(superseders.values()), unembedded, elsewhere, exact=is_exact, at_seq=at_seq)
+
+    def _candidates(
+        self, connection: sqlite3.Connection, asked: _Query, narrowing: Narrowing, heads: dict[int, Head]
+    ) -> tuple[Ints, bool]:
+        """Return the nearest rows that pass the filter, enough heads among them or all, and whether that is exact."""
+        enough = asked.k + _MARGIN // 2
+        while True:
+            frame = narrowing.frame
+            for best in ranked(frame, asked.vector, asked.collection.metric, asked.k, _MARGIN, exact=asked.exact):
+                rows = best.rows
+                if not narrowing.is_decided:
+                    narrowing.spend(self._fetch(connection, asked.collection.name, frame, rows, heads))
+                    rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
+                present = int(np.count_nonzero(frame.shown.classes[rows] == HEAD))
+                if present >= enough or best.whole:
+                    return rows, best.exact
+                missing = len(best.rows) * (enough - present) // max(1, present)  # if as many pass as so far
+                if narrowing.decide(lookups=max(missing, len(best.rows) * (WIDER - 1))):
+                    break
 
     def _lineages_of(self, connection: sqlite3.Connection, view: View, frames: list[Frame]) -> frozenset[Lineage]:
         """Return the lineages that decide how many rows of these frames are head: theirs, and their superseders'."""
@@ -242,8 +264,8 @@ class SqliteVectors:
 
     def _fetch(
         self, connection: sqlite3.Connection, collection: str, frame: Frame, rows: Ints, heads: dict[int, Head]
-    ) -> None:
-        """Look up the writes of those rows that are not among `heads` yet."""
+    ) -> int:
+        """Look up the writes of those rows that are not among `heads` yet, and say how many they were."""
         wanted = [row for row in rows.tolist() if row not in heads]
         row_of = dict(zip(frame.seqs[wanted].tolist(), wanted, strict=True)) if wanted else {}
         seqs = list(row_of)
@@ -256,31 +278,48 @@ class SqliteVectors:
                     lineage=self._interner.members(connection, lineage), source=bool(source), at=at,
                     fresh_for=fresh_for, payload=payload,
                 )  # fmt: skip
+        return len(wanted)
 
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
         """Index the rows of a collection that are not indexed yet; return how many are then."""
+        self._database.check_writable()
         with self._lock, self._database.reading() as connection:
             rows = connection.execute(_SQL["segments"], (collection.name,)).fetchall()
             segments = [self._segments.setdefault(ident, Segment(ident, space, dim)) for ident, space, dim, _ in rows]
             for segment, (_, _, _, committed) in zip(segments, rows, strict=True):
                 self._catch_up(connection, segment, committed)
+                self._kept.keep(connection, segment)
         segments = [segment for segment in segments if segment.rows >= ivf.ROWS_MIN]
         indexed = sum(self._indexes.build(segment, collection.metric, progress) for segment in segments)
         self._indexes.forget()
         return indexed
 
+    def close(self) -> None:
+        """Keep for the next process what this one knows of the rows."""
+        with self._lock:
+            for segment in filter(self._kept.is_due, self._segments.values()):
+                with self._database.connection() as connection:
+                    self._kept.keep(connection, segment)
+            self._kept.join()
+
     # ── rows ──
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
         """Return the stored vector of each of these vector writes."""
-        found: list[Floats] = []
+        asked = json.dumps([head.seq for head in heads])
         with self._database.reading() as connection:
-            for head in heads:
-                space = self._interner.space(connection, "vectors", head.key.space)
-                where = (space, head.key.name, head.rank, head.seq)
-                ident, row = connection.execute(_SQL["locate"], where).fetchone()
-                found.append(self.row(connection, ident, row))
-        return found
+            places = connection.execute(_SQL["locate"], (asked,)).fetchall()
+            found: dict[int, Floats] = {}
+            for (ident, space, dim, rows), group in groupby(places, key=lambda place: place[:4]):
+                numbers, positions = zip(*(place[4:] for place in group), strict=True)
+                if len(numbers) <= _FEW_ROWS:  # to map a file costs more
+                    taken: Sequence[Floats] = [self.row(connection, ident, number) for number in numbers]
+                else:
+                    taken = list(self._map(Segment(ident, space, dim), rows)[list(numbers)])
+                found.update(zip(positions, taken, strict=True))
+        if len(found) < len(heads):
+            raise Retryable(f"rows of {heads[0].key.space!r} were compacted away while they were read; read them again")
+        return [found[position] for position in range(len(heads))]
 
     def row(self, connection: sqlite3.Connection, ident: int, row: int) -> Floats:
         """Return one stored row as a copy."""
@@ -303,17 +342,70 @@ class SqliteVectors:
                 check_epoch(connection, view.epoch)
             found = self.collection(collection)
             frames = [] if found is None else self._frames(connection, view, found)
-            known = self._states.known(connection)
-            count = 0
-            lineages: set[Lineage] = set()
-            for frame in frames:
-                states = frame.segment.states[: len(frame.seqs)][frame.shown.classes == HEAD]
-                count += len(states)
-                for state in np.unique(states).tolist():
-                    lineages.add(self._interner.members(connection, known[state][0]))
-            lineages |= self._reader.tombstones_in(connection, view, "vectors", collection)
-            return Tally(count, frozenset(lineages), self._reader.last_seq(connection))
+            lineages = self._head_lineages(connection, view, frames, collection)
+            return Tally(sum(frame.shown.heads for frame in frames), lineages, self._reader.last_seq(connection))
+
+    def _head_lineages(
+        self, connection: sqlite3.Connection, view: View, frames: list[Frame], collection: str
+    ) -> frozenset[Lineage]:
+        """Return the lineages of all heads of a collection, the revocable ones of its tombstones among them."""
+        known = self._states.known(connection)
+        states = {
+            state
+            for frame in frames
+            for state in np.unique(frame.segment.states[: len(frame.seqs)][frame.shown.classes == HEAD]).tolist()
+        }
+        lineages = {self._interner.members(connection, known[state][0]) for state in states}
+        return frozenset(lineages | self._reader.tombstones_in(connection, view, "vectors", collection))
+
+    def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
+        """Return the rows of one embedding space that are head: what an iteration goes through."""
+        with self._lock, self._database.reading() as connection:
+            if view.upto is None:
+                check_epoch(connection, view.epoch)
+            frames = self._frames(connection, view, collection)
+            lineages = self._head_lineages(connection, view, frames, collection.name)
+            here = [frame for frame in frames if frame.segment.space == space]
+            seqs = [frame.seqs[frame.shown.classes == HEAD] for frame in here]
+            others = sum(frame.shown.heads for frame in frames if frame.segment.space != space)
+            at_seq = self._reader.last_seq(connection)
+        return SpaceHeads(np.concatenate([np.empty(0, np.int64), *seqs]), others, lineages, at_seq)
+
+    def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
+        """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only."""
+        with self._lock, self._database.reading() as connection:
+            found = connection.execute(_SQL["segment"], (collection.name, space)).fetchone()
+            if found is None:
+                return np.empty(0, np.int64), np.empty((0, collection.dim), np.float32)
+            ident, committed, dim = found
+            segment = self._segments.setdefault(ident, Segment(ident, space, dim))
+            self._catch_up(connection, segment, committed)
+            known, matrix = segment.seqs, segment.matrix
+        rows = np.minimum(np.searchsorted(known, seqs), max(0, len(known) - 1))
+        there = np.flatnonzero(known[rows] == seqs) if len(known) else np.empty(0, np.int64)
+        return there, _window(matrix, rows[there])
+
+
+def _window(matrix: Floats, rows: Ints) -> Floats:
+    """Return these rows, read-only: a part of the mapped file where they lie beside one another, else a copy."""
+    first = int(rows[0]) if len(rows) else 0
+    if np.array_equal(rows, np.arange(first, first + len(rows))):
+        return matrix[first : first + len(rows)]
+    taken = matrix[rows]
+    taken.flags.writeable = False
+    return taken
 
 
 def _passes(head: Head | None, where: Mapping[str, Any] | None) -> bool:
     return where is None or (head is not None and matches(decode(head.payload), where))
+
+
+def _collection(row: tuple[str, int, str, str, str]) -> Collection:
+    name, dim, metric, embedder, fields = row
+    return Collection(name, dim, metric, embedder, tuple(json.loads(fields)))
+
+
+def _check_same(found: Collection, wanted: Collection) -> None:
+    """Raise `Conflict` for settings other than those that are there; fields may differ, since they can be added."""
+    if msgspec.structs.replace(found, fields=wanted.fields) != wanted:
+        raise Conflict(f"the collection {wanted.name!r} exists as {found}, not {wanted}; use another name")

@@ -45,7 +45,9 @@ def report_of(story: Story, *, seconds: float) -> HelpdeskReport:
         rollback_commit_seconds=(found and found.rollback_commit_seconds) or 0.0,
         rollback_completion_seconds=(found and found.rollback_completion_seconds) or 0.0,
         rollback_verdict=undone.report.verdict,
-        indicators={} if found is None else {k: v for k, v in msgspec.structs.asdict(found).items() if k != "leaks"},
+        indicators={}
+        if found is None
+        else {k: v for k, v in msgspec.structs.asdict(found).items() if k not in {"leaks", "diverging"}},
         replayed=len(redone.report.replayed),
         replay_seconds=redone.seconds,
         stopped_twin=stopped,

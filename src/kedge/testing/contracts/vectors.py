@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,21 +14,27 @@ from kedge.model.writes import Head, Key, decode
 from kedge.ports.backend import Backend
 from kedge.ports.ledger import EpochMoved
 from kedge.ports.vectors import METRICS, Collection, Floats, Search
-from kedge.testing.contracts.hand import Hand, Opener
+from kedge.testing.contracts.hand import Hand, Opener, delete
 from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
 
 DIM = 3
 NAMES = [f"n{n}" for n in range(10)]
 SPACES = ("", "sha256:other")
+FILTERS: tuple[dict[str, object], ...] = (
+    {"id": {"in": ["n1", "n2", "n3"]}},
+    {"id": {"gte": "n5"}, "and": [{"id": {"ne": "n7"}}]},
+    {"or": [{"id": "n1"}, {"other": 1}, {"and": [{"id": {"gt": "n6"}}, {"id": {"lt": "n9"}}]}]},
+)
 
 
 class Written:
     """All vector writes of one collection, as a test made them."""
 
-    def __init__(self, hand: Hand, metric: str) -> None:
+    def __init__(self, hand: Hand, metric: str, *fields: str) -> None:
         self.hand = hand
         self.backend = hand.backend
-        self.collection = self.backend.vectors.declare(Collection("kb", DIM, metric, "shared/embedder"), 1.0)
+        declared = Collection("kb", DIM, metric, "shared/embedder", fields)
+        self.collection = self.backend.vectors.declare(declared, 1.0)
         self.rows: list[tuple[Head, str, Floats | None]] = []  # as head, embedding space, vector or None for a delete
 
     def random_step(self, dice: random.Random, noise: np.random.Generator) -> None:
@@ -115,7 +122,26 @@ def check(written: Written, view: View, query: Floats, k: int, where: dict[str, 
         assert tally.lineages >= {
             h.lineage for h, _, v in heads.values() if v is None and not h.lineage <= view.settled
         }
+    check_heads(written, view, space, tally.lineages)
     return found
+
+
+def check_heads(written: Written, view: View, space: str, lineages: frozenset[Lineage]) -> None:
+    """Compare what an iteration goes through with the heads of the view."""
+    index, collection = written.backend.vectors, written.collection
+    heads = sorted((h.seq, h.key.name, v, s) for h, s, v in written.heads(view).values() if v is not None)
+    here = [(seq, name, vector) for seq, name, vector, where_from in heads if where_from == space]
+    found = index.space_heads(view, collection, space)
+    assert found.seqs.tolist() == [seq for seq, _, _ in here]
+    assert found.unembedded == len(heads) - len(here)
+    assert found.lineages == lineages
+    asked = [10**9, *(seq for seq, *_ in reversed(heads))]  # in any order; of other spaces, and of none
+    there, matrix = index.matrix(collection, space, np.array(asked, np.int64))
+    assert [asked[place] for place in there.tolist()] == found.seqs.tolist()[::-1]
+    assert not matrix.flags.writeable or not len(matrix)
+    assert all(np.array_equal(row, vector) for row, (_, _, vector) in zip(matrix, here[::-1], strict=True))
+    contents = written.backend.journal.contents(view, [seq for seq, _, _ in here])
+    assert [(name, decode(payload)) for name, payload in contents] == [(name, {"id": name}) for _, name, _ in here]
 
 
 class VectorContract:
@@ -138,7 +164,7 @@ class VectorContract:
         dice, noise = random.Random(seed), np.random.default_rng(seed)
         hand = Hand(backend)
         hand.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
-        written = Written(hand, metric)
+        written = Written(hand, metric, *dice.choice([(), ("id",), ("id", "other")]))
         past: list[View] = []
         for step in range(40):
             if dice.random() < 0.25:
@@ -148,10 +174,12 @@ class VectorContract:
             query = noise.normal(size=DIM).astype(np.float32)
             if step % 4 == 0:
                 check(written, view, query, dice.choice([1, 3, 50]))
-                check(written, view, query, 2, {"id": {"in": ["n1", "n2", "n3"]}})
+                for where in FILTERS:
+                    check(written, view, query, 2, where)
                 past.append(View(view.epoch, view.seen, view.settled, backend.control.position().seq))
         for view in past:
-            check(written, view, noise.normal(size=DIM).astype(np.float32), dice.choice([1, 3, 50]))
+            query, k = noise.normal(size=DIM).astype(np.float32), dice.choice([1, 3, 50])
+            check(written, view, query, k, dice.choice(FILTERS) if dice.random() < 0.5 else None)
 
     def test_another_process_searches_the_same(
         self, written: Written, opener: Opener, noise: np.random.Generator
@@ -174,6 +202,10 @@ class VectorContract:
             written.backend.vectors.search(view, written.collection, "", np.ones(DIM, np.float32), 1, None)
         with pytest.raises(EpochMoved):
             written.backend.vectors.tally(view, "kb")
+        with pytest.raises(EpochMoved):
+            written.backend.vectors.space_heads(view, written.collection, "")
+        with pytest.raises(EpochMoved):
+            written.backend.journal.contents(view, [1])
 
     def test_a_delete_crosses_embedding_spaces(self, written: Written) -> None:
         hand = written.hand
@@ -210,6 +242,17 @@ class VectorContract:
         hand.change("roll_back", "d1")
         assert check(written, hand.view(), rows["a"], 1).found[0].head.seq == seq
 
+    def test_one_batch_may_supersede_a_row_twice(self, written: Written) -> None:
+        hand = written.hand
+        rows = {"a": np.array([1, 0, 0], np.float32)}
+        written.note("a", (hand.upsert("kb", dict(rows))[0], None), frozenset(), "", rows["a"])
+        lineages = [frozenset({1}), frozenset({2})]
+        deletes = [delete("a", store="vectors", space="kb", lineage=lineage) for lineage in lineages]
+        for seq, lineage in zip(hand.append(deletes), lineages, strict=True):
+            written.note("a", (seq, None), lineage, "", None)
+        for seen in ({1}, {2}, {1, 2}, set[int]()):
+            check(written, hand.view(seen), rows["a"], 1)
+
     def test_a_vector_comes_back_bit_by_bit(self, written: Written, noise: np.random.Generator) -> None:
         matrix = noise.normal(size=(7, DIM)).astype(np.float32)
         written.hand.upsert("kb", {f"n{n}": row for n, row in enumerate(matrix)})
@@ -234,5 +277,9 @@ class VectorContract:
         with pytest.raises(Conflict, match="'kb' exists as"):
             other.vectors.declare(Collection("kb", 4, "cosine", "shared/embedder"), 2.0)
         assert other.vectors.collections() == [kb]
+        for fields, then in ((("lang",), ("lang",)), ((), ("lang",)), (("n", "lang"), ("lang", "n"))):
+            known = Collection("kb", 3, "cosine", "shared/embedder", then)
+            assert other.vectors.declare(msgspec.structs.replace(kb, fields=fields), 3.0) == known
+            assert backend.vectors.collection("kb") == known
         assert other.vectors.collection("nothing") is None
         other.close()

@@ -255,7 +255,23 @@ CREATE TABLE kedge.collections (
     dim      BIGINT NOT NULL,
     metric   TEXT COLLATE "C" NOT NULL,
     embedder TEXT COLLATE "C" NOT NULL,
-    at       DOUBLE PRECISION NOT NULL
+    at       DOUBLE PRECISION NOT NULL,
+    fields   TEXT[] COLLATE "C" NOT NULL    -- declared for filters
+);
+
+-- Processes that hold leases. No part of the journal.
+CREATE TABLE kedge.members (
+    uid           TEXT COLLATE "C" PRIMARY KEY,
+    name          TEXT COLLATE "C" NOT NULL,
+    host          TEXT COLLATE "C" NOT NULL,
+    pid           BIGINT NOT NULL,
+    serves        TEXT[] COLLATE "C" NOT NULL,
+    lease_seconds DOUBLE PRECISION NOT NULL,
+    epoch         BIGINT NOT NULL,   -- the newest that it has acknowledged
+    joined_at     DOUBLE PRECISION NOT NULL,
+    at            DOUBLE PRECISION NOT NULL,
+    expired       BOOLEAN NOT NULL,
+    held          BYTEA NOT NULL     -- JSON
 );
 
 -- (lineage, minimal set of superseding lineages), interned: all that decides where a row is head. Ids follow one

@@ -12,9 +12,8 @@ from kedge.backends.postgres.link import Connection
 from kedge.errors import NewerSchema, NotAKedgeDatabase, UnknownName
 from kedge.failpoints import reach
 
-_TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'kedge'"
-_VERSIONS = "SELECT to_regclass('kedge.schema_version') IS NOT NULL"
-_MADE_MEANWHILE = {"23505", "42P06", "42P07"}
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'kedge'"
+_MADE_MEANWHILE = {"23505", "42710", "42P06", "42P07"}
 _EXTENSION = "CREATE EXTENSION IF NOT EXISTS vector"
 _STATEMENT = re.compile(r";\s*\n\n")
 
@@ -46,8 +45,9 @@ def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
 
 
 def _version(connection: Connection, where: str) -> int:
-    if not _one(connection, _VERSIONS):
-        if _one(connection, _TABLES):
+    tables = {row[0] for row in connection.execute(_TABLES.encode())}  # in one statement: others may be making them
+    if "schema_version" not in tables:
+        if tables:
             raise NotAKedgeDatabase(
                 f"{where} has a schema `kedge` of another program; give Kedge a database without one"
             )

@@ -1,10 +1,11 @@
 -- name: look
--- The epoch, the record, the time of the next entry and seqs for it, drawn only at the epoch that is asked for.
+-- The epoch, the record, the time of the next entry, a tick after the last one at least, and seqs for it, drawn only at
+-- the epoch that is asked for.
 SELECT c.epoch, c.record,
     greatest(
         coalesce($1::float8, extract(epoch FROM clock_timestamp())::float8),
-        (SELECT at FROM kedge.writes ORDER BY seq DESC LIMIT 1),
-        (SELECT at FROM kedge.control_log ORDER BY seq DESC LIMIT 1)
+        (SELECT at + $4::float8 FROM kedge.writes ORDER BY seq DESC LIMIT 1),
+        (SELECT at + $4::float8 FROM kedge.control_log ORDER BY seq DESC LIMIT 1)
     ),
     CASE WHEN $2::int8 IS NULL OR c.epoch = $2
         THEN ARRAY(SELECT nextval('kedge.seqs') FROM generate_series(1, $3::int8)) END
@@ -114,6 +115,10 @@ WHERE w.seq = ANY($1::int8[]) ORDER BY w.seq;
 
 -- name: repeated_writes
 SELECT space, name, digest, salt, seq, source, lineage FROM kedge.writes WHERE seq = ANY($1::int8[]) ORDER BY seq;
+
+-- name: contents
+SELECT w.name, w.payload FROM unnest($1::int8[]) WITH ORDINALITY AS asked (seq, position)
+JOIN kedge.writes w ON w.seq = asked.seq ORDER BY asked.position;
 
 -- name: is_written
 SELECT 1 FROM kedge.writes WHERE seq = $1;

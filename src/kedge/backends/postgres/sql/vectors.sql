@@ -113,6 +113,13 @@ ORDER BY v.vector {distance} $3::{vector} LIMIT $4;
 SELECT v.seq, v.lineage, v.name, v.vector FROM kedge.vector_rows v
 WHERE v.embedding = $1 AND v.lineage = ANY($2::int8[]) AND v.seq > $3 AND v.seq <= $5 ORDER BY v.seq LIMIT $4;
 
+-- name: matrix
+SELECT asked.position - 1, v.vector FROM unnest($1::int8[]) WITH ORDINALITY AS asked (seq, position)
+JOIN kedge.vector_rows v ON v.seq = asked.seq WHERE v.embedding = $2 ORDER BY asked.position;
+
+-- name: rows_in_states
+SELECT seq FROM kedge.row_states WHERE embedding = $1 AND state = ANY($2::int8[]) ORDER BY seq;
+
 -- name: rows_of
 SELECT seq, vector FROM kedge.vector_rows WHERE seq = ANY($1::int8[]);
 
@@ -120,13 +127,20 @@ SELECT seq, vector FROM kedge.vector_rows WHERE seq = ANY($1::int8[]);
 SELECT seq, name, lineage, rank, source, at, fresh_for, payload FROM kedge.writes WHERE seq = ANY($1::int8[]);
 
 -- name: collection_insert
-INSERT INTO kedge.collections (name, dim, metric, embedder, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING;
+INSERT INTO kedge.collections (name, dim, metric, embedder, at, fields) VALUES ($1, $2, $3, $4, $5, '{}')
+ON CONFLICT DO NOTHING;
+
+-- name: collection_held
+SELECT name, dim, metric, embedder, fields FROM kedge.collections WHERE name = $1 FOR UPDATE;
+
+-- name: collection_fields
+UPDATE kedge.collections SET fields = $2::text[] WHERE name = $1;
 
 -- name: collection
-SELECT name, dim, metric, embedder FROM kedge.collections WHERE name = $1;
+SELECT name, dim, metric, embedder, fields FROM kedge.collections WHERE name = $1;
 
 -- name: collections
-SELECT name, dim, metric, embedder FROM kedge.collections ORDER BY name;
+SELECT name, dim, metric, embedder, fields FROM kedge.collections ORDER BY name;
 
 -- name: heads_present
 SELECT state, count(*) FROM kedge.heads WHERE space = $1 AND state = ANY($2::int8[]) AND NOT deleted GROUP BY state;

@@ -34,6 +34,7 @@ class Inspection:
         self.spaces: dict[int, tuple[str, str]] = {}
         self.settled_at: dict[int, int] = {}
         self._findings: list[Finding] = []
+        self._notes: list[Finding] = []
         self._kinds: Counter[str] = Counter()
         self._checked: Counter[str] = Counter()
         self._progress = progress
@@ -97,6 +98,10 @@ class Inspection:
         if self._kinds[kind] <= _FINDINGS_MAX:
             self._findings.append(Finding(kind, where, message))
 
+    def note(self, kind: str, where: str, message: str) -> None:
+        """Take note of something that is no damage: it is made anew by itself."""
+        self._notes.append(Finding(kind, where, message))
+
     def count(self, what: str, number: int = 1) -> None:
         """Take note of how many things were looked at."""
         self._checked[what] += number
@@ -116,4 +121,6 @@ class Inspection:
             for kind, number in self._kinds.items()
             if number > _FINDINGS_MAX
         ]
-        return FsckReport(self.full, (*self._findings, *untold), dict(sorted(self._checked.items())))
+        return FsckReport(
+            self.full, (*self._findings, *untold), dict(sorted(self._checked.items())), tuple(self._notes)
+        )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from kedge.backends.sqlite import ivf, rowcache
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
 from kedge.backends.sqlite.segments import FLOAT_BYTES
 
@@ -23,12 +24,13 @@ class SegmentFiles:
     def check(self) -> None:
         """Check that every segment has a file that is as long as its committed rows."""
         inspection = self._inspection
-        for ident, collection, space, dim, rows, declared in inspection.connection.execute(SQL["segments"]).fetchall():
+        for ident, collection, space, dim, rows, metric in inspection.connection.execute(SQL["segments"]).fetchall():
             inspection.count("segments")
             where = f"segment {ident}.f32 of {collection!r}"
-            if not declared:
+            if metric is None:
                 inspection.report("segment", where, "its collection was never declared")
             self._check_extent(ident, where, rows)
+            self._check_caches(ident, where, metric)
             path = inspection.folder / f"{ident}.f32"
             try:
                 file = path.open("rb")
@@ -48,6 +50,17 @@ class SegmentFiles:
                 )
         for (ident,) in inspection.connection.execute(SQL["rows_without_segment"]):
             inspection.report("segment", f"segment {ident}", "vector rows name it, but it is not in the table")
+
+    def _check_caches(self, ident: int, where: str, metric: str) -> None:
+        """Note the files beside a segment that are not what was written: in full if all is to be checked."""
+        inspection, folder = self._inspection, self._inspection.folder
+        for file in ivf.parts_of(folder, ident, metric):
+            sound = ivf.is_sound(folder, file, full=inspection.full)
+            if not sound and file in ivf.parts_of(folder, ident, metric):  # still: others build while we look
+                inspection.note("index", where, f"{file.file} is not what was written; it will be built anew")
+            inspection.count("index files")
+        if not rowcache.is_sound(folder, ident):
+            inspection.note("rows", where, f"the file {ident}.rows is not what was written; it will be written anew")
 
     def _check_extent(self, ident: int, where: str, rows: int) -> None:
         count, first, last = self._inspection.connection.execute(SQL["segment_extent"], (ident,)).fetchone()

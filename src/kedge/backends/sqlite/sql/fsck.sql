@@ -66,7 +66,7 @@ SELECT segment, row, lineage, seq FROM supersedes;
 SELECT id, lineage, superseders FROM states;
 
 -- name: segments
-SELECT s.id, s.collection, s.space, s.dim, s.rows, c.name IS NOT NULL
+SELECT s.id, s.collection, s.space, s.dim, s.rows, c.metric
 FROM segments s LEFT JOIN collections c ON c.name = s.collection;
 
 -- name: segment_rows

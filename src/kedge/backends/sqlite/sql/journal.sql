@@ -101,6 +101,9 @@ FROM heads h INDEXED BY heads_by_state CROSS JOIN writes w ON w.seq = h.seq
 WHERE h.space = ? AND h.state = ? AND h.deleted = 0 AND h.name >= ? AND h.name < ?
 ORDER BY h.name;
 
+-- name: contents
+SELECT w.name, w.payload FROM json_each(?) asked CROSS JOIN writes w ON w.seq = asked.value ORDER BY asked.key;
+
 -- name: newest_names_in_state
 SELECT name FROM heads INDEXED BY heads_by_state
 WHERE space = ? AND state = ? AND deleted = 0

@@ -16,17 +16,16 @@ INSERT INTO vector_rows (segment, row, seq, space, name, rank, state) VALUES (?,
 -- name: row_state
 UPDATE vector_rows SET state = ? WHERE segment = ? AND row = ?;
 
--- name: names_with_rows
-SELECT DISTINCT name FROM vector_rows WHERE space = ? AND name IN (SELECT value FROM json_each(?));
-
--- name: rank_of_last
--- Rows below the rank of the lineage's last write before this one were superseded by it already.
-SELECT max(rank) FROM writes INDEXED BY writes_by_key
-WHERE space = ?1 AND name = ?2 AND lineage = ?3 AND rank <= ?4 AND seq < ?5;
-
 -- name: rows_to_supersede
-SELECT segment, row, state FROM vector_rows INDEXED BY vector_rows_by_key
-WHERE space = ?1 AND name = ?2 AND rank >= ?3 AND (rank < ?4 OR (rank = ?4 AND seq < ?5));
+-- Rows below the rank of the lineage's last write before a write of this batch were superseded by that one already.
+SELECT v.segment, v.row, v.state, w.seq, w.lineage
+FROM writes w NOT INDEXED
+CROSS JOIN vector_rows v INDEXED BY vector_rows_by_key
+ON v.space = w.space AND v.name = w.name AND v.rank <= w.rank AND v.rank >= coalesce(
+    (SELECT max(p.rank) FROM writes p INDEXED BY writes_by_key
+     WHERE p.space = w.space AND p.name = w.name AND p.lineage = w.lineage AND p.rank <= w.rank AND p.seq < w.seq), 0)
+WHERE w.seq BETWEEN ?1 AND ?2 AND (v.rank < w.rank OR v.seq < w.seq)
+ORDER BY w.seq;
 
 -- name: lineages_above
 SELECT DISTINCT lineage FROM writes INDEXED BY writes_by_key WHERE space = ?1 AND name = ?2 AND rank > ?3 AND seq < ?4;
@@ -40,6 +39,12 @@ SELECT lineage, superseders FROM states WHERE id = ?;
 -- name: rows_from
 SELECT seq, state FROM vector_rows WHERE segment = ? AND row >= ? ORDER BY row;
 
+-- name: row_seq
+SELECT seq FROM vector_rows WHERE segment = ? AND row = ?;
+
+-- name: write_digest
+SELECT digest FROM writes WHERE seq = ?;
+
 -- name: changed_after
 SELECT s.row, v.state, s.seq FROM supersedes s
 JOIN vector_rows v ON v.segment = s.segment AND v.row = s.row
@@ -52,20 +57,32 @@ SELECT coalesce(max(seq), 0) FROM supersedes WHERE segment = ?;
 SELECT row, lineage FROM supersedes WHERE segment = ? AND seq <= ?;
 
 -- name: locate
-SELECT segment, row FROM vector_rows WHERE space = ? AND name = ? AND rank = ? AND seq = ?;
+SELECT s.id, s.space, s.dim, s.rows, v.row, asked.key
+FROM json_each(?) asked
+CROSS JOIN writes w ON w.seq = asked.value
+CROSS JOIN vector_rows v INDEXED BY vector_rows_by_key
+ON v.space = w.space AND v.name = w.name AND v.rank = w.rank AND v.seq = w.seq
+CROSS JOIN segments s ON s.id = v.segment
+ORDER BY s.id;
 
 -- name: payloads
 SELECT w.seq, w.name, w.lineage, w.rank, w.source, w.at, w.fresh_for, w.payload
 FROM writes w WHERE w.seq IN (SELECT value FROM json_each(?));
 
+-- name: payloads_only
+SELECT payload FROM writes WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq;
+
 -- name: collection_insert
 INSERT OR IGNORE INTO collections (name, dim, metric, embedder, at) VALUES (?, ?, ?, ?, ?);
 
+-- name: collection_fields
+UPDATE collections SET fields = ? WHERE name = ?;
+
 -- name: collection
-SELECT name, dim, metric, embedder FROM collections WHERE name = ?;
+SELECT name, dim, metric, embedder, fields FROM collections WHERE name = ?;
 
 -- name: collections
-SELECT name, dim, metric, embedder FROM collections ORDER BY name;
+SELECT name, dim, metric, embedder, fields FROM collections ORDER BY name;
 
 -- name: rows_of_lineages
 SELECT v.segment, v.row FROM vector_rows v JOIN states s ON s.id = v.state

@@ -1,0 +1,85 @@
+"""What being a member costs on the hot path, and how soon a rollback has the last acknowledgement."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import kedge
+from bench.harness import Action, Measured, Setting, interleave, median, micro, ratio
+
+ROOT = Path(__file__).parents[1]
+CALLS = 1_000
+PROCESSES = 4
+DEPLOYMENT = "v2"
+
+
+def leases(setting: Setting) -> Iterator[Measured]:
+    """Compare a turn's level in a member with one that asks the store, and say what the look at the lease costs."""
+    folder = setting.fresh("leases")
+    with kedge.open(folder) as k, kedge.open(folder) as other:
+        k.deploy("v1", {"support/prompt": "x"})
+        k.promote("v1")
+        with k.join("bench") as member, k.turn(agent="support") as inside, other.turn(agent="support") as outside:
+            level, store, lease, pinned, loaded = interleave(
+                setting.sizes.rounds,
+                _many(lambda: inside.level),
+                _many(lambda: outside.level),
+                _many(member.check),
+                _many(lambda: k.turn().close()),
+                _many(lambda: other.turn().close()),
+            )
+    each = 1e6 / CALLS
+    yield Measured("turn.level in a member, no change pending", median(level) * each, "µs", "no I/O", at_most=5)
+    yield Measured(
+        "turn.level in a member vs asking the store", ratio(level, store), "×",
+        f"{micro(level, CALLS)} vs {micro(store, CALLS)}",
+    )  # fmt: skip
+    yield Measured("the look at the lease before each call", median(lease) * each, "µs", "no I/O", at_most=5)
+    yield Measured(
+        "beginning a turn (pins its view) in a member vs elsewhere", ratio(pinned, loaded), "×",
+        f"{micro(pinned, CALLS)} vs {micro(loaded, CALLS)}; both ask the store for the epoch",
+    )  # fmt: skip
+
+
+def _many(call: Action) -> Action:
+    def repeated() -> None:
+        for _ in range(CALLS):
+            call()
+
+    return repeated
+
+
+def acknowledgements(setting: Setting) -> Iterator[Measured]:
+    """Say how long after its commit a rollback has the acknowledgements of processes of their own."""
+    folder = setting.fresh("acknowledgements")
+    with kedge.open(folder) as k, ExitStack() as stack:
+        k.deploy(DEPLOYMENT, {"support/prompt": "x"}, canary=1.0)
+        for _ in range(PROCESSES):
+            process = stack.enter_context(_member(folder))
+            assert process.stdin is not None
+            stack.callback(process.stdin.close)
+        delays = []
+        for number in range(setting.sizes.flips):
+            time.sleep(0.05 + number % 7 * 0.003)
+            found = k.rollback(DEPLOYMENT).convergence
+            assert found is not None
+            assert found.acknowledged == PROCESSES
+            delays.append(found.seconds or 0.0)
+            k.reinstate(DEPLOYMENT)
+    yield Measured(
+        f"a rollback's commit to the last of {PROCESSES} processes' acknowledgements",
+        median(delays) * 1e3, "ms", f"median; slowest {max(delays) * 1e3:.1f} ms", at_most=250,
+    )  # fmt: skip
+
+
+def _member(folder: Path) -> "subprocess.Popen[str]":
+    """Start a process that joins, and wait until it has."""
+    command = [sys.executable, "-m", "bench.member", str(folder)]
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline()) == "joined"
+    return process

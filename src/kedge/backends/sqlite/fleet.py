@@ -1,0 +1,53 @@
+"""The members of one SQLite database: processes of one machine."""
+
+import json
+from collections.abc import Iterable
+
+import msgspec
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.sql import queries
+from kedge.model.fleet import FORGET_SECONDS, Held, Standing
+
+_SQL = queries("fleet")
+_HELD = msgspec.json.Decoder(tuple[Held, ...])
+
+
+class SqliteFleet:
+    """The members of one SQLite database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def refresh(self, member: Standing) -> int:
+        """Record that a member is there, and what it acknowledges and holds; return the control record's epoch."""
+        row = (
+            member.uid, member.name, member.host, member.pid, json.dumps(member.serves), member.lease_seconds,
+            member.epoch, member.joined_at, member.at, msgspec.json.encode(member.held),
+        )  # fmt: skip
+        with self._database.writing("refresh", durable=False) as connection:
+            connection.execute(_SQL["refresh"], row)
+            connection.execute(_SQL["forget"], (member.at - FORGET_SECONDS,))
+            return int(connection.execute(_SQL["epoch"]).fetchone()[0])
+
+    def leave(self, uid: str) -> None:
+        """Forget a member: it serves nothing any more, by its own word."""
+        with self._database.writing("leave", durable=False) as connection:
+            connection.execute(_SQL["leave"], (uid,))
+
+    def members(self) -> list[Standing]:
+        """Return the members in the order in which they joined."""
+        with self._database.connection() as connection:
+            rows = connection.execute(_SQL["members"]).fetchall()
+        return [
+            Standing(
+                uid, name, host, pid, tuple(json.loads(serves)), lease_seconds, epoch, joined_at, at, bool(expired),
+                _HELD.decode(held),
+            )
+            for uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held in rows
+        ]  # fmt: skip
+
+    def count_out(self, uids: Iterable[str], epoch: int) -> None:
+        """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""
+        with self._database.writing("count-out", durable=False) as connection:
+            connection.executemany(_SQL["count_out"], [(uid, epoch) for uid in uids])

@@ -1,0 +1,61 @@
+"""export: writing vectors to a file."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from kedge.cli import database
+from kedge.cli.app import LOOK, app
+from kedge.cli.options import Db, InDeployment, Json, OfSession
+from kedge.cli.points import POINT_HELP, view_at
+from kedge.cli.terminal import count, emit, one_line, progress_bar, say, say_whole
+from kedge.errors import InvalidValue
+from kedge.face import LOAD_ROWS
+
+
+@app.command(rich_help_panel=LOOK)
+def export(
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="A declared collection.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=".npy, .parquet, .arrow or .feather.")],
+    *,
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="JSON", help="Only rows whose payload passes this filter.")
+    ] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="POINT", help=POINT_HELP)] = None,
+    session: OfSession = None,
+    deployment: InDeployment = None,
+    batch: Annotated[int, typer.Option("--batch", metavar="ROWS", min=1, help="How many rows at a time.")] = LOAD_ROWS,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """Write the vectors of a collection, with ids and payloads, to a file that load reads.
+
+    Without --session or --deployment, as a new session sees them.
+    """
+    chosen = None if where is None else _filter(where)
+    with (
+        database.for_reading(db) as k,
+        progress_bar(f"exporting {one_line(collection, 30)}", silent=as_json, unit="rows") as progress,
+    ):
+        view = view_at(k, at, session, deployment)
+        report = k.export(
+            collection, file, view=view, where=chosen, batch=batch, overwrite=overwrite, progress=progress
+        )
+    if as_json:
+        emit({"export": report})
+        return
+    say(f"{one_line(collection)}: {count(report.rows, 'row')} in {report.seconds:.1f} s", "bold")
+    for name in report.files:
+        say_whole(f"  {name}")
+    if report.unembedded:
+        say(f"  {count(report.unembedded, 'key')} left out: of other embedding spaces", "yellow")
+
+
+def _filter(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except ValueError as error:
+        raise InvalidValue(f'--where {text!r:.80} is no JSON ({error}); write it as \'{{"lang": "en"}}\'') from None

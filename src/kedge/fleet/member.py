@@ -1,0 +1,247 @@
+"""A process as a member: it holds a lease, acknowledges epochs, and serves nothing while it can do neither."""
+
+import atexit
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from weakref import WeakSet
+
+import msgspec
+
+from kedge.errors import InvalidValue, KedgeError, LeaseExpired, Misuse
+from kedge.kernel import Kernel
+from kedge.model.control import Level
+from kedge.model.fleet import HELD_MAX, LEASE_SECONDS_MAX, NO_EPOCH, CatchUp, Held, Lease, Refresh, Standing, renew
+from kedge.model.writes import check_name, check_names
+from kedge.ports.clock import lease_clock
+from kedge.stores.scope import check_seconds
+from kedge.watch import POLL_SECONDS, UNPROMPTED_SECONDS, Watcher, report
+
+Holds = Callable[[], Iterable[Held]]
+LEASE_SECONDS = 10.0
+SAFE_LEVELS = (Level.FROZEN, Level.OFF)
+LEAVE_SECONDS = 5.0
+
+_leases: WeakSet[Lease] = WeakSet()
+
+
+class Member:
+    """This process as a member: `k.join()` makes one. Use it as a context manager, or `leave()`.
+
+    A thread refreshes the lease at a third of its time, and at once when the control record changes. While the lease
+    has run out, turns raise `LeaseExpired` and their level is the safe one; it comes back by itself.
+    """
+
+    def __init__(
+        self, kernel: Kernel, watcher: Watcher, standing: Standing, *, safe_level: Level, holds: Holds | None
+    ) -> None:
+        self._kernel = kernel
+        self._watcher = watcher
+        self._standing = standing
+        self._safe_level = safe_level
+        self._holds = holds
+        self._clock = lease_clock(kernel.backend.clock)
+        self._lease = Lease(standing.lease_seconds)
+        self._trouble: str | None = None
+        self._catching_up: int | None = None
+        self._refreshing = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kedge-member", daemon=True)
+        self._hint = kernel.backend.change_hint()  # before the epoch is read: what changes later differs
+        self._looked = time.monotonic()
+        self._seen = NO_EPOCH
+        _leases.add(self._lease)
+        self._lease.caught_up(self._catch_up(kernel.backend.control.epoch()))
+        self._refresh()
+        kernel.guard = self
+        atexit.register(self.leave)
+        self._thread.start()
+
+    # ── refreshing ──
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            try:
+                if self._is_due():
+                    self._refresh()
+                    self._trouble = None
+            except Exception as error:  # noqa: BLE001 - the edge of this thread: it says why, and tries on
+                self._trouble = f"{type(error).__name__}: {error}"
+                if not isinstance(error, KedgeError):  # a callback's
+                    report(error)
+
+    def _is_due(self) -> bool:
+        """Say whether to refresh: a notice came, or it is time, or an unprompted look finds that a notice was lost."""
+        found, now = self._kernel.backend.change_hint(), time.monotonic()
+        if found != self._hint or self._lease.is_due(self._clock.elapsed()):
+            self._hint, self._looked = found, now
+            return True
+        if now - self._looked < UNPROMPTED_SECONDS:
+            return False
+        self._looked = now
+        return self._kernel.backend.control.epoch() > self._seen
+
+    def _refresh(self) -> None:
+        with self._refreshing:
+            steps = renew(self._lease, self._clock.elapsed)
+            step: Refresh | CatchUp | None = next(steps)
+            while step is not None:
+                answer = self._send(step) if isinstance(step, Refresh) else self._catch_up(step.epoch)
+                try:
+                    step = steps.send(answer)
+                except StopIteration:
+                    step = None
+
+    def _send(self, refresh: Refresh) -> int:
+        held = () if self._holds is None else _checked(self._holds())
+        now = self._kernel.backend.clock.now()
+        standing = msgspec.structs.replace(self._standing, epoch=refresh.epoch, at=now, held=held)
+        self._seen = self._kernel.backend.fleet.refresh(standing)
+        return self._seen
+
+    def _catch_up(self, epoch: int) -> int:
+        self._catching_up = threading.get_ident()
+        try:
+            self._watcher.tell(epoch)
+        finally:
+            self._catching_up = None
+        return epoch
+
+    # ── what turns ask ──
+
+    def check(self) -> None:
+        """Raise `LeaseExpired` unless the lease holds: to be called before something leaves this process."""
+        if not self.serving and threading.get_ident() != self._catching_up:
+            raise LeaseExpired(
+                f"the lease of member {self.name!r} ({self._lease.seconds:g} s) has run out: {self._why()}; it serves "
+                "nothing until it has caught up, which it tries by itself: begin a new turn later"
+            )
+
+    def _why(self) -> str:
+        if self._is_fork:
+            return "this process is a fork of the member, and each joins for itself: leave() here, then k.join()"
+        if self._trouble is not None:
+            return f"it could not be refreshed ({self._trouble})"
+        if self._stop.is_set():
+            return "it has left; k.join() again"
+        return "this process was paused, or the database did not answer in time"
+
+    @property
+    def name(self) -> str:
+        """The member's name, as the fleet is shown it."""
+        return self._standing.name
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long the lease holds after a refresh was sent."""
+        return self._lease.seconds
+
+    @property
+    def safe_level(self) -> Level:
+        """The level that its features stand on at best while the lease has run out."""
+        return self._safe_level
+
+    @property
+    def serving(self) -> bool:
+        """Whether the lease holds now."""
+        return self._lease.holds(self._clock.elapsed())
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that this process has caught up with; None while the lease has run out."""
+        return self._lease.epoch if self.serving else None
+
+    # ── the end ──
+
+    @property
+    def _is_fork(self) -> bool:
+        return os.getpid() != self._standing.pid
+
+    def leave(self) -> None:
+        """Be a member no more. Where the database cannot be told, a rollback waits the lease out instead."""
+        if self._is_fork:
+            self._kernel.guard = None
+            return
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        atexit.unregister(self.leave)
+        if self._thread is not threading.current_thread():
+            self._thread.join(LEAVE_SECONDS)
+        self._lease.end()
+        if self._kernel.guard is self:
+            self._kernel.guard = None
+        with suppress(KedgeError):
+            self._kernel.backend.fleet.leave(self._standing.uid)
+
+    def __enter__(self) -> Self:
+        """Return the member itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave."""
+        self.leave()
+
+
+def _after_fork() -> None:
+    for lease in list(_leases):  # nobody refreshes them in the child
+        lease.end()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def join(
+    kernel: Kernel,
+    watcher: Watcher,
+    *,
+    name: str | None,
+    lease_seconds: float,
+    safe_level: str,
+    serves: Iterable[str],
+    holds: Holds | None,
+) -> Member:
+    """Make this process a member, once its first refresh is answered."""
+    if kernel.guard is not None:
+        raise Misuse("this Kedge is a member already, and can be one only once: leave() first, or open another")
+    host, pid, now = socket.gethostname(), os.getpid(), kernel.backend.clock.now()
+    standing = Standing(
+        uid=kernel.backend.clock.fresh_id(),
+        name=check_name("the member's name", f"{host}-{pid}" if name is None else name),
+        host=host,
+        pid=pid,
+        serves=check_names("serves", serves),
+        lease_seconds=_seconds(lease_seconds),
+        epoch=NO_EPOCH,
+        joined_at=now,
+        at=now,
+    )
+    if safe_level not in SAFE_LEVELS:
+        raise InvalidValue(f"the safe level {safe_level!r} is none; use one of {', '.join(SAFE_LEVELS)}")
+    return Member(kernel, watcher, standing, safe_level=Level(safe_level), holds=holds)
+
+
+def _seconds(lease_seconds: float) -> float:
+    seconds = check_seconds("lease_seconds", lease_seconds)
+    if seconds is None or seconds > LEASE_SECONDS_MAX:
+        raise InvalidValue(f"lease_seconds={lease_seconds!r} is no number of seconds up to {LEASE_SECONDS_MAX:g}")
+    return seconds
+
+
+def _checked(held: Iterable[Held]) -> tuple[Held, ...]:
+    """Return what a process says that it holds, as far as it is reported."""
+    reported = []
+    for item in held:
+        if not isinstance(item, Held) or item.store not in {"context", "memory"}:
+            raise InvalidValue(f"holds() gave {item!r:.80}; it must give kedge.Held of context or memory")
+        reported.append(item)
+        if len(reported) == HELD_MAX:
+            break
+    return tuple(reported)

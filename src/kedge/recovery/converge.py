@@ -1,0 +1,116 @@
+"""Waiting until every member has recognised a rollback, and saying who has not."""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from kedge.errors import InvalidValue
+from kedge.kernel import Kernel
+from kedge.model.fleet import Assessment, CountOut, Look, Pause, Standing, converge, patience
+from kedge.ports.clock import lease_clock
+from kedge.stores.scope import SECONDS_MAX
+
+TELL_AFTER_SECONDS = 0.5  # of waiting: a fleet that is well takes less
+
+
+def check_wait(seconds: object) -> float:
+    """Return a number of seconds, 0 or more, or raise `InvalidValue`."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= SECONDS_MAX:
+        raise InvalidValue(f"wait={seconds!r} is not a number of seconds, 0 or more; None waits for every member")
+    return float(seconds)
+
+
+class Laggard(msgspec.Struct, frozen=True):
+    """A member that has not acknowledged a rollback: who, its last epoch and refresh (wall time), and why."""
+
+    name: str
+    host: str
+    pid: int
+    epoch: int
+    since: float
+    why: str
+
+
+class Convergence(msgspec.Struct, frozen=True):
+    """How the members recognised a rollback. `seconds`: from its commit to the last acknowledgement, where measured.
+
+    It is `converged` once each has acknowledged it, or its lease has run out.
+    """
+
+    epoch: int
+    converged: bool
+    members: int
+    acknowledged: int
+    laggards: tuple[Laggard, ...]
+    seconds: float | None
+
+    @property
+    def summary(self) -> str:
+        """The outcome in half a sentence."""
+        said = f"{self.acknowledged} of {self.members} members acknowledged"
+        late = ", ".join(f"{laggard.name} on {laggard.host} ({laggard.why})" for laggard in self.laggards)
+        return f"{said}; not {late}" if late else said
+
+
+def wait_for_members(
+    kernel: Kernel,
+    epoch: int,
+    *,
+    committed_at: float | None,
+    wait_seconds: float | None,
+    tell: Callable[[str], object],
+) -> Convergence:
+    """Wait for the members to recognise an epoch that is committed; at most `wait_seconds`, or till leases run out.
+
+    `committed_at` is the lease clock's reading right after the commit, where this process made it.
+    """
+    clock, fleet = lease_clock(kernel.backend.clock), kernel.backend.fleet
+    began = clock.elapsed() if committed_at is None else committed_at
+    members: list[Standing] = []
+    acknowledged, last, told = 0, None, False
+    steps = converge(epoch, clock.elapsed, wait_seconds=wait_seconds)
+    step = next(steps)
+    while True:
+        if isinstance(step, Look):
+            members = fleet.members()
+            count = sum(member.epoch >= epoch for member in members)
+            if count > acknowledged:
+                acknowledged, last = count, clock.elapsed() - began
+        elif isinstance(step, CountOut):
+            fleet.count_out(step.uids, step.epoch)
+        elif isinstance(step, Pause):
+            if not told and clock.elapsed() - began > TELL_AFTER_SECONDS:
+                told = True
+                tell(_waiting(members, epoch, wait_seconds))
+            time.sleep(step.seconds)
+        try:
+            step = steps.send(members)
+        except StopIteration as done:
+            found: Assessment = done.value
+            return _outcome(found, epoch, last if committed_at is not None else None)
+
+
+def _waiting(members: list[Standing], epoch: int, wait_seconds: float | None) -> str:
+    late = [member for member in members if member.epoch < epoch and not member.expired]
+    names = ", ".join(member.name for member in late)
+    longest = max((patience(member.lease_seconds) for member in late), default=0.0)
+    bound = longest if wait_seconds is None else min(longest, wait_seconds)
+    return f"waiting for {names}, at most {bound:.1f} s in all: by then their leases have run out"
+
+
+def _outcome(found: Assessment, epoch: int, seconds: float | None) -> Convergence:
+    late = [_laggard(member, "may still serve the epoch before") for member in found.laggards]
+    late += [_laggard(member, "its lease has run out: it serves nothing") for member in found.expired]
+    return Convergence(
+        epoch=epoch,
+        converged=found.converged,
+        members=len(found.safe) + len(late),
+        acknowledged=len(found.safe),
+        laggards=tuple(late),
+        seconds=seconds,
+    )
+
+
+def _laggard(member: Standing, why: str) -> Laggard:
+    return Laggard(member.name, member.host, member.pid, member.epoch, member.at, why)

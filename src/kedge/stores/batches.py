@@ -1,0 +1,148 @@
+"""Vectors many at a time, as arrays: those of given ids, or a whole collection in batches."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from kedge.errors import InvalidValue, Retryable, RolledBack
+from kedge.extras import needed
+from kedge.model.filters import check_filter, matches
+from kedge.model.lineage import union
+from kedge.model.reads import RangeRead
+from kedge.model.visibility import View
+from kedge.model.writes import Head, decode
+from kedge.ports.vectors import Collection, Floats, Ints, SpaceHeads
+from kedge.stores.scope import Scope
+from kedge.stores.spaces import EmbeddingSpace, space_of
+
+BATCH_ROWS = 10_000
+
+
+class VectorRows(msgspec.Struct, frozen=True, eq=False):
+    """Some rows of one embedding space, as arrays side by side: `vectors` is float32 of shape (n, dim), read-only.
+
+    It may be a window on the mapped file: copy what you keep, for a purge blanks there what it erases.
+    """
+
+    ids: list[str]
+    vectors: Floats
+    payloads: list[Any]
+    seqs: Ints
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.ids)
+
+    def to_arrow(self) -> Any:
+        """Return a `pyarrow.Table`: `id`, `vector` (fixed-size lists, not copied), `payload` (as JSON) and `seq`."""
+        arrow = needed("pyarrow", "arrow")
+        values = arrow.array(np.ascontiguousarray(self.vectors).reshape(-1))
+        vectors = arrow.FixedSizeListArray.from_arrays(values, self.vectors.shape[1])
+        payloads = [as_json(ident, payload) for ident, payload in zip(self.ids, self.payloads, strict=True)]
+        columns = [
+            arrow.array(self.ids, arrow.string()),
+            vectors,
+            arrow.array(payloads, arrow.string()),
+            arrow.array(self.seqs),
+        ]
+        return arrow.table(columns, names=["id", "vector", "payload", "seq"])
+
+
+def as_json(ident: str, payload: Any) -> bytes:
+    """Return a payload as JSON, or raise `InvalidValue` for bytes."""
+    if isinstance(payload, bytes):
+        raise InvalidValue(
+            f"the payload of {ident!r} is {len(payload):,} bytes, which JSON cannot say; take the arrays"
+        )
+    return msgspec.json.encode(payload)
+
+
+class VectorBatches:
+    """The rows of a collection in one embedding space, as an instant showed them: iterate for `VectorRows`.
+
+    `rows`: how many were head then, which come `size` at a time; `unembedded`: how many keys were present in other
+    spaces only. What is written later is not among them. Where a rollback has hidden some of them since, the iteration
+    raises `RolledBack`.
+    """
+
+    def __init__(self, scope: Scope, collection: Collection, size: int, where: Mapping[str, Any] | None) -> None:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise InvalidValue(f"size={size!r} is not a number of rows, 1 or more")
+        if where is not None:
+            check_filter(where)
+        self._reader = scope
+        self._collection = collection
+        self.size = size
+        self._where = where
+        self._space, found, view = self._reader.read(self._settle)
+        scope.saw(self._space.read)
+        scope.saw_range(RangeRead("vectors", collection.name, "", found.at_seq), found.lineages)
+        self._seqs = found.seqs
+        embedder = (head.lineage for head in self._space.read)
+        self._decided_by = union((*found.lineages, *embedder)) - view.settled
+        self.rows = len(found.seqs)
+        self.unembedded = found.unembedded
+
+    def _settle(self, view: View) -> tuple[EmbeddingSpace, SpaceHeads, View]:
+        space = space_of(self._reader, view, self._collection)
+        return space, self._reader.backend.vectors.space_heads(view, self._collection, space.digest), view
+
+    @property
+    def dim(self) -> int:
+        """How many dimensions the vectors have."""
+        return self._space.dim
+
+    def __iter__(self) -> Iterator[VectorRows]:
+        """Return the rows in the order in which they were written; a batch that no row passes is left out."""
+        return (rows for rows in self.tried() if rows.ids)
+
+    def tried(self) -> Iterator[VectorRows]:
+        """Return what passes of each `size` rows, be it nothing: for whoever says how far it has come."""
+        for first in range(0, self.rows, self.size):
+            yield self._batch(self._seqs[first : first + self.size])
+
+    def _batch(self, seqs: Ints) -> VectorRows:
+        contents = self._reader.read(lambda view: self._contents(view, seqs))
+        names, payloads = [name for name, _ in contents], [decode(payload) for _, payload in contents]
+        if self._where is not None:
+            passing = [place for place, payload in enumerate(payloads) if matches(payload, self._where)]
+            names, payloads = [names[place] for place in passing], [payloads[place] for place in passing]
+            seqs = seqs[passing]
+        there, vectors = self._reader.backend.vectors.matrix(self._collection, self._space.digest, seqs)
+        if len(there) < len(seqs):
+            raise Retryable(
+                f"rows of {self._collection.name!r} were compacted away while it was gone through; begin anew"
+            )
+        return VectorRows(names, vectors, payloads, seqs)
+
+    def _contents(self, view: View, seqs: Ints) -> list[tuple[str, bytes | None]]:
+        """Return names and payloads, unless this view does not see any more what decided the rows."""
+        gone = self._decided_by - view.seen - view.settled
+        if gone:
+            names = tuple(sorted(self._reader.names(gone)))
+            raise RolledBack(
+                f"{', '.join(map(repr, names))} was rolled back while {self._collection.name!r} was gone through; "
+                "drop what came of it and begin anew",
+                names,
+            )
+        return self._reader.backend.journal.contents(view, seqs.tolist())
+
+
+def fetch(scope: Scope, collection: Collection, ids: Sequence[str]) -> VectorRows:
+    """Return the rows of these ids, in this order: those present in the space of the view's embedder."""
+    index, journal = scope.backend.vectors, scope.backend.journal
+
+    def look(view: View) -> tuple[EmbeddingSpace, dict[str, Head]]:
+        return space_of(scope, view, collection), journal.heads(view, "vectors", collection.name, ids)
+
+    space, heads = scope.read(look)
+    scope.saw((*space.read, *heads.values()))
+    present = [heads[ident] for ident in ids if ident in heads and not heads[ident].deleted]
+    there, vectors = index.matrix(collection, space.digest, np.array([head.seq for head in present], np.int64))
+    if not len(there):
+        vectors = np.empty((0, space.dim), np.float32)
+    kept = [present[place] for place in there.tolist()]
+    seqs = np.array([head.seq for head in kept], np.int64)
+    return VectorRows([head.key.name for head in kept], vectors, [decode(head.payload) for head in kept], seqs)

@@ -1,0 +1,154 @@
+"""Searching vectors: one collection, or several whose scores can be told apart."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy.typing as npt
+
+from kedge.errors import InvalidValue
+from kedge.model.filters import check_filter
+from kedge.model.reads import RangeRead
+from kedge.model.visibility import View
+from kedge.model.writes import decode
+from kedge.ports.vectors import Collection, Search
+from kedge.stores.scope import Scope
+from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """One row that a search found; `score` is greater for the better, `lineage` holds deployment names."""
+
+    id: str
+    score: float
+    payload: Any
+    seq: int
+    lineage: frozenset[str]
+    collection: str
+
+
+class Hits(list[Hit]):
+    """The hits of one search, best first. `exact` says whether every row was compared."""
+
+    def __init__(
+        self,
+        hits: Iterable[Hit] = (),
+        *,
+        exact: bool = True,
+        unembedded: int = 0,
+        on_reading: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(hits)
+        self.exact = exact
+        self._unembedded = unembedded
+        self._on_reading = on_reading
+
+    @property
+    def unembedded(self) -> int:
+        """How many keys are present in other embedding spaces only. To ask for it is a read of all that decides it."""
+        if self._on_reading is not None:
+            self._on_reading()
+        return self._unembedded
+
+
+def search_named(
+    scope: Scope, names: Sequence[str], vector: npt.ArrayLike, k: int, where: Mapping[str, Any] | None, *, exact: bool
+) -> Hits:
+    """Return the `k` best hits among the rows of several collections."""
+    if isinstance(names, str) or not names:
+        raise InvalidValue(f"collections={names!r} is no list of names; write ['kb', 'wiki']")
+    collections = [find_collection(scope.backend.vectors, name) for name in names]
+    if len(set(names)) != len(collections):
+        raise InvalidValue(f"collections={list(names)!r} names one twice; name each once")
+    return search(scope, collections, vector, k, where, exact=exact)
+
+
+def search(
+    scope: Scope,
+    collections: Sequence[Collection],
+    vector: Any,
+    k: int,
+    where: Mapping[str, Any] | None,
+    *,
+    exact: bool,
+) -> Hits:
+    """Return the `k` best hits for one query vector, all of them as one epoch shows them."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InvalidValue(f"k={k!r} is not a number of hits, 1 or more")
+    if where is not None:
+        check_filter(where)
+    _check_one_metric(collections)
+    spaces: list[EmbeddingSpace] = []
+
+    def look(view: View) -> list[Search]:
+        # At one epoch: a flip between the two would have the rows of the new space searched for in the old one.
+        spaces[:] = [space_of(scope, view, collection) for collection in collections]
+        _check_one_space(collections, spaces)
+        found = []
+        for collection, space in zip(collections, spaces, strict=True):
+            query = as_rows(vector, space.dim, collection, ["the query"], single=True)[0]
+            index = scope.backend.vectors
+            found.append(index.search(view, collection, space.digest, query, k, where, exact=exact))
+        return found
+
+    try:
+        results = scope.read(look)
+    finally:  # also where what the embedders say refuses the query
+        scope.saw(head for space in spaces for head in space.read)
+    return _merged(scope, collections, results, k)
+
+
+def _merged(scope: Scope, collections: Sequence[Collection], results: Sequence[Search], k: int) -> Hits:
+    """Return the best of what was found, having read them and what pushed others out."""
+    found = [hit for result in results for hit in result.found]
+    found.sort(key=lambda hit: (-hit.score, hit.head.key.space, hit.head.key.name))
+    best = found[:k]
+    scope.saw(hit.head for hit in best)
+    for result in results:
+        scope.saw(result.superseders)
+
+    def count() -> None:
+        for collection, result in zip(collections, results, strict=True):
+            scope.saw_range(RangeRead("vectors", collection.name, "", result.at_seq), result.elsewhere)
+
+    return Hits(
+        (
+            Hit(
+                hit.head.key.name,
+                hit.score,
+                decode(hit.head.payload),
+                hit.head.seq,
+                scope.names(hit.head.lineage),
+                hit.head.key.space,
+            )
+            for hit in best
+        ),
+        exact=all(result.exact for result in results),
+        unembedded=sum(result.unembedded for result in results),
+        on_reading=count,
+    )
+
+
+def _check_one_metric(collections: Sequence[Collection]) -> None:
+    first = collections[0]
+    other = next((c for c in collections if c.metric != first.metric), None)
+    if other is not None:
+        raise InvalidValue(
+            f"{first.name!r} is compared by {first.metric}, {other.name!r} by {other.metric}: their scores cannot be "
+            "merged; search them apart"
+        )
+
+
+def _check_one_space(collections: Sequence[Collection], spaces: Sequence[EmbeddingSpace]) -> None:
+    """Raise `InvalidValue` where a query would be compared with vectors of two embedding spaces."""
+    place = next((n for n, space in enumerate(spaces) if space.digest != spaces[0].digest), None)
+    if place is not None:
+        first, other = collections[0], collections[place]
+        raise InvalidValue(
+            f"{first.name!r} is embedded by {_embedder(first, spaces[0])}, {other.name!r} by "
+            f"{_embedder(other, spaces[place])}: no query vector belongs to both; search them apart"
+        )
+
+
+def _embedder(collection: Collection, space: EmbeddingSpace) -> str:
+    return f"{space.digest!r} ({collection.embedder!r})" if space.digest else f"none ({collection.embedder!r})"

@@ -1,0 +1,78 @@
+"""What must hold after every step, said without the protocol's own words: by real time and by who could do what."""
+
+from typing import Any
+
+import msgspec
+
+from kedge.model.lineage import Lineage
+
+
+class Violation(AssertionError):
+    """A law was broken."""
+
+
+class Made(msgspec.Struct):
+    """A flip as it truly was: when, at which epoch."""
+
+    operation: str
+    epoch: int
+    at: float
+
+
+class Checks:
+    """Knows the truth, which no node does."""
+
+    def __init__(self, drift: float) -> None:
+        self.drift = drift
+        self.flips: list[Made] = []
+        self.converged: dict[str, float] = {}
+        self.acknowledged: dict[str, tuple[int, Lineage]] = {}  # idempotency key → (seq, what truly influenced it)
+        self.true_lineage: dict[str, Lineage] = {}
+        self.served = 0
+        self.seen = 0
+
+    def serve(self, who: str, knows: int, lease_seconds: float, now: float) -> None:
+        """A member serves at what it knows: no longer than a lease after a flip, nor once that has converged."""
+        self.served += 1
+        for flip in self.flips:
+            if knows >= flip.epoch:
+                continue
+            late = now - flip.at
+            if late > lease_seconds / (1 - self.drift) + 1e-6:
+                raise Violation(f"{who} serves epoch {knows}, {late:.3f} s after the flip to {flip.epoch}")
+            over = self.converged.get(flip.operation)
+            if over is not None and over < now:
+                raise Violation(f"{who} serves epoch {knows}, though {flip.epoch} is said to have converged")
+
+    def converge(self, operation: str, epoch: int, members: list[Any], now: float) -> None:
+        """A controller says that a flip has converged: nobody may be able to serve what was before."""
+        self.converged.setdefault(operation, now)
+        for member in members:
+            if member.could_serve and member.knows < epoch:
+                who = f"{member.node.name} can serve epoch {member.knows}"
+                raise Violation(f"{who}, but {epoch} is said to have converged")
+
+    def see(self, who: str, idempotency: str, rolled_back: Lineage) -> None:
+        """A read was answered: with nothing that a rollback had hidden by then."""
+        self.seen += 1
+        hidden = self.true_lineage[idempotency] & rolled_back
+        if hidden:
+            raise Violation(f"{who} was shown {idempotency}, which {sorted(hidden)} had influenced")
+
+    def finish(self, store: Any) -> None:
+        """All is quiet: every rollback has ended, and every acknowledged write is there, once."""
+        left = store.unfinished()
+        if left:
+            raise Violation(f"rollbacks that never ended: {[flip.operation for flip in left]}")
+        if store.record.held:
+            raise Violation(f"still held: {store.record.held}")
+        # A call is what stands before a slash in its idempotency key.
+        by_key: dict[str, list[int]] = {}
+        for write in store.journal:
+            by_key.setdefault(write.idempotency.partition("/")[0], []).append(write.seq)
+        for key, (seq, _) in self.acknowledged.items():
+            if seq not in by_key.get(key, ()):
+                raise Violation(f"the acknowledged write {key} is lost")
+        doubled = [key for key, seqs in by_key.items() if len(seqs) > 1]
+        if doubled:
+            raise Violation(f"written twice: {doubled}")

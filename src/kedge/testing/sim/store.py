@@ -1,0 +1,125 @@
+"""A store in memory that obeys the laws of the ports: one record, one journal, one list of members, in one order."""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from kedge.model import control as rules
+from kedge.model.control import ControlRecord
+from kedge.model.fleet import Standing
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.ports.ledger import EpochMoved
+
+
+class Write(msgspec.Struct, frozen=True):
+    """One journal entry."""
+
+    seq: int
+    key: str
+    lineage: Lineage
+    idempotency: str
+
+
+class Flip(msgspec.Struct, frozen=True):
+    """A change of the control record, by its operation."""
+
+    operation: str
+    kind: str
+    epoch: int
+
+
+class SimStore:
+    """What `Control`, `Journal` and `Fleet` promise, as far as the protocol leans on it."""
+
+    def __init__(self, deployments: int) -> None:
+        self.record = ControlRecord()
+        for number in range(1, deployments + 1):
+            name = f"v{number}"
+            self.record = rules.stage(self.record, name, artifacts=(), bases=(), now=0.0, by="sim")
+            self.record = rules.promote(self.record, name, now=0.0, by="sim")
+        self.log: list[Flip] = []
+        self.steps: set[tuple[str, str]] = set()
+        self.journal: list[Write] = []
+        self.rows: dict[str, Standing] = {}
+        self.on_flip: Callable[[Flip], None] = lambda _: None
+
+    # ── control ──
+
+    def load(self) -> ControlRecord:
+        """Return the record."""
+        return self.record
+
+    def commit(self, record: ControlRecord, operation: str, kind: str) -> Flip:
+        """Replace the record, if it is the one before; once for each operation."""
+        done = next((flip for flip in self.log if flip.operation == operation), None)
+        if done is not None:
+            return done
+        if record.epoch != self.record.epoch + 1:
+            raise EpochMoved(f"at {self.record.epoch}")
+        self.record = record
+        flip = Flip(operation, kind, record.epoch)
+        self.log.append(flip)
+        self.on_flip(flip)
+        return flip
+
+    def step(self, operation: str, kind: str) -> None:
+        """Journal a step of an operation, once."""
+        self.steps.add((operation, kind))
+
+    def unfinished(self) -> list[Flip]:
+        """Return the rollbacks whose last step is not journaled."""
+        return [flip for flip in self.log if flip.kind == "rollback" and (flip.operation, "resumed") not in self.steps]
+
+    def has_step(self, operation: str, kind: str) -> bool:
+        """Say whether a step is journaled."""
+        return (operation, kind) in self.steps
+
+    # ── journal ──
+
+    def append(self, view: View, key: str, lineage: Lineage, idempotency: str) -> int:
+        """Append a write of a view, once for each idempotency key that it can see; return its seq."""
+        self.check_epoch(view)
+        for write in self.journal:
+            if write.idempotency == idempotency and view.sees(write.lineage):
+                return write.seq
+        self.journal.append(Write(len(self.journal) + 1, key, lineage, idempotency))
+        return len(self.journal)
+
+    def head(self, view: View, key: str) -> Write | None:
+        """Return the newest visible write at a key."""
+        self.check_epoch(view)
+        return next((w for w in reversed(self.journal) if w.key == key and view.sees(w.lineage)), None)
+
+    def check_epoch(self, view: View) -> None:
+        """Raise `EpochMoved` unless the record stands at the view's epoch."""
+        if view.epoch != self.record.epoch:
+            raise EpochMoved(f"at {self.record.epoch}, not {view.epoch}")
+
+    # ── fleet ──
+
+    def refresh(self, member: Standing) -> int:
+        """Record what a member says; return the epoch."""
+        before = self.rows.get(member.uid)
+        behind = member.epoch < self.record.epoch
+        self.rows[member.uid] = msgspec.structs.replace(
+            member,
+            epoch=member.epoch if before is None else max(before.epoch, member.epoch),
+            expired=behind if before is None else before.expired and behind,
+        )
+        return self.record.epoch
+
+    def leave(self, uid: str) -> None:
+        """Forget a member."""
+        self.rows.pop(uid, None)
+
+    def members(self) -> list[Standing]:
+        """Return the members in the order in which they joined."""
+        return sorted(self.rows.values(), key=lambda member: (member.joined_at, member.uid))
+
+    def count_out(self, uids: Iterable[str], epoch: int) -> None:
+        """Record that members hold no lease, unless they have acknowledged the epoch."""
+        for uid in uids:
+            row = self.rows.get(uid)
+            if row is not None and row.epoch < epoch:
+                self.rows[uid] = msgspec.structs.replace(row, expired=True)
