@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
 
 import kedge
+from kedge import failpoints
 from kedge.backends.postgres import schema
 from kedge.backends.postgres.backend import PostgresBackend
+from kedge.backends.postgres.link import Link
 from kedge.ports.backend import Backend
 from kedge.ports.vectors import METRICS
 from kedge.testing import contracts, postgres
 from kedge.testing.contracts.aside import CACHE_BYTES
-from kedge.testing.contracts.hand import Hand
+from kedge.testing.contracts.fleet import ONE, at
+from kedge.testing.contracts.hand import Hand, put
 from tests.places import create, drop, raw_rows
+
+A_WHILE = 0.3  # in which what waits for nothing is done
 
 
 @pytest.fixture
@@ -80,7 +86,76 @@ class TestVectorsWithoutExtension(contracts.VectorContract):
 
 
 class TestFleet(contracts.FleetContract):
-    pass
+    def test_a_refresh_waits_for_a_change_that_is_being_committed(
+        self, backend: Backend, opener: contracts.Opener
+    ) -> None:
+        answers: list[int] = []
+        other = opener()
+        thread = threading.Thread(target=lambda: answers.append(other.fleet.refresh(at(ONE, 0))))
+
+        def refresh_meanwhile() -> None:
+            thread.start()
+            thread.join(A_WHILE)
+
+        failpoints.arm("control:before-commit", refresh_meanwhile, nth=1)
+        assert Hand(backend).change("stage", "v1").epoch == 1
+        thread.join()
+        other.close()
+        assert answers == [1]
+        assert self.one(backend).expired
+
+    def test_a_change_waits_for_a_refresh_that_is_being_committed(
+        self, backend: Backend, opener: contracts.Opener
+    ) -> None:
+        shown: list[list[str]] = []
+        other = opener()
+
+        def change() -> None:
+            Hand(other).change("stage", "v1")
+            shown.append([member.uid for member in other.fleet.members()])
+
+        thread = threading.Thread(target=change)
+
+        def change_meanwhile() -> None:
+            thread.start()
+            thread.join(A_WHILE)
+
+        failpoints.arm("refresh:before-commit", change_meanwhile, nth=1)
+        assert backend.fleet.refresh(at(ONE, 0)) == 0
+        thread.join()
+        other.close()
+        assert shown == [[ONE.uid]]
+
+    def test_a_refresh_waits_for_no_append(self, backend: Backend, opener: contracts.Opener) -> None:
+        answers: list[int] = []
+        other = opener()
+
+        def refresh_meanwhile() -> None:
+            answers.append(other.fleet.refresh(at(ONE, 0)))
+
+        failpoints.arm("append:before-commit", refresh_meanwhile, nth=1)
+        Hand(backend).append([put(f"a/{number}") for number in range(500)])  # it holds all lanes
+        other.close()
+        assert answers == [0]
+
+    def test_a_refresh_is_on_disk_before_it_is_answered(
+        self, backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings: list[str] = []
+        write = backend.database.write
+
+        def write_and_look(what: str, act: Callable[[Link], object], **options: Any) -> object:
+            def both(link: Link) -> object:
+                done = act(link)
+                settings.append(link.one(b"SHOW synchronous_commit")[0])
+                return done
+
+            return write(what, both, **options)
+
+        monkeypatch.setattr(backend.database, "write", write_and_look)
+        backend.fleet.refresh(at(ONE, 0))
+        backend.fleet.leave(ONE.uid)
+        assert settings == ["on", "off"]
 
 
 class TestAside(contracts.AsideContract):
