@@ -16,7 +16,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import appending, fetching, fleet, loading, on_postgres, opening, reading, rollbacks, searching, upkeep
+from bench import (
+    appending,
+    compacting,
+    fetching,
+    fleet,
+    loading,
+    on_postgres,
+    opening,
+    reading,
+    rollbacks,
+    searching,
+    upkeep,
+)
 from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
 
 GROUPS: dict[str, Group] = {
@@ -28,6 +40,7 @@ GROUPS: dict[str, Group] = {
     "loads": loading.loads,
     "search": searching.searches,
     "filters": searching.filtered,
+    "compaction": compacting.compaction,
     "fetch": fetching.batches,
     "delete": fetching.deletes,
     "opening": opening.opening,

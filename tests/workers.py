@@ -176,6 +176,16 @@ def roll_back(k: kedge.Kedge, name: str, hold: list[str]) -> bool:
     return k.rollback(name, hold=hold).ok
 
 
+def doom(_: kedge.Kedge, setting: str) -> None:
+    """Die by SIGKILL at a crash point, as `KEDGE_FAILPOINT` spells it."""
+    failpoints.arm_from(setting)
+
+
+def compact(k: kedge.Kedge, times: int) -> int:
+    """Compact so many times; return how many rows that took out."""
+    return sum(k.optimize("kb")["kb"].reclaimed_rows for _ in range(times))
+
+
 def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
     """Write every vector of KEYS anew, as one batch each time, and delete them all now and then."""
     with k.turn() as turn:
@@ -206,7 +216,7 @@ def grow(k: kedge.Kedge, batch: int, size: int, deployment: str | None = None) -
 
 
 def optimize(k: kedge.Kedge) -> dict[str, int]:
-    return k.optimize()
+    return {name: done.indexed for name, done in k.optimize().items()}
 
 
 def find(k: kedge.Kedge, batch: int, size: int) -> dict[str, int]:
@@ -242,27 +252,9 @@ def matrix(ids: Iterable[str], version: int) -> npt.NDArray[np.float32]:
 COMMANDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        put,
-        increment,
-        assign,
-        deploy,
-        weigh,
-        write,
-        launch,
-        flip,
-        dawdle,
-        overwrite,
-        low,
-        grow,
-        find,
-        optimize,
-        join,
-        begin,
-        note,
-        level_now,
-        standing,
-        stop_before_append,
-        roll_back,
+        *(put, increment, assign, deploy, weigh, write, launch, flip, dawdle, doom),
+        *(overwrite, compact, low, grow, find, optimize),
+        *(join, begin, note, level_now, standing, stop_before_append, roll_back),
     )
 }
 

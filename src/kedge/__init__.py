@@ -35,7 +35,7 @@ from kedge.errors import (
     UnknownName,
     Unreachable,
 )
-from kedge.face import Kedge
+from kedge.face import Kedge, Optimized
 from kedge.fleet.member import Member
 from kedge.fleet.roster import MemberStatus
 from kedge.loading import ExportReport, LoadReport
@@ -68,8 +68,9 @@ __all__ = [
     "ExportReport", "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits", "IdempotencyMismatch",
     "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard",
     "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "NewerSchema",
-    "NotAKedgeDatabase", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
-    "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
-    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "SystemStatus", "Turn",
-    "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow", "VectorRows", "open",
+    "NotAKedgeDatabase", "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
+    "ReadView", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
+    "SessionBegun", "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
+    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow",
+    "VectorRows", "open",
 ]  # fmt: skip

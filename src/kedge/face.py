@@ -5,6 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from kedge import deployments as lives
 from kedge.deployments import AUTOMATIC, Deployment, PromoteReport
 from kedge.diffs import Diff
@@ -52,6 +54,14 @@ Progress = Callable[[int, int], None]
 DIM_MAX = 65_536
 _LIMIT_MAX = 2**63 - 1  # what SQLite can count to
 LOAD_ROWS = 10_000
+
+
+class Optimized(msgspec.Struct, frozen=True):
+    """What came of optimizing a collection: how many rows are indexed, and how much space compaction gave back."""
+
+    indexed: int
+    reclaimed_rows: int
+    reclaimed_bytes: int
 
 
 class Kedge:
@@ -242,11 +252,19 @@ class Kedge:
         backend = self._kernel.backend
         return backend.vectors.declare(Collection(name, dim, metric, embedder, tuple(fields)), backend.clock.now())
 
-    def optimize(self, collection: str | None = None, *, progress: Progress | None = None) -> dict[str, int]:
-        """Index the vectors of a collection, or of all, that are not indexed yet; return how many rows are, by name."""
+    def optimize(self, collection: str | None = None, *, progress: Progress | None = None) -> dict[str, Optimized]:
+        """Compact and index the vectors of a collection, or of all; return by name what came of it.
+
+        Compaction gives back the space of rows that no view can need any more: purged, or superseded before the horizon
+        and every snapshot. It never blocks readers, and writers for moments only.
+        """
         index = self._kernel.backend.vectors
         chosen = index.collections() if collection is None else [find_collection(index, collection)]
-        return {found.name: index.optimize(found, progress) for found in chosen}
+        done = {}
+        for found in chosen:
+            reclaimed = index.compact(found, progress)
+            done[found.name] = Optimized(index.optimize(found, progress), reclaimed.rows, reclaimed.bytes)
+        return done
 
     def collections(self) -> list[Collection]:
         """Return the collections by name."""

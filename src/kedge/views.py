@@ -9,6 +9,7 @@ import numpy.typing as npt
 from kedge.errors import InvalidValue, PastUnreadable, UnknownName, nearest
 from kedge.kernel import Kernel
 from kedge.model import control as rules
+from kedge.model.compaction import check_readable
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
 from kedge.model.reads import RangeRead
@@ -94,6 +95,7 @@ class ReadView:
         return point, self._within_horizon(control.load(), point, control.time_of(point), last.at)
 
     def _within_horizon(self, record: ControlRecord, seq: int, at: float, now: float) -> float:
+        check_readable(seq, self.backend.control.reclaimed())
         retention = record.retention_seconds
         if retention is not None and at < now - retention:
             horizon = datetime.fromtimestamp(now - retention, UTC).isoformat(timespec="seconds")

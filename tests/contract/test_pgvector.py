@@ -44,7 +44,7 @@ def clustered(rows: int, seed: int) -> Matrix:
 def load(k: kedge.Kedge, matrix: Matrix) -> None:
     with k.turn() as turn:
         turn.vectors("kb").upsert([f"doc-{row}" for row in range(len(matrix))], matrix)
-    assert k.optimize("kb") == {"kb": len(matrix)}
+    assert k.optimize("kb") == {"kb": kedge.Optimized(len(matrix), 0, 0)}
 
 
 def recall(view: kedge.ReadView, queries: Matrix) -> float:
@@ -108,5 +108,5 @@ def test_an_index_whose_building_failed_is_built_anew(k: kedge.Kedge, postgres_u
     name = raw_rows(postgres_url, "SELECT indexname FROM pg_indexes WHERE indexname ~ '^vectors_[0-9]+$'")[0][0]
     raw_rows(postgres_url, f"UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = '{name}'::regclass RETURNING 1")
     assert k.view().vectors("kb").search(matrix[0]).exact
-    assert k.optimize("kb") == {"kb": 500}
+    assert k.optimize("kb") == {"kb": kedge.Optimized(500, 0, 0)}
     assert not k.view().vectors("kb").search(matrix[0]).exact

@@ -134,7 +134,7 @@ class TestFleet(contracts.FleetContract):
             answers.append(other.fleet.refresh(at(ONE, 0)))
 
         failpoints.arm("append:before-commit", refresh_meanwhile, nth=1)
-        Hand(backend).append([put(f"a/{number}") for number in range(500)])  # it holds all lanes
+        Hand(backend).append([put(f"a/{number}", number) for number in range(500)])  # it holds all lanes
         other.close()
         assert answers == [0]
 

@@ -59,7 +59,7 @@ def known(folder: Path) -> dict[str, Any]:
     """Open it, and return what the process then has in memory of the rows, and what it finds."""
     with kedge.open(folder, durability="normal") as k:
         hits = k.view().vectors("kb").search(np.ones(DIM), k=400)
-        (segment,) = k._kernel.backend.vectors._segments.values()  # type: ignore[attr-defined]
+        (segment,) = k._kernel.backend.vectors._frames._segments.values()  # type: ignore[attr-defined]
         return {
             "seqs": segment.seqs.tolist(),
             "states": segment.states.tolist(),
@@ -215,7 +215,7 @@ def test_a_running_process_writes_it_behind_its_searches(folder: Path, monkeypat
     lower(50, put=monkeypatch.setattr)
     with kedge.open(folder) as k:
         k.view().vectors("kb").search(np.ones(DIM))
-        k._kernel.backend.vectors._kept.join()  # type: ignore[attr-defined]
+        k._kernel.backend.vectors._frames._kept.join()  # type: ignore[attr-defined]
         assert file_of(folder).exists()
 
 

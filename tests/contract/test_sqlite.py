@@ -54,6 +54,10 @@ class TestVectors(contracts.VectorContract):
     pass
 
 
+class TestCompaction(contracts.CompactionContract):
+    pass
+
+
 class TestAside(contracts.AsideContract):
     pass
 

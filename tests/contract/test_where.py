@@ -108,7 +108,7 @@ def test_recall_of_a_whole_view(k: kedge.Kedge, fields: tuple[str, ...]) -> None
     k.collection("kb", dim=DIM, fields=fields)
     written = Written(k, 1)
     written.write(range(ROWS))
-    assert k.optimize("kb") == {"kb": ROWS}
+    assert k.optimize("kb")["kb"].indexed == ROWS
     assert not k.view().vectors("kb").search(written.queries[0]).exact, "the index is in use"
     for name in FILTERS:
         assert written.recall(k.view(), name) >= 0.98, name

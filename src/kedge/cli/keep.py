@@ -225,13 +225,21 @@ def optimize(
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """Index the vectors that are not indexed yet, now rather than in the background."""
-    with database.for_changing(db) as k, progress_bar("indexing", silent=as_json) as progress:
-        indexed = k.optimize(name, progress=progress)
+    """Compact and index vectors, now rather than in the background.
+
+    Compaction gives back the space of what was purged, or superseded before the horizon and every snapshot.
+    """
+    with database.for_changing(db) as k, progress_bar("optimizing", silent=as_json) as progress:
+        done = k.optimize(name, progress=progress)
     if as_json:
-        emit({"indexed": indexed})
-    elif not indexed:
-        say("There is no collection to index.")
+        reclaimed = {found: {"rows": one.reclaimed_rows, "bytes": one.reclaimed_bytes} for found, one in done.items()}
+        emit({"indexed": {found: one.indexed for found, one in done.items()}, "reclaimed": reclaimed})
+    elif not done:
+        say("There is no collection to optimize.")
     else:
-        rows = [[one_line(found), f"{indexed[found]:,}"] for found in indexed]
-        table(["collection", "rows indexed"], rows, right=["rows indexed"])
+        numbers = ["rows indexed", "rows reclaimed", "bytes reclaimed"]
+        rows = [
+            [one_line(found), f"{one.indexed:,}", f"{one.reclaimed_rows:,}", f"{one.reclaimed_bytes:,}"]
+            for found, one in done.items()
+        ]
+        table(["collection", *numbers], rows, right=numbers)

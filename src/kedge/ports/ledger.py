@@ -168,6 +168,9 @@ class Control(Protocol):
     def seq_at(self, moment: float) -> int:
         """Return the greatest seq that is not later than a moment (seconds since the Unix epoch)."""
 
+    def reclaimed(self) -> int:
+        """Return the seq before which only snapshots can be read: compaction has reclaimed what was superseded."""
+
     def time_of(self, seq: int) -> float:
         """Return the time of the entry at, or last before, a seq."""
 

@@ -55,6 +55,13 @@ class Tally(msgspec.Struct, frozen=True):
     at_seq: int
 
 
+class Reclaimed(msgspec.Struct, frozen=True):
+    """What compaction has taken out of the files."""
+
+    rows: int
+    bytes: int
+
+
 class SpaceHeads(msgspec.Struct, frozen=True):
     """The rows of one embedding space that are head in a view, by seq, ascending, as one instant shows them.
 
@@ -65,13 +72,6 @@ class SpaceHeads(msgspec.Struct, frozen=True):
     unembedded: int
     lineages: frozenset[Lineage]
     at_seq: int
-
-
-class Reclaimed(msgspec.Struct, frozen=True):
-    """What compaction has taken out of the files."""
-
-    rows: int
-    bytes: int
 
 
 class VectorIndex(Protocol):
@@ -113,8 +113,15 @@ class VectorIndex(Protocol):
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
         """Index the rows of a collection that are not indexed yet; return how many are then."""
 
+    def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:
+        """Take the rows that no view can need any more out of the files, where they are more than a few.
+
+        Laws: no view answers otherwise for it, at any point that can be read; where one cannot be any more, that is
+        `PastUnreadable`. It blocks no reader, and a writer for moments only. Stopped anywhere, nothing is lost.
+        """
+
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
-        """Return the stored vector of each of these vector writes; raise `Retryable` where one was compacted away."""
+        """Return the stored vector of each of these vector writes, or raise `PastUnreadable` where it was reclaimed."""
 
     def tally(self, view: View, collection: str) -> Tally:
         """Count the keys present in a collection, over all embedding spaces."""

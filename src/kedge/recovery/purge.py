@@ -1,10 +1,11 @@
 """Purging: taking away for good the writes that no view can reach any more."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
-from kedge.errors import ConfirmationNeeded, SnapshotInTheWay
+from kedge.errors import ConfirmationNeeded, SnapshotInTheWay, StorageFull
 from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord
@@ -62,6 +63,16 @@ def _check_snapshots(kernel: Kernel, gone: frozenset[int]) -> None:
             )
 
 
+def _reclaim(kernel: Kernel, lineages: list[int]) -> None:
+    """Give back the space of vectors that were erased, where that is worth it and there is room to do so."""
+    collections = {counted.space for counted in kernel.backend.survey.counted(lineages) if counted.store == "vectors"}
+    index = kernel.backend.vectors
+    for collection in index.collections():
+        if collection.name in collections:
+            with suppress(StorageFull):
+                index.compact(collection)
+
+
 def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int:
     """Erase what a purge has given up; the same again after a crash."""
     lineages = kernel.backend.survey.lineages_with(entry.detail["numbers"])
@@ -69,4 +80,5 @@ def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int
     kernel.backend.control.step(
         entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail={"writes": erased}
     )
+    _reclaim(kernel, lineages)
     return erased

@@ -1,12 +1,12 @@
 """Vectors many at a time, as arrays: those of given ids, or a whole collection in batches."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
-from kedge.errors import InvalidValue, Retryable, RolledBack
+from kedge.errors import InvalidValue, PastUnreadable, Retryable, RolledBack
 from kedge.extras import needed
 from kedge.model.filters import check_filter, matches
 from kedge.model.lineage import union
@@ -18,6 +18,8 @@ from kedge.stores.scope import Scope
 from kedge.stores.spaces import EmbeddingSpace, space_of
 
 BATCH_ROWS = 10_000
+H = TypeVar("H")
+T = TypeVar("T")
 
 
 class VectorRows(msgspec.Struct, frozen=True, eq=False):
@@ -130,6 +132,19 @@ class VectorBatches:
         return self._reader.backend.journal.contents(view, seqs.tolist())
 
 
+def undisturbed(look: Callable[[], H], take: Callable[[H], T]) -> tuple[H, T]:
+    """Return what was found and what was taken by it, both anew where a compaction has come in between."""
+    before: H | None = None
+    while True:
+        found = look()
+        try:
+            return found, take(found)
+        except PastUnreadable:
+            if found == before:
+                raise
+            before = found
+
+
 def fetch(scope: Scope, collection: Collection, ids: Sequence[str]) -> VectorRows:
     """Return the rows of these ids, in this order: those present in the space of the view's embedder."""
     index, journal = scope.backend.vectors, scope.backend.journal
@@ -137,12 +152,18 @@ def fetch(scope: Scope, collection: Collection, ids: Sequence[str]) -> VectorRow
     def look(view: View) -> tuple[EmbeddingSpace, dict[str, Head]]:
         return space_of(scope, view, collection), journal.heads(view, "vectors", collection.name, ids)
 
-    space, heads = scope.read(look)
+    def take(found: tuple[EmbeddingSpace, dict[str, Head]]) -> tuple[list[Head], Floats]:
+        space, heads = found
+        present = [heads[ident] for ident in ids if ident in heads and not heads[ident].deleted]
+        there, vectors = index.matrix(collection, space.digest, np.array([head.seq for head in present], np.int64))
+        kept = [present[place] for place in there.tolist()]
+        seqs = {head.seq for head in kept}
+        index.vectors([head for head in present if head.seq not in seqs])  # they lie in another space, or it raises
+        return kept, vectors
+
+    (space, heads), (kept, vectors) = undisturbed(lambda: scope.read(look), take)
     scope.saw((*space.read, *heads.values()))
-    present = [heads[ident] for ident in ids if ident in heads and not heads[ident].deleted]
-    there, vectors = index.matrix(collection, space.digest, np.array([head.seq for head in present], np.int64))
-    if not len(there):
+    if not kept:
         vectors = np.empty((0, space.dim), np.float32)
-    kept = [present[place] for place in there.tolist()]
     seqs = np.array([head.seq for head in kept], np.int64)
     return VectorRows([head.key.name for head in kept], vectors, [decode(head.payload) for head in kept], seqs)

@@ -11,7 +11,7 @@ from kedge.errors import InvalidValue, InvalidVector
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, check_name, decode, encode
 from kedge.ports.vectors import Collection, Floats
-from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch
+from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch, undisturbed
 from kedge.stores.scope import Scope, WritingScope
 from kedge.stores.search import Hits, search
 from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
@@ -64,11 +64,13 @@ class VectorsView:
         """Return the rows of these ids that are present, whatever their embedding space."""
         ids = _as_ids(ids)
         self._embedder()
-        name = self._collection.name
-        heads = self._reader.read(lambda view: self._reader.backend.journal.heads(view, "vectors", name, ids))
+        index, journal, name = self._reader.backend.vectors, self._reader.backend.journal, self._collection.name
+        heads, rows = undisturbed(
+            lambda: self._reader.read(lambda view: journal.heads(view, "vectors", name, ids)),
+            lambda heads: index.vectors([head for head in heads.values() if not head.deleted]),
+        )
         self._reader.saw(heads.values())
         present = [head for head in heads.values() if not head.deleted]
-        rows = self._reader.backend.vectors.vectors(present)
         return {
             h.key.name: VectorRow(h.key.name, v, decode(h.payload), h.seq) for h, v in zip(present, rows, strict=True)
         }

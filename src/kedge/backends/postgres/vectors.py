@@ -14,7 +14,7 @@ from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import State, States
 from kedge.backends.postgres.vector_rows import VectorWriter
 from kedge.backends.postgres.vector_type import DISTANCES, INDEXED_DIM_MAX, OPERATORS, Vector, are_plain, as_floats
-from kedge.errors import Conflict
+from kedge.errors import Conflict, PastUnreadable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.scores import score_exactly
@@ -338,8 +338,12 @@ class PostgresVectors:
     # ── rows ──
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
-        """Return the stored vector of each of these vector writes."""
+        """Return the stored vector of each of these vector writes, or raise `PastUnreadable` where it was erased."""
         found = dict(self._database.ask(_SQL["rows_of"], [head.seq for head in heads]))
+        gone = [head for head in heads if head.seq not in found]
+        if gone:
+            key, seq = gone[0].key, gone[0].seq
+            raise PastUnreadable(f"the vector of {key.name!r} in {key.space!r}, at seq {seq}, was purged meanwhile")
         return [np.frombuffer(found[head.seq], np.float32).copy() for head in heads]
 
     def tally(self, view: View, collection: str) -> Tally:

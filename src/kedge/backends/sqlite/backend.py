@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kedge.backends.sqlite.aside import SqliteAside
+from kedge.backends.sqlite.compaction import Compactor
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.fleet import SqliteFleet
@@ -13,6 +14,7 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.survey import SqliteSurvey
+from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.backends.sqlite.vectors import SqliteVectors
 from kedge.ports.clock import Clock
 from kedge.ports.fsck import FsckReport
@@ -31,10 +33,16 @@ class SqliteBackend:
         self.segments = SegmentWriter(path.with_name(path.name + "-vectors"), self.states)
         self.journal = SqliteJournal(self.database, self.interner, self.states, clock, self.segments)
         self.control = SqliteControl(self.database, self.journal, clock)
-        self.vectors = SqliteVectors(self.database, self.interner, self.states, self.journal, self.segments)
-        self.survey = SqliteSurvey(self.database, self.interner, self.journal, self.segments)
+        self.compactor = Compactor(self.database, self.control, self.interner, self.states, self.segments)
+        self.upkeep = Upkeep(self.database, self.compactor)
+        self.journal.on_vectors = self.upkeep.consider
+        self.vectors = SqliteVectors(
+            self.database, self.interner, self.states, self.journal, self.segments, self.upkeep
+        )
+        self.survey = SqliteSurvey(self.database, self.interner, self.journal, self.segments, self.compactor.layouts)
         self.fleet = SqliteFleet(self.database)
         self.aside = SqliteAside(self.database, self.interner, self.journal, cache_bytes)
+        self.compactor.tidy()
 
     @property
     def url(self) -> str:

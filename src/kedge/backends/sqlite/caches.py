@@ -1,7 +1,8 @@
 """Files beside the segments that only save time: delete them at will. Written whole or not at all, by one at a time.
 
 Each names the newest write that it reflects with that write's digest. Digests are salted, so that no other history has
-it: a file that was left behind when an older copy of the database came back is known for what it is.
+it: a file that was left behind when an older copy of the database came back is known for what it is. Rows in them are
+positions, which compaction moves: so their names begin with the stem of a layout, as no other layout's do.
 """
 
 import fcntl
@@ -79,14 +80,14 @@ def crc_of(path: Path, upto: int | None = None) -> int:
     return found
 
 
-def index_lock(folder: Path, segment: int) -> Path:
+def index_lock(folder: Path, stem: str) -> Path:
     """Return the lock of whoever changes a segment's index."""
-    return folder / f"{segment}.ivf.lock"
+    return folder / f"{stem}.ivf.lock"
 
 
-def drop(folder: Path, segment: int) -> None:
+def drop(folder: Path, stem: str) -> None:
     """Take away all that is kept beside a segment. Locks stay: one that is held must not be made anew."""
-    for path in folder.glob(f"{segment}.*"):
+    for path in folder.glob(f"{stem}.*"):
         if path.suffix not in {".f32", ".lock"}:
             with suppress(OSError):
                 path.unlink()

@@ -13,6 +13,7 @@ from kedge.backends.sqlite.sql import queries
 from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName, nearest
 from kedge.failpoints import reach
 from kedge.model.artifacts import Artifact
+from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import EMPTY
 from kedge.model.writes import Author, Batch
@@ -20,6 +21,7 @@ from kedge.ports.clock import Clock
 from kedge.ports.ledger import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
 
 _SQL = queries("control")
+_COMPACTION = queries("compaction")
 _RECORD = msgspec.json.Decoder(ControlRecord)
 _MANIFEST = msgspec.json.Decoder(dict[str, Artifact])
 _SEQ_MAX = 2**63 - 1
@@ -57,6 +59,10 @@ class SqliteControl:
             encoded = connection.execute(_SQL["load"]).fetchone()[0]
         self._cached = record = _RECORD.decode(encoded)
         return record
+
+    def load_in(self, connection: sqlite3.Connection) -> ControlRecord:
+        """Return the record as a transaction of the caller's sees it."""
+        return _RECORD.decode(connection.execute(_SQL["load"]).fetchone()[0])
 
     def epoch(self) -> int:
         """Return the epoch as it is now."""
@@ -161,6 +167,12 @@ class SqliteControl:
             epoch = connection.execute("SELECT epoch FROM control").fetchone()[0]
             self._log(connection, position, epoch, operation, kind, deployment, by, reason, detail or {}, None)
 
+    def note_in(self, connection: sqlite3.Connection, operation: str, kind: str, detail: dict[str, Any]) -> None:
+        """Journal a step that Kedge takes of its own accord, in a transaction of the caller's."""
+        position = next_position(connection, self._clock)
+        epoch = connection.execute("SELECT epoch FROM control").fetchone()[0]
+        self._log(connection, position, epoch, operation, kind, None, kind, "", detail, None)
+
     def entries(self, *, limit: int | None = None, operation: str | None = None) -> list[Entry]:
         """Return control entries, the newest first."""
         with self._database.connection() as connection:
@@ -218,6 +230,17 @@ class SqliteControl:
             else:
                 high = middle - 1
         return low
+
+    def readable(self, record: ControlRecord) -> Readable:
+        """Return what of the past can be read under a record: nothing that becomes readable later is older."""
+        seq = 0 if record.retention_seconds is None else self.seq_at(self.position().at - record.retention_seconds)
+        pasts = [Past(at, self.record_at(at).settled) for at in sorted({s.seq for s in self.snapshots()})]
+        return Readable(Past(seq, self.record_at(seq).settled), tuple(pasts))
+
+    def reclaimed(self) -> int:
+        """Return the seq before which only snapshots can be read: compaction has reclaimed what was superseded."""
+        with self._database.connection() as connection:
+            return int(connection.execute(_COMPACTION["reclaimed"]).fetchone()[0])
 
     def time_of(self, seq: int) -> float:
         """Return the time of the entry at, or last before, a seq."""

@@ -4,6 +4,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -11,6 +13,7 @@ from kedge.backends.sqlite import ivf
 from kedge.backends.sqlite.caches import Behind, Proof
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.ivf import IvfIndex, PartFile
+from kedge.backends.sqlite.layout import Layout, Packed
 from kedge.backends.sqlite.segment import Segment
 from kedge.backends.sqlite.segments import SegmentWriter, translated
 from kedge.backends.sqlite.sql import queries
@@ -39,7 +42,7 @@ class Indexes:
     def __init__(self, database: Database, writer: SegmentWriter) -> None:
         self._database = database
         self._folder = writer.folder
-        self._loaded: dict[int, _Loaded] = {}
+        self._loaded: WeakKeyDictionary[Segment, _Loaded] = WeakKeyDictionary()
         self._builder = Behind("kedge-index")
         self._failed_at = _NEVER
         self._checker = Behind("kedge-index-check")
@@ -47,50 +50,51 @@ class Indexes:
 
     def of(self, connection: sqlite3.Connection, segment: Segment, metric: str) -> IvfIndex | None:
         """Return what is indexed of a segment that has caught up; have more built where it is worth it."""
-        if segment.rows < ivf.ROWS_MIN or _was_used_by_a_parent():
+        if segment.rows < ivf.ROWS_MIN or was_used_by_a_parent():
             return None
-        loaded = self._loaded.get(segment.ident, _NOTHING)
+        loaded = self._loaded.get(segment, _NOTHING)
         if time.monotonic() - loaded.at > _LOOK_SECONDS:
             loaded = self._look(connection, segment, metric, loaded)
-            self._loaded[segment.ident] = loaded
+            self._loaded[segment] = loaded
         return loaded.index
 
     def _look(self, connection: sqlite3.Connection, segment: Segment, metric: str, before: _Loaded) -> _Loaded:
-        files = self._usable(connection, segment.ident, metric)
+        files = self._usable(connection, segment.layout, metric)
         index = before.index
         if files != before.files or index.rows < _end(files):
             index = ivf.load(self._folder, files)
         unread = [file for file in files if file not in self._sound]
         if unread:
-            self._checker.start(lambda: self._check(segment.ident, metric, unread))
+            self._checker.start(lambda: self._check(segment.layout.stem, metric, unread))
         if is_due(segment.rows, index) and self._may_build():
             self._build_behind(segment, metric)
         return _Loaded(time.monotonic(), files, index)
 
-    def _usable(self, connection: sqlite3.Connection, segment: int, metric: str) -> list[PartFile]:
+    def _usable(self, connection: sqlite3.Connection, layout: Layout, metric: str) -> list[PartFile]:
         """Return the index files that are of this history and that nothing is known against, up to a first that is not.
 
         Rows are in order of seq, and each later one's is greater: where a part's last row is the same, all are.
         """
         found = []
-        for file in ivf.parts_of(self._folder, segment, metric):
-            last = connection.execute(_SQL["row_seq"], (segment, file.first + file.rows - 1)).fetchone()
+        for file in ivf.parts_of(self._folder, layout.stem, metric):
+            number = layout.number(file.first + file.rows - 1)
+            last = connection.execute(_SQL["row_seq"], (layout.segment, number)).fetchone()
             is_ours = last is not None and last[0] == file.proof.seq and file.proof.holds(connection)
             if not is_ours or not self._sound.get(file, True):
                 break
             found.append(file)
         return found
 
-    def _check(self, segment: int, metric: str, files: Sequence[PartFile]) -> None:
+    def _check(self, stem: str, metric: str, files: Sequence[PartFile]) -> None:
         """Read index files in full; take one that is not what was written out of the index, and all after it."""
         for file in files:
             self._sound[file] = ivf.is_sound(self._folder, file)
             if self._sound[file] or self._database.read_only:
                 continue
-            with ivf.building(self._folder, segment) as is_ours:
-                now = ivf.parts_of(self._folder, segment, metric)
+            with ivf.building(self._folder, stem) as is_ours:
+                now = ivf.parts_of(self._folder, stem, metric)
                 if is_ours and file in now:
-                    ivf.put_parts(self._folder, segment, metric, now[: now.index(file)])
+                    ivf.put_parts(self._folder, stem, metric, now[: now.index(file)])
             return
 
     # ── building ──
@@ -101,7 +105,8 @@ class Indexes:
     def _build_behind(self, segment: Segment, metric: str) -> None:
         def build() -> None:
             self._failed_at = time.monotonic()  # until it has not
-            self.build(segment, metric, wait=False)
+            with suppress(Packed):
+                self.build(segment, metric, wait=False)
             self._failed_at = _NEVER
 
         self._builder.start(build)
@@ -116,24 +121,25 @@ class Indexes:
     ) -> int:
         """Index what is not indexed yet; return how many rows are indexed then.
 
-        Where another is at it, wait for that, or leave it to that.
+        Where another is at it, wait for that, or leave it to that. Where the segment was packed, raise `Packed`.
         """
-        folder, ident = self._folder, segment.ident
+        folder, layout = self._folder, segment.layout
         matrix, rows = segment.matrix, segment.rows // 8 * 8
         last = int(segment.seqs[rows - 1])
-        if _was_used_by_a_parent():
+        if was_used_by_a_parent():
             return 0
         try:
-            with ivf.building(folder, ident, wait=wait) as is_ours, self._database.connection() as connection:
+            with ivf.building(folder, layout.stem, wait=wait) as is_ours, self._database.connection() as connection:
+                layout.check(connection)
                 if is_ours:
-                    for file in ivf.parts_of(folder, ident, metric):
+                    for file in ivf.parts_of(folder, layout.stem, metric):
                         self._sound[file] = self._sound.get(file, False) or ivf.is_sound(folder, file)
-                before = self._usable(connection, ident, metric)
+                before = self._usable(connection, layout, metric)
                 if not is_ours or rows - _end(before) < ivf.ROWS_MIN // 4:
                     return _end(before)
                 proof = Proof.of(connection, last)
                 first = _first_to_build(before, rows)
-                file = ivf.add_part(folder, ident, metric, matrix[:rows], first, proof)
+                file = ivf.add_part(folder, layout.stem, metric, matrix[:rows], first, proof)
                 self._sound[file] = True
         except OSError as error:
             raise translated(error, folder) from error
@@ -146,7 +152,7 @@ class Indexes:
         self._loaded.clear()
 
 
-def _was_used_by_a_parent() -> bool:
+def was_used_by_a_parent() -> bool:
     """Say whether faiss has run in a process that this one was forked from: its threads are gone, and it would crash.
 
     Such a process searches exactly.

@@ -258,22 +258,14 @@ def _lists(index: Any) -> Small:
 # ── files ──
 
 
-def _manifest_path(folder: Path, segment: int) -> Path:
-    return folder / f"{segment}.ivf.json"
+def _manifest_path(folder: Path, stem: str) -> Path:
+    return folder / f"{stem}.ivf.json"
 
 
-def stamp(folder: Path, segment: int) -> object:
-    """Return something that differs once another process has put a new index in place."""
-    try:
-        return _manifest_path(folder, segment).stat().st_mtime_ns
-    except OSError:
-        return None
-
-
-def parts_of(folder: Path, segment: int, metric: str) -> list[PartFile]:
+def parts_of(folder: Path, stem: str, metric: str) -> list[PartFile]:
     """Return what the manifest describes, or nothing where there is none that can be used."""
     try:
-        manifest = msgspec.json.decode(_manifest_path(folder, segment).read_bytes(), type=_Manifest)
+        manifest = msgspec.json.decode(_manifest_path(folder, stem).read_bytes(), type=_Manifest)
     except (OSError, msgspec.MsgspecError):
         return []
     return manifest.parts if manifest.format == _FORMAT and manifest.metric == metric else []
@@ -312,19 +304,19 @@ def is_sound(folder: Path, part: PartFile, *, full: bool = True) -> bool:
         return False
 
 
-def building(folder: Path, segment: int, *, wait: bool = False) -> AbstractContextManager[bool]:
+def building(folder: Path, stem: str, *, wait: bool = False) -> AbstractContextManager[bool]:
     """Let one at a time change a segment's index; where another does, wait for it, or give False."""
-    return alone(index_lock(folder, segment), wait=wait)
+    return alone(index_lock(folder, stem), wait=wait)
 
 
-def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int, proof: Proof) -> PartFile:
+def add_part(folder: Path, stem: str, metric: str, matrix: Floats, first: int, proof: Proof) -> PartFile:
     """Index the rows from `first` on, in place of all parts that hold any of them. The caller is `building` alone."""
     rows = len(matrix) - first
-    for left in folder.glob(f"{segment}.*.ivf.tmp"):  # by a process that was killed
+    for left in folder.glob(f"{stem}.*.ivf.tmp"):  # by a process that was killed
         left.unlink(missing_ok=True)
     index = build(matrix, first, rows, metric)
     bound = bounds.measure(index, prepared(matrix[first + bounds.sample(rows)], metric), metric)
-    path = folder / f"{segment}.{first}-{first + rows}.ivf"
+    path = folder / f"{stem}.{first}-{first + rows}.ivf"
     head_bytes = _HEAD_BYTES + index.nlist * (index.d * 4 + 16)
     with replacing(path) as temporary:
         try:
@@ -335,19 +327,19 @@ def add_part(folder: Path, segment: int, metric: str, matrix: Floats, first: int
         reach("index:part-written")
     reach("index:part-in-place")
     described = PartFile(first, rows, path.name, size, head_bytes, head_crc, crc, bound, proof)
-    kept = [part for part in parts_of(folder, segment, metric) if part.first < first]
-    put_parts(folder, segment, metric, [*kept, described])
+    kept = [part for part in parts_of(folder, stem, metric) if part.first < first]
+    put_parts(folder, stem, metric, [*kept, described])
     return described
 
 
-def put_parts(folder: Path, segment: int, metric: str, parts: list[PartFile]) -> None:
+def put_parts(folder: Path, stem: str, metric: str, parts: list[PartFile]) -> None:
     """Make these files the index, and take all others away. The caller is `building` alone."""
-    with replacing(_manifest_path(folder, segment)) as temporary:
+    with replacing(_manifest_path(folder, stem)) as temporary:
         temporary.write_bytes(msgspec.json.encode(_Manifest(_FORMAT, metric, parts)))
         reach("index:manifest-written")
     reach("index:manifest-in-place")
     named = {part.file for part in parts}
-    for stale in folder.glob(f"{segment}.*.ivf"):
+    for stale in folder.glob(f"{stem}.*.ivf"):
         if stale.name not in named:
             with suppress(OSError):
                 stale.unlink()  # whoever has it mapped keeps it

@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any
 
@@ -52,6 +52,7 @@ class SqliteJournal(Reader):
         super().__init__(database, interner, states)
         self._clock = clock
         self._segments = segments
+        self.on_vectors: Callable[[], None] = lambda: None
 
     def append(self, batch: Batch) -> list[int]:
         """Commit a batch and return the seqs of its writes, in order."""
@@ -70,6 +71,8 @@ class SqliteJournal(Reader):
                     _SQL["idempotency_insert"], (batch.idempotency, position.seq, len(batch.writes), visible_by)
                 )
         self._learn(batch, stamp, rows)
+        if rows and rows[0].key.store == "vectors":
+            self.on_vectors()
         return [row.seq for row in rows]
 
     def _learn(self, batch: Batch, stamp: int, rows: list[Row]) -> None:

@@ -4,11 +4,13 @@ import sqlite3
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
 
 from kedge.backends.sqlite.caches import Behind, Proof, alone, replacing
+from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.segment import Ints, Segment, Small
 from kedge.backends.sqlite.sql import queries
 from kedge.failpoints import reach
@@ -24,7 +26,7 @@ _SQL = queries("vectors")
 
 class _Head(msgspec.Struct, frozen=True):
     format: int
-    segment: int
+    stem: str
     dim: int
     rows: int
     last_change: int
@@ -47,26 +49,26 @@ class RowCache:
         self._folder = folder
         self._read_only = read_only
         self._behind = Behind("kedge-rows")
-        self._written: dict[int, int] = {}  # by segment: what its file reflects, or was to
+        self._written: WeakKeyDictionary[Segment, int] = WeakKeyDictionary()  # what its file reflects, or was to
 
     def recall(self, connection: sqlite3.Connection, segment: Segment, matrix: Floats) -> bool:
         """Fill an empty segment from its file, if there is one of this history; `matrix` maps all committed rows."""
         if len(matrix) < ROWS_MIN:
             return False
-        kept = _read(_path(self._folder, segment.ident))
+        kept = _read(_path(self._folder, segment.layout))
         if kept is None or not _is_of(connection, kept, segment, len(matrix)):
             return False
         segment.last_change = kept.head.last_change
         segment.extend(kept.seqs, kept.states, matrix, kept.norms)
-        self._written[segment.ident] = segment.taken_in
+        self._written[segment] = segment.taken_in
         return True
 
     def follow(self, connection: sqlite3.Connection, segment: Segment) -> None:
         """Have the file written, behind the caller's back, where it has fallen far behind."""
         if not self._read_only and self._pending(segment) >= max(ROWS_MIN, segment.rows // _BEHIND):
-            kept, path = _taken(connection, segment), _path(self._folder, segment.ident)
+            kept, path = _taken(connection, segment), _path(self._folder, segment.layout)
             if self._behind.start(lambda: _write(path, kept)):
-                self._written[segment.ident] = segment.taken_in
+                self._written[segment] = segment.taken_in
 
     def is_due(self, segment: Segment) -> bool:
         """Say whether it is worth writing the file before this process forgets what it knows."""
@@ -76,43 +78,43 @@ class RowCache:
         """Write the file if it is not what is known; where that fails, somebody will load the slow way."""
         if segment.rows < ROWS_MIN or not self._pending(segment):
             return
-        self._written[segment.ident] = segment.taken_in
+        self._written[segment] = segment.taken_in
         with suppress(OSError):
-            _write(_path(self._folder, segment.ident), _taken(connection, segment))
+            _write(_path(self._folder, segment.layout), _taken(connection, segment))
 
     def join(self) -> None:
         """Wait for a file that is being written."""
         self._behind.join()
 
     def _pending(self, segment: Segment) -> int:
-        return segment.taken_in - self._written.get(segment.ident, 0)
+        return segment.taken_in - self._written.get(segment, 0)
 
 
-def _path(folder: Path, segment: int) -> Path:
-    return folder / f"{segment}.rows"
+def _path(folder: Path, layout: Layout) -> Path:
+    return folder / f"{layout.stem}.rows"
 
 
-def is_sound(folder: Path, segment: int) -> bool:
+def is_sound(folder: Path, layout: Layout) -> bool:
     """Say whether a segment's file is what was written, if it is there."""
-    path = _path(folder, segment)
-    return not path.exists() or _read(path) is not None
+    path = _path(folder, layout)
+    return _read(path) is not None or not path.exists()
 
 
 def _taken(connection: sqlite3.Connection, segment: Segment) -> _Kept:
     proof = Proof.of(connection, max(int(segment.seqs[-1]), segment.last_change))
-    head = _Head(_FORMAT, segment.ident, segment.dim, segment.rows, segment.last_change, proof)
+    head = _Head(_FORMAT, segment.layout.stem, segment.dim, segment.rows, segment.last_change, proof)
     return _Kept(head, segment.seqs, segment.states, segment.norms)
 
 
 def _is_of(connection: sqlite3.Connection, kept: _Kept, segment: Segment, committed: int) -> bool:
-    """Say whether a file is of this very segment, and of a time that this history has been through.
+    """Say whether a file is of this very layout, and of a time that this history has been through.
 
     The rows of a segment are in order of seq, and each later one's is greater: where the last is the same, all are.
     """
     head = kept.head
-    if (head.segment, head.dim) != (segment.ident, segment.dim) or not 0 < head.rows <= committed:
+    if (head.stem, head.dim) != (segment.layout.stem, segment.dim) or not 0 < head.rows <= committed:
         return False
-    last = connection.execute(_SQL["row_seq"], (segment.ident, head.rows - 1)).fetchone()
+    last = connection.execute(_SQL["row_seq"], (segment.ident, segment.layout.number(head.rows - 1))).fetchone()
     return last is not None and last[0] == kept.seqs[-1] and head.proof.holds(connection)
 
 
@@ -143,6 +145,8 @@ def _read(path: Path) -> _Kept | None:
 
 
 def _write(path: Path, kept: _Kept) -> None:
+    if not path.with_suffix(".f32").exists():
+        return  # the segment was packed since: nobody would read this
     parts = [
         msgspec.json.encode(kept.head).ljust(_HEAD_BYTES - _CRC_BYTES, b"\0"),
         kept.seqs.astype("<i8").tobytes(),

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from kedge.backends.sqlite.layout import Layout
 from kedge.ports.vectors import Floats
 
 Bytes = npt.NDArray[np.int8]
@@ -123,8 +124,8 @@ class Shown:
 class Segment:
     """The rows of one embedding space. Appending and changing leave alone what a search has taken."""
 
-    def __init__(self, ident: int, space: str, dim: int) -> None:
-        self.ident, self.space, self.dim = ident, space, dim
+    def __init__(self, layout: Layout, space: str, dim: int) -> None:
+        self.layout, self.ident, self.space, self.dim = layout, layout.segment, space, dim
         self.rows = 0
         self.last_change = 0
         self.taken_in = 0  # rows and changes, for telling how far a file of them has fallen behind

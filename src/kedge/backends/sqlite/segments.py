@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from kedge.backends.sqlite import caches
+from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
@@ -40,9 +41,9 @@ class SegmentWriter:
         self.folder = folder
         self._states = states
 
-    def path(self, segment: int) -> Path:
-        """Return a segment's file."""
-        return self.folder / f"{segment}.f32"
+    def path(self, layout: Layout) -> Path:
+        """Return the file that a segment lies in."""
+        return self.folder / f"{layout.stem}.f32"
 
     def write_in(
         self, connection: sqlite3.Connection, rows: Sequence[Row], vectors: VectorBatch | None, settled: Lineage
@@ -71,15 +72,15 @@ class SegmentWriter:
         found = connection.execute(_SQL["segment"], (collection, vectors.space)).fetchone()
         if found is None:
             segment = connection.execute(_SQL["segment_insert"], (collection, vectors.space, vectors.dim)).fetchone()[0]
-            found = (segment, 0, vectors.dim)
-        segment, first, dim = found
+            found = (segment, 0, vectors.dim, 0, 0)
+        segment, rows, dim, packing, gone = found
         if dim != vectors.dim:
             raise InvalidVector(
                 f"the embedding space {vectors.space!r} of {collection!r} has {dim} dimensions, not {vectors.dim}; "
                 "a new embedder needs a digest of its own"
             )
-        self._append(self.path(segment), first * dim * FLOAT_BYTES, vectors.rows)
-        return segment, first
+        self._append(self.path(Layout(segment, packing)), rows * dim * FLOAT_BYTES, vectors.rows)
+        return segment, rows + gone
 
     def _append(self, path: Path, offset: int, content: bytes) -> None:
         try:
@@ -97,28 +98,28 @@ class SegmentWriter:
             finally:
                 os.close(descriptor)
             if offset == 0:
-                _sync_folder(self.folder)
-                _sync_folder(self.folder.parent)
+                sync_folder(self.folder)
+                sync_folder(self.folder.parent)
         except OSError as error:
             raise translated(error, path) from error
         reach("segment:synced")
 
-    def erase(self, segment: int, dim: int, committed: int, rows: Sequence[int]) -> None:
+    def erase(self, layout: Layout, dim: int, committed: int, positions: Sequence[int]) -> None:
         """Overwrite committed rows with zeros, and take away what was derived from them. May be repeated."""
-        path = self.path(segment)
+        path = self.path(layout)
         try:
-            with caches.alone(caches.index_lock(self.folder, segment), wait=True):  # who builds has read them already
-                self._zero(path, dim * FLOAT_BYTES, committed, rows)
-                caches.drop(self.folder, segment)
+            with caches.alone(caches.index_lock(self.folder, layout.stem), wait=True):  # who builds has read them
+                self._zero(path, dim * FLOAT_BYTES, committed, positions)
+                caches.drop(self.folder, layout.stem)
         except OSError as error:
             raise translated(error, path) from error
 
-    def _zero(self, path: Path, width: int, committed: int, rows: Sequence[int]) -> None:
+    def _zero(self, path: Path, width: int, committed: int, positions: Sequence[int]) -> None:
         descriptor = os.open(path, os.O_RDWR)
         try:
             self._check_length(path, descriptor, committed * width)
-            for row in rows:
-                os.pwrite(descriptor, bytes(width), row * width)
+            for position in positions:
+                os.pwrite(descriptor, bytes(width), position * width)
                 reach("erase:vector")
             reach("erase:vectors")
             os.fsync(descriptor)
@@ -178,7 +179,8 @@ def translated(error: OSError, path: Path) -> KedgeError:
     return DamagedSegment(f"{path} cannot be extended ({error.strerror}); nothing was written: check the disk")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder are on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

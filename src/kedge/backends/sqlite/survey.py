@@ -5,11 +5,15 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.layout import GONE, Layout, Layouts
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
+from kedge.errors import DamagedSegment
 from kedge.model import reads as read_logs
 from kedge.model.reads import Reads
 from kedge.model.visibility import View, newest
@@ -24,11 +28,14 @@ _ERASE_SEQS = 20_000
 class SqliteSurvey:
     """The survey of one SQLite database."""
 
-    def __init__(self, database: Database, interner: Interner, reader: Reader, segments: SegmentWriter) -> None:
+    def __init__(
+        self, database: Database, interner: Interner, reader: Reader, segments: SegmentWriter, layouts: Layouts
+    ) -> None:
         self._database = database
         self._interner = interner
         self._reader = reader
         self._segments = segments
+        self._layouts = layouts
 
     def _all(self, name: str, *parameters: Any) -> list[Any]:
         with self._database.connection() as connection:
@@ -196,19 +203,24 @@ class SqliteSurvey:
     def vector_agreement(self, view: View, count: int) -> tuple[int, int]:
         """Compare the searchable state of up to `count` vector rows with the journal: (rows that agree, rows)."""
         with self._database.connection() as connection:
-            segments = connection.execute("SELECT id, rows FROM segments WHERE rows > 0").fetchall()
+            segments = connection.execute("SELECT id, rows + gone FROM segments WHERE rows > 0").fetchall()
         agree = rows = 0
         for segment, length in segments:
             share = max(1, count // len(segments))
             step = max(1, length // share)
             for position in range(0, length, step):
-                agree += self._row_agrees(view, segment, position)
-                rows += 1
+                agrees = self._row_agrees(view, segment, position)
+                agree += agrees is True
+                rows += agrees is not None
         return agree, rows
 
-    def _row_agrees(self, view: View, segment: int, position: int) -> bool:
+    def _row_agrees(self, view: View, segment: int, number: int) -> bool | None:
+        """Say whether the row at or after a number is as searchable as the journal has it; None if there is none."""
         with self._database.reading() as connection:
-            _, _, seq, state, name, space = connection.execute(_SQL["row_near"], (segment, position)).fetchone()
+            found = connection.execute(_SQL["row_near"], (segment, number)).fetchone()
+            if found is None:
+                return None
+            _, _, seq, state, name, space = found
             lineage, superseders = connection.execute(_VECTORS["state"], (state,)).fetchone()
             searchable = view.sees(self._interner.members(connection, lineage)) and not any(
                 view.sees(self._interner.members(connection, other)) for other in json.loads(superseders)
@@ -245,15 +257,32 @@ class SqliteSurvey:
         return erased
 
     def _zero_vectors(self, ids: str) -> None:
+        while True:  # until no compaction has copied rows in the meantime
+            layouts = self._layouts_now()
+            try:
+                self._zero_vectors_in(layouts, ids)
+            except DamagedSegment:
+                if self._layouts_now().keys() == layouts.keys():
+                    raise
+            if self._layouts_now().keys() == layouts.keys():
+                return
+
+    def _layouts_now(self) -> dict[tuple[int, int], tuple[Layout, int, int]]:
+        """Return each segment's layout, dimension and committed rows, by its id and how often it was packed."""
+        with self._database.reading() as connection:
+            segments = connection.execute("SELECT id, packing, gone, dim, rows FROM segments").fetchall()
+            return {(found[0], found[1]): (self._layouts.of(connection, *found[:3]), *found[3:]) for found in segments}
+
+    def _zero_vectors_in(self, layouts: dict[tuple[int, int], tuple[Layout, int, int]], ids: str) -> None:
         with self._database.connection() as connection:
             rows = connection.execute(_VECTORS["rows_of_lineages"], (ids,)).fetchall()
-            extents = {row[0]: row[1:] for row in connection.execute("SELECT id, dim, rows FROM segments")}
         by_segment: dict[int, list[int]] = {}
-        for segment, row in rows:
-            by_segment.setdefault(segment, []).append(row)
-        for segment, positions in by_segment.items():
-            dim, committed = extents[segment]
-            self._segments.erase(segment, dim, committed, positions)
+        for segment, number in rows:
+            by_segment.setdefault(segment, []).append(number)
+        for layout, dim, committed in layouts.values():
+            positions = layout.positions(np.array(by_segment.get(layout.segment, []), np.int64))
+            if len(positions):
+                self._segments.erase(layout, dim, committed, positions[positions != GONE].tolist())
 
 
 def _source(row: Any) -> Source:

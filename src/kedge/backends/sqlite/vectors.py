@@ -5,36 +5,37 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from kedge.backends.sqlite import ivf
 from kedge.backends.sqlite.database import Database
-from kedge.backends.sqlite.indexes import Indexes
+from kedge.backends.sqlite.frames import Frames
+from kedge.backends.sqlite.layout import GONE, Packed
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.masks import Masks, Narrowing
 from kedge.backends.sqlite.ranking import WIDER, Frame, ranked, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
-from kedge.backends.sqlite.rowcache import RowCache
-from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
-from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
+from kedge.backends.sqlite.segment import HEAD, SUPERSEDED, Ints
+from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
-from kedge.backends.sqlite.states import State, States
-from kedge.errors import Conflict, DamagedSegment, Retryable
+from kedge.backends.sqlite.states import States
+from kedge.backends.sqlite.upkeep import Upkeep
+from kedge.errors import Conflict, PastUnreadable
 from kedge.forks import ForkSafeLock
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
-from kedge.ports.vectors import Collection, Floats, Found, Search, SpaceHeads, Tally
+from kedge.ports.vectors import Collection, Floats, Found, Reclaimed, Search, SpaceHeads, Tally
 
 _SQL = queries("vectors")
+T = TypeVar("T")
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
-_TABLES_CACHED = 64
 _CHUNK_SEQS = 5_000
-_FEW_ROWS = 4
+_SHARE_WORTH_IT = 0.05  # of the rows, to rewrite a file for when that is asked for
 
 
 class _Query(msgspec.Struct, frozen=True):
@@ -52,19 +53,22 @@ class SqliteVectors:
     """The vector index beside one SQLite database."""
 
     def __init__(
-        self, database: Database, interner: Interner, states: States, reader: Reader, writer: SegmentWriter
+        self,
+        database: Database,
+        interner: Interner,
+        states: States,
+        reader: Reader,
+        writer: SegmentWriter,
+        upkeep: Upkeep,
     ) -> None:
         self._database = database
         self._interner = interner
         self._states = states
         self._reader = reader
-        self._writer = writer
+        self._compactor = upkeep.compactor
         self._lock = ForkSafeLock()
-        self._segments: dict[int, Segment] = {}
-        self._indexes = Indexes(database, writer)
+        self._frames = Frames(database, interner, states, writer, upkeep)
         self._masks = Masks()
-        self._kept = RowCache(writer.folder, read_only=database.read_only)
-        self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
 
     # ── collections ──
 
@@ -99,89 +103,14 @@ class SqliteVectors:
             row = connection.execute(_SQL["segment"], (collection, space)).fetchone()
         return None if row is None else int(row[2])
 
-    # ── keeping up with the journal ──
-
-    def _frames(self, connection: sqlite3.Connection, view: View, collection: Collection) -> list[Frame]:
-        """Catch up inside a fresh read transaction, and return what it sees. The caller holds the lock."""
-        frames = []
-        for ident, space, dim, committed in connection.execute(_SQL["segments"], (collection.name,)).fetchall():
-            segment = self._segments.setdefault(ident, Segment(ident, space, dim))
-            self._catch_up(connection, segment, committed)
-            frames.append(self._frame(connection, view, segment, collection.metric))
-        return frames
-
-    def _catch_up(self, connection: sqlite3.Connection, segment: Segment, committed: int) -> None:
-        if committed > segment.rows:
-            matrix = self._map(segment, committed)
-            if segment.rows == 0 and not self._kept.recall(connection, segment, matrix):
-                segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
-            added = connection.execute(_SQL["rows_from"], (segment.ident, segment.rows))
-            fresh = np.fromiter((number for row in added for number in row), np.int64).reshape(-1, 2)
-            segment.extend(fresh[:, 0], fresh[:, 1].astype(np.int32), matrix)
-        changed = connection.execute(_SQL["changed_after"], (segment.ident, segment.last_change)).fetchall()
-        if changed:
-            rows, states, seqs = np.array(changed, np.int64).T
-            segment.change(rows, states.astype(np.int32), int(seqs.max()))
-        self._kept.follow(connection, segment)
-
-    def _map(self, segment: Segment, rows: int) -> Floats:
-        path = self._writer.path(segment.ident)
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise DamagedSegment(f"the segment {path} cannot be read ({error.strerror}); restore it") from error
-        if size < rows * segment.dim * FLOAT_BYTES:
-            raise DamagedSegment(
-                f"the segment {path} has {size} bytes, {rows * segment.dim * FLOAT_BYTES} were committed; "
-                "restore it from a backup"
-            )
-        return np.asarray(np.memmap(path, np.float32, "r", shape=(rows, segment.dim)))
-
-    def _frame(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> Frame:
-        if view.upto is None:
-            shown = segment.shown((view.seen, view.settled), self._class_table(connection, view))
-            index = self._indexes.of(connection, segment, metric)
-            return Frame(segment, segment.seqs, shown, segment.matrix, segment.norms, index)
-        rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
-        shown = Shown.of(self._past_classes(connection, view, segment, rows))
-        return Frame(segment, segment.seqs[:rows], shown, segment.matrix[:rows], segment.norms[:rows], None)
-
-    def _class_table(self, connection: sqlite3.Connection, view: View) -> Bytes:
-        """Return the class of every state in a view: the visibility rule, as a table."""
-        key = (view.seen, view.settled)
-        table = self._classes.get(key)
-        known = 0 if table is None else len(table)
-        states = self._states.known(connection)
-        if table is None or known < len(states):
-            added = [self._class_of(connection, view, state) for state in states[known:]]
-            table = np.concatenate([np.empty(0, np.int8) if table is None else table, np.array(added, np.int8)])
-            if len(self._classes) > _TABLES_CACHED:
-                self._classes.clear()
-            self._classes[key] = table
-        return table
-
-    def _class_of(self, connection: sqlite3.Connection, view: View, state: State) -> int:
-        lineage, superseders = state
-        if not view.sees(self._interner.members(connection, lineage)):
-            return HIDDEN
-        by = [self._interner.members(connection, other) for other in superseders]
-        visible = [members for members in by if view.sees(members)]
-        if not visible:
-            return HEAD
-        return DEAD if any(members <= view.settled for members in visible) else SUPERSEDED
-
-    def _past_classes(self, connection: sqlite3.Connection, view: View, segment: Segment, rows: int) -> Bytes:
-        lineage_seen = np.array(
-            [view.sees(self._interner.members(connection, lineage)) for lineage, _ in self._states.known(connection)],
-            bool,
-        )
-        classes = np.where(lineage_seen[segment.states[:rows]], HEAD, HIDDEN).astype(np.int8)
-        for row, lineage in connection.execute(_SQL["supersedes_upto"], (segment.ident, view.upto)):
-            if row < rows and classes[row] != HIDDEN and view.sees(self._interner.members(connection, lineage)):
-                classes[row] = SUPERSEDED
-        return classes
-
     # ── search ──
+
+    def _retrying(self, look: Callable[[], T]) -> T:
+        while True:
+            try:
+                return look()
+            except Packed:
+                continue
 
     def search(
         self,
@@ -195,14 +124,17 @@ class SqliteVectors:
         exact: bool = False,
     ) -> Search:
         """Return the `k` best rows of one embedding space for a query of shape (dim,)."""
+        return self._retrying(lambda: self._search_once(view, _Query(collection, space, query, k, where, exact)))
+
+    def _search_once(self, view: View, asked: _Query) -> Search:
         with ExitStack() as stack:
             with self._lock:
                 connection = stack.enter_context(self._database.reading())
                 if view.upto is None:
                     check_epoch(connection, view.epoch)
-                frames = self._frames(connection, view, collection)
+                frames = self._frames.of(connection, view, asked.collection)
                 at_seq = self._reader.last_seq(connection)
-            return self._search(connection, view, _Query(collection, space, query, k, where, exact), frames, at_seq)
+            return self._search(connection, view, asked, frames, at_seq)
 
     def _search(
         self, connection: sqlite3.Connection, view: View, asked: _Query, frames: list[Frame], at_seq: int
@@ -283,65 +215,67 @@ class SqliteVectors:
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
         """Index the rows of a collection that are not indexed yet; return how many are then."""
         self._database.check_writable()
+        return self._retrying(lambda: self._optimize_once(collection, progress))
+
+    def _optimize_once(self, collection: Collection, progress: Callable[[int, int], None] | None) -> int:
         with self._lock, self._database.reading() as connection:
-            rows = connection.execute(_SQL["segments"], (collection.name,)).fetchall()
-            segments = [self._segments.setdefault(ident, Segment(ident, space, dim)) for ident, space, dim, _ in rows]
-            for segment, (_, _, _, committed) in zip(segments, rows, strict=True):
-                self._catch_up(connection, segment, committed)
-                self._kept.keep(connection, segment)
+            segments = self._frames.segments(connection, collection)
+            for segment in segments:
+                self._frames.keep(connection, segment)
         segments = [segment for segment in segments if segment.rows >= ivf.ROWS_MIN]
-        indexed = sum(self._indexes.build(segment, collection.metric, progress) for segment in segments)
-        self._indexes.forget()
+        indexed = sum(self._frames.indexes.build(segment, collection.metric, progress) for segment in segments)
+        self._frames.indexes.forget()
         return indexed
+
+    def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:
+        """Take the rows that no view can need any more out of the files, where they are more than a few."""
+        self._database.check_writable()
+        done = [
+            self._compactor.compact(segment, share=_SHARE_WORTH_IT, wait=True, progress=progress)
+            for segment in self._compactor.segments_of(collection.name)
+        ]
+        return Reclaimed(sum(one.rows for one in done), sum(one.bytes for one in done))
 
     def close(self) -> None:
         """Keep for the next process what this one knows of the rows."""
         with self._lock:
-            for segment in filter(self._kept.is_due, self._segments.values()):
-                with self._database.connection() as connection:
-                    self._kept.keep(connection, segment)
-            self._kept.join()
+            self._frames.close()
 
     # ── rows ──
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
-        """Return the stored vector of each of these vector writes."""
-        asked = json.dumps([head.seq for head in heads])
-        with self._database.reading() as connection:
-            places = connection.execute(_SQL["locate"], (asked,)).fetchall()
-            found: dict[int, Floats] = {}
-            for (ident, space, dim, rows), group in groupby(places, key=lambda place: place[:4]):
-                numbers, positions = zip(*(place[4:] for place in group), strict=True)
-                if len(numbers) <= _FEW_ROWS:  # to map a file costs more
-                    taken: Sequence[Floats] = [self.row(connection, ident, number) for number in numbers]
-                else:
-                    taken = list(self._map(Segment(ident, space, dim), rows)[list(numbers)])
-                found.update(zip(positions, taken, strict=True))
-        if len(found) < len(heads):
-            raise Retryable(f"rows of {heads[0].key.space!r} were compacted away while they were read; read them again")
-        return [found[position] for position in range(len(heads))]
+        """Return the stored vector of each of these vector writes, or raise `PastUnreadable`."""
+        return self._retrying(lambda: self._vectors_once(heads))
 
-    def row(self, connection: sqlite3.Connection, ident: int, row: int) -> Floats:
-        """Return one stored row as a copy."""
-        dim = connection.execute("SELECT dim FROM segments WHERE id = ?", (ident,)).fetchone()[0]
-        path = self._writer.path(ident)
-        try:
-            with path.open("rb") as file:
-                file.seek(row * dim * FLOAT_BYTES)
-                content = file.read(dim * FLOAT_BYTES)
-        except OSError as error:
-            raise DamagedSegment(f"the segment {path} cannot be read ({error.strerror}); restore it") from error
-        if len(content) < dim * FLOAT_BYTES:
-            raise DamagedSegment(f"the segment {path} ends before row {row}; restore it from a backup")
-        return np.frombuffer(content, np.float32).copy()
+    def _vectors_once(self, heads: Sequence[Head]) -> list[Floats]:
+        found: dict[int, Floats] = {}
+        with self._database.reading() as connection:
+            places = connection.execute(_SQL["locate"], (json.dumps([head.seq for head in heads]),)).fetchall()
+            for (ident, dim, committed, *packed), group in groupby(places, key=lambda place: place[2:]):
+                asked, numbers = np.array([place[:2] for place in group], np.int64).T
+                layout = self._compactor.layouts.of(connection, ident, *packed)
+                positions = layout.positions(numbers)
+                asked, positions = asked[positions != GONE], positions[positions != GONE]
+                taken = self._frames.vectors(layout, dim, committed, positions)
+                found.update(zip(asked.tolist(), taken, strict=True))
+        for number, head in enumerate(heads):
+            if number not in found:
+                raise PastUnreadable(
+                    f"the vector of {head.key.name!r} that was written at seq {head.seq} was reclaimed by a "
+                    "compaction: it was purged, or superseded before the horizon; read at a later point"
+                )
+        return [found[number] for number in range(len(heads))]
 
     def tally(self, view: View, collection: str) -> Tally:
         """Count the keys present in a collection, over all embedding spaces."""
+        return self._retrying(lambda: self._tally_once(view, collection))
+
+    def _tally_once(self, view: View, collection: str) -> Tally:
         with self._lock, self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
             found = self.collection(collection)
-            frames = [] if found is None else self._frames(connection, view, found)
+            frames = [] if found is None else self._frames.of(connection, view, found)
             lineages = self._head_lineages(connection, view, frames, collection)
             return Tally(sum(frame.shown.heads for frame in frames), lineages, self._reader.last_seq(connection))
 
@@ -360,10 +294,13 @@ class SqliteVectors:
 
     def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
         """Return the rows of one embedding space that are head: what an iteration goes through."""
+        return self._retrying(lambda: self._space_heads_once(view, collection, space))
+
+    def _space_heads_once(self, view: View, collection: Collection, space: str) -> SpaceHeads:
         with self._lock, self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
-            frames = self._frames(connection, view, collection)
+            frames = self._frames.of(connection, view, collection)
             lineages = self._head_lineages(connection, view, frames, collection.name)
             here = [frame for frame in frames if frame.segment.space == space]
             seqs = [frame.seqs[frame.shown.classes == HEAD] for frame in here]
@@ -373,14 +310,14 @@ class SqliteVectors:
 
     def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
         """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only."""
+        return self._retrying(lambda: self._matrix_once(collection, space, seqs))
+
+    def _matrix_once(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
         with self._lock, self._database.reading() as connection:
-            found = connection.execute(_SQL["segment"], (collection.name, space)).fetchone()
-            if found is None:
+            found = self._frames.segments(connection, collection, space)
+            if not found:
                 return np.empty(0, np.int64), np.empty((0, collection.dim), np.float32)
-            ident, committed, dim = found
-            segment = self._segments.setdefault(ident, Segment(ident, space, dim))
-            self._catch_up(connection, segment, committed)
-            known, matrix = segment.seqs, segment.matrix
+            known, matrix = found[0].seqs, found[0].matrix
         rows = np.minimum(np.searchsorted(known, seqs), max(0, len(known) - 1))
         there = np.flatnonzero(known[rows] == seqs) if len(known) else np.empty(0, np.int64)
         return there, _window(matrix, rows[there])

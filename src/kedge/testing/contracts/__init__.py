@@ -13,6 +13,7 @@ It adds no test of its own for what is said here. What a backend cannot do is a 
 """
 
 from kedge.testing.contracts.aside import AsideContract
+from kedge.testing.contracts.compaction import CompactionContract
 from kedge.testing.contracts.control import ControlContract
 from kedge.testing.contracts.fleet import FleetContract
 from kedge.testing.contracts.hand import Hand, Opener
@@ -23,6 +24,7 @@ from kedge.testing.contracts.vectors import VectorContract
 
 __all__ = [
     "AsideContract",
+    "CompactionContract",
     "ControlContract",
     "FleetContract",
     "Hand",

@@ -1,6 +1,7 @@
 """The laws of `VectorIndex`: it finds what brute force over the journal's heads finds, in every view."""
 
 import random
+from copy import copy
 
 import msgspec
 import numpy as np
@@ -37,10 +38,16 @@ class Written:
         self.collection = self.backend.vectors.declare(declared, 1.0)
         self.rows: list[tuple[Head, str, Floats | None]] = []  # as head, embedding space, vector or None for a delete
 
-    def random_step(self, dice: random.Random, noise: np.random.Generator) -> None:
+    def through(self, backend: Backend) -> "Written":
+        """Return the same writes, to be read as another process does."""
+        other = copy(self)
+        other.backend = backend
+        return other
+
+    def random_step(self, dice: random.Random, noise: np.random.Generator, lineage: Lineage | None = None) -> None:
         """Upsert or delete a few ids, now and then at the rank of an earlier write."""
         names = dice.sample(NAMES, dice.choice([1, 2, 5]))
-        lineage = random_lineage(dice)
+        lineage = random_lineage(dice) if lineage is None else lineage
         last = self.backend.control.position().seq
         rank = dice.randint(1, last) if dice.random() < 0.25 else None
         space = dice.choice(SPACES)
@@ -111,7 +118,7 @@ def check(written: Written, view: View, query: Floats, k: int, where: dict[str, 
             for o in written.visible(view)
             if o[0].key == head.key and (o[0].rank, o[0].seq) > (head.rank, head.seq)
         ]
-        dead = any(o.lineage <= view.settled for o in later)
+        dead = any(o.lineage <= view.settled | head.lineage for o in later)  # wherever the row is seen
         if not dead and score(collection.metric, vector, query) > floor + 1e-5:
             assert superseders.get(name) == heads[name][0].seq, "what took the place of a row that would have ranked"
     assert all(heads[name][0].seq == seq for name, seq in superseders.items())

@@ -25,8 +25,9 @@ class Ranked:
     """A search's answer: every candidate with its score, best first, and what the search read besides its hits.
 
     A row that would have ranked had nothing superseded it was pushed out by each write that did. No rollback brings it
-    back that spares one of them, so to have read any one of them is enough; to have read more is allowed. The same goes
-    for what `unembedded` counts: the heads of other spaces, and what pushed out others that were there.
+    back that spares one of them, so to have read any one of them is enough; to have read more is allowed. One that is
+    superseded wherever it is seen never comes back: nothing of it need be read. The same goes for what `unembedded`
+    counts: the heads of other spaces, and what pushed out others that were there.
     """
 
     candidates: list[tuple[float, Write]]
@@ -83,13 +84,14 @@ def search(oracle: Oracle, view: View, collection: str, vector: Sequence[float],
     for score, row in fitting:
         superseding = [later.lineage - settled for later in history[row.name] if comes_after(later, row)]
         if superseding and score >= last - CLOSE:
-            (pushed_out if score > last + CLOSE else tied).append(superseding)
+            needed = score > last + CLOSE and not is_dead(row, superseding)
+            (pushed_out if needed else tied).append(superseding)
     counted = [head for head in heads.values() if not head.deleted and head.value.embedder != embedder]
     gone: list[Names] = []
     for row in (w for writes in history.values() for w in writes if not w.deleted and w.value.embedder != embedder):
         superseding = [later.lineage - settled for later in history[row.name] if comes_after(later, row)]
         if superseding:
-            pushed_out.append(superseding)
+            (tied if is_dead(row, superseding) else pushed_out).append(superseding)
             gone.append(row.lineage)
     return Ranked(
         candidates,
@@ -104,6 +106,11 @@ def search(oracle: Oracle, view: View, collection: str, vector: Sequence[float],
 def comes_after(later: Write, row: Write) -> bool:
     """Does one write to a key supersede another?"""
     return (later.rank, later.position) > (row.rank, row.position)
+
+
+def is_dead(row: Write, superseding: Sequence[Names]) -> bool:
+    """Is a row superseded wherever it is seen? Then no rollback brings it back, and compaction may have taken it."""
+    return any(lineage <= row.lineage for lineage in superseding)
 
 
 def similarity(metric: str, a: Sequence[float], b: Sequence[float]) -> float:

@@ -4,9 +4,11 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from kedge.backends.sqlite.sql import queries
+from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
 from kedge.ports.fsck import Finding, FsckReport
@@ -54,6 +56,16 @@ class Inspection:
                 continue  # the check of the lineage table reports it
         self.settled_at = dict(self.connection.execute(SQL["settled_at"]).fetchall())
         self._total = 3 * sum(last - first + 1 for first, last in self.windows())
+
+    @cached_property
+    def readable(self) -> Readable:
+        """What of the past can be read, as far as compaction goes by it."""
+        reclaimed = self.connection.execute(SQL["reclaimed"]).fetchone()[0]
+        seqs = [reclaimed, *(row[0] for row in self.connection.execute(SQL["snapshot_seqs"]))]
+        horizon, *snapshots = (
+            Past(seq, frozenset(n for n, at in self.settled_at.items() if at <= seq)) for seq in seqs
+        )
+        return Readable(horizon, tuple(snapshots))
 
     @property
     def whole(self) -> bool:

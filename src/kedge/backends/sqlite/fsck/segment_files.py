@@ -1,12 +1,17 @@
 """The segment files, as a check reads them: nothing is created, and what cannot be read is reported once."""
 
+import os
 import sqlite3
 from collections.abc import Callable
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
+
+import numpy as np
 
 from kedge.backends.sqlite import ivf, rowcache
+from kedge.backends.sqlite.compaction import left_over
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
+from kedge.backends.sqlite.layout import GONE, Layout, read
 from kedge.backends.sqlite.segments import FLOAT_BYTES
 
 Connect = Callable[[], sqlite3.Connection]
@@ -20,68 +25,103 @@ class SegmentFiles:
         self._connect = connect
         self._files: dict[int, BinaryIO] = {}
         self._widths: dict[int, int] = {}
+        self._layouts: dict[int, Layout] = {}
 
     def check(self) -> None:
         """Check that every segment has a file that is as long as its committed rows."""
         inspection = self._inspection
-        for ident, collection, space, dim, rows, metric in inspection.connection.execute(SQL["segments"]).fetchall():
+        for ident, collection, space, dim, rows, packing, gone, metric in self._all_segments():
             inspection.count("segments")
-            where = f"segment {ident}.f32 of {collection!r}"
+            layout = self._layouts[ident] = read(inspection.connection, ident, packing, gone)
+            path = inspection.folder / f"{layout.stem}.f32"
+            where = f"segment {path.name} of {collection!r}"
             if metric is None:
                 inspection.report("segment", where, "its collection was never declared")
-            self._check_extent(ident, where, rows)
-            self._check_caches(ident, where, metric)
-            path = inspection.folder / f"{ident}.f32"
+            self._check_extent(layout, where, rows)
+            self._check_caches(layout, where, metric)
             try:
                 file = path.open("rb")
             except OSError as error:
-                inspection.report("segment", where, f"{path} cannot be read: {error.strerror}")
+                if self._was_packed_meanwhile(layout):
+                    inspection.note("compaction", where, "was packed while this was looked at; it was not checked")
+                else:
+                    inspection.report("segment", where, f"{path} cannot be read: {error.strerror}")
                 continue
             self._files[ident] = file
             self._widths[ident] = dim * FLOAT_BYTES
-            size, committed = path.stat().st_size, rows * dim * FLOAT_BYTES
+            size, committed = os.fstat(file.fileno()).st_size, rows * dim * FLOAT_BYTES
             if size < committed:
                 whole = size // (dim * FLOAT_BYTES)
                 inspection.report(
                     "segment",
                     where,
                     f"{path} has {size} bytes, {committed} were committed (space {space!r}): rows from {whole} on "
-                    f"are gone, the first of them {self._row_name(ident, whole)}",
+                    f"are gone, the first of them {self._row_name(layout, whole)}",
                 )
+            left = [file.name for file, _ in left_over(inspection.folder, layout) if file.suffix != ".lock"]
+            if left:
+                message = f"a compaction, at work or stopped, has other files here: {', '.join(left)}"
+                inspection.note("compaction", where, f"{message}; they go with it, or at the next open")
         for (ident,) in inspection.connection.execute(SQL["rows_without_segment"]):
             inspection.report("segment", f"segment {ident}", "vector rows name it, but it is not in the table")
 
-    def _check_caches(self, ident: int, where: str, metric: str) -> None:
+    def _all_segments(self) -> list[Any]:
+        return self._inspection.connection.execute(SQL["segments"]).fetchall()
+
+    def _check_caches(self, layout: Layout, where: str, metric: str) -> None:
         """Note the files beside a segment that are not what was written: in full if all is to be checked."""
         inspection, folder = self._inspection, self._inspection.folder
-        for file in ivf.parts_of(folder, ident, metric):
+        for file in ivf.parts_of(folder, layout.stem, metric):
             sound = ivf.is_sound(folder, file, full=inspection.full)
-            if not sound and file in ivf.parts_of(folder, ident, metric):  # still: others build while we look
+            if not sound and file in ivf.parts_of(folder, layout.stem, metric):  # still: others build while we look
                 inspection.note("index", where, f"{file.file} is not what was written; it will be built anew")
             inspection.count("index files")
-        if not rowcache.is_sound(folder, ident):
-            inspection.note("rows", where, f"the file {ident}.rows is not what was written; it will be written anew")
+        if not rowcache.is_sound(folder, layout):
+            message = f"the file {layout.stem}.rows is not what was written; it will be written anew"
+            inspection.note("rows", where, message)
 
-    def _check_extent(self, ident: int, where: str, rows: int) -> None:
-        count, first, last = self._inspection.connection.execute(SQL["segment_extent"], (ident,)).fetchone()
-        if count != rows or (count and (first, last) != (0, rows - 1)):
+    def _check_extent(self, layout: Layout, where: str, rows: int) -> None:
+        """Check that the rows which the file holds are those that the table has, save what is still to be deleted."""
+        query = self._inspection.connection.execute
+        count, first, last = query(SQL["segment_extent"], (layout.segment, layout.below)).fetchone()
+        appended = rows - len(layout.kept)
+        if count != appended or (count and (first, last) != (layout.below, layout.below + appended - 1)):
             self._inspection.report(
-                "segment", where, f"{rows} rows were committed; there are {count}, from {first} to {last}"
+                "segment", where, f"{appended} rows were committed; there are {count}, from {first} to {last}"
             )
+        packed = np.fromiter((row[0] for row in query(SQL["rows_below"], (layout.segment, layout.below))), np.int64)
+        missing = np.setdiff1d(layout.kept, packed)
+        if len(missing):
+            message = f"{len(layout.kept)} rows were packed; {len(missing)} are missing, row {missing[0]} first"
+            self._inspection.report("segment", where, message)
+        if len(packed) > len(layout.kept):
+            message = f"{len(packed) - len(layout.kept)} rows are not in it any more; the next compaction deletes them"
+            self._inspection.note("compaction", where, message)
 
-    def _row_name(self, ident: int, row: int) -> str:
-        for found, seq, name in self._inspection.connection.execute(SQL["segment_rows"], (ident,)):
-            if found >= row:
+    def _row_name(self, layout: Layout, position: int) -> str:
+        number = int(layout.numbers(np.array([position], np.int64))[0])
+        for found, seq, name in self._inspection.connection.execute(SQL["segment_rows"], (layout.segment,)):
+            if found >= number:
                 return f"{name} seq {seq}"
         return "unknown"
 
-    def row(self, segment: int, row: int) -> bytes | None:
-        """Return the bytes of one row, or None where they cannot be read."""
+    def _was_packed_meanwhile(self, layout: Layout) -> bool:
+        """Say whether a compaction that runs now has put another file in place."""
+        connection = self._connect()
+        try:
+            now: tuple[int] = connection.execute(SQL["packing_now"], (layout.segment,)).fetchone()
+            return now != (layout.packing,)
+        finally:
+            connection.close()
+
+    def row(self, segment: int, number: int) -> bytes | None:
+        """Return the bytes of one row, or None where they cannot be read, or are there no more."""
         file, width = self._files.get(segment), self._widths.get(segment, 0)
-        if file is None:
+        position = GONE if file is None else self._layouts[segment].position(number)
+        if file is None or position == GONE:
             return None
         try:
-            file.seek(row * width)
+            file.seek(position * width)
             content = file.read(width)
         except OSError:
             return None

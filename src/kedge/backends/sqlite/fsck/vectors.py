@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
-from kedge.backends.sqlite.fsck.keys import by_key
+from kedge.backends.sqlite.fsck.keys import Place, by_key
 from kedge.backends.sqlite.fsck.segment_files import SegmentFiles
+from kedge.model.compaction import may_go
 from kedge.model.lineage import Lineage, antichain
 
 _States = dict[int, tuple[int, list[int]]]
@@ -66,7 +67,18 @@ def check_rows(inspection: Inspection, files: SegmentFiles, states: _States) -> 
             for message in _compare_log(inspection, superseded, logged):
                 inspection.report("supersedes", where, message)
             _check_zeroed(inspection, files, row, put[2])
-        for _, seq in puts:
+        _check_reclaimed(inspection, key, puts, writes)
+
+
+def _check_reclaimed(inspection: Inspection, key: Place, puts: dict[tuple[int, int], Any], writes: list[Any]) -> None:
+    """Check of puts that have no vector row that no view can need one, so that compaction may have taken it."""
+    above = _Above(inspection, writes)
+    members, readable = inspection.lineages, inspection.readable
+    for (rank, seq), put in sorted(puts.items(), reverse=True):
+        superseded = [(first, members[by]) for by, first in above.firsts(rank, seq).items()]
+        if put[2] in members and may_go(seq, members[put[2]], superseded, readable, inspection.record.purged):
+            inspection.count("vectors reclaimed")
+        else:
             inspection.report("vector", inspection.place(*key, seq), "has no vector row")
 
 

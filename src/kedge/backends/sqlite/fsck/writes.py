@@ -108,8 +108,9 @@ def _check_digest(inspection: Inspection, files: SegmentFiles, write: _Write, wh
     place: Any = (write.space, write.name, write.rank, write.seq)
     found = inspection.connection.execute(SQL["vector_place"], place).fetchall()
     if len(found) != 1:
-        inspection.report("vector", where, f"{len(found)} vector rows belong to it, not one")
-        return
+        if found:
+            inspection.report("vector", where, f"{len(found)} vector rows belong to it, not one")
+        return  # the check of the rows says whether it may be without one
     content = files.row(*found[0])
     if content is None:
         inspection.count("digests unreadable")  # the check of the segment files says which file, and why

@@ -66,14 +66,26 @@ SELECT segment, row, lineage, seq FROM supersedes;
 SELECT id, lineage, superseders FROM states;
 
 -- name: segments
-SELECT s.id, s.collection, s.space, s.dim, s.rows, c.metric
+SELECT s.id, s.collection, s.space, s.dim, s.rows, s.packing, s.gone, c.metric
 FROM segments s LEFT JOIN collections c ON c.name = s.collection;
 
 -- name: segment_rows
 SELECT row, seq, name FROM vector_rows WHERE segment = ? ORDER BY row;
 
 -- name: segment_extent
-SELECT count(*), min(row), max(row) FROM vector_rows WHERE segment = ?;
+SELECT count(*), min(row), max(row) FROM vector_rows WHERE segment = ? AND row >= ?;
+
+-- name: rows_below
+SELECT row FROM vector_rows WHERE segment = ? AND row < ?;
+
+-- name: packing_now
+SELECT packing FROM segments WHERE id = ?;
+
+-- name: reclaimed
+SELECT coalesce(max(reclaimed), 0) FROM segments;
+
+-- name: snapshot_seqs
+SELECT DISTINCT seq FROM snapshots ORDER BY seq;
 
 -- name: rows_without_segment
 SELECT DISTINCT segment FROM vector_rows WHERE segment NOT IN (SELECT id FROM segments);

@@ -1,8 +1,8 @@
 -- name: segment
-SELECT id, rows, dim FROM segments WHERE collection = ? AND space = ?;
+SELECT id, rows, dim, packing, gone FROM segments WHERE collection = ? AND space = ?;
 
 -- name: segments
-SELECT id, space, dim, rows FROM segments WHERE collection = ? ORDER BY id;
+SELECT id, space, dim, rows, packing, gone FROM segments WHERE collection = ? ORDER BY id;
 
 -- name: segment_insert
 INSERT INTO segments (collection, space, dim, rows) VALUES (?, ?, ?, 0) RETURNING id;
@@ -37,7 +37,7 @@ INSERT OR IGNORE INTO supersedes (seq, segment, row, lineage) VALUES (?, ?, ?, ?
 SELECT lineage, superseders FROM states WHERE id = ?;
 
 -- name: rows_from
-SELECT seq, state FROM vector_rows WHERE segment = ? AND row >= ? ORDER BY row;
+SELECT row, seq, state FROM vector_rows WHERE segment = ? AND row >= ? ORDER BY row;
 
 -- name: row_seq
 SELECT seq FROM vector_rows WHERE segment = ? AND row = ?;
@@ -57,7 +57,7 @@ SELECT coalesce(max(seq), 0) FROM supersedes WHERE segment = ?;
 SELECT row, lineage FROM supersedes WHERE segment = ? AND seq <= ?;
 
 -- name: locate
-SELECT s.id, s.space, s.dim, s.rows, v.row, asked.key
+SELECT asked.key, v.row, s.id, s.dim, s.rows, s.packing, s.gone
 FROM json_each(?) asked
 CROSS JOIN writes w ON w.seq = asked.value
 CROSS JOIN vector_rows v INDEXED BY vector_rows_by_key

@@ -1,0 +1,363 @@
+"""Compaction: a segment is packed into a new file, without the rows that no view can need any more.
+
+The new file is written beside the old one while all go on reading and writing that. One short transaction copies what
+was appended meanwhile and makes the new file the segment's; the rows keep their numbers, so that nothing else of the
+database changes. What is left of the others then goes in small steps, which any process may finish.
+"""
+
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import numpy as np
+
+from kedge.backends.sqlite import ivf
+from kedge.backends.sqlite.caches import Proof, drop
+from kedge.backends.sqlite.control import SqliteControl
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.indexes import was_used_by_a_parent
+from kedge.backends.sqlite.layout import GONE, Layout, Layouts, deflated
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter, sync_folder, translated
+from kedge.backends.sqlite.sql import queries
+from kedge.backends.sqlite.states import States
+from kedge.errors import Corruption, DamagedSegment, StorageFull
+from kedge.failpoints import reach
+from kedge.model.compaction import Ints, Log, Readable, Rows, rows_to_go
+from kedge.model.lineage import Lineage
+from kedge.ports.vectors import Reclaimed
+
+_SQL = queries("compaction")
+_COPY_BYTES = 4 << 20
+_SWAP_ROWS = 2_000  # writers wait for the copy of no more, unless they append faster than they can be caught up with
+_CATCH_UPS = 20
+_CLEAR_ROWS = 2_000  # rows or log entries that one transaction deletes
+_PAUSE_SECONDS_MAX = 0.1
+_NOTHING = Reclaimed(0, 0)
+
+Progress = Callable[[int, int], None]
+
+
+class _Overtaken(Exception):
+    """What may go was decided before a purge, or before a longer retention."""
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """What is to be kept of a segment, by its numbers and seqs, and what that was decided on."""
+
+    layout: Layout
+    dim: int
+    rows: int
+    kept: Ints
+    seqs: Ints
+    readable: Readable
+    retention: float | None
+    purged: Lineage
+    reclaimed: int
+    metric: str | None
+
+    @property
+    def leaving(self) -> int:
+        """How many rows go."""
+        return self.rows - len(self.kept)
+
+    @property
+    def after(self) -> Layout:
+        """The layout that the segment gets."""
+        before, below = self.layout, self.rows + self.layout.gone
+        return Layout(before.segment, before.packing + 1, before.gone + self.leaving, below, self.kept)
+
+
+class Compactor:
+    """Packs the segments of one database, and clears away what packing has left, also in a process that died."""
+
+    def __init__(
+        self, database: Database, control: SqliteControl, interner: Interner, states: States, writer: SegmentWriter
+    ) -> None:
+        self._database = database
+        self._control = control
+        self._interner = interner
+        self._states = states
+        self._writer = writer
+        self.layouts = Layouts()
+
+    def compact(self, segment: int, *, share: float, wait: bool, progress: Progress | None = None) -> Reclaimed:
+        """Pack a segment if more than this share of its rows may go and, unless it is to `wait`, nobody is at it."""
+        while True:
+            layout = self._layout(segment)
+            with _translating(self._writer.path(layout)), self._at_work_on(layout, wait=wait) as is_ours:
+                if not is_ours:
+                    return _NOTHING
+                if self._layout(segment).packing != layout.packing:
+                    continue  # another process has just packed it
+                self._clear(segment, staged=True)
+                plan = self._decide(segment)
+                if plan.leaving <= share * plan.rows:
+                    return _NOTHING
+                try:
+                    self._pack(plan, progress)
+                except _Overtaken:
+                    continue
+                self._clear(segment, staged=False)  # the lock is that of the former layout
+            return Reclaimed(plan.leaving, plan.leaving * plan.dim * FLOAT_BYTES)
+
+    def segments_of(self, collection: str) -> list[int]:
+        """Return the segments of a collection."""
+        with self._database.connection() as connection:
+            return [row[0] for row in connection.execute(_SQL["of_collection"], (collection,))]
+
+    def _layout(self, segment: int) -> Layout:
+        with self._database.reading() as connection:
+            _, _, packing, gone, *_ = connection.execute(_SQL["extent"], (segment,)).fetchone()
+            return self.layouts.of(connection, segment, packing, gone)
+
+    # ── deciding ──
+
+    def _decide(self, segment: int) -> _Plan:
+        """Decide what may go. What becomes readable later is later than the horizon: all that stays right."""
+        record = self._control.load()
+        readable = self._control.readable(record)
+        with self._database.reading() as connection:
+            count, dim, packing, gone, collection, *_ = connection.execute(_SQL["extent"], (segment,)).fetchone()
+            layout = self.layouts.of(connection, segment, packing, gone)
+            metric = connection.execute(_SQL["metric"], (collection,)).fetchone()
+            numbers, seqs, states = _table(connection, "rows", segment)
+            here = layout.positions(numbers) != GONE
+            numbers, seqs, states = numbers[here], seqs[here], states[here]
+            if len(numbers) != count:
+                raise Corruption(
+                    f"{count} rows of segment {segment} were committed, {len(numbers)} are there; run `kedge fsck`"
+                )
+            lineage_of = np.array([lineage for lineage, _ in self._states.known(connection)], np.int64)
+            rows = Rows(seqs, lineage_of[states])
+            log = _log_by_position(connection, layout)
+            ids = np.unique(np.concatenate([rows.lineages, log.lineages])).tolist()
+            members = {ident: self._interner.members(connection, ident) for ident in ids}
+        going = rows_to_go(rows, log, members, readable, record.purged)
+        purged = np.isin(rows.lineages, [ident for ident in ids if not members[ident].isdisjoint(record.purged)])
+        needs_horizon = bool((going & ~purged & (seqs < readable.horizon.seq)).any())
+        return _Plan(
+            layout, dim, count, numbers[~going], seqs[~going], readable, record.retention_seconds, record.purged,
+            readable.horizon.seq if needs_horizon else 0, None if metric is None else metric[0],
+        )  # fmt: skip
+
+    # ── packing ──
+
+    def _pack(self, plan: _Plan, progress: Progress | None) -> None:
+        source, after = self._writer.path(plan.layout), plan.after
+        target = self._writer.path(after)
+        try:
+            with _translating(target), _Copy(source, target, plan.dim * FLOAT_BYTES) as copy:
+                copy.rows(plan.layout.positions(plan.kept), plan.rows, progress)
+                reach("compaction:copied")
+                self._index(plan)
+                copied = plan.rows
+                for _ in range(_CATCH_UPS):
+                    rows = self._rows(plan.layout.segment)
+                    if rows - copied <= _SWAP_ROWS:
+                        break
+                    copy.range(copied, rows)
+                    copied = rows
+                copy.sync()
+                reach("compaction:synced")
+                self._swap(plan, copy, copied)
+        except BaseException:
+            if self._layout(plan.layout.segment).packing == plan.layout.packing:
+                self._remove_files(plan.layout, staged=True)
+            raise
+
+    def _rows(self, segment: int) -> int:
+        with self._database.connection() as connection:
+            return int(connection.execute(_SQL["extent"], (segment,)).fetchone()[0])
+
+    def _index(self, plan: _Plan) -> None:
+        """Index the new file where the old one is indexed, so that no search goes without."""
+        folder, rows = self._writer.folder, len(plan.kept) // 8 * 8
+        if plan.metric is None or rows < ivf.ROWS_MIN or was_used_by_a_parent():
+            return
+        if not ivf.parts_of(folder, plan.layout.stem, plan.metric):
+            return
+        path = self._writer.path(plan.after)
+        matrix = np.asarray(np.memmap(path, np.float32, "r", shape=(rows, plan.dim)))
+        with self._database.connection() as connection:
+            proof = Proof.of(connection, int(plan.seqs[rows - 1]))
+        try:
+            ivf.add_part(folder, plan.after.stem, plan.metric, matrix, 0, proof)
+        except (OSError, StorageFull):  # a cache, for which there may be no room: compaction makes some
+            drop(folder, plan.after.stem)
+
+    def _swap(self, plan: _Plan, copy: "_Copy", copied: int) -> None:
+        segment = plan.layout.segment
+        with self._database.writing("compaction") as connection:
+            rows, _, packing, _, collection, space, _ = connection.execute(_SQL["extent"], (segment,)).fetchone()
+            record = self._control.load_in(connection)
+            is_longer = plan.retention is not None and (
+                record.retention_seconds is None or record.retention_seconds > plan.retention
+            )
+            if packing != plan.layout.packing or record.purged != plan.purged or is_longer:
+                raise _Overtaken
+            copy.range(copied, rows)
+            copy.sync()
+            connection.execute(_SQL["swap"], (segment, plan.leaving, plan.reclaimed))
+            connection.execute(_SQL["packing_insert"], (segment, plan.after.below, deflated(plan.kept)))
+            reach("compaction:swapped")
+            detail = {
+                "collection": collection, "space": space, "rows": plan.leaving,
+                "bytes": plan.leaving * plan.dim * FLOAT_BYTES, "reclaimed": plan.reclaimed,
+            }  # fmt: skip
+            self._control.note_in(connection, f"compaction:{segment}:{packing + 1}", "compaction", detail)
+
+    # ── clearing ──
+
+    def tidy(self) -> None:
+        """Take away the files that compactors which died have left; rows go with the next compaction."""
+        if self._database.read_only or not self._writer.folder.is_dir():
+            return
+        with self._database.connection() as connection:
+            packings = connection.execute(_SQL["packings"]).fetchall()
+        names = os.listdir(self._writer.folder)  # noqa: PTH208 - names are what is looked at
+        for segment, packing in packings:
+            layout = Layout(segment, packing)
+            if any(_packing_of(name, segment) not in {None, packing} for name in names):
+                with suppress(OSError), self._at_work_on(layout, wait=False) as is_ours:
+                    if is_ours and self._layout(segment).packing == packing:
+                        self._remove_files(layout, staged=True)
+
+    def _at_work_on(self, layout: Layout, *, wait: bool) -> AbstractContextManager[bool]:
+        return ivf.building(self._writer.folder, layout.stem, wait=wait)
+
+    def _remove_files(self, layout: Layout, *, staged: bool) -> None:
+        """Remove the files of a segment's former layouts, and of one that was only `staged` if the lock is held.
+
+        Whoever has one mapped keeps it.
+        """
+        for path, packing in left_over(self._writer.folder, layout):
+            if staged or packing < layout.packing:
+                path.unlink(missing_ok=True)
+                reach("compaction:removed")
+
+    def _clear(self, segment: int, *, staged: bool) -> None:
+        """Take away what is left of rows that are not in the file: first where they lay, then they, then their log."""
+        layout = self._layout(segment)
+        self._remove_files(layout, staged=staged)
+        with self._database.reading() as connection:
+            cleared = connection.execute(_SQL["is_cleared"], (segment,)).fetchone()
+            if cleared is None or cleared[0]:
+                return
+            (numbers,) = _table(connection, "numbers_below", segment, layout.below, columns=1)
+        gone = numbers[layout.positions(numbers) == GONE]
+        self._delete("row_delete", [(segment, number) for number in gone.tolist()])
+        with self._database.reading() as connection:  # no row is marked any more that is not there
+            entries = np.stack(_table(connection, "log", segment), axis=1)
+        entries = entries[layout.positions(entries[:, 0]) == GONE]
+        self._delete("log_delete", [(segment, *entry) for entry in entries.tolist()])
+        with self._database.writing("cleared") as connection:
+            connection.execute(_SQL["cleared"], (segment, layout.packing))
+
+    def _delete(self, name: str, keys: list[tuple[int, ...]]) -> None:
+        for start in range(0, len(keys), _CLEAR_ROWS):
+            began = time.monotonic()
+            with self._database.writing("clear") as connection:
+                connection.executemany(_SQL[name], keys[start : start + _CLEAR_ROWS])
+            time.sleep(min(time.monotonic() - began, _PAUSE_SECONDS_MAX))  # half of the time is the writers'
+
+
+class _Copy:
+    """A file of rows that grows by rows of another. Use as a context manager."""
+
+    def __init__(self, source: Path, target: Path, width: int) -> None:
+        self._path = source
+        self._width = width
+        self._source = os.open(source, os.O_RDONLY)
+        try:
+            self._target = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        except BaseException:
+            os.close(self._source)
+            raise
+        self._folder = target.parent
+        self._end = 0
+
+    def rows(self, positions: Ints, rows: int, progress: Progress | None) -> None:
+        """Append those of the first `rows` rows that are at these positions."""
+        if os.fstat(self._source).st_size < rows * self._width:
+            raise DamagedSegment(f"the segment {self._path} ends before row {rows}; restore it from a backup")
+        if not len(positions):
+            return
+        mapped = np.memmap(self._path, np.uint8, "r", shape=(rows, self._width))
+        step = max(1, _COPY_BYTES // self._width)
+        for start in range(0, len(positions), step):
+            self._append(mapped[positions[start : start + step]].tobytes())
+            if progress is not None:
+                progress(min(start + step, len(positions)), len(positions))
+
+    def range(self, first: int, last: int) -> None:
+        """Append the rows from `first` up to, not including, `last`."""
+        at, end = first * self._width, last * self._width
+        while at < end:
+            content = os.pread(self._source, min(_COPY_BYTES, end - at), at)
+            if not content:
+                raise DamagedSegment(f"the segment {self._path} ends before row {last}; restore it from a backup")
+            self._append(content)
+            at += len(content)
+
+    def _append(self, content: bytes) -> None:
+        written = 0
+        while written < len(content):
+            written += os.pwrite(self._target, content[written:], self._end + written)
+        self._end += len(content)
+
+    def sync(self) -> None:
+        """Make sure that all of it is on disk, and its name."""
+        os.fsync(self._target)
+        sync_folder(self._folder)
+
+    def __enter__(self) -> Self:
+        """Return the copy."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close both files."""
+        os.close(self._source)
+        os.close(self._target)
+
+
+@contextmanager
+def _translating(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise translated(error, target) from error
+
+
+def _table(connection: sqlite3.Connection, name: str, *asked: int, columns: int = 3) -> tuple[Ints, ...]:
+    found = connection.execute(_SQL[name], asked)
+    numbers = np.fromiter((number for row in found for number in row), np.int64).reshape(-1, columns)
+    return tuple(numbers.T)
+
+
+def _log_by_position(connection: sqlite3.Connection, layout: Layout) -> Log:
+    numbers, seqs, lineages = _table(connection, "log", layout.segment)
+    rows = layout.positions(numbers)
+    here = rows != GONE
+    return Log(rows[here], seqs[here], lineages[here])
+
+
+def _packing_of(name: str, segment: int) -> int | None:
+    """Return to which packing of a segment a file belongs, or None where it is of another segment."""
+    found = re.match(r"(\d+)(?:-(\d+))?\.", name)
+    return int(found[2] or 0) if found is not None and int(found[1]) == segment else None
+
+
+def left_over(folder: Path, layout: Layout) -> list[tuple[Path, int]]:
+    """Return the files of a segment that are not of its layout, with the packing that they belong to."""
+    found = [(path, _packing_of(path.name, layout.segment)) for path in sorted(folder.iterdir())]
+    return [(path, packing) for path, packing in found if packing is not None and packing != layout.packing]

@@ -1,0 +1,91 @@
+"""Compaction: which rows of vectors no view can need any more, however far back it reads."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from kedge.errors import PastUnreadable
+from kedge.model.lineage import Lineage
+
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A point that can be read, and what was settled there."""
+
+    seq: int
+    settled: Lineage
+
+
+class Readable(msgspec.Struct, frozen=True):
+    """What of the past can be read: every seq from the horizon on, and the snapshots, in order."""
+
+    horizon: Past
+    snapshots: tuple[Past, ...] = ()
+
+    def oldest(self, seq: int) -> Past:
+        """Return the oldest readable point that holds what was written at a seq; from the horizon on, that seq."""
+        here = Past(seq, self.horizon.settled) if seq > self.horizon.seq else self.horizon
+        return next((past for past in self.snapshots if seq <= past.seq < here.seq), here)
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """Rows by position: the seq of each, ascending, and the id of its lineage."""
+
+    seqs: Ints
+    lineages: Ints
+
+
+class Log(msgspec.Struct, frozen=True):
+    """When rows, by position, were superseded by which lineages."""
+
+    rows: Ints
+    seqs: Ints
+    lineages: Ints
+
+
+def may_go(
+    seq: int, lineage: Lineage, superseded: Iterable[tuple[int, Lineage]], readable: Readable, purged: Lineage
+) -> bool:
+    """Say whether no view can need a row, given the seqs at which lineages superseded it.
+
+    What supersedes a row wherever it is seen at the oldest point does so at all later ones: what is settled only grows.
+    """
+    oldest = readable.oldest(seq)
+    return not lineage.isdisjoint(purged) or any(
+        at <= oldest.seq and _hides(by, lineage, oldest.settled) for at, by in superseded
+    )
+
+
+def _hides(by: Lineage, lineage: Lineage, settled: Lineage) -> bool:
+    return by <= lineage | settled
+
+
+def rows_to_go(rows: Rows, log: Log, members: Mapping[int, Lineage], readable: Readable, purged: Lineage) -> Mask:
+    """Say of each row whether it may go: `may_go` for many rows at once."""
+    pasts = [past for past in readable.snapshots if past.seq < readable.horizon.seq] + [readable.horizon]
+    at = np.searchsorted(np.array([past.seq for past in pasts], np.int64), rows.seqs)
+    oldest = np.where(at < len(pasts), np.array([*(past.seq for past in pasts), 0], np.int64)[at], rows.seqs)
+    gone = [ident for ident in np.unique(rows.lineages).tolist() if not members[ident].isdisjoint(purged)]
+    going: Mask = np.isin(rows.lineages, gone)
+    early = log.seqs <= oldest[log.rows]
+    touched = log.rows[early]
+    cases = np.stack([log.lineages[early], rows.lineages[touched], np.minimum(at[touched], len(pasts) - 1)], axis=1)
+    kinds, kind_of = np.unique(cases, axis=0, return_inverse=True)
+    hidden = np.array(
+        [_hides(members[by], members[own], pasts[past].settled) for by, own, past in kinds.tolist()], bool
+    )
+    going[touched[hidden[kind_of.ravel()]] if len(kinds) else []] = True
+    return going
+
+
+def check_readable(seq: int, reclaimed: int) -> None:
+    """Raise `PastUnreadable` for a seq before that up to which compaction has reclaimed what was superseded."""
+    if seq < reclaimed:
+        raise PastUnreadable(
+            f"seq {seq} lies before seq {reclaimed}: what was superseded there was reclaimed by a compaction, and no "
+            "retention brings it back; read at a later point, or at a named snapshot"
+        )

@@ -1,0 +1,175 @@
+"""The laws of compaction: no view answers otherwise for it, at any point that can be read; what may go does go."""
+
+import random
+
+import msgspec
+import numpy as np
+import pytest
+
+from kedge.errors import PastUnreadable
+from kedge.model import control as rules
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.ports.backend import Backend
+from kedge.ports.ledger import Change
+from kedge.testing.contracts.hand import Hand, Opener
+from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
+from kedge.testing.contracts.vectors import DIM, SPACES, Written, check
+
+STEPS = 60
+NOTHING_BUT_NOW = 0.0
+
+
+def set_retention(hand: Hand, seconds: float | None) -> None:
+    """Move the horizon: with 0 seconds, to the present."""
+    record = rules.set_retention(hand.backend.control.load(), seconds)
+    hand.backend.control.commit(Change(record, hand.backend.clock.fresh_id(), "retention", "contract"))
+
+
+class History:
+    """A collection with a random history, and the points that it was looked at."""
+
+    def __init__(self, backend: Backend, seed: int) -> None:
+        self.backend, self.hand = backend, Hand(backend)
+        self.dice, self.noise = random.Random(seed), np.random.default_rng(seed)
+        self.hand.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
+        self.written = Written(self.hand, self.dice.choice(["cosine", "dot", "l2"]))
+        self.past: list[View] = []
+        self.purged: Lineage = frozenset()
+
+    def step(self) -> None:
+        """Change the control record or the vectors, look, and now and then name the point."""
+        if self.dice.random() < 0.25:
+            random_change(self.hand, self.dice)
+        lineage = random_lineage(self.dice) - self.purged  # under what was purged, a write is refused
+        self.written.random_step(self.dice, self.noise, lineage)
+        view = self._view()
+        if self.dice.random() < 0.3:
+            self.past.append(msgspec.structs.replace(view, upto=self.backend.control.position().seq))
+            if self.dice.random() < 0.5:
+                self.backend.control.take_snapshot(f"s{len(self.past)}", "contract")
+
+    def _view(self) -> View:
+        return self.hand.view(random_lineage(self.dice) - self.purged)
+
+    def purge_one(self) -> None:
+        """Roll back and purge a deployment that is not settled, if there is one."""
+        record = self.backend.control.load()
+        if not record.deployments:
+            return
+        chosen = self.dice.choice(record.deployments)
+        if not chosen.revoked:
+            self.hand.change("roll_back", chosen.name)
+        self.hand.change("purge", chosen.name)
+        self.purged |= {chosen.number}
+        self.backend.survey.erase(self.backend.survey.lineages_with([chosen.number]))
+
+    def check(self, backend: Backend) -> int:
+        """Compare searches, counts and vectors with brute force, at every point that can be read; count the others."""
+        reclaimed, refused = backend.control.reclaimed(), 0
+        named = {snapshot.seq for snapshot in backend.control.snapshots()}
+        written = self.written.through(backend)
+        epoch = backend.control.epoch()
+        views = [*self.past, *(self._view() for _ in range(4))]
+        for view in [msgspec.structs.replace(one, epoch=epoch) for one in views]:
+            if not view.seen.isdisjoint(self.purged):
+                continue  # refused before it comes here
+            query = self.noise.normal(size=DIM).astype(np.float32)
+            if view.upto is None or view.upto >= reclaimed or view.upto in named:
+                check(written, view, query, self.dice.choice([1, 3, 50]))
+                self._check_vectors(backend, view)
+                continue
+            refused += 1
+            with pytest.raises(PastUnreadable, match="reclaimed by a compaction"):
+                backend.vectors.search(view, written.collection, "", query, 3, None)
+            with pytest.raises(PastUnreadable, match="reclaimed by a compaction"):
+                backend.vectors.tally(view, "kb")
+        return refused
+
+    def _check_vectors(self, backend: Backend, view: View) -> None:
+        present = {n: vector for n, (_, _, vector) in self.written.heads(view).items() if vector is not None}
+        heads = backend.journal.heads(view, "vectors", "kb", list(present))
+        found = backend.vectors.vectors([heads[name] for name in present])
+        assert all(np.array_equal(a, b) for a, b in zip(found, present.values(), strict=True))
+
+
+class CompactionContract:
+    """Fixtures: `backend`, and `opener`, which opens the same database again."""
+
+    @pytest.mark.parametrize("seed", range(24))
+    def test_no_view_answers_otherwise(self, backend: Backend, opener: Opener, seed: int) -> None:
+        history, other = History(backend, seed), opener()
+        reclaimed = refused = 0
+        for number in range(STEPS):
+            history.step()
+            if number % 15 == 14:
+                history.check(other)  # it has all rows in memory when they go
+                if history.dice.random() < 0.3:
+                    history.purge_one()
+                horizon = history.dice.random() < 0.7
+                set_retention(history.hand, NOTHING_BUT_NOW if horizon else None)
+                compacting = history.dice.choice([backend, other])
+                reclaimed += compacting.vectors.compact(history.written.collection).rows
+                set_retention(history.hand, None)
+                refused += history.check(backend)
+                history.check(other)
+        again = opener()
+        history.check(again)
+        assert again.fsck(full=True, progress=None).findings == ()
+        again.close()
+        other.close()
+        assert reclaimed, "a history in which nothing may go says little"
+
+    def test_without_a_horizon_only_what_was_purged_goes(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        hand.live("d1")
+        written = Written(hand, "cosine")
+        for lineage in (frozenset[int](), frozenset({1}), frozenset[int]()):
+            hand.upsert("kb", {"a": [1, 0, 0], "b": [0, 1, 0]}, lineage=lineage)
+        assert backend.vectors.compact(written.collection).rows == 0
+        hand.change("roll_back", "d1")
+        assert backend.vectors.compact(written.collection).rows == 0, "it may be reinstated"
+        hand.change("purge", "d1")
+        done = backend.vectors.compact(written.collection)
+        assert (done.rows, done.bytes) == (2, 2 * DIM * 4)
+        assert backend.control.reclaimed() == 0
+        assert backend.vectors.compact(written.collection).rows == 0
+
+    def test_a_snapshot_keeps_what_it_shows(self, backend: Backend) -> None:
+        written = Written(Hand(backend), "cosine")
+        for number in range(4):
+            written.hand.upsert("kb", {"a": [1, number, 0]}, embedding=SPACES[0])
+            if number == 1:
+                backend.control.take_snapshot("one", "contract")
+        set_retention(written.hand, NOTHING_BUT_NOW)
+        assert backend.vectors.compact(written.collection).rows == 2
+        backend.control.release_snapshot("one", "contract")
+        assert backend.vectors.compact(written.collection).rows == 1
+
+    def test_what_a_rollback_hides_is_kept_for_its_reinstatement(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        hand.live("d1")
+        written = Written(hand, "cosine")
+        hand.upsert("kb", {"a": [1, 0, 0]})
+        hand.upsert("kb", {"a": [0, 1, 0]}, lineage=frozenset({1}))
+        hand.upsert("kb", {"a": [0, 0, 1]}, lineage=frozenset({1}))
+        hand.change("roll_back", "d1")
+        set_retention(hand, NOTHING_BUT_NOW)
+        assert backend.vectors.compact(written.collection).rows == 1, "only that which d1 itself superseded"
+        query = np.array([1, 1, 1], np.float32)
+        found = backend.vectors.search(hand.view(), written.collection, "", query, 5, None).found
+        assert [backend.vectors.vectors([hit.head])[0].tolist() for hit in found] == [[1, 0, 0]]
+        hand.change("reinstate", "d1")
+        found = backend.vectors.search(hand.view(), written.collection, "", query, 5, None).found
+        assert [backend.vectors.vectors([hit.head])[0].tolist() for hit in found] == [[0, 0, 1]]
+
+    def test_a_longer_retention_brings_nothing_back(self, backend: Backend) -> None:
+        written = Written(Hand(backend), "cosine")
+        first = written.hand.upsert("kb", {"a": [1, 0, 0]})[0]
+        written.hand.upsert("kb", {"a": [0, 1, 0]})
+        set_retention(written.hand, NOTHING_BUT_NOW)
+        backend.vectors.compact(written.collection)
+        set_retention(written.hand, None)
+        assert backend.control.reclaimed() > first
+        with pytest.raises(PastUnreadable, match="no retention brings it back"):
+            backend.vectors.tally(written.hand.view(upto=first), "kb")
