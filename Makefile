@@ -26,8 +26,13 @@ PYTEST_ARGS ?=
 help: ## show these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
-drill: $(RUN) ## rehearse a launch that goes wrong and is rolled back (DRILL_ARGS="--help" for options)
+ifeq ($(DB),postgres)
+drill: $(DEV)
+	$(BIN)/python -m kedge.testing.postgres sh -c '$(BIN)/kedge drill --server "$$KEDGE_DB" $(DRILL_ARGS)'
+else
+drill: $(RUN) ## rehearse a launch that goes wrong and is rolled back (DB=postgres; DRILL_ARGS="--help" for options)
 	$(BIN)/kedge drill $(DRILL_ARGS)
+endif
 
 test: $(DEV) ## run the tests (PYTEST_ARGS="tests/unit -x" for some of them)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -38,7 +43,7 @@ imports: $(OTHERS) ## import from real Parquet, Chroma and LanceDB files; instal
 soak: $(DEV) ## run thousands of random histories; takes its time
 	KEDGE_HYPOTHESIS=soak $(BIN)/python -m pytest -m soak --timeout=10800 $(PYTEST_ARGS)
 
-bench: $(RUN) ## measure ratios within one run, as a table and JSON
+bench: $(if $(filter postgres,$(DB)),$(DEV),$(RUN)) ## measure ratios within one run, as a table and JSON (DB=postgres: there, too)
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 bench-peers: $(PEERS) ## measure other vector stores beside Kedge; takes hours (PEERS_ARGS="--quick" for minutes)

@@ -16,7 +16,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import appending, compacting, fetching, fleet, loading, opening, reading, rollbacks, searching, upkeep
+from bench import (
+    appending,
+    compacting,
+    fetching,
+    fleet,
+    loading,
+    on_postgres,
+    opening,
+    reading,
+    rollbacks,
+    searching,
+    upkeep,
+)
 from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
 
 GROUPS: dict[str, Group] = {
@@ -38,6 +50,7 @@ GROUPS: dict[str, Group] = {
     "leases": fleet.leases,
     "acknowledgements": fleet.acknowledgements,
     "upkeep": upkeep.upkeep,
+    "postgres": on_postgres.on_postgres,
 }
 
 

@@ -25,6 +25,9 @@ settings.register_profile(
 settings.load_profile(os.environ.get("KEDGE_HYPOTHESIS", "ci" if os.environ.get("CI") == "true" else "default"))
 
 
+pytest_plugins = ["tests.places"]
+
+
 @pytest.fixture
 def k(tmp_path: Path) -> Iterator[kedge.Kedge]:
     """Open a fresh database, and close it after the test."""

@@ -30,7 +30,13 @@ def again(turn: kedge.Turn, item: kedge.ReplayInput) -> None:
 
 def populate(folder: Path) -> Path:
     """Make a database in a folder, and return its file."""
-    with kedge.open(folder, durability="normal") as k:
+    populate_at(folder)
+    return folder / "kedge.db"
+
+
+def populate_at(place: Path | str) -> None:
+    """Make a database wherever it is."""
+    with kedge.open(place, durability="normal") as k:
         k.collection("kb", dim=DIM)
         k.deploy("base", {"support/prompt": "hello", **EMBEDDER})
         k.promote("base")
@@ -73,7 +79,6 @@ def populate(folder: Path) -> Path:
         k.release_snapshot("then")
         k.purge("v3", confirm="v3")
         k.snapshot("now")
-    return folder / "kedge.db"
 
 
 def copy_of(folder: Path, to: Path) -> Path:

@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
@@ -259,9 +260,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def main(folder: Path) -> None:
+def main(place: str) -> None:
     """Answer requests until stdin ends."""
-    with kedge.open(folder, durability="normal") as k:
+    with kedge.open(place, durability="normal") as k:
         answer("ready")
         for line in sys.stdin:
             name, *arguments = json.loads(line)
@@ -282,11 +283,11 @@ def answer(result: Any) -> None:
 class Worker:
     """One such process. Use as a context manager: it is ended at the end, and must not have failed by itself."""
 
-    def __init__(self, folder: Path, who: str = "") -> None:
+    def __init__(self, place: Path | str, who: str = "") -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "."])}
-        self._errors = (folder.parent / f"stderr-{folder.name}-{who or id(self)}").open("w+")
+        self._errors = tempfile.TemporaryFile("w+", prefix=who)  # noqa: SIM115 - closed with the process
         self.process: subprocess.Popen[str] = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.workers", str(folder)],
+            [sys.executable, "-W", "error", "-m", "tests.workers", str(place)],
             cwd=ROOT, env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
         )  # fmt: skip
@@ -353,4 +354,4 @@ class Worker:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1])

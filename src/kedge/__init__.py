@@ -33,6 +33,7 @@ from kedge.errors import (
     StorageFull,
     TurnClosed,
     UnknownName,
+    Unreachable,
 )
 from kedge.face import Kedge, Optimized
 from kedge.fleet.member import Member
@@ -70,6 +71,6 @@ __all__ = [
     "NotAKedgeDatabase", "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
     "ReadView", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
     "SessionBegun", "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "VectorBatches", "VectorRow", "VectorRows",
-    "open",
+    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow",
+    "VectorRows", "open",
 ]  # fmt: skip

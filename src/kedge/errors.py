@@ -3,6 +3,7 @@
 KedgeError
 ├── Retryable               try again, in a new turn where it says so
 │   ├── Busy                another writer held the database for longer than the busy timeout
+│   ├── Unreachable         the database server cannot be reached, or went away; nothing was done
 │   ├── StorageFull         the disk is full; nothing was written
 │   ├── LeaseExpired        this member could not refresh its lease: it serves nothing until it has caught up
 │   └── SettledMeanwhile    a deployment that this turn did not see was settled
@@ -47,6 +48,10 @@ class Retryable(KedgeError):
 
 class Busy(Retryable):
     """Another writer held the database for longer than the busy timeout."""
+
+
+class Unreachable(Retryable):
+    """The database server cannot be reached, or went away before anything was done."""
 
 
 class StorageFull(Retryable):

@@ -1,14 +1,22 @@
 """The only place that chooses backends."""
 
+import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kedge.backends.sqlite.backend import SqliteBackend
 from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
+from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from kedge.backends.postgres.backend import PostgresBackend
+    from kedge.backends.postgres.databases import ServerDatabases
 
 FILE_NAME = "kedge.db"
 CACHE_BYTES = 256 * 1024 * 1024
+_POSTGRES = frozenset({"postgresql", "postgres"})
 
 
 def open(
@@ -22,17 +30,52 @@ def open(
 ) -> Kedge:
     """Open a database, creating it or bringing its schema up to date where needed.
 
-    `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, or a folder. `durability="normal"` may lose the last
-    commits on power failure, never on a crash of the process. `session_ttl` (seconds) fixes sessions anew when over.
-    `read_only` makes nothing, and raises `UnknownName` where there is no database.
+    `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, a folder, or `postgresql://user@host/database`, which
+    must be there. `durability="normal"` may lose the last commits on power failure, never on a crash of the process.
+    `session_ttl` (seconds) fixes sessions anew when over. `read_only` makes nothing, and raises `UnknownName` where
+    there is no database.
     """
-    path = locate(url)
-    if read_only and not path.exists():
-        raise UnknownName(f"there is no database at {path}; check the path, or open it for writing to make one")
-    backend = SqliteBackend(
-        path, clock or SystemClock(), durability=durability, read_only=read_only, cache_bytes=cache_bytes
-    )
+    backend: Backend
+    if is_server(url):
+        backend = _postgres(str(url), durability, cache_bytes, clock, read_only=read_only)
+    else:
+        path = locate(url)
+        if read_only and not path.exists():
+            raise UnknownName(f"there is no database at {path}; check the path, or open it for writing to make one")
+        backend = SqliteBackend(
+            path, clock or SystemClock(), durability=durability, read_only=read_only, cache_bytes=cache_bytes
+        )
     return Kedge(backend, session_ttl=session_ttl)
+
+
+def server_databases(url: str) -> "ServerDatabases":
+    """Return a maker of databases of one's own on a server, to be used as a context manager: it drops them."""
+    if not is_server(url):
+        raise InvalidValue(f"{url!r} is no server; give postgresql://user@host/database")
+    _need_driver()
+    from kedge.backends.postgres.databases import ServerDatabases  # noqa: PLC0415 - its driver is an extra
+
+    return ServerDatabases(url)
+
+
+def _need_driver() -> None:
+    if importlib.util.find_spec("psycopg") is None or importlib.util.find_spec("psycopg_pool") is None:
+        raise InvalidValue("a postgresql:// address needs the extra `postgres`: pip install 'kedge[postgres]'")
+
+
+def _postgres(
+    url: str, durability: str, cache_bytes: int, clock: Clock | None, *, read_only: bool
+) -> "PostgresBackend":
+    _need_driver()
+    from kedge.backends.postgres.backend import PostgresBackend  # noqa: PLC0415 - its driver is an extra
+
+    return PostgresBackend(url, clock, durability=durability, read_only=read_only, cache_bytes=cache_bytes)
+
+
+def is_server(url: str | Path) -> bool:
+    """Say whether a URL means a database of a server, and no file."""
+    scheme, separator, _ = str(url).partition("://")
+    return bool(separator) and scheme in _POSTGRES
 
 
 def locate(url: str | Path) -> Path:
@@ -42,7 +85,9 @@ def locate(url: str | Path) -> Path:
         raise InvalidValue(f"the path {text!r:.80} holds a NUL, which no path may; remove it")
     scheme, separator, rest = text.partition("://")
     if separator and scheme != "sqlite":
-        raise InvalidValue(f"{text!r}: the scheme {scheme!r} is not supported; use sqlite:///PATH or a folder")
+        raise InvalidValue(
+            f"{text!r}: the scheme {scheme!r} is not supported; use sqlite:///PATH, postgresql://… or a folder"
+        )
     if separator:
         if not rest.startswith("/") or len(rest) == 1:
             raise InvalidValue(f"{text!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db")

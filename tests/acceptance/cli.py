@@ -62,9 +62,9 @@ def spawn(*argv: str, cwd: Path, **options: Any) -> "subprocess.Popen[str]":
     )
 
 
-def make_world(folder: Path) -> None:
+def make_world(place: Path | str) -> None:
     """Make a database with a settled base, a live v1, a canary v2 that many turns read, and a v3 staged on it."""
-    with kedge.open(folder, durability="normal") as k:
+    with kedge.open(place, durability="normal") as k:
         k.collection("kb", dim=4)
         k.deploy("base", {"support/prompt": "Answer kindly.", "shared/embedder": {"name": "e1", "dim": 4}}, by="maria")
         k.promote("base", by="maria")

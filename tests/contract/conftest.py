@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -33,9 +32,9 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def k(tmp_path: Path, clock: HandClock) -> Iterator[kedge.Kedge]:
+def k(place: str, clock: HandClock) -> Iterator[kedge.Kedge]:
     """Open a fresh database with a collection and one settled release."""
-    with kedge.open(tmp_path, durability="normal", clock=clock) as opened:
+    with kedge.open(place, durability="normal", clock=clock) as opened:
         opened.collection("kb", dim=3)
         opened.deploy("base", {"support/prompt": "hello", "shared/embedder": {"name": "e1", "dim": 3}})
         opened.promote("base")

@@ -17,15 +17,16 @@ from kedge import Kedge, ReadView, Turn, failpoints
 from kedge.aio import AsyncKedge, AsyncTurn
 from tests.contract.conftest import HandClock
 
+pytestmark = pytest.mark.only("sqlite", reason="the façade knows nothing of what lies under it")
 Story = Callable[[AsyncKedge], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
-def live(k: Kedge, tmp_path: Path, clock: HandClock) -> Callable[[Story], None]:
+def live(k: Kedge, place: str, clock: HandClock) -> Callable[[Story], None]:
     """Return a function that runs a story on the same database, opened for async."""
 
     async def told(story: Story) -> None:
-        async with kedge.aio.open(tmp_path, durability="normal", clock=clock) as opened:
+        async with kedge.aio.open(place, durability="normal", clock=clock) as opened:
             await story(opened)
 
     k.deploy("v2", {"support/prompt": "bad"}, canary=1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,10 +152,10 @@ def test_a_rollback_of_something_else_does_not(filled: Kedge, who: str) -> None:
     assert [name for rows in batches for name in rows.ids] == NAMES[3:]
 
 
-def test_another_process_writes_and_rolls_back_meanwhile(filled: Kedge, tmp_path: Path) -> None:
+def test_another_process_writes_and_rolls_back_meanwhile(filled: Kedge, place: str) -> None:
     overwrite(filled, "n9")
     view = filled.view(deployment="v2").vectors("kb")
-    with Worker(tmp_path) as worker:
+    with Worker(place) as worker:
         batches = iter(view.batches(2))
         next(batches)
         worker.do("flip", "v2")
@@ -197,9 +196,9 @@ def test_a_closed_turn_gives_no_more_batches(filled: Kedge) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_async_batches(tmp_path: Path, clock: HandClock) -> None:
+def test_async_batches(place: str, clock: HandClock) -> None:
     async def story() -> None:
-        async with kedge.aio.open(tmp_path, clock=clock) as k:
+        async with kedge.aio.open(place, clock=clock) as k:
             async with k.turn() as turn:
                 batches = await turn.vectors("kb").batches(4)
                 assert (batches.rows, batches.dim, batches.unembedded) == (ROWS, 3, 0)

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -361,10 +360,10 @@ sys.stdin.readline()
 """
 
 
-def test_another_process_is_told(k: Kedge, tmp_path: Path) -> None:
+def test_another_process_is_told(k: Kedge, place: str) -> None:
     k.deploy("v2", {"support/prompt": "two"}, canary=1.0)
     with subprocess.Popen(
-        [sys.executable, "-c", WATCH, str(tmp_path)],
+        [sys.executable, "-c", WATCH, place],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

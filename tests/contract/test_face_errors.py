@@ -46,6 +46,7 @@ def upsert(ids: Any, matrix: Any, payloads: Any = None, **options: Any) -> Do:
     return in_turn(lambda t: t.vectors("kb").upsert(ids, matrix, payloads, **options))
 
 
+POSTGRES_ONE_IN = 4
 ONE = [[1.0, 0.0, 0.0]]
 NAN = float("nan")
 NOTHING: Any = None
@@ -330,7 +331,7 @@ def test_a_failed_expectation_says_what_to_compare_with(k: Kedge) -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("postgresql://host/db", "'postgresql' is not supported"),
+        ("mysql://host/db", "'mysql' is not supported"),
         ("sqlite://state/kedge.db", "sqlite:///relative.db or sqlite:////absolute.db"),
         ("sqlite:///", "names no file"),
         ("", "the path is empty"),

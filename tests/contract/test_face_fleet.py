@@ -8,7 +8,6 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from kedge.model.fleet import Standing
 from kedge.ports.clock import SystemClock
 from kedge.recovery.rollback import _release
 
+POSTGRES_ONE_IN = 4
 SOON = 30.0
 
 
@@ -41,9 +41,9 @@ def lease_clock() -> LeaseHandClock:
 
 
 @pytest.fixture
-def k(tmp_path: Path) -> Iterator[Kedge]:
+def k(place: str) -> Iterator[Kedge]:
     """What controls: another process, as far as the store can tell."""
-    with kedge.open(tmp_path, durability="normal") as opened:
+    with kedge.open(place, durability="normal") as opened:
         opened.deploy("v1", {"support/prompt": "one"})
         opened.promote("v1")
         opened.deploy("v2", {"support/prompt": "two"}, canary=1.0)
@@ -51,9 +51,9 @@ def k(tmp_path: Path) -> Iterator[Kedge]:
 
 
 @pytest.fixture
-def m(tmp_path: Path, lease_clock: LeaseHandClock) -> Iterator[Kedge]:
+def m(place: str, lease_clock: LeaseHandClock) -> Iterator[Kedge]:
     """What is to be a member."""
-    with kedge.open(tmp_path, durability="normal", clock=lease_clock) as opened:
+    with kedge.open(place, durability="normal", clock=lease_clock) as opened:
         yield opened
 
 
@@ -124,8 +124,8 @@ def test_a_member_is_shown_until_it_leaves(m: Kedge, k: Kedge) -> None:
         turn.context.put("a", 1)
 
 
-def test_closing_leaves_and_joining_again_is_fine(tmp_path: Path, k: Kedge) -> None:
-    with kedge.open(tmp_path) as m:
+def test_closing_leaves_and_joining_again_is_fine(place: str, k: Kedge) -> None:
+    with kedge.open(place) as m:
         m.join("one").leave()
         m.join("two")
         assert [shown.name for shown in k.members()] == ["two"]
@@ -468,9 +468,9 @@ def test_a_wait_is_a_number_of_seconds(k: Kedge, wait: Any) -> None:
     assert k.deployment("v2").status == "canary"
 
 
-def test_a_member_is_awaited(tmp_path: Path, k: Kedge) -> None:
+def test_a_member_is_awaited(place: str, k: Kedge) -> None:
     async def story() -> None:
-        async with kedge.aio.open(tmp_path) as m:
+        async with kedge.aio.open(place) as m:
             async with await m.join("one", serves=["support"]) as member:
                 assert await member.serving()
                 assert await member.name() == "one"

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,10 +124,10 @@ kedge.open(sys.argv[1]).replay(handler)
 """
 
 
-def test_a_replay_goes_on_after_a_kill(hidden: Kedge, tmp_path: Path) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "second"], check=False, env=os.environ)
+def test_a_replay_goes_on_after_a_kill(hidden: Kedge, place: str) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, place, "second"], check=False, env=os.environ)
     assert killed.returncode == -signal.SIGKILL
-    with kedge.open(tmp_path) as other:
+    with kedge.open(place) as other:
         assert [i.value for i in other.replay(answer).replayed] == ["second", "third"]
     assert history(hidden, "s0") == GOOD
     assert history(hidden, "s1") == ["second", "good answer to second"]

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +12,15 @@ from kedge.model.writes import Author, Batch, Head, Key, Pending
 from kedge.ports.backend import Backend
 from kedge.ports.ledger import Range
 
+POSTGRES_ONE_IN = 6
 NUMBERS = (1, 2, 3, 4)
 NAMES = [f"{letter}{digit}" for letter in "ab" for digit in range(3)]
 SESSION = "s"
 
 
 @pytest.fixture
-def k(tmp_path: Path) -> Iterator[kedge.Kedge]:
-    with kedge.open(tmp_path, durability="normal") as opened:
+def k(place: str) -> Iterator[kedge.Kedge]:
+    with kedge.open(place, durability="normal") as opened:
         for number in NUMBERS:
             opened.deploy(f"v{number}", {f"a{number}/prompt": "…"})
         yield opened

@@ -14,12 +14,13 @@ import kedge
 SECONDS = 20
 
 
-@pytest.mark.parametrize("place", ["search", "append"])
-def test_a_forked_child_does_not_wait_for_its_parent_s_threads(k: kedge.Kedge, place: str) -> None:
+@pytest.mark.only("sqlite", reason="the locks are its own; test_postgres forks with a pool")
+@pytest.mark.parametrize("where", ["search", "append"])
+def test_a_forked_child_does_not_wait_for_its_parent_s_threads(k: kedge.Kedge, where: str) -> None:
     with k.turn(agent="support") as turn:
         turn.vectors("kb").upsert(["a"], [[1.0, 2.0, 3.0]])
     backend = k._kernel.backend
-    lock = backend.vectors._lock if place == "search" else backend.journal._database._write_lock  # type: ignore[attr-defined]
+    lock = backend.vectors._lock if where == "search" else backend.journal._database._write_lock  # type: ignore[attr-defined]
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
 import kedge
 from kedge.errors import RolledBack
+from tests.places import raw_rows
 
 
-def test_a_turn_under_way_does_not_cache_what_was_purged(k: kedge.Kedge) -> None:
+def test_a_turn_under_way_does_not_cache_what_was_purged(k: kedge.Kedge, place: str) -> None:
     k.deploy("v2", {"support/prompt": "worse"})
     k.promote("v2")
 
@@ -23,6 +22,4 @@ def test_a_turn_under_way_does_not_cache_what_was_purged(k: kedge.Kedge) -> None
         assert turn.cache.get_or_compute("answer", compute) == "made by v2"
         with pytest.raises(RolledBack):
             turn.context.get("anything")
-    connection = sqlite3.connect(k.url.removeprefix("sqlite:///"))
-    assert connection.execute("SELECT payload FROM cache").fetchall() == []
-    connection.close()
+    assert raw_rows(place, "SELECT payload FROM cache") == []

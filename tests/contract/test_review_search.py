@@ -15,6 +15,7 @@ from kedge.backends.sqlite.vectors import SqliteVectors
 QUERY = [1.0, 2.0, 3.0]
 
 
+@pytest.mark.only("sqlite", reason="this index lies in the process; on PostgreSQL the database has it")
 def test_an_interrupted_search_leaves_the_index_whole(k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
     with k.turn(agent="support") as turn:
         turn.vectors("kb").upsert(["a", "b"], [QUERY, [3.0, 2.0, 1.0]])

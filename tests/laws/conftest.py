@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +11,9 @@ from tests.laws.scene import BAD, opened, release
 
 
 @pytest.fixture
-def k(tmp_path: Path) -> Iterator[kedge.Kedge]:
+def k(place: str) -> Iterator[kedge.Kedge]:
     """Open a database with a settled release."""
-    with opened(tmp_path) as opened_one:
+    with opened(place) as opened_one:
         yield opened_one
 
 

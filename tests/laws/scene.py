@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,9 +78,9 @@ def full(value: str) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[kedge.Kedge]:
+def opened(place: str) -> Iterator[kedge.Kedge]:
     """Open a database with the settled release `good` and the collection `kb`."""
-    with kedge.open(folder, durability="normal") as k:
+    with kedge.open(place, durability="normal") as k:
         k.collection("kb", dim=3)
         release(k, "good")
         k.settle("good")

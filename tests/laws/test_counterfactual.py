@@ -6,7 +6,6 @@ Random histories do the first half in tests/stateful; here one story, with its r
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 import kedge
 from kedge import Kedge, Turn
 from tests.laws.scene import VECTOR, opened
+from tests.places import NewPlace
 
 QUESTIONS = [("s1", "one"), ("s2", "two"), ("s1", "three"), ("s2", "four")]
 
@@ -60,13 +60,13 @@ def shown(k: Kedge) -> Any:
 
 @pytest.mark.parametrize("act", [answer, listen_and_answer])
 def test_rolled_back_and_replayed_all_is_as_if_it_had_never_been(
-    tmp_path: Path, act: Callable[[Turn, str], None]
+    new_place: NewPlace, act: Callable[[Turn, str], None]
 ) -> None:
     def replayed(turn: Turn, item: kedge.ReplayInput) -> None:
         if item.store == "memory":
             act(turn, item.value)
 
-    with opened(tmp_path / "real") as k, opened(tmp_path / "twin") as twin:
+    with opened(new_place()) as k, opened(new_place()) as twin:
         serve(k, act, release_after=1)
         serve(twin, act, release_after=None)
         assert shown(k) != shown(twin)

@@ -85,6 +85,7 @@ def test_a_purge_spares_what_a_snapshot_reaches_and_says_so_where_none_does(bad:
         bad.at(seq)
 
 
+@pytest.mark.only("sqlite", reason="it goes to the file; test_postgres asks the same of the server")
 @pytest.mark.parametrize("table", ["writes", "control_log"])
 def test_no_journal_entry_ever_changes(bad: Kedge, tmp_path: Path, table: str) -> None:
     with helper(bad) as turn:

@@ -1,5 +1,6 @@
 """fsck, drill: whether what is on disk is as it must be, and whether a launch could be undone."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from kedge.cli.app import KEEP, app
 from kedge.cli.options import Db, Json
 from kedge.cli.terminal import console, count, emit, progress_bar, say, whisper
 from kedge.errors import InvalidValue
+from kedge.open import server_databases
 from kedge.recovery import drill as drills
 from kedge.recovery.drill.corpus import DOCUMENTS_DEFAULT
 from kedge.recovery.drill.run import SESSIONS_DEFAULT
@@ -66,6 +68,12 @@ def drill(
     sessions: Annotated[
         int, typer.Option("--sessions", min=1, metavar="N", help="How many sessions on a busy day.")
     ] = SESSIONS_DEFAULT,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", metavar="URL", help="Have its databases made on this PostgreSQL server, and dropped at the end."
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE", help=f"Write the report as JSON. Default: {REPORT}.")
     ] = None,
@@ -79,6 +87,8 @@ def drill(
     """
     if not in_place and _was_typed(context, "db"):
         raise InvalidValue("--db without --in-place would not touch that database; add --in-place, or leave --db out")
+    if in_place and server is not None:
+        raise InvalidValue("--server is for databases of the drill's own, --in-place for one of yours; leave one out")
     target = report or (None if as_json else REPORT)
     if target is not None:
         _must_be_writable(target)
@@ -88,7 +98,10 @@ def drill(
         database.for_reading(db).close()  # it must be there
         found = drills.rehearse_in_place(open_database, db or database.DEFAULT, say=tell)
     else:
-        found = drills.rehearse_helpdesk(open_database, documents=documents, sessions=sessions, say=tell)
+        with nullcontext() if server is None else server_databases(server) as databases:
+            found = drills.rehearse_helpdesk(
+                open_database, databases=databases, documents=documents, sessions=sessions, say=tell
+            )
     document = drills.to_document(found)
     if target is not None:
         _write(target, document)

@@ -3,7 +3,7 @@
 from kedge import open as open_database
 from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
-from kedge.open import locate
+from kedge.open import is_server, locate
 
 DEFAULT = ".kedge"
 
@@ -17,6 +17,8 @@ def for_reading(url: str | None) -> Kedge:
 def for_changing(url: str | None) -> Kedge:
     """Open a database to change; it must be there."""
     _must_exist(url)
+    if url is not None and is_server(url):
+        open_database(url, read_only=True).close()  # which makes nothing, where there is nothing
     return open_database(url or DEFAULT)
 
 
@@ -26,6 +28,8 @@ def for_beginning(url: str | None) -> Kedge:
 
 
 def _must_exist(url: str | None) -> None:
+    if url is not None and is_server(url):
+        return  # opening it to look says so itself
     path = locate(url or DEFAULT)
     try:
         there = path.exists()
@@ -35,6 +39,6 @@ def _must_exist(url: str | None) -> None:
         ) from error
     if not there:
         raise UnknownName(
-            f"there is no database at {path}; name yours with --db or KEDGE_DB (a folder, or sqlite:///PATH), "
-            "or make one with `kedge deploy`"
+            f"there is no database at {path}; name yours with --db or KEDGE_DB (a folder, sqlite:///PATH, "
+            "or postgresql://…), or make one with `kedge deploy`"
         )

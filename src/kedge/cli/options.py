@@ -10,7 +10,7 @@ Db = Annotated[
         "--db",
         envvar="KEDGE_DB",
         metavar="URL",
-        help="The database: a folder, or sqlite:///PATH. Default: .kedge/ here.",
+        help="The database: a folder, sqlite:///PATH or postgresql://… Default: .kedge/ here.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document, errors included.")]

@@ -17,6 +17,7 @@ REFRESHES = 3  # tries before a lease runs out
 LOOK_SECONDS = 0.005  # between two looks at who has acknowledged, at first
 LOOK_SECONDS_MAX = 0.02
 LEASE_SECONDS_MAX = 86_400.0
+FORGET_SECONDS = 86_400.0  # how long a member whose lease was waited out is still listed
 HELD_MAX = 256  # things that a member reports to hold
 NO_EPOCH = -1
 

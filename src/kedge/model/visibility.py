@@ -1,6 +1,6 @@
 """The one rule of what a reader sees, and the head that follows from it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -42,3 +42,20 @@ class View(msgspec.Struct, frozen=True):
 def newest(heads: Iterable[Head]) -> Head | None:
     """Return the head among visible writes to one key: the greatest (rank, seq) wins."""
     return max(heads, key=lambda head: (head.rank, head.seq), default=None)
+
+
+def standing(
+    entries: Iterable[tuple[int, int, int]], members: Mapping[int, Lineage]
+) -> dict[int, tuple[int, ...] | None]:
+    """Return for each entry (rank, seq, lineage) of one key, by lineage, the lineages that supersede it.
+
+    None stands for one that a newer entry hides in every view that sees it.
+    """
+    found: dict[int, tuple[int, ...] | None] = {}
+    above: list[int] = []
+    for _, _, lineage in sorted(entries, reverse=True):
+        is_dominated = any(members[other] <= members[lineage] for other in above)
+        found[lineage] = None if is_dominated else tuple(above)
+        if not is_dominated:
+            above.append(lineage)
+    return found

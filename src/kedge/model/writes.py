@@ -15,6 +15,9 @@ from kedge.model.lineage import EMPTY, Lineage
 NAME_CHARACTERS_MAX = 512
 VALUE_BYTES_MAX = 8 * 1024 * 1024
 SALT_BYTES = 16
+_LAST_CHARACTER = "\U0010ffff"
+_SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UTF-8
+_AFTER_SURROGATES = 0xE000
 _PLAIN = frozenset({str, int, bool, type(None)})
 STORES = ("artifacts", "documents", "vectors", "memory", "context")
 
@@ -129,6 +132,16 @@ def check_name(what: str, name: object, *, empty: bool = False) -> str:
     if bad is not None:
         raise InvalidValue(f"{what} {name!r} holds the control character {bad!r}; remove it")
     return name
+
+
+def prefix_end(prefix: str) -> str | None:
+    """Return the least string after all that begin with `prefix`, in the order of code points; None: there is none."""
+    while prefix:
+        if prefix[-1] != _LAST_CHARACTER:
+            following = ord(prefix[-1]) + 1
+            return prefix[:-1] + chr(_AFTER_SURROGATES if following in _SURROGATES else following)
+        prefix = prefix[:-1]
+    return None
 
 
 def _as_plain(value: object) -> object:

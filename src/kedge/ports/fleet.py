@@ -16,7 +16,7 @@ class Fleet(Protocol):
     acknowledges the epoch which it is answered with ends `expired`; one that acknowledges less does not, and whoever
     joins so is expired. `count_out` touches no member that has acknowledged the epoch. All may be repeated.
 
-    Rows need not survive a power failure, which ends every process that they speak of.
+    Rows need not survive what ends every process that they speak of, as a power failure of their one machine does.
     """
 
     def refresh(self, member: Standing) -> int:

@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import threading
 import time
 import uuid
 from collections import deque
@@ -10,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from weakref import WeakSet
 
 from kedge import errors
 from kedge.failpoints import reach
+from kedge.forks import ForkSafeLock
 
 APPLICATION_ID = 0x4B454447  # "KEDG"
 BUSY_SECONDS = 60.0
@@ -23,37 +22,6 @@ SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FR
 FROM sqlite_schema
 """
 _DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
-
-
-class ForkSafeLock:
-    """A lock that is free in a forked child: the thread that held it does not exist there."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        _fork_safe.add(self)
-
-    def after_fork(self) -> None:
-        """Forget who held it."""
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        """Wait for it, and hold it."""
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        """Let go of it."""
-        self._lock.release()
-
-
-_fork_safe: WeakSet[ForkSafeLock] = WeakSet()
-
-
-def _after_fork() -> None:
-    for lock in _fork_safe:
-        lock.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 class Database:

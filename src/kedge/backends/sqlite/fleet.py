@@ -7,11 +7,10 @@ import msgspec
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.sql import queries
-from kedge.model.fleet import Held, Standing
+from kedge.model.fleet import FORGET_SECONDS, Held, Standing
 
 _SQL = queries("fleet")
 _HELD = msgspec.json.Decoder(tuple[Held, ...])
-FORGET_SECONDS = 86_400.0  # how long a member whose lease was waited out is still listed
 
 
 class SqliteFleet:

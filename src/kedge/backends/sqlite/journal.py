@@ -14,12 +14,12 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segments import Row, SegmentWriter
 from kedge.backends.sqlite.sql import queries
-from kedge.backends.sqlite.states import States, standing
+from kedge.backends.sqlite.states import States
 from kedge.errors import IdempotencyMismatch, RolledBack
 from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
-from kedge.model.visibility import View
+from kedge.model.visibility import View, standing
 from kedge.model.writes import SALT_BYTES, Author, Batch, Key, digest, digests, memory_name
 from kedge.ports.clock import Clock
 from kedge.ports.ledger import Call, HeadMoved, Position

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 
 from kedge.backends.sqlite.columns import Columns, payloads
-from kedge.backends.sqlite.database import ForkSafeLock
 from kedge.backends.sqlite.ranking import Frame
 from kedge.backends.sqlite.segment import Bits, Segment, Shown
+from kedge.forks import ForkSafeLock
 from kedge.model.filters import cache_key, decided_by, matches
 from kedge.model.writes import decode
 

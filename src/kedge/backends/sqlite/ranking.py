@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from kedge.backends.sqlite.ivf import Asked, IvfIndex, prepared
 from kedge.backends.sqlite.segment import Ints, Segment, Shown, lengths_of
+from kedge.model import scores
 from kedge.ports.vectors import Floats
 
 EXACT_ROWS = 10_000  # a view that shows no more is searched exactly: it costs what the index would
@@ -102,14 +103,5 @@ def _best(scores: Floats, count: int) -> Ints:
 
 
 def score_exactly(frame: Frame, rows: Ints, query: Floats, metric: str) -> npt.NDArray[np.float64]:
-    """Return the scores of a few rows in float64: the same for the same vectors, wherever they lie."""
-    vectors = frame.matrix[rows].astype(np.float64)
-    wanted = query.astype(np.float64)
-    dots: npt.NDArray[np.float64] = (vectors * wanted).sum(axis=1)
-    if metric == "cosine":
-        lengths = np.sqrt((vectors * vectors).sum(axis=1)) * np.sqrt((wanted * wanted).sum())
-        dots /= np.maximum(lengths, 1e-300)
-    elif metric == "l2":
-        gaps = vectors - wanted
-        dots = -(gaps * gaps).sum(axis=1)
-    return dots
+    """Return the scores of a few rows in float64."""
+    return scores.score_exactly(frame.matrix[rows], query, metric)

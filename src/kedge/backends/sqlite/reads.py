@@ -11,16 +11,13 @@ from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import SEQ_MAX, View, newest
-from kedge.model.writes import Head, Key, decode
+from kedge.model.writes import Head, Key, decode, prefix_end
 from kedge.ports.ledger import EpochMoved, Range
 
 _SQL = queries("journal")
 _HEAD = _SQL["head"]
 _BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  # where no content is wanted
 _CHUNK_NAMES = 5_000
-_LAST_CHARACTER = "\U0010ffff"
-_SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UTF-8
-_AFTER_SURROGATES = 0xE000
 _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 
 
@@ -31,14 +28,9 @@ def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
         raise EpochMoved(f"the control record is at epoch {found}, not {epoch}")
 
 
-def prefix_end(prefix: str) -> str | bytes:
-    """Return the least value that SQLite sorts after all strings that begin with `prefix`: a bound it can seek to."""
-    while prefix:
-        if prefix[-1] != _LAST_CHARACTER:
-            following = ord(prefix[-1]) + 1
-            return prefix[:-1] + chr(_AFTER_SURROGATES if following in _SURROGATES else following)
-        prefix = prefix[:-1]
-    return _AFTER_ALL_TEXT
+def _end(prefix: str) -> str | bytes:
+    following = prefix_end(prefix)
+    return _AFTER_ALL_TEXT if following is None else following
 
 
 class Reader:
@@ -168,7 +160,7 @@ class Reader:
         space_id = self._interner.space(connection, store, space)
         if space_id is None:
             return Range([], frozenset(), at_seq)
-        end = prefix_end(prefix)
+        end = _end(prefix)
         if (bounds := view.bounds(store)) is not None:
             names = [row[0] for row in connection.execute(_SQL["past_names"], (space_id, prefix, end))]
             found = self.heads_in(connection, view, store, space, names)

@@ -6,11 +6,11 @@ hidden, superseded or deleted, under whatever lineage, is never walked over.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from kedge.backends.sqlite.database import ForkSafeLock
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
+from kedge.forks import ForkSafeLock
 from kedge.model.lineage import EMPTY, Lineage, antichain
 from kedge.model.visibility import View
 
@@ -64,20 +64,3 @@ class States:
             if view.sees(members(connection, known[ident][0]))
             and not any(view.sees(members(connection, other)) for other in known[ident][1])
         ]
-
-
-def standing(
-    entries: Iterable[tuple[int, int, int]], members: Mapping[int, Lineage]
-) -> dict[int, tuple[int, ...] | None]:
-    """Return for each entry (rank, seq, lineage) of one key, by lineage, the lineages that supersede it.
-
-    None stands for one that a newer entry hides in every view that sees it.
-    """
-    found: dict[int, tuple[int, ...] | None] = {}
-    above: list[int] = []
-    for _, _, lineage in sorted(entries, reverse=True):
-        is_dominated = any(members[other] <= members[lineage] for other in above)
-        found[lineage] = None if is_dominated else tuple(above)
-        if not is_dominated:
-            above.append(lineage)
-    return found

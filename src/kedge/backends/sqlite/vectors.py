@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from kedge.backends.sqlite import ivf
-from kedge.backends.sqlite.database import Database, ForkSafeLock
+from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.frames import Frames
 from kedge.backends.sqlite.layout import GONE, Packed
 from kedge.backends.sqlite.lineages import Interner
@@ -24,6 +24,7 @@ from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.errors import Conflict, PastUnreadable
+from kedge.forks import ForkSafeLock
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View

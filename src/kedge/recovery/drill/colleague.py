@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from threading import Lock
 from types import TracebackType
 from typing import Literal, Protocol, Self
+from zlib import crc32
 
 import msgspec
 
@@ -23,6 +24,7 @@ from kedge.recovery.drill.visible import Scope, digest, visible
 from kedge.turn import Turn
 
 _ANSWER_SECONDS = 120.0
+COLLEAGUES = 2
 _HELD_KEY = "held/by-the-colleague"
 
 
@@ -117,16 +119,6 @@ class Colleague:
             self._process.join(5)
         self._pipe.close()
 
-    def __enter__(self) -> Self:
-        """Return the colleague itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the process."""
-        self.close()
-
     def _ask(self, request: _Request) -> _Reply:
         with self._lock:
             try:
@@ -141,6 +133,40 @@ class Colleague:
         if reply.failed:
             raise KedgeError(f"the reviewer's process failed at {request.what!r}: {reply.failed}")
         return reply
+
+
+class Colleagues:
+    """Several such processes: a review goes to one of them, the same for the same question."""
+
+    def __init__(self, open_: Opener, url: str) -> None:
+        self._all = [Colleague(open_, url) for _ in range(COLLEAGUES)]
+
+    def review(self, task: Task, headers: dict[str, str], stop_at: int | None = None) -> Reviewed:
+        """Have one question reviewed over there."""
+        return self._all[crc32(task.name.encode()) % COLLEAGUES].review(task, headers, stop_at)
+
+    def hold(self, session: str) -> None:
+        """Have one open a turn in a session and read, as answering would, and keep the turn open."""
+        self._all[0].hold(session)
+
+    def go_on(self) -> str:
+        """Have it write in the turn that it held; return the name of the error that stopped it, empty if none did."""
+        return self._all[0].go_on()
+
+    def all_see(self, scope: Scope, expected: str) -> bool:
+        """Say whether each of them sees what has this digest."""
+        return all(colleague.look(scope) == expected for colleague in self._all)
+
+    def __enter__(self) -> Self:
+        """Return the colleagues."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes."""
+        for colleague in self._all:
+            colleague.close()
 
 
 def _serve(open_: Opener, url: str, pipe: Connection) -> None:

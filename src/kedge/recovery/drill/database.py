@@ -137,4 +137,14 @@ class Opener(Protocol):
         """Open a database."""
 
 
-__all__ = ["Checked", "Database", "Finding", "Opener", "Progress"]
+class Databases(Protocol):
+    """Where a drill has its databases: new ones, by name."""
+
+    def address(self, name: str) -> str:
+        """Return what to open a database with."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a database, which nobody has open, to a new name."""
+
+
+__all__ = ["Checked", "Database", "Databases", "Finding", "Opener", "Progress"]

@@ -5,19 +5,17 @@ on days 2 and 3 it is a canary. Its answers are bad; the librarian learns from t
 sessions build on both. A person corrects one fact meanwhile. Then: plan, rollback, verification, replay, and day 4.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.recovery.drill.agents import ATTACHMENTS, COLLECTIONS, DOCUMENTS, Task, cache_key, topic_key
-from kedge.recovery.drill.colleague import Colleague, LocalReviewer
+from kedge.recovery.drill.colleague import Colleagues, LocalReviewer
 from kedge.recovery.drill.corpus import Document, read_corpus
-from kedge.recovery.drill.database import Database, Opener
+from kedge.recovery.drill.database import Database, Databases, Opener
 from kedge.recovery.drill.embedder import BAD, GOOD
 from kedge.recovery.drill.findings import Quality
 from kedge.recovery.drill.probes import peek
@@ -126,15 +124,15 @@ def make_setting(*, documents: int | None, sessions: int, threads: int) -> Setti
     return Setting(corpus, days, threads)
 
 
-def tell(open_: Opener, folder: Path, setting: Setting, say: Say) -> Story:
-    """Live the whole story on fresh databases in a folder, the twins' included."""
-    return _Drill(open_, folder, setting, say).run()
+def tell(open_: Opener, databases: Databases, setting: Setting, say: Say) -> Story:
+    """Live the whole story on fresh databases, the twins' included."""
+    return _Drill(open_, databases, setting, say).run()
 
 
 class _Drill:
-    def __init__(self, open_: Opener, folder: Path, setting: Setting, say: Say) -> None:
+    def __init__(self, open_: Opener, databases: Databases, setting: Setting, say: Say) -> None:
         self._open = open_
-        self._folder = folder
+        self._databases = databases
         self._setting = setting
         self._say = say
         self._trace = Trace(release_artifacts())
@@ -143,12 +141,12 @@ class _Drill:
     def run(self) -> Story:
         before = self._ordinary_day()
         first_day = self._trace.fork()
-        main = str(self._folder / MAIN)
-        with self._open(main) as k, Colleague(self._open, main) as colleague:
-            team = Team(k, self._trace, self._embedders, colleague, release=RELEASE)
+        main = self._databases.address(MAIN)
+        with self._open(main) as k, Colleagues(self._open, main) as colleagues:
+            team = Team(k, self._trace, self._embedders, colleagues, release=RELEASE)
             self._release(k, team)
             launch = self._canary_days(k, team)
-            undone = self._roll_back(k, colleague, launch)
+            undone = self._roll_back(k, colleagues, launch)
             self._trace.roll_back()
             stopped = self._twin(STOPPED, first_day.fork(), launch, self._trace.influenced())
             redone = self._replay(k, team, launch)
@@ -164,7 +162,7 @@ class _Drill:
 
     def _ordinary_day(self) -> Quality:
         """Set everything up, live an ordinary day, and copy the database for the twins."""
-        with self._open(str(self._folder / MAIN), durability="normal") as k:
+        with self._open(self._databases.address(MAIN), durability="normal") as k:
             team = Team(k, self._trace, self._embedders, LocalReviewer(k))
             self._say(f"{len(self._setting.documents)} documents go in")
             k.deploy(BASELINE, baseline_artifacts(self._setting.documents), note="what works")
@@ -178,7 +176,7 @@ class _Drill:
             team.evening(DAY_1, _topics(self._setting.of(DAY_1)), inside=False)
             quality = _measured(k, "before", "everyone", self._setting.of(DAY_1))
         for twin in (STOPPED, CLEAN):
-            shutil.copytree(self._folder / MAIN, self._folder / twin)
+            self._databases.copy(MAIN, twin)
         return quality
 
     def _work(self, team: Team, day: int, *, threads: int | None = None) -> None:
@@ -214,13 +212,13 @@ class _Drill:
 
     # ── the rollback ──
 
-    def _roll_back(self, k: Database, colleague: Colleague, launch: Launch) -> Undone:
+    def _roll_back(self, k: Database, colleagues: Colleagues, launch: Launch) -> Undone:
         scope = self._setting.scope
         inside, outside = visible(k, scope, deployment=RELEASE), visible(k, scope)
         past = digest(shared(k.at(f"before:{RELEASE}"), scope))
         victim = min(launch.canary)
         cache_before = self._cached(k, victim)
-        colleague.hold(victim)
+        colleagues.hold(victim)
         bystander = next(t[0].session for t in self._setting.of(DAY_3) if t[0].session not in launch.canary)
         with k.turn(session=bystander, agent="reviewer") as outsider:
             heard = outsider.memory.history()
@@ -238,8 +236,8 @@ class _Drill:
             inside=inside,
             outside=outside,
             after=after,
-            colleague_stopped_by=colleague.go_on(),
-            colleague_sees_the_same=colleague.look(scope) == digest(after),
+            colleague_stopped_by=colleagues.go_on(),
+            colleague_sees_the_same=colleagues.all_see(scope, digest(after)),
             outsider_went_on=outsider_went_on,
             past_is_stable=digest(shared(k.at(f"before:{RELEASE}"), scope)) == past,
             cache_before=cache_before,
@@ -255,7 +253,7 @@ class _Drill:
 
     # ── the twins ──
 
-    def _twin(self, folder: str, trace: Trace, launch: Launch, stops: dict[str, int] | None) -> Twin:
+    def _twin(self, name: str, trace: Trace, launch: Launch, stops: dict[str, int] | None) -> Twin:
         """Live days 2 and 3 again, one session after the other, without the release."""
         self._say("a twin lives the same days, " + ("stopped where the release had influence" if stops else "in full"))
         inside = [tasks for tasks in self._setting.of(DAY_2) if tasks[0].session in launch.canary]
@@ -270,7 +268,8 @@ class _Drill:
             team.correct(launch.corrected, _CORRECTION)
             self._work(team, DAY_3, threads=1)
 
-        return Twin(self._open, self._folder / folder, trace, self._embedders, live, self._setting.scope, stops=stops)
+        place = self._databases.address(name)
+        return Twin(self._open, place, trace, self._embedders, live, self._setting.scope, stops=stops)
 
     # ── the replay, and the day after ──
 

@@ -11,7 +11,6 @@ Which these are is worked out from the clean twin's own trace of reads.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from kedge.recovery.drill.agents import Task
 from kedge.recovery.drill.colleague import LocalReviewer
@@ -33,7 +32,7 @@ class Twin:
     def __init__(
         self,
         open_: Opener,
-        folder: Path,
+        place: str,
         trace: Trace,
         embedders: Embedders,
         live: LiveDays,
@@ -41,9 +40,9 @@ class Twin:
         *,
         stops: Mapping[str, int] | None = None,
     ) -> None:
-        """Live the days on the copy in `folder`."""
+        """Live the days on the copy at `place`."""
         self.trace = trace
-        with open_(str(folder), durability="normal") as k:
+        with open_(place, durability="normal") as k:
             live(Team(k, trace, embedders, LocalReviewer(k), stops=stops))
             self.content: Content = visible(k, scope)
             self._histories = {session: k.view(session=session).memory.history() for session in scope.sessions}

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from kedge.recovery.drill.colleague import COLLEAGUES
 from kedge.recovery.drill.findings import Check, Contamination, HelpdeskReport, Proof, Quality, StoreOutcome
 from kedge.recovery.drill.helpdesk import DAY_2, DAY_3, RELEASE, WEIGHT, Story
 from kedge.recovery.drill.proof import prove_bookkeeping, prove_clean, prove_stopped
@@ -31,7 +32,7 @@ def report_of(story: Story, *, seconds: float) -> HelpdeskReport:
         canary_sessions=len(story.launch.canary),
         questions=sum(len(tasks) for tasks in days),
         turns=len(story.trace.turns),
-        processes=2,
+        processes=1 + COLLEAGUES,
         threads=setting.threads,
         release=RELEASE,
         weight=WEIGHT,

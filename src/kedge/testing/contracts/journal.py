@@ -117,7 +117,7 @@ class JournalContract:
         writes = [put("a", 1), put("b", 2)]
         first = Hand(backend).append(writes, idempotency="call-1")
         assert Hand(other).append(writes, idempotency="call-1") == first
-        assert Hand(backend).put("c", 1) == first[-1] + 1, "nothing was written between"
+        assert backend.control.position().seq == first[-1], "nothing was written between"
         other.close()
 
     @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ class JournalContract:
         with pytest.raises(HeadMoved):
             hand.append([put("other", 1), put("a", 3, expect=seq - 1)])
         assert backend.journal.head(hand.view(), context("other")) is None, "all or nothing"
-        assert hand.append([put("a", 3, expect=seq)]) == [seq + 1]
+        assert hand.append([put("a", 3, expect=seq)])[0] > seq
 
     def test_the_expected_head_is_the_one_of_the_caller_s_view(self, backend: Backend) -> None:
         hand = Hand(backend)
@@ -172,7 +172,7 @@ class JournalContract:
         hand.put("a", "tainted", lineage=ONE)
         with pytest.raises(HeadMoved):
             hand.append([put("a", "mine", expect=clean)], seen={1})
-        assert hand.append([put("a", "mine", expect=clean)], seen=set()) == [clean + 2]
+        assert hand.append([put("a", "mine", expect=clean)], seen=set())[0] > clean
 
     def test_of_many_that_compare_one_wins(self, backend: Backend) -> None:
         hand = Hand(backend)

@@ -1,0 +1,1 @@
+"""One PostgreSQL database, in its schema `kedge`: many writers at once, on many machines."""

@@ -1,0 +1,64 @@
+"""One PostgreSQL database, its parts put together."""
+
+from collections.abc import Callable
+
+from kedge.backends.postgres.aside import PostgresAside
+from kedge.backends.postgres.control import PostgresControl
+from kedge.backends.postgres.database import RETRY_SECONDS, Database
+from kedge.backends.postgres.fleet import PostgresFleet
+from kedge.backends.postgres.fsck import inspect
+from kedge.backends.postgres.journal import PostgresJournal
+from kedge.backends.postgres.lineages import Interner
+from kedge.backends.postgres.notices import Notices
+from kedge.backends.postgres.states import States
+from kedge.backends.postgres.survey import PostgresSurvey
+from kedge.backends.postgres.vector_rows import VectorWriter
+from kedge.backends.postgres.vectors import PostgresVectors
+from kedge.ports.clock import Clock, SystemClock
+from kedge.ports.fsck import FsckReport
+
+
+class PostgresBackend:
+    """All ports of one database. Without a clock, the journal's times are the database's."""
+
+    def __init__(
+        self,
+        url: str,
+        clock: Clock | None = None,
+        *,
+        durability: str = "full",
+        read_only: bool = False,
+        cache_bytes: int,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.database = Database(url, durability, read_only=read_only, retry_seconds=retry_seconds)
+        self.interner = Interner()
+        self.states = States(self.interner)
+        writer = VectorWriter(self.states, is_typed=self.database.has_vector_type)
+        now = clock.now if clock is not None else lambda: None
+        self.journal = PostgresJournal(self.database, self.interner, self.states, writer, now)
+        self.control = PostgresControl(self.database, self.journal)
+        self.vectors = PostgresVectors(self.database, self.interner, self.states, self.journal, writer)
+        self.survey = PostgresSurvey(self.database, self.interner, self.states, self.journal)
+        self.aside = PostgresAside(self.database, self.interner, self.journal, cache_bytes)
+        self.fleet = PostgresFleet(self.database)
+        self._notices = Notices(self.database)
+
+    @property
+    def url(self) -> str:
+        """Where it is, without the password."""
+        return self.database.url
+
+    def change_hint(self) -> object:
+        """Return how many notices of a change have come."""
+        return self._notices.count()
+
+    def fsck(self, *, full: bool, progress: Callable[[int, int], None] | None) -> FsckReport:
+        """Check the database, all of it or a sample of large tables, and write nothing."""
+        return self.database.read(lambda link: inspect(link, full=full, progress=progress))
+
+    def close(self) -> None:
+        """Close the connections that are not in use; the others close when they come back."""
+        self._notices.close()
+        self.database.close()

@@ -1,0 +1,317 @@
+"""The control record of one PostgreSQL database, its log, and what is recorded with its changes."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from kedge.backends.postgres.database import Database, again
+from kedge.backends.postgres.journal import Drawn, PostgresJournal
+from kedge.backends.postgres.lanes import ALL, lane_of
+from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.reads import check_epoch
+from kedge.backends.postgres.sql import queries
+from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName, nearest
+from kedge.failpoints import reach
+from kedge.model.artifacts import Artifact
+from kedge.model.control import ControlRecord
+from kedge.model.visibility import SEQ_MAX, View
+from kedge.model.writes import Author, Batch
+from kedge.ports.ledger import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
+
+_SQL = queries("control")
+_EPOCH = queries("journal")["epoch"]
+_RECORD = msgspec.json.Decoder(ControlRecord)
+_MANIFEST = msgspec.json.Decoder(dict[str, Artifact])
+_NO_STAMP = 0
+
+
+class PostgresControl:
+    """The control record of one PostgreSQL database."""
+
+    def __init__(self, database: Database, journal: PostgresJournal) -> None:
+        self._database = database
+        self._journal = journal
+        self._cached: ControlRecord | None = None
+        if database.ask(_SQL["load"]):
+            return
+        if database.read_only:
+            raise UnknownName(f"there is no Kedge database at {database.url} yet; open it once for writing")
+        database.write("create", self._create, lanes=ALL, find=again)
+
+    def _create(self, link: Link) -> None:
+        encoded = msgspec.json.encode(ControlRecord())
+        if link.rows(_SQL["create"], encoded):
+            drawn = self._journal.draw(link, 1)
+            self._log(link, drawn, 0, "create", "create", None, "kedge", "", {}, encoded)
+
+    # ── the record ──
+
+    def load(self) -> ControlRecord:
+        """Return the record as it is now."""
+        cached = self._cached
+        if cached is not None and cached.epoch == self.epoch():
+            return cached
+        self._cached = record = _RECORD.decode(self._database.ask(_SQL["load"])[0][0])
+        return record
+
+    def epoch(self) -> int:
+        """Return the epoch as it is now."""
+        return int(self._database.ask(_EPOCH)[0][0])
+
+    def commit(self, change: Change) -> Entry:
+        """Apply a change, once."""
+
+        def act(link: Link) -> Entry:
+            return self._applied(link, change.operation) or self._apply(link, change)
+
+        def find(link: Link) -> Entry | None:
+            return self._applied(link, change.operation)
+
+        try:
+            return self._database.write("control", act, lanes=ALL, find=find)
+        except OutcomeUnknown:
+            applied = self._database.read(find)
+            if applied is None:
+                raise
+            return applied
+
+    def _applied(self, link: Link, operation: str) -> Entry | None:
+        rows = link.rows(_SQL["log_of_operation"], operation)
+        return next((_entry(row) for row in rows if not row[9]), None)
+
+    def _apply(self, link: Link, change: Change) -> Entry:
+        before = self._journal.last_seq(link)  # all lanes are held: nothing is in flight
+        drawn = self._journal.draw(link, 1 + len(change.writes))
+        epoch = change.record.epoch
+        encoded = msgspec.json.encode(change.record)
+        if not link.rows(_SQL["replace"], epoch, encoded):
+            raise EpochMoved(f"the control record has left epoch {epoch - 1}")
+        reach("control:replaced")
+        if change.snapshot is not None and change.release is not None:
+            fields = (change.snapshot, before, epoch - 1, drawn.at, change.by, change.release.number)
+            link.send(_SQL["snapshot_insert"], *fields)
+        self._log(
+            link, drawn, epoch, change.operation, change.kind, change.deployment, change.by, change.reason,
+            change.detail, encoded,
+        )  # fmt: skip
+        if change.release is not None:
+            self._record_release(link, change.release, drawn.at, change.by)
+        if change.writes:
+            author = Author(f"{change.operation}:{change.kind}", began_at=drawn.at, began_epoch=epoch)
+            batch = Batch(epoch, author, change.writes, settled=change.record.settled)
+            after = Drawn(epoch, encoded, drawn.at, drawn.seqs[1:])
+            self._journal.write_in(link, batch, after, (_NO_STAMP, 0))
+        for number in change.drop_snapshots_of:
+            link.send(_SQL["snapshots_delete_of"], number)
+        link.send(_SQL["notify"], str(epoch))
+        return Entry(
+            drawn.seqs[0], epoch, drawn.at, change.operation, change.kind, change.deployment, change.by, change.reason,
+            json.loads(json.dumps(change.detail)), is_step=False,
+        )  # fmt: skip
+
+    def _log(self, link: Link, drawn: Drawn, epoch: int, *fields: Any) -> None:
+        operation, kind, deployment, by, reason, detail, record = fields
+        link.send(
+            _SQL["log_insert"], drawn.seqs[0], epoch, drawn.at, operation, kind, deployment, by, reason.encode(),
+            json.dumps(detail).encode(), record,
+        )  # fmt: skip
+
+    def _record_release(self, link: Link, release: Release, at: float, by: str) -> None:
+        if link.rows(_SQL["deployment_name"], release.name):
+            raise DuplicateName(f"a deployment named {release.name!r} exists already; names are never used twice")
+        for key, artifact in release.artifacts.items():
+            if artifact.version is not None:
+                self._record_version(link, key, artifact)
+        slim = {key: msgspec.structs.replace(artifact, value=None) for key, artifact in release.artifacts.items()}
+        link.send(
+            _SQL["deployment_insert"], release.number, release.name, release.kind, release.digest,
+            msgspec.json.encode(slim), msgspec.json.encode(release.warnings), release.note.encode(), at, by,
+        )  # fmt: skip
+
+    def _record_version(self, link: Link, key: str, artifact: Artifact) -> None:
+        label = str(artifact.version).encode()
+        found = link.row(_SQL["version_digest"], key, label)
+        if found is not None and found[0] != artifact.digest:
+            raise ArtifactChanged(
+                f"artifact {key!r} version {artifact.version!r} was recorded with the digest {found[0]}, "
+                f"not {artifact.digest}; artifacts never change: use another version label"
+            )
+        link.send(_SQL["version_insert"], key, label, artifact.digest)
+
+    def step(
+        self,
+        operation: str,
+        kind: str,
+        *,
+        deployment: str | None = None,
+        by: str,
+        reason: str = "",
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """Journal a step of an operation; a step that is there already is left as it is."""
+
+        def act(link: Link) -> None:
+            if not any(row[4] == kind for row in link.rows(_SQL["log_of_operation"], operation)):
+                drawn = self._journal.draw(link, 1)
+                self._log(link, drawn, drawn.epoch, operation, kind, deployment, by, reason, detail or {}, None)
+
+        self._database.write("step", act, lanes=[lane_of("operation", operation)], find=again)
+
+    def entries(self, *, limit: int | None = None, operation: str | None = None) -> list[Entry]:
+        """Return control entries, the newest first."""
+        if operation is not None:
+            rows = self._database.ask(_SQL["log_of_operation"], operation)
+        else:
+            rows = self._database.ask(_SQL["log"], limit)
+        return [_entry(row) for row in rows[:limit]]
+
+    def record_at(self, seq: int) -> ControlRecord:
+        """Return the record as it was when the journal stood at this seq."""
+        rows = self._database.ask(_SQL["record_at"], seq)
+        return _RECORD.decode(rows[0][0]) if rows else ControlRecord()
+
+    def recorded(self) -> list[Recorded]:
+        """Return every deployment ever staged, in number order."""
+        return [
+            Recorded(
+                Release(
+                    number, name, kind, digest, _MANIFEST.decode(manifest), tuple(json.loads(warnings)), note.decode()
+                ),
+                at,
+                by,
+            )
+            for number, name, kind, digest, manifest, warnings, note, at, by in self._database.ask(_SQL["deployments"])
+        ]
+
+    def names(self) -> dict[int, str]:
+        """Return the name of every deployment ever staged, by number."""
+        return dict(self._database.ask(_SQL["names"]))
+
+    def secret(self, name: str) -> bytes:
+        """Return a value of the database's own: its id, or the key that signs headers."""
+        return bytes(self._database.ask(_SQL["meta"], name)[0][0])
+
+    # ── points in the past ──
+
+    def position(self) -> Position:
+        """Return the last seq, once nothing before it is in flight, and the time of the next entry at the earliest."""
+        return self._database.settle(self._journal.stand)
+
+    def seq_at(self, moment: float) -> int:
+        """Return the greatest seq that is not later than a moment (seconds since the Unix epoch).
+
+        Times of writes that overlapped may be out of order by as much. So the steps are of fixed sizes, and go up
+        from 0: what is written later does not lead them elsewhere.
+        """
+        last = self.position().seq
+        found = 0
+        for bit in reversed(range(last.bit_length())):
+            further = found + (1 << bit)
+            if further <= last and self.time_of(further) <= moment:
+                found = further
+        return found
+
+    def reclaimed(self) -> int:
+        """Return the seq before which only snapshots can be read: 0, for no row is ever taken out."""
+        return 0
+
+    def time_of(self, seq: int) -> float:
+        """Return the time of the entry at, or last before, a seq."""
+        return float(self._database.ask(_SQL["time_of"], seq)[0][0])
+
+    def take_snapshot(self, name: str, by: str) -> Snapshot:
+        """Name the point that the journal stands at."""
+
+        def stand(link: Link) -> tuple[Position, int]:
+            link.send(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")  # so that seq and epoch are of one instant
+            epoch = link.send(_EPOCH)
+            at = self._journal.stand(link)
+            link.send(b"COMMIT")
+            return at, int(epoch.fetchall()[0][0])
+
+        def act(link: Link) -> Snapshot:
+            found = link.row(_SQL["snapshot"], name)
+            if found is not None:
+                raise DuplicateName(f"a snapshot named {name!r} exists already; use another name")
+            drawn = self._journal.draw(link, 1)
+            taken = Snapshot(name, at.seq, epoch, at.at, by)
+            link.send(_SQL["snapshot_insert"], name, at.seq, epoch, at.at, by, None)
+            operation = f"snapshot:{name}:{drawn.seqs[0]}"
+            self._log(link, drawn, drawn.epoch, operation, "snapshot", None, by, "", {"snapshot": name}, None)
+            return taken
+
+        def find(link: Link) -> Snapshot | None:
+            found = link.row(_SQL["snapshot"], name)
+            return None if found is None or found[1:5] != (at.seq, epoch, at.at, by) else Snapshot(*found)
+
+        at, epoch = self._database.settle(stand)
+        return self._database.write("snapshot", act, lanes=[lane_of("snapshot", name)], find=find)
+
+    def snapshots(self) -> list[Snapshot]:
+        """Return the named points, the oldest first."""
+        return [Snapshot(*row) for row in self._database.ask(_SQL["snapshots"])]
+
+    def release_snapshot(self, name: str, by: str) -> None:
+        """Let go of a named point."""
+
+        def act(link: Link) -> None:
+            if not link.rows(_SQL["snapshot_delete"], name):
+                known = [row[0] for row in link.rows(_SQL["snapshots"])]
+                raise UnknownName(f"no snapshot is named {name!r}{nearest(name, known)}")
+            drawn = self._journal.draw(link, 1)
+            operation = f"release:{name}:{drawn.seqs[0]}"
+            self._log(link, drawn, drawn.epoch, operation, "release-snapshot", None, by, "", {"snapshot": name}, None)
+
+        self._database.write("snapshot", act, lanes=[lane_of("snapshot", name)])
+
+    # ── sessions ──
+
+    def session(self, session: str, upto: int | None = None) -> Session | None:
+        """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
+        rows = self._database.ask(_SQL["session"], session, SEQ_MAX if upto is None else upto)
+        return _session(rows[0]) if rows else None
+
+    def begin_session(
+        self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
+    ) -> Session:
+        """Fix what a session sees, unless another process did so first: `after` is the generation it follows."""
+
+        def find(link: Link) -> Session | None:
+            row = link.row(_SQL["session"], session, SEQ_MAX)
+            found = None if row is None else _session(row)
+            return found if found is not None and found.generation > after else None
+
+        def act(link: Link) -> Session:
+            asked = link.send(_EPOCH)
+            found = find(link)
+            if found is not None:
+                return found
+            check_epoch(asked, View(epoch, base, base))
+            drawn = self._journal.draw(link, 1)
+            begun = Session(session, after + 1, drawn.seqs[0], epoch, drawn.at, base, opened_with)
+            link.send(
+                _SQL["session_insert"], session, begun.generation, begun.seq, epoch, begun.at, sorted(base),
+                opened_with, by,
+            )  # fmt: skip
+            # The entry takes a seq of its own, so that a past read before it never changes its answer.
+            operation = f"session:{session}:{begun.generation}"
+            self._log(link, drawn, epoch, operation, "session", None, by, "", {"session": session}, None)
+            return begun
+
+        return self._database.write("session", act, lanes=[lane_of("session", session)], find=find)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many sessions there are, and the last seq."""
+        sessions = self._database.ask(_SQL["session_count"])[0][0]
+        return {"sessions": sessions, "seq": self.position().seq}
+
+
+def _session(row: Any) -> Session:
+    name, generation, seq, epoch, at, base, opened_with = row
+    return Session(name, generation, seq, epoch, at, frozenset(base), opened_with)
+
+
+def _entry(row: Any) -> Entry:
+    seq, epoch, at, operation, kind, deployment, by, reason, detail, is_step = row
+    return Entry(seq, epoch, at, operation, kind, deployment, by, reason.decode(), json.loads(detail), is_step=is_step)

@@ -1,0 +1,303 @@
+"""Connections and transactions of one PostgreSQL database, made again where they are lost."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+import psycopg
+import psycopg_pool
+
+from kedge import errors
+from kedge.backends.postgres import lanes as lane_locks
+from kedge.backends.postgres.faults import is_lost, is_raced, translate
+from kedge.backends.postgres.link import Connection, Link, prepare
+from kedge.backends.postgres.schema import migrate
+from kedge.backends.postgres.url import public
+from kedge.backends.postgres.vector_type import register, vector_oids
+from kedge.failpoints import reach
+
+T = TypeVar("T")
+Pool = psycopg_pool.ConnectionPool[Connection]
+
+RETRY_SECONDS = 30.0
+_PAUSE_SECONDS = 0.05
+_IDLE_SECONDS = 10  # that a transaction may wait for its client
+_TRANSACTION_SECONDS = 50  # that one that holds lanes may take in all: less than others wait for them
+_TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
+_CONNECTIONS_MAX = 16
+_DURABILITIES = {"full": "on", "normal": "off"}
+# A process that stops in the middle of a transaction holds lanes: the server ends it soon.
+_SETTINGS = """
+SET idle_in_transaction_session_timeout = '{1}s'; SET lock_timeout = '60s'; SET jit = off;
+SET default_transaction_isolation = 'read committed'; SET synchronous_commit = {0}
+"""
+_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "application_name": "kedge",
+}
+_left_to_parents: list[Pool] = []  # pools of a process that this one was forked from: not ours to use, nor to close
+
+
+def again(_: Link) -> None:
+    """Say of a write that may be done twice that it was not found."""
+
+
+class Database:
+    """One PostgreSQL database, shared by threads through a pool and by processes on any machine."""
+
+    def __init__(
+        self, url: str, durability: str = "full", *, read_only: bool = False, retry_seconds: float = RETRY_SECONDS
+    ) -> None:
+        if durability not in _DURABILITIES:
+            raise errors.InvalidValue(f"durability {durability!r} is unknown; use 'full' or 'normal'")
+        self.read_only = read_only
+        self._retry_seconds = retry_seconds
+        self._settings = _SETTINGS.format(_DURABILITIES[durability], _IDLE_SECONDS)
+        try:
+            self._arguments = {**_OPTIONS, **psycopg.conninfo.conninfo_to_dict(url)}
+        except psycopg.Error as error:
+            raise errors.InvalidValue(f"{public(url)} is no address of a PostgreSQL database ({error})") from None
+        if not read_only:
+            self._arguments.setdefault("target_session_attrs", "read-write")
+        self.url = public(url)
+        self._closed = False
+        self._pid = os.getpid()
+        self._vector_oids: tuple[int, int] | None = None
+        self._open()
+        self._pool = self._new_pool()
+
+    @property
+    def has_vector_type(self) -> bool:
+        """Whether vectors are in pgvector's type, so that the database can compare them."""
+        return self._vector_oids is not None
+
+    def _open(self) -> None:
+        """Check or make the schema; fail at once, and with the server's own words, where a pool would try for long."""
+        try:
+            with self.connect() as connection:
+                migrate(connection, self.url, read_only=self.read_only)
+                self._vector_oids = vector_oids(connection)
+        except psycopg.Error as error:
+            if 'database "' in str(error) and "does not exist" in str(error):
+                raise errors.UnknownName(
+                    f"{self.url}: there is no such database; create it, or check the name"
+                ) from None
+            if "authentication" in str(error) or "role" in str(error):
+                raise errors.InvalidValue(f"{self.url} does not let this user in ({error})") from None
+            raise translate(error, self.url) from error
+
+    # ── connections ──
+
+    def connect(self) -> Connection:
+        """Return a connection of the caller's own, which closes it."""
+        connection = psycopg.connect(autocommit=True, **self._arguments)
+        self._configure(connection)
+        return connection
+
+    def _new_pool(self) -> Pool:
+        return psycopg_pool.ConnectionPool(
+            kwargs={"autocommit": True, **self._arguments},
+            min_size=0,
+            max_size=_CONNECTIONS_MAX,
+            max_idle=60.0,
+            timeout=self._retry_seconds,
+            configure=self._configure,
+            name="kedge",
+            open=True,
+        )
+
+    def _configure(self, connection: Connection) -> None:
+        prepare(connection)
+        if self._vector_oids is not None:
+            register(connection, *self._vector_oids)
+        connection.execute(self._settings.encode())
+
+    def _run(self, act: Callable[[Connection], T]) -> T:
+        """Lend a connection, again while it is lost or another transaction comes first."""
+        deadline = time.monotonic() + self._retry_seconds
+        while True:
+            try:
+                return self._lend(act)
+            except psycopg.Error as error:
+                if not (is_lost(error) or is_raced(error)) or time.monotonic() > deadline:
+                    raise translate(error, self.url) from error
+            time.sleep(_PAUSE_SECONDS)
+
+    def _lend(self, act: Callable[[Connection], T]) -> T:
+        if self._closed:
+            raise errors.TurnClosed("this Kedge is closed; open the database again")
+        if self._pid != os.getpid():
+            _left_to_parents.append(self._pool)
+            self._pid, self._pool = os.getpid(), self._new_pool()
+        pool = self._pool
+        connection = pool.getconn()
+        try:
+            return act(connection)
+        finally:
+            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                _roll_back(connection)
+            pool.putconn(connection)
+
+    def close(self) -> None:
+        """Close every connection that is not lent; lent ones close when they come back."""
+        if not self._closed and self._pid == os.getpid():
+            self._closed = True
+            self._pool.close()
+        self._closed = True
+
+    def maintain(self, *statements: bytes) -> None:
+        """Run statements that take their time and are no transactions, on a connection of their own."""
+        try:
+            with self.connect() as connection:
+                for statement in statements:
+                    connection.execute(statement)
+        except psycopg.Error as error:
+            raise translate(error, self.url) from error
+
+    def vacuum(self, *tables: str) -> None:
+        """Have dead rows of tables removed, where this user may."""
+        for table in tables:
+            try:
+                self.maintain(f"VACUUM kedge.{table}".encode())
+            except errors.ReadOnly:
+                return  # their owner's vacuum comes by itself
+
+    # ── transactions ──
+
+    def ask(self, sql: bytes, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of one statement, which sees one instant."""
+
+        def once(connection: Connection) -> list[tuple[Any, ...]]:
+            cursor = Link(connection).send(sql, *parameters)
+            return [] if cursor.description is None else cursor.fetchall()
+
+        return self._run(once)
+
+    def read(self, look: Callable[[Link], T]) -> T:
+        """Return what `look` finds in one instant; it may be called again."""
+
+        def once(connection: Connection) -> T:
+            with connection.pipeline() as pipeline:
+                link = Link(connection, pipeline)
+                link.send(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                found = look(link)
+                link.send(b"COMMIT")
+            return found
+
+        return self._run(once)
+
+    def settle(self, look: Callable[[Link], T]) -> T:
+        """Return what `look` finds, once all that was in flight when it looked has ended."""
+
+        def once(connection: Connection) -> T:
+            with connection.pipeline() as pipeline:
+                link = Link(connection, pipeline)
+                found = look(link)
+                lane_locks.pass_all(link)
+            return found
+
+        return self._run(once)
+
+    def write(
+        self,
+        what: str,
+        act: Callable[[Link], T],
+        *,
+        lanes: Iterable[int] = (),
+        find: Callable[[Link], T | None] | None = None,
+    ) -> T:
+        """Return what `act` does in one transaction, which holds these lanes; it may be called again.
+
+        Where the answer to the commit is lost, `find` is asked, once the transaction has ended, for what `act` has
+        done; None means that it has not, so that it is done again. Without `find` that is `OutcomeUnknown`.
+        """
+        if self.read_only:
+            raise errors.ReadOnly(f"{self.url} is open read-only; open it without read_only to write")
+        held = sorted(lanes)
+        attempt = _Attempt(what, held, act)
+        deadline = time.monotonic() + self._retry_seconds
+        while True:
+            try:
+                return self._run(attempt.run)
+            except _AnswerLost as lost:
+                if find is None:
+                    raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(lost.__cause__))) from lost
+                found = self._found(held, find)
+                if found is not None:
+                    return found
+                if time.monotonic() > deadline:
+                    raise errors.Unreachable(
+                        f"{self.url} was lost time and again; nothing was done: try again"
+                    ) from lost
+
+    def _found(self, lanes: list[int], find: Callable[[Link], T | None]) -> T | None:
+        def once(connection: Connection) -> T | None:
+            with connection.pipeline() as pipeline:
+                link = Link(connection, pipeline)
+                link.send(b"BEGIN")
+                lane_locks.lock(link, lanes)  # the transaction whose answer was lost holds them until it has ended
+                found = find(link)
+                link.send(b"COMMIT")
+            return found
+
+        try:
+            return self._run(once)
+        except errors.Unreachable as error:
+            raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(error))) from error
+
+
+_LOST = (
+    "the connection to {} was lost during the commit ({}); what was being written is there wholly or not at all: "
+    "read it back, or repeat the call with the same idempotency key"
+)
+
+
+class _AnswerLost(Exception):
+    """The connection went during the commit."""
+
+
+class _Attempt(Generic[T]):
+    """How a write is tried."""
+
+    def __init__(self, what: str, lanes: list[int], act: Callable[[Link], T]) -> None:
+        self._what = what
+        self._lanes = lanes
+        self._act = act
+
+    def run(self, connection: Connection) -> T:
+        """Begin, hold the lanes, act and commit."""
+        is_committing = False
+        try:
+            with connection.pipeline() as pipeline:
+                link = Link(connection, pipeline)
+                link.send(b"BEGIN")
+                if self._lanes:
+                    has_timeout = connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE
+                    lane_locks.lock(link, self._lanes, _TRANSACTION_SECONDS if has_timeout else None)
+                reach(f"{self._what}:begun")
+                done = self._act(link)
+                reach(f"{self._what}:before-commit")
+                is_committing = True
+                link.send(b"COMMIT")
+        except psycopg.Error as error:
+            if is_committing and is_lost(error):
+                raise _AnswerLost from error
+            raise
+        reach(f"{self._what}:after-commit")
+        return done
+
+
+def _roll_back(connection: Connection) -> None:
+    try:
+        connection.rollback()
+    except psycopg.Error:
+        connection.close()
+
+
+def _first_line(error: object) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0]

@@ -1,0 +1,54 @@
+"""What an error of PostgreSQL, or of the way to it, means to the caller."""
+
+import psycopg
+import psycopg_pool
+
+from kedge import errors
+
+_LOST = {
+    "57P01",
+    "57P02",
+    "57P03",
+    "57P05",
+    "25P03",
+    "25P04",
+    "25006",
+}  # shut down, starting up, timed out, a standby now
+_AGAIN = {"40001", "40P01"}
+_SCHEMA = {"3F000", "42P01", "42703"}
+_ID_TAKEN = "states_pkey"
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Say whether the connection has gone, or cannot be made: what had not begun to commit will not."""
+    if isinstance(error, psycopg_pool.PoolTimeout):
+        return True
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate in _LOST or error.sqlstate.startswith("08")
+
+
+def is_raced(error: psycopg.Error) -> bool:
+    """Say whether another transaction came first: nothing was done, and the same again may succeed."""
+    return error.sqlstate in _AGAIN or (error.sqlstate == "23505" and error.diag.constraint_name == _ID_TAKEN)
+
+
+def translate(error: psycopg.Error, where: str) -> errors.KedgeError:
+    """Return the `KedgeError` that says what an error means to the caller; `where` names the database."""
+    text = str(error).strip().split("\n", maxsplit=1)[0]
+    state = error.sqlstate or ""
+    if is_lost(error):
+        return errors.Unreachable(f"{where} cannot be reached ({text}); nothing was done: try again")
+    if state in {"55P03", "53300", "57014"} or state in _AGAIN:
+        return errors.Busy(f"{where} is busy ({text}); nothing was done: try again")
+    if state.startswith("53"):
+        return errors.StorageFull(f"{where} has no room ({text}); nothing was written: free some")
+    if state == "42501":
+        return errors.ReadOnly(f"this user may not do that in {where} ({text}); grant it, or connect as another user")
+    if state in _SCHEMA:
+        return errors.NotAKedgeDatabase(f"{where} has no Kedge schema as this Kedge knows it ({text}); look at it")
+    if state.startswith("28"):
+        return errors.InvalidValue(f"{where} does not let this user in ({text}); check user and password")
+    if state.startswith("22") or isinstance(error, psycopg.DataError):
+        return errors.InvalidValue(f"{where} cannot hold that ({text}); change the value")
+    return errors.Corruption(f"{where}: unexpected error of PostgreSQL: {state} {text}; run `kedge fsck`")

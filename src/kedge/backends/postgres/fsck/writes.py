@@ -1,0 +1,55 @@
+"""The journal: of every write the digest, and what its turn had read."""
+
+from typing import Any
+
+from kedge.backends.postgres.fsck.inspection import SQL, Inspection
+from kedge.model import reads as read_logs
+from kedge.model.writes import SALT_BYTES, digest
+
+
+def check_writes(inspection: Inspection) -> None:
+    """Check that every write's content is there and has its digest, or was purged."""
+    for window in inspection.windows():
+        for seq, space, name, lineage, deleted, *content in inspection.link.rows(SQL["writes"], *window):
+            inspection.count("writes")
+            is_vector = inspection.spaces.get(space, ("",))[0] == "vectors" and not deleted
+            found = _misfit(inspection, lineage, content, deleted=deleted, is_vector=is_vector)
+            if found is not None:
+                inspection.report(found[0], inspection.place(space, name, seq), found[1])
+        inspection.advance(*window)
+
+
+def _misfit(
+    inspection: Inspection, lineage: int, content: list[Any], *, deleted: bool, is_vector: bool
+) -> tuple[str, str] | None:
+    """Return the kind of what is wrong with a write's content, and what it is."""
+    expected, salt, payload, vector = content
+    if salt is None:
+        if payload is not None:
+            return "digest", "the payload is there without its salt"
+        if not inspection.is_purged(lineage):
+            return "digest", "salt and payload are gone, though it was never purged"
+        if vector is not None and inspection.is_erased(lineage):
+            return "purge", "its vector is still there, though its deployment was purged"
+        return None
+    if inspection.is_erased(lineage):
+        return "purge", "its payload is still there, though its deployment was purged"
+    if (payload is None) != deleted or len(salt) != SALT_BYTES:
+        return "digest", "payload, salt and operation do not fit one another"
+    if (vector is not None) != is_vector:
+        return "vector", "has a vector and is no put of one, or has none and is"
+    if digest(salt, payload, vector or b"") != expected:
+        return "digest", "the content does not have its digest: it was altered"
+    inspection.count("digests")
+    return None
+
+
+def check_reads(inspection: Inspection) -> None:
+    """Check that what turns had read can be told, and lies in the journal."""
+    for window in inspection.windows():
+        for turn, before, packed in inspection.link.rows(SQL["read_logs"], *window):
+            inspection.count("read logs")
+            reads = read_logs.unpack(packed)
+            if max([*reads.seqs, *(r.at_seq for r in reads.ranges)], default=0) > inspection.last_seq:
+                where = f"reads of turn {turn} before seq {before}"
+                inspection.report("reads", where, f"lie after seq {inspection.last_seq}, where the journal ends")

@@ -1,0 +1,129 @@
+"""The heads at the keys of a batch, and how many writes each lineage has: what goes with every append."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from kedge.backends.postgres.lineages import Interner
+from kedge.backends.postgres.link import Cursor, Link
+from kedge.backends.postgres.rows import Row, Standing
+from kedge.backends.postgres.sql import queries
+from kedge.backends.postgres.states import States
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import standing
+
+_SQL = queries("journal")
+Place = tuple[int, str]  # the id of a space, a name
+Heads = dict[Place, dict[int, Standing]]  # by lineage
+
+
+class Changes(NamedTuple):
+    """What a batch does to the heads: those that are new or have changed, and those to drop, as (place, lineage)."""
+
+    puts: list[tuple[int, str, Standing]]
+    drops: list[tuple[int, str, int]]
+
+
+class HeadWriter:
+    """Keeps the tables of heads and of counters beside the journal."""
+
+    def __init__(self, interner: Interner, states: States) -> None:
+        self._interner = interner
+        self._states = states
+
+    def ask(self, link: Link, places: Iterable[Place]) -> list[tuple[int, Cursor]]:
+        """Ask for the heads at these keys, whose lanes the transaction holds."""
+        names: dict[int, list[str]] = {}
+        for space, name in places:
+            names.setdefault(space, []).append(name)
+        return [(space, link.send(_SQL["heads_at"], space, asked)) for space, asked in names.items()]
+
+    def found(self, asked: list[tuple[int, Cursor]]) -> Heads:
+        """Return the heads that were asked for."""
+        heads: Heads = {}
+        for space, cursor in asked:
+            for name, lineage, *rest in cursor.fetchall():
+                heads.setdefault((space, name), {})[lineage] = Standing(lineage, *rest)
+        return heads
+
+    def changes(self, link: Link, rows: Sequence[Row], before: Heads, settled: Lineage) -> Changes:
+        """Return how these rows change the heads."""
+        puts: list[tuple[int, str, Standing]] = []
+        drops: list[tuple[int, str, int]] = []
+        plain = {row.lineage: self._states.intern(link, row.lineage, ()) for row in rows}
+        by_place: dict[Place, list[Row]] = {}
+        for row in rows:
+            if row.is_new:
+                puts.append((row.space, row.key.name, _as_head(row, plain[row.lineage])))
+            else:
+                by_place.setdefault((row.space, row.key.name), []).append(row)
+        for place, added in by_place.items():
+            there = before.get(place, {})
+            for head in self._after(link, added, there, settled, plain):
+                if head.state:
+                    puts.append((*place, head))
+                else:
+                    drops.append((*place, head.lineage))
+        return Changes(puts, drops)
+
+    def _after(
+        self, link: Link, added: list[Row], there: dict[int, Standing], settled: Lineage, plain: dict[int, int]
+    ) -> list[Standing]:
+        """Return the heads of one key that have changed; a state of 0 is one to drop, which another hides everywhere.
+
+        What is settled counts for nothing: however many releases follow one another, a key has few heads.
+        """
+        now = dict(there)
+        for row in added:
+            old = now.get(row.lineage)
+            if old is None or (row.rank, row.seq) > (old.rank, old.seq):
+                now[row.lineage] = _as_head(row, plain[row.lineage])
+        if len(now) > 1:
+            members = {lineage: self._interner.members_uncached(link, lineage) - settled for lineage in now}
+            superseders = standing(((head.rank, head.seq, head.lineage) for head in now.values()), members)
+            for lineage, by in superseders.items():
+                old = now[lineage]
+                state = 0 if by is None else self._states.intern(link, lineage, by, settled)
+                now[lineage] = Standing(lineage, old.rank, old.seq, old.deleted, state)
+        return [
+            head for lineage, head in now.items() if head != there.get(lineage) and (head.state or lineage in there)
+        ]
+
+
+def drop_in(link: Link, drops: list[tuple[int, str, int]]) -> None:
+    """Take heads away that another one hides everywhere."""
+    if drops:
+        link.send(_SQL["heads_drop"], *map(list, zip(*drops, strict=True)))
+
+
+def counted(rows: Sequence[Row]) -> tuple[list[int], ...]:
+    """Return what these rows add to the counters: spaces, lineages, puts and deletes, by column."""
+    puts: Counter[tuple[int, int]] = Counter()
+    deletes: Counter[tuple[int, int]] = Counter()
+    for row in rows:
+        (deletes if row.deleted else puts)[row.space, row.lineage] += 1
+    places = sorted(puts.keys() | deletes.keys())
+    return (
+        [space for space, _ in places],
+        [lineage for _, lineage in places],
+        [puts[place] for place in places],
+        [deletes[place] for place in places],
+    )
+
+
+def _as_head(row: Row, state: int) -> Standing:
+    return Standing(row.lineage, row.rank, row.seq, row.deleted, state)
+
+
+def columns(puts: list[tuple[int, str, Standing]]) -> tuple[list[object], ...]:
+    """Return heads by column."""
+    heads = [head for _, _, head in puts]
+    return (
+        [space for space, _, _ in puts],
+        [name for _, name, _ in puts],
+        [head.lineage for head in heads],
+        [head.rank for head in heads],
+        [head.seq for head in heads],
+        [head.deleted for head in heads],
+        [head.state for head in heads],
+    )

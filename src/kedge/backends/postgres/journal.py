@@ -1,0 +1,283 @@
+"""Appending to the journal: one batch, one transaction, which holds the lanes of its keys."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from kedge.backends.postgres.database import Database
+from kedge.backends.postgres.heads import Heads, HeadWriter, drop_in
+from kedge.backends.postgres.lanes import lane_of, lanes_of
+from kedge.backends.postgres.lineages import Interner
+from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.reads import Reader
+from kedge.backends.postgres.rows import Row
+from kedge.backends.postgres.sending import Stamp, send_writes
+from kedge.backends.postgres.sql import queries
+from kedge.backends.postgres.states import States
+from kedge.backends.postgres.vector_rows import VectorWriter
+from kedge.errors import IdempotencyMismatch, RolledBack
+from kedge.failpoints import reach
+from kedge.model.control import ControlRecord
+from kedge.model.lineage import Lineage, union
+from kedge.model.visibility import View
+from kedge.model.writes import Author, Batch, Key, Pending, digest, memory_name
+from kedge.ports.ledger import Call, EpochMoved, HeadMoved, Position
+
+_SQL = queries("journal")
+_RECORD = msgspec.json.Decoder(ControlRecord)
+_TURNS_CACHED = 1_000
+_TICK_SECONDS = 1e-6  # what a datetime can tell apart
+Now = Callable[[], float | None]
+
+
+class Drawn(msgspec.Struct, frozen=True):
+    """Where entries go: the record that they are decided on, their time, and their seqs."""
+
+    epoch: int
+    record: bytes
+    at: float
+    seqs: list[int]
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What an append did: the seqs to return, and the ids that are committed with them."""
+
+    seqs: list[int]
+    stamp: int | None = None
+    turn: int = 0
+    rows: tuple[Row, ...] = ()
+
+
+class PostgresJournal(Reader):
+    """The journal of one PostgreSQL database. `now` is the time of a test's clock, or None for the database's."""
+
+    def __init__(self, database: Database, interner: Interner, states: States, vectors: VectorWriter, now: Now) -> None:
+        super().__init__(database, interner, states)
+        self._vectors = vectors
+        self._heads = HeadWriter(interner, states)
+        self._now = now
+        self._turns: dict[str, tuple[int, int]] = {}
+
+    # ── appending ──
+
+    def append(self, batch: Batch) -> list[int]:
+        """Commit a batch and return the seqs of its writes, in order."""
+        lanes = lanes_of(batch)
+        tried: list[Written] = []
+
+        def act(link: Link) -> Written:
+            tried[:] = [self._append(link, batch, lanes[0])]
+            return tried[0]
+
+        def find(link: Link) -> Written | None:
+            done = tried[0]
+            is_done = done.stamp is None or not done.seqs or link.row(_SQL["is_written"], done.seqs[0])
+            return done if is_done else None
+
+        written = self._database.write("append", act, lanes=lanes, find=find)
+        self._learn(batch, written)
+        return written.seqs
+
+    def _append(self, link: Link, batch: Batch, lane: int) -> Written:
+        self._states.catch_up(link)
+        stamp = self._interner.intern(link, batch.lineage)
+        asked = self._ask(link, batch)
+        repeats = None if batch.idempotency is None else link.send(_SQL["idempotency_find"], batch.idempotency)
+        drawn = self.draw(link, len(batch.writes), epoch=batch.epoch)
+        if repeats is not None:
+            repeated = self._repeated(link, batch, repeats.fetchall())
+            if repeated is not None:
+                return Written(repeated)
+        heads = self._heads.found(asked)
+        self._check_expectations(link, batch, heads)
+        turn, rows = self.write_in(link, batch, drawn, (stamp, lane), heads)
+        if batch.idempotency is not None:
+            visible_by = 0 if any(write.source for write in batch.writes) else stamp
+            link.send(_SQL["idempotency_insert"], batch.idempotency, drawn.seqs, visible_by)
+        return Written(drawn.seqs, stamp, turn, tuple(rows))
+
+    def draw(self, link: Link, count: int, *, epoch: int | None = None) -> Drawn:
+        """Return where the next entries go, at this epoch; the transaction holds a lane."""
+        found, record, at, seqs = link.one(_SQL["look"], self._now(), epoch, count, _TICK_SECONDS)
+        if epoch is not None and found != epoch:
+            raise EpochMoved(f"the control record is at epoch {found}, not {epoch}")
+        return Drawn(found, record, round(at, 6), seqs)
+
+    def _ask(self, link: Link, batch: Batch) -> Any:
+        keys = {(w.key.store, w.key.space, w.key.name) for w in batch.writes if w.key.name}
+        spaces = {place: self._interner.space_uncached(link, *place) for place in {key[:2] for key in keys}}
+        places = ((spaces[store, space], name) for store, space, name in keys)
+        return self._heads.ask(link, ((space, name) for space, name in places if space is not None))
+
+    def _learn(self, batch: Batch, written: Written) -> None:
+        if written.stamp is None:
+            return
+        self._interner.learn(batch.lineage, written.stamp)
+        if len(self._turns) > _TURNS_CACHED:
+            self._turns.clear()
+        self._turns[batch.author.uid] = (written.turn, written.stamp)
+        for row in written.rows[:1]:
+            self._interner.learn_space(row.key.store, row.key.space, row.space)
+
+    def write_in(
+        self, link: Link, batch: Batch, drawn: Drawn, stamp_and_lane: tuple[int, int], heads: Heads | None = None
+    ) -> tuple[int, list[Row]]:
+        """Write a batch inside a transaction of the caller's; return the turn's id and the rows."""
+        stamp, lane = stamp_and_lane
+        self._check_purged(batch.lineage, drawn.record)
+        turn = self._turn(link, batch.author, stamp)
+        rows = self._rows(link, batch, drawn.seqs, stamp)
+        reach("append:before-rows")
+        if rows:
+            if heads is None:
+                heads = self._heads.found(self._heads.ask(link, ((row.space, row.key.name) for row in rows)))
+            changes = self._heads.changes(link, rows, heads, batch.settled)
+            send_writes(link, batch, rows, changes.puts, Stamp(stamp, turn, drawn.at, lane))
+            reach("append:rows")
+            drop_in(link, changes.drops)
+            reach("append:heads")
+        if batch.reads is not None:
+            before = drawn.seqs[0] if rows else self.last_seq(link) + 1
+            link.send(_SQL["reads_insert"], turn, before, batch.reads)
+        if rows and rows[0].key.store == "vectors":
+            self._vectors.write_in(link, rows, batch, lane)
+        return turn, rows
+
+    def _check_purged(self, lineage: Lineage, record: bytes) -> None:
+        gone = lineage & _RECORD.decode(record).purged if lineage else lineage
+        if gone:
+            raise RolledBack(
+                f"the lineage of this write holds the purged deployments {sorted(gone)}; begin a new turn", ()
+            )
+
+    def purged_of(self, link: Link, lineage: Lineage) -> Lineage:
+        """Return which of these deployments have been purged, as a transaction sees it."""
+        return lineage & _RECORD.decode(link.one(_SQL["record"])[0]).purged if lineage else lineage
+
+    def _turn(self, link: Link, author: Author, stamp: int) -> int:
+        known = self._turns.get(author.uid)
+        if known is not None and known[1] == stamp:
+            return known[0]
+        found = link.one(
+            _SQL["turn_upsert"], author.uid, author.agent, author.person, author.session, author.parent,
+            author.replays, author.began_at, author.began_epoch, stamp,
+        )  # fmt: skip
+        return int(found[0])
+
+    def _rows(self, link: Link, batch: Batch, seqs: list[int], stamp: int) -> list[Row]:
+        spaces: dict[tuple[str, str], int] = {}
+        rows = []
+        for seq, write in zip(seqs, batch.writes, strict=True):
+            key = write.key
+            place = (key.store, key.space)
+            if place not in spaces:
+                spaces[place] = self._interner.intern_space(link, *place)
+            rank = batch.rank if write.rank is None else write.rank
+            rank = seq if rank is None else rank
+            is_new = not key.name and key.store == "memory"
+            if is_new:
+                key = Key(key.store, key.space, memory_name(rank, seq))
+            if write.lineage is not None:
+                lineage = self._interner.intern(link, write.lineage)
+            else:
+                lineage = 0 if write.source else stamp
+            rows.append(Row(seq, spaces[place], key, lineage, rank, write.payload is None, is_new))
+        return rows
+
+    # ── preconditions ──
+
+    def _check_expectations(self, link: Link, batch: Batch, heads: Heads) -> None:
+        view = View(batch.epoch, batch.seen, batch.settled, upto_rank=batch.rank)
+        for write in batch.writes:
+            if write.expect is not None:
+                found = self._seq_of_head(link, view, write, heads)
+                if found != write.expect:
+                    raise HeadMoved(f"the head of {write.key.name!r} is seq {found}, not {write.expect}")
+
+    def _seq_of_head(self, link: Link, view: View, write: Pending, heads: Heads) -> int:
+        key = write.key
+        if view.bounds(key.store) is not None:
+            head = self.head_in(link, view, key)
+            return 0 if head is None else head.seq
+        space = self._interner.space_uncached(link, key.store, key.space)
+        there = {} if space is None else heads.get((space, key.name), {})
+        seen = [
+            (head.rank, head.seq)
+            for lineage, head in there.items()
+            if view.sees(self._interner.members_uncached(link, lineage))
+        ]
+        return max(seen, default=(0, 0))[1]
+
+    def _repeated(self, link: Link, batch: Batch, found: list[Any]) -> list[int] | None:
+        view = View(batch.epoch, batch.seen, batch.settled)
+        for seqs, lineage in found:
+            if not view.sees(self._interner.members_uncached(link, lineage)):
+                continue
+            rows = link.rows(_SQL["repeated_writes"], seqs)
+            if any(not view.sees(self._interner.members_uncached(link, row[6])) for row in rows):
+                raise IdempotencyMismatch(
+                    f"of the writes made with the idempotency key {batch.idempotency!r}, at seq {seqs[0]}, a rollback "
+                    "hid some; repeat the hidden ones with a fresh key"
+                )
+            if not batch.first_wins and not self._same_content(link, batch, rows):
+                raise IdempotencyMismatch(
+                    f"the idempotency key {batch.idempotency!r} was used for another write, at seq {seqs[0]}; "
+                    "use a fresh key for each different call"
+                )
+            return [row[4] for row in rows]
+        return None
+
+    def call(self, view: View, idempotency: str) -> Call | None:
+        """Return the newest call with this key that the view sees."""
+
+        def look(link: Link) -> Call | None:
+            for seqs, lineage in link.rows(_SQL["idempotency_find"], idempotency):
+                if view.sees(self._interner.members(link, lineage)):
+                    rows = link.rows(_SQL["writes_of_call"], seqs)
+                    lineages = [self._interner.members(link, row[1]) for row in rows]
+                    return Call(rows[0][2], [row[0] for row in rows], union(filter(view.sees, lineages)))
+            return None
+
+        return self._database.read(look)
+
+    def _same_content(self, link: Link, batch: Batch, rows: Sequence[Any]) -> bool:
+        vectors = [b""] * len(batch.writes) if batch.vectors is None else batch.vectors.split()
+        if len(rows) != len(batch.writes):
+            return False
+        for write, vector, row in zip(batch.writes, vectors, rows, strict=True):
+            space, name, content, salt, _, source, _ = row
+            same_key = space == self._interner.space_uncached(link, write.key.store, write.key.space) and (
+                not write.key.name or name == write.key.name
+            )
+            if not same_key or source != write.source:
+                return False
+            if salt is None or digest(salt, write.payload, vector) != content:
+                return False
+        return True
+
+    # ── edges ──
+
+    def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
+        """Journal that headers left a turn ("call") or came back to it ("absorb"), and what the turn had read."""
+
+        def act(link: Link) -> tuple[int, int]:
+            stamp = self._interner.intern(link, lineage)
+            drawn = self.draw(link, 0)
+            turn = self._turn(link, author, stamp)
+            if reads is not None:
+                link.send(_SQL["reads_insert"], turn, self.last_seq(link) + 1, reads)
+            link.send(_SQL["edge_insert"], drawn.at, kind, author.uid, peer, stamp)
+            return turn, stamp
+
+        turn, stamp = self._database.write("edge", act, lanes=[lane_of("turn", author.uid)])
+        self._interner.learn(lineage, stamp)
+        self._turns[author.uid] = (turn, stamp)
+
+    # ── where it stands ──
+
+    def stand(self, link: Link) -> Position:
+        """Return the last seq, and the time that the next entry gets at the earliest; see `Database.settle`."""
+        last = link.send(_SQL["last_seq"])
+        drawn = self.draw(link, 0)
+        return Position(int(last.fetchall()[0][0]), drawn.at)

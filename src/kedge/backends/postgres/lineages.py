@@ -1,0 +1,92 @@
+"""Interned lineages and spaces: small integers for frozen sets and for (store, space)."""
+
+import json
+
+from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.sql import queries
+from kedge.errors import Corruption
+from kedge.model.lineage import EMPTY, Lineage
+
+_SQL = queries("journal")
+
+
+class Interner:
+    """Both tables, cached. An id is cached only when it is known to be committed."""
+
+    def __init__(self) -> None:
+        self._members: dict[int, Lineage] = {0: EMPTY}
+        self._lineage_ids: dict[Lineage, int] = {EMPTY: 0}
+        self._space_ids: dict[tuple[str, str], int] = {}
+
+    def is_cached(self, lineage_id: int) -> bool:
+        """Say whether the set behind an id is known without a look."""
+        return lineage_id in self._members
+
+    def members(self, link: Link | None, lineage_id: int) -> Lineage:
+        """Return the set behind an id that is committed; without a link, one that is cached."""
+        cached = self._members.get(lineage_id)
+        if cached is not None or link is None:
+            return self._members[lineage_id]
+        lineage = self.members_uncached(link, lineage_id)
+        self.learn(lineage, lineage_id)
+        return lineage
+
+    def members_uncached(self, link: Link, lineage_id: int) -> Lineage:
+        """Return the set behind an id that this transaction may have made, and that must not be cached yet."""
+        cached = self._members.get(lineage_id)
+        if cached is not None:
+            return cached
+        row = link.row(_SQL["lineage_members"], lineage_id)
+        if row is None:
+            raise Corruption(f"lineage {lineage_id} is not in the lineage table; run `kedge fsck`")
+        return frozenset(json.loads(row[0]))
+
+    def intern(self, link: Link, lineage: Lineage) -> int:
+        """Return the id of a set, in a write transaction that may still fail."""
+        cached = self._lineage_ids.get(lineage)
+        if cached is not None:
+            return cached
+        text = json.dumps(sorted(lineage))
+        row = link.row(_SQL["lineage_id"], text)
+        if row is None:
+            row = link.row(_SQL["lineage_insert"], text)
+            if row is None:  # another transaction has made it in between, and has committed
+                return int(link.one(_SQL["lineage_id"], text)[0])
+            link.send(_SQL["lineage_members_insert"], sorted(lineage), row[0])
+        return int(row[0])
+
+    def learn(self, lineage: Lineage, lineage_id: int) -> None:
+        """Remember an id that is known to be committed."""
+        self._members[lineage_id] = lineage
+        self._lineage_ids[lineage] = lineage_id
+
+    def cached_space(self, store: str, space: str) -> int | None:
+        """Return the id of a space if it is known without a look."""
+        return self._space_ids.get((store, space))
+
+    def space(self, link: Link, store: str, space: str) -> int | None:
+        """Return the id of a space in a read transaction, or None where nothing was ever written to it."""
+        found = self.space_uncached(link, store, space)
+        if found is not None:
+            self._space_ids[store, space] = found
+        return found
+
+    def space_uncached(self, link: Link, store: str, space: str) -> int | None:
+        """Return the id of a space that this transaction may have made, and that must not be cached yet."""
+        cached = self._space_ids.get((store, space))
+        if cached is not None:
+            return cached
+        row = link.row(_SQL["space_id"], store, space)
+        return None if row is None else int(row[0])
+
+    def intern_space(self, link: Link, store: str, space: str) -> int:
+        """Return the id of a space, in a write transaction that may still fail."""
+        found = self.space_uncached(link, store, space)
+        if found is None:
+            made = link.row(_SQL["space_insert"], store, space)
+            found = int((made or link.one(_SQL["space_id"], store, space))[0])
+        return found
+
+    def learn_space(self, store: str, space: str, space_id: int) -> None:
+        """Remember a space's id that is known to be committed."""
+        self._space_ids[store, space] = space_id

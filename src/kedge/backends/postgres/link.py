@@ -1,0 +1,53 @@
+"""One connection in use: statements go out in a pipeline, and are waited for where their rows are asked for."""
+
+from typing import Any
+
+import psycopg
+from psycopg.types.array import ListBinaryDumper
+from psycopg.types.numeric import FloatBinaryDumper, Int8BinaryDumper
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+Cursor = psycopg.RawCursor[tuple[Any, ...]]
+
+
+class Link:
+    """A connection, inside a pipeline where there is one."""
+
+    def __init__(self, connection: Connection, pipeline: psycopg.Pipeline | None = None) -> None:
+        self._connection = connection
+        self._pipeline = pipeline
+
+    def send(self, sql: bytes, *parameters: Any) -> Cursor:
+        """Send a statement, and do not wait: what goes wrong is raised by the next one that is waited for."""
+        cursor: Cursor = psycopg.RawCursor(self._connection)
+        return cursor.execute(sql, parameters or None, binary=True)
+
+    def rows(self, sql: bytes, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement."""
+        cursor = self.send(sql, *parameters)
+        self.wait()
+        return cursor.fetchall()
+
+    def row(self, sql: bytes, *parameters: Any) -> tuple[Any, ...] | None:
+        """Return the first row of a statement, or None where there is none."""
+        cursor = self.send(sql, *parameters)
+        self.wait()
+        return cursor.fetchone()
+
+    def wait(self) -> None:
+        """Wait for all that was sent. From here on the server counts the time that the transaction is left idle."""
+        if self._pipeline is not None:
+            self._pipeline.sync()
+
+    def one(self, sql: bytes, *parameters: Any) -> tuple[Any, ...]:
+        """Return the row of a statement that always has one."""
+        found = self.row(sql, *parameters)
+        assert found is not None, sql  # noqa: S101 - it has one, whatever is in the database
+        return found
+
+
+def prepare(connection: Connection) -> None:
+    """Have numbers sent in one width, so that a statement has one plan whatever its parameters, and lists in binary."""
+    connection.adapters.register_dumper(int, Int8BinaryDumper)
+    connection.adapters.register_dumper(float, FloatBinaryDumper)
+    connection.adapters.register_dumper(list, ListBinaryDumper)

@@ -1,0 +1,68 @@
+"""Hearing of changes of the control record: a connection that listens. A hint only: what it misses, the poll finds."""
+
+import contextlib
+import os
+import time
+
+import psycopg
+
+from kedge.backends.postgres.database import Database
+from kedge.backends.postgres.link import Connection
+from kedge.errors import KedgeError
+from kedge.forks import ForkSafeLock
+
+_AGAIN_SECONDS = 5.0  # after a connection was lost
+_left_to_parents: list[Connection] = []
+
+
+class Notices:
+    """Counts the notices that have come; begins to listen when it is first asked."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = ForkSafeLock()
+        self._connection: Connection | None = None
+        self._pid = os.getpid()
+        self._next_try = 0.0
+        self._count = 0
+        self._is_closed = False
+
+    def count(self) -> int:
+        """Return a number that has grown if a notice has come, or if one may have been missed; costs no query."""
+        with self._lock:
+            if self._pid != os.getpid():
+                if self._connection is not None:
+                    _left_to_parents.append(self._connection)
+                self._pid, self._connection = os.getpid(), None
+            try:
+                self._listen()
+            except (psycopg.Error, OSError, KedgeError):
+                self._drop()
+            return self._count
+
+    def _listen(self) -> None:
+        if self._is_closed:
+            return
+        if self._connection is None:
+            if time.monotonic() < self._next_try:
+                return
+            self._next_try = time.monotonic() + _AGAIN_SECONDS
+            self._connection = self._database.connect()
+            self._connection.execute("LISTEN kedge_control")
+            self._count += 1
+        self._count += sum(1 for _ in self._connection.notifies(timeout=0))
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._count += 1
+            with contextlib.suppress(psycopg.Error):
+                self._connection.close()
+        self._connection = None
+
+    def close(self) -> None:
+        """Listen no more."""
+        with self._lock:
+            self._is_closed = True
+            if self._pid == os.getpid() and self._connection is not None:
+                self._connection.close()
+            self._connection = None

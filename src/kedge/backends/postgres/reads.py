@@ -1,0 +1,253 @@
+"""Reading heads, ranges and histories by skip: the cost does not grow with what the view hides."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from kedge.backends.postgres.database import Database
+from kedge.backends.postgres.lineages import Interner
+from kedge.backends.postgres.link import Cursor, Link
+from kedge.backends.postgres.sql import queries
+from kedge.backends.postgres.states import States
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import SEQ_MAX, View, newest
+from kedge.model.writes import NAME_CHARACTERS_MAX, Head, Key, decode, prefix_end
+from kedge.ports.ledger import EpochMoved, Range
+
+_SQL = queries("journal")
+_AFTER_ALL_NAMES = "\U0010ffff" * (NAME_CHARACTERS_MAX + 1)
+_ALL_NAMES = ("", _AFTER_ALL_NAMES)
+
+
+def check_epoch(asked: Cursor, view: View) -> None:
+    """Raise `EpochMoved` unless the control record, as asked for, still stands at the epoch of a present view."""
+    if view.upto is None and (found := asked.fetchall()[0][0]) != view.epoch:
+        raise EpochMoved(f"the control record is at epoch {found}, not {view.epoch}")
+
+
+class Reader:
+    """The read half of the journal."""
+
+    def __init__(self, database: Database, interner: Interner, states: States) -> None:
+        self._database = database
+        self._interner = interner
+        self._states = states
+
+    def _enter(self, link: Link, view: View, store: str, space: str) -> None:
+        """Begin a read: nothing that it finds is older than the last flip."""
+        epoch = link.send(_SQL["epoch"])
+        self._interner.space(link, store, space)
+        check_epoch(epoch, view)
+
+    # ── one key ──
+
+    def head(self, view: View, key: Key) -> Head | None:
+        """Return the newest visible write at a key, a delete included, with its payload."""
+
+        def look(link: Link) -> Head | None:
+            self._enter(link, view, key.store, key.space)
+            return self.head_in(link, view, key)
+
+        space = self._interner.cached_space(key.store, key.space)
+        if space is None or view.bounds(key.store) is not None:
+            return self._database.read(look)
+        rows = self._database.ask(_SQL["head"], space, key.name)
+        if rows[0][0] != view.epoch:
+            raise EpochMoved(f"the control record is at epoch {rows[0][0]}, not {view.epoch}")
+        if rows[0][1] is None:
+            return None
+        if all(self._interner.is_cached(row[1]) for row in rows):
+            return self._choose(None, view, key, [row[1:] for row in rows])
+        return self._database.read(look)
+
+    def head_in(self, link: Link, view: View, key: Key) -> Head | None:
+        """Return a head inside a transaction of the caller's, which has checked the epoch."""
+        space = self._interner.space_uncached(link, key.store, key.space)
+        if space is None:
+            return None
+        bounds = view.bounds(key.store)
+        if bounds is None:
+            rows = [row[1:] for row in link.rows(_SQL["head"], space, key.name) if row[1] is not None]
+        else:
+            lineages = [row[0] for row in link.rows(_SQL["past_lineages"], space, key.name)]
+            rows = link.rows(_SQL["past_head"], space, key.name, self._visible(link, view, lineages), *bounds)
+        return self._choose(link, view, key, rows)
+
+    def _choose(self, link: Link | None, view: View, key: Key, rows: Iterable[Any]) -> Head | None:
+        best: Any = None
+        for row in rows:
+            if (best is None or row[1:3] > best[1:3]) and view.sees(self._interner.members(link, row[0])):
+                best = row
+        return None if best is None else self._head(link, key, best)
+
+    def _head(self, link: Link | None, key: Key, row: Any) -> Head:
+        lineage_id, rank, seq, deleted, source, at, fresh_for, payload = row
+        members = self._interner.members(link, lineage_id)
+        return Head(key, seq, rank, deleted, lineage_id, members, source, at, fresh_for, payload)
+
+    def _visible(self, link: Link, view: View, lineages: Iterable[int]) -> list[int]:
+        return [lineage for lineage in lineages if view.sees(self._interner.members(link, lineage))]
+
+    # ── many keys ──
+
+    def heads(self, view: View, store: str, space: str, names: Sequence[str]) -> dict[str, Head]:
+        """Return the heads of several names, deletes included, with payloads."""
+
+        def look(link: Link) -> dict[str, Head]:
+            self._enter(link, view, store, space)
+            return self.heads_in(link, view, store, space, names)
+
+        return self._database.read(look)
+
+    def heads_in(
+        self, link: Link, view: View, store: str, space: str, names: Sequence[str], *, payloads: bool = True
+    ) -> dict[str, Head]:
+        """Return heads inside a transaction of the caller's, which has checked the epoch."""
+        if view.bounds(store) is not None:
+            found = {name: self.head_in(link, view, Key(store, space, name)) for name in names}
+            return {name: head for name, head in found.items() if head is not None}
+        space_id = self._interner.space_uncached(link, store, space)
+        if space_id is None:
+            return {}
+        visible = self.lineages_in(link, view, store, space)
+        rows = link.rows(_SQL["heads" if payloads else "heads_bare"], space_id, list(names), visible)
+        by_name: dict[str, list[Head]] = {}
+        for row in rows:
+            by_name.setdefault(row[0], []).append(self._head(link, Key(store, space, row[0]), row[1:]))
+        best = {name: newest(candidates) for name, candidates in by_name.items()}
+        return {name: head for name, head in best.items() if head is not None}
+
+    def lineages_in(self, link: Link, view: View, store: str, space: str) -> list[int]:
+        """Return the lineages of a space's writes that a view sees."""
+        space_id = self._interner.space_uncached(link, store, space)
+        return self._visible(link, view, [row[0] for row in link.rows(_SQL["space_lineages"], space_id)])
+
+    # ── ranges ──
+
+    def range(self, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True) -> Range:
+        """Return the heads of all names that begin with a prefix, in name order."""
+
+        def look(link: Link) -> Range:
+            self._enter(link, view, store, space)
+            return self.range_in(link, view, store, space, prefix, payloads=payloads)
+
+        return self._database.read(look)
+
+    def range_in(
+        self, link: Link, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True
+    ) -> Range:
+        """Return a range inside a transaction of the caller's, which has checked the epoch."""
+        at_seq = self.last_seq(link)
+        space_id = self._interner.space_uncached(link, store, space)
+        if space_id is None:
+            return Range([], frozenset(), at_seq)
+        names = (prefix, prefix_end(prefix) or _AFTER_ALL_NAMES)
+        if (bounds := view.bounds(store)) is not None:
+            ever = [row[0] for row in link.rows(_SQL["past_names"], space_id, *names)]
+            found = self.heads_in(link, view, store, space, ever)
+            heads = [found[name] for name in ever if name in found]
+            deleted = frozenset(head.lineage for head in heads if head.deleted)
+            return Range([head for head in heads if not head.deleted], deleted, min(at_seq, bounds[0]))
+        standing = self._states.heads(link, view, space_id)
+        rows = link.rows(
+            _SQL["range" if payloads else "range_bare"], space_id, [state for state, _ in standing], *names
+        )
+        heads = [self._head(link, Key(store, space, row[0]), row[1:]) for row in rows]
+        return Range(heads, self._tombstones(link, view, space_id, standing, names), at_seq)
+
+    def last_seq(self, link: Link) -> int:
+        """Return the greatest seq that a transaction sees: some before it may still be in flight."""
+        return int(link.one(_SQL["last_seq"])[0])
+
+    def _tombstones(
+        self, link: Link, view: View, space_id: int, standing: list[tuple[int, int]], names: tuple[str, str]
+    ) -> frozenset[Lineage]:
+        """Return the revocable lineages under which a visible delete is head somewhere in the range of names."""
+        members = {state: self._interner.members(link, lineage) for state, lineage in standing}
+        asked = [state for state, lineage in members.items() if not lineage <= view.settled]
+        if not asked:
+            return frozenset()
+        return frozenset(members[row[0]] for row in link.rows(_SQL["states_with_deletes"], space_id, asked, *names))
+
+    def tombstones_in(self, link: Link, view: View, store: str, space: str) -> frozenset[Lineage]:
+        """Return the revocable lineages of the deletes that are head anywhere in a space."""
+        space_id = self._interner.space_uncached(link, store, space)
+        if space_id is None or view.upto is not None:
+            return frozenset()
+        return self._tombstones(link, view, space_id, self._states.heads(link, view, space_id), _ALL_NAMES)
+
+    def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
+        """Return name and payload of each of these writes, which the view was told of."""
+
+        def look(link: Link) -> list[tuple[str, bytes | None]]:
+            epoch = link.send(_SQL["epoch"])
+            found = link.rows(_SQL["contents"], list(seqs))
+            check_epoch(epoch, view)
+            return [(name, payload) for name, payload in found]
+
+        return self._database.read(look)
+
+    # ── histories ──
+
+    def history(self, view: View, space: str, limit: int | None) -> Range:
+        """Return the newest `limit` memory heads of a session, oldest first."""
+
+        def look(link: Link) -> Range:
+            self._enter(link, view, "memory", space)
+            if limit is None:
+                return self.range_in(link, view, "memory", space)
+            if (bounds := view.bounds("memory")) is not None:
+                return self._newest_then(link, view, bounds, space, limit)
+            return self._newest(link, view, space, limit)
+
+        return self._database.read(look)
+
+    def _newest(self, link: Link, view: View, space: str, limit: int) -> Range:
+        at_seq = self.last_seq(link)
+        space_id = self._interner.space_uncached(link, "memory", space)
+        if space_id is None or limit <= 0:
+            return Range([], frozenset(), at_seq)
+        standing = self._states.heads(link, view, space_id)
+        found = link.rows(_SQL["newest_names"], space_id, [state for state, _ in standing], limit)
+        names = [row[0] for row in reversed(found)]
+        heads = self.heads_in(link, view, "memory", space, names)
+        low = names[0] if len(names) == limit else ""
+        tombstones = self._tombstones(link, view, space_id, standing, (low, _AFTER_ALL_NAMES))
+        return Range([heads[name] for name in names], tombstones, at_seq)
+
+    def _newest_then(self, link: Link, view: View, bounds: tuple[int, int], space: str, limit: int) -> Range:
+        """Go back through the names until enough of them are visible: what is hidden there is walked over."""
+        space_id = self._interner.space_uncached(link, "memory", space)
+        heads: list[Head] = []
+        deleted: set[Lineage] = set()
+        end = f"{bounds[1] + 1:016x}"  # names begin with their rank
+        while len(heads) < limit:
+            names = [row[0] for row in link.rows(_SQL["past_names_before"], space_id, end, limit)]
+            if not names:
+                break
+            found = self.heads_in(link, view, "memory", space, names)
+            heads += [found[name] for name in names if name in found and not found[name].deleted]
+            deleted.update(head.lineage for head in found.values() if head.deleted)
+            end = names[-1]
+        return Range(heads[:limit][::-1], frozenset(deleted), min(self.last_seq(link), bounds[0]))
+
+    def retracted(
+        self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
+    ) -> list[tuple[str, str, int]]:
+        """Return (name, role, seq) of the messages from `low` on that were deleted, or that a rollback hid."""
+
+        def look(link: Link) -> list[tuple[str, str, int]]:
+            self._enter(link, view, "memory", space)
+            space_id = self._interner.space_uncached(link, "memory", space)
+            bounds = view.bounds("memory") or (SEQ_MAX, SEQ_MAX)
+            gone: dict[str, tuple[str, int]] = {}
+            for name, seq, lineage, deleted, payload in link.rows(_SQL["messages_from"], space_id, low, *bounds):
+                if not deleted and was_seen(self._interner.members(link, lineage)):
+                    gone[name] = ("" if payload is None else decode(payload)["role"], seq)
+            heads = self.heads_in(link, view, "memory", space, list(gone), payloads=False)
+            return [(name, role, seq) for name, (role, seq) in gone.items() if name not in heads or heads[name].deleted]
+
+        return self._database.read(look)
+
+    def spaces(self, store: str) -> list[str]:
+        """Return the names of a store's spaces."""
+        return [row[0] for row in self._database.ask(_SQL["spaces_of"], store)]

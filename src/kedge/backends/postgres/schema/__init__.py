@@ -1,0 +1,98 @@
+"""The schema: scripts in order, applied at open under a row lock."""
+
+import os
+import re
+import uuid
+from functools import cache
+from importlib import resources
+
+import psycopg
+
+from kedge.backends.postgres.link import Connection
+from kedge.errors import NewerSchema, NotAKedgeDatabase, UnknownName
+from kedge.failpoints import reach
+
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'kedge'"
+_MADE_MEANWHILE = {"23505", "42710", "42P06", "42P07"}
+_EXTENSION = "CREATE EXTENSION IF NOT EXISTS vector"
+_STATEMENT = re.compile(r";\s*\n\n")
+
+
+def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
+    """Bring the schema up to date, or raise for one that is another program's, or a newer Kedge's."""
+    found = _version(connection, where)
+    if found == len(migrations()):
+        return
+    if read_only:
+        raise UnknownName(f"there is no Kedge database at {where} yet; open it once for writing")
+    _make_version(connection)
+    with connection.transaction():
+        connection.execute("SELECT version FROM kedge.schema_version FOR UPDATE")  # who comes second waits here
+        found = _version(connection, where)
+        if found == len(migrations()):
+            return
+        vector = _vector_type(connection)
+        for script in migrations()[found:]:
+            for statement in _STATEMENT.split(script):
+                connection.execute(statement.replace("{vector}", vector).encode())
+                reach("migrate:statement")
+        connection.execute("UPDATE kedge.schema_version SET version = %s", (len(migrations()),))
+        if found == 0:
+            insert = "INSERT INTO kedge.meta (name, value) VALUES (%s, %s)"
+            connection.execute(insert, ("database_id", uuid.uuid4().hex.encode()))
+            connection.execute(insert, ("header_key", os.urandom(32)))
+        reach("migrate:before-commit")
+
+
+def _version(connection: Connection, where: str) -> int:
+    tables = {row[0] for row in connection.execute(_TABLES.encode())}  # in one statement: others may be making them
+    if "schema_version" not in tables:
+        if tables:
+            raise NotAKedgeDatabase(
+                f"{where} has a schema `kedge` of another program; give Kedge a database without one"
+            )
+        return 0
+    version = int(_one(connection, "SELECT coalesce(max(version), 0) FROM kedge.schema_version"))
+    if version > len(migrations()):
+        raise NewerSchema(f"{where} has schema {version}, newer than this Kedge's {len(migrations())}; upgrade Kedge")
+    return version
+
+
+def _make_version(connection: Connection) -> None:
+    for statement in (
+        "CREATE SCHEMA IF NOT EXISTS kedge",
+        "CREATE TABLE IF NOT EXISTS kedge.schema_version (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
+        "INSERT INTO kedge.schema_version (id, version) VALUES (1, 0) ON CONFLICT DO NOTHING",
+    ):
+        try:
+            connection.execute(statement)
+        except psycopg.Error as error:  # IF NOT EXISTS does not wait for who makes it at the same time
+            if error.sqlstate not in _MADE_MEANWHILE:
+                raise
+
+
+def _vector_type(connection: Connection) -> str:
+    """Return the type that vectors are stored in: pgvector's where it is installed, or this user may install it."""
+    try:
+        with connection.transaction():
+            connection.execute(_EXTENSION.encode())
+    except psycopg.Error as error:
+        if error.sqlstate is None:
+            raise
+        return "BYTEA"
+    return "vector"
+
+
+def _one(connection: Connection, sql: str) -> int:
+    row = connection.execute(sql.encode()).fetchone()
+    return 0 if row is None else row[0]
+
+
+@cache
+def migrations() -> list[str]:
+    """Return the schema scripts in order; number i makes schema i + 1."""
+    scripts = sorted(
+        (item for item in resources.files(__package__).iterdir() if item.name.endswith(".sql")),
+        key=lambda item: item.name,
+    )
+    return [script.read_text(encoding="utf-8").strip() for script in scripts]

@@ -1,0 +1,99 @@
+"""Sending a batch of writes, with the heads that it changes and what it adds to the counters, in one statement."""
+
+import os
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
+
+import msgspec
+
+from kedge.backends.postgres.heads import columns, counted
+from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.rows import Row, Standing
+from kedge.backends.postgres.sql import queries
+from kedge.model.writes import SALT_BYTES, Batch, digest
+
+_SQL = queries("journal")
+Puts = list[tuple[int, str, Standing]]
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What all writes of a batch share: the lineage of its turn, the turn, the time, and a lane that it holds."""
+
+    lineage: int
+    turn: int
+    at: float
+    lane: int
+
+
+def send_writes(link: Link, batch: Batch, rows: Sequence[Row], puts: Puts, stamp: Stamp) -> None:
+    """Send writes with the heads that they change."""
+    vectors = repeat(b"") if batch.vectors is None else batch.vectors.split()
+    random = os.urandom(SALT_BYTES * len(rows))
+    salts = [random[start : start + SALT_BYTES] for start in range(0, len(random), SALT_BYTES)]
+    digests = [
+        digest(salt, write.payload, vector) for salt, write, vector in zip(salts, batch.writes, vectors, strict=False)
+    ]
+    if _are_alike(batch, rows, puts):
+        _send_alike(link, batch, rows, (b"".join(digests), random, puts[0][2].state), stamp)
+    else:
+        written = _columns(batch, rows, (digests, salts), stamp)
+        link.send(_SQL["append_many"], *written, *columns(puts), stamp.lane, *counted(rows))
+
+
+def _are_alike(batch: Batch, rows: Sequence[Row], puts: Puts) -> bool:
+    """Say whether all writes differ in name and content alone, and each becomes a head in the same state."""
+    first, write, state = rows[0], batch.writes[0], puts[0][2].state if puts else 0
+    shared = (first.space, first.lineage, first.deleted)
+    return (
+        len(puts) == len(rows)
+        and all((row.space, row.lineage, row.deleted) == shared and row.rank == row.seq for row in rows)
+        and all(w.source == write.source and w.fresh_for == write.fresh_for for w in batch.writes)
+        and all(put[2].state == state and put[2].seq == row.seq for put, row in zip(puts, rows, strict=True))
+    )
+
+
+def _send_alike(link: Link, batch: Batch, rows: Sequence[Row], content: tuple[bytes, bytes, int], stamp: Stamp) -> None:
+    digests, salts, state = content
+    first, write = rows[0], batch.writes[0]
+    link.send(
+        _SQL["append_alike"],
+        [row.seq for row in rows],
+        [row.key.name for row in rows],
+        [w.payload for w in batch.writes],
+        digests,
+        salts,
+        first.space,
+        first.lineage,
+        first.deleted,
+        write.source,
+        stamp.lineage if write.source else first.lineage,
+        None if write.fresh_for is None else float(write.fresh_for),
+        stamp.turn,
+        stamp.at,
+        state,
+        stamp.lane,
+        len(rows),
+    )
+
+
+def _columns(
+    batch: Batch, rows: Sequence[Row], content: tuple[list[bytes], list[bytes]], stamp: Stamp
+) -> tuple[Any, ...]:
+    """Return what the journal keeps of each write, by column."""
+    writes = batch.writes
+    return (
+        [row.seq for row in rows],
+        [row.space for row in rows],
+        [row.key.name for row in rows],
+        [row.lineage for row in rows],
+        [row.rank for row in rows],
+        [row.deleted for row in rows],
+        [write.source for write in writes],
+        [stamp.lineage if write.source else row.lineage for row, write in zip(rows, writes, strict=True)],
+        [None if write.fresh_for is None else float(write.fresh_for) for write in writes],
+        *content,
+        [write.payload for write in writes],
+        stamp.turn,
+        stamp.at,
+    )

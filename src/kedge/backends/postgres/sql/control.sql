@@ -1,0 +1,107 @@
+-- name: load
+SELECT record FROM kedge.control;
+
+-- name: create
+INSERT INTO kedge.control (id, epoch, record) VALUES (1, 0, $1) ON CONFLICT DO NOTHING RETURNING id;
+
+-- name: replace
+UPDATE kedge.control SET epoch = $1, record = $2 WHERE id = 1 AND epoch = $1 - 1 RETURNING epoch;
+
+-- name: notify
+SELECT pg_notify('kedge_control', $1);
+
+-- name: log_insert
+INSERT INTO kedge.control_log (seq, epoch, at, operation, kind, deployment, by, reason, detail, record)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- name: log_of_operation
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
+FROM kedge.control_log WHERE operation = $1 ORDER BY seq DESC;
+
+-- name: log
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
+FROM kedge.control_log WHERE kind <> 'session' ORDER BY seq DESC LIMIT $1;
+
+-- name: record_at
+SELECT record FROM kedge.control_log WHERE record IS NOT NULL AND seq <= $1 ORDER BY seq DESC LIMIT 1;
+
+-- name: deployment_insert
+INSERT INTO kedge.deployments (number, name, kind, digest, manifest, warnings, note, at, by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: deployments
+SELECT number, name, kind, digest, manifest, warnings, note, at, by FROM kedge.deployments ORDER BY number;
+
+-- name: names
+SELECT number, name FROM kedge.deployments;
+
+-- name: deployment_name
+SELECT 1 FROM kedge.deployments WHERE name = $1;
+
+-- name: version_digest
+SELECT digest FROM kedge.artifact_versions WHERE name = $1 AND version = $2;
+
+-- name: version_insert
+INSERT INTO kedge.artifact_versions (name, version, digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: snapshot_insert
+INSERT INTO kedge.snapshots (name, seq, epoch, at, by, deployment) VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: snapshot
+SELECT name, seq, epoch, at, by, deployment FROM kedge.snapshots WHERE name = $1;
+
+-- name: snapshots
+SELECT name, seq, epoch, at, by, deployment FROM kedge.snapshots ORDER BY seq, name;
+
+-- name: snapshot_delete
+DELETE FROM kedge.snapshots WHERE name = $1 RETURNING name;
+
+-- name: snapshots_delete_of
+DELETE FROM kedge.snapshots WHERE deployment = $1;
+
+-- name: meta
+SELECT value FROM kedge.meta WHERE name = $1;
+
+-- name: time_of
+SELECT greatest(
+    coalesce((SELECT at FROM kedge.writes WHERE seq <= $1 ORDER BY seq DESC LIMIT 1), 0),
+    coalesce((SELECT at FROM kedge.control_log WHERE seq <= $1 ORDER BY seq DESC LIMIT 1), 0)
+);
+
+-- name: session
+SELECT session, generation, seq, epoch, at, base, opened_with FROM kedge.sessions
+WHERE session = $1 AND seq <= $2 ORDER BY generation DESC LIMIT 1;
+
+-- name: session_insert
+INSERT INTO kedge.sessions (session, generation, seq, epoch, at, base, opened_with, by)
+VALUES ($1, $2, $3, $4, $5, $6::int8[], $7, $8);
+
+-- name: session_count
+SELECT count(DISTINCT session) FROM kedge.sessions;
+
+-- name: observe
+INSERT INTO kedge.observations (at, session, agent, metric, value, lineage, seen)
+VALUES ($1, $2, $3, $4, $5, $6, $7::int8[]);
+
+-- name: observations
+SELECT at, session, agent, value, seen FROM kedge.observations WHERE metric = $1 ORDER BY id;
+
+-- name: cache_find
+SELECT lineage, at, payload FROM kedge.cache WHERE key = $1 AND (expires IS NULL OR expires > $2) ORDER BY at DESC;
+
+-- name: cache_put
+INSERT INTO kedge.cache (key, lineage, at, expires, bytes, payload) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (key, lineage) DO UPDATE
+SET at = excluded.at, expires = excluded.expires, bytes = excluded.bytes, payload = excluded.payload;
+
+-- name: cache_expired
+DELETE FROM kedge.cache WHERE expires <= $1;
+
+-- name: cache_bytes
+SELECT coalesce(sum(bytes), 0)::int8 FROM kedge.cache;
+
+-- name: cache_oldest
+SELECT key, lineage, bytes FROM kedge.cache ORDER BY at LIMIT 100;
+
+-- name: cache_delete
+DELETE FROM kedge.cache WHERE key = $1 AND lineage = $2;

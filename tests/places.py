@@ -1,0 +1,121 @@
+"""Where a test's databases are: on every backend, one after the other, in a fresh database each.
+
+One PostgreSQL server serves the whole run; the first test that asks for it starts it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pytest
+from hypothesis import settings
+
+from kedge.testing import postgres
+
+NewPlace = Callable[[], str]
+
+_numbers = itertools.count(1)
+_TEMPLATE = "kedge_template"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewPlace]:
+    """Make databases to open, on one backend; `only(…)` marks a test that is of one alone."""
+    mark = request.node.get_closest_marker("only")
+    if mark is not None and mark.args[0] != request.param:
+        pytest.skip(f"of {mark.args[0]} alone: {mark.kwargs['reason']}")
+    if request.param == "sqlite":
+        files = itertools.chain(["kedge.db"], (f"kedge-{n}.db" for n in itertools.count(2)))
+        yield lambda: f"sqlite:///{tmp_path / next(files)}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(create(server))
+        return made[-1]
+
+    yield make
+    for url in made:
+        drop(server, url)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run one in POSTGRES_ONE_IN of a module's tests on PostgreSQL, the same ones every time; all, while soaking."""
+    left_out = [item for item in items if not on_turn(item)]
+    if left_out and settings.default is not settings.get_profile("soak"):
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def on_turn(item: pytest.Item) -> bool:
+    """Say whether a test is among those of its module that run on PostgreSQL, too."""
+    one_in = getattr(getattr(item, "module", None), "POSTGRES_ONE_IN", 1)
+    backend = getattr(item, "callspec", None) and item.callspec.params.get("new_place")  # type: ignore[attr-defined]
+    return backend != "postgres" or crc32(item.nodeid.encode()) % one_in == 0
+
+
+@pytest.fixture
+def place(new_place: NewPlace) -> str:
+    """Return the address of a new database."""
+    return new_place()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """Start the server of this run."""
+    if importlib.util.find_spec(postgres.PACKAGE) is None:
+        pytest.skip(f"the package {postgres.PACKAGE} is not installed: `make test` installs it")
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.Server) -> Iterator[str]:
+    """Make a database on PostgreSQL alone."""
+    url = create(postgres_server)
+    yield url
+    drop(postgres_server, url)
+
+
+def create(server: postgres.Server, *, empty: bool = False, like: str | None = None) -> str:
+    """Make a database, with Kedge's schema unless it shall be empty, or a copy of another; return its address."""
+    import psycopg  # noqa: PLC0415 - not there where the server is not
+
+    from kedge.backends.postgres.database import Database  # noqa: PLC0415 - as above
+
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        made = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,)).fetchone()
+        if not made and not empty:
+            connection.execute(f"CREATE DATABASE {_TEMPLATE}".encode())
+            Database(server.url(_TEMPLATE)).close()
+        template = "template1" if empty else _TEMPLATE if like is None else like.rpartition("/")[2]
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    return server.url(name)
+
+
+def drop(server: postgres.Server, url: str) -> None:
+    """Take a database away, whoever is still connected."""
+    import psycopg  # noqa: PLC0415 - as above
+
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)".encode())
+
+
+def raw_rows(place: str, sql: str) -> list[Any]:
+    """Return what a statement finds in a database, beside whoever has it open."""
+    if place.startswith("sqlite"):
+        with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as connection:
+            return connection.execute(sql).fetchall()
+    import psycopg  # noqa: PLC0415 - as above
+
+    with psycopg.connect(place, options="-c search_path=kedge") as connection:
+        return connection.execute(sql.encode()).fetchall()
