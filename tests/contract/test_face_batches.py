@@ -15,6 +15,8 @@ from kedge import Kedge
 from tests.contract.conftest import HandClock
 from tests.workers import Worker
 
+POSTGRES_ONE_IN = 5
+
 ROWS = 10
 MATRIX = np.arange(1, 3 * ROWS + 1, dtype=np.float32).reshape(ROWS, 3)
 NAMES = [f"n{n}" for n in range(ROWS)]

@@ -16,6 +16,8 @@ import kedge
 from kedge import Kedge, Status
 from tests.contract.conftest import MONDAY, HandClock
 
+POSTGRES_ONE_IN = 4
+
 
 def soon(moment: float) -> Any:
     """Stand for a moment, and the microseconds that follow each entry while the clock stands."""

@@ -46,7 +46,7 @@ def upsert(ids: Any, matrix: Any, payloads: Any = None, **options: Any) -> Do:
     return in_turn(lambda t: t.vectors("kb").upsert(ids, matrix, payloads, **options))
 
 
-POSTGRES_ONE_IN = 4
+POSTGRES_ONE_IN = 10
 ONE = [[1.0, 0.0, 0.0]]
 NAN = float("nan")
 NOTHING: Any = None

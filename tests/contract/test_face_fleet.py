@@ -21,7 +21,7 @@ from kedge.model.fleet import Standing
 from kedge.ports.clock import SystemClock
 from kedge.recovery.rollback import _release
 
-POSTGRES_ONE_IN = 4
+POSTGRES_ONE_IN = 8
 SOON = 30.0
 
 

@@ -13,6 +13,8 @@ import pytest
 import kedge
 from kedge import Kedge, ReplayInput, Turn
 
+POSTGRES_ONE_IN = 4
+
 QUESTIONS = ["first", "second", "third"]
 
 

@@ -10,6 +10,8 @@ import pytest
 import kedge
 from kedge import Kedge
 
+POSTGRES_ONE_IN = 5
+
 A, B, C = [1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]
 
 

@@ -14,7 +14,7 @@ import kedge
 from kedge import Kedge, Level, Turn
 from tests.contract.conftest import HandClock
 
-POSTGRES_ONE_IN = 4
+POSTGRES_ONE_IN = 8
 ROW = [1.0, 0.0, 0.0]
 
 READS: dict[str, Callable[[Turn], object]] = {

@@ -19,6 +19,8 @@ import kedge
 from kedge.backends.sqlite import columns, indexes, ivf, masks, ranking
 from kedge.model.filters import matches
 
+POSTGRES_ONE_IN = 6
+
 DIM, ROWS = 32, 6_000
 Matrix = npt.NDArray[np.float32]
 FIELDS = ("half", "part", "rare", "far")
