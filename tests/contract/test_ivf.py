@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pytest
 
 import kedge
+from tests.clustered import DIM, Matrix, clustered, recall
 from tests.thresholds import lower
 
-DIM, ROWS = 32, 6_000
-Matrix = npt.NDArray[np.float32]
+ROWS = 6_000
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +32,6 @@ def k(tmp_path: Path) -> Iterator[kedge.Kedge]:
         yield opened
 
 
-def clustered(rows: int, seed: int) -> Matrix:
-    chance = np.random.default_rng(seed)
-    centres = chance.standard_normal((60, DIM))
-    points = centres[chance.integers(0, len(centres), rows)] + 0.35 * chance.standard_normal((rows, DIM))
-    return points.astype(np.float32)
-
-
 def names(rows: range | npt.NDArray[np.int64]) -> list[str]:
     return [f"doc-{row}" for row in rows]
 
@@ -47,17 +40,6 @@ def load(k: kedge.Kedge, matrix: Matrix) -> None:
     with k.turn() as turn:
         turn.vectors("kb").upsert(names(range(len(matrix))), matrix)
     assert k.optimize("kb")["kb"].indexed >= len(matrix) - 8
-
-
-def recall(view: kedge.ReadView, queries: Matrix) -> float:
-    kb = view.vectors("kb")
-    shares = []
-    for query in queries:
-        found, truth = kb.search(query, k=10), kb.search(query, k=10, exact=True)
-        assert truth.exact
-        assert not found.exact
-        shares.append(len({hit.id for hit in found} & {hit.id for hit in truth}) / 10)
-    return float(np.mean(shares))
 
 
 def test_recall_of_a_whole_view(k: kedge.Kedge) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import kedge
 from kedge.backends.postgres import vectors
+from tests.clustered import DIM, Matrix, clustered, recall
 from tests.places import raw_rows
 
-DIM, ROWS = 32, 4_000
-Matrix = npt.NDArray[np.float32]
+ROWS = 4_000
 INDEX_BYTES = """
 SELECT coalesce(sum(pg_relation_size(indexrelid)), 0) FROM pg_index WHERE indexrelid::regclass::text ~ 'vectors_[0-9]+$'
 """
@@ -34,28 +33,10 @@ def k(postgres_url: str) -> Iterator[kedge.Kedge]:
         yield opened
 
 
-def clustered(rows: int, seed: int) -> Matrix:
-    chance = np.random.default_rng(seed)
-    centres = chance.standard_normal((60, DIM))
-    points = centres[chance.integers(0, len(centres), rows)] + 0.35 * chance.standard_normal((rows, DIM))
-    return points.astype(np.float32)
-
-
 def load(k: kedge.Kedge, matrix: Matrix) -> None:
     with k.turn() as turn:
         turn.vectors("kb").upsert([f"doc-{row}" for row in range(len(matrix))], matrix)
     assert k.optimize("kb") == {"kb": kedge.Optimized(len(matrix), 0, 0)}
-
-
-def recall(view: kedge.ReadView, queries: Matrix) -> float:
-    kb = view.vectors("kb")
-    shares = []
-    for query in queries:
-        found, truth = kb.search(query, k=10), kb.search(query, k=10, exact=True)
-        assert truth.exact
-        assert not found.exact
-        shares.append(len({hit.id for hit in found} & {hit.id for hit in truth}) / 10)
-    return float(np.mean(shares))
 
 
 def test_recall_of_a_whole_view(k: kedge.Kedge) -> None:

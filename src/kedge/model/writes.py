@@ -116,6 +116,18 @@ def check_names(what: str, names: object) -> tuple[str, ...]:
     return tuple(check_name(f"a name in {what}", name) for name in names)
 
 
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A write on its way into the journal: what heads and vector rows must know of it."""
+
+    seq: int
+    space: int
+    key: Key
+    lineage: int
+    rank: int
+    deleted: bool
+    is_new: bool = False  # its key was made for it, so nothing else was ever written to it
+
+
 def check_name(what: str, name: object, *, empty: bool = False) -> str:
     """Return the name, or raise `InvalidValue` for one that no key may have."""
     if not isinstance(name, str):

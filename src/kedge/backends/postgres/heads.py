@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Cursor, Link
-from kedge.backends.postgres.rows import Row, Standing
+from kedge.backends.postgres.rows import Standing
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import standing
+from kedge.model.writes import Row
 
 _SQL = queries("journal")
 Place = tuple[int, str]  # the id of a space, a name

@@ -11,7 +11,6 @@ from kedge.backends.postgres.lanes import lane_of, lanes_of
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import Reader
-from kedge.backends.postgres.rows import Row
 from kedge.backends.postgres.sending import Stamp, send_writes
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
@@ -21,7 +20,7 @@ from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Batch, Key, Pending, digest, memory_name
+from kedge.model.writes import Author, Batch, Key, Pending, Row, digest, memory_name
 from kedge.ports.ledger import Call, EpochMoved, HeadMoved, Position
 
 _SQL = queries("journal")

@@ -1,20 +1,6 @@
-"""A write on its way into the journal, as the tables beside it must know it."""
+"""A head at a key, as an append finds it and leaves it."""
 
 import msgspec
-
-from kedge.model.writes import Key
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """A journal row: its place, and what supersedes what."""
-
-    seq: int
-    space: int
-    key: Key
-    lineage: int
-    rank: int
-    deleted: bool
-    is_new: bool = False  # its key was made for it, so nothing else was ever written to it
 
 
 class Standing(msgspec.Struct, gc=False):

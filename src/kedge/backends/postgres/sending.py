@@ -9,9 +9,9 @@ import msgspec
 
 from kedge.backends.postgres.heads import columns, counted
 from kedge.backends.postgres.link import Link
-from kedge.backends.postgres.rows import Row, Standing
+from kedge.backends.postgres.rows import Standing
 from kedge.backends.postgres.sql import queries
-from kedge.model.writes import SALT_BYTES, Batch, digest
+from kedge.model.writes import SALT_BYTES, Batch, Row, digest
 
 _SQL = queries("journal")
 Puts = list[tuple[int, str, Standing]]

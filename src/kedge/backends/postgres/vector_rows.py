@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kedge.backends.postgres.link import Link
-from kedge.backends.postgres.rows import Row
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
 from kedge.errors import InvalidVector
 from kedge.failpoints import reach
 from kedge.model.lineage import Lineage
-from kedge.model.writes import Batch, VectorBatch
+from kedge.model.writes import Batch, Row, VectorBatch
 
 _SQL = queries("vectors")
 

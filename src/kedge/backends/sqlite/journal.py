@@ -12,7 +12,7 @@ import msgspec
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
-from kedge.backends.sqlite.segments import Row, SegmentWriter
+from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import IdempotencyMismatch, RolledBack
@@ -20,7 +20,7 @@ from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
 from kedge.model.visibility import View, standing
-from kedge.model.writes import SALT_BYTES, Author, Batch, Key, digest, digests, memory_name
+from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Row, digest, digests, memory_name
 from kedge.ports.clock import Clock
 from kedge.ports.ledger import Call, HeadMoved, Position
 

@@ -7,8 +7,6 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from kedge.backends.sqlite import caches
 from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.sql import queries
@@ -16,22 +14,10 @@ from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
 from kedge.failpoints import reach
 from kedge.model.lineage import Lineage
-from kedge.model.writes import Key, VectorBatch
+from kedge.model.writes import Row, VectorBatch
 
 _SQL = queries("vectors")
 FLOAT_BYTES = 4
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """A journal row on its way: what the heads and the segments must know of it."""
-
-    seq: int
-    space: int
-    key: Key
-    lineage: int
-    rank: int
-    deleted: bool
-    is_new: bool = False  # its key was made for it, so nothing else was ever written to it
 
 
 class SegmentWriter:
