@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ import numpy as np
 import pytest
 
 import kedge
+from kedge import failpoints
+from kedge.backends.sqlite import segments
 from kedge.backends.sqlite.database import Database
 from tests.populated import DIM, populate
 
@@ -255,7 +259,15 @@ def test_opened_read_only(tmp_path: Path) -> None:
 # ── segments ──
 
 
+@pytest.fixture(params=[False, True], ids=["small", "large"])
+def of_a_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take batches for small ones, or for large ones, whose file a thread writes."""
+    if request.param:
+        monkeypatch.setattr(segments, "BESIDE_BYTES", 0)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
+@pytest.mark.usefixtures("of_a_size")
 def test_a_damaged_segment(damage: str, tmp_path: Path) -> None:
     populate(tmp_path)
     segment = tmp_path / "kedge.db-vectors" / "1.f32"
@@ -277,6 +289,30 @@ def test_a_damaged_segment(damage: str, tmp_path: Path) -> None:
         assert segment.exists() == (damage == "truncated")
         assert {f.kind for f in k.fsck(full=True).findings} == {"segment"}
         in_turn(lambda turn: turn.context.put("still", "works"))(k)
+
+
+@pytest.mark.parametrize("reached", ["append:before-rows", "append:rows", "segment:rows"])
+@pytest.mark.usefixtures("of_a_size")
+def test_who_is_interrupted_leaves_nobody_behind_that_writes(reached: str, tmp_path: Path) -> None:
+    populate(tmp_path)
+    path = tmp_path / "kedge.db-vectors" / "1.f32"
+    upsert = in_turn(lambda turn: turn.vectors("kb").upsert([f"new{n}" for n in range(50)], [[1.0] * DIM] * 50))
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with kedge.open(tmp_path, durability="normal") as k, nothing_changes(k):
+        k.assignment("s1")
+        failpoints.arm("segment:synced", lambda: time.sleep(0.2))
+        failpoints.arm(reached, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            upsert(k)
+        failpoints.disarm()
+        assert not [thread for thread in threading.enumerate() if thread.name == "kedge-segment"]
+    assert path.stat().st_size > 0
+    with kedge.open(tmp_path, durability="normal") as k:
+        upsert(k)
+        assert k.fsck(full=True).findings == ()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "none"])

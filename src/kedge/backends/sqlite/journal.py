@@ -85,29 +85,35 @@ class SqliteJournal(Reader):
         stamp = self._stamp(connection, batch.lineage)
         turn = self._turn(connection, batch.author, stamp)
         rows = self._rows(connection, batch, position.seq, stamp)
+        collection = batch.writes[0].key.space if batch.writes else ""
+        with self._segments.extended(connection, collection, batch.vectors) as place:
+            records = self._records(batch, rows, stamp, turn, position.at)
+            reach("append:before-rows")
+            connection.executemany(_SQL["write_insert"], records)
+            reach("append:rows")
+            if rows:
+                self._update_heads(connection, rows, batch.settled)
+            if batch.reads is not None:
+                connection.execute(_SQL["reads_insert"], (turn, position.seq, batch.reads))
+            if rows and rows[0].key.store == "vectors":
+                self._segments.write_in(connection, rows, place, batch.settled)
+        return stamp, rows
+
+    def _records(self, batch: Batch, rows: list[Row], stamp: int, turn: int, at: float) -> list[tuple[Any, ...]]:
+        """Return the rows of the journal: what `write_insert` takes."""
         salts = os.urandom(SALT_BYTES * len(rows))
         vectors = [b""] * len(rows) if batch.vectors is None else batch.vectors.split()
         contents = zip((write.payload for write in batch.writes), vectors, strict=True)
-        records = [
+        return [
             (
                 row.seq, row.space, row.key.name, row.lineage, row.rank, row.deleted,
-                write.source, stamp if write.source else row.lineage, turn, position.at, write.fresh_for,
+                write.source, stamp if write.source else row.lineage, turn, at, write.fresh_for,
                 content, salt, write.payload,
             )
             for row, write, salt, content in zip(
                 rows, batch.writes, _split(salts), digests(salts, contents), strict=True
             )
         ]  # fmt: skip
-        reach("append:before-rows")
-        connection.executemany(_SQL["write_insert"], records)
-        reach("append:rows")
-        if rows:
-            self._update_heads(connection, rows, batch.settled)
-        if batch.reads is not None:
-            connection.execute(_SQL["reads_insert"], (turn, position.seq, batch.reads))
-        if rows and rows[0].key.store == "vectors":
-            self._segments.write_in(connection, rows, batch.vectors, batch.settled)
-        return stamp, rows
 
     def _stamp(self, connection: sqlite3.Connection, lineage: Lineage) -> int:
         gone = self.purged_of(connection, lineage)

@@ -4,8 +4,13 @@ import errno
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from kedge.backends.sqlite import caches
 from kedge.backends.sqlite.layout import Layout
@@ -18,10 +23,18 @@ from kedge.model.writes import Row, VectorBatch
 
 _SQL = queries("vectors")
 FLOAT_BYTES = 4
+BESIDE_BYTES = 1 << 20  # from here on, a thread that writes the file costs less than waiting for the disk
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the rows of a batch go: from number `first` of a segment on."""
+
+    segment: int
+    first: int
 
 
 class SegmentWriter:
-    """Appends rows inside the journal's transaction: the file first, synced, then the committed length."""
+    """Appends rows inside the journal's transaction: the file is synced before the committed length is."""
 
     def __init__(self, folder: Path, states: States) -> None:
         self.folder = folder
@@ -31,14 +44,40 @@ class SegmentWriter:
         """Return the file that a segment lies in."""
         return self.folder / f"{layout.stem}.f32"
 
-    def write_in(
-        self, connection: sqlite3.Connection, rows: Sequence[Row], vectors: VectorBatch | None, settled: Lineage
-    ) -> None:
-        """Store the vectors of these writes, and mark what they supersede."""
-        self._supersede(connection, rows, settled)
+    @contextmanager
+    def extended(
+        self, connection: sqlite3.Connection, collection: str, vectors: VectorBatch | None
+    ) -> Iterator[Place | None]:
+        """Append these vectors to their segment's file, a large batch beside what the block does.
+
+        They are on disk when the block is left, and nobody writes to the file any more, however it is left.
+        """
         if vectors is None:
+            yield None
             return
-        segment, first = self._extend(connection, rows[0].key.space, vectors)
+        place, path, offset = self._find_place(connection, collection, vectors)
+        append = partial(self._append, path, offset, vectors.rows)
+        if len(vectors.rows) < BESIDE_BYTES:
+            append()
+            yield place
+            return
+        beside = _Beside(append)
+        try:
+            beside.start()
+            yield place
+        finally:
+            beside.end()
+        if beside.error is not None:
+            raise beside.error
+
+    def write_in(
+        self, connection: sqlite3.Connection, rows: Sequence[Row], place: Place | None, settled: Lineage
+    ) -> None:
+        """Record where the vectors of these writes lie, in which states, and mark what they supersede."""
+        self._supersede(connection, rows, settled)
+        if place is None:
+            return
+        segment, first = place.segment, place.first
         seqs_in_order = all(row.rank == row.seq for row in rows)
         plain: dict[int, int] = {}
         records = []
@@ -54,7 +93,10 @@ class SegmentWriter:
         reach("segment:rows")
         connection.execute(_SQL["segment_grow"], (len(rows), segment))
 
-    def _extend(self, connection: sqlite3.Connection, collection: str, vectors: VectorBatch) -> tuple[int, int]:
+    def _find_place(
+        self, connection: sqlite3.Connection, collection: str, vectors: VectorBatch
+    ) -> tuple[Place, Path, int]:
+        """Return the place of the next rows, their file, and where in it they begin."""
         found = connection.execute(_SQL["segment"], (collection, vectors.space)).fetchone()
         if found is None:
             segment = connection.execute(_SQL["segment_insert"], (collection, vectors.space, vectors.dim)).fetchone()[0]
@@ -65,8 +107,7 @@ class SegmentWriter:
                 f"the embedding space {vectors.space!r} of {collection!r} has {dim} dimensions, not {vectors.dim}; "
                 "a new embedder needs a digest of its own"
             )
-        self._append(self.path(Layout(segment, packing)), rows * dim * FLOAT_BYTES, vectors.rows)
-        return segment, rows + gone
+        return Place(segment, rows + gone), self.path(Layout(segment, packing)), rows * dim * FLOAT_BYTES
 
     def _append(self, path: Path, offset: int, content: bytes) -> None:
         try:
@@ -152,6 +193,36 @@ class SegmentWriter:
         for (lineage,) in above:
             connection.execute(_SQL["supersede_insert"], (row.seq, segment, position, lineage))
         return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above], settled)
+
+
+class _Beside:
+    """Work in a thread that is always waited for: what an interruption leaves behind must not write any more."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._thread = threading.Thread(target=self._run, name="kedge-segment")
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - raised by whoever waits
+            self.error = error
+
+    def end(self) -> None:
+        """Wait until it is done, and only then raise what interrupted the waiting."""
+        interruption: BaseException | None = None
+        while self._thread.is_alive():
+            try:
+                self._thread.join()
+            except BaseException as error:  # noqa: BLE001 - raised below
+                interruption = error
+        if interruption is not None:
+            raise interruption
 
 
 def translated(error: OSError, path: Path) -> KedgeError:
