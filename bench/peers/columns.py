@@ -86,6 +86,13 @@ def rollback_seconds(one: Outcome) -> float | None:
     return median([one.undone.right, *one.undone_again])
 
 
+def call_seconds(one: Outcome) -> float | None:
+    """Return seconds until the call to roll back returned, before anybody had read."""
+    if one.undone is None:
+        return None
+    return median([one.undone.returned, *one.calls_again])
+
+
 LOADING = (
     Column("load, rows/s", lambda o: number(load_rate(o)), load_rate, is_less_better=False, what="bulk load"),
     Column("index built in", lambda o: seconds(o.build)),

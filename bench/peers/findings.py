@@ -8,6 +8,7 @@ from bench.peers.columns import (
     LOADING,
     SEARCHING,
     Column,
+    call_seconds,
     load_rate,
     number,
     p50,
@@ -64,7 +65,14 @@ def _targets_on(document: Document, stage: str, ours: Outcome) -> Iterable[Targe
         factor = 200 if ours.rows >= 1_000_000 else 20
         best = _fastest(document, stage)
         times = None if best is None else ratio(rollback_seconds(best), rollback_seconds(ours))
-        detail = "" if best is None else f"against {best.title}, the fastest store that keeps others' writes"
+        detail = (
+            ""
+            if best is None
+            else (
+                f"against {best.title}, the fastest store that keeps others' writes; "
+                f"until the calls return: {number(ratio(call_seconds(best), call_seconds(ours)), '×')}"
+            )
+        )
         yield _at_least(f"{stage}: times as fast to roll back", times, factor, "×", detail)
     if ours.rows >= 1_000_000:
         yield _at_most(f"{stage}: open and answer, s", ours.opened, 0.3)

@@ -74,6 +74,7 @@ class Outcome(msgspec.Struct):
     superseded: Timing | None = None
     undone: Undone | None = None
     undone_again: list[float] = []
+    calls_again: list[float] = []
     undone_verified: float | None = None
     after: Timing | None = None
     single: Timing | None = None

@@ -201,6 +201,7 @@ class Play:
                 self._reads_right(numbers)
                 began = time.perf_counter()
                 self.peer.roll_back(By.BAD)
+                self.outcome.calls_again.append(time.perf_counter() - began)
                 assert self._reads_right(numbers)
                 self.outcome.undone_again.append(time.perf_counter() - began)
             self.peer.reinstate(By.BAD)

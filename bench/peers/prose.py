@@ -12,8 +12,9 @@ store is better, it says so below."""
 REVERSAL = """\
 A deployment added 5 % of rows and wrote over 5 %. Then others went on: they added 0.5 %, wrote over 0.5 %, and over
 0.1 % that the bad deployment had written over. Then it is rolled back. The time runs from the call until an added row
-is found neither by search nor by id, and an overwritten one is back, by search and by id. The state is then checked
-by sample, row count included; “others' writes kept” is the share of those that are there as they were written.
+is found neither by search nor by id, and an overwritten one is back, by search and by id: three searches and a
+look-up by id are in it. In brackets: until the call returned. The state is then checked by sample, row count included;
+“others' writes kept” is the share of those that are there as they were written.
 
 Kedge's number is the median of six (it can be undone: reinstated, and rolled back again); the others' is of one, the
 first and only time. The others got the fastest method we know that loses nobody's writes; those without a second
@@ -27,8 +28,9 @@ after a warm-up, over 200 queries that are not among the rows; slow stores answe
 searches are a turn's: they verify each hit against the journal, and collect lineage. Where a store takes an effort
 (probes, candidates), it gets the least that reaches Kedge's recall, or 0.98 if that is more, on 64 other queries;
 where none does, the one that finds most. The JSON has the whole curve. **Loads, index builds, writes and rollbacks**
-run on all processors, in batches of 10,000 rows, as durable as the store does it by itself: Kedge, SQLite, DuckDB and
-PostgreSQL sync each commit to disk; the others write files or a log, and leave some of the syncing to the system.
+run on all processors, in batches of at most 10,000 rows, each of one deployment, as durable as the store does it by
+itself: Kedge, SQLite, DuckDB and PostgreSQL sync each commit to disk; the others write files or a log, and leave some
+of the syncing to the system.
 
 **View on/off** compares the same queries with and without a view (elsewhere: a filter on the deployment's tag) that
 hides the flood, in turns. A **view of 5 % (0.1 %)** is what a session sees that began before the deployments that

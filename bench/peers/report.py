@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from rich.table import Table
 
-from bench.peers.columns import LOADING, NOTHING, SEARCHING, Column, rollback_seconds, seconds
+from bench.peers.columns import LOADING, NOTHING, SEARCHING, Column, call_seconds, rollback_seconds, seconds
 from bench.peers.document import Document
 from bench.peers.findings import KEDGE, met, targets, wins
 from bench.peers.outcome import Outcome
@@ -57,7 +57,7 @@ def reversal(document: Document) -> Grid:
 def _reversal_cell(one: Outcome) -> str:
     if one.undone is None:
         return NOTHING if one.status == "ok" else one.status
-    cell = seconds(rollback_seconds(one))
+    cell = f"{seconds(rollback_seconds(one))} ({seconds(call_seconds(one))})"
     return f"{cell}, and wrong: {'; '.join(one.undone.wrong)}" if one.undone.wrong else cell
 
 

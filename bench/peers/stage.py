@@ -86,14 +86,19 @@ class Stage:
         """How many rows are loaded."""
         return self.scale.rows
 
-    def batches(self, size: int) -> "list[slice]":
-        """Return the slices of a load in batches."""
-        return [slice(begin, min(begin + size, self.count)) for begin in range(0, self.count, size)]
+    def batches(self, size: int) -> list[Ints]:
+        """Return the numbers of the rows of each batch of a load: each is of one deployment, as what writes it is."""
+        by = np.asarray(self.array("by"))
+        batches = [
+            numbers[begin : begin + size]
+            for numbers in (np.flatnonzero(by == one) for one in np.unique(by))
+            for begin in range(0, len(numbers), size)
+        ]
+        return sorted(batches, key=lambda numbers: int(numbers[0]))
 
-    def base(self, chosen: slice) -> Rows:
+    def base(self, numbers: Ints) -> Rows:
         """Return rows of the load."""
-        numbers = np.arange(chosen.start, chosen.stop)
-        return Rows(numbers, np.asarray(self.array("rows")[chosen]), numbers, self.array("by")[chosen])
+        return Rows(numbers, np.asarray(self.array("rows")[numbers]), numbers, self.array("by")[numbers])
 
     def acts(self) -> "Acts":
         """Return what is written after the load."""
