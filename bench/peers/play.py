@@ -34,6 +34,8 @@ _BLOCK = 10
 _SAMPLE = 200
 _SINGLES = 30
 _RIGHT_WITHIN_SECONDS = 120.0
+_REST_SECONDS = 60.0  # at most, until what a store does behind the scenes takes no more of a processor than this:
+_AT_REST = 0.05
 _REPEATS = 5
 _REWIND_ROWS_MAX = 100_000
 _CLOSE = 1e-3
@@ -187,6 +189,7 @@ class Play:
 
     def _undo_bad(self) -> None:
         numbers = self.acts.numbers_after()
+        _rest()
         began = time.perf_counter()
         self.peer.roll_back(By.BAD)
         returned = time.perf_counter() - began
@@ -338,6 +341,16 @@ def _seconds(action: Callable[[], object]) -> float:
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
+
+
+def _rest() -> None:
+    """Wait until this process does nothing behind the scenes any more, such as indexing what was just written."""
+    until = time.monotonic() + _REST_SECONDS
+    while time.monotonic() < until:
+        began, spent = time.monotonic(), time.process_time()
+        time.sleep(0.5)
+        if time.process_time() - spent < _AT_REST * (time.monotonic() - began):
+            return
 
 
 def _in_batches(write: Callable[[Rows], object], rows: Rows) -> None:

@@ -13,7 +13,8 @@ REVERSAL = """\
 A deployment added 5 % of rows and wrote over 5 %. Then others went on: they added 0.5 %, wrote over 0.5 %, and over
 0.1 % that the bad deployment had written over. Then it is rolled back. The time runs from the call until an added row
 is found neither by search nor by id, and an overwritten one is back, by search and by id: three searches and a
-look-up by id are in it. In brackets: until the call returned. The state is then checked by sample, row count included;
+look-up by id are in it. In brackets: until the call returned. It begins when the store is at rest: what it does behind
+the scenes about those writes is waited for. The state is then checked by sample, row count included;
 “others' writes kept” is the share of those that are there as they were written.
 
 Kedge's number is the median of six (it can be undone: reinstated, and rolled back again); the others' is of one, the
