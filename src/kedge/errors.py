@@ -2,7 +2,7 @@
 
 KedgeError
 ├── Retryable               try again, in a new turn where it says so
-│   ├── Busy                another writer held the database for longer than the busy timeout
+│   ├── Busy                another writer held the database, or others every connection, for too long
 │   ├── Unreachable         the database server cannot be reached, or went away; nothing was done
 │   ├── StorageFull         the disk is full; nothing was written
 │   ├── LeaseExpired        this member could not refresh its lease: it serves nothing until it has caught up
@@ -47,7 +47,7 @@ class Retryable(KedgeError):
 
 
 class Busy(Retryable):
-    """Another writer held the database for longer than the busy timeout."""
+    """Another writer held the database, or others every connection of a pool, for longer than the time-out."""
 
 
 class Unreachable(Retryable):

@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedge.backends.sqlite.backend import SqliteBackend
 from kedge.errors import InvalidValue, UnknownName
@@ -11,6 +11,8 @@ from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
     from kedge.backends.postgres.backend import PostgresBackend
     from kedge.backends.postgres.databases import ServerDatabases
 
@@ -27,17 +29,21 @@ def open(
     cache_bytes: int = CACHE_BYTES,
     read_only: bool = False,
     clock: Clock | None = None,
+    pool: "ConnectionPool[Any] | None" = None,
 ) -> Kedge:
     """Open a database, creating it or bringing its schema up to date where needed.
 
     `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, a folder, or `postgresql://user@host/database`, which
     must be there. `durability="normal"` may lose the last commits on power failure, never on a crash of the process.
     `session_ttl` (seconds) fixes sessions anew when over. `read_only` makes nothing, and raises `UnknownName` where
-    there is no database.
+    there is no database. `pool` is a psycopg_pool.ConnectionPool to the same server database, which Kedge uses in place
+    of its own and never closes.
     """
     backend: Backend
     if is_server(url):
-        backend = _postgres(str(url), durability, cache_bytes, clock, read_only=read_only)
+        backend = _postgres(str(url), durability, cache_bytes, clock, read_only=read_only, pool=pool)
+    elif pool is not None:
+        raise InvalidValue(f"a pool is for postgresql://… addresses, and {str(url)!r:.80} is a file; leave pool= out")
     else:
         path = locate(url)
         if read_only and not path.exists():
@@ -64,12 +70,18 @@ def _need_driver() -> None:
 
 
 def _postgres(
-    url: str, durability: str, cache_bytes: int, clock: Clock | None, *, read_only: bool
+    url: str,
+    durability: str,
+    cache_bytes: int,
+    clock: Clock | None,
+    *,
+    read_only: bool,
+    pool: "ConnectionPool[Any] | None",
 ) -> "PostgresBackend":
     _need_driver()
     from kedge.backends.postgres.backend import PostgresBackend  # noqa: PLC0415 - its driver is an extra
 
-    return PostgresBackend(url, clock, durability=durability, read_only=read_only, cache_bytes=cache_bytes)
+    return PostgresBackend(url, clock, durability=durability, read_only=read_only, cache_bytes=cache_bytes, pool=pool)
 
 
 def is_server(url: str | Path) -> bool:
