@@ -169,6 +169,35 @@ def _wait_for_more(acknowledged: dict[str, int]) -> None:
         time.sleep(0.005)
 
 
+def test_a_write_that_was_in_flight_when_later_ones_were_copied_comes_along(place_on: Places) -> None:
+    source, target = place_on("postgres"), place_on("sqlite")
+    drawn, released = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        drawn.set()
+        released.wait(30)
+
+    def put(name: str) -> None:
+        with kedge.open(source) as k, k.turn(agent="support") as turn:
+            turn.context.put(name, name)
+
+    put("before")
+    failpoints.arm("append:before-commit", wait, nth=1)
+    early = threading.Thread(target=put, args=("early",))
+    early.start()
+    assert drawn.wait(30)
+    put("late")  # with a greater seq, and committed first
+    move = threading.Thread(target=kedge.migrate_store, args=(source, target))
+    move.start()
+    move.join(0.5)
+    released.set()
+    early.join()
+    move.join()
+    assert differing(source, target) == []
+    with kedge.open(target) as k:
+        assert sorted(entry.key for entry in k.view().context.entries("")) == ["before", "early", "late"]
+
+
 def test_calls_whose_seqs_others_drew_between_keep_their_keys(place_on: Places) -> None:
     source, target, again = place_on("postgres"), place_on("sqlite"), place_on("postgres")
     texts = {"x": "one", "y": "two"}
@@ -250,7 +279,7 @@ def test_a_database_that_is_not_complete_cannot_be_opened(place_on: Places) -> N
         assert kedge.migrate_store(source, target, abandon=True) is None
         with kedge.open(source) as k, k.turn(agent="support") as turn:
             turn.context.put("goes on", 1)
-            assert k.log(1)[0].kind == "moved:abandoned"
+            assert k.log(1)[0].kind == "move-abandoned"
         with pytest.raises(kedge.Conflict, match="holds an unfinished move of another database, or of another state"):
             kedge.migrate_store(source, target)
     assert findings(source) == ()

@@ -34,6 +34,9 @@ class Exporter(Protocol):
     def writes(self, after: int, upto: int, limit: int) -> list[Record]:
         """Return the next writes after a seq, in order, with their vectors."""
 
+    def count_writes(self) -> int:
+        """Return how many writes there are."""
+
     def rows(self, table: Table) -> Iterator[Record]:
         """Yield all rows of a table in order of its key, as one instant shows them."""
 
@@ -77,6 +80,9 @@ class Importer(Protocol):
 
     def last_write(self) -> tuple[int, bytes]:
         """Return the seq and the digest of the last write that is there; (0, b"") where there is none."""
+
+    def count_writes(self) -> int:
+        """Return how many writes are there."""
 
     def put_embeddings(self, embeddings: Sequence[Record]) -> None:
         """Take embedding spaces, those that are there already among them."""

@@ -207,6 +207,11 @@ class PostgresControl:
         """Return a value of the database's own: its id, or the key that signs headers."""
         return bytes(self._database.ask(_SQL["meta"], name)[0][0])
 
+    def moved_to(self) -> str | None:
+        """Return where the database was moved to, or None."""
+        moved = self._database.ask(_SQL["load"])[0][1]
+        return None if moved is None else msgspec.json.decode(moved, type=Sealed).to
+
     # ── points in the past ──
 
     def position(self) -> Position:

@@ -217,6 +217,10 @@ class SqliteControl:
             value = connection.execute(_SQL["meta"], (name,)).fetchone()[0]
         return value if isinstance(value, bytes) else str(value).encode()
 
+    def moved_to(self) -> str | None:
+        """Return where the database was moved to, or None."""
+        return self._database.moved_to() or None
+
     # ── points in the past ──
 
     def position(self) -> Position:

@@ -72,6 +72,10 @@ class PostgresExporter:
         """Return the next writes after a seq, in order, with their vectors."""
         return list(portable(WRITES, self._database.ask(_SQL["writes"], after, upto, limit)))
 
+    def count_writes(self) -> int:
+        """Return how many writes there are."""
+        return int(self._database.ask(_SQL["count_writes"])[0][0])
+
     def rows(self, table: Table) -> Iterator[Record]:
         """Yield all rows of a table in order of its key, as one instant shows them."""
         try:
@@ -124,7 +128,7 @@ class PostgresExporter:
                 link.send(b"DROP TRIGGER IF EXISTS moved ON kedge.%b" % table)
             link.send(b"DROP FUNCTION kedge.refuse_moved()")
             link.send(_SQL["meta_drop"], "moved")
-            self._tell(link, "moved:abandoned", found.to, by)
+            self._tell(link, "move-abandoned", found.to, by)
 
         self._database.write("unseal", act, lanes=lanes.ALL, find=again)
 

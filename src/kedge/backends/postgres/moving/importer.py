@@ -103,6 +103,10 @@ class PostgresImporter:
         found = self._database.ask(_SQL["last_write"])
         return (int(found[0][0]), bytes(found[0][1])) if found else (0, b"")
 
+    def count_writes(self) -> int:
+        """Return how many writes are there."""
+        return int(self._database.ask(_SQL["count_writes"])[0][0])
+
     def put_embeddings(self, embeddings: Sequence[Record]) -> None:
         """Take embedding spaces."""
         for _, collection, space, dim in embeddings:

@@ -43,6 +43,9 @@ SELECT w.seq, w.space, w.name, w.lineage, w.rank, w.deleted, w.source, w.provena
 FROM kedge.writes w LEFT JOIN kedge.vector_rows v ON v.seq = w.seq
 WHERE w.seq > $1 AND w.seq <= $2 ORDER BY w.seq LIMIT $3;
 
+-- name: count_writes
+SELECT count(*) FROM kedge.writes;
+
 -- name: last_write
 SELECT seq, digest FROM kedge.writes ORDER BY seq DESC LIMIT 1;
 

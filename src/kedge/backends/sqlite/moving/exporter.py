@@ -106,6 +106,11 @@ class SqliteExporter:
             for ident, dim, _, packing, gone in connection.execute(_SQL["segments"]).fetchall()
         }
 
+    def count_writes(self) -> int:
+        """Return how many writes there are."""
+        with self._database.connection() as connection:
+            return int(connection.execute(_SQL["count_writes"]).fetchone()[0])
+
     def rows(self, table: Table) -> Iterator[Record]:
         """Yield all rows of a table in order of its key, as one instant shows them."""
         with self._database.reading() as connection:
@@ -154,7 +159,7 @@ class SqliteExporter:
             for (trigger,) in connection.execute(_SQL["seals"]).fetchall():
                 connection.execute(f"DROP TRIGGER {trigger}")
             connection.execute(_SQL["meta_drop"], ("moved",))
-            self._tell(connection, "moved:abandoned", found.to, by)
+            self._tell(connection, "move-abandoned", found.to, by)
         self._database.ring()
 
     def _tell(self, connection: sqlite3.Connection, kind: str, to: str, by: str) -> Sealed:

@@ -99,6 +99,11 @@ class SqliteImporter:
             found = connection.execute(_SQL["last_write"]).fetchone()
         return (0, b"") if found is None else (int(found[0]), bytes(found[1]))
 
+    def count_writes(self) -> int:
+        """Return how many writes are there."""
+        with self._open().connection() as connection:
+            return int(connection.execute(_SQL["count_writes"]).fetchone()[0])
+
     def put_embeddings(self, embeddings: Sequence[Record]) -> None:
         """Take embedding spaces."""
         with self._open().writing("arrive") as connection:

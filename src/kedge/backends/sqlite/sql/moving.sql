@@ -41,6 +41,9 @@ FROM writes w LEFT JOIN vector_rows v
     ON w.salt IS NOT NULL AND v.space = w.space AND v.name = w.name AND v.rank = w.rank AND v.seq = w.seq
 WHERE w.seq > ? AND w.seq <= ? ORDER BY w.seq LIMIT ?;
 
+-- name: count_writes
+SELECT count(*) FROM writes;
+
 -- name: last_write
 SELECT seq, digest FROM writes ORDER BY seq DESC LIMIT 1;
 
