@@ -18,6 +18,7 @@ import pytest
 from hypothesis import settings
 
 from kedge.testing import postgres
+from tests import populated
 
 NewPlace = Callable[[], str]
 
@@ -77,6 +78,17 @@ def postgres_server() -> Iterator[postgres.Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def full_places(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.Server) -> dict[str, str]:
+    """Make a populated database on each backend, to be copied: a folder, and the address of one on PostgreSQL."""
+    made = {
+        "sqlite": str(populated.populate(tmp_path_factory.mktemp("full")).parent),
+        "postgres": create(postgres_server),
+    }
+    populated.populate_at(made["postgres"])
+    return made
+
+
 @pytest.fixture
 def postgres_url(postgres_server: postgres.Server) -> Iterator[str]:
     """Make a database on PostgreSQL alone."""
@@ -119,3 +131,16 @@ def raw_rows(place: str, sql: str) -> list[Any]:
 
     with psycopg.connect(place, options="-c search_path=kedge") as connection:
         return connection.execute(sql.encode()).fetchall()
+
+
+def run(place: str, statement: str) -> None:
+    """Run a statement in a database, beside whoever has it open."""
+    if place.startswith("sqlite"):
+        with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as connection:
+            connection.execute(statement)
+            connection.commit()
+        return
+    import psycopg  # noqa: PLC0415 - as above
+
+    with psycopg.connect(place, options="-c search_path=kedge") as connection:
+        connection.execute(statement.encode())

@@ -1,9 +1,11 @@
 """Kedge: causal rollback for multi-agent AI systems."""
 
+from kedge.comparing import Difference, StoreDiff
 from kedge.deployments import Deployment, PromoteReport
 from kedge.diffs import Diff, KeyChange, SpaceDiff
 from kedge.embedding.backfill import BackfillReport
 from kedge.errors import (
+    Arriving,
     ArtifactChanged,
     Busy,
     ConfirmationNeeded,
@@ -20,8 +22,10 @@ from kedge.errors import (
     KedgeError,
     LeaseExpired,
     Misuse,
+    Moved,
     NewerSchema,
     NotAKedgeDatabase,
+    NotEmpty,
     OutcomeUnknown,
     PastUnreadable,
     ReadOnly,
@@ -42,7 +46,8 @@ from kedge.loading import ExportReport, LoadReport
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
-from kedge.open import open
+from kedge.moving import MoveReport
+from kedge.open import compare_stores, migrate_store, open
 from kedge.ports.fsck import Finding, FsckReport
 from kedge.ports.ledger import Snapshot
 from kedge.ports.vectors import Collection
@@ -63,14 +68,15 @@ from kedge.views import ReadView
 
 __version__ = "0.1.0"
 __all__ = [
-    "Artifact", "ArtifactChanged", "BackfillReport", "Busy", "Collection", "ConfirmationNeeded", "Conflict",
-    "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed",
-    "ExportReport", "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits", "IdempotencyMismatch",
-    "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard",
-    "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "NewerSchema",
-    "NotAKedgeDatabase", "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
-    "ReadView", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
-    "SessionBegun", "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow",
-    "VectorRows", "open",
+    "Arriving", "Artifact", "ArtifactChanged", "BackfillReport", "Busy", "Collection", "ConfirmationNeeded",
+    "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff", "Difference",
+    "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport", "Held",
+    "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector",
+    "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level", "LoadReport", "Member",
+    "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NotAKedgeDatabase", "NotEmpty",
+    "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
+    "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
+    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff",
+    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches",
+    "VectorRow", "VectorRows", "compare_stores", "migrate_store", "open",
 ]  # fmt: skip

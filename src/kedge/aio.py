@@ -35,9 +35,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from kedge.comparing import StoreDiff
 from kedge.errors import InvalidValue, OutcomeUnknown, TurnClosed
 from kedge.face import Kedge
 from kedge.fleet.member import Member
+from kedge.moving import MoveReport
+from kedge.open import compare_stores as compare_stores_sync
+from kedge.open import migrate_store as migrate_store_sync
 from kedge.open import open as open_sync
 from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Context, Documents
@@ -54,6 +58,16 @@ _SPACES = frozenset({"documents", "vectors"})
 def open(url: str | Path, **options: Any) -> "AsyncKedge":  # noqa: A001 - the twin of `kedge.open`
     """Return a database to open, by `async with` or `await`; the options are those of `kedge.open`."""
     return AsyncKedge(partial(open_sync, url, **options))
+
+
+async def migrate_store(source: str | Path, target: str | Path, **options: Any) -> MoveReport | None:
+    """Move a database in a thread; the options are those of `kedge.migrate_store`, whose functions it calls there."""
+    return await asyncio.to_thread(migrate_store_sync, source, target, **options)
+
+
+async def compare_stores(a: str | Path, b: str | Path, **options: Any) -> StoreDiff:
+    """Compare two databases in a thread; the options are those of `kedge.compare_stores`."""
+    return await asyncio.to_thread(compare_stores_sync, a, b, **options)
 
 
 # ── threads ──

@@ -2,9 +2,10 @@
 
 KedgeError
 ├── Retryable               try again, in a new turn where it says so
-│   ├── Busy                another writer held the database for longer than the busy timeout
+│   ├── Busy                another writer held the database, or others every connection, for too long
 │   ├── Unreachable         the database server cannot be reached, or went away; nothing was done
 │   ├── StorageFull         the disk is full; nothing was written
+│   ├── Arriving            a database is being moved to here, and is not complete
 │   ├── LeaseExpired        this member could not refresh its lease: it serves nothing until it has caught up
 │   └── SettledMeanwhile    a deployment that this turn did not see was settled
 ├── Conflict                someone or something else holds another value: resolve it
@@ -12,6 +13,7 @@ KedgeError
 │   ├── IdempotencyMismatch the same idempotency key came with another payload
 │   ├── DuplicateName       the name is taken
 │   ├── IllegalTransition   the deployment's status does not allow this
+│   ├── NotEmpty            something else lies where a database shall be moved to
 │   ├── SessionBegun        what the session sees was fixed at its first turn
 │   ├── ArtifactChanged     the same version label came with another digest
 │   └── SnapshotInTheWay    a named snapshot can still reach what a purge would remove
@@ -23,6 +25,7 @@ KedgeError
 │   ├── InvalidValue        the value has the wrong type, form or range
 │   ├── InvalidVector       a vector has the wrong dimension, a NaN, or no direction
 │   ├── TurnClosed          the turn has ended
+│   ├── Moved               the database lies elsewhere now
 │   ├── PastUnreadable      the point lies before the horizon, or saw something since purged
 │   ├── ReadOnly            this database, or this view, takes no writes
 │   └── ConfirmationNeeded  what cannot be undone asks to be confirmed by name
@@ -47,7 +50,7 @@ class Retryable(KedgeError):
 
 
 class Busy(Retryable):
-    """Another writer held the database for longer than the busy timeout."""
+    """Another writer held the database, or others every connection of a pool, for longer than the time-out."""
 
 
 class Unreachable(Retryable):
@@ -56,6 +59,10 @@ class Unreachable(Retryable):
 
 class StorageFull(Retryable):
     """The disk is full. Nothing of the call was written; make room and try again."""
+
+
+class Arriving(Retryable):
+    """A database is being moved to here, and is not complete: finish the move."""
 
 
 class LeaseExpired(Retryable):
@@ -91,6 +98,10 @@ class DuplicateName(Conflict):
 
 class IllegalTransition(Conflict):
     """The deployment's status does not allow this change; the message says what is legal now."""
+
+
+class NotEmpty(Conflict):
+    """Something else lies where a database shall be moved to: give it a place of its own."""
 
 
 class SessionBegun(Conflict):
@@ -142,6 +153,10 @@ class InvalidVector(Misuse):
 
 class TurnClosed(Misuse):
     """The turn has ended: begin another."""
+
+
+class Moved(Misuse):
+    """The database was moved: open it where it lies now."""
 
 
 class PastUnreadable(Misuse):

@@ -430,6 +430,11 @@ class Kedge:
         """Where the database is."""
         return self._kernel.backend.url
 
+    @property
+    def moved_to(self) -> str | None:
+        """Where the database was moved to; None where it was not, and this is it."""
+        return self._kernel.backend.control.moved_to()
+
     def log(self, limit: int = 50) -> list[Entry]:
         """Return control changes and the steps of operations, the newest first."""
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:

@@ -1,16 +1,25 @@
 """The only place that chooses backends."""
 
 import importlib.util
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kedge import moving
 from kedge.backends.sqlite.backend import SqliteBackend
+from kedge.backends.sqlite.moving import SqliteExporter, SqliteImporter
+from kedge.comparing import Side, StoreDiff, compare
 from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
+from kedge.kernel import actor
+from kedge.moving import MoveReport, Progress, Say
 from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
+from kedge.ports.moving import Exporter, Importer
 
 if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
     from kedge.backends.postgres.backend import PostgresBackend
     from kedge.backends.postgres.databases import ServerDatabases
 
@@ -27,25 +36,39 @@ def open(
     cache_bytes: int = CACHE_BYTES,
     read_only: bool = False,
     clock: Clock | None = None,
+    pool: "ConnectionPool[Any] | None" = None,
 ) -> Kedge:
     """Open a database, creating it or bringing its schema up to date where needed.
 
     `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, a folder, or `postgresql://user@host/database`, which
     must be there. `durability="normal"` may lose the last commits on power failure, never on a crash of the process.
     `session_ttl` (seconds) fixes sessions anew when over. `read_only` makes nothing, and raises `UnknownName` where
-    there is no database.
+    there is no database. `pool` is a psycopg_pool.ConnectionPool to the same server database, which Kedge uses in place
+    of its own and never closes.
     """
-    backend: Backend
-    if is_server(url):
-        backend = _postgres(str(url), durability, cache_bytes, clock, read_only=read_only)
-    else:
-        path = locate(url)
-        if read_only and not path.exists():
-            raise UnknownName(f"there is no database at {path}; check the path, or open it for writing to make one")
-        backend = SqliteBackend(
-            path, clock or SystemClock(), durability=durability, read_only=read_only, cache_bytes=cache_bytes
-        )
+    backend = _backend(url, durability=durability, cache_bytes=cache_bytes, read_only=read_only, clock=clock, pool=pool)
     return Kedge(backend, session_ttl=session_ttl)
+
+
+def _backend(
+    url: str | Path,
+    *,
+    durability: str = "full",
+    cache_bytes: int = CACHE_BYTES,
+    read_only: bool = False,
+    clock: Clock | None = None,
+    pool: "ConnectionPool[Any] | None" = None,
+) -> Backend:
+    if is_server(url):
+        return _postgres(str(url), durability, cache_bytes, clock, read_only=read_only, pool=pool)
+    if pool is not None:
+        raise InvalidValue(f"a pool is for postgresql://… addresses, and {str(url)!r:.80} is a file; leave pool= out")
+    path = locate(url)
+    if read_only and not path.exists():
+        raise UnknownName(f"there is no database at {path}; check the path, or open it for writing to make one")
+    return SqliteBackend(
+        path, clock or SystemClock(), durability=durability, read_only=read_only, cache_bytes=cache_bytes
+    )
 
 
 def server_databases(url: str) -> "ServerDatabases":
@@ -64,12 +87,95 @@ def _need_driver() -> None:
 
 
 def _postgres(
-    url: str, durability: str, cache_bytes: int, clock: Clock | None, *, read_only: bool
+    url: str,
+    durability: str,
+    cache_bytes: int,
+    clock: Clock | None,
+    *,
+    read_only: bool,
+    pool: "ConnectionPool[Any] | None",
 ) -> "PostgresBackend":
     _need_driver()
     from kedge.backends.postgres.backend import PostgresBackend  # noqa: PLC0415 - its driver is an extra
 
-    return PostgresBackend(url, clock, durability=durability, read_only=read_only, cache_bytes=cache_bytes)
+    return PostgresBackend(url, clock, durability=durability, read_only=read_only, cache_bytes=cache_bytes, pool=pool)
+
+
+# ── moving ──
+
+
+def migrate_store(
+    source: str | Path,
+    target: str | Path,
+    *,
+    by: str | None = None,
+    abandon: bool = False,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> MoveReport | None:
+    """Move a database between SQLite and PostgreSQL, or within one of them; made again, it goes on where it stopped.
+
+    The source can be written to until little is left to copy; then it is closed for good, and whoever still works with
+    it gets `Moved`. `abandon` gives an unfinished move up, opens the source again, and returns None. `progress` is told
+    of seqs, `say` of each step in one sentence.
+    """
+    with ExitStack() as stack:
+        leaving = _exporter(source)
+        stack.callback(leaving.close)
+        try:
+            arriving = _importer(target)
+        except UnknownName:
+            if not abandon:
+                raise
+            moving.abandon(leaving, None, by=actor(by))  # what is not there was never opened
+            return None
+        stack.callback(arriving.close)
+        if leaving.url == arriving.url:
+            raise InvalidValue(f"{leaving.url} cannot be moved to itself; name another place")
+        if abandon:
+            moving.abandon(leaving, arriving, by=actor(by))
+            return None
+        return moving.move(leaving, arriving, by=actor(by), progress=progress, say=say)
+
+
+def compare_stores(a: str | Path, b: str | Path, *, progress: Progress | None = None) -> StoreDiff:
+    """Compare two databases whole, row by row and view by view, in what both had when the first of them ended.
+
+    Nothing is written. Of a database that was moved, both ends are the same for ever.
+    """
+    with ExitStack() as stack:
+        sides = []
+        for url in (a, b):
+            backend, exporter = _backend(url, read_only=True), _exporter(url, read_only=True)
+            stack.callback(backend.close)
+            stack.callback(exporter.close)
+            sides.append(Side(backend, exporter))
+        return compare(sides[0], sides[1], progress)
+
+
+def _exporter(url: str | Path, *, read_only: bool = False) -> Exporter:
+    if is_server(url):
+        _need_driver()
+        from kedge.backends.postgres.moving import PostgresExporter  # noqa: PLC0415 - its driver is an extra
+
+        found = PostgresExporter(str(url), read_only=True)  # which makes nothing, where there is nothing
+        if read_only:
+            return found
+        found.close()
+        return PostgresExporter(str(url))
+    path = locate(url)
+    if not path.exists():
+        raise UnknownName(f"there is no database at {path}; check the path")
+    return SqliteExporter(path.absolute(), read_only=read_only)
+
+
+def _importer(url: str | Path) -> Importer:
+    if not is_server(url):
+        return SqliteImporter(locate(url).absolute())
+    _need_driver()
+    from kedge.backends.postgres.moving import PostgresImporter  # noqa: PLC0415 - its driver is an extra
+
+    return PostgresImporter(str(url))
 
 
 def is_server(url: str | Path) -> bool:

@@ -29,7 +29,9 @@ EACH = 10_000 if os.environ.get("KEDGE_HYPOTHESIS") == "soak" else 2  # reaches 
 
 def points_in_the_code() -> list[str]:
     """Return every crash point that the backends can reach, as their code names them."""
-    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((SOURCES / "backends").rglob("*.py")))
+    files = sorted((SOURCES / "backends").rglob("*.py"))
+    files = [file for file in files if file.parent.name != "moving"]  # where another test kills
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     plain = set(re.findall(r'reach\("([^"]+)"\)', text))
     moments = re.findall(r'reach\(f"\{what\}:([^"]+)"\)', text)
     return sorted(plain | {f"{what}:{at}" for what in re.findall(r'writing\("([^"]+)"[,)]', text) for at in moments})

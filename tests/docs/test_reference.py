@@ -46,7 +46,8 @@ def _signature(name: str, function: object) -> str:
 
 
 def _public() -> Iterator[str]:
-    yield _signature("kedge.open", kedge.open)
+    for function in (kedge.open, kedge.migrate_store, kedge.compare_stores):
+        yield _signature(f"kedge.{function.__name__}", function)
     for face, owner in FACES.items():
         for name, member in inspect.getmembers(owner):
             if name in FOR_THE_STORES or (name.startswith("_") and name not in DUNDERS):

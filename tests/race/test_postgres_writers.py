@@ -224,3 +224,25 @@ def test_a_past_view_of_vectors_stays(backend: PostgresBackend) -> None:
     past = View(view.epoch, view.seen, view.settled, then)
     assert backend.vectors.tally(past, "kb").count == 2
     assert backend.vectors.tally(view, "kb").count == 1
+
+
+def test_who_waits_for_a_lane_holds_up_no_other_thread(backend: PostgresBackend, opener: Opener) -> None:
+    hand, other = Hand(backend), opener()
+    hand.put("a", 1)  # which made a state, so that the next append looks for more of them
+    begun, released = held_at("append:before-commit")
+    holder = threading.Thread(target=lambda: Hand(other).put("a", 2))
+    holder.start()
+    begun.wait(30)
+    waiter = threading.Thread(target=lambda: Hand(backend).put("a", 3))
+    waiter.start()
+    while not backend.database.ask(b"SELECT 1 FROM pg_locks WHERE NOT granted"):
+        time.sleep(0.01)
+    reader = threading.Thread(target=lambda: backend.database.read(backend.states.known))
+    reader.start()
+    reader.join(10)
+    was_held_up = reader.is_alive()
+    released.set()
+    for thread in (holder, waiter, reader):
+        thread.join()
+    other.close()
+    assert not was_held_up

@@ -1,6 +1,7 @@
 """Opening the database that the user means: `--db`, KEDGE_DB, or the folder .kedge/ here."""
 
 from kedge import open as open_database
+from kedge.cli.terminal import whisper
 from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
 from kedge.open import is_server, locate
@@ -11,7 +12,11 @@ DEFAULT = ".kedge"
 def for_reading(url: str | None) -> Kedge:
     """Open a database to look at: nothing is created, changed or locked."""
     _must_exist(url)
-    return open_database(url or DEFAULT, read_only=True)
+    k = open_database(url or DEFAULT, read_only=True)
+    moved = k.moved_to
+    if moved is not None:
+        whisper(f"This database was moved to {moved}: what you see is how it stood then.", "yellow")
+    return k
 
 
 def for_changing(url: str | None) -> Kedge:

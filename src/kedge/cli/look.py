@@ -7,11 +7,13 @@ import typer
 
 from kedge.cli import database
 from kedge.cli.app import LOOK, app
+from kedge.cli.move import compare_with
 from kedge.cli.options import Db, Json, SessionName
 from kedge.cli.overview import tell, what
 from kedge.cli.points import NOW, POINT_HELP, view_of
 from kedge.cli.terminal import ago, count, emit, heading, listing, one_line, say, spinner, table, utc_short
 from kedge.diffs import KeyChange, SpaceDiff
+from kedge.errors import InvalidValue
 
 
 @app.command(rich_help_panel=LOOK)
@@ -70,30 +72,39 @@ def log(
 
 @app.command(rich_help_panel=LOOK)
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help=f"A view. {POINT_HELP} Or session:NAME, deployment:NAME.")],
+    a: Annotated[
+        str | None, typer.Argument(metavar="A", help=f"A view. {POINT_HELP} Or session:NAME, deployment:NAME.")
+    ] = None,
     b: Annotated[str, typer.Argument(metavar="[B]", help="Another; any of them may end in @POINT.")] = NOW,
     *,
     keys: Annotated[int, typer.Option("--keys", min=0, help="How many keys to name for each space.")] = 5,
+    other: Annotated[
+        str | None, typer.Option("--with", metavar="URL", help="Compare the whole database with another one instead.")
+    ] = None,
     db: Db = None,
     as_json: Json = False,
-) -> None:
-    """Compare two views, or two points in time.
+) -> int:
+    """Compare two views, two points in time, or two databases.
 
     Say what was added, removed and changed from A to B.
 
     For example: kedge diff 2h; kedge diff before:support-v2 now; kedge diff now deployment:support-v2.
     """
+    if (a is None) == (other is None):
+        raise InvalidValue("name a view to compare, or another database by --with; one of the two")
+    if a is None:
+        return compare_with(str(other), db, as_json=as_json)
     with database.for_reading(db) as k, spinner("comparing", silent=as_json):
         found = k.diff(view_of(k, a), view_of(k, b))
     if as_json:
         emit({"same": found.same, **msgspec.to_builtins(found)})
-        return
+        return 0
     say(f"a: {a}, {_seen(found.a_seen, found.a_upto)}")
     say(f"b: {b}, {_seen(found.b_seen, found.b_upto)}")
     differing = [space for space in found.spaces if space.differs]
     if not differing:
         say("Both see the same everywhere.", "bold")
-        return
+        return 0
     for space in differing:
         if space.store != "memory":
             _tell_space(space, keys)
@@ -101,6 +112,7 @@ def diff(
     untouched = sum(space.same for space in found.spaces)
     say()
     say(f"{count(untouched, 'key')} the same in both.")
+    return 0
 
 
 def _seen(names: tuple[str, ...], upto: int | None) -> str:

@@ -9,16 +9,29 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, show, undo
+from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, move, show, undo
 from kedge.cli.app import app
 from kedge.cli.terminal import Declined, emit, whisper
 
-_MODULES = (look, fleet, show, launch, embed, undo, keep, bring, export, check)  # importing them adds their commands
+# Importing them adds their commands.
+_MODULES = (look, fleet, show, launch, embed, undo, keep, bring, export, check, move)
 _ORDER = (
     ("status", "fleet", "plan", "log", "show", "diff", "assignment", "export"),
     ("deploy", "canary", "backfill", "promote", "settle"),
     ("rollback", "reinstate", "purge", "recover"),
-    ("drill", "fsck", "snapshot", "level", "retention", "collection", "load", "import_", "optimize", "refresh"),
+    (
+        "drill",
+        "fsck",
+        "snapshot",
+        "level",
+        "retention",
+        "collection",
+        "load",
+        "import_",
+        "optimize",
+        "refresh",
+        "migrate_store",
+    ),
 )
 _PLACES = {name: place for place, name in enumerate(name for group in _ORDER for name in group)}
 app.registered_commands.sort(key=lambda command: _PLACES[command.callback.__name__ if command.callback else ""])
@@ -100,6 +113,8 @@ def _interrupted(arguments: Sequence[str]) -> str:
             "stopped. Every step that was done is journaled: `kedge status` says where things stand, `kedge recover` "
             "finishes what was begun"
         )
+    if "migrate-store" in arguments:
+        return "stopped. What was copied stays; the same command again goes on, --abandon gives the move up"
     if "backfill" in arguments:
         return "stopped. What was embedded stays; the same command again goes on with the rest"
     return "stopped"

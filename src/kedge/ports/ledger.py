@@ -162,6 +162,9 @@ class Control(Protocol):
     def secret(self, name: str) -> bytes:
         """Return a value of the database's own: `database_id`, or the `header_key` that signs headers."""
 
+    def moved_to(self) -> str | None:
+        """Return where the database was moved to, or None."""
+
     def position(self) -> Position:
         """Return the last seq, and the time that the next entry gets at the earliest."""
 

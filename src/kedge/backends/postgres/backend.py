@@ -10,6 +10,7 @@ from kedge.backends.postgres.fsck import inspect
 from kedge.backends.postgres.journal import PostgresJournal
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.notices import Notices
+from kedge.backends.postgres.pools import Given
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.survey import PostgresSurvey
 from kedge.backends.postgres.vector_rows import VectorWriter
@@ -30,9 +31,10 @@ class PostgresBackend:
         read_only: bool = False,
         cache_bytes: int,
         retry_seconds: float = RETRY_SECONDS,
+        pool: Given | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
-        self.database = Database(url, durability, read_only=read_only, retry_seconds=retry_seconds)
+        self.database = Database(url, durability, read_only=read_only, retry_seconds=retry_seconds, pool=pool)
         self.interner = Interner()
         self.states = States(self.interner)
         writer = VectorWriter(self.states, is_typed=self.database.has_vector_type)

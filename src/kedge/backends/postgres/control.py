@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from kedge import errors
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.journal import Drawn, PostgresJournal
 from kedge.backends.postgres.lanes import ALL, lane_of
@@ -15,6 +16,8 @@ from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, Unknown
 from kedge.failpoints import reach
 from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
+from kedge.model.moments import seq_at
+from kedge.model.moving import Arriving, Sealed, arriving_message, moved_message
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import Author, Batch
 from kedge.ports.ledger import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
@@ -34,12 +37,21 @@ class PostgresControl:
         self._journal = journal
         self._cached: ControlRecord | None = None
         if database.ask(_SQL["load"]):
+            self.load()
             return
+        self._check_complete(database.ask(_SQL["arriving"]))
         if database.read_only:
             raise UnknownName(f"there is no Kedge database at {database.url} yet; open it once for writing")
         database.write("create", self._create, lanes=ALL, find=again)
 
+    def _check_complete(self, arriving: list[Any]) -> None:
+        """Raise `Arriving` where a database is being moved to here."""
+        if arriving:
+            source = msgspec.json.decode(arriving[0][0], type=Arriving).source
+            raise errors.Arriving(arriving_message(self._database.url, source))
+
     def _create(self, link: Link) -> None:
+        self._check_complete(link.rows(_SQL["arriving"]))
         encoded = msgspec.json.encode(ControlRecord())
         if link.rows(_SQL["create"], encoded):
             drawn = self._journal.draw(link, 1)
@@ -52,7 +64,10 @@ class PostgresControl:
         cached = self._cached
         if cached is not None and cached.epoch == self.epoch():
             return cached
-        self._cached = record = _RECORD.decode(self._database.ask(_SQL["load"])[0][0])
+        encoded, moved = self._database.ask(_SQL["load"])[0]
+        if moved is not None and not self._database.read_only:
+            raise errors.Moved(moved_message(self._database.url, msgspec.json.decode(moved, type=Sealed).to))
+        self._cached = record = _RECORD.decode(encoded)
         return record
 
     def epoch(self) -> int:
@@ -192,6 +207,11 @@ class PostgresControl:
         """Return a value of the database's own: its id, or the key that signs headers."""
         return bytes(self._database.ask(_SQL["meta"], name)[0][0])
 
+    def moved_to(self) -> str | None:
+        """Return where the database was moved to, or None."""
+        moved = self._database.ask(_SQL["load"])[0][1]
+        return None if moved is None else msgspec.json.decode(moved, type=Sealed).to
+
     # ── points in the past ──
 
     def position(self) -> Position:
@@ -199,22 +219,13 @@ class PostgresControl:
         return self._database.settle(self._journal.stand)
 
     def seq_at(self, moment: float) -> int:
-        """Return the greatest seq that is not later than a moment (seconds since the Unix epoch).
-
-        Times of writes that overlapped may be out of order by as much. So the steps are of fixed sizes, and go up
-        from 0: what is written later does not lead them elsewhere.
-        """
-        last = self.position().seq
-        found = 0
-        for bit in reversed(range(last.bit_length())):
-            further = found + (1 << bit)
-            if further <= last and self.time_of(further) <= moment:
-                found = further
-        return found
+        """Return the greatest seq that is not later than a moment (seconds since the Unix epoch)."""
+        return seq_at(moment, self.position().seq, self.time_of)
 
     def reclaimed(self) -> int:
-        """Return the seq before which only snapshots can be read: 0, for no row is ever taken out."""
-        return 0
+        """Return the seq before which only snapshots can be read: 0, unless rows were taken out where it came from."""
+        found = self._database.ask(_SQL["reclaimed"])
+        return int(found[0][0]) if found else 0
 
     def time_of(self, seq: int) -> float:
         """Return the time of the entry at, or last before, a seq."""

@@ -1,37 +1,37 @@
 """Connections and transactions of one PostgreSQL database, made again where they are lost."""
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 import psycopg
 import psycopg_pool
+from psycopg.adapt import AdaptersMap
 
 from kedge import errors
 from kedge.backends.postgres import lanes as lane_locks
 from kedge.backends.postgres.faults import is_lost, is_raced, translate
 from kedge.backends.postgres.link import Connection, Link, prepare
+from kedge.backends.postgres.pools import Given, GivenPool, Lender, OwnPool, check_given
 from kedge.backends.postgres.schema import migrate
 from kedge.backends.postgres.url import public
 from kedge.backends.postgres.vector_type import register, vector_oids
 from kedge.failpoints import reach
 
 T = TypeVar("T")
-Pool = psycopg_pool.ConnectionPool[Connection]
 
 RETRY_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
 _IDLE_SECONDS = 10  # that a transaction may wait for its client
 _TRANSACTION_SECONDS = 50  # that one that holds lanes may take in all: less than others wait for them
 _TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
-_CONNECTIONS_MAX = 16
 _DURABILITIES = {"full": "on", "normal": "off"}
-# A process that stops in the middle of a transaction holds lanes: the server ends it soon.
-_SETTINGS = """
-SET idle_in_transaction_session_timeout = '{1}s'; SET lock_timeout = '60s'; SET jit = off;
-SET default_transaction_isolation = 'read committed'; SET synchronous_commit = {0}
-"""
+_SETTINGS = {
+    "idle_in_transaction_session_timeout": f"{_IDLE_SECONDS}s",  # who stops in a transaction may hold lanes
+    "lock_timeout": "60s",
+    "jit": "off",
+    "default_transaction_isolation": "read committed",
+}
 _OPTIONS: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -40,7 +40,7 @@ _OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 20_000,
     "application_name": "kedge",
 }
-_left_to_parents: list[Pool] = []  # pools of a process that this one was forked from: not ours to use, nor to close
+_IDENTITY = b"SELECT value, current_database() FROM kedge.meta WHERE name = 'database_id'"  # a copy keeps its id
 
 
 def again(_: Link) -> None:
@@ -51,13 +51,19 @@ class Database:
     """One PostgreSQL database, shared by threads through a pool and by processes on any machine."""
 
     def __init__(
-        self, url: str, durability: str = "full", *, read_only: bool = False, retry_seconds: float = RETRY_SECONDS
+        self,
+        url: str,
+        durability: str = "full",
+        *,
+        read_only: bool = False,
+        retry_seconds: float = RETRY_SECONDS,
+        pool: Given | None = None,
     ) -> None:
         if durability not in _DURABILITIES:
             raise errors.InvalidValue(f"durability {durability!r} is unknown; use 'full' or 'normal'")
         self.read_only = read_only
         self._retry_seconds = retry_seconds
-        self._settings = _SETTINGS.format(_DURABILITIES[durability], _IDLE_SECONDS)
+        self._settings = {**_SETTINGS, "synchronous_commit": _DURABILITIES[durability]}
         try:
             self._arguments = {**_OPTIONS, **psycopg.conninfo.conninfo_to_dict(url)}
         except psycopg.Error as error:
@@ -66,10 +72,13 @@ class Database:
             self._arguments.setdefault("target_session_attrs", "read-write")
         self.url = public(url)
         self._closed = False
-        self._pid = os.getpid()
         self._vector_oids: tuple[int, int] | None = None
+        if pool is not None:
+            check_given(pool)
         self._open()
-        self._pool = self._new_pool()
+        self._pool: Lender = OwnPool(self._arguments, self._configure, retry_seconds)
+        if pool is not None:
+            self._borrow_from(pool)
 
     @property
     def has_vector_type(self) -> bool:
@@ -99,23 +108,30 @@ class Database:
         self._configure(connection)
         return connection
 
-    def _new_pool(self) -> Pool:
-        return psycopg_pool.ConnectionPool(
-            kwargs={"autocommit": True, **self._arguments},
-            min_size=0,
-            max_size=_CONNECTIONS_MAX,
-            max_idle=60.0,
-            timeout=self._retry_seconds,
-            configure=self._configure,
-            name="kedge",
-            open=True,
-        )
+    def _borrow_from(self, pool: Given) -> None:
+        """Take connections from the caller's pool, once they are known to lead where the address does."""
+        with self.connect() as ours:
+            ((search_path,),) = ours.execute("SHOW search_path").fetchall()
+            settings = {**self._settings, "default_transaction_read_only": "off", "search_path": search_path}
+            given = GivenPool(pool, settings, AdaptersMap(ours.adapters))
+        here = self.ask(_IDENTITY)
+        self._pool.close()
+        self._pool = given
+        try:
+            there = self.ask(_IDENTITY)
+        except errors.NotAKedgeDatabase:
+            there = []
+        if here != there:
+            raise errors.InvalidValue(
+                f"the connections of the pool {pool.name!r} lead to another database than {self.url}; give the address "
+                "of theirs"
+            )
 
     def _configure(self, connection: Connection) -> None:
         prepare(connection)
         if self._vector_oids is not None:
             register(connection, *self._vector_oids)
-        connection.execute(self._settings.encode())
+        connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in self._settings.items()).encode())
 
     def _run(self, act: Callable[[Connection], T]) -> T:
         """Lend a connection, again while it is lost or another transaction comes first."""
@@ -131,24 +147,17 @@ class Database:
     def _lend(self, act: Callable[[Connection], T]) -> T:
         if self._closed:
             raise errors.TurnClosed("this Kedge is closed; open the database again")
-        if self._pid != os.getpid():
-            _left_to_parents.append(self._pool)
-            self._pid, self._pool = os.getpid(), self._new_pool()
-        pool = self._pool
-        connection = pool.getconn()
         try:
-            return act(connection)
-        finally:
-            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-                _roll_back(connection)
-            pool.putconn(connection)
+            return self._pool.lend(act)
+        except (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests):
+            self.connect().close()  # raises where it is the server that is away
+            raise self._pool.exhausted() from None
 
     def close(self) -> None:
-        """Close every connection that is not lent; lent ones close when they come back."""
-        if not self._closed and self._pid == os.getpid():
+        """Let go of every connection that is not lent; lent ones go when they come back."""
+        if not self._closed:
             self._closed = True
             self._pool.close()
-        self._closed = True
 
     def maintain(self, *statements: bytes) -> None:
         """Run statements that take their time and are no transactions, on a connection of their own."""
@@ -290,13 +299,6 @@ class _Attempt(Generic[T]):
             raise
         reach(f"{self._what}:after-commit")
         return done
-
-
-def _roll_back(connection: Connection) -> None:
-    try:
-        connection.rollback()
-    except psycopg.Error:
-        connection.close()
 
 
 def _first_line(error: object) -> str:

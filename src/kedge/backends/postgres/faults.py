@@ -1,9 +1,11 @@
 """What an error of PostgreSQL, or of the way to it, means to the caller."""
 
+import msgspec
 import psycopg
 import psycopg_pool
 
 from kedge import errors
+from kedge.model.moving import Sealed, moved_message
 
 _LOST = {
     "57P01",
@@ -16,6 +18,7 @@ _LOST = {
 }  # shut down, starting up, timed out, a standby now
 _AGAIN = {"40001", "40P01"}
 _SCHEMA = {"3F000", "42P01", "42703"}
+_MOVED = "KM001"  # what triggers of a database say that is closed for good
 _ID_TAKEN = "states_pkey"
 
 
@@ -37,6 +40,8 @@ def translate(error: psycopg.Error, where: str) -> errors.KedgeError:
     """Return the `KedgeError` that says what an error means to the caller; `where` names the database."""
     text = str(error).strip().split("\n", maxsplit=1)[0]
     state = error.sqlstate or ""
+    if state == _MOVED:
+        return errors.Moved(moved_message(where, msgspec.json.decode(str(error.diag.message_primary), type=Sealed).to))
     if is_lost(error):
         return errors.Unreachable(f"{where} cannot be reached ({text}); nothing was done: try again")
     if state in {"55P03", "53300", "57014"} or state in _AGAIN:

@@ -7,7 +7,7 @@ from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import FloatBinaryDumper, Int8BinaryDumper
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-Cursor = psycopg.RawCursor[tuple[Any, ...]]
+Cursor = psycopg.Cursor[tuple[Any, ...]]  # a raw one
 
 
 class Link:
@@ -19,7 +19,7 @@ class Link:
 
     def send(self, sql: bytes, *parameters: Any) -> Cursor:
         """Send a statement, and do not wait: what goes wrong is raised by the next one that is waited for."""
-        cursor: Cursor = psycopg.RawCursor(self._connection)
+        cursor: Cursor = self._connection.cursor()
         return cursor.execute(sql, parameters or None, binary=True)
 
     def rows(self, sql: bytes, *parameters: Any) -> list[tuple[Any, ...]]:

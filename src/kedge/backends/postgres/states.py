@@ -32,6 +32,7 @@ class States:
         """Learn what was missed before, in a write transaction that has not made a state yet."""
         if self._is_behind:
             self._is_behind = False
+            link.wait()  # for the lanes: who waited for them with the lock below would hold up who has them
             self.known(link)
 
     def intern(self, link: Link, lineage: int, superseders: Iterable[int], settled: Lineage = EMPTY) -> int:

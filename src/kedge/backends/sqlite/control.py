@@ -16,6 +16,7 @@ from kedge.model.artifacts import Artifact
 from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import EMPTY
+from kedge.model.moments import seq_at
 from kedge.model.writes import Author, Batch
 from kedge.ports.clock import Clock
 from kedge.ports.ledger import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
@@ -35,6 +36,8 @@ class SqliteControl:
         self._journal = journal
         self._clock = clock
         self._cached: ControlRecord | None = None
+        with database.connection() as connection:
+            database.check_here(connection)
         if not database.read_only:
             self._create()
 
@@ -43,6 +46,7 @@ class SqliteControl:
             if connection.execute(_SQL["load"]).fetchone() is not None:
                 return
         with self._database.writing("create") as connection:
+            self._database.check_here(connection)
             encoded = msgspec.json.encode(ControlRecord())
             if connection.execute(_SQL["create"], (encoded,)).rowcount:
                 position = next_position(connection, self._clock)
@@ -55,7 +59,8 @@ class SqliteControl:
         cached = self._cached
         if cached is not None and cached.epoch == self.epoch():
             return cached
-        with self._database.connection() as connection:
+        with self._database.reading() as connection:
+            self._database.check_here(connection)
             encoded = connection.execute(_SQL["load"]).fetchone()[0]
         self._cached = record = _RECORD.decode(encoded)
         return record
@@ -212,6 +217,10 @@ class SqliteControl:
             value = connection.execute(_SQL["meta"], (name,)).fetchone()[0]
         return value if isinstance(value, bytes) else str(value).encode()
 
+    def moved_to(self) -> str | None:
+        """Return where the database was moved to, or None."""
+        return self._database.moved_to() or None
+
     # ── points in the past ──
 
     def position(self) -> Position:
@@ -222,14 +231,7 @@ class SqliteControl:
 
     def seq_at(self, moment: float) -> int:
         """Return the greatest seq that is not later than a moment (seconds since the Unix epoch)."""
-        low, high = 0, self.position().seq
-        while low < high:  # times never run backwards along seqs
-            middle = (low + high + 1) // 2
-            if self.time_of(middle) <= moment:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        return seq_at(moment, self.position().seq, self.time_of)
 
     def readable(self, record: ControlRecord) -> Readable:
         """Return what of the past can be read under a record: nothing that becomes readable later is older."""

@@ -10,12 +10,16 @@ from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
+import msgspec
+
 from kedge import errors
 from kedge.failpoints import reach
 from kedge.forks import ForkSafeLock
+from kedge.model.moving import Arriving, Sealed, arriving_message, moved_message
 
 APPLICATION_ID = 0x4B454447  # "KEDG"
 BUSY_SECONDS = 60.0
+MOVED = "this database was moved"  # what triggers of a database say that is closed for good
 WAL_TRY_MILLISECONDS = 100
 _VERSION = """
 SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id), count(*)
@@ -221,6 +225,27 @@ class Database:
         finally:
             connection.close()
 
+    # ── moving ──
+
+    def check_here(self, connection: sqlite3.Connection) -> None:
+        """Raise `Arriving` where a database is being moved to here, and `Moved` where one to write to has gone."""
+        found = dict(connection.execute("SELECT name, value FROM meta WHERE name IN ('arriving', 'moved')").fetchall())
+        if "arriving" in found:
+            source = msgspec.json.decode(found["arriving"], type=Arriving).source
+            raise errors.Arriving(arriving_message(f"sqlite:///{self.path}", source))
+        if "moved" in found and not self.read_only:
+            to = msgspec.json.decode(found["moved"], type=Sealed).to
+            raise errors.Moved(moved_message(f"sqlite:///{self.path}", to))
+
+    def moved_to(self) -> str:
+        """Return where the database was moved to, or "" where it was not."""
+        connection = self._connect()
+        try:
+            found = connection.execute("SELECT value FROM meta WHERE name = 'moved'").fetchone()
+        finally:
+            connection.close()
+        return "" if found is None else msgspec.json.decode(found[0], type=Sealed).to
+
     # ── errors ──
 
     @contextmanager
@@ -235,6 +260,8 @@ class Database:
         """Return the `KedgeError` that says what an SQLite error means to the caller."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         text = str(error)
+        if code == sqlite3.SQLITE_CONSTRAINT and text == MOVED:
+            return errors.Moved(moved_message(f"sqlite:///{self.path}", self.moved_to()))
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             return errors.Busy(f"{self.path} stayed locked for {BUSY_SECONDS:.0f} s ({text}); try again")
         if code == sqlite3.SQLITE_FULL:

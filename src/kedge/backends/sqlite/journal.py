@@ -39,6 +39,11 @@ def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
     )
 
 
+def _seqs_of_call(first: int, count: int, seqs: str | None) -> str:
+    """Return the seqs of a call's writes as a JSON list."""
+    return seqs or json.dumps(list(range(first, first + count)))
+
+
 def _split(salts: bytes) -> Iterator[bytes]:
     return (salts[start : start + SALT_BYTES] for start in range(0, len(salts), SALT_BYTES))
 
@@ -212,10 +217,10 @@ class SqliteJournal(Reader):
 
     def _repeated(self, connection: sqlite3.Connection, batch: Batch) -> list[int] | None:
         view = View(batch.epoch, batch.seen, batch.settled)
-        for seq, count, lineage in connection.execute(_SQL["idempotency_find"], (batch.idempotency,)).fetchall():
+        for seq, count, lineage, seqs in connection.execute(_SQL["idempotency_find"], (batch.idempotency,)).fetchall():
             if not view.sees(self._interner.members(connection, lineage)):
                 continue
-            rows = connection.execute(_SQL["repeated_writes"], (seq, seq + count - 1)).fetchall()
+            rows = connection.execute(_SQL["repeated_writes"], (_seqs_of_call(seq, count, seqs),)).fetchall()
             if any(not view.sees(self._interner.members(connection, row[7])) for row in rows):
                 raise IdempotencyMismatch(
                     f"of the writes made with the idempotency key {batch.idempotency!r}, at seq {seq}, a rollback hid "
@@ -232,9 +237,9 @@ class SqliteJournal(Reader):
     def call(self, view: View, idempotency: str) -> Call | None:
         """Return the newest call with this key that the view sees."""
         with self._database.reading() as connection:
-            for seq, count, lineage in connection.execute(_SQL["idempotency_find"], (idempotency,)).fetchall():
+            for seq, count, lineage, seqs in connection.execute(_SQL["idempotency_find"], (idempotency,)).fetchall():
                 if view.sees(self._interner.members(connection, lineage)):
-                    rows = connection.execute(_SQL["writes_of_call"], (seq, seq + count - 1)).fetchall()
+                    rows = connection.execute(_SQL["writes_of_call"], (_seqs_of_call(seq, count, seqs),)).fetchall()
                     lineages = [self._interner.members(connection, row[1]) for row in rows]
                     return Call(rows[0][2], [row[0] for row in rows], union(filter(view.sees, lineages)))
         return None

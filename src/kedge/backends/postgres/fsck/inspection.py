@@ -35,6 +35,8 @@ class Inspection:
         self._kinds: Counter[str] = Counter()
         self._checked: Counter[str] = Counter()
         self._done = 0
+        found = link.row(SQL["reclaimed"])
+        self.reclaimed = 0 if found is None else int(found[0])  # before it, rows were taken out where it came from
         self.last_seq = int(link.one(SQL["last_seq"])[0])
         self.spaces = {ident: (store, space) for ident, store, space in link.rows(SQL["spaces"])}
         self.lineages: dict[int, Lineage] = {}

@@ -13,16 +13,17 @@ def check_writes(inspection: Inspection) -> None:
         for seq, space, name, lineage, deleted, *content in inspection.link.rows(SQL["writes"], *window):
             inspection.count("writes")
             is_vector = inspection.spaces.get(space, ("",))[0] == "vectors" and not deleted
-            found = _misfit(inspection, lineage, content, deleted=deleted, is_vector=is_vector)
+            found = _misfit(inspection, (seq, lineage), content, deleted=deleted, is_vector=is_vector)
             if found is not None:
                 inspection.report(found[0], inspection.place(space, name, seq), found[1])
         inspection.advance(*window)
 
 
 def _misfit(
-    inspection: Inspection, lineage: int, content: list[Any], *, deleted: bool, is_vector: bool
+    inspection: Inspection, write: tuple[int, int], content: list[Any], *, deleted: bool, is_vector: bool
 ) -> tuple[str, str] | None:
     """Return the kind of what is wrong with a write's content, and what it is."""
+    seq, lineage = write
     expected, salt, payload, vector = content
     if salt is None:
         if payload is not None:
@@ -36,6 +37,9 @@ def _misfit(
         return "purge", "its payload is still there, though its deployment was purged"
     if (payload is None) != deleted or len(salt) != SALT_BYTES:
         return "digest", "payload, salt and operation do not fit one another"
+    if vector is None and is_vector and seq < inspection.reclaimed:
+        inspection.count("vectors reclaimed")
+        return None
     if (vector is not None) != is_vector:
         return "vector", "has a vector and is no put of one, or has none and is"
     if digest(salt, payload, vector or b"") != expected:

@@ -3,6 +3,9 @@ SELECT greatest(
     coalesce((SELECT max(seq) FROM kedge.writes), 0), coalesce((SELECT max(seq) FROM kedge.control_log), 0)
 );
 
+-- name: reclaimed
+SELECT value FROM kedge.meta WHERE name = 'reclaimed';
+
 -- name: spaces
 SELECT id, store, space FROM kedge.spaces;
 

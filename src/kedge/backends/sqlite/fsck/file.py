@@ -21,7 +21,10 @@ def check_file(inspection: Inspection) -> None:
 
 def check_schema(inspection: Inspection) -> None:
     """Compare the schema with the one that a new database gets."""
+    is_sealed = inspection.connection.execute("SELECT 1 FROM meta WHERE name = 'moved'").fetchone() is not None
     found = _schema(inspection.connection)
+    if is_sealed:
+        found = {name: sql for name, sql in found.items() if not name.startswith("trigger moved_")}
     wanted = _fresh_schema()
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:

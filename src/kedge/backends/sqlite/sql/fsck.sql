@@ -124,9 +124,14 @@ SELECT seq, operation FROM control_log WHERE kind = 'session' AND seq NOT IN (SE
 -- name: turns
 SELECT t.uid, t.lineage FROM turns t WHERE t.lineage NOT IN (SELECT id FROM lineages);
 
+-- name: came
+SELECT json_extract(CAST(s.value AS TEXT), '$.seq'), CAST(e.value AS INTEGER)
+FROM meta s JOIN meta e ON e.name = 'arrived_entries' WHERE s.name = 'arrived';
+
 -- name: idempotency
 SELECT i.key, i.seq, i.count, count(w.seq), count(DISTINCT w.turn), i.lineage IN (SELECT id FROM lineages)
-FROM idempotency i LEFT JOIN writes w ON w.seq BETWEEN i.seq AND i.seq + i.count - 1
+FROM idempotency i LEFT JOIN writes w ON w.seq BETWEEN i.seq AND coalesce(json_extract(i.seqs, '$[#-1]'), i.seq + i.count - 1)
+    AND (i.seqs IS NULL OR w.seq IN (SELECT value FROM json_each(i.seqs)))
 GROUP BY i.key, i.seq;
 
 -- name: reads

@@ -72,17 +72,18 @@ INSERT INTO reads (turn, before_seq, reads) VALUES (?, ?, ?);
 INSERT INTO edges (at, kind, turn, peer, lineage) VALUES (?, ?, ?, ?, ?);
 
 -- name: idempotency_find
-SELECT seq, count, lineage FROM idempotency WHERE key = ? ORDER BY seq DESC;
+SELECT seq, count, lineage, seqs FROM idempotency WHERE key = ? ORDER BY seq DESC;
 
 -- name: idempotency_insert
 INSERT INTO idempotency (key, seq, count, lineage) VALUES (?, ?, ?, ?);
 
 -- name: writes_of_call
-SELECT w.seq, w.lineage, t.uid FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq BETWEEN ? AND ? ORDER BY w.seq;
+SELECT w.seq, w.lineage, t.uid FROM writes w JOIN turns t ON t.id = w.turn
+WHERE w.seq IN (SELECT value FROM json_each(?)) ORDER BY w.seq;
 
 -- name: repeated_writes
 SELECT w.space, w.name, w.deleted, w.digest, w.salt, w.seq, w.source, w.lineage
-FROM writes w WHERE w.seq BETWEEN ? AND ? ORDER BY w.seq;
+FROM writes w WHERE w.seq IN (SELECT value FROM json_each(?)) ORDER BY w.seq;
 
 -- name: head
 SELECT c.epoch, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload

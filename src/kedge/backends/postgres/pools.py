@@ -1,0 +1,180 @@
+"""Pools of connections: one that Kedge makes, or one that its caller owns, whose connections go back as they came."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, TypeVar
+
+import psycopg
+import psycopg_pool
+from psycopg.adapt import AdaptersMap
+from psycopg.rows import tuple_row
+
+from kedge import errors
+from kedge.backends.postgres.link import Connection, Cursor
+
+T = TypeVar("T")
+Made = psycopg_pool.ConnectionPool[Connection]
+Given = psycopg_pool.ConnectionPool[Any]
+
+_CONNECTIONS_MAX = 16
+# One statement answers with what was in force, and puts other values in its place.
+_EXCHANGE = """
+SELECT name, current_setting(name), set_config(name, value, FALSE)
+FROM unnest($1::text[], $2::text[]) AS s (name, value)
+"""
+_left_to_parents: list[Made] = []  # pools of a process that this one was forked from: not ours to use, nor to close
+
+
+class Lender(Protocol):
+    """Lends connections that are in autocommit and know Kedge's settings and types."""
+
+    def lend(self, act: Callable[[Connection], T]) -> T:
+        """Return what `act` does with a connection; what it leaves open is rolled back."""
+
+    def exhausted(self) -> errors.Busy:
+        """Return what to raise where no connection came free, though the server takes new ones."""
+
+    def close(self) -> None:
+        """Let go of the connections."""
+
+
+class OwnPool:
+    """A pool that Kedge makes, and makes anew in a process that was forked."""
+
+    def __init__(
+        self, arguments: dict[str, Any], configure: Callable[[Connection], None], timeout_seconds: float
+    ) -> None:
+        self._arguments = {"autocommit": True, "cursor_factory": psycopg.RawCursor, **arguments}
+        self._configure = configure
+        self._timeout_seconds = timeout_seconds
+        self._pid = os.getpid()
+        self._pool = self._make()
+
+    def _make(self) -> Made:
+        return psycopg_pool.ConnectionPool(
+            kwargs=self._arguments,
+            min_size=0,
+            max_size=_CONNECTIONS_MAX,
+            max_idle=60.0,
+            timeout=self._timeout_seconds,
+            configure=self._configure,
+            name="kedge",
+            open=True,
+        )
+
+    def lend(self, act: Callable[[Connection], T]) -> T:
+        """Return what `act` does with a connection."""
+        if self._pid != os.getpid():
+            _left_to_parents.append(self._pool)
+            self._pid, self._pool = os.getpid(), self._make()
+        pool = self._pool
+        connection = pool.getconn()
+        try:
+            return act(connection)
+        finally:
+            _roll_back(connection)
+            pool.putconn(connection)
+
+    def exhausted(self) -> errors.Busy:
+        """Return what to raise where no connection came free."""
+        return errors.Busy(
+            f"no connection came free within {self._timeout_seconds:g} s: all {_CONNECTIONS_MAX} are in use; nothing "
+            "was done: try again, from fewer threads, or open the database with a larger pool (pool=…)"
+        )
+
+    def close(self) -> None:
+        """Close every connection that is not lent; lent ones close when they come back."""
+        if self._pid == os.getpid():
+            self._pool.close()
+
+
+class GivenPool:
+    """A pool that the caller owns, and closes."""
+
+    def __init__(self, pool: Given, settings: dict[str, str], adapters: AdaptersMap) -> None:
+        self._pool = pool
+        self._pid = os.getpid()
+        self._names, self._values = list(settings), list(settings.values())
+        # Whatever types the caller has registered, Kedge's statements speak Kedge's.
+        self._cursor = type("KedgeCursor", (psycopg.RawCursor,), {"__slots__": (), "adapters": adapters})
+
+    def lend(self, act: Callable[[Connection], T]) -> T:
+        """Return what `act` does with a connection, which goes back with the settings that it came with."""
+        if self._pid != os.getpid():
+            raise errors.InvalidValue(
+                "this process was forked from the one that the pool belongs to; open the database here, with a pool "
+                "of this process"
+            )
+        try:
+            connection = self._pool.getconn()
+        except psycopg_pool.PoolClosed:
+            raise errors.TurnClosed("the pool was closed while Kedge used it; open both again") from None
+        try:
+            with self._as_ours(connection):
+                return act(connection)
+        finally:
+            self._pool.putconn(connection)
+
+    @contextmanager
+    def _as_ours(self, connection: Connection) -> Iterator[None]:
+        _roll_back(connection)  # the transaction of a pool's own `check`
+        was = (connection.autocommit, connection.row_factory, connection.cursor_factory)
+        try:
+            connection.autocommit = True
+            connection.row_factory, connection.cursor_factory = tuple_row, self._cursor
+            if connection.info.encoding != "utf-8":
+                raise errors.InvalidValue(
+                    f"the pool's connections speak {connection.info.encoding!r}; give them client_encoding='utf8'"
+                )
+            before = self._exchange(connection, self._names, self._values)
+            try:
+                yield
+            finally:
+                _roll_back(connection)
+                self._restore(connection, before)
+        finally:
+            with suppress(psycopg.Error):  # of a connection that was lost, which the pool throws away
+                connection.autocommit, connection.row_factory, connection.cursor_factory = was
+
+    def _exchange(self, connection: Connection, names: list[str], values: list[str]) -> dict[str, str]:
+        cursor: Cursor = connection.cursor()
+        return {name: value for name, value, _ in cursor.execute(_EXCHANGE, (names, values))}
+
+    def _restore(self, connection: Connection, settings: dict[str, str]) -> None:
+        try:
+            self._exchange(connection, list(settings), list(settings.values()))
+        except psycopg.Error:
+            connection.close()
+
+    def exhausted(self) -> errors.Busy:
+        """Return what to raise where no connection came free."""
+        return errors.Busy(
+            f"no connection of the pool {self._pool.name!r} came free within its {self._pool.timeout:g} s (at most "
+            f"{self._pool.max_size} connections, {self._pool.max_waiting or 'any number of'} waiting); nothing was "
+            "done: try again, or give Kedge a larger pool"
+        )
+
+    def close(self) -> None:
+        """Leave the pool to whoever owns it."""
+
+
+def check_given(pool: object) -> None:
+    """Raise `InvalidValue` for what is no pool that Kedge can borrow connections from."""
+    if isinstance(pool, psycopg_pool.AsyncConnectionPool):
+        raise errors.InvalidValue(
+            f"the pool {pool.name!r} is an AsyncConnectionPool; give a psycopg_pool.ConnectionPool, to kedge.aio, too"
+        )
+    if not isinstance(pool, psycopg_pool.ConnectionPool):
+        raise errors.InvalidValue(f"pool={pool!r:.80} is no psycopg_pool.ConnectionPool; give one, or leave it out")
+    if pool.closed:
+        raise errors.InvalidValue(f"the pool {pool.name!r} is closed, or was never opened; open it before Kedge")
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+        return
+    try:
+        connection.rollback()
+    except psycopg.Error:
+        connection.close()

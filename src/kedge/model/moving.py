@@ -1,0 +1,159 @@
+"""A database in portable rows: what every backend can give and take, whatever its tables look like.
+
+Each column has a kind: `i` integer, `f` float, `o` boolean, `b` bytes, `t` text, `s` text that may hold whatever a
+person typed, `I` and `T` lists of integers and of texts. Any of them may be None where the table allows it.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+Record = tuple[Any, ...]
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table in portable rows: its columns by name and kind, and how many of the first ones its rows are in order of.
+
+    Rows that are `lasting` never change nor go. A `bound` is a column of seqs: no row is added at or below one that
+    the journal has passed.
+    """
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    key: int = 1
+    lasting: bool = False
+    bound: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(name for name, _ in self.columns)
+
+    @property
+    def kinds(self) -> str:
+        """The kinds of the columns."""
+        return "".join(kind for _, kind in self.columns)
+
+    def at(self, column: str) -> int:
+        """Return the position of a column."""
+        return self.names.index(column)
+
+
+def _table(
+    name: str, columns: str, *, key: int = 1, lasting: bool = False, bound: str | None = None
+) -> tuple[str, Table]:
+    pairs = [column.split(":") for column in columns.split()]
+    return name, Table(name, tuple((column, kind) for column, kind in pairs), key, lasting or bound is not None, bound)
+
+
+WRITES = _table(
+    "writes",
+    "seq:i space:i name:t lineage:i rank:i deleted:o source:o provenance:i turn:i at:f fresh_for:f digest:b salt:b "
+    "payload:b embedding:i vector:b",
+    bound="seq",
+)[1]
+EMBEDDINGS = _table("embeddings", "id:i collection:t space:t dim:i", lasting=True)[1]
+
+# All the rest, which is copied once nothing changes any more.
+TABLES: dict[str, Table] = dict(
+    (
+        _table(
+            "control_log",
+            "seq:i epoch:i at:f operation:t kind:t deployment:t by:t reason:s detail:s record:b",
+            bound="seq",
+        ),
+        _table(
+            "deployments",
+            "number:i name:t kind:t digest:t manifest:b warnings:b note:s at:f by:t",
+            lasting=True,
+        ),
+        _table("artifact_versions", "name:t version:s digest:t", key=2, lasting=True),
+        _table("lineages", "id:i members:t", lasting=True),
+        _table("spaces", "id:i store:t space:t", lasting=True),
+        _table(
+            "turns",
+            "id:i uid:t agent:t person:t session:t parent:t replays:i began_at:f began_epoch:i lineage:i",
+        ),
+        _table("reads", "turn:i before_seq:i reads:b", key=3, bound="before_seq"),
+        _table("edges", "id:i at:f kind:t turn:t peer:t lineage:i", lasting=True),
+        _table("idempotency", "key:t seqs:I lineage:i", key=2, lasting=True),
+        _table(
+            "sessions",
+            "session:t generation:i seq:i epoch:i at:f base:I opened_with:t by:t",
+            key=2,
+            bound="seq",
+        ),
+        _table("snapshots", "name:t seq:i epoch:i at:f by:t deployment:i"),
+        _table("observations", "id:i at:f session:t agent:t metric:t value:t lineage:i seen:I", lasting=True),
+        _table("cache", "key:b lineage:i at:f expires:f bytes:i payload:b", key=2),
+        _table("collections", "name:t dim:i metric:t embedder:t at:f fields:T"),
+        _table(
+            "members",
+            "uid:t name:t host:t pid:i serves:T lease_seconds:f epoch:i joined_at:f at:f expired:o held:b",
+        ),
+        _table("replayed", "seq:i turn:i uid:t"),
+        _table("states", "id:i lineage:i superseders:t", lasting=True),
+        _table("heads", "space:i name:t lineage:i rank:i seq:i deleted:o state:i", key=3),
+        _table("counters", "space:i lineage:i puts:i deletes:i", key=2),
+        _table("rows", "embedding:i seq:i state:i", key=2),
+    )
+)
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What makes a database the one that it is, wherever it lies."""
+
+    database_id: bytes
+    header_key: bytes
+    reclaimed: int  # the seq before which compaction has taken rows of vectors away
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """How often something was taken out of a database whose journal otherwise only grows."""
+
+    purges: int
+    packings: int
+
+
+class Arriving(msgspec.Struct, frozen=True):
+    """A move that has begun, as the database that it leads to keeps it until it is complete."""
+
+    source: str
+    database_id: str
+    marks: Marks
+    sealed: int | None = None  # the seq of the entry that closed the source
+    done: tuple[str, ...] = ()  # tables that are wholly there
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """Where a database was moved to, as it keeps it itself, and the seq of its last entry, which says so."""
+
+    to: str
+    seq: int
+    at: float
+    by: str
+
+
+def moved_message(place: str, to: str) -> str:
+    """Return what to say to whoever works with a database that was moved."""
+    return (
+        f"{place} was moved to {to}: open that; this one takes no writes any more, and can still be looked at "
+        "(read_only=True)"
+    )
+
+
+def arriving_message(place: str, source: str) -> str:
+    """Return what to say to whoever opens a database that is not complete yet."""
+    return (
+        f"{place} is not complete: a move from {source} is unfinished; run `kedge migrate-store {source} {place}` again"
+    )
+
+
+def chunk_rows(dims: Iterable[int]) -> int:
+    """Return how many writes to move at a time: few of long vectors, so that they fit into memory."""
+    return max(16, min(_CHUNK_ROWS, _CHUNK_BYTES // (4 * max(dims, default=1))))
+
+
+_CHUNK_ROWS = 2_000
+_CHUNK_BYTES = 32 << 20

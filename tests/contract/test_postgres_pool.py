@@ -1,0 +1,225 @@
+"""A pool that the caller owns: Kedge works with its connections, whatever they are set to, and hands them back so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg
+import psycopg_pool
+import pytest
+from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
+
+import kedge
+import kedge.aio
+from kedge.testing import postgres
+from tests import places, populated
+from tests.proxy import Proxy
+
+_ODD = (
+    "SET search_path = pg_catalog; SET lock_timeout = '7s'; SET default_transaction_isolation = 'serializable'; "
+    "SET default_transaction_read_only = on; SET synchronous_commit = local; SET jit = on; "
+    "SET idle_in_transaction_session_timeout = '8s'"
+)
+_SHOWN = (
+    "search_path", "lock_timeout", "default_transaction_isolation", "default_transaction_read_only",
+    "synchronous_commit", "jit", "idle_in_transaction_session_timeout", "statement_timeout",
+)  # fmt: skip
+
+
+def odd(connection: psycopg.Connection[Any]) -> None:
+    """Set a connection to all that Kedge would trip over."""
+    connection.execute(_ODD.encode())
+    connection.commit()
+    connection.adapters.register_loader("int8", TextLoader)
+    connection.adapters.register_loader("bytea", TextLoader)
+
+
+def settings(connection: psycopg.Connection[Any]) -> dict[str, object]:
+    found = {name: connection.execute(f"SHOW {name}".encode()).fetchone() for name in _SHOWN}
+    connection.commit()
+    row = connection.execute("SELECT 1::int8 AS one").fetchone()
+    connection.rollback()
+    return {**found, "row": row, "client": (connection.autocommit, connection.row_factory, connection.cursor_factory)}
+
+
+@pytest.fixture
+def pool(postgres_url: str) -> Iterator[psycopg_pool.ConnectionPool[Any]]:
+    arguments = {"row_factory": dict_row, "cursor_factory": psycopg.ClientCursor}
+    with psycopg_pool.ConnectionPool(
+        postgres_url, kwargs=arguments, configure=odd, min_size=1, max_size=1, timeout=0.5, name="theirs", open=False
+    ) as opened:
+        yield opened
+
+
+def test_all_works_with_one_connection_of_the_callers_and_it_comes_back_as_it_was(
+    pool: psycopg_pool.ConnectionPool[Any], postgres_url: str
+) -> None:
+    with pool.connection() as connection:
+        before = settings(connection)
+    with kedge.open(postgres_url, pool=pool) as k:
+        with pool.connection() as connection:
+            assert settings(connection) == before
+        k.collection("kb", dim=populated.DIM)
+        k.deploy("base", {"support/prompt": "hello", **populated.EMBEDDER}, canary=1.0)
+        with k.turn(session="s", agent="support") as turn:
+            turn.memory.append("user", "hello")
+            seq = turn.context.put("case/1", {"n": 1})
+            turn.vectors("kb").upsert(list("abc"), populated.vectors(3, 1))
+            assert turn.vectors("kb").search(populated.vectors(3, 1)[1], k=1)[0].id == "b"
+            with pytest.raises(kedge.ExpectationFailed):
+                turn.context.put("case/1", {"n": 2}, expect=0)
+            assert turn.context.put("case/1", {"n": 2}, expect=seq) > seq
+        k.snapshot("here")
+        assert k.rollback("base").ok
+        assert k.fsck(full=True).ok
+        with pool.connection() as connection:
+            assert settings(connection) == before
+    assert not pool.closed, "closing Kedge leaves the pool to its owner"
+    with pool.connection() as connection:
+        assert settings(connection) == before
+
+
+def test_a_pool_that_is_exhausted_is_busy(pool: psycopg_pool.ConnectionPool[Any], postgres_url: str) -> None:
+    with kedge.open(postgres_url, pool=pool) as k:
+        with (
+            pool.connection(),
+            pytest.raises(kedge.Busy, match=r"the pool 'theirs' came free within its 0\.5 s.*larger"),
+        ):
+            k.status()
+        assert k.epoch == 0, "and goes on once one is back"
+
+
+def test_a_pool_whose_server_is_away_is_not_called_exhausted(
+    postgres_url: str, postgres_server: postgres.Server
+) -> None:
+    from kedge.backends.postgres.backend import PostgresBackend  # noqa: PLC0415 - not there where the server is not
+
+    with Proxy(postgres_server.port) as proxy:
+        url = postgres_url.replace(f":{postgres_server.port}/", f":{proxy.port}/")
+        pool: psycopg_pool.ConnectionPool[Any] = psycopg_pool.ConnectionPool(url, min_size=1, timeout=0.5, open=True)
+        backend = PostgresBackend(url, cache_bytes=1_000, retry_seconds=1.0, pool=pool)
+    with pytest.raises(kedge.Unreachable, match="cannot be reached"):
+        backend.control.load()
+    pool.close()
+
+
+def test_kedges_own_pool_says_so_too(postgres_url: str) -> None:
+    from kedge.backends.postgres.database import Database  # noqa: PLC0415 - not there where the server is not
+
+    database = Database(postgres_url, retry_seconds=0.5)
+    hold, taken = threading.Event(), threading.Barrier(17)
+
+    def lend() -> None:
+        database.read(lambda _: (taken.wait(30), hold.wait(30)))
+
+    threads = [threading.Thread(target=lend) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    taken.wait(30)
+    with pytest.raises(kedge.Busy, match=r"within 0\.5 s: all 16 are in use.*try again, from fewer threads"):
+        database.ask(b"SELECT 1")
+    hold.set()
+    for thread in threads:
+        thread.join()
+    assert database.ask(b"SELECT 1") == [(1,)]
+    database.close()
+
+
+def test_a_pool_that_cannot_be_used_is_refused_by_name(
+    pool: psycopg_pool.ConnectionPool[Any], postgres_url: str, postgres_server: postgres.Server, tmp_path: Any
+) -> None:
+    with pytest.raises(kedge.InvalidValue, match=r"a pool is for postgresql://.*leave pool= out"):
+        kedge.open(tmp_path, pool=pool)
+    never: psycopg_pool.ConnectionPool[Any] = psycopg_pool.ConnectionPool(postgres_url, open=False, name="never")
+    with pytest.raises(kedge.InvalidValue, match="'never' is closed, or was never opened"):
+        kedge.open(postgres_url, pool=never)
+    nothing: Any = postgres_url
+    with pytest.raises(kedge.InvalidValue, match=r"is no psycopg_pool\.ConnectionPool"):
+        kedge.open(postgres_url, pool=nothing)
+    asynchronous: Any = psycopg_pool.AsyncConnectionPool(postgres_url, open=False, name="async")
+    with pytest.raises(kedge.InvalidValue, match="'async' is an AsyncConnectionPool"):
+        kedge.open(postgres_url, pool=asynchronous)
+    for elsewhere in (postgres_server.url(), places.create(postgres_server)):
+        with (
+            psycopg_pool.ConnectionPool(elsewhere, min_size=1, name="elsewhere") as other,
+            pytest.raises(kedge.InvalidValue, match="'elsewhere' lead to another database"),
+        ):
+            kedge.open(postgres_url, pool=other)
+
+
+def test_connections_of_another_encoding_are_refused(postgres_url: str) -> None:
+    arguments = {"client_encoding": "latin1"}
+    with (
+        psycopg_pool.ConnectionPool(postgres_url, kwargs=arguments, min_size=1) as pool,
+        pytest.raises(kedge.InvalidValue, match="give them client_encoding='utf8'"),
+    ):
+        kedge.open(postgres_url, pool=pool)
+
+
+def test_a_pool_that_is_closed_under_kedge_is_a_clear_error(
+    pool: psycopg_pool.ConnectionPool[Any], postgres_url: str
+) -> None:
+    with kedge.open(postgres_url, pool=pool) as k:
+        pool.close()
+        with pytest.raises(kedge.TurnClosed, match="the pool was closed while Kedge used it"):
+            k.deployments()
+
+
+def test_a_pools_own_check_may_leave_a_transaction_behind(postgres_url: str) -> None:
+    def check(connection: psycopg.Connection[Any]) -> None:
+        connection.execute("SELECT 1")
+
+    with (
+        psycopg_pool.ConnectionPool(postgres_url, check=check, min_size=1) as pool,
+        kedge.open(postgres_url, pool=pool) as k,
+        k.turn(agent="support") as turn,
+    ):
+        turn.context.put("a", 1)
+        assert turn.context.get("a") == 1
+
+
+def test_a_connection_of_the_callers_that_was_lost_is_replaced(
+    pool: psycopg_pool.ConnectionPool[Any], postgres_url: str
+) -> None:
+    with kedge.open(postgres_url, pool=pool) as k, k.turn(agent="support") as turn:
+        turn.context.put("a", 1)
+        with psycopg.connect(postgres_url, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        turn.context.put("a", 2)
+        assert turn.context.get("a") == 2
+
+
+def test_a_forked_process_needs_a_pool_of_its_own(pool: psycopg_pool.ConnectionPool[Any], postgres_url: str) -> None:
+    with kedge.open(postgres_url, pool=pool) as k:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                k.deployments()
+            except kedge.InvalidValue as error:
+                os.write(writer, str(error).encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as told:
+            assert "forked from the one that the pool belongs to" in told.read()
+        assert os.waitpid(child, 0)[1] == 0
+        assert k.deployments() == []
+
+
+def test_the_async_face_takes_the_same_pool(pool: psycopg_pool.ConnectionPool[Any], postgres_url: str) -> None:
+    async def work() -> object:
+        async with kedge.aio.open(postgres_url, pool=pool) as k, k.turn(session="s", agent="support") as turn:
+            await turn.context.put("a", {"n": np.float32(1.5).item()})
+            return await turn.context.get("a")
+
+    assert asyncio.run(work()) == {"n": 1.5}
+    assert not pool.closed
