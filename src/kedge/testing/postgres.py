@@ -65,6 +65,19 @@ class Server:
         """Return the address of one of its databases."""
         return f"postgresql://{_USER}@127.0.0.1:{self.port}/{database}"
 
+    @contextlib.contextmanager
+    def asking_passwords_of(self, user: str) -> Iterator[None]:
+        """Let a user in by password alone for a while; everybody else as before."""
+        rules = self._data / "pg_hba.conf"
+        before = rules.read_text(encoding="utf-8")
+        try:
+            rules.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n{before}", encoding="utf-8")
+            self._run("pg_ctl", "reload", "--silent")
+            yield
+        finally:
+            rules.write_text(before, encoding="utf-8")
+            self._run("pg_ctl", "reload", "--silent")
+
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), f"--pgdata={self._data}", *arguments]
         with tempfile.TemporaryFile("w+") as told:  # a pipe would stay open in the server that this starts

@@ -1,5 +1,7 @@
 """What an error of PostgreSQL, or of the way to it, means to the caller."""
 
+import re
+
 import psycopg
 import psycopg_pool
 
@@ -16,6 +18,10 @@ _LOST = {
 }  # shut down, starting up, timed out, a standby now
 _AGAIN = {"40001", "40P01"}
 _SCHEMA = {"3F000", "42P01", "42703"}
+_NO_DATABASE = re.compile(r'FATAL: +database ".*" does not exist')
+_NOT_LET_IN = re.compile(
+    r'FATAL: +(password authentication|role ".*" does not exist|no pg_hba\.conf)|no password supplied'
+)
 _ID_TAKEN = "states_pkey"
 
 
@@ -33,10 +39,22 @@ def is_raced(error: psycopg.Error) -> bool:
     return error.sqlstate in _AGAIN or (error.sqlstate == "23505" and error.diag.constraint_name == _ID_TAKEN)
 
 
+def explain(error: psycopg.Error, where: str) -> errors.KedgeError:
+    """Return what `translate` does, of an error in connecting too: there the server's words are all that tells."""
+    text = str(error).strip()
+    if error.sqlstate is None and _NO_DATABASE.search(text):
+        return errors.UnknownName(f"{where}: there is no such database; create it, or check the name")
+    if error.sqlstate is None and _NOT_LET_IN.search(text):
+        return errors.InvalidValue(f"{where} does not let this user in ({text}); check user and password")
+    return translate(error, where)
+
+
 def translate(error: psycopg.Error, where: str) -> errors.KedgeError:
     """Return the `KedgeError` that says what an error means to the caller; `where` names the database."""
     text = str(error).strip().split("\n", maxsplit=1)[0]
     state = error.sqlstate or ""
+    if isinstance(error, psycopg_pool.PoolTimeout):
+        return errors.Busy(f"{where}: this process uses all its connections ({text}); nothing was done: try again")
     if is_lost(error):
         return errors.Unreachable(f"{where} cannot be reached ({text}); nothing was done: try again")
     if state in {"55P03", "53300", "57014"} or state in _AGAIN:
