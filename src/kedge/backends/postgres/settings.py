@@ -7,6 +7,7 @@ from kedge.backends.postgres.link import Connection
 from kedge.errors import InvalidValue
 
 _DURABILITIES = {"full": "on", "normal": "off"}
+_LOCK_SECONDS = 60
 _VERSION_MIN = 140_000  # the oldest in which all that is sent means the same; see docs/postgres.md for what is tested
 _SET = """
 SELECT pg_catalog.pg_backend_pid(), pg_catalog.set_config(key, value, FALSE)
@@ -27,7 +28,7 @@ def settings_for(durability: str, idle_seconds: int) -> dict[str, str]:
         raise InvalidValue(f"durability {durability!r} is unknown; use 'full' or 'normal'")
     return {
         "idle_in_transaction_session_timeout": f"{idle_seconds}s",  # who stops in a transaction may hold lanes
-        "lock_timeout": "60s",
+        "lock_timeout": f"{_LOCK_SECONDS}s",
         "jit": "off",
         "default_transaction_isolation": "read committed",
         "synchronous_commit": _DURABILITIES[durability],
