@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,12 @@ class Roller(threading.Thread):
         self.gone: list[str] = []
 
     def run(self) -> None:
-        number = 0
         while not self.is_over.is_set():
-            name = f"v{number}"
-            self._until(lambda name=name: self._k.deploy(name, {"support/prompt": name}, canary=1.0), name, "canary")
+            name = f"v{len(self.gone)}"
+            self._until(partial(self._k.deploy, name, {"support/prompt": name}, canary=1.0), name, "canary")
             self._write(name)
-            self._until(lambda name=name: self._k.rollback(name), name, "rolled back")
+            self._until(partial(self._k.rollback, name), name, "rolled back")
             self.gone.append(name)
-            number += 1
 
     def _until(self, change: Callable[[], object], name: str, status: str) -> None:
         """Change the record; where the outcome is not known, look before it is done again."""
