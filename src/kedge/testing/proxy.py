@@ -29,6 +29,7 @@ class _Line:
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.ends = (client, server)
+        self.is_reset = False
         self.requests, self.answers = _Way(), _Way()
 
 
@@ -84,13 +85,12 @@ class Proxy:
             self._cut_at = None
             self._held.clear()
         for line in lines:
+            line.is_reset = reset
             for end in line.ends:
                 with contextlib.suppress(OSError):
-                    if reset:
+                    if reset:  # which is sent when it is closed, once nobody reads there any more
                         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                        end.close()
-                    else:
-                        end.shutdown(socket.SHUT_RDWR)
+                    end.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
             line.requests.is_open.set()
             line.answers.is_open.set()
 
@@ -115,6 +115,8 @@ class Proxy:
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             line = _Line(client, server)
             with self._lock:
                 for way in self._held:
@@ -139,7 +141,7 @@ class Proxy:
                 target.sendall(content)
                 if is_last:
                     self.cut()
-        for end in line.ends:
+        for end in () if line.is_reset else line.ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         if way == "requests":
