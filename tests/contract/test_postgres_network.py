@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -97,6 +98,7 @@ def test_a_call_whose_connection_is_cut_at_any_byte_is_done_once(
     def count() -> float:
         return float(raw_rows(postgres_url, COUNTS[call])[0][0])
 
+    before = dict(proxy.passed)
     for number in range(PREPARED):  # so that another one takes as many bytes
         before = dict(proxy.passed)
         call(k, number)
@@ -165,7 +167,7 @@ def test_nobody_waits_for_ever_for_a_network_that_swallows_all(hand: Hand, proxy
     hand.put("a", 1)
     proxy.hold()
     began = time.monotonic()
-    for call in (lambda: hand.put("b", 2), hand.backend.control.epoch):
+    for call in (partial(hand.put, "b", 2), hand.backend.control.epoch):
         with pytest.raises(kedge.Unreachable, match="nothing was done: try again"):
             call()
     assert time.monotonic() - began < SOON
@@ -185,4 +187,5 @@ def test_a_connection_that_has_died_in_silence_is_replaced(hand: Hand, proxy: Pr
 
 
 def test_a_server_that_is_at_work_is_waited_for(hand: Hand) -> None:
+    assert isinstance(hand.backend, PostgresBackend)
     assert hand.backend.database.ask(b"SELECT 7 FROM (SELECT pg_sleep(0.9)) AS slept") == [(7,)]
