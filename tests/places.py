@@ -60,7 +60,11 @@ def on_turn(item: pytest.Item) -> bool:
     """Say whether a test is among those of its module that run on PostgreSQL, too."""
     one_in = getattr(getattr(item, "module", None), "POSTGRES_ONE_IN", 1)
     backend = getattr(item, "callspec", None) and item.callspec.params.get("new_place")  # type: ignore[attr-defined]
-    return backend != "postgres" or crc32(item.nodeid.encode()) % one_in == 0
+    return (
+        backend != "postgres"
+        or item.get_closest_marker("both") is not None
+        or crc32(item.nodeid.encode()) % one_in == 0
+    )
 
 
 @pytest.fixture

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -25,6 +24,8 @@ import numpy.typing as npt
 
 import kedge
 from kedge import failpoints
+from kedge.open import locate
+from tests.places import raw_rows
 from tests.thresholds import lower
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,14 +102,20 @@ def write_once(turn: kedge.Turn, who: str, number: int) -> None:
 BATCH = {0: 3, 1: 1, 2: 4, 3: 1}  # writes in the batch of `write_once`
 
 
-def batches_in(folder: Path) -> dict[str, int]:
+def batches_in(place: Path | str) -> dict[str, int]:
     """Return the batches that are there, as writes by idempotency key; fail at one that is there by half."""
-    sql = """SELECT i.key, i.count, count(w.seq) FROM idempotency i
-             LEFT JOIN writes w ON w.seq BETWEEN i.seq AND i.seq + i.count - 1 GROUP BY i.key, i.seq"""
-    with closing(sqlite3.connect(folder / "kedge.db")) as connection:
-        rows = connection.execute(sql).fetchall()
+    if str(place).startswith("postgresql"):
+        rows = raw_rows(str(place), _BATCHES_ON_A_SERVER)
+    else:
+        rows = raw_rows(f"sqlite:///{locate(place)}", _BATCHES_IN_A_FILE)
     assert [row for row in rows if row[1] != row[2]] == []
     return {key: count for key, count, _ in rows}
+
+
+_BATCHES_IN_A_FILE = """SELECT i.key, i.count, count(w.seq) FROM idempotency i
+LEFT JOIN writes w ON w.seq BETWEEN i.seq AND i.seq + i.count - 1 GROUP BY i.key, i.seq"""
+_BATCHES_ON_A_SERVER = """SELECT i.key, cardinality(i.seqs), count(w.seq) FROM idempotency i
+LEFT JOIN writes w ON w.seq = ANY(i.seqs) GROUP BY i.key, i.seqs"""
 
 
 def launch(k: kedge.Kedge, name: str, *, purge: bool) -> list[bool | None]:

@@ -19,7 +19,7 @@ from kedge.ports.aside import Sample
 from kedge.ports.ledger import EpochMoved
 from kedge.testing import postgres
 from kedge.testing.contracts.hand import Hand, context, put
-from tests.proxy import Proxy
+from kedge.testing.proxy import Proxy
 
 POINTS = ["append:begun", "append:before-rows", "append:rows", "append:heads", "append:before-commit"]
 
@@ -31,9 +31,9 @@ def proxy(postgres_server: postgres.Server) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def url(postgres_url: str, postgres_server: postgres.Server, proxy: Proxy) -> str:
+def url(postgres_url: str, proxy: Proxy) -> str:
     """The address of a new database, by way of the proxy."""
-    return postgres_url.replace(f":{postgres_server.port}/", f":{proxy.port}/")
+    return proxy.url(postgres_url)
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_an_append_whose_connection_is_terminated_is_done_again(
     assert backend.fsck(full=True, progress=None).findings == ()
 
 
-@pytest.mark.parametrize("cut", [Proxy.lose_answers, Proxy.lose_requests])
+@pytest.mark.parametrize("cut", [Proxy.lose_answers, Proxy.cut])
 def test_an_append_whose_commit_has_no_answer_is_found_or_done_again(
     backend: PostgresBackend, proxy: Proxy, postgres_url: str, cut: Callable[[Proxy], None]
 ) -> None:
@@ -91,7 +91,7 @@ def test_an_append_whose_commit_has_no_answer_is_found_or_done_again(
     assert writes_in(postgres_url) == 3, "once"
 
 
-@pytest.mark.parametrize("cut", [Proxy.lose_answers, Proxy.lose_requests])
+@pytest.mark.parametrize("cut", [Proxy.lose_answers, Proxy.cut])
 def test_a_flip_whose_commit_has_no_answer_is_resolved_by_its_operation(
     backend: PostgresBackend, proxy: Proxy, cut: Callable[[Proxy], None]
 ) -> None:
@@ -104,7 +104,7 @@ def test_a_flip_whose_commit_has_no_answer_is_resolved_by_its_operation(
     assert len(backend.control.entries(operation="the-rollback")) == 1
 
 
-@pytest.mark.parametrize("cut", [Proxy.lose_answers, Proxy.lose_requests])
+@pytest.mark.parametrize("cut", [Proxy.lose_answers, Proxy.cut])
 def test_a_session_whose_commit_has_no_answer_begins_once(
     backend: PostgresBackend, proxy: Proxy, cut: Callable[[Proxy], None]
 ) -> None:
@@ -130,13 +130,13 @@ def test_a_read_whose_connection_is_lost_is_done_again(backend: PostgresBackend,
     hand = Hand(backend)
     hand.put("a", 1)
     for _ in range(3):
-        proxy.lose_requests()
+        proxy.cut()
         assert values(backend) == {"a": 1}
 
 
 def test_a_server_that_stays_away_is_a_clear_error(postgres_url: str, postgres_server: postgres.Server) -> None:
     with Proxy(postgres_server.port) as proxy:
-        url = postgres_url.replace(f":{postgres_server.port}/", f":{proxy.port}/")
+        url = proxy.url(postgres_url)
         backend = PostgresBackend(url, cache_bytes=1_000, retry_seconds=1.0)
     began = time.monotonic()
     with pytest.raises(kedge.Unreachable, match="cannot be reached.*nothing was done: try again"):  # noqa: RUF043

@@ -18,8 +18,8 @@ from psycopg.types.string import TextLoader
 import kedge
 import kedge.aio
 from kedge.testing import postgres
+from kedge.testing.proxy import Proxy
 from tests import places, populated
-from tests.proxy import Proxy
 
 _ODD = (
     "SET search_path = pg_catalog; SET lock_timeout = '7s'; SET default_transaction_isolation = 'serializable'; "

@@ -1,6 +1,6 @@
 """A deterministic stream of operations, each acknowledged on stdout when it has returned, for a parent that kills it.
 
-`python -m tests.crash.stream FOLDER` runs the whole stream on a new database. KEDGE_FAILPOINT says where it dies.
+`python -m tests.crash.stream PLACE` runs the whole stream on a new database. KEDGE_FAILPOINT says where it dies.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,9 @@ ROWS_MIN = 16  # rows of a collection that is worth an index here
 Step = Callable[[kedge.Kedge], object]
 
 
-def open_in(folder: Path) -> kedge.Kedge:
+def open_in(place: str) -> kedge.Kedge:
     """Open the database; a killed process loses nothing at `normal` either, only a power cut could tell."""
-    return kedge.open(folder, durability="normal")
+    return kedge.open(place, durability="normal")
 
 
 def rows(names: Sequence[str], salt: int) -> npt.NDArray[np.float32]:
@@ -171,14 +170,14 @@ def _stores(view: kedge.ReadView) -> dict[str, Any]:
     return seen
 
 
-def main(folder: Path) -> None:
+def main(place: str) -> None:
     """Run the stream, and say the number of each step that has returned."""
     lower(ROWS_MIN, behind=False)
-    with open_in(folder) as k:
+    with open_in(place) as k:
         for number, step in enumerate(STEPS.values()):
             step(k)
             os.write(1, f"{number}\n".encode())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1])

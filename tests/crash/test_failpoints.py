@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,30 +18,37 @@ import pytest
 
 from kedge import failpoints
 from tests.crash.stream import DIM, IN_PARTS, ROWS_MIN, STEPS, dump, open_in
+from tests.places import create, drop
 from tests.thresholds import lower
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ROOT / "src" / "kedge"
+SOURCES = ROOT / "src" / "kedge" / "backends"
 NAMES = list(STEPS)
 CHILD_SECONDS = 60
-EACH = 10_000 if os.environ.get("KEDGE_HYPOTHESIS") == "soak" else 2  # reaches of each crash point to kill at
+IS_SOAKING = os.environ.get("KEDGE_HYPOTHESIS") == "soak"
+EACH = {"sqlite": 10_000 if IS_SOAKING else 2, "postgres": 4 if IS_SOAKING else 1}  # kills at a crash point
 
 
-def points_in_the_code() -> list[str]:
-    """Return every crash point that the backends can reach, as their code names them."""
-    files = sorted((SOURCES / "backends").rglob("*.py"))
+def points_in_the_code(kind: str) -> list[str]:
+    """Return every crash point that a backend can reach, as its code names them."""
+    files = sorted((SOURCES / kind).rglob("*.py"))
     files = [file for file in files if file.parent.name != "moving"]  # where another test kills
     text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     plain = set(re.findall(r'reach\("([^"]+)"\)', text))
-    moments = re.findall(r'reach\(f"\{what\}:([^"]+)"\)', text)
-    return sorted(plain | {f"{what}:{at}" for what in re.findall(r'writing\("([^"]+)"[,)]', text) for at in moments})
+    moments = re.findall(r'reach\(f"\{(?:what|self\._what)\}:([^"]+)"\)', text)
+    transactions = re.findall(r'(?:writing|\.write)\(\s*"([^"]+)"[,)]', text)
+    return sorted(plain | {f"{what}:{at}" for what in transactions for at in moments})
 
 
-POINTS = points_in_the_code()
+KINDS = ("sqlite", "postgres")
+POINTS = {kind: points_in_the_code(kind) for kind in KINDS}
 
 
 class Reference(NamedTuple):
-    """An undisturbed run: what is visible before any step and after each, and how often each point is reached."""
+    """An undisturbed run: what is visible before any step and after each, and how often each point is reached.
+
+    To look after each step takes its time; it is done where a test of this run compares with it.
+    """
 
     dumps: list[dict[str, Any]]
     reaches: Counter[str]
@@ -59,30 +66,59 @@ def _low() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    folder = tmp_path_factory.mktemp("reference")
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def new_place(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], str]]:
+    """Make databases that nobody has opened yet, of one kind."""
+    if kind == "sqlite":
+        yield lambda: f"sqlite:///{tmp_path_factory.mktemp('stream') / 'kedge.db'}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(create(server, empty=True))
+        return made[-1]
+
+    yield make
+    for url in made:
+        drop(server, url)
+
+
+@pytest.fixture(scope="module")
+def reference(new_place: Callable[[], str], request: pytest.FixtureRequest) -> Reference:
+    is_compared = any(item.get_closest_marker("soak") for item in request.session.items)
     reaches: Counter[str] = Counter()
+    dumps: list[dict[str, str]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(failpoints, "_any_armed", True)
         patch.setattr(failpoints, "_act", lambda name: reaches.update([name]))
-        with open_in(folder) as k:
-            with patch.context() as quiet:
-                quiet.setattr(failpoints, "_any_armed", False)
-                dumps = [as_json(dump(k))]
-            for step in STEPS.values():
-                step(k)
+        with open_in(new_place()) as k:
+
+            def look() -> None:
                 with patch.context() as quiet:
                     quiet.setattr(failpoints, "_any_armed", False)
                     dumps.append(as_json(dump(k)))
+
+            for step in (None, *STEPS.values()):
+                if step is not None:
+                    step(k)
+                if is_compared:
+                    look()
             assert k.fsck(full=True).findings == ()
     return Reference(dumps, reaches)
 
 
-def run_until_killed(folder: Path, setting: str) -> int:
+def run_until_killed(place: str, setting: str) -> int:
     """Run the stream with a crash point armed, and return how many steps it acknowledged before it died there."""
     environment = {**os.environ, failpoints.ENVIRONMENT: setting, "PYTHONPATH": os.pathsep.join(["src", "."])}
     run = subprocess.run(
-        [sys.executable, "-m", "tests.crash.stream", str(folder)],
+        [sys.executable, "-m", "tests.crash.stream", place],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False,
     )  # fmt: skip
     assert run.returncode == -signal.SIGKILL, f"{setting} did not kill it: {run.stderr}"
@@ -111,18 +147,23 @@ def differing(found: dict[str, str], wanted: dict[str, str]) -> dict[str, tuple[
     return {key: (found.get(key), wanted.get(key)) for key in keys if found.get(key) != wanted.get(key)}
 
 
-def test_the_stream_reaches_every_crash_point(reference: Reference) -> None:
-    assert sorted(reference.reaches) == POINTS
+@pytest.mark.parametrize("kind", KINDS, indirect=True)
+def test_the_stream_reaches_every_crash_point(kind: str, reference: Reference) -> None:
+    assert sorted(reference.reaches) == POINTS[kind]
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("point", POINTS)
-def test_a_kill_at_a_crash_point_does_no_harm(point: str, reference: Reference, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "point"), [(kind, point) for kind in KINDS for point in POINTS[kind]], indirect=["kind"]
+)
+def test_a_kill_at_a_crash_point_does_no_harm(
+    kind: str, point: str, reference: Reference, new_place: Callable[[], str]
+) -> None:
     reached = reference.reaches[point]
-    for nth in random.Random(point).sample(range(1, reached + 1), min(reached, EACH)):
-        folder = tmp_path / str(nth)
-        acknowledged = run_until_killed(folder, f"{point}:{nth}")
-        with open_in(folder) as k:
+    for nth in random.Random(point).sample(range(1, reached + 1), min(reached, EACH[kind])):
+        place = new_place()
+        acknowledged = run_until_killed(place, f"{point}:{nth}")
+        with open_in(place) as k:
             k.recover()
             assert k.status().unfinished == ()
             assert k.fsck(full=True).findings == ()
@@ -133,5 +174,6 @@ def test_a_kill_at_a_crash_point_does_no_harm(point: str, reference: Reference, 
             assert k.status().unfinished == ()
             report = k.fsck(full=True)
             assert (report.findings, report.notes) == ((), ())
-            assert list(folder.rglob("*.tmp")) == []
-            assert not k.view().vectors("kb").search([1.0] * DIM).exact  # the last step has built on
+            if kind == "sqlite":
+                assert list(Path(place.removeprefix("sqlite:///")).parent.rglob("*.tmp")) == []
+                assert not k.view().vectors("kb").search([1.0] * DIM).exact  # the last step has built on

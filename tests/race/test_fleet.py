@@ -14,22 +14,25 @@ from typing import Any
 import pytest
 
 import kedge
+from kedge.testing import postgres
+from kedge.testing.proxy import Proxy
 from tests.workers import Worker
 
+POSTGRES_ONE_IN = 6
 LEASE = 1.0
 SOON = 30.0
 
 
 @pytest.fixture
-def k(folder: Path) -> Iterator[kedge.Kedge]:
-    with kedge.open(folder, durability="normal") as opened:
+def k(place: str) -> Iterator[kedge.Kedge]:
+    with kedge.open(place, durability="normal") as opened:
         opened.deploy("v2", {"support/prompt": "bad"}, canary=1.0)
         yield opened
 
 
 @pytest.fixture
-def two(folder: Path) -> Iterator[tuple[Worker, Worker]]:
-    with Worker(folder, "one") as one, Worker(folder, "other") as other:
+def two(place: str) -> Iterator[tuple[Worker, Worker]]:
+    with Worker(place, "one") as one, Worker(place, "other") as other:
         for name, worker in (("one", one), ("other", other)):
             worker.do("join", name, LEASE)
             worker.do("begin", "s-" + name, "support")
@@ -82,6 +85,7 @@ def test_all_members_acknowledge(k: kedge.Kedge, two: tuple[Worker, Worker]) -> 
         assert error(worker.do("note", "late", 1)) == "RolledBack"
 
 
+@pytest.mark.both
 def test_a_paused_member_wakes_to_nothing_until_it_has_caught_up(k: kedge.Kedge, two: tuple[Worker, Worker]) -> None:
     other = two[1]
     with paused(other):
@@ -119,6 +123,7 @@ def test_a_member_that_wakes_with_no_rollback_behind_it_goes_on(k: kedge.Kedge, 
     assert k.view(session="s-other").context.get("kept") == 2
 
 
+@pytest.mark.both
 def test_a_write_that_was_under_way_when_its_process_was_paused_is_not_seen(
     k: kedge.Kedge, two: tuple[Worker, Worker]
 ) -> None:
@@ -153,10 +158,9 @@ def test_a_killed_member_is_waited_out_once(k: kedge.Kedge, two: tuple[Worker, W
     assert isinstance(one.do("note", "fine", 1), int)
 
 
-def test_who_rolled_back_is_killed_and_another_finishes(
-    k: kedge.Kedge, folder: Path, two: tuple[Worker, Worker]
-) -> None:
-    with paused(two[1]), Worker(folder, "roller") as roller:
+@pytest.mark.both
+def test_who_rolled_back_is_killed_and_another_finishes(k: kedge.Kedge, place: str, two: tuple[Worker, Worker]) -> None:
+    with paused(two[1]), Worker(place, "roller") as roller:
         roller.ask("roll_back", "v2", ["support"])
         eventually(lambda: k.deployment("v2").status is kedge.Status.ROLLED_BACK)
         roller.kill()
@@ -168,17 +172,51 @@ def test_who_rolled_back_is_killed_and_another_finishes(
         assert k.status().unfinished == ()
 
 
+@pytest.mark.both
+@pytest.mark.only("postgres", reason="no network leads to a file")
+def test_a_member_behind_a_cut_cable_serves_nothing_and_comes_back(
+    k: kedge.Kedge, place: str, postgres_server: postgres.Server
+) -> None:
+    with Proxy(postgres_server.port) as proxy, Worker(place, "near") as near, Worker(proxy.url(place), "far") as far:
+        for name, worker in (("near", near), ("far", far)):
+            worker.do("join", name, LEASE)
+            worker.do("begin", "s-" + name, "support")
+            worker.do("note", "early", 1)
+        proxy.hold()
+        eventually(lambda: not far.do("standing")["serving"])
+        assert far.do("level_now") == "frozen"
+        assert error(far.do("note", "cut off", 1)) == "LeaseExpired"
+        proxy.heal()
+        assert eventually(lambda: isinstance(far.do("note", "back", 1), int))
+        proxy.hold()
+        far.ask("note", "under way", 1)
+        report = k.rollback("v2")
+        assert report.ok
+        assert names(report) == ["far"]
+        assert near.do("standing") == {"serving": True, "epoch": report.epoch}
+        proxy.heal()
+        assert error(far.result()) in {"LeaseExpired", "RolledBack"}
+        assert eventually(lambda: far.do("standing")["serving"])
+        assert far.do("standing")["epoch"] == report.epoch
+        assert state(k, "far") == "serving"
+        assert set(k.view(session="s-far").context.items()) == set(), "all of it was influenced by what is gone"
+        assert error(far.do("note", "after", 1)) == "RolledBack"
+        far.do("begin", "s-far", "support")
+        far.do("note", "after", 1)
+    assert k.fsck(full=True).findings == ()
+
+
 ENDS = "import sys, kedge; kedge.open(sys.argv[1]).join('ends'); kedge.open(sys.argv[1]).set_level('joined', 'frozen')"
 
 
-def test_a_process_that_ends_without_a_word_leaves(k: kedge.Kedge, folder: Path) -> None:
-    subprocess.run([sys.executable, "-c", ENDS, str(folder)], check=True, timeout=SOON)
+def test_a_process_that_ends_without_a_word_leaves(k: kedge.Kedge, place: str) -> None:
+    subprocess.run([sys.executable, "-c", ENDS, place], check=True, timeout=SOON)
     assert k.levels() == {"joined": "frozen"}
     assert k.members() == []
 
 
-def test_a_process_that_closes_its_database_leaves(k: kedge.Kedge, folder: Path) -> None:
-    with Worker(folder, "third") as worker:
+def test_a_process_that_closes_its_database_leaves(k: kedge.Kedge, place: str) -> None:
+    with Worker(place, "third") as worker:
         worker.do("join", "third", 60.0)
         assert [member.name for member in k.members()] == ["third"]
     assert k.members() == []

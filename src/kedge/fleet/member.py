@@ -49,6 +49,7 @@ class Member:
         self._lease = Lease(standing.lease_seconds)
         self._trouble: str | None = None
         self._catching_up: int | None = None
+        self._has_left = False
         self._refreshing = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kedge-member", daemon=True)
@@ -74,6 +75,8 @@ class Member:
                 self._trouble = f"{type(error).__name__}: {error}"
                 if not isinstance(error, KedgeError):  # a callback's
                     report(error)
+        if self._has_left:  # before this thread had ended: what it sent last may have come after
+            self._tell_that_it_left()
 
     def _is_due(self) -> bool:
         """Say whether to refresh: a notice came, or it is time, or an unprompted look finds that a notice was lost."""
@@ -176,6 +179,10 @@ class Member:
         self._lease.end()
         if self._kernel.guard is self:
             self._kernel.guard = None
+        self._has_left = True
+        self._tell_that_it_left()
+
+    def _tell_that_it_left(self) -> None:
         with suppress(KedgeError):
             self._kernel.backend.fleet.leave(self._standing.uid)
 

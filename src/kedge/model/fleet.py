@@ -90,6 +90,7 @@ class Lease:
         self.epoch = NO_EPOCH
         self.until = float("-inf")
         self._due = float("-inf")
+        self._is_over = False
 
     def holds(self, now: float) -> bool:
         """Say whether the member may serve at the epoch that it has caught up with."""
@@ -108,7 +109,8 @@ class Lease:
         """Take the epoch at which the store took a refresh; say whether it is one to catch up with first."""
         if epoch > refresh.epoch:
             return epoch > self.epoch
-        self.until = max(self.until, refresh.sent_at + self.seconds)
+        if not self._is_over:
+            self.until = max(self.until, refresh.sent_at + self.seconds)
         return False
 
     def caught_up(self, epoch: int) -> None:
@@ -116,7 +118,8 @@ class Lease:
         self.epoch = max(self.epoch, epoch)
 
     def end(self) -> None:
-        """Hold no more, and ask for none."""
+        """Hold no more, and ask for none; nor does the answer to what was asked count."""
+        self._is_over = True
         self.until = float("-inf")
         self._due = float("inf")
 

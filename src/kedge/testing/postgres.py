@@ -9,6 +9,7 @@ import os
 import pwd
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -34,7 +35,7 @@ _SETTINGS = {
 class Server:
     """One server over a new data folder. `settings` go before its own, as `fsync="on"` for measurements."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, of: "Server | None" = None) -> None:
         self._programs = _programs()
         self._data = folder / "data"
         self._settings = {**_SETTINGS, **(settings or {})}
@@ -43,7 +44,11 @@ class Server:
         self._data.mkdir(mode=0o700)
         if "user" in self._as:
             os.chown(self._data, pwd.getpwnam(_NOBODY).pw_uid, -1)
-        self._run("initdb", "--auth=trust", "--encoding=UTF8", "--no-locale", f"--username={_USER}", "--no-sync")
+        if of is None:
+            self._run("initdb", "--auth=trust", "--encoding=UTF8", "--no-locale", f"--username={_USER}", "--no-sync")
+        else:
+            source = ("--host=127.0.0.1", f"--port={of.port}", f"--username={_USER}")
+            self._run("pg_basebackup", *source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
         self.start()
 
     def start(self) -> None:
@@ -61,9 +66,38 @@ class Server:
         self.stop(mode)
         self.start()
 
-    def url(self, database: str = "postgres") -> str:
-        """Return the address of one of its databases."""
-        return f"postgresql://{_USER}@127.0.0.1:{self.port}/{database}"
+    def kill(self) -> None:
+        """Kill all its processes with SIGKILL, as far as this system lists them: the first of them at least."""
+        first = int((self._data / "postmaster.pid").read_text(encoding="utf-8").split()[0])
+        for pid in (first, *_children(first)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def promote(self) -> None:
+        """Have a standby take writes."""
+        self._run("pg_ctl", "promote", "--wait", "--silent")
+
+    def reload(self) -> None:
+        """Have it read its settings anew."""
+        self._run("pg_ctl", "reload", "--silent")
+
+    def url(self, database: str = "postgres", *, then: "Server | None" = None) -> str:
+        """Return the address of one of its databases, and of the same on another server after it."""
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in (self, then) if server is not None)
+        return f"postgresql://{_USER}@{hosts}/{database}"
+
+    @contextlib.contextmanager
+    def asking_passwords_of(self, user: str) -> Iterator[None]:
+        """Let a user in by password alone for a while; everybody else as before."""
+        rules = self._data / "pg_hba.conf"
+        before = rules.read_text(encoding="utf-8")
+        try:
+            rules.write_text(f"host all {user} 127.0.0.1/32 scram-sha-256\n{before}", encoding="utf-8")
+            self.reload()
+            yield
+        finally:
+            rules.write_text(before, encoding="utf-8")
+            self.reload()
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), f"--pgdata={self._data}", *arguments]
@@ -96,6 +130,16 @@ def _programs() -> Path:
     return max(folders, key=lambda folder: int(folder.parent.name.removeprefix("pginstall") or 0))
 
 
+def _children(parent: int) -> list[int]:
+    """Return the processes that one has started, where /proc tells."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if status.read_text(encoding="utf-8").rpartition(")")[2].split()[1] == str(parent):
+                found.append(int(status.parent.name))
+    return found
+
+
 def _free_port() -> int:
     for port in random.Random(os.getpid()).sample(_PORTS, len(_PORTS)):  # noqa: S311 - no secret
         with contextlib.suppress(OSError), socket.socket() as probe:
@@ -105,12 +149,12 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Lend a server that is gone afterwards, data and all."""
+def running(settings: Mapping[str, str] | None = None, *, of: Server | None = None) -> Iterator[Server]:
+    """Lend a server that is gone afterwards, data and all: a new one, or a standby of another."""
     folder = Path(tempfile.mkdtemp(prefix="kedge-postgres-"))
     try:
         folder.chmod(0o755)  # the server may run as another user, who must pass
-        with Server(folder, settings) as server:
+        with Server(folder, settings, of=of) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)

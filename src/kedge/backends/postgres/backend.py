@@ -46,6 +46,8 @@ class PostgresBackend:
         self.aside = PostgresAside(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)
         self._notices = Notices(self.database)
+        for cache in (self.interner, self.states, self.journal, self.control):
+            self.database.known.add(cache.missing)
 
     @property
     def url(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from kedge import errors
-from kedge.backends.postgres.database import Database, again
+from kedge.backends.postgres.database import Database, Unconfirmed, again
 from kedge.backends.postgres.journal import Drawn, PostgresJournal
 from kedge.backends.postgres.lanes import ALL, lane_of
 from kedge.backends.postgres.link import Link
@@ -70,6 +70,14 @@ class PostgresControl:
         self._cached = record = _RECORD.decode(encoded)
         return record
 
+    def missing(self, link: Link) -> str | None:
+        """Return what is remembered and is not there."""
+        known = self._cached
+        if known is None:
+            return None
+        found = link.row(_SQL["record_of"], known.epoch)
+        return None if found is not None and _RECORD.decode(found[0]) == known else f"epoch {known.epoch} as it was"
+
     def epoch(self) -> int:
         """Return the epoch as it is now."""
         return int(self._database.ask(_EPOCH)[0][0])
@@ -85,6 +93,8 @@ class PostgresControl:
 
         try:
             return self._database.write("control", act, lanes=ALL, find=find)
+        except Unconfirmed:
+            raise
         except OutcomeUnknown:
             applied = self._database.read(find)
             if applied is None:

@@ -1,21 +1,25 @@
 """Connections and transactions of one PostgreSQL database, made again where they are lost."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 import psycopg
-import psycopg_pool
 from psycopg.adapt import AdaptersMap
 
 from kedge import errors
 from kedge.backends.postgres import lanes as lane_locks
-from kedge.backends.postgres.faults import is_lost, is_raced, translate
+from kedge.backends.postgres.faults import explain, is_lost, is_raced, translate
+from kedge.backends.postgres.known import Known
 from kedge.backends.postgres.link import Connection, Link, prepare
-from kedge.backends.postgres.pools import Given, GivenPool, Lender, OwnPool, check_given
+from kedge.backends.postgres.pools import POOL_IS_USED_UP, Given, GivenPool, Lender, OwnPool, check_given
 from kedge.backends.postgres.schema import migrate
+from kedge.backends.postgres.settings import check_server, settings_for, settings_there, settle_in
 from kedge.backends.postgres.url import public
 from kedge.backends.postgres.vector_type import register, vector_oids
+from kedge.backends.postgres.waiting import PatientConnection
 from kedge.failpoints import reach
 
 T = TypeVar("T")
@@ -25,14 +29,8 @@ _PAUSE_SECONDS = 0.05
 _IDLE_SECONDS = 10  # that a transaction may wait for its client
 _TRANSACTION_SECONDS = 50  # that one that holds lanes may take in all: less than others wait for them
 _TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
-_DURABILITIES = {"full": "on", "normal": "off"}
-_SETTINGS = {
-    "idle_in_transaction_session_timeout": f"{_IDLE_SECONDS}s",  # who stops in a transaction may hold lanes
-    "lock_timeout": "60s",
-    "jit": "off",
-    "default_transaction_isolation": "read committed",
-}
 _OPTIONS: dict[str, Any] = {
+    "client_encoding": "utf8",
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -59,11 +57,9 @@ class Database:
         retry_seconds: float = RETRY_SECONDS,
         pool: Given | None = None,
     ) -> None:
-        if durability not in _DURABILITIES:
-            raise errors.InvalidValue(f"durability {durability!r} is unknown; use 'full' or 'normal'")
         self.read_only = read_only
         self._retry_seconds = retry_seconds
-        self._settings = {**_SETTINGS, "synchronous_commit": _DURABILITIES[durability]}
+        self._settings = settings_for(durability, _IDLE_SECONDS)
         try:
             self._arguments = {**_OPTIONS, **psycopg.conninfo.conninfo_to_dict(url)}
         except psycopg.Error as error:
@@ -71,6 +67,8 @@ class Database:
         if not read_only:
             self._arguments.setdefault("target_session_attrs", "read-write")
         self.url = public(url)
+        self.known = Known()
+        self._checked: WeakSet[Connection] = WeakSet()
         self._closed = False
         self._vector_oids: tuple[int, int] | None = None
         if pool is not None:
@@ -89,30 +87,25 @@ class Database:
         """Check or make the schema; fail at once, and with the server's own words, where a pool would try for long."""
         try:
             with self.connect() as connection:
+                check_server(connection, self.url)
                 migrate(connection, self.url, read_only=self.read_only)
                 self._vector_oids = vector_oids(connection)
+                self._settings |= settings_there(connection, self._settings)
         except psycopg.Error as error:
-            if 'database "' in str(error) and "does not exist" in str(error):
-                raise errors.UnknownName(
-                    f"{self.url}: there is no such database; create it, or check the name"
-                ) from None
-            if "authentication" in str(error) or "role" in str(error):
-                raise errors.InvalidValue(f"{self.url} does not let this user in ({error})") from None
-            raise translate(error, self.url) from error
+            raise explain(error, self.url) from error
 
     # ── connections ──
 
     def connect(self) -> Connection:
         """Return a connection of the caller's own, which closes it."""
-        connection = psycopg.connect(autocommit=True, **self._arguments)
+        connection = PatientConnection.connect(autocommit=True, **self._arguments)
         self._configure(connection)
         return connection
 
     def _borrow_from(self, pool: Given) -> None:
         """Take connections from the caller's pool, once they are known to lead where the address does."""
         with self.connect() as ours:
-            ((search_path,),) = ours.execute("SHOW search_path").fetchall()
-            settings = {**self._settings, "default_transaction_read_only": "off", "search_path": search_path}
+            settings = {**self._settings, "default_transaction_read_only": "off"}
             given = GivenPool(pool, settings, AdaptersMap(ours.adapters))
         here = self.ask(_IDENTITY)
         self._pool.close()
@@ -131,27 +124,41 @@ class Database:
         prepare(connection)
         if self._vector_oids is not None:
             register(connection, *self._vector_oids)
-        connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in self._settings.items()).encode())
+        pid = settle_in(connection, self._settings)
+        if isinstance(connection, PatientConnection):
+            connection.ask_with(self._arguments, pid)
 
-    def _run(self, act: Callable[[Connection], T]) -> T:
+    def _run(self, act: Callable[[Connection], T], retry_seconds: float | None = None) -> T:
         """Lend a connection, again while it is lost or another transaction comes first."""
-        deadline = time.monotonic() + self._retry_seconds
+        deadline = time.monotonic() + (self._retry_seconds if retry_seconds is None else retry_seconds)
         while True:
             try:
                 return self._lend(act)
+            except POOL_IS_USED_UP as error:
+                if not self._pool.tries_again or time.monotonic() > deadline:
+                    raise self._pool.exhausted() from error
             except psycopg.Error as error:
-                if not (is_lost(error) or is_raced(error)) or time.monotonic() > deadline:
-                    raise translate(error, self.url) from error
+                why = explain(error, self.url)
+                is_passing = (is_lost(error) and not isinstance(why, errors.Misuse)) or is_raced(error)
+                if not is_passing or time.monotonic() > deadline:
+                    raise why from error
             time.sleep(_PAUSE_SECONDS)
 
     def _lend(self, act: Callable[[Connection], T]) -> T:
         if self._closed:
             raise errors.TurnClosed("this Kedge is closed; open the database again")
+
+        def known(connection: Connection) -> T:
+            if connection not in self._checked:
+                self.known.check(connection, self.url)
+                self._checked.add(connection)
+            return act(connection)
+
         try:
-            return self._pool.lend(act)
-        except (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests):
+            return self._pool.lend(known)
+        except POOL_IS_USED_UP:
             self.connect().close()  # raises where it is the server that is away
-            raise self._pool.exhausted() from None
+            raise
 
     def close(self) -> None:
         """Let go of every connection that is not lent; lent ones go when they come back."""
@@ -219,6 +226,7 @@ class Database:
         *,
         lanes: Iterable[int] = (),
         find: Callable[[Link], T | None] | None = None,
+        retry_seconds: float | None = None,
     ) -> T:
         """Return what `act` does in one transaction, which holds these lanes; it may be called again.
 
@@ -229,10 +237,11 @@ class Database:
             raise errors.ReadOnly(f"{self.url} is open read-only; open it without read_only to write")
         held = sorted(lanes)
         attempt = _Attempt(what, held, act)
-        deadline = time.monotonic() + self._retry_seconds
+        seconds = self._retry_seconds if retry_seconds is None else retry_seconds
+        deadline = time.monotonic() + seconds
         while True:
             try:
-                return self._run(attempt.run)
+                return self._run(attempt.run, seconds)
             except _AnswerLost as lost:
                 if find is None:
                     raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(lost.__cause__))) from lost
@@ -256,7 +265,7 @@ class Database:
 
         try:
             return self._run(once)
-        except errors.Unreachable as error:
+        except errors.Retryable as error:  # that nothing was done is true of this look alone
             raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(error))) from error
 
 
@@ -264,6 +273,17 @@ _LOST = (
     "the connection to {} was lost during the commit ({}); what was being written is there wholly or not at all: "
     "read it back, or repeat the call with the same idempotency key"
 )
+
+
+_STANDBY_WAIT = "SyncRepWaitForLSN"  # what was told to wait no longer for a standby says so in a warning, and commits
+_UNCONFIRMED = (
+    "what was being written is there, but no standby has confirmed it ({}), so that a failover may lose it: wait until "
+    "the standby is back, then repeat the call with the same idempotency key, or read it back"
+)
+
+
+class Unconfirmed(errors.OutcomeUnknown):
+    """It is there, but not where durability wants it."""
 
 
 class _AnswerLost(Exception):
@@ -281,8 +301,14 @@ class _Attempt(Generic[T]):
     def run(self, connection: Connection) -> T:
         """Begin, hold the lanes, act and commit."""
         is_committing = False
+        unconfirmed: list[str] = []
+
+        def hear(notice: psycopg.errors.Diagnostic) -> None:
+            if notice.source_function == _STANDBY_WAIT:
+                unconfirmed.append(notice.message_primary or "")
+
         try:
-            with connection.pipeline() as pipeline:
+            with _hearing(connection, hear), connection.pipeline() as pipeline:
                 link = Link(connection, pipeline)
                 link.send(b"BEGIN")
                 if self._lanes:
@@ -297,8 +323,20 @@ class _Attempt(Generic[T]):
             if is_committing and is_lost(error):
                 raise _AnswerLost from error
             raise
+        if unconfirmed:
+            raise Unconfirmed(_UNCONFIRMED.format(unconfirmed[0]))
         reach(f"{self._what}:after-commit")
         return done
+
+
+@contextlib.contextmanager
+def _hearing(connection: Connection, hear: Callable[[psycopg.errors.Diagnostic], None]) -> Iterator[None]:
+    """Have notices of the server heard."""
+    connection.add_notice_handler(hear)
+    try:
+        yield
+    finally:
+        connection.remove_notice_handler(hear)
 
 
 def _first_line(error: object) -> str:

@@ -1,8 +1,9 @@
 """What an error of PostgreSQL, or of the way to it, means to the caller."""
 
+import re
+
 import msgspec
 import psycopg
-import psycopg_pool
 
 from kedge import errors
 from kedge.model.moving import Sealed, moved_message
@@ -19,13 +20,15 @@ _LOST = {
 _AGAIN = {"40001", "40P01"}
 _SCHEMA = {"3F000", "42P01", "42703"}
 _MOVED = "KM001"  # what triggers of a database say that is closed for good
+_NO_DATABASE = re.compile(r'FATAL: +database ".*" does not exist')
+_NOT_LET_IN = re.compile(
+    r'FATAL: +(password authentication|role ".*" does not exist|no pg_hba\.conf)|no password supplied'
+)
 _ID_TAKEN = "states_pkey"
 
 
 def is_lost(error: psycopg.Error) -> bool:
     """Say whether the connection has gone, or cannot be made: what had not begun to commit will not."""
-    if isinstance(error, psycopg_pool.PoolTimeout):
-        return True
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
     return error.sqlstate in _LOST or error.sqlstate.startswith("08")
@@ -34,6 +37,16 @@ def is_lost(error: psycopg.Error) -> bool:
 def is_raced(error: psycopg.Error) -> bool:
     """Say whether another transaction came first: nothing was done, and the same again may succeed."""
     return error.sqlstate in _AGAIN or (error.sqlstate == "23505" and error.diag.constraint_name == _ID_TAKEN)
+
+
+def explain(error: psycopg.Error, where: str) -> errors.KedgeError:
+    """Return what `translate` does, of an error in connecting too: there the server's words are all that tells."""
+    text = str(error).strip()
+    if error.sqlstate is None and _NO_DATABASE.search(text):
+        return errors.UnknownName(f"{where}: there is no such database; create it, or check the name")
+    if error.sqlstate is None and _NOT_LET_IN.search(text):
+        return errors.InvalidValue(f"{where} does not let this user in ({text}); check user and password")
+    return translate(error, where)
 
 
 def translate(error: psycopg.Error, where: str) -> errors.KedgeError:

@@ -10,6 +10,7 @@ from kedge.backends.postgres.sql import queries
 from kedge.model.fleet import FORGET_SECONDS, Held, Standing
 
 _SQL = queries("fleet")
+_LEAVE_SECONDS = 3.0  # whoever ends is not held up for longer by a server that is away: its lease is waited out
 _HELD = msgspec.json.Decoder(tuple[Held, ...])
 
 
@@ -43,7 +44,8 @@ class PostgresFleet:
 
     def leave(self, uid: str) -> None:
         """Forget a member: it serves nothing any more, by its own word."""
-        self._database.write("leave", lambda link: link.send(_SQL["leave"], uid), find=again)
+        leave = _SQL["leave"]
+        self._database.write("leave", lambda link: link.send(leave, uid), find=again, retry_seconds=_LEAVE_SECONDS)
 
     def members(self) -> list[Standing]:
         """Return the members in the order in which they joined."""

@@ -58,6 +58,13 @@ class PostgresJournal(Reader):
         self._now = now
         self._turns: dict[str, tuple[int, int]] = {}
 
+    def missing(self, link: Link) -> str | None:
+        """Return what is remembered of turns and is not there."""
+        turns = [(uid, ident) for uid, (ident, _) in list(self._turns.items())]
+        for (uid,) in link.rows(_SQL["turns_missing"], *map(list, zip(*turns, strict=True))) if turns else ():
+            return f"the turn {uid}"
+        return None
+
     # ── appending ──
 
     def append(self, batch: Batch) -> list[int]:

@@ -60,6 +60,16 @@ class Interner:
         self._members[lineage_id] = lineage
         self._lineage_ids[lineage] = lineage_id
 
+    def missing(self, link: Link) -> str | None:
+        """Return what is remembered and is not there, or is something else there."""
+        lineages = [(ident, json.dumps(sorted(members))) for ident, members in list(self._members.items())]
+        for (ident,) in link.rows(_SQL["lineages_missing"], *map(list, zip(*lineages, strict=True))):
+            return f"lineage {ident}"
+        spaces = [(ident, *place) for place, ident in list(self._space_ids.items())]
+        for store, space in link.rows(_SQL["spaces_missing"], *map(list, zip(*spaces, strict=True))) if spaces else ():
+            return f"the space {space!r} of {store}"
+        return None
+
     def cached_space(self, store: str, space: str) -> int | None:
         """Return the id of a space if it is known without a look."""
         return self._space_ids.get((store, space))

@@ -12,12 +12,15 @@ from psycopg.rows import tuple_row
 
 from kedge import errors
 from kedge.backends.postgres.link import Connection, Cursor
+from kedge.backends.postgres.waiting import PatientConnection
 
 T = TypeVar("T")
 Made = psycopg_pool.ConnectionPool[Connection]
 Given = psycopg_pool.ConnectionPool[Any]
 
+POOL_IS_USED_UP = (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)
 _CONNECTIONS_MAX = 16
+_RECONNECT_SECONDS = 3.0  # in which a pool tries three times to connect; whoever still waits then has it begin anew
 # One statement answers with what was in force, and puts other values in its place.
 _EXCHANGE = """
 SELECT name, current_setting(name), set_config(name, value, FALSE)
@@ -28,6 +31,9 @@ _left_to_parents: list[Made] = []  # pools of a process that this one was forked
 
 class Lender(Protocol):
     """Lends connections that are in autocommit and know Kedge's settings and types."""
+
+    tries_again: bool
+    """Whether to ask once more where none came free."""
 
     def lend(self, act: Callable[[Connection], T]) -> T:
         """Return what `act` does with a connection; what it leaves open is rolled back."""
@@ -42,6 +48,8 @@ class Lender(Protocol):
 class OwnPool:
     """A pool that Kedge makes, and makes anew in a process that was forked."""
 
+    tries_again = True
+
     def __init__(
         self, arguments: dict[str, Any], configure: Callable[[Connection], None], timeout_seconds: float
     ) -> None:
@@ -53,11 +61,13 @@ class OwnPool:
 
     def _make(self) -> Made:
         return psycopg_pool.ConnectionPool(
+            connection_class=PatientConnection,
             kwargs=self._arguments,
             min_size=0,
             max_size=_CONNECTIONS_MAX,
             max_idle=60.0,
-            timeout=self._timeout_seconds,
+            timeout=min(_RECONNECT_SECONDS, self._timeout_seconds),
+            reconnect_timeout=_RECONNECT_SECONDS,
             configure=self._configure,
             name="kedge",
             open=True,
@@ -91,6 +101,8 @@ class OwnPool:
 
 class GivenPool:
     """A pool that the caller owns, and closes."""
+
+    tries_again = False  # how long to wait is the caller's to say
 
     def __init__(self, pool: Given, settings: dict[str, str], adapters: AdaptersMap) -> None:
         self._pool = pool

@@ -66,6 +66,13 @@ class States:
                 self._known.append(state)  # last: whoever is interrupted, or forked, before it begins here again
         return self._known
 
+    def missing(self, link: Link) -> str | None:
+        """Return what is remembered and is not there; ids follow one another, so that the last speaks for all."""
+        last = len(self._known) - 1
+        lineage, superseders = self._known[last]
+        found = link.rows(_SQL["states_after"], last - 1)[:1] if last else [(last, lineage, json.dumps(superseders))]
+        return None if found == [(last, lineage, json.dumps(superseders))] else f"state {last}"
+
     def learn(self, link: Link, idents: Iterable[int]) -> Sequence[State]:
         """Return all states by id, these at least, which a read transaction sees."""
         return self._known if max(idents, default=0) < len(self._known) else self.known(link)

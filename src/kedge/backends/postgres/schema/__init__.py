@@ -9,6 +9,7 @@ from importlib import resources
 import psycopg
 
 from kedge.backends.postgres.link import Connection
+from kedge.backends.postgres.settings import search_path
 from kedge.errors import NewerSchema, NotAKedgeDatabase, UnknownName
 from kedge.failpoints import reach
 
@@ -32,6 +33,7 @@ def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
         if found == len(migrations()):
             return
         vector = _vector_type(connection)
+        connection.execute("SELECT pg_catalog.set_config('search_path', %s, TRUE)", (search_path(connection),))
         for script in migrations()[found:]:
             for statement in _STATEMENT.split(script):
                 connection.execute(statement.replace("{vector}", vector).encode())

@@ -31,6 +31,9 @@ FROM kedge.control_log WHERE kind <> 'session' ORDER BY seq DESC LIMIT $1;
 -- name: record_at
 SELECT record FROM kedge.control_log WHERE record IS NOT NULL AND seq <= $1 ORDER BY seq DESC LIMIT 1;
 
+-- name: record_of
+SELECT record FROM kedge.control_log WHERE record IS NOT NULL AND epoch = $1 ORDER BY seq DESC LIMIT 1;
+
 -- name: deployment_insert
 INSERT INTO kedge.deployments (number, name, kind, digest, manifest, warnings, note, at, by)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);

@@ -34,6 +34,18 @@ INSERT INTO kedge.lineage_members (number, lineage) SELECT unnest($1::int8[]), $
 -- name: lineage_members
 SELECT members FROM kedge.lineages WHERE id = $1;
 
+-- name: lineages_missing
+SELECT k.id FROM unnest($1::int8[], $2::text[]) AS k (id, members)
+LEFT JOIN kedge.lineages l ON l.id = k.id AND l.members = k.members WHERE l.id IS NULL LIMIT 1;
+
+-- name: spaces_missing
+SELECT k.store, k.space FROM unnest($1::int8[], $2::text[], $3::text[]) AS k (id, store, space)
+LEFT JOIN kedge.spaces s ON s.id = k.id AND s.store = k.store AND s.space = k.space WHERE s.id IS NULL LIMIT 1;
+
+-- name: turns_missing
+SELECT k.uid FROM unnest($1::text[], $2::int8[]) AS k (uid, id)
+LEFT JOIN kedge.turns t ON t.id = k.id AND t.uid = k.uid WHERE t.id IS NULL LIMIT 1;
+
 -- name: space_id
 SELECT id FROM kedge.spaces WHERE store = $1 AND space = $2;
 

@@ -1,0 +1,36 @@
+"""What this process remembers of a database, asked of each new connection: a failover may lead to one that lost it.
+
+Epochs and ids that a server lost are given again, to something else: a cache that outlived them would decide by what
+never was. PostgreSQL loses the newest of what it had, so whoever still finds what it remembers may go on.
+"""
+
+from collections.abc import Callable
+
+from kedge.backends.postgres.link import Connection, Link
+from kedge.errors import Corruption
+
+Missing = Callable[[Link], str | None]
+
+
+class Known:
+    """The caches of one open database."""
+
+    def __init__(self) -> None:
+        self._caches: list[Missing] = []
+        self._lost: str | None = None
+
+    def add(self, missing: Missing) -> None:
+        """Ask this of each new connection: what was remembered, and is not there; None where all is."""
+        self._caches.append(missing)
+
+    def check(self, connection: Connection, where: str) -> None:
+        """Raise `Corruption`, now and ever after, where the server does not know what this process does."""
+        link = Link(connection)
+        for missing in self._caches:
+            self._lost = self._lost or missing(link)
+        if self._lost is not None:
+            raise Corruption(
+                f"{where}: the server does not know {self._lost}, which this process had read there. It was failed "
+                "over to another, or restored, and lost what had been acknowledged: find out what, then open the "
+                "database anew"
+            )

@@ -1,0 +1,192 @@
+"""A network that fails between Kedge and PostgreSQL: at any byte, for any call, and without a sound."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+import kedge
+from kedge.backends.postgres import database
+from kedge.backends.postgres.backend import PostgresBackend
+from kedge.testing import postgres
+from kedge.testing.contracts.hand import Hand, put
+from kedge.testing.proxy import Proxy
+from tests.places import raw_rows
+
+SOON = 30.0
+CUTS = 60 if os.environ.get("KEDGE_HYPOTHESIS") == "soak" else 2  # of each call, each way, and one at the end
+PREPARED = 8  # calls after which every statement is prepared
+
+
+@pytest.fixture
+def proxy(postgres_server: postgres.Server) -> Iterator[Proxy]:
+    with Proxy(postgres_server.port, seed=7) as opened:
+        yield opened
+
+
+@pytest.fixture
+def k(postgres_url: str, proxy: Proxy) -> Iterator[kedge.Kedge]:
+    with kedge.open(proxy.url(postgres_url), durability="normal") as opened:
+        opened.collection("kb", dim=2)
+        opened.deploy("base", {"support/prompt": "x"})
+        opened.promote("base")
+        with opened.turn(agent="support") as turn:
+            turn.vectors("kb").upsert(["a", "b"], [[1, 0], [0, 1]])
+        yield opened
+
+
+# ── cut at any byte ──
+
+
+Call = Callable[[kedge.Kedge, int], object]
+
+
+def append(k: kedge.Kedge, number: int) -> None:
+    with k.turn() as turn:
+        turn.context.put(f"n/{number}", number)
+
+
+def talk(k: kedge.Kedge, number: int) -> None:
+    with k.turn(session=f"s-{number}", agent="support") as turn:
+        turn.memory.extend([("user", f"{number} {n}") for n in range(3)])
+
+
+def embed(k: kedge.Kedge, number: int) -> None:
+    with k.turn(agent="support") as turn:
+        turn.vectors("kb").upsert(["a", f"c{number}"], [[1, number], [number, 1]])
+
+
+def flip(k: kedge.Kedge, number: int) -> None:
+    name = f"f{number}"
+    k.deploy(name, {"support/prompt": name}, canary=1.0)
+    assert k.rollback(name).ok
+
+
+def purge(k: kedge.Kedge, number: int) -> None:
+    name = f"p{number}"
+    with k.turn(agent="support", deployment=k.deploy(name, {"support/prompt": name}, canary=1.0).name) as turn:
+        turn.context.put(f"purged/{number}", 1)
+    assert k.rollback(name).ok
+    k.purge(name, confirm=name)
+
+
+def name_point(k: kedge.Kedge, number: int) -> None:
+    k.snapshot(f"at {number}")
+    k.collection(f"kb{number}", dim=3)
+
+
+COUNTS: dict[Call, str] = {
+    append: "SELECT count(*) FROM writes w JOIN spaces s ON s.id = w.space WHERE s.store = 'context'",
+    talk: "SELECT count(*) / 3.0 FROM writes w JOIN spaces s ON s.id = w.space WHERE s.store = 'memory'",
+    embed: "SELECT count(*) / 2.0 FROM vector_rows",
+    flip: "SELECT count(*) FROM control_log WHERE kind = 'rollback' AND record IS NOT NULL",
+    purge: "SELECT count(*) FROM control_log WHERE kind = 'purge' AND record IS NOT NULL",
+    name_point: "SELECT count(*) FROM snapshots WHERE deployment IS NULL",
+}
+
+
+@pytest.mark.parametrize("call", list(COUNTS))
+def test_a_call_whose_connection_is_cut_at_any_byte_is_done_once(
+    k: kedge.Kedge, proxy: Proxy, postgres_url: str, call: Call
+) -> None:
+    def count() -> float:
+        return float(raw_rows(postgres_url, COUNTS[call])[0][0])
+
+    before = dict(proxy.passed)
+    for number in range(PREPARED):  # so that another one takes as many bytes
+        before = dict(proxy.passed)
+        call(k, number)
+    took = {way: proxy.passed[way] - before[way] for way in before}
+    dice = random.Random(call.__name__)
+    there = count()
+    for way, size in took.items():
+        for byte in [*sorted(dice.sample(range(1, size - 8), CUTS)), size - 8]:
+            number += 1
+            proxy.cut_at(way, byte)
+            call(k, number)
+            proxy.heal()
+            there += 1
+            assert count() == there, f"cut at byte {byte} of the {way}"
+    assert k.fsck(full=True).findings == ()
+
+
+@pytest.mark.parametrize("call", [lambda t: t.observe("seen", 1), lambda t: t.headers()], ids=["sample", "edge"])
+def test_what_is_not_found_again_is_told_as_unknown(
+    k: kedge.Kedge, proxy: Proxy, call: Callable[[kedge.Turn], object]
+) -> None:
+    unknown = 0
+    with k.turn(session="s", agent="support") as turn:
+        call(turn)
+        before = proxy.passed["answers"]
+        call(turn)
+        size = proxy.passed["answers"] - before
+        for byte in (*range(1, size, size // 4), *range(size - 40, size, 8)):  # the answer to the commit comes last
+            proxy.cut_at("answers", byte)
+            try:
+                call(turn)
+            except kedge.OutcomeUnknown:
+                unknown += 1
+            proxy.heal()
+            call(turn)  # by a connection that is there: each cut comes at the same place
+    assert unknown
+    assert k.fsck(full=True).findings == ()
+
+
+def test_resets_and_delays_change_nothing(k: kedge.Kedge, proxy: Proxy) -> None:
+    proxy.delay(0.004)
+    dice = random.Random(3)
+    for number in range(12):
+        if dice.random() < 0.5:
+            threading.Timer(dice.random() * 0.05, proxy.cut, kwargs={"reset": True}).start()
+        append(k, number)
+    proxy.heal()
+    assert k.view().context.items() == {f"n/{number}": number for number in range(12)}
+    assert k.fsck(full=True).findings == ()
+
+
+# ── silence ──
+
+
+@pytest.fixture
+def hand(postgres_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
+    """A hand that asks soon after an answer that does not come."""
+    monkeypatch.setattr("kedge.backends.postgres.waiting.ASK_SECONDS", 0.2)
+    monkeypatch.setattr("kedge.backends.postgres.waiting.CONNECT_SECONDS", 2)
+    monkeypatch.setitem(database._OPTIONS, "connect_timeout", 2)
+    backend = PostgresBackend(proxy.url(postgres_url), durability="normal", cache_bytes=1_000, retry_seconds=2.0)
+    yield Hand(backend)
+    backend.close()
+
+
+def test_nobody_waits_for_ever_for_a_network_that_swallows_all(hand: Hand, proxy: Proxy, postgres_url: str) -> None:
+    hand.put("a", 1)
+    proxy.hold()
+    began = time.monotonic()
+    for call in (partial(hand.put, "b", 2), hand.backend.control.epoch):
+        with pytest.raises(kedge.Unreachable, match="nothing was done: try again"):
+            call()
+    assert time.monotonic() - began < SOON
+    proxy.heal()
+    seq = hand.put("b", 2)
+    assert raw_rows(postgres_url, "SELECT seq, name FROM writes ORDER BY seq")[1:] == [(seq, "b")]
+
+
+def test_a_connection_that_has_died_in_silence_is_replaced(hand: Hand, proxy: Proxy, postgres_url: str) -> None:
+    """As behind a balancer that has forgotten it: what is asked does not arrive, or the answer does not."""
+    for way in ("requests", "answers"):
+        proxy.hold(way, new=False)
+        hand.append([put(way, 1), put("both", 2)])
+    assert raw_rows(postgres_url, "SELECT name FROM writes ORDER BY seq") == [
+        (name,) for name in ("requests", "both", "answers", "both")
+    ]
+
+
+def test_a_server_that_is_at_work_is_waited_for(hand: Hand) -> None:
+    assert isinstance(hand.backend, PostgresBackend)
+    assert hand.backend.database.ask(b"SELECT 7 FROM (SELECT pg_sleep(0.9)) AS slept") == [(7,)]
