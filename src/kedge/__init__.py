@@ -42,10 +42,14 @@ from kedge.loading import ExportReport, LoadReport
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
+from kedge.model.reconcile import Reconciled
 from kedge.open import open
 from kedge.ports.fsck import Finding, FsckReport
 from kedge.ports.ledger import Snapshot
+from kedge.ports.reconciler import Reconciler
 from kedge.ports.vectors import Collection
+from kedge.reconcilers.http import HttpReconciler
+from kedge.reconcilers.shell import ShellReconciler
 from kedge.recovery.converge import Convergence, Laggard
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
@@ -65,12 +69,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Artifact", "ArtifactChanged", "BackfillReport", "Busy", "Collection", "ConfirmationNeeded", "Conflict",
     "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff", "DuplicateName", "Entry", "ExpectationFailed",
-    "ExportReport", "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits", "IdempotencyMismatch",
+    "ExportReport", "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits", "HttpReconciler", "IdempotencyMismatch",
     "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard",
     "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "NewerSchema",
     "NotAKedgeDatabase", "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
-    "ReadView", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
-    "SessionBegun", "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow",
-    "VectorRows", "open",
+    "ReadView", "Reconciled", "Reconciler", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan",
+    "RollbackReport", "RolledBack", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
+    "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "SystemStatus", "Turn", "TurnClosed", "Unfinished",
+    "UnknownName", "Unreachable", "VectorBatches", "VectorRow", "VectorRows", "open",
 ]  # fmt: skip

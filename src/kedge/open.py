@@ -1,6 +1,7 @@
 """The only place that chooses backends."""
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
 from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
+from kedge.ports.reconciler import Reconciler
+from kedge.reconcilers.config import read_config
 
 if TYPE_CHECKING:
     from kedge.backends.postgres.backend import PostgresBackend
@@ -27,14 +30,16 @@ def open(
     cache_bytes: int = CACHE_BYTES,
     read_only: bool = False,
     clock: Clock | None = None,
+    reconcilers: Mapping[str, Reconciler] | str | Path | None = None,
 ) -> Kedge:
     """Open a database, creating it or bringing its schema up to date where needed.
 
     `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, a folder, or `postgresql://user@host/database`, which
     must be there. `durability="normal"` may lose the last commits on power failure, never on a crash of the process.
     `session_ttl` (seconds) fixes sessions anew when over. `read_only` makes nothing, and raises `UnknownName` where
-    there is no database.
+    there is no database. `reconcilers` bring external systems to what is pinned: by name, or a path to a `kedge.toml`.
     """
+    chosen = read_config(Path(reconcilers)) if isinstance(reconcilers, str | Path) else reconcilers
     backend: Backend
     if is_server(url):
         backend = _postgres(str(url), durability, cache_bytes, clock, read_only=read_only)
@@ -45,7 +50,11 @@ def open(
         backend = SqliteBackend(
             path, clock or SystemClock(), durability=durability, read_only=read_only, cache_bytes=cache_bytes
         )
-    return Kedge(backend, session_ttl=session_ttl)
+    try:
+        return Kedge(backend, session_ttl=session_ttl, reconcilers=chosen, read_only=read_only)
+    except BaseException:
+        backend.close()
+        raise
 
 
 def server_databases(url: str) -> "ServerDatabases":

@@ -12,7 +12,7 @@ from kedge.recovery.rollback import unfinished
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """A rollback or purge that began and whose last step is not journaled."""
+    """A rollback, a purge, or a change that external systems did not follow: its last step is not journaled."""
 
     kind: str
     deployment: str
@@ -46,6 +46,7 @@ class SystemStatus(msgspec.Struct, frozen=True):
     snapshots: int
     collections: int
     retention_seconds: float | None
+    reconcilers: dict[str, str]
 
 
 def status(kernel: Kernel) -> SystemStatus:
@@ -76,6 +77,7 @@ def status(kernel: Kernel) -> SystemStatus:
         snapshots=len(backend.control.snapshots()),
         collections=len(backend.vectors.collections()),
         retention_seconds=record.retention_seconds,
+        reconcilers=record.reconcilers,
     )
 
 

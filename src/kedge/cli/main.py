@@ -9,15 +9,27 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, show, undo
+from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, reconcile, show, undo
 from kedge.cli.app import app
 from kedge.cli.terminal import Declined, emit, whisper
 
-_MODULES = (look, fleet, show, launch, embed, undo, keep, bring, export, check)  # importing them adds their commands
+_MODULES = (
+    look,
+    fleet,
+    show,
+    launch,
+    embed,
+    undo,
+    keep,
+    bring,
+    export,
+    check,
+    reconcile,
+)  # importing them adds their commands
 _ORDER = (
     ("status", "fleet", "plan", "log", "show", "diff", "assignment", "export"),
     ("deploy", "canary", "backfill", "promote", "settle"),
-    ("rollback", "reinstate", "purge", "recover"),
+    ("rollback", "reinstate", "purge", "recover", "reconcile"),
     ("drill", "fsck", "snapshot", "level", "retention", "collection", "load", "import_", "optimize", "refresh"),
 )
 _PLACES = {name: place for place, name in enumerate(name for group in _ORDER for name in group)}
@@ -95,7 +107,7 @@ def _other(as_json: bool, error: Exception) -> int:  # noqa: FBT001
 def _interrupted(arguments: Sequence[str]) -> str:
     if sys.stderr.isatty():
         sys.stderr.write("\n")  # after the terminal's ^C
-    if any(command in arguments for command in ("rollback", "purge", "recover")):
+    if any(command in arguments for command in ("rollback", "purge", "recover", "reinstate", "promote")):
         return (
             "stopped. Every step that was done is journaled: `kedge status` says where things stand, `kedge recover` "
             "finishes what was begun"

@@ -103,3 +103,13 @@ def manifest_warnings(artifacts: dict[str, Artifact]) -> tuple[str, ...]:
         for key, artifact in sorted(artifacts.items())
         if artifact.kind == "model" and key.rpartition("/")[0] not in owners_of_data
     )
+
+
+def plain(key: str, artifact: Artifact) -> dict[str, Any]:
+    """Return an artifact and its key as a JSON object: bytes as base64."""
+    value = artifact.value
+    return {
+        "key": key,
+        **msgspec.to_builtins(artifact),
+        "value": b64encode(value).decode() if isinstance(value, bytes) else value,
+    }
