@@ -27,15 +27,18 @@ from kedge.errors import (
     ReadOnly,
     Retryable,
     RolledBack,
+    SchemaRefused,
     SessionBegun,
     SettledMeanwhile,
     SnapshotInTheWay,
     StorageFull,
+    SyncNeeded,
     TurnClosed,
     UnknownName,
     Unreachable,
 )
 from kedge.face import Kedge, Optimized
+from kedge.fleet import carriers
 from kedge.fleet.member import Member
 from kedge.fleet.roster import MemberStatus
 from kedge.loading import ExportReport, LoadReport
@@ -44,6 +47,7 @@ from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
 from kedge.model.reconcile import Reconciled
 from kedge.open import open
+from kedge.ports.aside import Tally
 from kedge.ports.fsck import Finding, FsckReport
 from kedge.ports.ledger import Snapshot
 from kedge.ports.reconciler import Reconciler
@@ -74,7 +78,8 @@ __all__ = [
     "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "NewerSchema",
     "NotAKedgeDatabase", "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
     "ReadView", "Reconciled", "Reconciler", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan",
-    "RollbackReport", "RolledBack", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
-    "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "SystemStatus", "Turn", "TurnClosed", "Unfinished",
-    "UnknownName", "Unreachable", "VectorBatches", "VectorRow", "VectorRows", "open",
+    "RollbackReport", "RolledBack", "SchemaRefused", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
+    "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "SyncNeeded", "SystemStatus", "Tally", "Turn",
+    "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow", "VectorRows", "carriers",
+    "open",
 ]  # fmt: skip

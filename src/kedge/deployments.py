@@ -10,6 +10,7 @@ from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manifest_warnings, pack
 from kedge.model.control import ControlRecord, Status
+from kedge.model.negotiation import SPEAKS, read_rules
 from kedge.model.reconcile import Reconciled
 from kedge.model.visibility import View
 from kedge.model.writes import Key, Pending, check_name
@@ -74,6 +75,9 @@ def deploy(
     if not isinstance(artifacts, Mapping):
         raise InvalidValue(f"artifacts must be a mapping of keys to values, not {type(artifacts).__name__}")
     manifest = {check_name("the artifact key", key): as_artifact(key, value) for key, value in artifacts.items()}
+    for key, artifact in manifest.items():
+        if key.endswith(f"/{SPEAKS}"):
+            read_rules(key, artifact.value)  # refused now, and not at the first message
     who = actor(by)
     operation = kernel.backend.clock.fresh_id()
 

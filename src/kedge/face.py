@@ -8,6 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from kedge import deployments as lives
+from kedge import messages
 from kedge.deployments import AUTOMATIC, Deployment, PromoteReport
 from kedge.diffs import Diff
 from kedge.diffs import diff as compare
@@ -20,7 +21,7 @@ from kedge.errors import InvalidValue
 from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.guard import levels
-from kedge.kernel import Kernel, actor
+from kedge.kernel import Caster, Kernel, actor
 from kedge.loading import Columns, ExportReport, LoadReport, open_file
 from kedge.loading import Source as VectorSource
 from kedge.loading.export import export
@@ -30,6 +31,7 @@ from kedge.model.control import Level
 from kedge.model.filters import check_fields
 from kedge.model.reconcile import Reconciled
 from kedge.model.writes import check_name
+from kedge.ports.aside import Tally
 from kedge.ports.backend import Backend
 from kedge.ports.fsck import FsckReport
 from kedge.ports.ledger import Change, Entry, Snapshot
@@ -443,6 +445,14 @@ class Kedge:
             serves=serves,
             holds=holds,
         )
+
+    def add_caster(self, schema: str, start: int, end: int, cast: Caster) -> None:
+        """Let this process translate messages of a schema from one version to another: `cast(payload)` returns it."""
+        messages.add_caster(self._kernel, schema, start, end, cast)
+
+    def verdicts(self) -> list[Tally]:
+        """Return what became of messages that agents took, counted: by verdict, receiver, versions and sender."""
+        return messages.verdicts(self._kernel)
 
     def members(self) -> list[MemberStatus]:
         """Return the members in the order in which they joined."""

@@ -2,7 +2,7 @@
 
 import getpass
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from kedge.ports.ledger import Change, Entry, EpochMoved, Session
 from kedge.ports.reconciler import Reconciler
 
 T = TypeVar("T")
+Caster = Callable[[Any], Any]
 Decide = Callable[[ControlRecord], Change]
 
 
@@ -30,7 +31,12 @@ class Kernel:
         self._names: dict[int, str] = {}
         self._header_key: bytes | None = None
         self.guard: Guard | None = None  # set while this process is a member
+        self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can work, by name
+
+    def edges(self, schema: str) -> list[tuple[int, int]]:
+        """Return from which versions of a schema to which this process can translate."""
+        return [(start, end) for name, start, end in self.casters if name == schema]
 
     @property
     def header_key(self) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, reconcile, show, undo
+from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, reconcile, show, undo, verdicts
 from kedge.cli.app import app
 from kedge.cli.terminal import Declined, emit, whisper
 
@@ -25,9 +25,10 @@ _MODULES = (
     export,
     check,
     reconcile,
+    verdicts,
 )  # importing them adds their commands
 _ORDER = (
-    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "export"),
+    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "verdicts", "export"),
     ("deploy", "canary", "backfill", "promote", "settle"),
     ("rollback", "reinstate", "purge", "recover", "reconcile"),
     ("drill", "fsck", "snapshot", "level", "retention", "collection", "load", "import_", "optimize", "refresh"),

@@ -10,7 +10,9 @@ from kedge.errors import InvalidValue
 from kedge.model.writes import decode, encode
 
 KINDS = ("model", "prompt", "code", "embedder", "training-data", "schema", "configuration")
-_KIND_BY_LAST_PART = {"config": "configuration", "data": "training-data", "training_data": "training-data"}
+_KIND_BY_LAST_PART = {
+    "config": "configuration", "data": "training-data", "training_data": "training-data", "speaks": "schema",
+}  # fmt: skip
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,6 +86,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7::int8[]);
 -- name: observations
 SELECT at, session, agent, value, seen FROM kedge.observations WHERE metric = $1 ORDER BY id;
 
+-- name: tallies
+SELECT metric, agent, value, count(*), max(at) FROM kedge.observations WHERE starts_with(metric, $1)
+GROUP BY metric, agent, value ORDER BY metric COLLATE "C", agent COLLATE "C" NULLS FIRST, value COLLATE "C";
+
 -- name: cache_find
 SELECT lineage, at, payload FROM kedge.cache WHERE key = $1 AND (expires IS NULL OR expires > $2) ORDER BY at DESC;
 
