@@ -22,6 +22,7 @@ from kedge.errors import (
     Misuse,
     NewerSchema,
     NotAKedgeDatabase,
+    OtherCode,
     OutcomeUnknown,
     PastUnreadable,
     ReadOnly,
@@ -47,6 +48,7 @@ from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
 from kedge.model.reconcile import Reconciled
 from kedge.open import open
+from kedge.pins import OtherCodeWarning
 from kedge.ports.aside import Tally
 from kedge.ports.fsck import Finding, FsckReport
 from kedge.ports.ledger import Snapshot
@@ -76,10 +78,10 @@ __all__ = [
     "ExportReport", "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits", "HttpReconciler", "IdempotencyMismatch",
     "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard",
     "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "NewerSchema",
-    "NotAKedgeDatabase", "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
-    "ReadView", "Reconciled", "Reconciler", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan",
-    "RollbackReport", "RolledBack", "SchemaRefused", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
-    "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "SyncNeeded", "SystemStatus", "Tally", "Turn",
-    "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow", "VectorRows", "carriers",
-    "open",
+    "NotAKedgeDatabase", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable",
+    "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "Reconciled", "Reconciler", "ReplayInput", "ReplayReport",
+    "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused", "SessionBegun", "SettledMeanwhile",
+    "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "SyncNeeded",
+    "SystemStatus", "Tally", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches",
+    "VectorRow", "VectorRows", "carriers", "open",
 ]  # fmt: skip

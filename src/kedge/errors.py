@@ -15,6 +15,7 @@ KedgeError
 │   ├── IllegalTransition   the deployment's status does not allow this
 │   ├── SessionBegun        what the session sees was fixed at its first turn
 │   ├── SchemaRefused       a message cannot be taken in the version in which it came
+│   ├── OtherCode           this process runs other code than the turn's view pins
 │   ├── ArtifactChanged     the same version label came with another digest
 │   └── SnapshotInTheWay    a named snapshot can still reach what a purge would remove
 ├── OutcomeUnknown          the answer was lost: find out whether it was done before you do it again
@@ -105,6 +106,10 @@ class SessionBegun(Conflict):
 
 class SchemaRefused(Conflict):
     """A message cannot be taken in the version in which it came; the message says which is spoken here, and why."""
+
+
+class OtherCode(Conflict):
+    """This process runs other code than the turn's view pins, and was opened to refuse that: route it elsewhere."""
 
 
 class ArtifactChanged(Conflict):

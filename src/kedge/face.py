@@ -8,7 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from kedge import deployments as lives
-from kedge import messages
+from kedge import messages, pins
 from kedge.deployments import AUTOMATIC, Deployment, PromoteReport
 from kedge.diffs import Diff
 from kedge.diffs import diff as compare
@@ -78,9 +78,12 @@ class Kedge:
         *,
         session_ttl: float | None = None,
         reconcilers: Mapping[str, Reconciler] | None = None,
+        code: str | Mapping[str, str] | None = None,
+        other_code: str = "warn",
         read_only: bool = False,
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
+        pins.state(self._kernel, code, other_code)
         reconciling.adopt(self._kernel, reconcilers or {}, declare=not read_only)
         self._watcher = Watcher(self._kernel)
 

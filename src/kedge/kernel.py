@@ -32,6 +32,9 @@ class Kernel:
         self._header_key: bytes | None = None
         self.guard: Guard | None = None  # set while this process is a member
         self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version
+        self.code: dict[str, str] = {}  # what this process says that it runs, by agent
+        self.other_code = "warn"  # what becomes of turns whose view pins another
+        self.warned: set[str] = set()
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can work, by name
 
     def edges(self, schema: str) -> list[tuple[int, int]]:

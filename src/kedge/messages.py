@@ -127,7 +127,7 @@ def add_caster(kernel: Kernel, schema: str, start: int, end: int, cast: Caster) 
     kernel.casters[schema, start, end] = cast
 
 
-def verdicts(kernel: Kernel) -> list[Tally]:
-    """Return what became of messages, counted; the prefix of Kedge's own metrics is left out."""
-    found = kernel.backend.aside.tallies(OWN)
+def verdicts(kernel: Kernel, prefix: str = OWN) -> list[Tally]:
+    """Return what Kedge has counted itself; how all its own metrics begin is left out."""
+    found = kernel.backend.aside.tallies(prefix)
     return [msgspec.structs.replace(tally, metric=tally.metric.removeprefix(OWN)) for tally in found]

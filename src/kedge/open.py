@@ -31,6 +31,8 @@ def open(
     read_only: bool = False,
     clock: Clock | None = None,
     reconcilers: Mapping[str, Reconciler] | str | Path | None = None,
+    code: str | Mapping[str, str] | None = None,
+    other_code: str = "warn",
 ) -> Kedge:
     """Open a database, creating it or bringing its schema up to date where needed.
 
@@ -38,6 +40,8 @@ def open(
     must be there. `durability="normal"` may lose the last commits on power failure, never on a crash of the process.
     `session_ttl` (seconds) fixes sessions anew when over. `read_only` makes nothing, and raises `UnknownName` where
     there is no database. `reconcilers` bring external systems to what is pinned: by name, or a path to a `kedge.toml`.
+    `code` is what this process runs, one digest or by agent; where a turn's view pins another in `<agent>/code`,
+    `other_code` says whether to "ignore", "warn" or "refuse".
     """
     chosen = read_config(Path(reconcilers)) if isinstance(reconcilers, str | Path) else reconcilers
     backend: Backend
@@ -51,7 +55,9 @@ def open(
             path, clock or SystemClock(), durability=durability, read_only=read_only, cache_bytes=cache_bytes
         )
     try:
-        return Kedge(backend, session_ttl=session_ttl, reconcilers=chosen, read_only=read_only)
+        return Kedge(
+            backend, session_ttl=session_ttl, reconcilers=chosen, code=code, other_code=other_code, read_only=read_only
+        )
     except BaseException:
         backend.close()
         raise

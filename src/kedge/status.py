@@ -5,7 +5,10 @@ import msgspec
 from kedge.deployments import Deployment, list_all
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.kernel import Kernel
+from kedge.messages import verdicts
+from kedge.model.code import COUNTED
 from kedge.model.control import ControlRecord, Level, Status
+from kedge.ports.aside import Tally
 from kedge.ports.ledger import Entry
 from kedge.recovery.replay import pending
 from kedge.recovery.rollback import unfinished
@@ -47,6 +50,7 @@ class SystemStatus(msgspec.Struct, frozen=True):
     collections: int
     retention_seconds: float | None
     reconcilers: dict[str, str]
+    other_code: tuple[Tally, ...]
 
 
 def status(kernel: Kernel) -> SystemStatus:
@@ -78,6 +82,7 @@ def status(kernel: Kernel) -> SystemStatus:
         collections=len(backend.vectors.collections()),
         retention_seconds=record.retention_seconds,
         reconcilers=record.reconcilers,
+        other_code=tuple(verdicts(kernel, COUNTED)),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 import numpy.typing as npt
 
-from kedge import messages
+from kedge import messages, pins
 from kedge.errors import Frozen, IdempotencyMismatch, InvalidValue, KedgeError, SessionBegun, SyncNeeded, TurnClosed
 from kedge.kernel import Kernel
 from kedge.messages import Incoming, Sender
@@ -115,6 +115,7 @@ class Turn:
         self._own_artifacts: list[Head] = []
         if agent is not None:
             self._read_own_artifacts(agent)
+            pins.check(kernel, self, agent, self._own_artifacts)
 
     # ── how it began ──
 

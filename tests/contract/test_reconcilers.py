@@ -19,8 +19,8 @@ import kedge
 import kedge.aio
 from kedge import HttpReconciler, Kedge, ShellReconciler
 from kedge.errors import InvalidValue, UnknownName
-from kedge.model.artifacts import Artifact
-from kedge.model.reconcile import PAUSE_SECONDS_MAX, follows, names_of, pauses
+from kedge.model.artifacts import Artifact, names_of
+from kedge.model.reconcile import PAUSE_SECONDS_MAX, follows, pauses
 from tests.reconciled import ModelServer, model, model_server, on_file
 
 POSTGRES_ONE_IN = 5

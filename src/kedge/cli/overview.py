@@ -80,6 +80,10 @@ def _tell_troubles(found: SystemStatus) -> None:
     if found.members:
         troubled = [member for member in found.members if member.state != "serving"]
         say(f"Members: {summary(found.members)}", "yellow" if troubled else None)
+    for tally in found.other_code:
+        how = "refused" if tally.metric.endswith("refuse") else "begun"
+        turns = count(tally.count, "turn")
+        say(f"Other code: {turns} of {tally.agent} {how}, last {ago(tally.last_at, found.at)}: {tally.value}", "yellow")
     if found.reconcilers:
         followers = [f"{name} ({pattern})" for name, pattern in sorted(found.reconcilers.items())]
         say(f"External systems: {listing(followers)}; look at them with `kedge reconcile --check`")
@@ -102,7 +106,8 @@ def summary(members: Sequence[MemberStatus]) -> str:
     for state in ("behind", "silent", "expired"):
         names = [member.name for member in members if member.state == state]
         told += f"; {state}: {listing(names, 3)}" if names else ""
-    return told
+    other = [f"{member.name} ({listing(member.other_code, 3)})" for member in members if member.other_code]
+    return told + (f"; on other code than new sessions pin: {listing(other, 3)}" if other else "")
 
 
 def what(entry: Entry) -> str:

@@ -12,7 +12,7 @@ from kedge.cli.terminal import ago, emit, one_line, say, table
 def verdicts(*, db: Db = None, as_json: Json = False) -> None:
     """Count what became of messages between agents.
 
-    Accepted, translated, asked to be sent afresh, or refused.
+    Accepted, translated, asked to be sent afresh, or refused; and turns that ran other code than their view pins.
     """
     with database.for_reading(db) as k:
         found = k.verdicts()

@@ -9,6 +9,7 @@ import msgspec
 from kedge.errors import InvalidValue
 from kedge.model.writes import decode, encode
 
+_SHOWN_CHARACTERS = 60
 KINDS = ("model", "prompt", "code", "embedder", "training-data", "schema", "configuration")
 _KIND_BY_LAST_PART = {
     "config": "configuration", "data": "training-data", "training_data": "training-data", "speaks": "schema",
@@ -115,3 +116,15 @@ def plain(key: str, artifact: Artifact) -> dict[str, Any]:
         **msgspec.to_builtins(artifact),
         "value": b64encode(value).decode() if isinstance(value, bytes) else value,
     }
+
+
+def names_of(pin: Artifact) -> frozenset[str]:
+    """Return what a pin may be called: its digest, uri, version, or a value that is text."""
+    named = {pin.digest, pin.uri, pin.version, pin.value if isinstance(pin.value, str) else None}
+    return frozenset(name for name in named if name)
+
+
+def label(pin: Artifact) -> str:
+    """Return the name of a pin that says most to people."""
+    text = pin.value if isinstance(pin.value, str) and len(pin.value) <= _SHOWN_CHARACTERS else None
+    return pin.uri or pin.version or text or pin.digest

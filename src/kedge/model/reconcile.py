@@ -5,7 +5,6 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
 
 DETAIL = "reconciles"  # of a control entry: {reconciler: [artifact keys]}, what it moved
@@ -13,7 +12,6 @@ RECONCILED = ":reconciled"
 NOT_RECONCILED = ":not-reconciled"
 PAUSE_SECONDS = 0.1
 PAUSE_SECONDS_MAX = 10.0
-_SHOWN_CHARACTERS = 60
 
 
 class Reconciled(msgspec.Struct, frozen=True):
@@ -52,18 +50,6 @@ def moved(before: ControlRecord, after: ControlRecord) -> dict[str, list[str]]:
     numbers = (before.live | before.settled) ^ (after.live | after.settled)
     known = after.by_number | before.by_number
     return match(after.reconcilers, (key for number in numbers if number in known for key in known[number].artifacts))
-
-
-def names_of(pin: Artifact) -> frozenset[str]:
-    """Return what a system may call this pin: its digest, uri, version, or a value that is text."""
-    named = {pin.digest, pin.uri, pin.version, pin.value if isinstance(pin.value, str) else None}
-    return frozenset(name for name in named if name)
-
-
-def label(pin: Artifact) -> str:
-    """Return the name of a pin that says most to people."""
-    text = pin.value if isinstance(pin.value, str) and len(pin.value) <= _SHOWN_CHARACTERS else None
-    return pin.uri or pin.version or text or pin.digest
 
 
 def pauses(chance: Iterator[float]) -> Iterator[float]:

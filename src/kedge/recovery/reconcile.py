@@ -11,7 +11,7 @@ import msgspec
 from kedge.errors import InvalidValue, UnknownName, nearest
 from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
-from kedge.model.artifacts import Artifact, unpack
+from kedge.model.artifacts import Artifact, label, names_of, unpack
 from kedge.model.control import ControlRecord
 from kedge.model.reconcile import (
     DETAIL,
@@ -19,9 +19,7 @@ from kedge.model.reconcile import (
     RECONCILED,
     Reconciled,
     follows,
-    label,
     match,
-    names_of,
     pauses,
 )
 from kedge.model.visibility import View

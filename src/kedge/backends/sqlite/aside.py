@@ -47,7 +47,7 @@ class SqliteAside:
     def tallies(self, prefix: str) -> list[Tally]:
         """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
         with self._database.connection() as connection:
-            rows = connection.execute(_SQL["tallies"], (len(prefix), prefix)).fetchall()
+            rows = connection.execute(_SQL["tallies"], (prefix,)).fetchall()
         return [Tally(metric, agent, json.loads(value), count, at) for metric, agent, value, count, at in rows]
 
     def cached(self, view: View, key: bytes, now: float) -> Cached | None:

@@ -82,7 +82,7 @@ INSERT INTO observations (at, session, agent, metric, value, lineage, seen) VALU
 SELECT at, session, agent, metric, value, seen FROM observations WHERE metric = ? ORDER BY id;
 
 -- name: tallies
-SELECT metric, agent, value, count(*), max(at) FROM observations WHERE substr(metric, 1, ?) = ?
+SELECT metric, agent, value, count(*), max(at) FROM observations WHERE metric >= ?1 AND metric < ?1 || char(1114111)
 GROUP BY metric, agent, value ORDER BY metric, agent, value;
 
 -- name: cache_find
