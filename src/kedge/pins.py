@@ -33,9 +33,10 @@ def state(kernel: Kernel, code: str | Mapping[str, str] | None, policy: str) -> 
 
 def check(kernel: Kernel, turn: Sampled, agent: str, own_artifacts: Iterable[Head]) -> None:
     """Count it where this process runs other code than a turn's view pins, and warn or raise `OtherCode`."""
-    key = f"{agent}/{CODE}"
-    head = next((head for head in own_artifacts if head.key.name == key), None)
-    if not kernel.code or kernel.other_code == "ignore" or head is None:
+    if not kernel.code or kernel.other_code == "ignore":
+        return
+    head = next((head for head in own_artifacts if head.key.name == f"{agent}/{CODE}"), None)
+    if head is None:
         return
     pin = unpack(head.payload)
     if not is_other(kernel.code, agent, pin):

@@ -46,6 +46,8 @@ def test_every_command_that_moves_a_head_is_followed(run: Run, file: Path, monke
         "models", "support/model", "models:/support/2", "models:/support/2", "converged",
     ]  # fmt: skip
     assert file.read_text() == "models:/support/2"
+    planned = " ".join(run("plan", "model-v2").out.split())
+    assert "The external system models is brought to what is pinned then for support/model." in planned
     assert run("rollback", "model-v2", "--yes").code == 0
     assert file.read_text() == "models:/support/1"
     assert run("reinstate", "model-v2", "--yes").code == 0

@@ -12,7 +12,7 @@ import kedge
 from kedge import Kedge, OtherCode, OtherCodeWarning
 from kedge.errors import InvalidValue
 
-POSTGRES_ONE_IN = 3
+POSTGRES_ONE_IN = 6
 V1, V2 = "sha256:1", "sha256:2"
 
 
