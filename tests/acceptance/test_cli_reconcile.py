@@ -80,7 +80,7 @@ def test_one_that_does_not_follow_shows_in_every_exit_code(run: Run, file: Path)
     assert "UNFINISHED" not in run("status").out
 
 
-def test_on_demand(run: Run, file: Path) -> None:
+def test_on_demand(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = run("reconcile", "--check")
     assert checked.code == 1  # and nothing was declared: looking writes nothing
     assert not file.exists()
@@ -91,6 +91,9 @@ def test_on_demand(run: Run, file: Path) -> None:
     assert [set(outcome) for outcome in done.document["reconciled"]] == [OUTCOME]
     assert run("reconcile", "--check").code == 0
     assert run("reconcile", "nobody").code == 2
+    refused = run("reconcile", "models", "--forget")
+    assert (refused.code, "take it out of its kedge.toml first" in " ".join(refused.err.split())) == (2, True)
+    monkeypatch.setenv("KEDGE_CONFIG", os.devnull)
     assert run("reconcile", "models", "--forget", "--json").document == {"reconcilers": {}}
 
 

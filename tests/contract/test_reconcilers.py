@@ -281,6 +281,28 @@ def test_a_server_that_hangs_is_held_to_the_deadline(tmp_path: Path, server: Mod
         end.set()
 
 
+def test_ctrl_c_leaves_no_command_behind(tmp_path: Path) -> None:
+    """And what was begun is unfinished, not lost."""
+    reconciler = ShellReconciler("*/model", observe="sleep 60", converge="true")
+    with opened(str(tmp_path), reconciler) as k:
+        k.deploy("v1", {"support/model": model(1)})
+        main = threading.get_ident()
+
+        def interrupt() -> None:
+            while not reconciler._running:
+                time.sleep(0.01)
+            signal.pthread_kill(main, signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            k.promote("v1")
+        deadline = time.monotonic() + 30
+        while reconciler._running:  # until it was killed, it is there
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert [each.kind for each in k.status().unfinished] == ["promote"]
+
+
 # ── races and crashes ──
 
 
@@ -396,6 +418,9 @@ def test_a_system_that_is_gone_can_be_forgotten(place: str, server: ModelServer)
         k.deploy("v1", {"support/model": model(1)})
         k.promote("v1")
         assert len(k.status().unfinished) == 1
+        with pytest.raises(InvalidValue, match="take it out of its kedge"):
+            k.forget_reconciler("models")  # the next open would declare it again
+    with kedge.open(place) as k:
         k.forget_reconciler("models", by="ann")
         assert k.reconcilers() == {}
         assert k.recover() == ["v1: promote at epoch 3, external systems follow"]

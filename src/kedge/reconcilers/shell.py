@@ -13,6 +13,7 @@ from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact, plain
 
 _SHOWN_CHARACTERS = 200
+_VALUE_CHARACTERS = 10_000  # in the environment, which has its bounds
 
 
 class CommandFailed(Exception):
@@ -23,7 +24,8 @@ class ShellReconciler:
     """Runs commands: a string through `/bin/sh -c`, a list as it stands.
 
     `observe` prints what is there now, or nothing. Both find `KEDGE_KEY` in their environment, `converge` also
-    `KEDGE_DIGEST`, `KEDGE_URI` and `KEDGE_VERSION` (empty where the pin has none), and on stdin the whole pin as JSON.
+    `KEDGE_DIGEST`, `KEDGE_URI`, `KEDGE_VERSION` and `KEDGE_VALUE` (empty where the pin has none, or a value that is no
+    short text), and on stdin the whole pin as JSON.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class ShellReconciler:
             "KEDGE_DIGEST": pin.digest,
             "KEDGE_URI": pin.uri or "",
             "KEDGE_VERSION": pin.version or "",
+            "KEDGE_VALUE": pin.value if isinstance(pin.value, str) and len(pin.value) <= _VALUE_CHARACTERS else "",
         }
         self._run(self._converge, given, msgspec.json.encode(plain(key, pin)), timeout)
 

@@ -55,7 +55,7 @@ def _checked(name: str, reconciler: Reconciler) -> str:
     ]
     if lacking:
         raise InvalidValue(
-            f"the reconciler {name!r} ({type(reconciler).__name__}) lacks {', '.join(lacking)}; see docs"
+            f"the reconciler {name!r} ({type(reconciler).__name__}) lacks {', '.join(lacking)}: see kedge.Reconciler"
         )
     check_seconds(f"the deadline of reconciler {name!r}", reconciler.deadline_seconds)
     return check_name(f"what the reconciler {name!r} follows", reconciler.artifacts)
@@ -64,6 +64,8 @@ def _checked(name: str, reconciler: Reconciler) -> str:
 def forget(kernel: Kernel, name: str, *, by: str | None) -> None:
     """Take a reconciler's name out of the database: nothing waits for that system any more."""
     who = actor(by)
+    if name in kernel.reconcilers:
+        raise InvalidValue(f"the reconciler {name!r} is set up in this process; take it out of its kedge.toml first")
 
     def change(record: ControlRecord) -> Change:
         if name not in record.reconcilers:
@@ -90,8 +92,8 @@ class _Follower:
         self._clock = lease_clock(kernel.backend.clock)
         self._began = self._clock.elapsed()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"kedge-reconcile-{name}", daemon=True)
-        self._thread.start()
+        self._done = threading.Event()  # an interrupted join of a thread takes it for ended (CPython before 3.13)
+        threading.Thread(target=self._run, name=f"kedge-reconcile-{name}", daemon=True).start()
 
     def _left(self) -> float:
         return max(0.0, self._began + self._reconciler.deadline_seconds - self._clock.elapsed())
@@ -101,6 +103,12 @@ class _Follower:
         self._outcome = msgspec.structs.replace(self._outcome, seconds=seconds, **changed)
 
     def _run(self) -> None:
+        try:
+            self._follow()
+        finally:
+            self._done.set()
+
+    def _follow(self) -> None:
         for pause in pauses(iter(random.random, None)):
             try:
                 if self._attempt():
@@ -133,9 +141,9 @@ class _Follower:
 
     def finish(self) -> Reconciled:
         """Wait until it is done or its deadline is over; say how it went."""
-        self._thread.join(self._left() + ATTEMPT_SECONDS_LEAST)
+        done = self._done.wait(self._left() + ATTEMPT_SECONDS_LEAST)
         found = self._outcome
-        if not self._thread.is_alive():
+        if done:
             return found
         why = f"it ran out of its deadline of {self._reconciler.deadline_seconds:g} s: {found.why}"
         return msgspec.structs.replace(found, ok=False, why=why)
@@ -143,7 +151,7 @@ class _Follower:
     def give_up(self) -> None:
         """Begin no further attempt, and end what is being done, where that can be."""
         self._stop.set()
-        if self._thread.is_alive() and isinstance(self._reconciler, Interruptible):
+        if not self._done.is_set() and isinstance(self._reconciler, Interruptible):
             self._reconciler.interrupt()
 
 
