@@ -26,31 +26,41 @@ from kedge.errors import (
     NewerSchema,
     NotAKedgeDatabase,
     NotEmpty,
+    OtherCode,
     OutcomeUnknown,
     PastUnreadable,
     ReadOnly,
     Retryable,
     RolledBack,
+    SchemaRefused,
     SessionBegun,
     SettledMeanwhile,
     SnapshotInTheWay,
     StorageFull,
+    SyncNeeded,
     TurnClosed,
     UnknownName,
     Unreachable,
 )
 from kedge.face import Kedge, Optimized
+from kedge.fleet import carriers
 from kedge.fleet.member import Member
 from kedge.fleet.roster import MemberStatus
 from kedge.loading import ExportReport, LoadReport
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
+from kedge.model.reconcile import Reconciled
 from kedge.moving import MoveReport
 from kedge.open import compare_stores, migrate_store, open
+from kedge.pins import OtherCodeWarning
+from kedge.ports.aside import Tally
 from kedge.ports.fsck import Finding, FsckReport
 from kedge.ports.ledger import Snapshot
+from kedge.ports.reconciler import Reconciler
 from kedge.ports.vectors import Collection
+from kedge.reconcilers.http import HttpReconciler
+from kedge.reconcilers.shell import ShellReconciler
 from kedge.recovery.converge import Convergence, Laggard
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
@@ -69,14 +79,15 @@ from kedge.views import ReadView
 __version__ = "0.1.0"
 __all__ = [
     "Arriving", "Artifact", "ArtifactChanged", "BackfillReport", "Busy", "Collection", "ConfirmationNeeded",
-    "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff", "Difference",
-    "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport", "Held",
-    "Hit", "Hits", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector",
-    "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level", "LoadReport", "Member",
-    "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NotAKedgeDatabase", "NotEmpty",
-    "Optimized", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
-    "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SessionBegun",
-    "SettledMeanwhile", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff",
-    "SystemStatus", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches",
-    "VectorRow", "VectorRows", "compare_stores", "migrate_store", "open",
+    "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff", "Difference", "DuplicateName",
+    "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits",
+    "HttpReconciler", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector",
+    "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus",
+    "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NotAKedgeDatabase", "NotEmpty", "Optimized",
+    "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
+    "ReadView", "Reconciled", "Reconciler", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan",
+    "RollbackReport", "RolledBack", "SchemaRefused", "SessionBegun", "SettledMeanwhile", "ShellReconciler",
+    "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus",
+    "Tally", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow",
+    "VectorRows", "carriers", "compare_stores", "migrate_store", "open",
 ]  # fmt: skip

@@ -10,6 +10,8 @@ from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manifest_warnings, pack
 from kedge.model.control import ControlRecord, Status
+from kedge.model.negotiation import SPEAKS, read_rules
+from kedge.model.reconcile import Reconciled
 from kedge.model.visibility import View
 from kedge.model.writes import Key, Pending, check_name
 from kedge.ports.ledger import Change, Entry, Recorded, Release
@@ -41,11 +43,15 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class PromoteReport(msgspec.Struct, frozen=True):
-    """A promotion, and what to look at: artifacts that newer deployments shadow, keys that both sides wrote."""
+    """A promotion, and what to look at: artifacts that newer deployments shadow, keys that both sides wrote.
+
+    `reconciled`: how the external systems followed that are declared for its artifacts.
+    """
 
     deployment: Deployment
     shadowed: dict[str, str]
     written_by_both: tuple[str, ...]
+    reconciled: tuple[Reconciled, ...] = ()
 
 
 def deploy(
@@ -69,6 +75,9 @@ def deploy(
     if not isinstance(artifacts, Mapping):
         raise InvalidValue(f"artifacts must be a mapping of keys to values, not {type(artifacts).__name__}")
     manifest = {check_name("the artifact key", key): as_artifact(key, value) for key, value in artifacts.items()}
+    for key, artifact in manifest.items():
+        if key.endswith(f"/{SPEAKS}"):
+            read_rules(key, artifact.value)  # refused now, and not at the first message
     who = actor(by)
     operation = kernel.backend.clock.fresh_id()
 
@@ -138,7 +147,7 @@ def start_canary(kernel: Kernel, name: str, weight: float, *, by: str | None) ->
     return show(kernel, name)
 
 
-def promote(kernel: Kernel, name: str, *, by: str | None) -> PromoteReport:
+def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport, Entry]:
     """Show a deployment to every new session, and report what it is shadowed by and what both sides wrote."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
@@ -147,7 +156,7 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> PromoteReport:
         after = rules.promote(record, name, now=kernel.backend.clock.now(), by=who)
         return Change(after, operation, "promote", who, name)
 
-    record, _ = kernel.change(decide)
+    record, entry = kernel.change(decide)
     promoted = record.find(name)
     view = View(record.epoch, record.live, record.settled)
     heads = kernel.read_present(lambda v: kernel.backend.journal.heads(v, "artifacts", "", promoted.artifacts), view)
@@ -157,7 +166,7 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> PromoteReport:
         if promoted.number not in head.lineage
     }
     both = kernel.backend.survey.written_by_both(promoted.number, limit=100)
-    return PromoteReport(show(kernel, name), shadowed, tuple(both))
+    return PromoteReport(show(kernel, name), shadowed, tuple(both)), entry
 
 
 def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
@@ -172,7 +181,7 @@ def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
     return show(kernel, name)
 
 
-def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> Deployment:
+def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> tuple[Deployment, Entry]:
     """Undo a rollback: what it hid, and what arrived hidden since, is visible again."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
@@ -183,8 +192,8 @@ def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> Depl
         detail = {"numbers": back, "names": sorted(kernel.names(back))}
         return Change(after, operation, "reinstate", who, name, reason, detail)
 
-    kernel.change(decide)
-    return show(kernel, name)
+    _, entry = kernel.change(decide)
+    return show(kernel, name), entry
 
 
 def show(kernel: Kernel, name: str) -> Deployment:

@@ -6,6 +6,7 @@ KedgeError
 │   ├── Unreachable         the database server cannot be reached, or went away; nothing was done
 │   ├── StorageFull         the disk is full; nothing was written
 │   ├── Arriving            a database is being moved to here, and is not complete
+│   ├── SyncNeeded          a message was sent under what has been rolled back since: it must be sent afresh
 │   ├── LeaseExpired        this member could not refresh its lease: it serves nothing until it has caught up
 │   └── SettledMeanwhile    a deployment that this turn did not see was settled
 ├── Conflict                someone or something else holds another value: resolve it
@@ -15,6 +16,8 @@ KedgeError
 │   ├── IllegalTransition   the deployment's status does not allow this
 │   ├── NotEmpty            something else lies where a database shall be moved to
 │   ├── SessionBegun        what the session sees was fixed at its first turn
+│   ├── SchemaRefused       a message cannot be taken in the version in which it came
+│   ├── OtherCode           this process runs other code than the turn's view pins
 │   ├── ArtifactChanged     the same version label came with another digest
 │   └── SnapshotInTheWay    a named snapshot can still reach what a purge would remove
 ├── OutcomeUnknown          the answer was lost: find out whether it was done before you do it again
@@ -69,6 +72,10 @@ class LeaseExpired(Retryable):
     """This member could not refresh its lease, and serves nothing until it has caught up. Nothing was done."""
 
 
+class SyncNeeded(Retryable):
+    """A message was sent under what has been rolled back since: its sender must begin a new turn, and send again."""
+
+
 class SettledMeanwhile(Retryable):
     """A deployment that this turn did not see was settled, so its view no longer holds: begin a new turn."""
 
@@ -106,6 +113,14 @@ class NotEmpty(Conflict):
 
 class SessionBegun(Conflict):
     """The session began without this deployment, and what a session sees is fixed at its first turn."""
+
+
+class SchemaRefused(Conflict):
+    """A message cannot be taken in the version in which it came; the message says which is spoken here, and why."""
+
+
+class OtherCode(Conflict):
+    """This process runs other code than the turn's view pins, and was opened to refuse that: route it elsewhere."""
 
 
 class ArtifactChanged(Conflict):

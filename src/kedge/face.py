@@ -8,6 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from kedge import deployments as lives
+from kedge import messages, pins
 from kedge.deployments import AUTOMATIC, Deployment, PromoteReport
 from kedge.diffs import Diff
 from kedge.diffs import diff as compare
@@ -20,7 +21,7 @@ from kedge.errors import InvalidValue
 from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.guard import levels
-from kedge.kernel import Kernel, actor
+from kedge.kernel import Caster, Kernel, actor
 from kedge.loading import Columns, ExportReport, LoadReport, open_file
 from kedge.loading import Source as VectorSource
 from kedge.loading.export import export
@@ -28,13 +29,17 @@ from kedge.loading.load import Writer, load
 from kedge.model import control as rules
 from kedge.model.control import Level
 from kedge.model.filters import check_fields
+from kedge.model.reconcile import Reconciled
 from kedge.model.writes import check_name
+from kedge.ports.aside import Tally
 from kedge.ports.backend import Backend
 from kedge.ports.fsck import FsckReport
 from kedge.ports.ledger import Change, Entry, Snapshot
+from kedge.ports.reconciler import Reconciler
 from kedge.ports.vectors import METRICS, Collection
 from kedge.recovery import plan as plans
 from kedge.recovery import purge as purges
+from kedge.recovery import reconcile as reconciling
 from kedge.recovery import replay as replays
 from kedge.recovery import rollback as rollbacks
 from kedge.recovery.converge import check_wait
@@ -67,8 +72,19 @@ class Optimized(msgspec.Struct, frozen=True):
 class Kedge:
     """An open database. Safe to share between threads; use it as a context manager, or `close()` it."""
 
-    def __init__(self, backend: Backend, *, session_ttl: float | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        session_ttl: float | None = None,
+        reconcilers: Mapping[str, Reconciler] | None = None,
+        code: str | Mapping[str, str] | None = None,
+        other_code: str = "warn",
+        read_only: bool = False,
+    ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
+        pins.state(self._kernel, code, other_code)
+        reconciling.adopt(self._kernel, reconcilers or {}, declare=not read_only)
         self._watcher = Watcher(self._kernel)
 
     # ── deployments ──
@@ -97,9 +113,12 @@ class Kedge:
         """Show a deployment to this share (0..1) of the sessions that appear from now on."""
         return lives.start_canary(self._kernel, name, weight, by=by)
 
-    def promote(self, name: str, *, by: str | None = None) -> PromoteReport:
-        """Show a deployment to every new session."""
-        return lives.promote(self._kernel, name, by=by)
+    def promote(
+        self, name: str, *, by: str | None = None, on_step: Callable[[str], object] | None = None
+    ) -> PromoteReport:
+        """Show a deployment to every new session, and bring external systems to what is pinned then."""
+        report, entry = lives.promote(self._kernel, name, by=by)
+        return msgspec.structs.replace(report, reconciled=reconciling.follow(self._kernel, entry, on_step))
 
     def settle(self, name: str, *, by: str | None = None) -> Deployment:
         """Declare a deployment irrevocable."""
@@ -130,9 +149,18 @@ class Kedge:
             self._kernel, name, reason=reason, by=by, verified=verify, hold=hold, wait_seconds=seconds, on_step=on_step
         )
 
-    def reinstate(self, name: str, *, reason: str = "", by: str | None = None) -> Deployment:
-        """Undo a rollback, exactly."""
-        return lives.reinstate(self._kernel, name, reason=reason, by=by)
+    def reinstate(
+        self,
+        name: str,
+        *,
+        reason: str = "",
+        by: str | None = None,
+        on_step: Callable[[str], object] | None = None,
+    ) -> Deployment:
+        """Undo a rollback, exactly; external systems that do not follow in time are in `status().unfinished`."""
+        deployed, entry = lives.reinstate(self._kernel, name, reason=reason, by=by)
+        reconciling.follow(self._kernel, entry, on_step)
+        return deployed
 
     def purge(
         self, name: str, *, confirm: str | None = None, by: str | None = None, progress: Progress | None = None
@@ -149,8 +177,20 @@ class Kedge:
         return lives.show(self._kernel, name)
 
     def recover(self, *, on_step: Callable[[str], object] | None = None, progress: Progress | None = None) -> list[str]:
-        """Finish what a crashed process began: rollbacks and purges. Say what was done."""
+        """Finish what a crashed process began, and what external systems did not follow. Say what was done."""
         return rollbacks.recover(self._kernel, on_step=on_step, progress=progress)
+
+    def reconcile(self, name: str | None = None, *, check: bool = False, by: str | None = None) -> list[Reconciled]:
+        """Bring external systems to what is pinned, or only `check`: all, or those of one reconciler or artifact."""
+        return list(reconciling.reconcile(self._kernel, name, check=check, by=by))
+
+    def reconcilers(self) -> dict[str, str]:
+        """Return the external systems that are declared, by name, with the artifacts that each follows."""
+        return dict(self._kernel.backend.control.load().reconcilers)
+
+    def forget_reconciler(self, name: str, *, by: str | None = None) -> None:
+        """Declare that an external system follows nothing any more, so that nobody waits for it."""
+        reconciling.forget(self._kernel, name, by=by)
 
     def status(self) -> SystemStatus:
         """Return how things stand, in one look: deployments, levels, what is hidden, pending or unfinished."""
@@ -408,6 +448,14 @@ class Kedge:
             serves=serves,
             holds=holds,
         )
+
+    def add_caster(self, schema: str, start: int, end: int, cast: Caster) -> None:
+        """Let this process translate messages of a schema from one version to another: `cast(payload)` returns it."""
+        messages.add_caster(self._kernel, schema, start, end, cast)
+
+    def verdicts(self) -> list[Tally]:
+        """Return what became of messages that agents took, counted: by verdict, receiver, versions and sender."""
+        return messages.verdicts(self._kernel)
 
     def members(self) -> list[MemberStatus]:
         """Return the members in the order in which they joined."""

@@ -2,18 +2,23 @@
 
 import getpass
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import msgspec
 
 from kedge.errors import IllegalTransition, InvalidValue, UnknownName
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord, Revocable, Status
+from kedge.model.reconcile import DETAIL, moved
 from kedge.model.visibility import View
 from kedge.model.writes import check_name
 from kedge.ports.backend import Backend
 from kedge.ports.fleet import Guard
 from kedge.ports.ledger import Change, Entry, EpochMoved, Session
+from kedge.ports.reconciler import Reconciler
 
 T = TypeVar("T")
+Caster = Callable[[Any], Any]
 Decide = Callable[[ControlRecord], Change]
 
 
@@ -26,6 +31,15 @@ class Kernel:
         self._names: dict[int, str] = {}
         self._header_key: bytes | None = None
         self.guard: Guard | None = None  # set while this process is a member
+        self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version
+        self.code: dict[str, str] = {}  # what this process says that it runs, by agent
+        self.other_code = "warn"  # what becomes of turns whose view pins another
+        self.warned: set[str] = set()
+        self.reconcilers: dict[str, Reconciler] = {}  # those that this process can work, by name
+
+    def edges(self, schema: str) -> list[tuple[int, int]]:
+        """Return from which versions of a schema to which this process can translate."""
+        return [(start, end) for name, start, end in self.casters if name == schema]
 
     @property
     def header_key(self) -> bytes:
@@ -50,8 +64,12 @@ class Kernel:
         """Decide on the record as it is, and commit; decide anew while others commit in between."""
         while True:
             try:
-                change = decide(self.backend.control.load())
+                before = self.backend.control.load()
+                change = decide(before)
                 _check_reason(change.reason)
+                followed = moved(before, change.record)
+                if followed:  # whoever goes on with this operation after a crash must know of it
+                    change = msgspec.structs.replace(change, detail=change.detail | {DETAIL: followed})
                 return change.record, self.backend.control.commit(change)
             except EpochMoved:
                 continue

@@ -1,6 +1,7 @@
 """The only place that chooses backends."""
 
 import importlib.util
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from kedge.moving import MoveReport, Progress, Say
 from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
 from kedge.ports.moving import Exporter, Importer
+from kedge.ports.reconciler import Reconciler
+from kedge.reconcilers.config import read_config
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -37,6 +40,9 @@ def open(
     read_only: bool = False,
     clock: Clock | None = None,
     pool: "ConnectionPool[Any] | None" = None,
+    reconcilers: Mapping[str, Reconciler] | str | Path | None = None,
+    code: str | Mapping[str, str] | None = None,
+    other_code: str = "warn",
 ) -> Kedge:
     """Open a database, creating it or bringing its schema up to date where needed.
 
@@ -44,10 +50,19 @@ def open(
     must be there. `durability="normal"` may lose the last commits on power failure, never on a crash of the process.
     `session_ttl` (seconds) fixes sessions anew when over. `read_only` makes nothing, and raises `UnknownName` where
     there is no database. `pool` is a psycopg_pool.ConnectionPool to the same server database, which Kedge uses in place
-    of its own and never closes.
+    of its own and never closes. `reconcilers` bring external systems to what is pinned: by name, or a path to a
+    `kedge.toml`. `code` is what this process runs, one digest or by agent; where a turn's view pins another in
+    `<agent>/code`, `other_code` says whether to "ignore", "warn" or "refuse".
     """
+    chosen = read_config(Path(reconcilers)) if isinstance(reconcilers, str | Path) else reconcilers
     backend = _backend(url, durability=durability, cache_bytes=cache_bytes, read_only=read_only, clock=clock, pool=pool)
-    return Kedge(backend, session_ttl=session_ttl)
+    try:
+        return Kedge(
+            backend, session_ttl=session_ttl, reconcilers=chosen, code=code, other_code=other_code, read_only=read_only
+        )
+    except BaseException:
+        backend.close()
+        raise
 
 
 def _backend(

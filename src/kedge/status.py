@@ -5,14 +5,17 @@ import msgspec
 from kedge.deployments import Deployment, list_all
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.kernel import Kernel
+from kedge.messages import verdicts
+from kedge.model.code import COUNTED
 from kedge.model.control import ControlRecord, Level, Status
+from kedge.ports.aside import Tally
 from kedge.ports.ledger import Entry
 from kedge.recovery.replay import pending
 from kedge.recovery.rollback import unfinished
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """A rollback or purge that began and whose last step is not journaled."""
+    """A rollback, a purge, or a change that external systems did not follow: its last step is not journaled."""
 
     kind: str
     deployment: str
@@ -46,6 +49,8 @@ class SystemStatus(msgspec.Struct, frozen=True):
     snapshots: int
     collections: int
     retention_seconds: float | None
+    reconcilers: dict[str, str]
+    other_code: tuple[Tally, ...]
 
 
 def status(kernel: Kernel) -> SystemStatus:
@@ -76,6 +81,8 @@ def status(kernel: Kernel) -> SystemStatus:
         snapshots=len(backend.control.snapshots()),
         collections=len(backend.vectors.collections()),
         retention_seconds=record.retention_seconds,
+        reconcilers=record.reconcilers,
+        other_code=tuple(verdicts(kernel, COUNTED)),
     )
 
 

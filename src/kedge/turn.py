@@ -7,14 +7,17 @@ from typing import Any, Self, TypeVar
 import msgspec
 import numpy.typing as npt
 
-from kedge.errors import Frozen, IdempotencyMismatch, InvalidValue, KedgeError, SessionBegun, TurnClosed
+from kedge import messages, pins
+from kedge.errors import Frozen, IdempotencyMismatch, InvalidValue, KedgeError, SessionBegun, SyncNeeded, TurnClosed
 from kedge.kernel import Kernel
+from kedge.messages import Incoming, Sender
 from kedge.model import control as rules
 from kedge.model import envelope as envelopes
 from kedge.model import reads as read_logs
 from kedge.model.control import Level, stricter
 from kedge.model.envelope import Envelope, Rejected
 from kedge.model.lineage import Lineage
+from kedge.model.negotiation import OWN, Rule, digest
 from kedge.model.reads import RangeRead, Reads
 from kedge.model.turns import move
 from kedge.model.visibility import View
@@ -81,6 +84,8 @@ class Turn:
         self._seqs_read: set[int] = set()
         self._ranges_read: dict[RangeRead, None] = {}
         self._members: set[int] = set()
+        self._sender: Sender | None = None
+        self._asks: str | None = None
         self._record = self.backend.control.load()
         if base is not None:
             self._session, self._base, parent_turn = session, base, None
@@ -110,6 +115,7 @@ class Turn:
         self._own_artifacts: list[Head] = []
         if agent is not None:
             self._read_own_artifacts(agent)
+            pins.check(kernel, self, agent, self._own_artifacts)
 
     # ── how it began ──
 
@@ -154,7 +160,9 @@ class Turn:
         )
         if isinstance(opened, Rejected):
             self._members.add(self._external(peer or "unknown", opened.why))
+            self._sender = Sender(f"external:{peer or 'unknown'}", None, opened.why)
             return None
+        self._sender = Sender(opened.agent or "nobody", opened)
         return opened
 
     def _external(self, peer: str, why: str) -> int:
@@ -406,26 +414,71 @@ class Turn:
     def observe(self, metric: str, value: Any) -> None:
         """Store a metric sample of this session: a number, a bool or a string."""
         check_name("the metric", metric)
+        if metric.startswith(OWN):
+            raise InvalidValue(f"metrics that begin with {OWN!r}, such as {metric!r}, are kept for Kedge's own")
         if not isinstance(value, bool | int | float | str):
             raise InvalidValue(f"the sample {value!r} of {metric!r} is no number, bool or string")
         encode(value, f"the sample of {metric!r}")
 
         def store(view: View) -> None:
             self._level_at(view.epoch)
-            sample = Sample(metric, value, self.now(), self._session, self._agent, self.stamp, view.seen)
-            self.backend.aside.observe(sample)
+            self.backend.aside.observe(self.sample(metric, value))
 
         self.read(store)
+
+    def sample(self, metric: str, value: Any) -> Sample:
+        """Return a metric sample of this turn."""
+        return Sample(metric, value, self.now(), self._session, self._agent, self.stamp, self._view.seen)
 
     def headers(self, audience: str | None = None, ttl: float = HEADER_SECONDS) -> dict[str, str]:
         """Return signed headers for a callee (or for the caller, on the way back), good for `ttl` seconds.
 
         What this turn has read is journaled first. With `audience`, only that agent may use them.
         """
+        return self._sealed(audience, ttl, None)
+
+    def send(
+        self, schema: str, payload: Any, audience: str | None = None, ttl: float = HEADER_SECONDS
+    ) -> dict[str, str]:
+        """Return headers for a message: they name the version of its schema, and hold for this payload alone."""
+        self._rule(schema)
+        return self._sealed(audience, ttl, digest(schema, payload))
+
+    def receive(
+        self,
+        schema: str,
+        payload: Any,
+        headers: Mapping[str, str] | None = None,
+        peer: str | None = None,
+        *,
+        version: int | None = None,
+    ) -> Any:
+        """Return a message's payload in the version that this view speaks, translated where need be.
+
+        It came with `headers`, or with the `parent=` that this turn began with. Raises `SyncNeeded` or `SchemaRefused`.
+        `version` is that of a peer which signs nothing.
+        """
+        if headers is not None:
+            self.absorb(headers, peer)
+        if self._sender is None:
+            raise InvalidValue("no headers came with this message; begin the turn with parent=, or pass headers=")
+        self.read(lambda view: self._level_at(view.epoch))
+        try:
+            message = Incoming(schema, payload, self._sender, version)
+            return messages.receive(self._kernel, self._record, self, self._rule(schema), message)
+        except SyncNeeded:
+            self._asks = "sync"
+            raise
+
+    def _rule(self, schema: str) -> Rule:
+        return messages.rule_for(self._agent, messages.rules_of(self._agent, self._own_artifacts), schema)
+
+    def _sealed(self, audience: str | None, ttl: float, payload_digest: str | None) -> dict[str, str]:
         seconds = check_seconds("ttl", ttl) or HEADER_SECONDS
         if audience is not None:
             check_name("the audience", audience)
         self._edge("call", audience or "")
+        rules = messages.rules_of(self._agent, self._own_artifacts)
         envelope = Envelope(
             turn=self._author.uid,
             epoch=self._view.epoch,
@@ -435,6 +488,10 @@ class Turn:
             session=self._session,
             audience=audience,
             agent=self._agent,
+            hidden=sorted(self._base - self._view.seen - self._view.settled),
+            speaks={schema: rule.version for schema, rule in rules.items()},
+            digest=payload_digest,
+            asks=self._asks,
         )
         return envelopes.seal(envelope, self._kernel.header_key)
 
@@ -448,6 +505,8 @@ class Turn:
         self._base |= self._members & self._record.externals
         self._catch_up()
         self._edge("absorb", "" if callee is None else callee.turn)
+        if callee is not None and callee.asks is not None:
+            raise SyncNeeded(f"{callee.agent!r} asks for a fresh sync: begin a new turn, and send again")
 
     def _edge(self, kind: str, peer: str) -> None:
         packed = self._packed_reads()

@@ -17,6 +17,7 @@ from tests.acceptance.test_cli_process import finish, read_until
 
 MEMBER = {
     "name", "state", "epoch", "serves", "host", "pid", "lease_seconds", "joined_at", "refreshed_at", "holds",
+    "code", "other_code",
 }  # fmt: skip
 
 
@@ -102,3 +103,19 @@ def test_watching_is_no_json(run: Run) -> None:
 @pytest.mark.parametrize("wait", ["-1", "x"])
 def test_a_wait_is_seconds(run: Run, wait: str) -> None:
     assert run("rollback", "support-v2", "--yes", "--wait", wait).code == 2
+
+
+def test_other_code_shows_in_fleet_status_and_verdicts(run: Run, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with kedge.open(world) as k, kedge.open(world, code="sha256:2", other_code="refuse") as other:
+        k.deploy("code", {"support/code": "sha256:1"})
+        k.promote("code")
+        with other.join("support-2", serves=["support"]):
+            with pytest.raises(kedge.OtherCode):
+                other.turn(agent="support")
+            assert "on other code than new sessions pin: support-2 (support)" in run("fleet").out
+            status = run("status").out
+            assert "on other code than new sessions pin: support-2 (support)" in status
+            assert "Other code: 1 turn of support refused" in status
+            assert "runs sha256:2, view pins sha256:1" in status
+    assert "code:refuse" in run("verdicts").out

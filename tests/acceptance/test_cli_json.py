@@ -37,7 +37,7 @@ def test_status(run: Run) -> None:
     assert set(found) == {
         "url", "at", "epoch", "seq", "last_change", "deployments", "settled", "settled_total", "purged_total",
         "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "members", "snapshots", "collections",
-        "retention_seconds",
+        "retention_seconds", "reconcilers", "other_code",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
     assert set(found["settled"]) == DEPLOYMENT
@@ -63,7 +63,7 @@ def test_plan(run: Run) -> None:
     assert set(found) == {
         "deployment", "status", "epoch", "goes_with_it", "writes_total", "effects", "examples", "keys_total",
         "keys_examined", "stale_keys", "sessions", "agents", "replay_inputs", "sources_inside", "pins",
-        "unsearchable", "unsearchable_examples",
+        "unsearchable", "unsearchable_examples", "reconciles",
     }  # fmt: skip
     assert found["goes_with_it"] == ["support-v3"]
     assert found["agents"] == ["librarian", "support"]
@@ -82,7 +82,7 @@ def test_rollback_and_reinstate_and_purge(run: Run) -> None:
     report = of(run, "rollback", "support-v2", "--yes", "--reason", "wrong refunds", "--by", "ann")
     assert set(report) == {
         "deployment", "went_with_it", "operation", "epoch", "seq", "by", "reason", "writes_hidden", "indicators",
-        "convergence", "ok", "verdict",
+        "convergence", "reconciled", "ok", "verdict",
     }  # fmt: skip
     assert set(report["indicators"]) == INDICATORS
     assert report["convergence"] == {
@@ -110,7 +110,7 @@ def test_launch(run: Run) -> None:
         assert set(found) == {"deployment"}
         assert set(found["deployment"]) == DEPLOYMENT
     promoted = of(run, "promote", "v9")
-    assert set(promoted) == {"deployment", "shadowed", "written_by_both"}
+    assert set(promoted) == {"deployment", "shadowed", "written_by_both", "reconciled"}
 
 
 def test_log(run: Run) -> None:

@@ -189,6 +189,15 @@ def test_migrating_step_by_step_equals_a_fresh_schema(empty_url: str, postgres_u
     assert raw_rows(empty_url, COLUMNS) == raw_rows(postgres_url, COLUMNS)
 
 
+def test_a_database_of_before_the_code_is_brought_up(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = schema.migrations()
+    with monkeypatch.context() as old:
+        old.setattr(schema, "migrations", lambda: scripts[:1])
+        kedge.open(empty_url).close()
+    with kedge.open(empty_url, code="sha256:1") as k, k.join("m"):
+        assert [member.code for member in k.members()] == [{"*": "sha256:1"}]
+
+
 def test_opening_again_changes_nothing(empty_url: str) -> None:
     kedge.open(empty_url).close()
     tables = ("SELECT * FROM schema_version", "SELECT * FROM meta ORDER BY name", "SELECT * FROM control_log")

@@ -8,7 +8,7 @@ from kedge import __version__
 
 EXIT_CODES = {
     0: "done, and every check passed",
-    1: "a check failed (fsck, a drill, a rollback's verification, an embedding, a comparison of databases)",
+    1: "a check failed (fsck, a drill, a verification, an external system, an embedding, a comparison of databases)",
     2: "wrong usage (an option, a name, a value, a missing --yes)",
     3: "conflict: look at what holds, decide anew",
     4: "busy or full: nothing was done, try again",

@@ -9,6 +9,7 @@ from kedge.cli import database, manifest
 from kedge.cli.app import LAUNCH, app
 from kedge.cli.options import By, Db, Json, Name, Yes
 from kedge.cli.points import weight_of
+from kedge.cli.reconcile import exit_code, tell
 from kedge.cli.terminal import ask, count, decline, emit, listing, may_ask, say, verb
 from kedge.cli.terminal import weight as weight_words
 from kedge.deployments import Deployment
@@ -88,13 +89,16 @@ def canary(
 
 
 @app.command(rich_help_panel=LAUNCH)
-def promote(name: Name, *, by: By = None, db: Db = None, as_json: Json = False) -> None:
-    """Show a deployment to every new session."""
-    with database.for_changing(db) as k:
+def promote(name: Name, *, by: By = None, db: Db = None, as_json: Json = False) -> int:
+    """Show a deployment to every new session.
+
+    And bring external systems to what it pins, where a kedge.toml says how: kedge reconcile.
+    """
+    with database.for_moving(db) as k:
         report = k.promote(name, by=by)
     if as_json:
         emit(msgspec.to_builtins(report))
-        return
+        return exit_code(report.reconciled)
     _say_where(report.deployment)
     for key, owner in sorted(report.shadowed.items()):
         say(f"  Warning: nobody sees its {key}: a newer one stands there, of {owner}", "yellow")
@@ -102,6 +106,8 @@ def promote(name: Name, *, by: By = None, db: Db = None, as_json: Json = False) 
         both = len(report.written_by_both)
         keys = f"{count(both, 'key')} {verb(both, 'were')}"
         say(f"  {keys} written both inside and outside it, the newest counts: {listing(report.written_by_both, 3)}")
+    tell(report.reconciled)
+    return exit_code(report.reconciled)
 
 
 @app.command(rich_help_panel=LAUNCH)

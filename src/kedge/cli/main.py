@@ -9,16 +9,16 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, move, show, undo
+from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, move, reconcile, show, undo, verdicts
 from kedge.cli.app import app
 from kedge.cli.terminal import Declined, emit, whisper
 
 # Importing them adds their commands.
-_MODULES = (look, fleet, show, launch, embed, undo, keep, bring, export, check, move)
+_MODULES = (look, fleet, show, launch, embed, undo, keep, bring, export, check, reconcile, verdicts, move)
 _ORDER = (
-    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "export"),
+    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "verdicts", "export"),
     ("deploy", "canary", "backfill", "promote", "settle"),
-    ("rollback", "reinstate", "purge", "recover"),
+    ("rollback", "reinstate", "purge", "recover", "reconcile"),
     (
         "drill",
         "fsck",
@@ -108,7 +108,7 @@ def _other(as_json: bool, error: Exception) -> int:  # noqa: FBT001
 def _interrupted(arguments: Sequence[str]) -> str:
     if sys.stderr.isatty():
         sys.stderr.write("\n")  # after the terminal's ^C
-    if any(command in arguments for command in ("rollback", "purge", "recover")):
+    if any(command in arguments for command in ("rollback", "purge", "recover", "reinstate", "promote")):
         return (
             "stopped. Every step that was done is journaled: `kedge status` says where things stand, `kedge recover` "
             "finishes what was begun"

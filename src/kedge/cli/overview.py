@@ -80,6 +80,13 @@ def _tell_troubles(found: SystemStatus) -> None:
     if found.members:
         troubled = [member for member in found.members if member.state != "serving"]
         say(f"Members: {summary(found.members)}", "yellow" if troubled else None)
+    for tally in found.other_code:
+        how = "refused" if tally.metric.endswith("refuse") else "begun"
+        turns = count(tally.count, "turn")
+        say(f"Other code: {turns} of {tally.agent} {how}, last {ago(tally.last_at, found.at)}: {tally.value}", "yellow")
+    if found.reconcilers:
+        followers = [f"{name} ({pattern})" for name, pattern in sorted(found.reconcilers.items())]
+        say(f"External systems: {listing(followers)}; look at them with `kedge reconcile --check`")
     if found.replay_pending:
         inputs = f"{count(found.replay_pending, 'input')} {verb(found.replay_pending, 'wait')}"
         say(f"Replay: {inputs}, because what was made of them is hidden", "yellow")
@@ -99,7 +106,8 @@ def summary(members: Sequence[MemberStatus]) -> str:
     for state in ("behind", "silent", "expired"):
         names = [member.name for member in members if member.state == state]
         told += f"; {state}: {listing(names, 3)}" if names else ""
-    return told
+    other = [f"{member.name} ({listing(member.other_code, 3)})" for member in members if member.other_code]
+    return told + (f"; on other code than new sessions pin: {listing(other, 3)}" if other else "")
 
 
 def what(entry: Entry) -> str:
@@ -117,6 +125,15 @@ def what(entry: Entry) -> str:
     if entry.kind == "rollback:converged":
         late = [laggard["name"] for laggard in detail.get("laggards", ())]
         return f"{entry.kind} {entry.deployment}" + (f" without {listing(late, 3)}" if late else "")
+    if entry.kind == "reconcilers":
+        changed = [
+            *(f"+{name}" for name in detail.get("declared", ())),
+            *(f"-{name}" for name in detail.get("forgotten", ())),
+        ]
+        return f"reconcilers {listing(changed, 3)}"
+    if entry.kind == "reconcile" or entry.kind.endswith("reconciled"):
+        names = [f"{outcome['name']}/{outcome['key']}" for outcome in detail.get("outcomes", ())]
+        return f"{entry.kind} {listing(names, 3)}"
     if entry.kind == "rollback:verified":
         return f"{entry.kind} {entry.deployment}: {'ok' if detail.get('ok') else 'FAILED'}"
     others = [name for name in detail.get("names", ()) if name != entry.deployment]

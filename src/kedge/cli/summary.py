@@ -43,6 +43,8 @@ def tell_short(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
         f"  It touched {count(len(plan.sessions), 'session')} and {count(len(plan.agents), 'agent')}; "
         f"{count(len(plan.replay_inputs), 'input')} would then wait for replay."
     )
+    for name, followed in sorted(plan.reconciles.items()):
+        say(f"  The external system {name} is brought to what is pinned then for {listing(followed)}.")
     say("  Everything else stays: what users said, and every write that it did not influence.")
 
 

@@ -72,7 +72,7 @@ def rollback(
     Everywhere, at once; then wait until every member has recognised it, and verify it in the stores. It can be
     undone: kedge reinstate.
     """
-    with database.for_changing(db) as k:
+    with database.for_moving(db) as k:
         if may_ask(yes=yes, as_json=as_json, what=f"roll back {name!r}"):
             summary.tell_short(k.plan(name), k.deployment(name), time.time())
             say(f"  More: kedge plan {name}", "dim")
@@ -101,7 +101,7 @@ def reinstate(
 
     What it hid, and what arrived hidden since, is visible again.
     """
-    with database.for_changing(db) as k:
+    with database.for_moving(db) as k:
         standing = k.deployment(name)
         if may_ask(yes=yes, as_json=as_json, what=f"reinstate {name!r}"):
             why = f': "{standing.reason}"' if standing.reason else ""
@@ -110,16 +110,22 @@ def reinstate(
             if not ask("Reinstate it?"):
                 decline()
         before = {d.name for d in k.deployments() if d.status == "rolled back"}
-        deployed = k.reinstate(name, reason=reason, by=by)
+        steps: list[str] = []
+        deployed = k.reinstate(name, reason=reason, by=by, on_step=steps.append)
+        left = any(e.deployment == name for e in k.status().unfinished)
         back = sorted(before - {d.name for d in k.deployments() if d.status == "rolled back"} - {name})
     if as_json:
         emit({"deployment": deployed, "came_back_with_it": back})
-        return 0
+        return FAILED if left else 0
     at = f" at {weight(deployed.weight)}" if deployed.status == "canary" else ""
     say(f"{name} is {deployed.status}{at} again; everything that it caused is visible again", "bold")
     if back:
         say(f"  Back with it: {listing(back)}")
-    return 0
+    for step in steps:
+        say(f"  {step}")
+    if left:
+        say("External systems do not follow yet: run `kedge recover`", "bold red")
+    return FAILED if left else 0
 
 
 @app.command(rich_help_panel=UNDO)
@@ -158,8 +164,11 @@ def purge(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_json
 
 @app.command(rich_help_panel=UNDO)
 def recover(*, db: Db = None, as_json: Json = False) -> int:
-    """Finish what a crashed process left unfinished."""
-    with database.for_changing(db) as k:
+    """Finish what was left unfinished.
+
+    By a process that crashed, or because members or external systems did not follow in time.
+    """
+    with database.for_moving(db) as k:
         with progress_bar("finishing", silent=as_json) as progress:
             done = k.recover(on_step=None if as_json else whisper, progress=progress)
         left = k.status().unfinished

@@ -229,6 +229,7 @@ def join(
         epoch=NO_EPOCH,
         joined_at=now,
         at=now,
+        code=kernel.code,
     )
     if safe_level not in SAFE_LEVELS:
         raise InvalidValue(f"the safe level {safe_level!r} is none; use one of {', '.join(SAFE_LEVELS)}")

@@ -3,11 +3,17 @@
 import msgspec
 
 from kedge.kernel import Kernel
+from kedge.model.artifacts import Artifact, unpack
+from kedge.model.code import CODE, others
 from kedge.model.fleet import Standing
+from kedge.model.visibility import View
 
 
 class MemberStatus(msgspec.Struct, frozen=True):
     """A member as it stands. `epoch` is acknowledged, `refreshed_at` wall time of its own machine.
+
+    `code` is what it says that it runs, by agent or "*"; `other_code` the agents among what it serves for which new
+    sessions see other code pinned.
 
     `state` is "serving"; "behind": it has not acknowledged the epoch; "silent": by the wall clock its lease has run
     out, which only a rollback waits out for certain; or "expired": that was done, and it has not come back.
@@ -23,11 +29,15 @@ class MemberStatus(msgspec.Struct, frozen=True):
     joined_at: float
     refreshed_at: float
     holds: int
+    code: dict[str, str]
+    other_code: tuple[str, ...]
 
 
 def roster(kernel: Kernel) -> tuple[MemberStatus, ...]:
     """Return the members in the order in which they joined."""
     now, epoch = kernel.backend.clock.now(), kernel.backend.control.epoch()
+    members = kernel.backend.fleet.members()
+    pinned = _pinned(kernel) if any(member.code for member in members) else {}
     return tuple(
         MemberStatus(
             name=member.name,
@@ -40,9 +50,24 @@ def roster(kernel: Kernel) -> tuple[MemberStatus, ...]:
             joined_at=member.joined_at,
             refreshed_at=member.at,
             holds=len(member.held),
+            code=member.code,
+            other_code=tuple(others(member.code, member.serves, pinned)),
         )
-        for member in kernel.backend.fleet.members()
+        for member in members
     )
+
+
+def _pinned(kernel: Kernel) -> dict[str, Artifact]:
+    """Return the code that new sessions see pinned, by agent."""
+
+    def look(view: View) -> dict[str, Artifact]:
+        journal = kernel.backend.journal
+        names = [head.key.name for head in journal.range(view, "artifacts", "", payloads=False).heads]
+        heads = journal.heads(view, "artifacts", "", [name for name in names if name.endswith(f"/{CODE}")])
+        return {name.removesuffix(f"/{CODE}"): unpack(head.payload) for name, head in heads.items()}
+
+    record = kernel.backend.control.load()
+    return kernel.read_present(look, View(record.epoch, record.live, record.settled))
 
 
 def _state(member: Standing, epoch: int, now: float) -> str:

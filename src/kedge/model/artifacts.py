@@ -9,8 +9,11 @@ import msgspec
 from kedge.errors import InvalidValue
 from kedge.model.writes import decode, encode
 
+_SHOWN_CHARACTERS = 60
 KINDS = ("model", "prompt", "code", "embedder", "training-data", "schema", "configuration")
-_KIND_BY_LAST_PART = {"config": "configuration", "data": "training-data", "training_data": "training-data"}
+_KIND_BY_LAST_PART = {
+    "config": "configuration", "data": "training-data", "training_data": "training-data", "speaks": "schema",
+}  # fmt: skip
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,3 +106,25 @@ def manifest_warnings(artifacts: dict[str, Artifact]) -> tuple[str, ...]:
         for key, artifact in sorted(artifacts.items())
         if artifact.kind == "model" and key.rpartition("/")[0] not in owners_of_data
     )
+
+
+def plain(key: str, artifact: Artifact) -> dict[str, Any]:
+    """Return an artifact and its key as a JSON object: bytes as base64."""
+    value = artifact.value
+    return {
+        "key": key,
+        **msgspec.to_builtins(artifact),
+        "value": b64encode(value).decode() if isinstance(value, bytes) else value,
+    }
+
+
+def names_of(pin: Artifact) -> frozenset[str]:
+    """Return what a pin may be called: its digest, uri, version, or a value that is text."""
+    named = {pin.digest, pin.uri, pin.version, pin.value if isinstance(pin.value, str) else None}
+    return frozenset(name for name in named if name)
+
+
+def label(pin: Artifact) -> str:
+    """Return the name of a pin that says most to people."""
+    text = pin.value if isinstance(pin.value, str) and len(pin.value) <= _SHOWN_CHARACTERS else None
+    return pin.uri or pin.version or text or pin.digest

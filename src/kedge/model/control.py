@@ -68,6 +68,7 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     levels: dict[str, Level] = {}
     held: dict[str, tuple[str, ...]] = {}  # the operations that hold a feature at the safe level
     retention_seconds: float | None = None
+    reconcilers: dict[str, str] = {}  # the external systems that follow artifacts: name to pattern of keys
 
     @cached_property
     def settled(self) -> frozenset[int]:
@@ -367,3 +368,8 @@ def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord
     ):
         raise InvalidValue(f"the retention {seconds!r} is not a number of seconds, 0 or more, or None")
     return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=seconds)
+
+
+def set_reconcilers(record: ControlRecord, reconcilers: dict[str, str]) -> ControlRecord:
+    """Declare which external systems follow which artifacts."""
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, reconcilers=reconcilers)

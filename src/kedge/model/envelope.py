@@ -11,8 +11,12 @@ HEADER = "baggage"
 MEMBER = "kedge"
 
 
-class Envelope(msgspec.Struct, frozen=True):
-    """What crosses: the caller's session, what it sees, what has influenced it, and for whom and how long it holds."""
+class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What crosses: the caller's session, what it sees, what has influenced it, and for whom and how long it holds.
+
+    `hidden`: what of `base` it did not see any more; `speaks`: the version that its agent speaks of each schema;
+    `digest`: of the one payload that it belongs to; `asks`: "sync", where the message that it answers was stale.
+    """
 
     turn: str
     epoch: int
@@ -22,6 +26,10 @@ class Envelope(msgspec.Struct, frozen=True):
     session: str | None = None
     audience: str | None = None
     agent: str | None = None
+    hidden: list[int] = []
+    speaks: dict[str, int] = {}
+    digest: str | None = None
+    asks: str | None = None
 
 
 class Rejected(msgspec.Struct, frozen=True):

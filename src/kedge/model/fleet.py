@@ -35,6 +35,7 @@ class Standing(msgspec.Struct, frozen=True):
     """A member as the store knows it: the epoch that it has acknowledged, and when it last refreshed (wall time).
 
     `expired`: it holds no lease for certain, for one that it may have held was waited out, and it got none since.
+    `code`: what it says that it runs, by agent.
     """
 
     uid: str
@@ -48,6 +49,7 @@ class Standing(msgspec.Struct, frozen=True):
     at: float
     expired: bool = False
     held: tuple[Held, ...] = ()
+    code: dict[str, str] = {}
 
 
 class State(StrEnum):

@@ -90,7 +90,7 @@ TABLES: dict[str, Table] = dict(
         _table("collections", "name:t dim:i metric:t embedder:t at:f fields:T"),
         _table(
             "members",
-            "uid:t name:t host:t pid:i serves:T lease_seconds:f epoch:i joined_at:f at:f expired:o held:b",
+            "uid:t name:t host:t pid:i serves:T lease_seconds:f epoch:i joined_at:f at:f expired:o held:b code:t",
         ),
         _table("replayed", "seq:i turn:i uid:t"),
         _table("states", "id:i lineage:i superseders:t", lasting=True),

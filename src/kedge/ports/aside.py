@@ -20,6 +20,16 @@ class Sample(msgspec.Struct, frozen=True):
     seen: frozenset[int] = EMPTY
 
 
+class Tally(msgspec.Struct, frozen=True):
+    """How often an agent's turns met with something: the metric, its value, how many times, and the last time."""
+
+    metric: str
+    agent: str | None
+    value: Any
+    count: int
+    last_at: float
+
+
 class Cached(msgspec.Struct, frozen=True):
     """A cache entry that a view may use."""
 
@@ -39,6 +49,9 @@ class Aside(Protocol):
 
     def observations(self, metric: str) -> list[Sample]:
         """Return the samples of a metric, the oldest first."""
+
+    def tallies(self, prefix: str) -> list[Tally]:
+        """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
 
     def cached(self, view: View, key: bytes, now: float) -> Cached | None:
         """Return the newest entry of a key that the view sees and that has not expired."""

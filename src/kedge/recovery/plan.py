@@ -8,6 +8,7 @@ from kedge.embedding import coverage as embeddings
 from kedge.kernel import Kernel
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord, Status
+from kedge.model.reconcile import moved
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 from kedge.recovery.replay import ReplayInput, inputs_of
@@ -45,6 +46,7 @@ class RollbackPlan(msgspec.Struct, frozen=True):
 
     `unsearchable` counts the documents that stay and would be found by no search: their vectors vanish, and none of
     the embedding space that readers fall back to is there. Examples are "collection/id".
+    `reconciles` names the external systems that will follow, and which artifacts.
     """
 
     deployment: str
@@ -64,6 +66,7 @@ class RollbackPlan(msgspec.Struct, frozen=True):
     pins: dict[str, str]
     unsearchable: int = 0
     unsearchable_examples: tuple[str, ...] = ()
+    reconciles: dict[str, list[str]] = {}
 
 
 def plan(kernel: Kernel, name: str) -> RollbackPlan:
@@ -106,6 +109,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         pins=_pins(kernel, record, after_view, gone),
         unsearchable=len(lost),
         unsearchable_examples=tuple(lost[:EXAMPLES]),
+        reconciles=moved(record, after),
     )
 
 

@@ -9,11 +9,13 @@ from kedge.errors import Retryable
 from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord
+from kedge.model.reconcile import DETAIL, RECONCILED, Reconciled, troubles
 from kedge.model.writes import check_names
 from kedge.ports.clock import lease_clock
 from kedge.ports.ledger import Change, Entry
 from kedge.recovery.converge import Convergence, wait_for_members
 from kedge.recovery.purge import Progress, finish_purge
+from kedge.recovery.reconcile import Work, follow, note, wanted_by
 from kedge.recovery.verify import Indicators, verify
 
 COMMIT = "rollback"
@@ -24,8 +26,10 @@ RESUMED = "rollback:resumed"
 PURGE = "purge"
 ERASED = "purge:erased"
 RELEASE = "release-held"
+_LAST_STEPS = {COMMIT: RESUMED, PURGE: ERASED}
 OnStep = Callable[[str], object]
 _NAMED = 3
+_AGAIN = "run `kedge recover`"
 
 
 class RollbackReport(msgspec.Struct, frozen=True):
@@ -41,12 +45,14 @@ class RollbackReport(msgspec.Struct, frozen=True):
     writes_hidden: int
     indicators: Indicators | None
     convergence: Convergence | None = None
+    reconciled: tuple[Reconciled, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every member has recognised it, and the stores were verified and found right."""
+        """Whether every member has recognised it, external systems follow, and the stores were found right."""
         converged = self.convergence is not None and self.convergence.converged
-        return converged and self.indicators is not None and self.indicators.ok
+        followed = all(outcome.ok for outcome in self.reconciled)
+        return converged and followed and self.indicators is not None and self.indicators.ok
 
     @property
     def verdict(self) -> str:
@@ -68,6 +74,8 @@ class RollbackReport(msgspec.Struct, frozen=True):
                 f"{gone}: rolled back at epoch {self.epoch} and verified, but NOT CONVERGED: "
                 f"{self.convergence.summary}; run `kedge recover`"
             )
+        if trouble := troubles(self.reconciled):
+            return f"{gone}: rolled back at epoch {self.epoch} and verified, but NOT RECONCILED: {trouble}; {_AGAIN}"
         count = found.replay_pending_total
         waiting = f"{count} input waits" if count == 1 else f"{count} inputs wait"
         return (
@@ -137,7 +145,14 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 def _complete(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> RollbackReport:
-    convergence = _converge(kernel, entry, timing, tell)
+    earlier = _step_of(kernel, entry, COMMIT + RECONCILED)
+    with Work(kernel, {} if earlier else wanted_by(kernel, entry)) as work:
+        convergence = _converge(kernel, entry, timing, tell)
+        reconciled = work.finish()
+    if earlier:
+        reconciled = msgspec.convert(earlier.detail["outcomes"], tuple[Reconciled, ...])
+    elif reconciled:
+        note(kernel, entry, reconciled, tell)
     found = verify(kernel, commit_seconds=timing.commit_seconds)
     found = msgspec.structs.replace(
         found,
@@ -153,17 +168,21 @@ def _complete(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Rol
         detail={"ok": found.ok, "indicators": msgspec.to_builtins(found)},
     )
     tell(f"verified: {found.keys_checked} keys read back and compared with every write to them; {_outcome(found)}")
-    if found.ok and convergence.converged:
+    if found.ok and convergence.converged and all(outcome.ok for outcome in reconciled):
         _release(kernel, entry, tell)
         control.step(entry.operation, RESUMED, deployment=entry.deployment, by=entry.by)
         tell("finished: nothing is left to do")
-    return _report(kernel, entry, found, convergence)
+    return _report(kernel, entry, found, convergence, reconciled)
+
+
+def _step_of(kernel: Kernel, entry: Entry, kind: str) -> Entry | None:
+    return next((e for e in kernel.backend.control.entries(operation=entry.operation) if e.kind == kind), None)
 
 
 def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Convergence:
     """Wait for the members, unless that was done before, and journal how it went."""
     control = kernel.backend.control
-    done = next((e for e in control.entries(operation=entry.operation) if e.kind == CONVERGED), None)
+    done = _step_of(kernel, entry, CONVERGED)
     if done is not None:
         return msgspec.convert(done.detail, Convergence)
     found = wait_for_members(
@@ -205,7 +224,11 @@ def _outcome(found: Indicators) -> str:
 
 
 def _report(
-    kernel: Kernel, entry: Entry, found: Indicators | None, convergence: Convergence | None = None
+    kernel: Kernel,
+    entry: Entry,
+    found: Indicators | None,
+    convergence: Convergence | None = None,
+    reconciled: tuple[Reconciled, ...] = (),
 ) -> RollbackReport:
     survey = kernel.backend.survey
     hidden = survey.counted(survey.lineages_with(entry.detail["numbers"], kernel.backend.control.load().purged))
@@ -221,29 +244,38 @@ def _report(
         writes_hidden=sum(counted.puts + counted.deletes for counted in hidden),
         indicators=found,
         convergence=convergence,
+        reconciled=reconciled,
     )
 
 
 def unfinished(kernel: Kernel) -> list[Entry]:
-    """Return the rollbacks and purges whose last step is not journaled, the oldest first."""
+    """Return the changes whose last step is not journaled, the oldest first."""
     entries = kernel.backend.control.entries()
-    finished = {entry.operation for entry in entries if entry.kind in {RESUMED, ERASED}}
-    return [
-        entry
-        for entry in reversed(entries)
-        if entry.kind in {COMMIT, PURGE} and not entry.is_step and entry.operation not in finished
-    ]
+    steps = {(entry.operation, entry.kind) for entry in entries if entry.is_step}
+    begun = [entry for entry in reversed(entries) if not entry.is_step and _last_step(entry) is not None]
+    return [entry for entry in begun if (entry.operation, _last_step(entry)) not in steps]
+
+
+def _last_step(entry: Entry) -> str | None:
+    """Return the step that ends what a change began; None for one that is done when it is made."""
+    if entry.kind in _LAST_STEPS:
+        return _LAST_STEPS[entry.kind]
+    return entry.kind + RECONCILED if entry.detail.get(DETAIL) else None
 
 
 def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress | None = None) -> list[str]:
-    """Finish the rollbacks and purges that a crashed process left unfinished; say what was done."""
+    """Finish what a crashed process, or an external system that did not follow, left unfinished; say what was done."""
     tell = on_step or _tell_nobody
     done = []
     for entry in unfinished(kernel):
         tell(f"{entry.kind} of {entry.deployment}, begun by {entry.by} at epoch {entry.epoch}: going on with it")
         if entry.kind == COMMIT:
             done.append(_complete(kernel, entry, Timing(), tell).verdict)
-        else:
+        elif entry.kind == PURGE:
             erased = finish_purge(kernel, entry, progress)
             done.append(f"{entry.deployment}: purge finished, {erased} writes erased")
+        else:
+            trouble = troubles(follow(kernel, entry, tell))
+            outcome = f"NOT RECONCILED: {trouble}; {_AGAIN}" if trouble else "external systems follow"
+            done.append(f"{entry.deployment}: {entry.kind} at epoch {entry.epoch}, {outcome}")
     return done

@@ -10,7 +10,7 @@ from kedge.backends.postgres.reads import check_epoch
 from kedge.backends.postgres.sql import queries
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
-from kedge.ports.aside import Cached, Sample
+from kedge.ports.aside import Cached, Sample, Tally
 
 _SQL = queries("control")
 _EPOCH = queries("journal")["epoch"]
@@ -43,6 +43,13 @@ class PostgresAside:
         return [
             Sample(metric, json.loads(value), at, session, agent, seen=frozenset(seen))
             for at, session, agent, value, seen in self._database.ask(_SQL["observations"], metric)
+        ]
+
+    def tallies(self, prefix: str) -> list[Tally]:
+        """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
+        return [
+            Tally(metric, agent, json.loads(value), count, at)
+            for metric, agent, value, count, at in self._database.ask(_SQL["tallies"], prefix)
         ]
 
     def cached(self, view: View, key: bytes, now: float) -> Cached | None:

@@ -1,5 +1,6 @@
 """The members of one PostgreSQL database: processes of any machine."""
 
+import json
 from collections.abc import Iterable
 
 import msgspec
@@ -34,7 +35,7 @@ class PostgresFleet:
             link.send(
                 _SQL["refresh"], member.uid, member.name, member.host, member.pid, list(member.serves),
                 float(member.lease_seconds), member.epoch, float(member.joined_at), float(member.at),
-                msgspec.json.encode(member.held),
+                msgspec.json.encode(member.held), json.dumps(member.code),
             )  # fmt: skip
             link.send(_SQL["forget"], member.at - FORGET_SECONDS)
             link.wait()
@@ -51,12 +52,12 @@ class PostgresFleet:
         """Return the members in the order in which they joined."""
         return [
             Standing(
-                uid, name, host, pid, tuple(serves), lease_seconds, epoch, joined_at, at, expired, _HELD.decode(held)
+                uid, name, host, pid, tuple(serves), lease_seconds, epoch, joined_at, at, expired, _HELD.decode(held),
+                json.loads(code),
             )
-            for uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held in self._database.ask(
-                _SQL["members"]
-            )
-        ]
+            for uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code
+            in self._database.ask(_SQL["members"])
+        ]  # fmt: skip
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:
         """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""

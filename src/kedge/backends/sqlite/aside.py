@@ -10,7 +10,7 @@ from kedge.backends.sqlite.reads import check_epoch
 from kedge.backends.sqlite.sql import queries
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
-from kedge.ports.aside import Cached, Sample
+from kedge.ports.aside import Cached, Sample, Tally
 
 _SQL = queries("control")
 
@@ -43,6 +43,12 @@ class SqliteAside:
             Sample(metric, json.loads(value), at, session, agent, seen=frozenset(json.loads(seen)))
             for at, session, agent, _, value, seen in rows
         ]
+
+    def tallies(self, prefix: str) -> list[Tally]:
+        """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
+        with self._database.connection() as connection:
+            rows = connection.execute(_SQL["tallies"], (prefix,)).fetchall()
+        return [Tally(metric, agent, json.loads(value), count, at) for metric, agent, value, count, at in rows]
 
     def cached(self, view: View, key: bytes, now: float) -> Cached | None:
         """Return the newest entry of a key that the view sees and that has not expired."""

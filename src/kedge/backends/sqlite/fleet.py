@@ -23,7 +23,7 @@ class SqliteFleet:
         """Record that a member is there, and what it acknowledges and holds; return the control record's epoch."""
         row = (
             member.uid, member.name, member.host, member.pid, json.dumps(member.serves), member.lease_seconds,
-            member.epoch, member.joined_at, member.at, msgspec.json.encode(member.held),
+            member.epoch, member.joined_at, member.at, msgspec.json.encode(member.held), json.dumps(member.code),
         )  # fmt: skip
         with self._database.writing("refresh", durable=False) as connection:
             connection.execute(_SQL["refresh"], row)
@@ -42,9 +42,9 @@ class SqliteFleet:
         return [
             Standing(
                 uid, name, host, pid, tuple(json.loads(serves)), lease_seconds, epoch, joined_at, at, bool(expired),
-                _HELD.decode(held),
+                _HELD.decode(held), json.loads(code),
             )
-            for uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held in rows
+            for uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code in rows
         ]  # fmt: skip
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kedge.ports.aside import Sample
+from kedge.ports.aside import Sample, Tally
 from kedge.ports.backend import Backend
 from kedge.ports.ledger import EpochMoved
 from kedge.testing.contracts.hand import Hand
@@ -12,6 +12,19 @@ CACHE_BYTES = 10_000  # what the fixture opens the backend with
 
 class AsideContract:
     """Fixture: `backend`, opened with `CACHE_BYTES` as the cap of its cache."""
+
+    def test_samples_are_counted_by_metric_agent_and_value(self, backend: Backend) -> None:
+        for at, metric, agent, value in (
+            (1.0, "kedge:b", "x", "one"), (2.0, "kedge:a", None, 1), (4.0, "kedge:b", "x", "one"),
+            (3.0, "kedge:b", "x", "two"), (5.0, "other", "x", "one"), (6.0, "Kedge:b", "x", "one"),
+        ):  # fmt: skip
+            backend.aside.observe(Sample(metric, value, at, agent=agent))
+        assert backend.aside.tallies("kedge:") == [
+            Tally("kedge:a", None, 1, 1, 2.0),
+            Tally("kedge:b", "x", "one", 2, 4.0),
+            Tally("kedge:b", "x", "two", 1, 3.0),
+        ]
+        assert backend.aside.tallies("kedge:%") == []
 
     def found(self, backend: Backend, key: bytes, seen: set[int], now: float = 100.0) -> bytes | None:
         """Look a key up in a view of these deployments."""

@@ -8,7 +8,9 @@ from kedge.model.fleet import NO_EPOCH, Held, Standing
 from kedge.ports.backend import Backend
 from kedge.testing.contracts.hand import Hand, Opener
 
-ONE = Standing("u1", "support-1", "host-a", 17, ("support",), 10.0, NO_EPOCH, joined_at=1.0, at=1.0)
+ONE = Standing(
+    "u1", "support-1", "host-a", 17, ("support",), 10.0, NO_EPOCH, joined_at=1.0, at=1.0, code={"support": "sha256:é"}
+)
 TWO = Standing("u2", "support-2", "host-b", 18, (), 5.0, NO_EPOCH, joined_at=2.0, at=2.0)
 
 

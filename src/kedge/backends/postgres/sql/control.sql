@@ -95,6 +95,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7::int8[]);
 -- name: observations
 SELECT at, session, agent, value, seen FROM kedge.observations WHERE metric = $1 ORDER BY id;
 
+-- name: tallies
+SELECT metric, agent, value, count(*), max(at) FROM kedge.observations WHERE metric >= $1 AND metric < $1 || chr(1114111)
+GROUP BY metric, agent, value ORDER BY metric, agent NULLS FIRST, value;
+
 -- name: cache_find
 SELECT lineage, at, payload FROM kedge.cache WHERE key = $1 AND (expires IS NULL OR expires > $2) ORDER BY at DESC;
 

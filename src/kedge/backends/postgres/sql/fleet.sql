@@ -7,8 +7,8 @@ SELECT set_config('synchronous_commit', 'on', TRUE);
 
 -- name: refresh
 INSERT INTO kedge.members AS m
-    (uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held)
-VALUES ($1, $2, $3, $4, $5::text[], $6, $7, $8, $9, $7 < (SELECT epoch FROM kedge.control), $10)
+    (uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code)
+VALUES ($1, $2, $3, $4, $5::text[], $6, $7, $8, $9, $7 < (SELECT epoch FROM kedge.control), $10, $11)
 ON CONFLICT (uid) DO UPDATE SET
     epoch = greatest(m.epoch, excluded.epoch),
     at = excluded.at,
@@ -22,7 +22,7 @@ DELETE FROM kedge.members WHERE expired AND at < $1;
 DELETE FROM kedge.members WHERE uid = $1;
 
 -- name: members
-SELECT uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held FROM kedge.members
+SELECT uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code FROM kedge.members
 ORDER BY joined_at, uid;
 
 -- name: count_out

@@ -81,6 +81,10 @@ INSERT INTO observations (at, session, agent, metric, value, lineage, seen) VALU
 -- name: observations
 SELECT at, session, agent, metric, value, seen FROM observations WHERE metric = ? ORDER BY id;
 
+-- name: tallies
+SELECT metric, agent, value, count(*), max(at) FROM observations WHERE metric >= ?1 AND metric < ?1 || char(1114111)
+GROUP BY metric, agent, value ORDER BY metric, agent, value;
+
 -- name: cache_find
 SELECT lineage, at, payload FROM cache WHERE key = ? AND (expires IS NULL OR expires > ?) ORDER BY at DESC;
 

@@ -1,6 +1,6 @@
 -- name: refresh
-INSERT INTO members (uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?7 < (SELECT epoch FROM control), ?10)
+INSERT INTO members (uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?7 < (SELECT epoch FROM control), ?10, ?11)
 ON CONFLICT (uid) DO UPDATE SET
     epoch = max(epoch, excluded.epoch),
     at = excluded.at,
@@ -17,7 +17,7 @@ DELETE FROM members WHERE expired AND at < ?;
 DELETE FROM members WHERE uid = ?;
 
 -- name: members
-SELECT uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held FROM members
+SELECT uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code FROM members
 ORDER BY joined_at, uid;
 
 -- name: count_out

@@ -1,0 +1,1 @@
+"""Ready-made reconcilers: a command in a shell, a resource over HTTP, and the file that sets them up."""

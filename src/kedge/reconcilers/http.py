@@ -1,0 +1,90 @@
+"""A reconciler of a resource over HTTP: GET says what is there, PUT puts what is pinned there."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
+
+import msgspec
+
+from kedge.errors import InvalidValue
+from kedge.model.artifacts import Artifact, plain
+
+_BODY_BYTES = 1_000_000  # of an answer that are looked at
+_NOT_FOUND = 404
+
+
+class HttpReconciler:
+    """Asks and tells a server. `{key}` in a URL stands for the artifact's key.
+
+    What is there is the body of the answer to GET, or the `field` of its JSON (`"model.version"`); 404 means nothing.
+    The pin is sent as a JSON object: `key`, `value`, `uri`, `digest`, `version`, `kind`.
+    """
+
+    def __init__(
+        self,
+        artifacts: str,
+        url: str,
+        *,
+        converge_url: str | None = None,
+        method: str = "PUT",
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = 10.0,
+        deadline_seconds: float = 60.0,
+    ) -> None:
+        self.artifacts = artifacts
+        self.timeout_seconds = timeout_seconds
+        self.deadline_seconds = deadline_seconds
+        self._url = _http(url)
+        self._converge_url = _http(converge_url or url)
+        self._method = method
+        self._field = field
+        self._headers = dict(headers or {})
+
+    def observe(self, key: str, timeout: float) -> str | None:
+        """Return what the server says is there."""
+        try:
+            body = self._ask(Request(_filled(self._url, key), headers=self._headers), timeout)  # noqa: S310 - see `_http`
+        except HTTPError as error:
+            error.close()
+            if error.code == _NOT_FOUND:
+                return None
+            raise
+        if self._field is None:
+            return body.decode().strip() or None
+        found: Any = json.loads(body)
+        for part in self._field.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        return None if found is None else str(found)
+
+    def converge(self, key: str, pin: Artifact, timeout: float) -> None:
+        """Send the pin, and raise unless the server takes it."""
+        headers = {"Content-Type": "application/json", **self._headers}
+        body = msgspec.json.encode(plain(key, pin))
+        url = _filled(self._converge_url, key)
+        request = Request(url, data=body, headers=headers, method=self._method)  # noqa: S310 - see `_http`
+        try:
+            self._ask(request, timeout)
+        except HTTPError as error:
+            error.close()
+            raise
+
+    def _ask(self, request: Request, timeout: float) -> bytes:
+        with urlopen(request, timeout=min(timeout, self.timeout_seconds)) as answer:  # noqa: S310 - see `_http`
+            body: bytes = answer.read(_BODY_BYTES)
+            return body
+
+
+def _http(url: str) -> str:
+    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
+        raise InvalidValue(
+            f"{url!r} is no address of an HTTP server; write https://host/path, {{key}} where the key goes"
+        )
+    return url
+
+
+def _filled(url: str, key: str) -> str:
+    return url.replace("{key}", quote(key, safe=""))

@@ -1,0 +1,123 @@
+"""A reconciler made of two commands: one says what is there, one puts what is pinned there."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+
+from kedge.errors import InvalidValue
+from kedge.model.artifacts import Artifact, plain
+
+_SHOWN_CHARACTERS = 200
+_VALUE_CHARACTERS = 10_000  # in the environment, which has its bounds
+
+
+class CommandFailed(Exception):
+    """A command ended otherwise than well, or not in time."""
+
+
+class ShellReconciler:
+    """Runs commands: a string through `/bin/sh -c`, a list as it stands.
+
+    `observe` prints what is there now, or nothing. Both find `KEDGE_KEY` in their environment, `converge` also
+    `KEDGE_DIGEST`, `KEDGE_URI`, `KEDGE_VERSION` and `KEDGE_VALUE` (empty where the pin has none, or a value that is no
+    short text), and on stdin the whole pin as JSON.
+    """
+
+    def __init__(
+        self,
+        artifacts: str,
+        *,
+        observe: str | Sequence[str],
+        converge: str | Sequence[str],
+        timeout_seconds: float = 10.0,
+        deadline_seconds: float = 60.0,
+    ) -> None:
+        self.artifacts = artifacts
+        self.timeout_seconds = timeout_seconds
+        self.deadline_seconds = deadline_seconds
+        self._observe = _argv("observe", observe)
+        self._converge = _argv("converge", converge)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+
+    def observe(self, key: str, timeout: float) -> str | None:
+        """Return what the command printed, without blanks around it; None where it printed nothing."""
+        printed = self._run(self._observe, {"KEDGE_KEY": key}, b"", timeout)
+        try:
+            return printed.decode().strip() or None
+        except UnicodeDecodeError:
+            raise CommandFailed(f"{self._observe} printed what is no UTF-8: {printed[:40]!r}") from None
+
+    def converge(self, key: str, pin: Artifact, timeout: float) -> None:
+        """Run the command, and raise unless it ends with 0."""
+        given = {
+            "KEDGE_KEY": key,
+            "KEDGE_DIGEST": pin.digest,
+            "KEDGE_URI": pin.uri or "",
+            "KEDGE_VERSION": pin.version or "",
+            "KEDGE_VALUE": pin.value if isinstance(pin.value, str) and len(pin.value) <= _VALUE_CHARACTERS else "",
+        }
+        self._run(self._converge, given, msgspec.json.encode(plain(key, pin)), timeout)
+
+    def _run(self, argv: list[str], given: dict[str, str], stdin: bytes, timeout: float) -> bytes:
+        seconds = min(timeout, self.timeout_seconds)
+        process = subprocess.Popen(  # noqa: S603 - whoever sets a reconciler up says what is run
+            argv,
+            env={**os.environ, **given},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            process_group=0,  # so that what it started ends with it
+        )
+        with self._lock:
+            self._running.add(process)
+        try:
+            printed, complaint = process.communicate(stdin, timeout=seconds)
+        except BaseException as error:
+            _kill(process)
+            _let_go(process)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise CommandFailed(f"{argv} did not end within {seconds:.3g} s, and was killed") from None
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        if process.returncode:
+            said = complaint.decode(errors="replace").strip()[-_SHOWN_CHARACTERS:]
+            raise CommandFailed(f"{argv} ended with {process.returncode}{f': {said}' if said else ''}")
+        return printed
+
+    def interrupt(self) -> None:
+        """Kill the commands that run."""
+        with self._lock:
+            running = list(self._running)
+        for process in running:
+            _kill(process)
+
+
+def _argv(what: str, command: str | Sequence[str]) -> list[str]:
+    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    if not command or not all(isinstance(word, str) for word in argv):
+        raise InvalidValue(f"the {what} command {command!r} is neither a line for the shell nor a list of words")
+    return argv
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command that has not ended, with all that it started and left in its process group."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):  # the latter is how macOS says that only zombies are left
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Reap a killed command, whoever else may still hold the other ends of its pipes."""
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with suppress(OSError):  # what it was to read is lost with it
+                pipe.close()

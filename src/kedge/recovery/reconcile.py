@@ -1,0 +1,275 @@
+"""Bringing external systems to the pins that are now head, and journaling how it went."""
+
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from kedge.errors import InvalidValue, UnknownName, nearest
+from kedge.kernel import Kernel, actor
+from kedge.model import control as rules
+from kedge.model.artifacts import Artifact, label, names_of, unpack
+from kedge.model.control import ControlRecord
+from kedge.model.reconcile import (
+    DETAIL,
+    NOT_RECONCILED,
+    RECONCILED,
+    Reconciled,
+    follows,
+    match,
+    pauses,
+)
+from kedge.model.visibility import View
+from kedge.model.writes import Key, check_name
+from kedge.ports.clock import lease_clock
+from kedge.ports.ledger import Change, Entry
+from kedge.ports.reconciler import Interruptible, Reconciler
+from kedge.stores.scope import check_seconds
+
+OnStep = Callable[[str], object]
+ATTEMPT_SECONDS_LEAST = 0.05
+
+
+# ── which there are ──
+
+
+def adopt(kernel: Kernel, reconcilers: Mapping[str, Reconciler], *, declare: bool) -> None:
+    """Give this process its reconcilers, and declare in the database what they follow, so that others know of it."""
+    wanted = {check_name("the reconciler's name", name): _checked(name, found) for name, found in reconcilers.items()}
+    kernel.reconcilers = dict(reconcilers)
+
+    def change(record: ControlRecord) -> Change:
+        after = rules.set_reconcilers(record, record.reconcilers | wanted)
+        return Change(after, kernel.backend.clock.fresh_id(), "reconcilers", actor(None), detail={"declared": wanted})
+
+    if declare and not wanted.items() <= kernel.backend.control.load().reconcilers.items():
+        kernel.change(change)
+
+
+def _checked(name: str, reconciler: Reconciler) -> str:
+    lacking = [
+        each for each in ("artifacts", "deadline_seconds", "observe", "converge") if not hasattr(reconciler, each)
+    ]
+    if lacking:
+        raise InvalidValue(
+            f"the reconciler {name!r} ({type(reconciler).__name__}) lacks {', '.join(lacking)}: see kedge.Reconciler"
+        )
+    check_seconds(f"the deadline of reconciler {name!r}", reconciler.deadline_seconds)
+    return check_name(f"what the reconciler {name!r} follows", reconciler.artifacts)
+
+
+def forget(kernel: Kernel, name: str, *, by: str | None) -> None:
+    """Take a reconciler's name out of the database: nothing waits for that system any more."""
+    who = actor(by)
+    if name in kernel.reconcilers:
+        raise InvalidValue(f"the reconciler {name!r} is set up in this process; take it out of its kedge.toml first")
+
+    def change(record: ControlRecord) -> Change:
+        if name not in record.reconcilers:
+            raise UnknownName(f"no reconciler is named {name!r}{nearest(name, record.reconcilers)}")
+        left = {other: pattern for other, pattern in record.reconcilers.items() if other != name}
+        after = rules.set_reconcilers(record, left)
+        return Change(after, kernel.backend.clock.fresh_id(), "reconcilers", who, detail={"forgotten": [name]})
+
+    kernel.change(change)
+
+
+# ── one system, one artifact ──
+
+
+class _Follower:
+    """Brings one external system to the pin of one artifact, in a thread of its own, until a deadline."""
+
+    def __init__(self, kernel: Kernel, name: str, key: str, reconciler: Reconciler, *, check: bool) -> None:
+        self._outcome = _begun(name, key, "it has not answered")
+        self._reconciler = reconciler
+        self._kernel = kernel
+        self._key = key
+        self._check = check
+        self._clock = lease_clock(kernel.backend.clock)
+        self._began = self._clock.elapsed()
+        self._stop = threading.Event()
+        self._done = threading.Event()  # an interrupted join of a thread takes it for ended (CPython before 3.13)
+        threading.Thread(target=self._run, name=f"kedge-reconcile-{name}", daemon=True).start()
+
+    def _left(self) -> float:
+        return max(0.0, self._began + self._reconciler.deadline_seconds - self._clock.elapsed())
+
+    def _note(self, **changed: object) -> None:
+        seconds = self._clock.elapsed() - self._began
+        self._outcome = msgspec.structs.replace(self._outcome, seconds=seconds, **changed)
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        finally:
+            self._done.set()
+
+    def _follow(self) -> None:
+        for pause in pauses(iter(random.random, None)):
+            try:
+                if self._attempt():
+                    self._note(ok=True, why="")
+                    return
+            except Exception as error:  # noqa: BLE001 - somebody else's system: it is reported, and tried again
+                self._note(why=f"{type(error).__name__}: {error}")
+            left = self._left()
+            if self._check or left <= ATTEMPT_SECONDS_LEAST or self._stop.wait(min(pause, left)) or self._left() <= 0:
+                return
+
+    def _attempt(self) -> bool:
+        """Observe, converge where that is needed, and observe again; say whether it stands at the pin."""
+        self._note(attempts=self._outcome.attempts + 1)
+        for again in (False, True):
+            pin = head_pin(self._kernel, self._key)  # anew each time: it may have moved while we converged
+            if pin is None:
+                self._note(wanted=None)
+                return True
+            actual = self._reconciler.observe(self._key, max(ATTEMPT_SECONDS_LEAST, self._left()))
+            self._note(wanted=label(pin), actual=actual)
+            if actual in names_of(pin):
+                return True
+            self._note(why=f"it is at {actual or 'nothing'}, not at {label(pin)}")
+            if again or self._check or self._stop.is_set():
+                return False
+            self._reconciler.converge(self._key, pin, max(ATTEMPT_SECONDS_LEAST, self._left()))
+            self._note(changed=True)
+        return False
+
+    def finish(self) -> Reconciled:
+        """Wait until it is done or its deadline is over; say how it went."""
+        done = self._done.wait(self._left() + ATTEMPT_SECONDS_LEAST)
+        found = self._outcome
+        if done:
+            return found
+        why = f"it ran out of its deadline of {self._reconciler.deadline_seconds:g} s: {found.why}"
+        return msgspec.structs.replace(found, ok=False, why=why)
+
+    def give_up(self) -> None:
+        """Begin no further attempt, and end what is being done, where that can be."""
+        self._stop.set()
+        if not self._done.is_set() and isinstance(self._reconciler, Interruptible):
+            self._reconciler.interrupt()
+
+
+def _begun(name: str, key: str, why: str) -> Reconciled:
+    return Reconciled(
+        name, key, ok=False, changed=False, wanted=None, actual=None, attempts=0, seconds=0.0, why=why
+    )  # fmt: skip
+
+
+def _absent(name: str, key: str) -> Reconciled:
+    return _begun(
+        name, key, f"this process has no reconciler named {name!r}: run `kedge recover` where its kedge.toml is"
+    )
+
+
+def head_pin(kernel: Kernel, key: str) -> Artifact | None:
+    """Return the artifact that new sessions see at a key, canaries left out."""
+    record = kernel.backend.control.load()
+    view = View(record.epoch, record.live, record.settled)
+    head = kernel.read_present(lambda v: kernel.backend.journal.head(v, Key("artifacts", "", key)), view)
+    return None if head is None or head.payload is None else unpack(head.payload)
+
+
+class Work:
+    """External systems on their way to the pins, all at once, while their caller does something else."""
+
+    def __init__(self, kernel: Kernel, wanted: Mapping[str, Sequence[str]], *, check: bool = False) -> None:
+        pairs = [(name, key) for name, keys in sorted(wanted.items()) for key in keys]
+        here = kernel.reconcilers
+        self._absent = [_absent(name, key) for name, key in pairs if name not in here]
+        self._followers = [_Follower(kernel, name, key, here[name], check=check) for name, key in pairs if name in here]
+
+    def finish(self) -> tuple[Reconciled, ...]:
+        """Wait until each is done or its deadline is over."""
+        return (*(follower.finish() for follower in self._followers), *self._absent)
+
+    def __enter__(self) -> Self:
+        """Return the work itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave nothing behind that goes on."""
+        for follower in self._followers:
+            follower.give_up()
+
+
+# ── after a change of the record ──
+
+
+def wanted_by(kernel: Kernel, entry: Entry) -> dict[str, list[str]]:
+    """Return what external systems must look at for the sake of a change, as far as they are still declared."""
+    declared = kernel.backend.control.load().reconcilers
+    return {name: keys for name, keys in entry.detail.get(DETAIL, {}).items() if name in declared}
+
+
+def note(kernel: Kernel, entry: Entry, outcomes: tuple[Reconciled, ...], tell: OnStep | None) -> None:
+    """Journal how external systems followed a change, as a step of it: once each for well and for ill."""
+    ok = all(outcome.ok for outcome in outcomes)
+    kernel.backend.control.step(
+        entry.operation,
+        entry.kind + (RECONCILED if ok else NOT_RECONCILED),
+        deployment=entry.deployment,
+        by=entry.by,
+        detail={"outcomes": msgspec.to_builtins(outcomes)},
+    )
+    if tell is not None:
+        for outcome in outcomes:
+            tell(_told(outcome))
+
+
+def _told(outcome: Reconciled) -> str:
+    if not outcome.ok:
+        return f"NOT reconciled: {outcome.name} of {outcome.key}: {outcome.why}"
+    if outcome.wanted is None:
+        return f"{outcome.name}: nothing pins {outcome.key} any more; it was left as it is"
+    how = f"brought to {outcome.wanted}" if outcome.changed else f"was at {outcome.wanted} already"
+    return f"reconciled: {outcome.name} of {outcome.key} {how}"
+
+
+def follow(kernel: Kernel, entry: Entry, tell: OnStep | None) -> tuple[Reconciled, ...]:
+    """Reconcile what a change moved, and journal it; nothing where no external system follows that."""
+    if not entry.detail.get(DETAIL):
+        return ()
+    with Work(kernel, wanted_by(kernel, entry)) as work:
+        outcomes = work.finish()
+    note(kernel, entry, outcomes, tell)
+    return outcomes
+
+
+# ── on demand ──
+
+
+def reconcile(kernel: Kernel, name: str | None, *, check: bool, by: str | None) -> tuple[Reconciled, ...]:
+    """Bring external systems to the pins, or only look: all, a reconciler's by its name, or those of an artifact."""
+    who = actor(by)
+    here = {each: reconciler.artifacts for each, reconciler in kernel.reconcilers.items()}
+    declared = kernel.backend.control.load().reconcilers | here
+    wanted = match(declared, _keys(kernel))
+    if name is not None and name in declared:
+        wanted = {name: wanted.get(name, [])}
+    elif name is not None:
+        wanted = {each: [name] for each, keys in wanted.items() if name in keys}
+        if not wanted:
+            known = [*declared, *(key for key in _keys(kernel) if any(follows(p, key) for p in declared.values()))]
+            raise UnknownName(f"{name!r} is no reconciler, nor an artifact that one follows{nearest(name, known)}")
+    with Work(kernel, wanted, check=check) as work:
+        outcomes = work.finish()
+    changed = [outcome for outcome in outcomes if outcome.changed]
+    if changed:
+        detail = {"outcomes": msgspec.to_builtins(changed)}
+        kernel.backend.control.step(kernel.backend.clock.fresh_id(), "reconcile", by=who, detail=detail)
+    return outcomes
+
+
+def _keys(kernel: Kernel) -> list[str]:
+    record = kernel.backend.control.load()
+    view = View(record.epoch, record.live, record.settled)
+    found = kernel.read_present(lambda v: kernel.backend.journal.range(v, "artifacts", "", payloads=False), view)
+    return [head.key.name for head in found.heads]
