@@ -1,12 +1,13 @@
 """What a turn sends to other agents, and takes from them: bound to its headers, and in the version that it speaks."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
 
-from kedge.errors import InvalidValue, SchemaRefused, SyncNeeded, nearest
+from kedge.errors import InvalidValue, ReadOnly, SchemaRefused, SyncNeeded, nearest
 from kedge.kernel import Caster, Kernel
 from kedge.model.artifacts import unpack
 from kedge.model.control import ControlRecord
@@ -62,6 +63,8 @@ def rules_of(agent: str | None, own_artifacts: list[Head]) -> dict[str, Rule]:
 def rule_for(agent: str | None, rules: Mapping[str, Rule], schema: str) -> Rule:
     """Return the rule of a schema, or raise `InvalidValue`."""
     check_name("the schema", schema)
+    if agent is None:
+        raise InvalidValue(f"no agent's turn sends or takes messages of schema {schema!r}; begin it with agent=")
     if schema not in rules:
         raise InvalidValue(
             f"the artifact {agent}/{SPEAKS} of this view names no schema {schema!r}{nearest(schema, rules)}; deploy it "
@@ -84,6 +87,15 @@ def receive(kernel: Kernel, record: ControlRecord, receiver: Receiver, rule: Rul
     if decision.verdict is Verdict.REFUSE:
         raise SchemaRefused(f"{said}: {decision.why}")
     return payload
+
+
+def turn_away(kernel: Kernel, record: ControlRecord, receiver: Receiver, sender: Sender | None) -> None:
+    """Count what a turn did not begin with, or did not absorb, since something rolled back had influenced it."""
+    envelope = None if sender is None else sender.envelope
+    if sender is not None and envelope is not None and not record.rolled_back.isdisjoint(envelope.lineage):
+        why = f"anything from {sender.name}, influenced by what is rolled back"
+        with suppress(ReadOnly):
+            kernel.backend.aside.observe(receiver.sample(MESSAGE + Verdict.REFUSE, why))
 
 
 def _decide(kernel: Kernel, record: ControlRecord, rule: Rule, message: Incoming) -> Decision:

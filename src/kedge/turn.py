@@ -8,7 +8,16 @@ import msgspec
 import numpy.typing as npt
 
 from kedge import messages, pins
-from kedge.errors import Frozen, IdempotencyMismatch, InvalidValue, KedgeError, SessionBegun, SyncNeeded, TurnClosed
+from kedge.errors import (
+    Frozen,
+    IdempotencyMismatch,
+    InvalidValue,
+    KedgeError,
+    RolledBack,
+    SessionBegun,
+    SyncNeeded,
+    TurnClosed,
+)
 from kedge.kernel import Kernel
 from kedge.messages import Incoming, Sender
 from kedge.model import control as rules
@@ -111,7 +120,7 @@ class Turn:
         self.context = Context(self, "context", "")
         self.cache = Cache(self)
         if self._members:  # a caller's: it may have been rolled back before this turn began
-            self._catch_up()
+            self._take()
         self._own_artifacts: list[Head] = []
         if agent is not None:
             self._read_own_artifacts(agent)
@@ -164,6 +173,14 @@ class Turn:
             return None
         self._sender = Sender(opened.agent or "nobody", opened)
         return opened
+
+    def _take(self) -> None:
+        """Catch up with what was taken on from a sender; what is rolled back of it is counted, and ends the turn."""
+        try:
+            self._catch_up()
+        except RolledBack:
+            messages.turn_away(self._kernel, self._record, self, self._sender)
+            raise
 
     def _external(self, peer: str, why: str) -> int:
         """Return the number of the pseudo-deployment that stands for a peer, staging it where it is new."""
@@ -503,7 +520,7 @@ class Turn:
             self._members.update(callee.lineage)
             self._record = self.backend.control.load()
         self._base |= self._members & self._record.externals
-        self._catch_up()
+        self._take()
         self._edge("absorb", "" if callee is None else callee.turn)
         if callee is not None and callee.asks is not None:
             raise SyncNeeded(f"{callee.agent!r} asks for a fresh sync: begin a new turn, and send again")

@@ -139,6 +139,9 @@ def test_what_was_influenced_by_something_rolled_back_is_never_taken(k: Kedge) -
     k.rollback("triage-v1")
     with pytest.raises(RolledBack):
         k.turn(agent="billing", parent=headers)
+    with k.turn(agent="billing") as turn, pytest.raises(RolledBack):
+        turn.receive("case", V1, headers)
+    assert counted(k) == {"refuse billing: anything from triage, influenced by what is rolled back": 2}
 
 
 def test_what_no_caster_leads_to_is_refused(k: Kedge) -> None:
@@ -188,6 +191,8 @@ def test_who_speaks_nothing_sends_and_takes_nothing(k: Kedge) -> None:
             turn.send("case", V1)
         with pytest.raises(InvalidValue, match="no headers came with this message"):
             turn.receive("case", V1)
+    with k.turn(person="ann") as turn, pytest.raises(InvalidValue, match="no agent's turn sends or takes"):
+        turn.send("case", V1)
     with k.turn(agent="mute", parent=sent(k, V1)) as turn, pytest.raises(InvalidValue, match="mute/speaks"):
         turn.receive("case", V1)
 
