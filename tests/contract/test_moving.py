@@ -16,6 +16,7 @@ import kedge
 from kedge import failpoints, moving
 from kedge.testing import postgres
 from tests import places, populated
+from tests.stateful.share import SOAKING
 
 
 class Places(Protocol):
@@ -24,8 +25,9 @@ class Places(Protocol):
     def __call__(self, backend: str, *, full: bool = False) -> str: ...
 
 
-DIRECTIONS = [("sqlite", "sqlite"), ("sqlite", "postgres"), ("postgres", "sqlite"), ("postgres", "postgres")]
-ACROSS = DIRECTIONS[1:3]
+ACROSS = [("sqlite", "postgres"), ("postgres", "sqlite")]
+WITHIN = [("sqlite", "sqlite"), ("postgres", "postgres")]
+DIRECTIONS = [*ACROSS, *(WITHIN if SOAKING else WITHIN[:1])]
 
 
 @pytest.fixture
@@ -62,6 +64,7 @@ def differing(a: str, b: str) -> list[kedge.Difference]:
     return [difference for difference in kedge.compare_stores(a, b).differences if difference.differs]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("a", "b"), DIRECTIONS)
 def test_what_was_moved_is_the_same_and_goes_on(place_on: Places, a: str, b: str) -> None:
     source, target = place_on(a, full=True), place_on(b)
