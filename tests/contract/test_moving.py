@@ -293,6 +293,35 @@ def test_a_database_that_is_not_complete_cannot_be_opened(place_on: Places) -> N
         kedge.migrate_store(source, target, abandon=True)
 
 
+@pytest.mark.parametrize("b", ["sqlite", "postgres"])
+def test_of_two_that_move_it_at_once_one_gives_way(place_on: Places, b: str) -> None:
+    source, target = place_on("sqlite", full=True), place_on(b)
+    stopped, released = threading.Event(), threading.Event()
+    refused: list[BaseException] = []
+
+    def wait() -> None:
+        stopped.set()
+        released.wait(30)
+
+    def move() -> None:
+        try:
+            kedge.migrate_store(source, target)
+        except kedge.KedgeError as error:
+            refused.append(error)
+
+    failpoints.arm("move:writes", wait, nth=1)
+    first = threading.Thread(target=move)
+    first.start()
+    assert stopped.wait(30)
+    assert kedge.migrate_store(source, target) is not None
+    released.set()
+    first.join()
+    assert [type(error) for error in refused] == [kedge.Conflict]
+    assert "another process is moving a database to" in str(refused[0])
+    assert differing(source, target) == []
+    assert findings(target) == ()
+
+
 def test_what_cannot_be_moved_is_refused(place_on: Places, postgres_server: postgres.Server, tmp_path: Path) -> None:
     source, other = place_on("sqlite", full=True), place_on("sqlite")
     with pytest.raises(kedge.UnknownName, match="there is no database at"):

@@ -19,7 +19,7 @@ from tests.stateful.share import SOAKING
 ROOT = Path(__file__).resolve().parents[2]
 # Where the process dies, on the way from one backend to the other.
 FROM_SQLITE = ["arrive:table:12", "seal:after-commit", "seal:sealed", "move:writes", "arrive:before-commit:7"]
-FROM_POSTGRES = ["arrive:writes:1", "arrived:before-commit", "seal:before-commit", "move:table:17", "move:finished"]
+FROM_POSTGRES = ["arrive:writes:1", "arrive:before-commit:25", "seal:before-commit", "move:table:17", "move:finished"]
 EACH = len(FROM_SQLITE) if SOAKING else 2
 CASES = [("sqlite", at) for at in FROM_SQLITE[:EACH]] + [("postgres", at) for at in FROM_POSTGRES[:EACH]]
 
