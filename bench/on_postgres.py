@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from bench.harness import Measured, Setting, interleave, median, micro, ratio
+from bench.moving import moving
 from kedge.model.writes import Author, Batch, Key, Pending, encode
 from kedge.testing import postgres
 
@@ -37,9 +38,19 @@ def on_postgres(setting: Setting) -> Iterator[Measured]:
             yield from _singles(setting, raw, ours)
             yield from _batches(setting, raw, ours)
             yield from _writers(server.url())
+            yield from moving(setting, _database(server.url()))
         finally:
             raw.close()
             ours.close()
+
+
+def _database(url: str) -> str:
+    """Make another database on the server."""
+    import psycopg  # noqa: PLC0415 - not there where the server is not
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE moved")
+    return f"{url.rpartition('/')[0]}/moved"
 
 
 def _singles(setting: Setting, raw: "_Raw", ours: "_Ours") -> Iterator[Measured]:

@@ -21,6 +21,7 @@ Say = Callable[[str], object]
 _DIGEST = WRITES.at("digest")
 _FEW_WRITES = 2_000  # that the source can wait for
 _ROUNDS_MAX = 10
+_WORTH_TELLING_ROWS = 100_000
 _RESTARTS_MAX = 5
 
 
@@ -158,7 +159,9 @@ class _Copy:
             if table.name not in self.arriving.done:
                 done = (*self.arriving.done, table.name)
                 noted = msgspec.structs.replace(self.arriving, sealed=sealed.seq, done=done)
-                self._target.put_table(table, self._source.rows(table), noted)
+                count = self._target.put_table(table, self._source.rows(table), noted)
+                if count >= _WORTH_TELLING_ROWS:
+                    self._tell(f"{count:,} rows of {table.name}")
                 self.arriving = noted
                 reach("move:table")
         self._check_writes()

@@ -16,6 +16,7 @@ import kedge
 from kedge import failpoints, moving
 from kedge.testing import postgres
 from tests import places, populated
+from tests.stateful.share import SOAKING
 
 
 class Places(Protocol):
@@ -24,8 +25,9 @@ class Places(Protocol):
     def __call__(self, backend: str, *, full: bool = False) -> str: ...
 
 
-DIRECTIONS = [("sqlite", "sqlite"), ("sqlite", "postgres"), ("postgres", "sqlite"), ("postgres", "postgres")]
-ACROSS = DIRECTIONS[1:3]
+ACROSS = [("sqlite", "postgres"), ("postgres", "sqlite")]
+WITHIN = [("sqlite", "sqlite"), ("postgres", "postgres")]
+DIRECTIONS = [*ACROSS, *(WITHIN if SOAKING else WITHIN[:1])]
 
 
 @pytest.fixture
@@ -62,6 +64,7 @@ def differing(a: str, b: str) -> list[kedge.Difference]:
     return [difference for difference in kedge.compare_stores(a, b).differences if difference.differs]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("a", "b"), DIRECTIONS)
 def test_what_was_moved_is_the_same_and_goes_on(place_on: Places, a: str, b: str) -> None:
     source, target = place_on(a, full=True), place_on(b)
@@ -288,6 +291,35 @@ def test_a_database_that_is_not_complete_cannot_be_opened(place_on: Places) -> N
     assert differing(source, target) == []
     with pytest.raises(kedge.IllegalTransition, match="is complete and may have been written to since"):
         kedge.migrate_store(source, target, abandon=True)
+
+
+@pytest.mark.parametrize("b", ["sqlite", "postgres"])
+def test_of_two_that_move_it_at_once_one_gives_way(place_on: Places, b: str) -> None:
+    source, target = place_on("sqlite", full=True), place_on(b)
+    stopped, released = threading.Event(), threading.Event()
+    refused: list[BaseException] = []
+
+    def wait() -> None:
+        stopped.set()
+        released.wait(30)
+
+    def move() -> None:
+        try:
+            kedge.migrate_store(source, target)
+        except kedge.KedgeError as error:
+            refused.append(error)
+
+    failpoints.arm("move:writes", wait, nth=1)
+    first = threading.Thread(target=move)
+    first.start()
+    assert stopped.wait(30)
+    assert kedge.migrate_store(source, target) is not None
+    released.set()
+    first.join()
+    assert [type(error) for error in refused] == [kedge.Conflict]
+    assert "another process is moving a database to" in str(refused[0])
+    assert differing(source, target) == []
+    assert findings(target) == ()
 
 
 def test_what_cannot_be_moved_is_refused(place_on: Places, postgres_server: postgres.Server, tmp_path: Path) -> None:

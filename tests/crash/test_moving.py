@@ -14,12 +14,14 @@ import kedge
 from kedge import failpoints
 from kedge.testing import postgres
 from tests import places, populated
+from tests.stateful.share import SOAKING
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where the process dies, on the way from one backend to the other.
-FROM_SQLITE = ["move:writes", "seal:sealed", "seal:after-commit", "arrive:before-commit:7", "arrive:table:12"]
-FROM_POSTGRES = ["arrive:writes:1", "seal:before-commit", "move:table:17", "arrived:before-commit", "move:finished"]
-CASES = [("sqlite", at) for at in FROM_SQLITE] + [("postgres", at) for at in FROM_POSTGRES]
+FROM_SQLITE = ["arrive:table:12", "seal:after-commit", "seal:sealed", "move:writes", "arrive:before-commit:7"]
+FROM_POSTGRES = ["arrive:writes:1", "arrive:before-commit:25", "seal:before-commit", "move:table:17", "move:finished"]
+EACH = len(FROM_SQLITE) if SOAKING else 2
+CASES = [("sqlite", at) for at in FROM_SQLITE[:EACH]] + [("postgres", at) for at in FROM_POSTGRES[:EACH]]
 
 
 def is_dead_by_then(source: str, target: str, point: str) -> bool:
@@ -32,6 +34,7 @@ def is_dead_by_then(source: str, target: str, point: str) -> bool:
     return done.returncode == -signal.SIGKILL
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("a", "point"), CASES)
 def test_a_move_that_was_killed_goes_on(
     a: str, point: str, full_places: dict[str, str], tmp_path: Path, postgres_server: postgres.Server

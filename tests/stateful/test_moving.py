@@ -45,4 +45,4 @@ class Moving(Histories):
 @pytest.mark.timeout(SECONDS)
 def test_random_histories_are_the_same_wherever_they_are_moved(postgres_server: postgres.Server) -> None:
     machine = type("Moving", (Moving,), {"server": postgres_server})
-    run_state_machine_as_test(machine, settings=share(4))
+    run_state_machine_as_test(machine, settings=share(2))

@@ -39,7 +39,7 @@ def _root(
     """Undo an AI launch: the state that a bad deployment caused disappears, everywhere, at once.
 
     At three in the morning: kedge status, then kedge plan NAME, then kedge rollback NAME.
-    Every command takes --db (or KEDGE_DB) and --json.
+    Every command takes --db (or KEDGE_DB) and --json; migrate-store names its two databases.
     """
     if version:
         typer.echo(f"kedge {__version__}")

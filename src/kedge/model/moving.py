@@ -150,6 +150,11 @@ def arriving_message(place: str, source: str) -> str:
     )
 
 
+def two_at_once(place: str) -> str:
+    """Return what to say where rows are there that another process has brought."""
+    return f"another process is moving a database to {place}, too; leave it to one of them"
+
+
 def chunk_rows(dims: Iterable[int]) -> int:
     """Return how many writes to move at a time: few of long vectors, so that they fit into memory."""
     return max(16, min(_CHUNK_ROWS, _CHUNK_BYTES // (4 * max(dims, default=1))))

@@ -16,7 +16,7 @@ from kedge.backends.postgres.moving.portable import stored, types
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
 from kedge.failpoints import reach
-from kedge.model.moving import WRITES, Arriving, Identity, Record, Sealed, Table
+from kedge.model.moving import WRITES, Arriving, Identity, Record, Sealed, Table, two_at_once
 
 _SQL = queries("moving")
 _ARRIVING = msgspec.json.Decoder(Arriving)
@@ -51,6 +51,8 @@ class PostgresImporter:
             with self._connection.transaction(), psycopg.RawCursor(self._connection) as cursor:
                 yield cursor
                 reach("arrive:before-commit")
+        except psycopg.errors.UniqueViolation as error:
+            raise errors.Conflict(two_at_once(self.url)) from error
         except psycopg.Error as error:
             raise translate(error, self.url) from error
 

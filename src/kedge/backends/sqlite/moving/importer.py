@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from kedge.backends.sqlite.moving.portable import insert, stored
 from kedge.backends.sqlite.segments import FLOAT_BYTES, sync_folder, translated
 from kedge.backends.sqlite.sql import queries
 from kedge.failpoints import reach
-from kedge.model.moving import WRITES, Arriving, Identity, Record, Sealed, Table
+from kedge.model.moving import WRITES, Arriving, Identity, Record, Sealed, Table, two_at_once
 
 _SQL = queries("moving")
 _ARRIVING = msgspec.json.Decoder(Arriving)
@@ -48,6 +49,14 @@ class SqliteImporter:
         """Where it is."""
         return f"sqlite:///{self._path}"
 
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._open().writing("arrive") as connection:
+            try:
+                yield connection
+            except sqlite3.IntegrityError as error:
+                raise errors.Conflict(two_at_once(self.url)) from error
+
     def _meta(self, name: str) -> bytes | None:
         if self._database is None:
             return None
@@ -73,7 +82,7 @@ class SqliteImporter:
 
     def begin(self, arriving: Arriving) -> None:
         """Take note that a move has begun."""
-        with self._open().writing("arrive") as connection:
+        with self._writing() as connection:
             if connection.execute(_SQL["record"]).fetchone() is not None:
                 raise errors.NotEmpty(f"{self.url} is a Kedge database already; give the move a place of its own")
             connection.execute("DELETE FROM lineages")  # a new database has one, which comes again
@@ -106,7 +115,7 @@ class SqliteImporter:
 
     def put_embeddings(self, embeddings: Sequence[Record]) -> None:
         """Take embedding spaces."""
-        with self._open().writing("arrive") as connection:
+        with self._writing() as connection:
             connection.executemany(_SQL["embedding_put"], embeddings)
             for segment, *_ in embeddings:  # one whose rows are all gone has a file, too
                 if not self._file(segment).exists():
@@ -114,7 +123,7 @@ class SqliteImporter:
 
     def put_writes(self, writes: Sequence[Record]) -> None:
         """Take the next writes with their vectors."""
-        with self._open().writing("arrive") as connection:
+        with self._writing() as connection:
             connection.executemany(insert(_PLAIN), stored(_PLAIN, (write[:_EMBEDDING] for write in writes)))
             with_vectors = sorted((w for w in writes if w[_EMBEDDING] is not None), key=lambda w: (w[_EMBEDDING], w[0]))
             for segment, group in groupby(with_vectors, key=lambda write: write[_EMBEDDING]):
@@ -162,7 +171,7 @@ class SqliteImporter:
                 count += 1
                 yield row
 
-        with self._open().writing("arrive") as connection:
+        with self._writing() as connection:
             if table.name == "rows":
                 self._put_states(connection, counted())
             elif table.name == "lineages":
@@ -193,7 +202,7 @@ class SqliteImporter:
 
     def finish(self, identity: Identity, record: tuple[int, bytes], sealed: Sealed) -> None:
         """Make the log of what was superseded, and let the database be opened."""
-        with self._open().writing("arrived") as connection:
+        with self._writing() as connection:
             connection.execute("DELETE FROM supersedes")
             connection.executemany(_SQL["supersede_insert"], _superseded(connection))
             connection.execute(_SQL["reclaimed"], (identity.reclaimed,))
