@@ -177,6 +177,20 @@ def test_nobody_waits_for_ever_for_a_network_that_swallows_all(hand: Hand, proxy
     assert raw_rows(postgres_url, "SELECT seq, name FROM writes ORDER BY seq")[1:] == [(seq, "b")]
 
 
+def test_whoever_leaves_is_not_held_up_by_a_server_that_is_away(
+    postgres_url: str, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedge.fleet.member.LEAVE_SECONDS", 0.2)
+    monkeypatch.setattr("kedge.backends.postgres.fleet._LEAVE_SECONDS", 0.2)
+    with Proxy(postgres_server.port) as proxy:
+        k = kedge.open(proxy.url(postgres_url))
+        member = k.join("one", lease_seconds=0.5)
+    began = time.monotonic()
+    member.leave()
+    k.close()
+    assert time.monotonic() - began < database.RETRY_SECONDS - 5
+
+
 def test_a_connection_that_has_died_in_silence_is_replaced(hand: Hand, proxy: Proxy, postgres_url: str) -> None:
     """As behind a balancer that has forgotten it: what is asked does not arrive, or the answer does not."""
     for way in ("requests", "answers"):
