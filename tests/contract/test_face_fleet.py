@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -482,3 +483,24 @@ def test_a_member_is_awaited(place: str, k: Kedge) -> None:
 
     asyncio.run(asyncio.wait_for(story(), SOON))
     assert msgspec.to_builtins(k.members()) == []
+
+
+def test_a_refresh_that_comes_after_leaving_leaves_nobody_behind(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kedge.fleet.member.LEAVE_SECONDS", 0.1)
+    member = k.join("one", lease_seconds=0.3)
+    fleet = k._kernel.backend.fleet
+    refresh = fleet.refresh
+    is_sent, may_arrive = threading.Event(), threading.Event()
+
+    def late(standing: Standing) -> int:
+        is_sent.set()
+        may_arrive.wait(SOON)
+        return refresh(standing)
+
+    monkeypatch.setattr(fleet, "refresh", late)
+    assert is_sent.wait(SOON)
+    member.leave()
+    may_arrive.set()
+    member._thread.join(SOON)
+    assert k.members() == []
+    assert not member.serving

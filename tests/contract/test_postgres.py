@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -11,7 +12,7 @@ import pytest
 
 import kedge
 from kedge import failpoints
-from kedge.backends.postgres import schema
+from kedge.backends.postgres import schema, sql
 from kedge.backends.postgres.backend import PostgresBackend
 from kedge.backends.postgres.link import Link
 from kedge.ports.backend import Backend
@@ -168,6 +169,26 @@ def run_all(target: Callable[[int], None], numbers: range) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+# ── statements ──
+
+
+FILLED = {b"{vector}": b"vector", b"{distance}": b"<=>", b"{operators}": b"vector_cosine_ops"}
+FILLED |= {b"{dim}": b"3", b"{embedding}": b"1"}
+STATEMENTS = sorted(path.stem for path in Path(sql.__file__).parent.glob("*.sql"))
+
+
+@pytest.mark.parametrize("module", STATEMENTS)
+def test_every_statement_is_one_that_the_server_understands(backend: PostgresBackend, module: str) -> None:
+    """With the types that its parameters have, whether or not another test comes by it."""
+    with backend.database.connect() as connection:
+        for text in sql.queries(module).values():
+            for placeholder, content in FILLED.items():
+                text = text.replace(placeholder, content)  # noqa: PLW2901 - filled bit by bit
+            if not text.lstrip().startswith((b"CREATE INDEX", b"DROP INDEX")):
+                connection.execute(b"PREPARE asked AS " + text)
+                connection.execute(b"DEALLOCATE asked")
 
 
 # ── schema ──

@@ -23,7 +23,7 @@ from tests.crash.writer import SIZE
 from tests.places import create, drop, raw_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-SOON = 60.0
+SOON = 100.0
 
 
 def run(url: str, *statements: str) -> None:

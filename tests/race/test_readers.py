@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import kedge
 from tests.workers import KEYS, Worker, matrix
 
+POSTGRES_ONE_IN = 1000
 JOIN_SECONDS = 60
 
 
@@ -58,9 +58,9 @@ def beside(*works: Callable[[], object]) -> Iterator[Until]:
 
 
 @pytest.fixture
-def contaminated(folder: Path) -> Path:
+def contaminated(place: str) -> str:
     """A database in which v2 has overwritten one value in every store, all from session s."""
-    with kedge.open(folder, durability="normal") as k:
+    with kedge.open(place, durability="normal") as k:
         for prompt, canary in ((None, None), ("bad", 1.0)):
             if prompt is not None:
                 k.deploy("v2", {"support/prompt": prompt}, canary=canary)
@@ -71,7 +71,7 @@ def contaminated(folder: Path) -> Path:
                 turn.vectors("kb").upsert(["a"], [[1, 0, 0, 1]], [word])
                 if prompt is not None:
                     turn.memory.append("assistant", word)
-    return folder
+    return place
 
 
 def words(reader: kedge.ReadView | kedge.Turn) -> Iterator[str]:
@@ -87,7 +87,8 @@ def words(reader: kedge.ReadView | kedge.Turn) -> Iterator[str]:
     yield str(reader.context.items("k")["key"])
 
 
-def test_a_view_at_one_epoch_is_no_mixture(contaminated: Path) -> None:
+@pytest.mark.both
+def test_a_view_at_one_epoch_is_no_mixture(contaminated: str) -> None:
     seen: list[str] = []
     views: dict[int, kedge.ReadView] = {}
 
@@ -111,7 +112,7 @@ def test_a_view_at_one_epoch_is_no_mixture(contaminated: Path) -> None:
     assert set(seen) == {"v2", "clean"}
 
 
-def test_a_turn_that_was_influenced_sees_nothing_else_or_ends(contaminated: Path) -> None:
+def test_a_turn_that_was_influenced_sees_nothing_else_or_ends(contaminated: str) -> None:
     ended: list[bool] = []
 
     def work() -> None:
@@ -158,7 +159,7 @@ def check_hits(view: kedge.ReadView, at_least: int) -> int:
     return int(version)
 
 
-def test_a_search_beside_a_writer_finds_heads_alone(folder: Path) -> None:
+def test_a_search_beside_a_writer_finds_heads_alone(place: str) -> None:
     newest: dict[int, int] = {}
 
     def search() -> None:
@@ -166,7 +167,7 @@ def test_a_search_beside_a_writer_finds_heads_alone(folder: Path) -> None:
         newest[me] = check_hits(k.view(), newest.get(me, 0))
         assert k.view().vectors("kb").count() in {0, len(KEYS)}
 
-    with kedge.open(folder, durability="normal") as k, Worker(folder) as worker:
+    with kedge.open(place, durability="normal") as k, Worker(place) as worker:
         with beside(search, search):
             worker.do("overwrite", 1, 80)
         assert check_hits(k.view(), 0) == 0  # the last of them deleted all
@@ -176,8 +177,8 @@ def test_a_search_beside_a_writer_finds_heads_alone(folder: Path) -> None:
     assert max(newest.values()) > 1
 
 
-def test_a_past_view_beside_a_writer_does_not_change(folder: Path) -> None:
-    with kedge.open(folder, durability="normal") as k, Worker(folder) as worker:
+def test_a_past_view_beside_a_writer_does_not_change(place: str) -> None:
+    with kedge.open(place, durability="normal") as k, Worker(place) as worker:
         worker.do("overwrite", 1, 3)
         k.snapshot("here")
         at_first = check_hits(k.at("here"), 3)
@@ -192,7 +193,7 @@ def test_a_past_view_beside_a_writer_does_not_change(folder: Path) -> None:
 # ── threads ──
 
 
-def test_threads_share_one_kedge(folder: Path) -> None:
+def test_threads_share_one_kedge(place: str) -> None:
     tickets = iter(range(10**9))
     lock = threading.Lock()
     written: list[tuple[str, str]] = []
@@ -219,7 +220,7 @@ def test_threads_share_one_kedge(folder: Path) -> None:
         assert all(key == f"n{value}" for key, value in items.items())
         assert view.vectors("kb").count() >= 0
 
-    with kedge.open(folder, durability="normal") as k:
+    with kedge.open(place, durability="normal") as k:
         with beside(write, write, write, read) as until:
             for number in range(6):
                 k.deploy(f"v{number}", {"support/prompt": str(number)}, canary=0.5)

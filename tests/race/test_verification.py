@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kedge
+from kedge.backends.postgres.survey import PostgresSurvey
 from kedge.backends.sqlite.survey import SqliteSurvey
 
 
 @pytest.mark.parametrize("store", ["context", "memory", "vectors"])
-def test_a_write_between_two_looks_is_no_fault(folder: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    truth = SqliteSurvey._true_head
+def test_a_write_between_two_looks_is_no_fault(place: str, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    surveys: Any = PostgresSurvey if place.startswith("postgresql") else SqliteSurvey
+    truth = surveys._true_head
     looks: list[str] = []
 
-    def interrupt(survey: SqliteSurvey, connection: Any, view: Any, key: Any) -> Any:
+    def interrupt(survey: Any, connection: Any, view: Any, key: Any) -> Any:
         looks.extend([key.name] if key.store == store else [])
         if key.store == store and len(looks) in {1, 4}:  # the looks between find it at rest; 4 is at the newest row
             with other.turn(session="s") as turn:
@@ -28,13 +29,13 @@ def test_a_write_between_two_looks_is_no_fault(folder: Path, store: str, monkeyp
                     turn.vectors("kb").upsert([key.name], [[1, 2, 3, len(looks)]])
         return truth(survey, connection, view, key)
 
-    with kedge.open(folder, durability="normal") as k, kedge.open(folder, durability="normal") as other:
+    with kedge.open(place, durability="normal") as k, kedge.open(place, durability="normal") as other:
         with k.turn(session="s") as turn:
             turn.context.put("busy", 0)
             turn.memory.extend([("user", str(n)) for n in range(4)])
             turn.vectors("kb").upsert(["busy"], [[1, 2, 3, 4]])
         k.deploy("v2", {"support/prompt": "bad"})
-        monkeypatch.setattr(SqliteSurvey, "_true_head", interrupt)
+        monkeypatch.setattr(surveys, "_true_head", interrupt)
         report = k.rollback("v2")
         assert looks
         assert report.ok, report.indicators

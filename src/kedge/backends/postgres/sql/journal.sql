@@ -62,7 +62,7 @@ RETURNING id;
 -- Writes that differ in seq, name, digest (32 bytes each), salt (16) and payload alone, rank at their seqs, and become
 -- heads in one state.
 WITH given AS (
-    SELECT seq, name, payload, substr($4, 32 * n::int4 - 31, 32) AS digest, substr($5, 16 * n::int4 - 15, 16) AS salt
+    SELECT seq, name, payload, substr($4::bytea, 32 * n::int4 - 31, 32) AS digest, substr($5::bytea, 16 * n::int4 - 15, 16) AS salt
     FROM unnest($1::int8[], $2::text[], $3::bytea[]) WITH ORDINALITY AS g (seq, name, payload, n)
 ), written AS (
     INSERT INTO kedge.writes

@@ -114,7 +114,7 @@ SELECT reads FROM kedge.reads WHERE turn = $1 AND before_seq = $2;
 -- name: versions
 SELECT name, seq FROM kedge.writes
 WHERE space = (SELECT id FROM kedge.spaces WHERE store = 'documents' AND space = $1)
-  AND name = ANY($2::int8[]);
+  AND name = ANY($2::text[]);
 
 -- name: lineages_in
 SELECT DISTINCT lineage FROM kedge.counters WHERE space IN ($1, $2);
