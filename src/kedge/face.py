@@ -202,8 +202,7 @@ class Kedge:
     def assignment(self, session: str) -> list[str]:
         """Return the deployments that a session sees, fixing them if it has just appeared."""
         check_name("the session", session)
-        fixed = self._kernel.session(session)
-        record = self._kernel.backend.control.load()
+        record, fixed = self._kernel.session(session)
         return sorted(self._kernel.names(record.seen_by(fixed.base)))
 
     def refresh(self, session: str, *, by: str | None = None) -> list[str]:

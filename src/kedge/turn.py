@@ -19,6 +19,7 @@ from kedge.model.reads import RangeRead, Reads
 from kedge.model.turns import move
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Origin, Pending, VectorBatch, check_name, encode
+from kedge.pins import NOTHING, Own
 from kedge.ports.aside import Sample
 from kedge.ports.ledger import Change, EpochMoved, Release
 from kedge.stores.artifacts import Artifacts
@@ -81,8 +82,8 @@ class Turn:
         self._seqs_read: set[int] = set()
         self._ranges_read: dict[RangeRead, None] = {}
         self._members: set[int] = set()
-        self._record = self.backend.control.load()
         if base is not None:
+            self._record = self.backend.control.load()
             self._session, self._base, parent_turn = session, base, None
         else:
             self._session, self._base, parent_turn = self._join(session, deployment, parent, peer)
@@ -107,16 +108,17 @@ class Turn:
         self.cache = Cache(self)
         if self._members:  # a caller's: it may have been rolled back before this turn began
             self._catch_up()
-        self._own_artifacts: list[Head] = []
+        self._own = NOTHING
         if agent is not None:
-            self._read_own_artifacts(agent)
+            self._own = self._own_artifacts(agent)
+            self.saw_range(self._own.read, self._own.lineages)
 
     # ── how it began ──
 
     def _join(
         self, session: str | None, deployment: str | None, parent: Mapping[str, str] | None, peer: str | None
     ) -> tuple[str | None, frozenset[int], str | None]:
-        """Return the session, the deployments that the view is fixed to, and the caller's turn."""
+        """Load the record; return the session, the deployments that the view is fixed to, and the caller's turn."""
         caller = None if parent is None else self._open(parent, peer)
         if caller is not None:
             self._members.update(caller.lineage)
@@ -125,18 +127,22 @@ class Turn:
                     f"deployment={deployment!r} came with parent=: a callee sees what its caller sees; leave it out"
                 )
             if session is None or session == caller.session:
+                self._record = self.backend.control.load()
                 return caller.session, frozenset(caller.base), caller.turn
         return session, self._fixed_base(session, deployment), None if caller is None else caller.turn
 
     def _fixed_base(self, session: str | None, deployment: str | None) -> frozenset[int]:
-        deployment = self._kernel.opened(self._record, deployment)
+        if deployment is not None:
+            self._record = self.backend.control.load()  # it may have been staged elsewhere, a moment ago
+            deployment = self._kernel.opened(self._record, deployment)
+        elif session is None:
+            self._record = self._kernel.record()
         if session is None:
             base = set(self._record.live)
             if deployment is not None:
                 base |= self._record.closure({rules.open_in(self._record, deployment)})
             return frozenset(base)
-        fixed = self._kernel.session(session, deployment)
-        self._record = self.backend.control.load()
+        self._record, fixed = self._kernel.session(session, deployment)
         if deployment is not None and rules.open_in(self._record, deployment) not in fixed.base:
             raise SessionBegun(
                 f"session {session!r} began without {deployment!r}, and is never split between views; "
@@ -178,11 +184,17 @@ class Turn:
             except EpochMoved:
                 continue
 
-    def _read_own_artifacts(self, agent: str) -> None:
-        found = self.read(lambda view: self.backend.journal.range(view, "artifacts", "", f"{agent}/"))
-        self._own_artifacts = found.heads
-        lineages = {head.lineage for head in found.heads} | found.tombstones
-        self.saw_range(RangeRead("artifacts", "", f"{agent}/", found.at_seq), lineages)
+    def _own_artifacts(self, agent: str) -> Own:
+        """Return what lies under the agent's name: no record but a newer one changes it."""
+        pins = self._kernel.pins
+        own = pins.of(self._view, agent)
+        if own is None:
+            prefix = f"{agent}/"
+            found = self.read(lambda view: self.backend.journal.range(view, "artifacts", "", prefix))
+            read = RangeRead("artifacts", "", prefix, found.at_seq)
+            own = Own(found.heads, read, frozenset({head.lineage for head in found.heads} | found.tombstones))
+            pins.keep(self._view, agent, own)
+        return own
 
     # ── what the stores use ──
 
@@ -248,7 +260,7 @@ class Turn:
 
     def derive_key(self) -> bytes:
         """Return the digests of the agent's artifact heads, which are part of each cache key."""
-        return encode([self._agent or ""] + [(head.payload or b"").decode() for head in self._own_artifacts])
+        return encode([self._agent or ""] + [(head.payload or b"").decode() for head in self._own.heads])
 
     @property
     def stamp(self) -> Lineage:
@@ -368,10 +380,10 @@ class Turn:
             return self.read(lambda view: self._level_at(view.epoch))
         if self._closed or self._ended is not None:
             self._refuse()
-        known = guard.epoch
-        if known is None:
+        epoch, known = guard.epoch, self.backend.control.known()
+        if epoch is None:
             return stricter(guard.safe_level, self._record.level(self._agent or ""))
-        if known > self._view.epoch:
+        if epoch > self._view.epoch or (known is not None and known.epoch > self._view.epoch):
             self._catch_up()
         return self._record.level(self._agent or "")
 

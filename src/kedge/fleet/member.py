@@ -156,6 +156,11 @@ class Member:
         """The epoch that this process has caught up with; None while the lease has run out."""
         return self._lease.epoch if self.serving else None
 
+    @property
+    def heard(self) -> int:
+        """The newest epoch that this process has heard of, whether it has caught up with it or not."""
+        return self._seen
+
     # ── the end ──
 
     @property

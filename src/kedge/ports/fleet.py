@@ -43,5 +43,9 @@ class Guard(Protocol):
         """The epoch that this process has caught up with; None where its lease has run out."""
 
     @property
+    def heard(self) -> int:
+        """The newest epoch that this process has heard of, whether it has caught up with it or not."""
+
+    @property
     def safe_level(self) -> Level:
         """The level that features stand on here while the lease has run out."""

@@ -17,6 +17,7 @@ from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import Author, Batch
+from kedge.pins import Known
 from kedge.ports.ledger import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
 
 _SQL = queries("control")
@@ -32,7 +33,7 @@ class PostgresControl:
     def __init__(self, database: Database, journal: PostgresJournal) -> None:
         self._database = database
         self._journal = journal
-        self._cached: ControlRecord | None = None
+        self._known = Known()
         if database.ask(_SQL["load"]):
             return
         if database.read_only:
@@ -49,11 +50,14 @@ class PostgresControl:
 
     def load(self) -> ControlRecord:
         """Return the record as it is now."""
-        cached = self._cached
-        if cached is not None and cached.epoch == self.epoch():
-            return cached
-        self._cached = record = _RECORD.decode(self._database.ask(_SQL["load"])[0][0])
-        return record
+        return self._known.at(self.epoch()) or self._load()
+
+    def _load(self) -> ControlRecord:
+        return self._known.learn(_RECORD.decode(self._database.ask(_SQL["load"])[0][0]))
+
+    def known(self) -> ControlRecord | None:
+        """Return the newest record that was loaded or committed here, without I/O."""
+        return self._known.record
 
     def epoch(self) -> int:
         """Return the epoch as it is now."""
@@ -69,12 +73,15 @@ class PostgresControl:
             return self._applied(link, change.operation)
 
         try:
-            return self._database.write("control", act, lanes=ALL, find=find)
+            entry = self._database.write("control", act, lanes=ALL, find=find)
         except OutcomeUnknown:
             applied = self._database.read(find)
             if applied is None:
                 raise
-            return applied
+            entry = applied
+        if entry.epoch == change.record.epoch:
+            self._known.learn(_RECORD.decode(msgspec.json.encode(change.record)))
+        return entry
 
     def _applied(self, link: Link, operation: str) -> Entry | None:
         rows = link.rows(_SQL["log_of_operation"], operation)
@@ -271,6 +278,12 @@ class PostgresControl:
         """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
         rows = self._database.ask(_SQL["session"], session, SEQ_MAX if upto is None else upto)
         return _session(rows[0]) if rows else None
+
+    def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
+        """Return the record as it is now, and what a session was fixed to then or just before; in one statement."""
+        epoch, *row = self._database.ask(_SQL["standing"], session)[0]
+        found = None if row[0] is None else _session(row)
+        return self._known.at(epoch) or self._load(), found
 
     def begin_session(
         self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
