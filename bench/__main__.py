@@ -19,6 +19,7 @@ from rich.table import Table
 from bench import (
     appending,
     compacting,
+    fanout,
     fetching,
     fleet,
     loading,
@@ -49,6 +50,7 @@ GROUPS: dict[str, Group] = {
     "memory": rollbacks.memory,
     "leases": fleet.leases,
     "acknowledgements": fleet.acknowledgements,
+    "members": fanout.members,
     "upkeep": upkeep.upkeep,
     "postgres": on_postgres.on_postgres,
 }

@@ -10,8 +10,7 @@ import pytest
 import kedge
 import kedge.aio
 from kedge import Kedge, Level
-from kedge.errors import Busy, RolledBack, SettledMeanwhile
-from kedge.model.fleet import Standing
+from kedge.errors import RolledBack, SettledMeanwhile
 from tests.statements import statements
 
 LONG = 3_600.0
@@ -37,12 +36,8 @@ def m(place: str, k: Kedge) -> Iterator[Kedge]:  # noqa: ARG001 - its deployment
 @pytest.fixture
 def deaf(m: Kedge, monkeypatch: pytest.MonkeyPatch) -> Kedge:
     """A member that hears of no change any more, and whose lease holds."""
-
-    def cut(_: Standing) -> int:
-        raise Busy("the cable is cut")
-
     with m.turn(agent="support"):
-        monkeypatch.setattr(m._kernel.backend.fleet, "refresh", cut)
+        monkeypatch.setattr(m._kernel.guard, "_hears_news", lambda: False)
     return m
 
 

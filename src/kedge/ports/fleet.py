@@ -25,8 +25,8 @@ class Fleet(Protocol):
     def leave(self, uid: str) -> None:
         """Forget a member: it serves nothing any more, by its own word."""
 
-    def members(self) -> list[Standing]:
-        """Return the members in the order in which they joined."""
+    def members(self, behind: int | None = None) -> list[Standing]:
+        """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:
         """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""
