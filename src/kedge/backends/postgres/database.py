@@ -231,6 +231,8 @@ class Database:
                 if found is not None:
                     return found
                 if time.monotonic() > deadline:
+                    if lost.took_seconds >= _TRANSACTION_SECONDS:
+                        raise errors.Busy(_TOO_LONG.format(self.url, _TRANSACTION_SECONDS)) from lost
                     raise errors.Unreachable(
                         f"{self.url} was lost time and again; nothing was done: try again"
                     ) from lost
@@ -257,8 +259,17 @@ _LOST = (
 )
 
 
+_TOO_LONG = (
+    "what was being written to {} took longer than {} s, for which it would hold others up; nothing was done: write in "
+    "smaller batches, or load vectors before `kedge optimize` indexes them"
+)
+
+
 class _AnswerLost(Exception):
     """The connection went during the commit."""
+
+    def __init__(self, took_seconds: float) -> None:
+        self.took_seconds = took_seconds
 
 
 class _Attempt(Generic[T]):
@@ -271,7 +282,7 @@ class _Attempt(Generic[T]):
 
     def run(self, connection: Connection) -> T:
         """Begin, hold the lanes, act and commit."""
-        is_committing = False
+        is_committing, began = False, time.monotonic()
         try:
             with connection.pipeline() as pipeline:
                 link = Link(connection, pipeline)
@@ -286,7 +297,7 @@ class _Attempt(Generic[T]):
                 link.send(b"COMMIT")
         except psycopg.Error as error:
             if is_committing and is_lost(error):
-                raise _AnswerLost from error
+                raise _AnswerLost(time.monotonic() - began) from error
             raise
         reach(f"{self._what}:after-commit")
         return done
