@@ -18,6 +18,7 @@ from rich.table import Table
 
 from bench import (
     appending,
+    churn,
     compacting,
     fanout,
     fetching,
@@ -52,6 +53,7 @@ GROUPS: dict[str, Group] = {
     "leases": fleet.leases,
     "acknowledgements": fleet.acknowledgements,
     "sizes": grown.sizes,
+    "churn": churn.churn,
     "members": fanout.members,
     "upkeep": upkeep.upkeep,
     "postgres": on_postgres.on_postgres,

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import kedge
-from bench.harness import Measured, Setting, median
+from bench.harness import Measured, Setting, interleave, median
 from kedge.testing import postgres
 
 ROOT = Path(__file__).parents[1]
@@ -28,12 +28,14 @@ def members(setting: Setting) -> Iterator[Measured]:
         url, each = server.url(), setting.sizes.members // PROCESSES
         with kedge.open(url) as k:
             k.deploy(DEPLOYMENT, {"support/prompt": "x"}, canary=1.0)
+            (asked,) = interleave(setting.sizes.rounds, lambda: [k.epoch for _ in range(100)])
             with _processes(url, "0") as listening:
                 heard = [_fan_out(url, listening) for _ in range(setting.sizes.flips)]
             with _processes(url, str(each)):
                 together = [_roll_back(k, PROCESSES * each) for _ in range(setting.sizes.flips)]
             with _processes(url, str(each), "alone"):
                 alone = [_roll_back(k, PROCESSES * each) for _ in range(setting.sizes.flips)]
+    yield Measured("asking for the epoch", median(asked) * 1e4, "µs", "each member does so four times a second")
     what = f"a rollback's commit to the last of {PROCESSES * each:,} members' acknowledgements"
     beside = f"raw NOTIFY to {PROCESSES} listening processes: {median(heard) * 1e3:.1f} ms"
     yield Measured(

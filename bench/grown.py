@@ -82,8 +82,10 @@ def _ask(url: str, *statements: str) -> Any:
     import psycopg  # noqa: PLC0415 - not there where the server is not
 
     with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            cursor = connection.execute(statement.encode())
+        *before, last = statements
+        for statement in before:
+            connection.execute(statement.encode())
+        cursor = connection.execute(last.encode())
         return cursor.fetchone() if cursor.description else None
 
 
