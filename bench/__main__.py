@@ -18,9 +18,12 @@ from rich.table import Table
 
 from bench import (
     appending,
+    churn,
     compacting,
+    fanout,
     fetching,
     fleet,
+    grown,
     loading,
     on_postgres,
     opening,
@@ -49,6 +52,9 @@ GROUPS: dict[str, Group] = {
     "memory": rollbacks.memory,
     "leases": fleet.leases,
     "acknowledgements": fleet.acknowledgements,
+    "sizes": grown.sizes,
+    "churn": churn.churn,
+    "members": fanout.members,
     "upkeep": upkeep.upkeep,
     "postgres": on_postgres.on_postgres,
 }

@@ -27,17 +27,17 @@ def build(folder: Path, writes: int, few_writes: int, batch: int, vectors_per_ce
     """Fill both through the public face, at full durability."""
     big, small = folder / "big", folder / "small"
     began = time.perf_counter()
-    _fill(big, writes, batch, vectors_per_cent)
+    fill(big, writes, batch, vectors_per_cent)
     seconds = time.perf_counter() - began
-    _fill(small, few_writes, min(batch, few_writes // 10), vectors_per_cent)
+    fill(small, few_writes, min(batch, few_writes // 10), vectors_per_cent)
     return BigDatabases(big, small, writes, few_writes, writes / seconds)
 
 
-def _fill(folder: Path, writes: int, batch: int, vectors_per_cent: int) -> None:
+def fill(place: str | Path, writes: int, batch: int, vectors_per_cent: int) -> None:
     """Every tenth batch is the bad release's; of the others, some are vectors, the rest messages of many sessions."""
     random = np.random.default_rng(1)
     messages = [("user" if i % 2 else "assistant", f"{TEXT}{i}") for i in range(batch)]
-    with kedge.open(folder) as k:
+    with kedge.open(place) as k:
         k.collection("kb", dim=DIM)
         k.deploy("v1", {"support/prompt": "one", "shared/embedder": {"name": "e1", "dim": DIM}})
         k.promote("v1")

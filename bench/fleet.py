@@ -10,6 +10,9 @@ from pathlib import Path
 
 import kedge
 from bench.harness import Action, Measured, Setting, interleave, median, micro, ratio
+from kedge.kernel import Kernel
+from kedge.model.visibility import View
+from kedge.pins import Own
 
 ROOT = Path(__file__).parents[1]
 CALLS = 1_000
@@ -24,13 +27,15 @@ def leases(setting: Setting) -> Iterator[Measured]:
         k.deploy("v1", {"support/prompt": "x"})
         k.promote("v1")
         with k.join("bench") as member, k.turn(agent="support") as inside, other.turn(agent="support") as outside:
-            level, store, lease, pinned, loaded = interleave(
+            level, store, lease, pinned, begun, elsewhere, in_session = interleave(
                 setting.sizes.rounds,
                 _many(lambda: inside.level),
                 _many(lambda: outside.level),
                 _many(member.check),
-                _many(lambda: k.turn().close()),
-                _many(lambda: other.turn().close()),
+                _many(lambda: _pin(k._kernel)),
+                _many(lambda: k.turn(agent="support").close()),
+                _many(lambda: other.turn(agent="support").close()),
+                _many(lambda: k.turn(session="s", agent="support").close()),
             )
     each = 1e6 / CALLS
     yield Measured("turn.level in a member, no change pending", median(level) * each, "µs", "no I/O", at_most=5)
@@ -40,9 +45,22 @@ def leases(setting: Setting) -> Iterator[Measured]:
     )  # fmt: skip
     yield Measured("the look at the lease before each call", median(lease) * each, "µs", "no I/O", at_most=5)
     yield Measured(
-        "beginning a turn (pins its view) in a member vs elsewhere", ratio(pinned, loaded), "×",
-        f"{micro(pinned, CALLS)} vs {micro(loaded, CALLS)}; both ask the store for the epoch",
+        "pinning a view in a member, no change pending", median(pinned) * each, "µs",
+        "the record, what it shows, the agent's artifacts; no I/O", at_most=5,
     )  # fmt: skip
+    yield Measured(
+        "beginning an agent's turn in a member vs elsewhere", ratio(begun, elsewhere), "×",
+        f"{micro(begun, CALLS)}, no I/O, vs {micro(elsewhere, CALLS)}, which asks for the epoch",
+    )  # fmt: skip
+    yield Measured(
+        "beginning an agent's turn in a known session, in a member", median(in_session) * each, "µs", "one statement"
+    )
+
+
+def _pin(kernel: Kernel) -> Own | None:
+    """Do what a turn does to pin its view."""
+    record = kernel.record()
+    return kernel.pins.of(View(record.epoch, record.seen_by(record.live), record.settled), "support")
 
 
 def _many(call: Action) -> Action:

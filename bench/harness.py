@@ -32,11 +32,21 @@ class Sizes(msgspec.Struct, frozen=True):
     gets: int = 200
     ranges: int = 10
     flips: int = 25
+    members: int = 1_000
 
 
 FULL = Sizes()
 QUICK = Sizes(
-    writes=100_000, hidden=10_000, rows=20_000, many_rows=100_000, dim=128, rounds=9, puts=30, reads=1_000, flips=9
+    writes=100_000,
+    hidden=10_000,
+    rows=20_000,
+    many_rows=100_000,
+    dim=128,
+    rounds=9,
+    puts=30,
+    reads=1_000,
+    flips=9,
+    members=200,
 )
 
 

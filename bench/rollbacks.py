@@ -36,6 +36,10 @@ def commits(setting: Setting) -> Iterator[Measured]:
     )  # fmt: skip
     yield Measured(f"rollback commit at {built.writes:,} writes", median(many) * 1e3, "ms", at_most=20)
     yield Measured(f"rollback with verification at {built.writes:,} writes", median(whole) * 1e3, "ms")
+    disk = sum(file.stat().st_size for file in built.big.rglob("*") if file.is_file())
+    share = f"batches of {setting.sizes.load_batch:,}, {setting.sizes.vectors_per_cent} in 100 vectors of 64 numbers"
+    yield Measured(f"loading {built.writes:,} writes", built.writes_per_second, "writes/s", share)
+    yield Measured("disk for one of them, indexes and heads included", disk / built.writes, "bytes", "all files")
 
 
 def notices(setting: Setting) -> Iterator[Measured]:

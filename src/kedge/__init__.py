@@ -1,5 +1,6 @@
 """Kedge: causal rollback for multi-agent AI systems."""
 
+from kedge.code_pins import OtherCodeWarning
 from kedge.comparing import Difference, StoreDiff
 from kedge.deployments import Deployment, PromoteReport
 from kedge.diffs import Diff, KeyChange, SpaceDiff
@@ -53,7 +54,6 @@ from kedge.model.fleet import Held
 from kedge.model.reconcile import Reconciled
 from kedge.moving import MoveReport
 from kedge.open import compare_stores, migrate_store, open
-from kedge.pins import OtherCodeWarning
 from kedge.ports.aside import Tally
 from kedge.ports.fsck import Finding, FsckReport
 from kedge.ports.ledger import Snapshot

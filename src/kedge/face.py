@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import msgspec
 
+from kedge import code_pins, messages
 from kedge import deployments as lives
-from kedge import messages, pins
 from kedge.deployments import AUTOMATIC, Deployment, PromoteReport
 from kedge.diffs import Diff
 from kedge.diffs import diff as compare
@@ -83,7 +83,7 @@ class Kedge:
         read_only: bool = False,
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
-        pins.state(self._kernel, code, other_code)
+        code_pins.state(self._kernel, code, other_code)
         reconciling.adopt(self._kernel, reconcilers or {}, declare=not read_only)
         self._watcher = Watcher(self._kernel)
 
@@ -242,8 +242,7 @@ class Kedge:
     def assignment(self, session: str) -> list[str]:
         """Return the deployments that a session sees, fixing them if it has just appeared."""
         check_name("the session", session)
-        fixed = self._kernel.session(session)
-        record = self._kernel.backend.control.load()
+        record, fixed = self._kernel.session(session)
         return sorted(self._kernel.names(record.seen_by(fixed.base)))
 
     def refresh(self, session: str, *, by: str | None = None) -> list[str]:

@@ -12,6 +12,7 @@ from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.reconcile import DETAIL, moved
 from kedge.model.visibility import View
 from kedge.model.writes import check_name
+from kedge.pins import Pins
 from kedge.ports.backend import Backend
 from kedge.ports.fleet import Guard
 from kedge.ports.ledger import Change, Entry, EpochMoved, Session
@@ -31,6 +32,7 @@ class Kernel:
         self._names: dict[int, str] = {}
         self._header_key: bytes | None = None
         self.guard: Guard | None = None  # set while this process is a member
+        self.pins = Pins()
         self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version
         self.code: dict[str, str] = {}  # what this process says that it runs, by agent
         self.other_code = "warn"  # what becomes of turns whose view pins another
@@ -47,6 +49,13 @@ class Kernel:
         if self._header_key is None:
             self._header_key = self.backend.control.secret("header_key")
         return self._header_key
+
+    def record(self) -> ControlRecord:
+        """Return the record to pin a view to: a member knows it without I/O, until it hears of a newer one."""
+        known, guard = self.backend.control.known(), self.guard
+        if known is not None and guard is not None and guard.epoch is not None and known.epoch >= guard.heard:
+            return known
+        return self.backend.control.load()
 
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
         """Return the names of deployments, whatever became of them."""
@@ -105,19 +114,22 @@ class Kernel:
                 return None
             raise
 
-    def session(self, session: str, deployment: str | None = None) -> Session:
-        """Return what a session is fixed to, fixing it where it has just appeared or its time to live is over."""
+    def session(self, session: str, deployment: str | None = None) -> tuple[ControlRecord, Session]:
+        """Return the record, and what a session is fixed to: now, where it has just appeared or its time is over.
+
+        The store is asked each time, for another process may have fixed the session anew, which raises no epoch.
+        """
         control = self.backend.control
         while True:
-            found = control.session(session)
+            record, found = control.standing(session)
             if found is not None and not self._is_over(found):
-                return found
-            record = control.load()
+                return record, found
             opened_with = self.opened(record, deployment) or self._still_open(record, found)
             base = rules.assign(record, session, opened_with)
             after = 0 if found is None else found.generation
             try:
-                return control.begin_session(session, record.epoch, base, opened_with, after=after, by="assignment")
+                begun = control.begin_session(session, record.epoch, base, opened_with, after=after, by="assignment")
+                return control.load(), begun
             except EpochMoved:
                 continue
 
@@ -140,8 +152,7 @@ class Kernel:
         """Fix a session anew, to what a session that appears now would see."""
         control = self.backend.control
         while True:
-            found = control.session(session)
-            record = control.load()
+            record, found = control.standing(session)
             opened_with = self._still_open(record, found)
             base = rules.assign(record, session, opened_with)
             after = 0 if found is None else found.generation

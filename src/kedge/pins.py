@@ -1,56 +1,67 @@
-"""A turn on other code than its view pins: let it pass, say so, or refuse it."""
+"""What turns pin as they begin, as far as this process may keep it: the control record, and agents' own artifacts."""
 
-import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from typing import Protocol
+import msgspec
 
-from kedge.errors import InvalidValue, OtherCode, ReadOnly
-from kedge.kernel import Kernel
-from kedge.model.artifacts import label, unpack
-from kedge.model.code import CODE, COUNTED, POLICIES, is_other, read_code, running
+from kedge.forks import ForkSafeLock
+from kedge.model.control import ControlRecord
+from kedge.model.lineage import Lineage
+from kedge.model.reads import RangeRead
+from kedge.model.visibility import View
 from kedge.model.writes import Head
-from kedge.ports.aside import Sample
+
+_KEPT_MAX = 256
 
 
-class OtherCodeWarning(UserWarning):
-    """A turn runs other code than its view pins."""
+class Known:
+    """The newest control record that was loaded or committed here. Of two threads, the slow one brings none back."""
+
+    def __init__(self) -> None:
+        self._lock = ForkSafeLock()
+        self.record: ControlRecord | None = None
+
+    def at(self, epoch: int) -> ControlRecord | None:
+        """Return the record if it is that of this epoch."""
+        record = self.record
+        return record if record is not None and record.epoch == epoch else None
+
+    def learn(self, record: ControlRecord) -> ControlRecord:
+        """Keep a record that is known to be committed, unless a newer one is kept; return it."""
+        with self._lock:
+            if self.record is None or record.epoch > self.record.epoch:
+                self.record = record
+        return record
 
 
-class Sampled(Protocol):
-    """A turn, as far as counting needs it."""
+class Own(msgspec.Struct, frozen=True):
+    """An agent's own artifacts: their heads, the range that they were read by, and all lineages in it."""
 
-    def sample(self, metric: str, value: str) -> Sample:
-        """Return a metric sample of this turn."""
-
-
-def state(kernel: Kernel, code: str | Mapping[str, str] | None, policy: str) -> None:
-    """Take what code this process says that it runs, and what shall become of turns whose view pins another."""
-    if policy not in POLICIES:
-        raise InvalidValue(f"other_code={policy!r} is unknown; use one of {', '.join(POLICIES)}")
-    kernel.code, kernel.other_code = read_code(code), policy
+    heads: list[Head]
+    read: RangeRead
+    lineages: frozenset[Lineage]
 
 
-def check(kernel: Kernel, turn: Sampled, agent: str, own_artifacts: Iterable[Head]) -> None:
-    """Count it where this process runs other code than a turn's view pins, and warn or raise `OtherCode`."""
-    if not kernel.code or kernel.other_code == "ignore":
-        return
-    head = next((head for head in own_artifacts if head.key.name == f"{agent}/{CODE}"), None)
-    if head is None:
-        return
-    pin = unpack(head.payload)
-    if not is_other(kernel.code, agent, pin):
-        return
-    runs = running(kernel.code, agent) or "code that it does not name"
-    what = f"runs {runs}, view pins {label(pin)}"
-    with suppress(ReadOnly):
-        kernel.backend.aside.observe(turn.sample(COUNTED + kernel.other_code, what))
-    said = (
-        f"this process runs {runs} as {agent!r}, where the view pins {label(pin)}: route its session to a process that "
-        "runs that (k.assignment says what it sees)"
-    )
-    if kernel.other_code == "refuse":
-        raise OtherCode(said)
-    if what not in kernel.warned:
-        kernel.warned.add(what)
-        warnings.warn(said, OtherCodeWarning, stacklevel=5)
+NOTHING = Own([], RangeRead("artifacts", "", "", 0), frozenset())
+
+
+class Pins:
+    """Agents' own artifacts by what a view sees.
+
+    Artifacts are written by changes of the control record alone, so at one epoch they stay what they are. Shared by
+    threads without a lock: what one of them loses is read again.
+    """
+
+    def __init__(self) -> None:
+        self._kept: tuple[int, dict[tuple[str, frozenset[int]], Own]] = (-1, {})
+
+    def of(self, view: View, agent: str) -> Own | None:
+        """Return what lies under an agent's name in a view of the present, if it is known."""
+        epoch, kept = self._kept
+        return kept.get((agent, view.seen)) if epoch == view.epoch else None
+
+    def keep(self, view: View, agent: str, own: Own) -> None:
+        """Remember what was read in this view."""
+        epoch, kept = self._kept
+        if epoch != view.epoch or len(kept) >= _KEPT_MAX:
+            self._kept = (view.epoch, {(agent, view.seen): own})
+        else:
+            kept[agent, view.seen] = own

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 import numpy.typing as npt
 
-from kedge import messages, pins
+from kedge import code_pins, messages
 from kedge.errors import (
     Frozen,
     IdempotencyMismatch,
@@ -31,6 +31,7 @@ from kedge.model.reads import RangeRead, Reads
 from kedge.model.turns import move
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Origin, Pending, VectorBatch, check_name, encode
+from kedge.pins import NOTHING, Own
 from kedge.ports.aside import Sample
 from kedge.ports.ledger import Change, EpochMoved, Release
 from kedge.stores.artifacts import Artifacts
@@ -95,8 +96,8 @@ class Turn:
         self._members: set[int] = set()
         self._sender: Sender | None = None
         self._asks: str | None = None
-        self._record = self.backend.control.load()
         if base is not None:
+            self._record = self.backend.control.load()
             self._session, self._base, parent_turn = session, base, None
         else:
             self._session, self._base, parent_turn = self._join(session, deployment, parent, peer)
@@ -121,17 +122,18 @@ class Turn:
         self.cache = Cache(self)
         if self._members:  # a caller's: it may have been rolled back before this turn began
             self._take()
-        self._own_artifacts: list[Head] = []
+        self._own = NOTHING
         if agent is not None:
-            self._read_own_artifacts(agent)
-            pins.check(kernel, self, agent, self._own_artifacts)
+            self._own = self._own_artifacts(agent)
+            self.saw_range(self._own.read, self._own.lineages)
+            code_pins.check(kernel, self, agent, self._own.heads)
 
     # ── how it began ──
 
     def _join(
         self, session: str | None, deployment: str | None, parent: Mapping[str, str] | None, peer: str | None
     ) -> tuple[str | None, frozenset[int], str | None]:
-        """Return the session, the deployments that the view is fixed to, and the caller's turn."""
+        """Load the record; return the session, the deployments that the view is fixed to, and the caller's turn."""
         caller = None if parent is None else self._open(parent, peer)
         if caller is not None:
             self._members.update(caller.lineage)
@@ -140,18 +142,22 @@ class Turn:
                     f"deployment={deployment!r} came with parent=: a callee sees what its caller sees; leave it out"
                 )
             if session is None or session == caller.session:
+                self._record = self.backend.control.load()
                 return caller.session, frozenset(caller.base), caller.turn
         return session, self._fixed_base(session, deployment), None if caller is None else caller.turn
 
     def _fixed_base(self, session: str | None, deployment: str | None) -> frozenset[int]:
-        deployment = self._kernel.opened(self._record, deployment)
+        if deployment is not None:
+            self._record = self.backend.control.load()  # it may have been staged elsewhere, a moment ago
+            deployment = self._kernel.opened(self._record, deployment)
+        elif session is None:
+            self._record = self._kernel.record()
         if session is None:
             base = set(self._record.live)
             if deployment is not None:
                 base |= self._record.closure({rules.open_in(self._record, deployment)})
             return frozenset(base)
-        fixed = self._kernel.session(session, deployment)
-        self._record = self.backend.control.load()
+        self._record, fixed = self._kernel.session(session, deployment)
         if deployment is not None and rules.open_in(self._record, deployment) not in fixed.base:
             raise SessionBegun(
                 f"session {session!r} began without {deployment!r}, and is never split between views; "
@@ -203,11 +209,17 @@ class Turn:
             except EpochMoved:
                 continue
 
-    def _read_own_artifacts(self, agent: str) -> None:
-        found = self.read(lambda view: self.backend.journal.range(view, "artifacts", "", f"{agent}/"))
-        self._own_artifacts = found.heads
-        lineages = {head.lineage for head in found.heads} | found.tombstones
-        self.saw_range(RangeRead("artifacts", "", f"{agent}/", found.at_seq), lineages)
+    def _own_artifacts(self, agent: str) -> Own:
+        """Return what lies under the agent's name: no record but a newer one changes it."""
+        pins = self._kernel.pins
+        own = pins.of(self._view, agent)
+        if own is None:
+            prefix = f"{agent}/"
+            found = self.read(lambda view: self.backend.journal.range(view, "artifacts", "", prefix))
+            read = RangeRead("artifacts", "", prefix, found.at_seq)
+            own = Own(found.heads, read, frozenset({head.lineage for head in found.heads} | found.tombstones))
+            pins.keep(self._view, agent, own)
+        return own
 
     # ── what the stores use ──
 
@@ -273,7 +285,7 @@ class Turn:
 
     def derive_key(self) -> bytes:
         """Return the digests of the agent's artifact heads, which are part of each cache key."""
-        return encode([self._agent or ""] + [(head.payload or b"").decode() for head in self._own_artifacts])
+        return encode([self._agent or ""] + [(head.payload or b"").decode() for head in self._own.heads])
 
     @property
     def stamp(self) -> Lineage:
@@ -393,10 +405,10 @@ class Turn:
             return self.read(lambda view: self._level_at(view.epoch))
         if self._closed or self._ended is not None:
             self._refuse()
-        known = guard.epoch
-        if known is None:
+        epoch, known = guard.epoch, self.backend.control.known()
+        if epoch is None:
             return stricter(guard.safe_level, self._record.level(self._agent or ""))
-        if known > self._view.epoch:
+        if epoch > self._view.epoch or (known is not None and known.epoch > self._view.epoch):
             self._catch_up()
         return self._record.level(self._agent or "")
 
@@ -488,14 +500,14 @@ class Turn:
             raise
 
     def _rule(self, schema: str) -> Rule:
-        return messages.rule_for(self._agent, messages.rules_of(self._agent, self._own_artifacts), schema)
+        return messages.rule_for(self._agent, messages.rules_of(self._agent, self._own.heads), schema)
 
     def _sealed(self, audience: str | None, ttl: float, payload_digest: str | None) -> dict[str, str]:
         seconds = check_seconds("ttl", ttl) or HEADER_SECONDS
         if audience is not None:
             check_name("the audience", audience)
         self._edge("call", audience or "")
-        rules = messages.rules_of(self._agent, self._own_artifacts)
+        rules = messages.rules_of(self._agent, self._own.heads)
         envelope = Envelope(
             turn=self._author.uid,
             epoch=self._view.epoch,

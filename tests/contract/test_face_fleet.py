@@ -21,6 +21,7 @@ from kedge.errors import Busy
 from kedge.model.fleet import Standing
 from kedge.ports.clock import SystemClock
 from kedge.recovery.rollback import _release
+from tests.statements import statements
 
 POSTGRES_ONE_IN = 8
 SOON = 30.0
@@ -210,15 +211,14 @@ def test_it_comes_back_by_itself_and_says_why_it_was_gone(
         assert turn.level is Level.OFF, "it came back to what is now"
 
 
-def test_the_level_is_known_without_asking_the_store(m: Kedge, k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_level_is_known_without_asking_the_store(m: Kedge, k: Kedge) -> None:
     with m.join("one") as member, m.turn(session="s", agent="support") as turn:
         k.set_level("support", "frozen")
         eventually(lambda: member.epoch == k.epoch)
         assert turn.level is Level.FROZEN, "it hears of a change, and looks"
-        with monkeypatch.context() as patch:
-            patch.setattr(m._kernel.backend, "control", None)
-            patch.setattr(m._kernel.backend, "journal", None)
+        with statements(m) as sent:
             assert turn.level is Level.FROZEN
+        assert sent == []
         k.rollback("v2")
         eventually(lambda: member.epoch == k.epoch)
         with pytest.raises(kedge.RolledBack):

@@ -175,6 +175,16 @@ def test_a_restart_of_the_server_loses_nothing_acknowledged(
         assert k.fsck(full=True).findings == ()
 
 
+def test_a_batch_that_takes_too_long_is_told_to_be_smaller(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kedge.backends.postgres.database._TRANSACTION_SECONDS", 1)
+    backend = PostgresBackend(postgres_url, cache_bytes=1_000, retry_seconds=1.0)
+    failpoints.arm("append:before-commit", lambda: time.sleep(1.5), nth=1)
+    with pytest.raises(kedge.Busy, match=r"took longer than 1 s.* smaller batches"):
+        Hand(backend).append([put("k", 1)])
+    assert writes_in(postgres_url) == 0
+    backend.close()
+
+
 def test_a_process_that_stops_in_an_append_holds_nobody_up_for_long(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

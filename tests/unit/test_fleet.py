@@ -118,6 +118,19 @@ def test_renewing_catches_up_until_the_store_is_no_longer_ahead() -> None:
     assert (lease.epoch, lease.until) == (6, 12.0)
 
 
+def test_what_was_heard_is_caught_up_with_first_and_one_refresh_does() -> None:
+    lease = Lease(10.0)
+    lease.caught_up(1)
+    steps = renew(lease, lambda: 3.0, heard=5)
+    assert next(steps) == CatchUp(5)
+    assert lease.epoch == 1, "nothing is acknowledged before it is done"
+    assert steps.send(5) == Refresh(3.0, 5)
+    with pytest.raises(StopIteration):
+        steps.send(5)
+    assert (lease.epoch, lease.until) == (5, 13.0)
+    assert next(renew(lease, lambda: 4.0, heard=4)) == Refresh(4.0, 5), "what is known already is not caught up with"
+
+
 def test_what_fails_to_catch_up_acknowledges_nothing() -> None:
     lease = Lease(10.0)
     lease.caught_up(1)
@@ -172,6 +185,7 @@ class World:
     def __init__(self, *looks: Sequence[Standing]) -> None:
         self.time = 0.0
         self.counted_out: list[CountOut] = []
+        self.asked: list[int | None] = []
         self._looks = iter(looks)
         self._last: Sequence[Standing] = ()
 
@@ -182,6 +196,7 @@ class World:
             match step:
                 case Look():
                     self._last = next(self._looks, self._last)
+                    self.asked.append(step.behind)
                 case CountOut():
                     self.counted_out.append(step)
                 case Pause(seconds=seconds):
@@ -196,6 +211,7 @@ class World:
 def test_it_waits_for_acknowledgements() -> None:
     world = World([standing("a", 4)], [standing("a", 4)], [standing("a", 5)])
     assert world.wait(5).converged
+    assert world.asked == [5, 5, 5, None], "all of them are asked for once"
     assert 0 < world.time < 1
     assert world.counted_out == []
 

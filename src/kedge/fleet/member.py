@@ -68,9 +68,13 @@ class Member:
     def _run(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
             try:
-                if self._is_due():
+                if self._hears_news():
+                    self._refresh(self._seen)
+                elif self._lease.is_due(self._clock.elapsed()):
                     self._refresh()
-                    self._trouble = None
+                else:
+                    continue
+                self._trouble = None
             except Exception as error:  # noqa: BLE001 - the edge of this thread: it says why, and tries on
                 self._trouble = f"{type(error).__name__}: {error}"
                 if not isinstance(error, KedgeError):  # a callback's
@@ -78,20 +82,18 @@ class Member:
         if self._has_left:  # before this thread had ended: what it sent last may have come after
             self._tell_that_it_left()
 
-    def _is_due(self) -> bool:
-        """Say whether to refresh: a notice came, or it is time, or an unprompted look finds that a notice was lost."""
+    def _hears_news(self) -> bool:
+        """Say whether there is a newer epoch: the store is asked once a notice came, and now and then unprompted."""
         found, now = self._kernel.backend.change_hint(), time.monotonic()
-        if found != self._hint or self._lease.is_due(self._clock.elapsed()):
-            self._hint, self._looked = found, now
-            return True
-        if now - self._looked < UNPROMPTED_SECONDS:
+        if found == self._hint and now - self._looked < UNPROMPTED_SECONDS:
             return False
-        self._looked = now
-        return self._kernel.backend.control.epoch() > self._seen
+        self._hint, self._looked = found, now
+        before, self._seen = self._seen, max(self._seen, self._kernel.backend.control.epoch())
+        return self._seen > before
 
-    def _refresh(self) -> None:
+    def _refresh(self, heard: int = NO_EPOCH) -> None:
         with self._refreshing:
-            steps = renew(self._lease, self._clock.elapsed)
+            steps = renew(self._lease, self._clock.elapsed, heard)
             step: Refresh | CatchUp | None = next(steps)
             while step is not None:
                 answer = self._send(step) if isinstance(step, Refresh) else self._catch_up(step.epoch)
@@ -104,8 +106,9 @@ class Member:
         held = () if self._holds is None else _checked(self._holds())
         now = self._kernel.backend.clock.now()
         standing = msgspec.structs.replace(self._standing, epoch=refresh.epoch, at=now, held=held)
-        self._seen = self._kernel.backend.fleet.refresh(standing)
-        return self._seen
+        epoch = self._kernel.backend.fleet.refresh(standing)
+        self._seen = max(self._seen, epoch)
+        return epoch
 
     def _catch_up(self, epoch: int) -> int:
         self._catching_up = threading.get_ident()
@@ -158,6 +161,11 @@ class Member:
     def epoch(self) -> int | None:
         """The epoch that this process has caught up with; None while the lease has run out."""
         return self._lease.epoch if self.serving else None
+
+    @property
+    def heard(self) -> int:
+        """The newest epoch that this process has heard of, whether it has caught up with it or not."""
+        return self._seen
 
     # ── the end ──
 

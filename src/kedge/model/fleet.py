@@ -126,12 +126,16 @@ class Lease:
         self._due = float("inf")
 
 
-def renew(lease: Lease, now: Callable[[], float]) -> Generator[Refresh | CatchUp, int, None]:
+def renew(lease: Lease, now: Callable[[], float], heard: int = NO_EPOCH) -> Generator[Refresh | CatchUp, int, None]:
     """Refresh a lease, and catch up and refresh again while the store is ahead.
 
     Whoever drives it sends each `Refresh` and answers with the store's epoch, does each `CatchUp`, and closes it where
-    either fails: nothing is lost but time.
+    either fails: nothing is lost but time. With an epoch that was `heard` from the store, it catches up first: one
+    refresh then does for both.
     """
+    if heard > lease.epoch:
+        yield CatchUp(heard)
+        lease.caught_up(heard)
     while True:
         refresh = lease.send(now())
         epoch = yield refresh
@@ -175,7 +179,9 @@ def assess(members: Iterable[Standing], epoch: int, waited_seconds: float, drift
 
 
 class Look(msgspec.Struct, frozen=True):
-    """Ask for the members as they are now."""
+    """Ask for the members as they are now: those that have not acknowledged `behind` yet, or all."""
+
+    behind: int | None = None
 
 
 class CountOut(msgspec.Struct, frozen=True):
@@ -206,15 +212,14 @@ def converge(
     began = now()
     pause = LOOK_SECONDS
     while True:
-        members = yield Look()
+        members = yield Look(behind=epoch)
         waited = now() - began
         found = assess(members, epoch, waited, drift)
         if found.converged:
             new = tuple(member.uid for member in found.expired if not member.expired)
             if new:
                 yield CountOut(new, epoch)
-            return found
-        if wait_seconds is not None and waited >= wait_seconds:
-            return found
+        if found.converged or (wait_seconds is not None and waited >= wait_seconds):
+            return assess((yield Look()), epoch, waited, drift)
         yield Pause(pause)
         pause = min(2 * pause, LOOK_SECONDS_MAX)

@@ -25,8 +25,8 @@ class Fleet(Protocol):
     def leave(self, uid: str) -> None:
         """Forget a member: it serves nothing any more, by its own word."""
 
-    def members(self) -> list[Standing]:
-        """Return the members in the order in which they joined."""
+    def members(self, behind: int | None = None) -> list[Standing]:
+        """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:
         """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""
@@ -41,6 +41,10 @@ class Guard(Protocol):
     @property
     def epoch(self) -> int | None:
         """The epoch that this process has caught up with; None where its lease has run out."""
+
+    @property
+    def heard(self) -> int:
+        """The newest epoch that this process has heard of, whether it has caught up with it or not."""
 
     @property
     def safe_level(self) -> Level:

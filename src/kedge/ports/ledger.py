@@ -123,11 +123,15 @@ class Control(Protocol):
 
     Laws: `commit` is a compare-and-set on the epoch: it applies wholly, exactly when the stored epoch is one less
     than the new record's, else it raises `EpochMoved` and nothing has changed. An operation id that has been applied
-    is not applied again: `commit` returns as if it had been. `load` sees every commit that returned before it began.
+    is not applied again: `commit` returns as if it had been. `load` sees every commit that returned before it began,
+    in whatever process; `known` sees those that were made, or seen by a `load`, here.
     """
 
     def load(self) -> ControlRecord:
         """Return the record as it is now."""
+
+    def known(self) -> ControlRecord | None:
+        """Return the newest record that was loaded or committed here, without I/O."""
 
     def epoch(self) -> int:
         """Return the epoch as it is now."""
@@ -188,6 +192,9 @@ class Control(Protocol):
 
     def session(self, session: str, upto: int | None = None) -> Session | None:
         """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
+
+    def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
+        """Return the record as it is now, and what a session was fixed to then or just before; in one statement."""
 
     def begin_session(
         self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str

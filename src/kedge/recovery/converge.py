@@ -68,15 +68,16 @@ def wait_for_members(
     clock, fleet = lease_clock(kernel.backend.clock), kernel.backend.fleet
     began = clock.elapsed() if committed_at is None else committed_at
     members: list[Standing] = []
-    acknowledged, last, told = 0, None, False
+    late: int | None = None
+    last, told = began, False
     steps = converge(epoch, clock.elapsed, wait_seconds=wait_seconds)
     step = next(steps)
     while True:
         if isinstance(step, Look):
-            members = fleet.members()
-            count = sum(member.epoch >= epoch for member in members)
-            if count > acknowledged:
-                acknowledged, last = count, clock.elapsed() - began
+            members = fleet.members(step.behind)
+            count = sum(member.epoch < epoch for member in members)
+            if late is None or count < late:
+                late, last = count, clock.elapsed()
         elif isinstance(step, CountOut):
             fleet.count_out(step.uids, step.epoch)
         elif isinstance(step, Pause):
@@ -88,7 +89,8 @@ def wait_for_members(
             step = steps.send(members)
         except StopIteration as done:
             found: Assessment = done.value
-            return _outcome(found, epoch, last if committed_at is not None else None)
+            is_timed = committed_at is not None and bool(found.safe)
+            return _outcome(found, epoch, last - began if is_timed else None)
 
 
 def _waiting(members: list[Standing], epoch: int, wait_seconds: float | None) -> str:

@@ -20,6 +20,7 @@ from kedge.model.moments import seq_at
 from kedge.model.moving import Arriving, Sealed, arriving_message, moved_message
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import Author, Batch
+from kedge.pins import Known
 from kedge.ports.ledger import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
 
 _SQL = queries("control")
@@ -35,7 +36,7 @@ class PostgresControl:
     def __init__(self, database: Database, journal: PostgresJournal) -> None:
         self._database = database
         self._journal = journal
-        self._cached: ControlRecord | None = None
+        self._known = Known()
         if database.ask(_SQL["load"]):
             self.load()
             return
@@ -61,18 +62,21 @@ class PostgresControl:
 
     def load(self) -> ControlRecord:
         """Return the record as it is now."""
-        cached = self._cached
-        if cached is not None and cached.epoch == self.epoch():
-            return cached
+        return self._known.at(self.epoch()) or self._load()
+
+    def _load(self) -> ControlRecord:
         encoded, moved = self._database.ask(_SQL["load"])[0]
         if moved is not None and not self._database.read_only:
             raise errors.Moved(moved_message(self._database.url, msgspec.json.decode(moved, type=Sealed).to))
-        self._cached = record = _RECORD.decode(encoded)
-        return record
+        return self._known.learn(_RECORD.decode(encoded))
+
+    def known(self) -> ControlRecord | None:
+        """Return the newest record that was loaded or committed here, without I/O."""
+        return self._known.record
 
     def missing(self, link: Link) -> str | None:
         """Return what is remembered and is not there."""
-        known = self._cached
+        known = self._known.record
         if known is None:
             return None
         found = link.row(_SQL["record_of"], known.epoch)
@@ -92,14 +96,17 @@ class PostgresControl:
             return self._applied(link, change.operation)
 
         try:
-            return self._database.write("control", act, lanes=ALL, find=find)
+            entry = self._database.write("control", act, lanes=ALL, find=find)
         except Unconfirmed:
             raise
         except OutcomeUnknown:
             applied = self._database.read(find)
             if applied is None:
                 raise
-            return applied
+            entry = applied
+        if entry.epoch == change.record.epoch:
+            self._known.learn(_RECORD.decode(msgspec.json.encode(change.record)))
+        return entry
 
     def _applied(self, link: Link, operation: str) -> Entry | None:
         rows = link.rows(_SQL["log_of_operation"], operation)
@@ -292,6 +299,12 @@ class PostgresControl:
         """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
         rows = self._database.ask(_SQL["session"], session, SEQ_MAX if upto is None else upto)
         return _session(rows[0]) if rows else None
+
+    def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
+        """Return the record as it is now, and what a session was fixed to then or just before; in one statement."""
+        epoch, *row = self._database.ask(_SQL["standing"], session)[0]
+        found = None if row[0] is None else _session(row)
+        return self._known.at(epoch) or self._load(), found
 
     def begin_session(
         self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str

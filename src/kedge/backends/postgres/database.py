@@ -249,6 +249,8 @@ class Database:
                 if found is not None:
                     return found
                 if time.monotonic() > deadline:
+                    if lost.took_seconds >= _TRANSACTION_SECONDS:
+                        raise errors.Busy(_TOO_LONG.format(self.url, _TRANSACTION_SECONDS)) from lost
                     raise errors.Unreachable(
                         f"{self.url} was lost time and again; nothing was done: try again"
                     ) from lost
@@ -286,8 +288,17 @@ class Unconfirmed(errors.OutcomeUnknown):
     """It is there, but not where durability wants it."""
 
 
+_TOO_LONG = (
+    "what was being written to {} took longer than {} s, for which it would hold others up; nothing was done: write in "
+    "smaller batches, or load vectors before `kedge optimize` indexes them"
+)
+
+
 class _AnswerLost(Exception):
     """The connection went during the commit."""
+
+    def __init__(self, took_seconds: float) -> None:
+        self.took_seconds = took_seconds
 
 
 class _Attempt(Generic[T]):
@@ -300,7 +311,7 @@ class _Attempt(Generic[T]):
 
     def run(self, connection: Connection) -> T:
         """Begin, hold the lanes, act and commit."""
-        is_committing = False
+        is_committing, began = False, time.monotonic()
         unconfirmed: list[str] = []
 
         def hear(notice: psycopg.errors.Diagnostic) -> None:
@@ -321,7 +332,7 @@ class _Attempt(Generic[T]):
                 link.send(b"COMMIT")
         except psycopg.Error as error:
             if is_committing and is_lost(error):
-                raise _AnswerLost from error
+                raise _AnswerLost(time.monotonic() - began) from error
             raise
         if unconfirmed:
             raise Unconfirmed(_UNCONFIRMED.format(unconfirmed[0]))

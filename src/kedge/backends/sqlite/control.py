@@ -18,6 +18,7 @@ from kedge.model.control import ControlRecord
 from kedge.model.lineage import EMPTY
 from kedge.model.moments import seq_at
 from kedge.model.writes import Author, Batch
+from kedge.pins import Known
 from kedge.ports.clock import Clock
 from kedge.ports.ledger import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
 
@@ -35,7 +36,7 @@ class SqliteControl:
         self._database = database
         self._journal = journal
         self._clock = clock
-        self._cached: ControlRecord | None = None
+        self._known = Known()
         with database.connection() as connection:
             database.check_here(connection)
         if not database.read_only:
@@ -56,14 +57,16 @@ class SqliteControl:
 
     def load(self) -> ControlRecord:
         """Return the record as it is now."""
-        cached = self._cached
-        if cached is not None and cached.epoch == self.epoch():
-            return cached
+        return self._known.at(self.epoch()) or self._load()
+
+    def _load(self) -> ControlRecord:
         with self._database.reading() as connection:
             self._database.check_here(connection)
-            encoded = connection.execute(_SQL["load"]).fetchone()[0]
-        self._cached = record = _RECORD.decode(encoded)
-        return record
+            return self._known.learn(self.load_in(connection))
+
+    def known(self) -> ControlRecord | None:
+        """Return the newest record that was loaded or committed here, without I/O."""
+        return self._known.record
 
     def load_in(self, connection: sqlite3.Connection) -> ControlRecord:
         """Return the record as a transaction of the caller's sees it."""
@@ -92,6 +95,8 @@ class SqliteControl:
             applied = self._applied(connection, change.operation)
         if applied is None:
             raise OutcomeUnknown(f"operation {change.operation} left no entry in the control log; run `kedge fsck`")
+        if applied.epoch == change.record.epoch:
+            self._known.learn(_RECORD.decode(msgspec.json.encode(change.record)))
         return applied
 
     def _applied(self, connection: sqlite3.Connection, operation: str) -> Entry | None:
@@ -290,10 +295,14 @@ class SqliteControl:
 
     def _session(self, connection: sqlite3.Connection, session: str, upto: int) -> Session | None:
         row = connection.execute(_SQL["session"], (session, upto)).fetchone()
-        if row is None:
-            return None
-        name, generation, seq, epoch, at, base, opened_with = row
-        return Session(name, generation, seq, epoch, at, frozenset(json.loads(base)), opened_with)
+        return None if row is None else _session(row)
+
+    def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
+        """Return the record as it is now, and what a session was fixed to then or just before; in one statement."""
+        with self._database.connection() as connection:
+            epoch, *row = connection.execute(_SQL["standing"], {"session": session}).fetchone()
+        found = None if row[0] is None else _session(row)
+        return self._known.at(epoch) or self._load(), found
 
     def begin_session(
         self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
@@ -321,6 +330,11 @@ class SqliteControl:
         with self._database.reading() as connection:
             sessions = connection.execute(_SQL["session_count"]).fetchone()[0]
             return {"sessions": sessions, "seq": self._journal.last_seq(connection)}
+
+
+def _session(row: Any) -> Session:
+    name, generation, seq, epoch, at, base, opened_with = row
+    return Session(name, generation, seq, epoch, at, frozenset(json.loads(base)), opened_with)
 
 
 def _entry(row: Any) -> Entry:

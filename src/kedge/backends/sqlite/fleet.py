@@ -35,10 +35,10 @@ class SqliteFleet:
         with self._database.writing("leave", durable=False) as connection:
             connection.execute(_SQL["leave"], (uid,))
 
-    def members(self) -> list[Standing]:
-        """Return the members in the order in which they joined."""
+    def members(self, behind: int | None = None) -> list[Standing]:
+        """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
         with self._database.connection() as connection:
-            rows = connection.execute(_SQL["members"]).fetchall()
+            rows = connection.execute(_SQL["members"], (behind,)).fetchall()
         return [
             Standing(
                 uid, name, host, pid, tuple(json.loads(serves)), lease_seconds, epoch, joined_at, at, bool(expired),

@@ -31,6 +31,24 @@ class ControlContract:
         assert other.control.epoch() == 2
         other.close()
 
+    def test_what_is_known_here_is_never_older_than_what_was_loaded_or_committed_here(
+        self, backend: Backend, opener: Opener
+    ) -> None:
+        other, reader = opener(), opener()
+        assert other.control.known() is None
+        assert other.control.load() == other.control.known()
+        hand = Hand(backend)
+        for verb in ("stage", "promote", "settle"):
+            hand.change(verb, "v1")
+            known = backend.control.known()
+            assert known is not None
+            assert known == reader.control.load(), "as it is stored"
+        assert other.control.known() == ControlRecord(), "nobody told it"
+        record, found = other.control.standing("s")
+        assert (record, record, found) == (backend.control.load(), other.control.known(), None)
+        other.close()
+        reader.close()
+
     def test_a_commit_is_a_compare_and_set_on_the_epoch(self, backend: Backend) -> None:
         hand = Hand(backend)
         hand.change("stage", "v1")

@@ -50,6 +50,28 @@ class FleetContract:
             backend.fleet.refresh(at(member, 0))
         assert [m.name for m in backend.fleet.members()] == ["support-1", "support-2"]
 
+    def test_who_is_behind_an_epoch_can_be_asked_for_alone(self, backend: Backend) -> None:
+        self.epoch(backend, 2)
+        for member, epoch in ((ONE, 1), (TWO, 2)):
+            backend.fleet.refresh(at(member, epoch))
+        for behind, names in ((0, []), (1, []), (2, ["support-1"]), (3, ["support-1", "support-2"])):
+            assert [m.name for m in backend.fleet.members(behind)] == names
+
+    def test_members_of_one_process_refresh_at_once(self, backend: Backend) -> None:
+        said = [msgspec.structs.replace(at(ONE, 0), uid=f"u{n}", name=f"m{n}", serves=("a",) * n) for n in range(8)]
+        answers: list[int] = []
+
+        def refresh(member: Standing) -> None:
+            answers.extend(backend.fleet.refresh(member) for _ in range(5))
+
+        threads = [threading.Thread(target=refresh, args=(member,)) for member in said * 2]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == [0] * 80
+        assert sorted(backend.fleet.members(), key=lambda m: m.uid) == said
+
     def test_an_epoch_never_goes_back(self, backend: Backend) -> None:
         self.epoch(backend, 2)
         backend.fleet.refresh(at(ONE, 2))

@@ -19,7 +19,9 @@ class SessionContract:
 
     def test_a_session_appears_once(self, backend: Backend, opener: Opener) -> None:
         assert backend.control.session("s") is None
+        assert backend.control.standing("s") == (backend.control.load(), None)
         first = self.begin(backend, "s", {1})
+        assert backend.control.standing("s") == (backend.control.load(), first)
         assert (first.generation, first.base) == (1, frozenset({1}))
         other = opener()
         assert self.begin(other, "s", {2}) == first, "whoever came first has decided"
@@ -45,6 +47,7 @@ class SessionContract:
         assert (second.generation, second.base) == (2, frozenset({2}))
         assert self.begin(backend, "s", {3}, after=1) == second
         assert backend.control.session("s") == second
+        assert backend.control.standing("s") == (backend.control.load(), second)
 
     def test_the_past_keeps_its_generation(self, backend: Backend) -> None:
         hand = Hand(backend)

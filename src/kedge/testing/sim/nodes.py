@@ -50,16 +50,17 @@ class MemberNode:
     def _keep(self) -> Process:
         while True:
             if self.noticed or self.lease.is_due(self.now()):
-                self.noticed = False
+                noticed, self.noticed = self.noticed, False
                 with suppress(Lost):
-                    yield from self._refresh()
+                    heard = (yield Call("load")).epoch if noticed else fleet.NO_EPOCH
+                    yield from self._refresh(heard)
             yield Sleep(POLL_SECONDS)
 
-    def _refresh(self) -> Process:
+    def _refresh(self, heard: int) -> Process:
         if self.knows == fleet.NO_EPOCH:
             self.knows = (yield Call("load")).epoch
             self.lease.caught_up(self.knows)
-        steps = fleet.renew(self.lease, self.now)
+        steps = fleet.renew(self.lease, self.now, heard)
         step: Refresh | CatchUp | None = next(steps)
         while step is not None:
             if isinstance(step, Refresh):
@@ -196,7 +197,7 @@ class ControllerNode:
         found: list[Standing] = []
         while True:
             if isinstance(step, Look):
-                found = yield Call("members")
+                found = yield Call("members", (step.behind,))
             elif isinstance(step, CountOut):
                 yield Call("count_out", (step.uids, step.epoch))
             else:

@@ -113,9 +113,10 @@ class SimStore:
         """Forget a member."""
         self.rows.pop(uid, None)
 
-    def members(self) -> list[Standing]:
-        """Return the members in the order in which they joined."""
-        return sorted(self.rows.values(), key=lambda member: (member.joined_at, member.uid))
+    def members(self, behind: int | None = None) -> list[Standing]:
+        """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
+        found = [member for member in self.rows.values() if behind is None or member.epoch < behind]
+        return sorted(found, key=lambda member: (member.joined_at, member.uid))
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:
         """Record that members hold no lease, unless they have acknowledged the epoch."""

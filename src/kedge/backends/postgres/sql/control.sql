@@ -81,6 +81,12 @@ SELECT greatest(
 SELECT session, generation, seq, epoch, at, base, opened_with FROM kedge.sessions
 WHERE session = $1 AND seq <= $2 ORDER BY generation DESC LIMIT 1;
 
+-- name: standing
+SELECT c.epoch, s.* FROM kedge.control c LEFT JOIN LATERAL (
+    SELECT session, generation, seq, epoch, at, base, opened_with FROM kedge.sessions
+    WHERE session = $1 ORDER BY generation DESC LIMIT 1
+) s ON TRUE;
+
 -- name: session_insert
 INSERT INTO kedge.sessions (session, generation, seq, epoch, at, base, opened_with, by)
 VALUES ($1, $2, $3, $4, $5, $6::int8[], $7, $8);

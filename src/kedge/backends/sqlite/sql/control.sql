@@ -69,6 +69,11 @@ SELECT max(
 SELECT session, generation, seq, epoch, at, base, opened_with FROM sessions
 WHERE session = ? AND seq <= ? ORDER BY generation DESC LIMIT 1;
 
+-- name: standing
+SELECT c.epoch, s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with
+FROM control c LEFT JOIN sessions s
+ON s.session = :session AND s.generation = (SELECT max(generation) FROM sessions WHERE session = :session);
+
 -- name: session_insert
 INSERT INTO sessions (session, generation, seq, epoch, at, base, opened_with, by) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 

@@ -18,7 +18,7 @@ DELETE FROM members WHERE uid = ?;
 
 -- name: members
 SELECT uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code FROM members
-ORDER BY joined_at, uid;
+WHERE ?1 IS NULL OR epoch < ?1 ORDER BY joined_at, uid;
 
 -- name: count_out
 UPDATE members SET expired = 1 WHERE uid = ? AND epoch < ?;

@@ -1,0 +1,107 @@
+"""A process that stands for many members until its input ends: `python -m bench.crowd URL COUNT [alone]`.
+
+Each has a lease, a row, refreshes and an acknowledgement of its own, through what a member runs: `renew` decides, the
+fleet's port writes. The process listens once for all of them. Those that refresh at the same time share a transaction,
+as members of one process do; with `alone` each has its own, as if it were a process. With a COUNT of 0 it only tells
+when a notice came.
+"""
+
+import json
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import psycopg
+
+from kedge.backends.postgres.backend import PostgresBackend
+from kedge.model.fleet import NO_EPOCH, Lease, Refresh, Standing, renew
+
+LEASE_SECONDS = 60.0
+LOOK_SECONDS = 0.002
+CONNECTIONS = 4  # of those that refresh alone
+
+
+class Crowd:
+    """Many members on one backend."""
+
+    def __init__(self, backend: PostgresBackend, count: int, *, is_alone: bool) -> None:
+        now = backend.clock.now()
+        self._backend = backend
+        self._refresh = (lambda said: backend.fleet._refresh([said])) if is_alone else backend.fleet.refresh
+        self._pool = ThreadPoolExecutor(CONNECTIONS if is_alone else count)
+        self._members = [
+            (Lease(LEASE_SECONDS), Standing(uid, f"m{n}", "bench", n, (), LEASE_SECONDS, NO_EPOCH, now, now))
+            for n, uid in enumerate(backend.clock.fresh_id() for _ in range(count))
+        ]
+
+    def refresh(self, heard: int) -> None:
+        """Bring every member to an epoch."""
+        list(self._pool.map(lambda member: self._renew(member[0], member[1], heard), self._members))
+
+    def _renew(self, lease: Lease, standing: Standing, heard: int) -> None:
+        steps = renew(lease, time.monotonic, heard)
+        step = next(steps, None)
+        while step is not None:
+            epoch = step.epoch
+            if isinstance(step, Refresh):
+                epoch = self._refresh(msgspec.structs.replace(standing, epoch=epoch, at=self._backend.clock.now()))
+            try:
+                step = steps.send(epoch)
+            except StopIteration:
+                step = None
+
+    def leave(self) -> None:
+        """Forget all of them."""
+        list(self._pool.map(lambda member: self._backend.fleet.leave(member[1].uid), self._members))
+        self._pool.shutdown()
+
+    def is_due(self) -> bool:
+        """Say whether a lease is to be refreshed."""
+        return any(lease.is_due(time.monotonic()) for lease, _ in self._members)
+
+
+def members(url: str, count: int, over: threading.Event, *, is_alone: bool) -> None:
+    """Join, say so, and acknowledge every epoch."""
+    backend = PostgresBackend(url, cache_bytes=1_000)
+    crowd = Crowd(backend, count, is_alone=is_alone)
+    hint = backend.change_hint()
+    crowd.refresh(backend.control.epoch())
+    print(json.dumps("joined"), flush=True)
+    while not over.wait(LOOK_SECONDS):
+        found = backend.change_hint()
+        if found != hint or crowd.is_due():
+            hint = found
+            crowd.refresh(backend.control.epoch())
+    crowd.leave()
+    backend.close()
+
+
+def listener(url: str, over: threading.Event) -> None:
+    """Tell when notices came, on the machine's monotonic clock."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("LISTEN bench")
+        print(json.dumps("joined"), flush=True)
+        while not over.is_set():
+            for _ in connection.notifies(timeout=0.2, stop_after=1):
+                print(time.monotonic(), flush=True)
+
+
+def main(url: str, count: int, *, is_alone: bool) -> None:
+    """Stay until the input ends."""
+    over = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    if count:
+        members(url, count, over, is_alone=is_alone)
+    else:
+        listener(url, over)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), is_alone="alone" in sys.argv[3:])
