@@ -96,6 +96,7 @@ class Roller(threading.Thread):
             self._write(name)
             self._until(partial(self._k.rollback, name), name, "rolled back")
             self.gone.append(name)
+            time.sleep(0.1)
 
     def _until(self, change: Callable[[], object], name: str, status: str) -> None:
         """Change the record; where the outcome is not known, look before it is done again."""
@@ -118,6 +119,7 @@ class Roller(threading.Thread):
                 time.sleep(0.05)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("writers", "batches", "failovers"),
     [(2, 15, 1), pytest.param(6, 400, 3, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
