@@ -20,7 +20,7 @@ from kedge import InvalidValue, InvalidVector, Kedge, ReplayInput, Turn, Unknown
 from tests.embedders import NARROW, WIDE, Rows, narrow, picky, wide
 
 ROOT = Path(__file__).parents[2]
-POSTGRES_ONE_IN = 12
+POSTGRES_ONE_IN = 24
 TEXTS = {f"doc-{number:03}": f"text number {number}" for number in range(40)}
 
 

@@ -96,6 +96,7 @@ class Roller(threading.Thread):
             self._write(name)
             self._until(partial(self._k.rollback, name), name, "rolled back")
             self.gone.append(name)
+            time.sleep(0.1)
 
     def _until(self, change: Callable[[], object], name: str, status: str) -> None:
         """Change the record; where the outcome is not known, look before it is done again."""
@@ -118,6 +119,7 @@ class Roller(threading.Thread):
                 time.sleep(0.05)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("writers", "batches", "failovers"),
     [(2, 15, 1), pytest.param(6, 400, 3, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
@@ -251,7 +253,7 @@ def test_a_server_that_forgot_what_this_process_knows_is_not_gone_on_with(
     """As an asynchronous standby that was promoted would, or a backup that was restored beneath."""
     url = create(postgres_server)
     name = url.rpartition("/")[2]
-    with kedge.open(url) as k:
+    with kedge.open(url) as k, kedge.open(url, read_only=True) as looker:
         put_one(k, "a")
         run(postgres_server.url(), end_all(name))
         create_like = f"CREATE DATABASE {name}_before TEMPLATE {name}"
@@ -260,15 +262,20 @@ def test_a_server_that_forgot_what_this_process_knows_is_not_gone_on_with(
             k.deploy("v1", {"support/prompt": "x"})
         elif what == "turn":
             put_one(k, "b")
+        looker.deployments()
         run(postgres_server.url(), end_all(name), f"DROP DATABASE {name} WITH (FORCE)")
         run(postgres_server.url(), f"ALTER DATABASE {name}_before RENAME TO {name}")
         if what == "nothing":
             assert k.view().context.items() == {"a": 1}
+            assert looker.deployments() == []
         else:
             told = "does not know epoch 1 as it was" if what == "epoch" else "does not know the turn"
             for _ in range(2):
                 with pytest.raises(kedge.Corruption, match=told + ".*open the database anew"):
                     k.view().context.items()
+        if what == "epoch":
+            with pytest.raises(kedge.Unreachable, match="does not know epoch 1 as it was; it lags behind, or lost it"):
+                looker.deployments()
     with kedge.open(url) as k:
         assert k.view().context.items() == {"a": 1}
         assert k.epoch == 0

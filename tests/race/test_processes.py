@@ -12,7 +12,7 @@ import pytest
 import kedge
 from tests.workers import BATCH, Worker, batches_in
 
-POSTGRES_ONE_IN = 7
+POSTGRES_ONE_IN = 3
 
 
 @pytest.fixture

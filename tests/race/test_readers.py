@@ -87,7 +87,6 @@ def words(reader: kedge.ReadView | kedge.Turn) -> Iterator[str]:
     yield str(reader.context.items("k")["key"])
 
 
-@pytest.mark.both
 def test_a_view_at_one_epoch_is_no_mixture(contaminated: str) -> None:
     seen: list[str] = []
     views: dict[int, kedge.ReadView] = {}

@@ -100,7 +100,7 @@ class PostgresControl:
         except Unconfirmed:
             raise
         except OutcomeUnknown:
-            applied = self._database.read(find)
+            applied = self._database.found(ALL, find)
             if applied is None:
                 raise
             entry = applied

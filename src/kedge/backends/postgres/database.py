@@ -150,7 +150,7 @@ class Database:
 
         def known(connection: Connection) -> T:
             if connection not in self._checked:
-                self.known.check(connection, self.url)
+                self.known.check(connection, self.url, is_primary=not self.read_only)
                 self._checked.add(connection)
             return act(connection)
 
@@ -245,7 +245,7 @@ class Database:
             except _AnswerLost as lost:
                 if find is None:
                     raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(lost.__cause__))) from lost
-                found = self._found(held, find)
+                found = self.found(held, find)
                 if found is not None:
                     return found
                 if time.monotonic() > deadline:
@@ -255,7 +255,12 @@ class Database:
                         f"{self.url} was lost time and again; nothing was done: try again"
                     ) from lost
 
-    def _found(self, lanes: list[int], find: Callable[[Link], T | None]) -> T | None:
+    def found(self, lanes: Iterable[int], find: Callable[[Link], T | None]) -> T | None:
+        """Return what `find` does once the transaction that holds these lanes has ended, or raise `OutcomeUnknown`.
+
+        To hold them is a commit of its own: where a standby has to confirm it, it has confirmed what was found.
+        """
+
         def once(connection: Connection) -> T | None:
             with connection.pipeline() as pipeline:
                 link = Link(connection, pipeline)

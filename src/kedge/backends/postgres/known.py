@@ -7,7 +7,7 @@ never was. PostgreSQL loses the newest of what it had, so whoever still finds wh
 from collections.abc import Callable
 
 from kedge.backends.postgres.link import Connection, Link
-from kedge.errors import Corruption
+from kedge.errors import Corruption, Unreachable
 
 Missing = Callable[[Link], str | None]
 
@@ -23,11 +23,17 @@ class Known:
         """Ask this of each new connection: what was remembered, and is not there; None where all is."""
         self._caches.append(missing)
 
-    def check(self, connection: Connection, where: str) -> None:
-        """Raise `Corruption`, now and ever after, where the server does not know what this process does."""
+    def check(self, connection: Connection, where: str, *, is_primary: bool) -> None:
+        """Raise `Corruption`, now and ever after, where the primary does not know what this process does.
+
+        Another standby may only be behind: that is `Unreachable`.
+        """
         link = Link(connection)
         for missing in self._caches:
-            self._lost = self._lost or missing(link)
+            lost = self._lost or missing(link)
+            if lost is not None and not is_primary:
+                raise Unreachable(f"{where}: this server does not know {lost}; it lags behind, or lost it: try again")
+            self._lost = lost
         if self._lost is not None:
             raise Corruption(
                 f"{where}: the server does not know {self._lost}, which this process had read there. It was failed "
