@@ -263,6 +263,19 @@ def test_what_compaction_has_taken_stays_gone(place_on: Places, b: str) -> None:
             k.at(early)
 
 
+def test_vectors_move_to_a_server_without_pgvector(
+    place_on: Places, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kedge.backends.postgres import schema  # noqa: PLC0415 - not there where the server is not
+
+    source, target = place_on("sqlite", full=True), places.create(postgres_server, empty=True)
+    monkeypatch.setattr(schema, "_EXTENSION", "CREATE EXTENSION no_such_thing")
+    assert kedge.migrate_store(source, target) is not None
+    assert differing(source, target) == []
+    assert findings(target) == ()
+    places.drop(postgres_server, target)
+
+
 def test_a_database_that_is_not_complete_cannot_be_opened(place_on: Places) -> None:
     source = place_on("sqlite", full=True)
     for target in (place_on("sqlite"), place_on("postgres")):
