@@ -14,6 +14,7 @@ import pytest
 
 import kedge
 from kedge import failpoints, moving
+from kedge.model.moving import TABLES
 from kedge.testing import postgres
 from tests import places, populated
 from tests.stateful.share import SOAKING
@@ -333,6 +334,39 @@ def test_of_two_that_move_it_at_once_one_gives_way(place_on: Places, b: str) -> 
     assert "another process is moving a database to" in str(refused[0])
     assert differing(source, target) == []
     assert findings(target) == ()
+
+
+@pytest.mark.parametrize("b", ["sqlite", "postgres"])
+def test_a_move_that_was_given_up_is_not_completed_by_who_is_still_at_it(place_on: Places, b: str) -> None:
+    source, target = place_on("sqlite", full=True), place_on(b)
+    stopped, released = threading.Event(), threading.Event()
+    refused: list[BaseException] = []
+
+    def wait() -> None:
+        stopped.set()
+        released.wait(30)
+
+    def move() -> None:
+        try:
+            kedge.migrate_store(source, target)
+        except kedge.KedgeError as error:
+            refused.append(error)
+
+    failpoints.arm("move:table", wait, nth=len(TABLES))  # all is there; the target would be opened next
+    first = threading.Thread(target=move)
+    first.start()
+    assert stopped.wait(30)
+    assert kedge.migrate_store(source, target, abandon=True) is None
+    released.set()
+    first.join()
+    assert [type(error) for error in refused] == [kedge.Conflict]
+    assert "was given up, and its source is in use again" in str(refused[0])
+    with pytest.raises(kedge.Arriving):
+        kedge.open(target)
+    with pytest.raises(kedge.Conflict):
+        kedge.migrate_store(source, target)
+    with kedge.open(source) as k, k.turn(agent="support") as turn:
+        turn.context.put("goes on", 1)
 
 
 def test_what_cannot_be_moved_is_refused(place_on: Places, postgres_server: postgres.Server, tmp_path: Path) -> None:

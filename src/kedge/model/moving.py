@@ -124,6 +124,7 @@ class Arriving(msgspec.Struct, frozen=True):
     marks: Marks
     sealed: int | None = None  # the seq of the entry that closed the source
     done: tuple[str, ...] = ()  # tables that are wholly there
+    abandoned: bool = False
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -153,6 +154,11 @@ def arriving_message(place: str, source: str) -> str:
 def two_at_once(place: str) -> str:
     """Return what to say where rows are there that another process has brought."""
     return f"another process is moving a database to {place}, too; leave it to one of them"
+
+
+def abandoned_message(place: str) -> str:
+    """Return what to say of a move that was given up, to whoever is still at it."""
+    return f"the move to {place} was given up, and its source is in use again; give a new move an empty place"
 
 
 def chunk_rows(dims: Iterable[int]) -> int:
