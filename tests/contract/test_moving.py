@@ -14,6 +14,7 @@ import pytest
 
 import kedge
 from kedge import failpoints, moving
+from kedge.backends.sqlite.moving import SqliteExporter
 from kedge.model.moving import TABLES
 from kedge.testing import postgres
 from tests import places, populated
@@ -305,6 +306,18 @@ def test_a_database_that_is_not_complete_cannot_be_opened(place_on: Places) -> N
     assert differing(source, target) == []
     with pytest.raises(kedge.IllegalTransition, match="is complete and may have been written to since"):
         kedge.migrate_store(source, target, abandon=True)
+
+
+def test_a_target_that_lacks_a_write_is_not_opened(place_on: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = place_on("sqlite", full=True), place_on("sqlite")
+    all_of_them = SqliteExporter.writes
+    monkeypatch.setattr(
+        SqliteExporter, "writes", lambda self, *asked: [w for w in all_of_them(self, *asked) if w[0] != 9]
+    )
+    with pytest.raises(kedge.Corruption, match=r"has 35 writes, .* 36; nothing was opened"):
+        kedge.migrate_store(source, target)
+    with pytest.raises(kedge.Arriving):
+        kedge.open(target)
 
 
 @pytest.mark.parametrize("b", ["sqlite", "postgres"])
