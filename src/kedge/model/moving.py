@@ -144,10 +144,13 @@ def moved_message(place: str, to: str) -> str:
     )
 
 
-def arriving_message(place: str, source: str) -> str:
-    """Return what to say to whoever opens a database that is not complete yet."""
+def arriving_message(place: str, arriving: Arriving) -> str:
+    """Return what to say to whoever opens a database that is not complete."""
+    if arriving.abandoned:
+        return f"{place} is not complete, and never will be: the move from {arriving.source} was given up; drop it"
     return (
-        f"{place} is not complete: a move from {source} is unfinished; run `kedge migrate-store {source} {place}` again"
+        f"{place} is not complete: a move from {arriving.source} is unfinished; run `kedge migrate-store "
+        f"{arriving.source} {place}` again"
     )
 
 
