@@ -15,7 +15,7 @@ import pytest
 import kedge
 from kedge import failpoints, moving
 from kedge.backends.sqlite.moving import SqliteExporter
-from kedge.model.moving import TABLES
+from kedge.model.moving import TABLES, WRITES
 from kedge.testing import postgres
 from tests import places, populated
 from tests.stateful.share import SOAKING
@@ -456,3 +456,27 @@ def test_a_comparison_finds_what_differs(place_on: Places) -> None:
         found = differing(source, f"sqlite:///{damaged}")
         assert [d.what for d in found if d.what.startswith(what)], (what, found)
         assert all(d.examples for d in found)
+
+
+# What is moved otherwise than column by column, or made anew.
+APART = {"meta", "control", "lanes", "schema_version", "lineage_members", "segments", "packings", "vector_rows"}
+APART |= {"supersedes", "embeddings", "row_states", "state_counts"}
+OWN = {("idempotency", "seq"), ("idempotency", "count"), ("counters", "lane")}  # another shape of the same
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+def test_every_column_of_the_schema_is_moved(place_on: Places, backend: str) -> None:
+    place = place_on(backend, full=True)
+    columns = {
+        "sqlite": "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'",
+        "postgres": "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'kedge' "
+        "AND table_name NOT LIKE 'vectors%'",
+    }[backend]
+    there = {(table, column) for table, column in places.raw_rows(place, columns) if table not in APART} - OWN
+    moved = {(table.name, column) for table in (WRITES, *TABLES.values()) for column in table.names}
+    with_the_vector = {
+        ("writes", "embedding"),
+        ("writes", "vector"),
+        *(("rows", name) for name in TABLES["rows"].names),
+    }
+    assert there == moved - with_the_vector
