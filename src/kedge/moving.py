@@ -76,6 +76,8 @@ def abandon(source: Exporter, target: Importer | None, *, by: str) -> None:
             f"{target.url} is complete and may have been written to since, so that {source.url} stays closed; to go "
             "back, move the new database to a new place"
         )
+    if target is not None:
+        target.abandon()  # first: a process that is still at it must not complete it once the source is open
     source.unseal(by)
 
 
@@ -101,7 +103,7 @@ def _begun(source: Exporter, target: Importer, sealed: Sealed | None, tell: Say)
     if is_same and seq:
         there = source.writes(seq - 1, seq, 1)
         is_same = bool(there) and there[0][_DIGEST] == digest
-    if not is_same:
+    if found.abandoned or not is_same:
         raise Conflict(
             f"{target.url} holds an unfinished move of another database, or of another state of this one (from "
             f"{found.source}); give this move an empty place"

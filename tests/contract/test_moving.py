@@ -14,6 +14,8 @@ import pytest
 
 import kedge
 from kedge import failpoints, moving
+from kedge.backends.sqlite.moving import SqliteExporter
+from kedge.model.moving import TABLES, WRITES
 from kedge.testing import postgres
 from tests import places, populated
 from tests.stateful.share import SOAKING
@@ -153,7 +155,7 @@ def test_a_source_that_goes_on_loses_nothing(place_on: Places, monkeypatch: pyte
         under_way.wait(30)
         while len(acknowledged) < 10:
             time.sleep(0.005)
-        failpoints.arm("move:writes", lambda: _wait_for_more(acknowledged), nth=2)
+        failpoints.arm("move:writes", lambda: _wait_for_more(acknowledged), nth=1)  # before it is closed
         report = kedge.migrate_store(source, target)
         for thread in threads:
             thread.join()
@@ -263,6 +265,19 @@ def test_what_compaction_has_taken_stays_gone(place_on: Places, b: str) -> None:
             k.at(early)
 
 
+def test_vectors_move_to_a_server_without_pgvector(
+    place_on: Places, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kedge.backends.postgres import schema  # noqa: PLC0415 - not there where the server is not
+
+    source, target = place_on("sqlite", full=True), places.create(postgres_server, empty=True)
+    monkeypatch.setattr(schema, "_EXTENSION", "CREATE EXTENSION no_such_thing")
+    assert kedge.migrate_store(source, target) is not None
+    assert differing(source, target) == []
+    assert findings(target) == ()
+    places.drop(postgres_server, target)
+
+
 def test_a_database_that_is_not_complete_cannot_be_opened(place_on: Places) -> None:
     source = place_on("sqlite", full=True)
     for target in (place_on("sqlite"), place_on("postgres")):
@@ -293,6 +308,18 @@ def test_a_database_that_is_not_complete_cannot_be_opened(place_on: Places) -> N
         kedge.migrate_store(source, target, abandon=True)
 
 
+def test_a_target_that_lacks_a_write_is_not_opened(place_on: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = place_on("sqlite", full=True), place_on("sqlite")
+    all_of_them = SqliteExporter.writes
+    monkeypatch.setattr(
+        SqliteExporter, "writes", lambda self, *asked: [w for w in all_of_them(self, *asked) if w[0] != 9]
+    )
+    with pytest.raises(kedge.Corruption, match=r"has 35 writes, .* 36; nothing was opened"):
+        kedge.migrate_store(source, target)
+    with pytest.raises(kedge.Arriving):
+        kedge.open(target)
+
+
 @pytest.mark.parametrize("b", ["sqlite", "postgres"])
 def test_of_two_that_move_it_at_once_one_gives_way(place_on: Places, b: str) -> None:
     source, target = place_on("sqlite", full=True), place_on(b)
@@ -320,6 +347,39 @@ def test_of_two_that_move_it_at_once_one_gives_way(place_on: Places, b: str) -> 
     assert "another process is moving a database to" in str(refused[0])
     assert differing(source, target) == []
     assert findings(target) == ()
+
+
+@pytest.mark.parametrize("b", ["sqlite", "postgres"])
+def test_a_move_that_was_given_up_is_not_completed_by_who_is_still_at_it(place_on: Places, b: str) -> None:
+    source, target = place_on("sqlite", full=True), place_on(b)
+    stopped, released = threading.Event(), threading.Event()
+    refused: list[BaseException] = []
+
+    def wait() -> None:
+        stopped.set()
+        released.wait(30)
+
+    def move() -> None:
+        try:
+            kedge.migrate_store(source, target)
+        except kedge.KedgeError as error:
+            refused.append(error)
+
+    failpoints.arm("move:table", wait, nth=len(TABLES))  # all is there; the target would be opened next
+    first = threading.Thread(target=move)
+    first.start()
+    assert stopped.wait(30)
+    assert kedge.migrate_store(source, target, abandon=True) is None
+    released.set()
+    first.join()
+    assert [type(error) for error in refused] == [kedge.Conflict]
+    assert "was given up, and its source is in use again" in str(refused[0])
+    with pytest.raises(kedge.Arriving, match=r"never will be: the move from sqlite:.* was given up; drop it"):
+        kedge.open(target)
+    with pytest.raises(kedge.Conflict):
+        kedge.migrate_store(source, target)
+    with kedge.open(source) as k, k.turn(agent="support") as turn:
+        turn.context.put("goes on", 1)
 
 
 def test_what_cannot_be_moved_is_refused(place_on: Places, postgres_server: postgres.Server, tmp_path: Path) -> None:
@@ -396,3 +456,27 @@ def test_a_comparison_finds_what_differs(place_on: Places) -> None:
         found = differing(source, f"sqlite:///{damaged}")
         assert [d.what for d in found if d.what.startswith(what)], (what, found)
         assert all(d.examples for d in found)
+
+
+# What is moved otherwise than column by column, or made anew.
+APART = {"meta", "control", "lanes", "schema_version", "lineage_members", "segments", "packings", "vector_rows"}
+APART |= {"supersedes", "embeddings", "row_states", "state_counts"}
+OWN = {("idempotency", "seq"), ("idempotency", "count"), ("counters", "lane")}  # another shape of the same
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"])
+def test_every_column_of_the_schema_is_moved(place_on: Places, backend: str) -> None:
+    place = place_on(backend, full=True)
+    columns = {
+        "sqlite": "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'",
+        "postgres": "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'kedge' "
+        "AND table_name NOT LIKE 'vectors%'",
+    }[backend]
+    there = {(table, column) for table, column in places.raw_rows(place, columns) if table not in APART} - OWN
+    moved = {(table.name, column) for table in (WRITES, *TABLES.values()) for column in table.names}
+    with_the_vector = {
+        ("writes", "embedding"),
+        ("writes", "vector"),
+        *(("rows", name) for name in TABLES["rows"].names),
+    }
+    assert there == moved - with_the_vector

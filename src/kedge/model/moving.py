@@ -124,6 +124,7 @@ class Arriving(msgspec.Struct, frozen=True):
     marks: Marks
     sealed: int | None = None  # the seq of the entry that closed the source
     done: tuple[str, ...] = ()  # tables that are wholly there
+    abandoned: bool = False
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -143,16 +144,24 @@ def moved_message(place: str, to: str) -> str:
     )
 
 
-def arriving_message(place: str, source: str) -> str:
-    """Return what to say to whoever opens a database that is not complete yet."""
+def arriving_message(place: str, arriving: Arriving) -> str:
+    """Return what to say to whoever opens a database that is not complete."""
+    if arriving.abandoned:
+        return f"{place} is not complete, and never will be: the move from {arriving.source} was given up; drop it"
     return (
-        f"{place} is not complete: a move from {source} is unfinished; run `kedge migrate-store {source} {place}` again"
+        f"{place} is not complete: a move from {arriving.source} is unfinished; run `kedge migrate-store "
+        f"{arriving.source} {place}` again"
     )
 
 
 def two_at_once(place: str) -> str:
     """Return what to say where rows are there that another process has brought."""
     return f"another process is moving a database to {place}, too; leave it to one of them"
+
+
+def abandoned_message(place: str) -> str:
+    """Return what to say of a move that was given up, to whoever is still at it."""
+    return f"the move to {place} was given up, and its source is in use again; give a new move an empty place"
 
 
 def chunk_rows(dims: Iterable[int]) -> int:

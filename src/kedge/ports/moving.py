@@ -59,7 +59,8 @@ class Exporter(Protocol):
 class Importer(Protocol):
     """A database that is being filled with portable rows. Nobody can open it before `finish`.
 
-    Laws: each call is one transaction, durable when it returns, together with what `arriving` then says of it.
+    Laws: each call is one transaction, durable when it returns, together with what `arriving` then says of it. After
+    `abandon` every one raises `Conflict`: so of `finish` and `abandon`, only the one that comes first takes place.
     """
 
     @property
@@ -74,6 +75,9 @@ class Importer(Protocol):
 
     def begin(self, arriving: Arriving) -> None:
         """Take note that a move has begun, in a database that is empty."""
+
+    def abandon(self) -> None:
+        """Take note that the move was given up; nothing where none has begun."""
 
     def discard(self) -> None:
         """Take away all that has come, so that the move can begin anew."""

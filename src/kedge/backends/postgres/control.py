@@ -48,8 +48,8 @@ class PostgresControl:
     def _check_complete(self, arriving: list[Any]) -> None:
         """Raise `Arriving` where a database is being moved to here."""
         if arriving:
-            source = msgspec.json.decode(arriving[0][0], type=Arriving).source
-            raise errors.Arriving(arriving_message(self._database.url, source))
+            begun = msgspec.json.decode(arriving[0][0], type=Arriving)
+            raise errors.Arriving(arriving_message(self._database.url, begun))
 
     def _create(self, link: Link) -> None:
         self._check_complete(link.rows(_SQL["arriving"]))

@@ -231,8 +231,8 @@ class Database:
         """Raise `Arriving` where a database is being moved to here, and `Moved` where one to write to has gone."""
         found = dict(connection.execute("SELECT name, value FROM meta WHERE name IN ('arriving', 'moved')").fetchall())
         if "arriving" in found:
-            source = msgspec.json.decode(found["arriving"], type=Arriving).source
-            raise errors.Arriving(arriving_message(f"sqlite:///{self.path}", source))
+            arriving = msgspec.json.decode(found["arriving"], type=Arriving)
+            raise errors.Arriving(arriving_message(f"sqlite:///{self.path}", arriving))
         if "moved" in found and not self.read_only:
             to = msgspec.json.decode(found["moved"], type=Sealed).to
             raise errors.Moved(moved_message(f"sqlite:///{self.path}", to))

@@ -16,7 +16,7 @@ from kedge.backends.postgres.moving.portable import stored, types
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
 from kedge.failpoints import reach
-from kedge.model.moving import WRITES, Arriving, Identity, Record, Sealed, Table, two_at_once
+from kedge.model.moving import WRITES, Arriving, Identity, Record, Sealed, Table, abandoned_message, two_at_once
 
 _SQL = queries("moving")
 _ARRIVING = msgspec.json.Decoder(Arriving)
@@ -49,6 +49,9 @@ class PostgresImporter:
             if self._connection is None or self._connection.closed:
                 self._connection = self._database.connect()
             with self._connection.transaction(), psycopg.RawCursor(self._connection) as cursor:
+                found = cursor.execute(_SQL["hold_arriving"]).fetchone()
+                if found is not None and _ARRIVING.decode(found[0]).abandoned:
+                    raise errors.Conflict(abandoned_message(self.url))
                 yield cursor
                 reach("arrive:before-commit")
         except psycopg.errors.UniqueViolation as error:
@@ -88,6 +91,15 @@ class PostgresImporter:
 
     def _note(self, cursor: Cursor, arriving: Arriving) -> None:
         cursor.execute(_SQL["meta_put"], ("arriving", msgspec.json.encode(arriving)))
+
+    def abandon(self) -> None:
+        """Take note that the move was given up."""
+        with self._writing() as cursor:
+            found = cursor.execute(_SQL["hold_arriving"]).fetchone()
+            if found is not None:
+                self._note(cursor, msgspec.structs.replace(_ARRIVING.decode(found[0]), abandoned=True))
+            elif cursor.execute(_SQL["record"]).fetchone() is not None:
+                raise errors.IllegalTransition(f"{self.url} holds no unfinished move; look at what lies there")
 
     def discard(self) -> None:
         """Take away all that has come."""
@@ -161,6 +173,8 @@ class PostgresImporter:
             ((strays,),) = cursor.execute(_SQL["rows_without_state"]).fetchall()
             if strays:
                 raise errors.Corruption(f"{strays} vectors of {self.url} and their states do not fit; begin anew")
+            if cursor.execute(_SQL["hold_arriving"]).fetchone() is None:
+                raise errors.Conflict(two_at_once(self.url))
             cursor.execute(_SQL["state_counts"])
             cursor.execute(_SQL["draw_on"], (sealed.seq,))
             for name, value in (

@@ -62,6 +62,9 @@ SELECT embedding, seq, state FROM kedge.row_states ORDER BY embedding, seq;
 -- name: hold_lanes
 SELECT id FROM kedge.lanes ORDER BY id FOR UPDATE;
 
+-- name: hold_arriving
+SELECT value FROM kedge.meta WHERE name = 'arriving' FOR UPDATE;
+
 -- name: embedding_put
 INSERT INTO kedge.embeddings (id, collection, space, dim, is_plain) VALUES ($1, $2, $3, $4, TRUE)
 ON CONFLICT DO NOTHING;

@@ -18,7 +18,7 @@ from kedge.backends.sqlite.moving.portable import insert, stored
 from kedge.backends.sqlite.segments import FLOAT_BYTES, sync_folder, translated
 from kedge.backends.sqlite.sql import queries
 from kedge.failpoints import reach
-from kedge.model.moving import WRITES, Arriving, Identity, Record, Sealed, Table, two_at_once
+from kedge.model.moving import WRITES, Arriving, Identity, Record, Sealed, Table, abandoned_message, two_at_once
 
 _SQL = queries("moving")
 _ARRIVING = msgspec.json.Decoder(Arriving)
@@ -52,6 +52,9 @@ class SqliteImporter:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._open().writing("arrive") as connection:
+            found = connection.execute(_SQL["meta"], ("arriving",)).fetchone()
+            if found is not None and _ARRIVING.decode(found[0]).abandoned:
+                raise errors.Conflict(abandoned_message(self.url))
             try:
                 yield connection
             except sqlite3.IntegrityError as error:
@@ -90,6 +93,18 @@ class SqliteImporter:
 
     def _note(self, connection: sqlite3.Connection, arriving: Arriving) -> None:
         connection.execute(_SQL["meta_put"], ("arriving", msgspec.json.encode(arriving)))
+
+    def abandon(self) -> None:
+        """Take note that the move was given up."""
+        if self._database is None:
+            return
+        with self._writing() as connection:
+            found = connection.execute(_SQL["meta"], ("arriving",)).fetchone()
+            if found is None and connection.execute(_SQL["record"]).fetchone() is None:
+                return
+            if found is None:
+                raise errors.IllegalTransition(f"{self.url} holds no unfinished move; look at what lies there")
+            self._note(connection, msgspec.structs.replace(_ARRIVING.decode(found[0]), abandoned=True))
 
     def discard(self) -> None:
         """Take away all that has come."""
@@ -209,6 +224,8 @@ class SqliteImporter:
             connection.execute(_SQL["meta_put"], ("database_id", identity.database_id.decode()))
             connection.execute(_SQL["meta_put"], ("header_key", identity.header_key))
             connection.execute(_SQL["meta_put"], ("arrived", msgspec.json.encode(sealed)))
+            if not connection.execute(_SQL["meta"], ("arriving",)).fetchone():
+                raise errors.Conflict(two_at_once(self.url))
             connection.execute(_SQL["count_arrived"])
             connection.execute(_SQL["meta_drop"], ("arriving",))
             connection.execute(_SQL["control_put"], record)
