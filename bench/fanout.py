@@ -35,7 +35,7 @@ def members(setting: Setting) -> Iterator[Measured]:
                 together = [_roll_back(k, PROCESSES * each) for _ in range(setting.sizes.flips)]
             with _processes(url, str(each), "alone"):
                 alone = [_roll_back(k, PROCESSES * each) for _ in range(setting.sizes.flips)]
-    yield Measured("asking for the epoch", median(asked) * 1e4, "µs", "each member does so four times a second")
+    yield Measured("asking for the epoch", median(asked) * 1e4, "µs", "each member does so twelve times in a lease")
     what = f"a rollback's commit to the last of {PROCESSES * each:,} members' acknowledgements"
     beside = f"raw NOTIFY to {PROCESSES} listening processes: {median(heard) * 1e3:.1f} ms"
     yield Measured(

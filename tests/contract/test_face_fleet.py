@@ -227,6 +227,16 @@ def test_the_level_is_known_without_asking_the_store(m: Kedge, k: Kedge) -> None
             turn.level  # noqa: B018
 
 
+def test_a_member_whose_notices_are_lost_looks_now_and_then(
+    m: Kedge, k: Kedge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedge.fleet.member.LOOKS", 3_600 * 10)
+    monkeypatch.setattr(m._kernel.backend, "change_hint", lambda: None)
+    with m.join("one", lease_seconds=3_600) as member:
+        k.set_level("support", "frozen")
+        eventually(lambda: member.epoch == k.epoch)
+
+
 def test_a_forked_process_holds_no_lease_and_can_join_for_itself(m: Kedge) -> None:
     with m.join("parent") as member:
         with warnings.catch_warnings():

@@ -16,7 +16,18 @@ import msgspec
 from kedge.errors import InvalidValue, KedgeError, LeaseExpired, Misuse
 from kedge.kernel import Kernel
 from kedge.model.control import Level
-from kedge.model.fleet import HELD_MAX, LEASE_SECONDS_MAX, NO_EPOCH, CatchUp, Held, Lease, Refresh, Standing, renew
+from kedge.model.fleet import (
+    HELD_MAX,
+    LEASE_SECONDS_MAX,
+    LOOKS,
+    NO_EPOCH,
+    CatchUp,
+    Held,
+    Lease,
+    Refresh,
+    Standing,
+    renew,
+)
 from kedge.model.writes import check_name, check_names
 from kedge.ports.clock import lease_clock
 from kedge.stores.scope import check_seconds
@@ -55,6 +66,7 @@ class Member:
         self._thread = threading.Thread(target=self._run, name="kedge-member", daemon=True)
         self._hint = kernel.backend.change_hint()  # before the epoch is read: what changes later differs
         self._looked = time.monotonic()
+        self._look_seconds = max(UNPROMPTED_SECONDS, standing.lease_seconds / LOOKS)
         self._seen = NO_EPOCH
         _leases.add(self._lease)
         self._lease.caught_up(self._catch_up(kernel.backend.control.epoch()))
@@ -85,7 +97,7 @@ class Member:
     def _hears_news(self) -> bool:
         """Say whether there is a newer epoch: the store is asked once a notice came, and now and then unprompted."""
         found, now = self._kernel.backend.change_hint(), time.monotonic()
-        if found == self._hint and now - self._looked < UNPROMPTED_SECONDS:
+        if found == self._hint and now - self._looked < self._look_seconds:
             return False
         self._hint, self._looked = found, now
         before, self._seen = self._seen, max(self._seen, self._kernel.backend.control.epoch())

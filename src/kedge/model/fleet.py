@@ -14,6 +14,7 @@ import msgspec
 DRIFT_BOUND = 0.001  # how much too fast or too slow any clock may run: twice what an NTP daemon may slew a clock by
 MARGIN_SECONDS = 0.5  # between a member's look at its lease and what it does upon it
 REFRESHES = 3  # tries before a lease runs out
+LOOKS = 12  # times in a lease that a member asks for the epoch unprompted, in case a notice was lost
 LOOK_SECONDS = 0.005  # between two looks at who has acknowledged, at first
 LOOK_SECONDS_MAX = 0.02
 LEASE_SECONDS_MAX = 86_400.0

@@ -26,6 +26,7 @@ _SQL = queries("vectors")
 _EPOCH = queries("journal")["epoch"]
 _EXACT_ROWS = 10_000  # a view that shows no more is searched exactly
 _EFFORT_MIN, _EFFORT_MAX = 100, 1_000  # candidates: the most is what pgvector takes
+_NEAR_MAX = 3_000  # rows that a filter may have the index bring: then all are compared
 _SCANNED_MAX = 100_000  # rows that an iterative scan looks at before it gives up: then all are compared
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
 _SCAN_ROWS = 5_000  # that one statement brings where the database cannot compare vectors itself
@@ -226,7 +227,7 @@ class PostgresVectors:
             yield from self._scanned(asked, rows, when)
             return
         sent = Vector(query.astype("<f4").tobytes())
-        while near is not None and wanted <= _EFFORT_MAX // 2:
+        while near is not None and wanted <= _NEAR_MAX:
             found = near(sent, wanted)
             if len(found) < wanted:
                 break
