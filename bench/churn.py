@@ -10,8 +10,7 @@ import numpy as np
 from bench.harness import Measured, Setting, median
 from kedge.testing import postgres
 
-ROWS = 10_000
-CHANGED = 500
+ONE_IN = 20  # rows are changed at a time
 ROUNDS = 5
 TABLES = """
 CREATE EXTENSION vector;
@@ -38,7 +37,8 @@ def churn(setting: Setting) -> Iterator[Measured]:
         postgres.running({"fsync": "on", "maintenance_work_mem": "256MB"}) as server,
         psycopg.connect(server.url(), autocommit=True) as connection,
     ):
-        _fill(connection, setting.sizes.dim)
+        rows = setting.sizes.rows // 10
+        _fill(connection, rows, setting.sizes.dim)
         column: list[tuple[float, int]] = []
         beside: list[tuple[float, int]] = []
         for number in range(ROUNDS):
@@ -46,18 +46,18 @@ def churn(setting: Setting) -> Iterator[Measured]:
                 taken.append(_restate(connection, table, number))
         indexes = ("joined_near", "vectors_near")
         grown = {name: _one(connection, f"SELECT pg_relation_size('{name}')") for name in indexes}
-    seconds, logged = ([median([row[at] for row in rows]) for rows in (column, beside)] for at in (0, 1))
+    seconds, logged = ([median([one[at] for one in taken]) for taken in (column, beside)] for at in (0, 1))
     yield Measured(
-        f"{CHANGED} of {ROWS:,} indexed rows change their state: in a column of theirs vs in a table beside",
+        f"{rows // ONE_IN:,} of {rows:,} indexed rows change their state: in a column of theirs vs in a table beside",
         seconds[0] / seconds[1], "×",
-        f"{seconds[0] * 1e3:.1f} ms vs {seconds[1] * 1e3:.1f} ms; log {logged[0] / CHANGED:,.0f} vs "
-        f"{logged[1] / CHANGED:,.0f} bytes a row; the vectors' index after {ROUNDS} times: "
+        f"{seconds[0] * 1e3:.1f} ms vs {seconds[1] * 1e3:.1f} ms; log {logged[0] / (rows // ONE_IN):,.0f} vs "
+        f"{logged[1] / (rows // ONE_IN):,.0f} bytes a row; the vectors' index after {ROUNDS} times: "
         f"{grown['joined_near'] / 1e6:.1f} vs {grown['vectors_near'] / 1e6:.1f} MB",
     )  # fmt: skip
 
 
-def _fill(connection: Any, dim: int) -> None:
-    rows = np.random.default_rng(3).standard_normal((ROWS, dim), np.float32)
+def _fill(connection: Any, count: int, dim: int) -> None:
+    rows = np.random.default_rng(3).standard_normal((count, dim), np.float32)
     connection.execute(TABLES.encode())
     with connection.cursor() as cursor, cursor.copy(b"COPY vectors FROM STDIN") as copy:
         for seq, row in enumerate(rows):
@@ -70,9 +70,8 @@ def _fill(connection: Any, dim: int) -> None:
 def _restate(connection: Any, table: str, number: int) -> tuple[float, int]:
     """Change the state of rows from all over a table; return the seconds, and the bytes that were logged."""
     before = _one(connection, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
-    step = ROWS // CHANGED
     began = time.perf_counter()
-    connection.execute(f"UPDATE {table} SET state = state + 1 WHERE seq % {step} = {number}".encode())
+    connection.execute(f"UPDATE {table} SET state = state + 1 WHERE seq % {ONE_IN} = {number}".encode())
     seconds = time.perf_counter() - began
     return seconds, int(_one(connection, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn") - before)
 

@@ -14,7 +14,6 @@ from bench.harness import Measured, Setting, interleave, median
 from kedge.testing import postgres
 
 ROOT = Path(__file__).parents[1]
-PROCESSES = 10
 DEPLOYMENT = "v2"
 Processes = list["subprocess.Popen[str]"]
 
@@ -25,37 +24,37 @@ def members(setting: Setting) -> Iterator[Measured]:
         setting.say("PostgreSQL is not installed: make bench DB=postgres")
         return
     with postgres.running({"fsync": "on", "shared_buffers": "256MB", "max_connections": "200"}) as server:
-        url, each = server.url(), setting.sizes.members // PROCESSES
+        url, count, each = server.url(), setting.sizes.processes, setting.sizes.members // setting.sizes.processes
         with kedge.open(url) as k:
             k.deploy(DEPLOYMENT, {"support/prompt": "x"}, canary=1.0)
             (asked,) = interleave(setting.sizes.rounds, lambda: [k.epoch for _ in range(100)])
-            with _processes(url, "0") as listening:
+            with _processes(count, url, "0") as listening:
                 heard = [_fan_out(url, listening) for _ in range(setting.sizes.flips)]
-            with _processes(url, str(each)):
-                together = [_roll_back(k, PROCESSES * each) for _ in range(setting.sizes.flips)]
-            with _processes(url, str(each), "alone"):
-                alone = [_roll_back(k, PROCESSES * each) for _ in range(setting.sizes.flips)]
+            with _processes(count, url, str(each)):
+                together = [_roll_back(k, count * each) for _ in range(setting.sizes.flips)]
+            with _processes(count, url, str(each), "alone"):
+                alone = [_roll_back(k, count * each) for _ in range(setting.sizes.flips)]
     yield Measured("asking for the epoch", median(asked) * 1e4, "µs", "each member does so twelve times in a lease")
-    what = f"a rollback's commit to the last of {PROCESSES * each:,} members' acknowledgements"
-    beside = f"raw NOTIFY to {PROCESSES} listening processes: {median(heard) * 1e3:.1f} ms"
+    what = f"a rollback's commit to the last of {count * each:,} members' acknowledgements"
+    beside = f"raw NOTIFY to {count} listening processes: {median(heard) * 1e3:.1f} ms"
     yield Measured(
-        f"{what}: {PROCESSES} processes of {each}", median(together) * 1e3, "ms",
+        f"{what}: {count} processes of {each}", median(together) * 1e3, "ms",
         f"slowest {max(together) * 1e3:.0f} ms; a row and a lease each, a listener a process; {beside}", at_most=250,
     )  # fmt: skip
     yield Measured(
         f"{what}, a transaction each", median(alone) * 1e3, "ms",
-        f"as if each were a process, over 4 connections of each of the {PROCESSES}; "
-        f"{PROCESSES * each / median(alone):,.0f} refreshes a second, synced",
+        f"as if each were a process, over 4 connections of each of the {count}; "
+        f"{count * each / median(alone):,.0f} refreshes a second, synced",
     )  # fmt: skip
 
 
 @contextmanager
-def _processes(url: str, *arguments: str) -> Iterator[Processes]:
+def _processes(count: int, url: str, *arguments: str) -> Iterator[Processes]:
     """Start the processes, and wait until each has joined."""
     command = [sys.executable, "-m", "bench.crowd", url, *arguments]
     with ExitStack() as stack:
         started: Processes = []
-        for _ in range(PROCESSES):
+        for _ in range(count):
             process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             started.append(stack.enter_context(process))
             assert process.stdin is not None

@@ -33,6 +33,7 @@ class Sizes(msgspec.Struct, frozen=True):
     ranges: int = 10
     flips: int = 25
     members: int = 1_000
+    processes: int = 10
 
 
 FULL = Sizes()

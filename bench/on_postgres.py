@@ -38,27 +38,13 @@ def on_postgres(setting: Setting) -> Iterator[Measured]:
             yield from _singles(setting, raw, ours)
             yield from _batches(setting, raw, ours)
             yield from _writers(server.url())
-            yield from moving(setting, _database(server.url()))
+            raw.make_database("unsynced")
+            yield from _unsynced(setting, server.url("unsynced"))
+            raw.make_database("moved")
+            yield from moving(setting, server.url("moved"))
         finally:
             raw.close()
             ours.close()
-    with postgres.running({"fsync": "off", "synchronous_commit": "off"}) as server:
-        raw, ours = _Raw(server.url()), _Ours(server.url())
-        try:
-            for line in _singles(setting, raw, ours):
-                yield msgspec.structs.replace(line, name=f"{line.name}, where no disk is waited for", at_most=None)
-        finally:
-            raw.close()
-            ours.close()
-
-
-def _database(url: str) -> str:
-    """Make another database on the server."""
-    import psycopg  # noqa: PLC0415 - not there where the server is not
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE moved")
-    return f"{url.rpartition('/')[0]}/moved"
 
 
 def _singles(setting: Setting, raw: "_Raw", ours: "_Ours") -> Iterator[Measured]:
@@ -80,6 +66,15 @@ def _singles(setting: Setting, raw: "_Raw", ours: "_Ours") -> Iterator[Measured]
     yield Measured(
         "compare-and-set: time vs a raw UPDATE … WHERE seq", ratio(compared, swapped), "×", told, at_most=2.0
     )
+
+
+def _unsynced(setting: Setting, url: str) -> Iterator[Measured]:
+    """Yield the same where neither waits for the disk."""
+    raw, ours = _Raw(url, is_synced=False), _Ours(url, "normal")
+    for line in _singles(setting, raw, ours):
+        yield msgspec.structs.replace(line, name=f"{line.name}, where no disk is waited for", at_most=None)
+    raw.close()
+    ours.close()
 
 
 def _batches(setting: Setting, raw: "_Raw", ours: "_Ours") -> Iterator[Measured]:
@@ -123,11 +118,13 @@ def _rate(url: str, writers: int) -> float:
 class _Raw:
     """The same rows by psycopg alone, into tables with the indexes of Kedge's writes and heads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_synced: bool = True) -> None:
         import psycopg  # noqa: PLC0415 - not there where the server is not
 
         self._connection: Any = psycopg.connect(url, autocommit=True)
         self._round = -1
+        if not is_synced:
+            self._connection.execute("SET synchronous_commit = off")
         self._connection.execute("""
             CREATE TABLE raw_writes (
                 seq BIGSERIAL PRIMARY KEY, space BIGINT, lineage BIGINT, rank BIGINT, provenance BIGINT, turn BIGINT,
@@ -141,6 +138,10 @@ class _Raw:
             CREATE TABLE raw_values (name TEXT COLLATE "C" PRIMARY KEY, seq BIGINT, payload BYTEA);
             INSERT INTO raw_values SELECT 'c' || n, 0, '' FROM generate_series(0, 999) AS n;
         """)
+
+    def make_database(self, name: str) -> None:
+        """Make another database on this server."""
+        self._connection.execute(f"CREATE DATABASE {name}")
 
     def insert(self, names: list[str]) -> None:
         """Insert writes; a batch into both tables, in one transaction."""
@@ -167,10 +168,10 @@ class _Raw:
 class _Ours:
     """Kedge's journal."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, durability: str = "full") -> None:
         from kedge.backends.postgres.backend import PostgresBackend  # noqa: PLC0415 - as above
 
-        self._backend = PostgresBackend(url, cache_bytes=1_000)
+        self._backend = PostgresBackend(url, durability=durability, cache_bytes=1_000)
         self._batch = Batch(self._backend.control.epoch(), Author(os.urandom(8).hex(), agent="bench"), ())
         self._heads: dict[str, int] = {}
 

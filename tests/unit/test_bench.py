@@ -1,6 +1,7 @@
 """The bench runs, and its document has its shape. No time is asserted: what is measured here is far too small."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,28 @@ import pytest
 from bench import __main__ as bench
 from bench.harness import Measured, Sizes
 
+SOAKING = os.environ.get("KEDGE_HYPOTHESIS") == "soak"
+ON_SERVERS = {"sizes", "churn", "members"}
 TINY = Sizes(
     writes=2_000, few_writes=1_000, load_batch=100, hidden=60, rows=200, many_rows=400, dim=8, batch=20, rounds=2,
     puts=2, reads=5, gets=2, ranges=1, flips=2,
+    members=4, processes=2,
 )  # fmt: skip
 
 
-def test_every_group_measures_and_reports(tmp_path: Path) -> None:
-    found = bench.run(TINY, folder=tmp_path)
+@pytest.mark.parametrize(
+    "groups",
+    [
+        sorted(bench.GROUPS.keys() - ON_SERVERS),
+        pytest.param(sorted(ON_SERVERS), marks=pytest.mark.skipif(not SOAKING, reason="it starts servers: make soak")),
+    ],
+    ids=["here", "on servers"],
+)
+@pytest.mark.soak
+def test_every_group_measures_and_reports(tmp_path: Path, groups: list[str]) -> None:
+    found = bench.run(TINY, groups, folder=tmp_path)
     document = json.loads(json.dumps(bench.report(found, TINY)))
-    assert {line["group"] for line in document["measured"]} == set(bench.GROUPS)
+    assert {line["group"] for line in document["measured"]} == set(groups)
     assert document["sizes"]["writes"] == 2_000
     assert set(document["machine"]) == {"cpus", "python", "sqlite", "numpy"}
     for line in document["measured"]:
