@@ -186,7 +186,7 @@ def test_every_statement_is_one_that_the_server_understands(backend: PostgresBac
         for text in sql.queries(module).values():
             for placeholder, content in FILLED.items():
                 text = text.replace(placeholder, content)  # noqa: PLW2901 - filled bit by bit
-            if not text.lstrip().startswith((b"CREATE INDEX", b"DROP INDEX")):
+            if not text.lstrip().startswith((b"CREATE ", b"DROP ")):  # what defines is not prepared
                 connection.execute(b"PREPARE asked AS " + text)
                 connection.execute(b"DEALLOCATE asked")
 
