@@ -34,8 +34,9 @@ drill: $(RUN) ## rehearse a launch that goes wrong and is rolled back (DB=postgr
 	$(BIN)/kedge drill $(DRILL_ARGS)
 endif
 
-test: $(DEV) ## run the tests, two at a time (PYTEST_ARGS="tests/unit -x -n 0" for some of them, one by one)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+# Most of them wait for disks and processes.
+test: $(DEV) ## run the tests, four at a time (PYTEST_ARGS="tests/unit -x -n 0" for some of them, one by one)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST_ARGS)
 
 imports: $(OTHERS) ## import from real Parquet, Chroma and LanceDB files; installs some 400 MB for it
 	$(BIN)/python -m pytest tests/acceptance/test_loading.py $(PYTEST_ARGS)
