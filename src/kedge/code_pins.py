@@ -53,4 +53,4 @@ def check(kernel: Kernel, turn: Sampled, agent: str, own_artifacts: Iterable[Hea
         raise OtherCode(said)
     if what not in kernel.warned:
         kernel.warned.add(what)
-        warnings.warn(said, OtherCodeWarning, stacklevel=5)
+        warnings.warn(said, OtherCodeWarning, stacklevel=4)

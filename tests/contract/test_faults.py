@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -313,6 +314,35 @@ def test_who_is_interrupted_leaves_nobody_behind_that_writes(reached: str, tmp_p
     with kedge.open(tmp_path, durability="normal") as k:
         upsert(k)
         assert k.fsck(full=True).findings == ()
+
+
+def test_a_signal_while_the_file_is_waited_for_does_not_end_the_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    populate(tmp_path)
+    monkeypatch.setattr(segments, "BESIDE_BYTES", 0)
+    finished = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def write_slowly() -> None:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        time.sleep(0.6)
+        finished.set()
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with kedge.open(tmp_path, durability="normal") as k:
+            in_turn(lambda turn: turn.context.get("case/1"))(k)
+            with nothing_changes(k):
+                failpoints.arm("segment:synced", write_slowly)
+                with pytest.raises(KeyboardInterrupt):
+                    in_turn(lambda turn: turn.vectors("kb").upsert(["given-up"], [[1.0] * DIM]))(k)
+                assert finished.is_set()
+                failpoints.disarm()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "none"])

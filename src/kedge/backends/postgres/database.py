@@ -245,7 +245,7 @@ class Database:
             except _AnswerLost as lost:
                 if find is None:
                     raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(lost.__cause__))) from lost
-                found = self.found(held, find)
+                found = self.found(held, find, seconds)
                 if found is not None:
                     return found
                 if time.monotonic() > deadline:
@@ -255,7 +255,9 @@ class Database:
                         f"{self.url} was lost time and again; nothing was done: try again"
                     ) from lost
 
-    def found(self, lanes: Iterable[int], find: Callable[[Link], T | None]) -> T | None:
+    def found(
+        self, lanes: Iterable[int], find: Callable[[Link], T | None], retry_seconds: float | None = None
+    ) -> T | None:
         """Return what `find` does once the transaction that holds these lanes has ended, or raise `OutcomeUnknown`.
 
         To hold them is a commit of its own: where a standby has to confirm it, it has confirmed what was found.
@@ -271,7 +273,7 @@ class Database:
             return found
 
         try:
-            return self._run(once)
+            return self._run(once, retry_seconds)
         except errors.Retryable as error:  # that nothing was done is true of this look alone
             raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(error))) from error
 

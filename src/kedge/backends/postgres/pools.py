@@ -23,8 +23,8 @@ _CONNECTIONS_MAX = 16
 _RECONNECT_SECONDS = 3.0  # in which a pool tries three times to connect; whoever still waits then has it begin anew
 # One statement answers with what was in force, and puts other values in its place.
 _EXCHANGE = """
-SELECT name, current_setting(name), set_config(name, value, FALSE)
-FROM unnest($1::text[], $2::text[]) AS s (name, value)
+SELECT name, pg_catalog.current_setting(name), pg_catalog.set_config(name, value, FALSE)
+FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (name, value)
 """
 _left_to_parents: list[Made] = []  # pools of a process that this one was forked from: not ours to use, nor to close
 
@@ -151,13 +151,15 @@ class GivenPool:
 
     def _exchange(self, connection: Connection, names: list[str], values: list[str]) -> dict[str, str]:
         cursor: Cursor = connection.cursor()
-        return {name: value for name, value, _ in cursor.execute(_EXCHANGE, (names, values))}
+        try:
+            return {name: value for name, value, _ in cursor.execute(_EXCHANGE, (names, values))}
+        except BaseException:  # it may have been done, and nobody knows what to put back
+            connection.close()
+            raise
 
     def _restore(self, connection: Connection, settings: dict[str, str]) -> None:
-        try:
+        with suppress(psycopg.Error):  # it is closed then
             self._exchange(connection, list(settings), list(settings.values()))
-        except psycopg.Error:
-            connection.close()
 
     def exhausted(self) -> errors.Busy:
         """Return what to raise where no connection came free."""

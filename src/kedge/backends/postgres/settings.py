@@ -32,6 +32,7 @@ def settings_for(durability: str, idle_seconds: int) -> dict[str, str]:
         "idle_in_transaction_session_timeout": f"{idle_seconds}s",  # who stops in a transaction may hold lanes
         "lock_timeout": f"{_LOCK_SECONDS}s",
         "jit": "off",
+        "client_min_messages": "warning",  # that a commit waits for no standby any more is told by one
         "default_transaction_isolation": "read committed",
         "synchronous_commit": _DURABILITIES[durability],
         "tcp_keepalives_idle": "10",  # a client that vanished is let go of

@@ -66,7 +66,10 @@ class SegmentWriter:
             beside.start()
             yield place
         finally:
-            beside.end()
+            try:
+                beside.end()
+            finally:
+                beside.end()  # an interruption may come before the first has begun to wait
         if beside.error is not None:
             raise beside.error
 
@@ -196,29 +199,48 @@ class SegmentWriter:
 
 
 class _Beside:
-    """Work in a thread that is always waited for: what an interruption leaves behind must not write any more."""
+    """Work in a thread that is always waited for: what an interruption leaves behind must not write any more.
+
+    Not by `Thread.join`: before Python 3.13 an interrupted one takes a thread that runs for one that has ended.
+    """
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
-        self._thread = threading.Thread(target=self._run, name="kedge-segment")
+        self._lock = threading.Lock()
+        self._is_begun = self._is_given_up = False
+        self._done = threading.Event()
         self.error: BaseException | None = None
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin, or give it up for good where that is interrupted before it has begun."""
+        try:
+            threading.Thread(target=self._run, name="kedge-segment").start()
+        except BaseException:
+            with self._lock:
+                self._is_given_up = True
+                if not self._is_begun:
+                    self._done.set()
+            raise
 
     def _run(self) -> None:
+        with self._lock:
+            if self._is_given_up:
+                return
+            self._is_begun = True
         try:
             self._work()
         except BaseException as error:  # noqa: BLE001 - raised by whoever waits
             self.error = error
+        finally:
+            self._done.set()
 
     def end(self) -> None:
         """Wait until it is done, and only then raise what interrupted the waiting."""
         interruption: BaseException | None = None
-        while self._thread.is_alive():
+        while True:
             try:
-                self._thread.join()
+                self._done.wait()
+                break
             except BaseException as error:  # noqa: BLE001 - raised below
                 interruption = error
         if interruption is not None:
