@@ -93,7 +93,7 @@ def _row(outcome: Reconciled) -> list[str | Text]:
     return [
         one_line(outcome.name),
         one_line(outcome.key),
-        one_line(outcome.wanted or "nothing"),
+        one_line(outcome.wanted or ("nothing" if outcome.ok else "unknown")),
         one_line(outcome.actual or "nothing"),
         Text(_state(outcome), "green" if outcome.ok else "bold red"),
     ]

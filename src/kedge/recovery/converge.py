@@ -97,8 +97,9 @@ def _waiting(members: list[Standing], epoch: int, wait_seconds: float | None) ->
     late = [member for member in members if member.epoch < epoch and not member.expired]
     names = ", ".join(member.name for member in late)
     longest = max((patience(member.lease_seconds) for member in late), default=0.0)
-    bound = longest if wait_seconds is None else min(longest, wait_seconds)
-    return f"waiting for {names}, at most {bound:.1f} s in all: by then their leases have run out"
+    if wait_seconds is not None and wait_seconds < longest:
+        return f"waiting for {names}, for {wait_seconds:.1f} s as asked: their leases end in {longest:.1f} s at most"
+    return f"waiting for {names}, at most {longest:.1f} s in all: by then their leases have run out"
 
 
 def _outcome(found: Assessment, epoch: int, seconds: float | None) -> Convergence:
