@@ -21,6 +21,7 @@ import kedge
 from kedge.testing import postgres
 from tests.crash.writer import SIZE
 from tests.places import create, drop, raw_rows
+from tests.stateful.share import SOAKING
 
 ROOT = Path(__file__).resolve().parents[2]
 SOON = 100.0
@@ -122,7 +123,7 @@ class Roller(threading.Thread):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("writers", "batches", "failovers"),
-    [(2, 15, 1), pytest.param(6, 400, 3, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])],
+    [(2, 15, 1)] + [pytest.param(6, 400, 3, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])] * SOAKING,
 )
 def test_a_failover_loses_nothing(tmp_path: Path, writers: int, batches: int, failovers: int) -> None:
     for number in range(failovers):
