@@ -5,7 +5,6 @@ The rows are clusters of uneven size and shape, as embeddings are. While soaking
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 from zlib import crc32
@@ -18,8 +17,8 @@ import pytest
 import kedge
 from bench.peers.clustered import Clusters
 from kedge.backends.postgres import vectors
+from tests.stateful.share import SOAKING
 
-SOAKING = os.environ.get("KEDGE_HYPOTHESIS") == "soak"
 ROWS, DIM, QUERIES = (100_000, 384, 60) if SOAKING else (2_000, 32, 12)
 BATCH = 5_000
 EXACT_ROWS = ROWS // 40  # so that the view of a twentieth goes through the index; ten thousand as shipped

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -18,10 +17,10 @@ from kedge.testing import postgres
 from kedge.testing.contracts.hand import Hand, put
 from kedge.testing.proxy import Proxy
 from tests.places import raw_rows
+from tests.stateful.share import SOAKING
 
 SOON = 30.0
-IS_SOAKING = os.environ.get("KEDGE_HYPOTHESIS") == "soak"
-CUTS = 60 if IS_SOAKING else 2  # of each call, each way, and one at the end
+CUTS = 60 if SOAKING else 2  # of each call, each way, and one at the end
 PREPARED = 8  # calls after which every statement is prepared
 
 
@@ -171,7 +170,7 @@ def test_nobody_waits_for_ever_for_a_network_that_swallows_all(hand: Hand, proxy
     hand.put("a", 1)
     proxy.hold()
     began = time.monotonic()
-    for call in (partial(hand.put, "b", 2), hand.backend.control.epoch)[: 2 if IS_SOAKING else 1]:
+    for call in (partial(hand.put, "b", 2), hand.backend.control.epoch)[: 2 if SOAKING else 1]:
         with pytest.raises(kedge.Unreachable, match="nothing was done: try again"):
             call()
     assert time.monotonic() - began < SOON

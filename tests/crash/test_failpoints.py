@@ -19,14 +19,14 @@ import pytest
 from kedge import failpoints
 from tests.crash.stream import DIM, IN_PARTS, ROWS_MIN, STEPS, dump, open_in
 from tests.places import create, drop
+from tests.stateful.share import SOAKING
 from tests.thresholds import lower
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "src" / "kedge" / "backends"
 NAMES = list(STEPS)
 CHILD_SECONDS = 60
-IS_SOAKING = os.environ.get("KEDGE_HYPOTHESIS") == "soak"
-EACH = {"sqlite": 10_000 if IS_SOAKING else 1, "postgres": 4 if IS_SOAKING else 1}  # kills at a crash point
+EACH = {"sqlite": 10_000 if SOAKING else 1, "postgres": 4 if SOAKING else 1}  # kills at a crash point
 
 
 def points_in_the_code(kind: str) -> list[str]:
@@ -155,7 +155,7 @@ def test_the_stream_reaches_every_crash_point(kind: str, reference: Reference) -
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("kind", "point"),
-    [(kind, point) for kind in KINDS[: 2 if IS_SOAKING else 1] for point in POINTS[kind]],
+    [(kind, point) for kind in KINDS[: 2 if SOAKING else 1] for point in POINTS[kind]],
     indirect=["kind"],
 )
 def test_a_kill_at_a_crash_point_does_no_harm(

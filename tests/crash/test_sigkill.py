@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections.abc import Iterable
@@ -12,9 +11,10 @@ from typing import Any
 import pytest
 
 import kedge
+from tests.stateful.share import SOAKING
 from tests.workers import BATCH, DIM, Worker, batches_in
 
-SEEDS = range(60 if os.environ.get("KEDGE_HYPOTHESIS") == "soak" else 4)
+SEEDS = range(60 if SOAKING else 4)
 ARTIFACTS = {"shared/embedder": {"name": "e1", "dim": DIM}, "support/prompt": "hello"}
 WRITERS = ("one", "other")
 MANY = 400  # requests that wait in each process, more than it can do before it dies

@@ -15,8 +15,8 @@ from kedge.ports.ledger import Change, Entry
 from kedge.testing import contracts
 from kedge.testing.sim import play
 from kedge.testing.sim.store import SimStore
+from tests.stateful.share import SOAKING
 
-SOAKING = os.environ.get("KEDGE_HYPOTHESIS") == "soak"
 SEEDS = 10_000 if SOAKING else 300
 CHUNK = 100
 

@@ -1,15 +1,14 @@
 """The bench runs, and its document has its shape. No time is asserted: what is measured here is far too small."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from bench import __main__ as bench
 from bench.harness import Measured, Sizes
+from tests.stateful.share import SOAKING
 
-SOAKING = os.environ.get("KEDGE_HYPOTHESIS") == "soak"
 ON_SERVERS = {"sizes", "churn", "members"}
 TINY = Sizes(
     writes=2_000, few_writes=1_000, load_batch=100, hidden=60, rows=200, many_rows=400, dim=8, batch=20, rounds=2,

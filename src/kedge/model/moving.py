@@ -4,7 +4,7 @@ Each column has a kind: `i` integer, `f` float, `o` boolean, `b` bytes, `t` text
 person typed, `I` and `T` lists of integers and of texts. Any of them may be None where the table allows it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -99,6 +99,17 @@ TABLES: dict[str, Table] = dict(
         _table("rows", "embedding:i seq:i state:i", key=2),
     )
 )
+
+
+def turned(table: Table, rows: Iterable[Any], turns: Mapping[str, Callable[[Any], Any]]) -> Iterator[Record]:
+    """Yield a table's rows with every value that is there turned as its column's kind wants it."""
+    turning = [(at, turns[kind]) for at, kind in enumerate(table.kinds) if kind in turns]
+    for row in rows:
+        values = list(row)
+        for at, turn in turning:
+            if values[at] is not None:
+                values[at] = turn(values[at])
+        yield tuple(values)
 
 
 class Identity(msgspec.Struct, frozen=True):

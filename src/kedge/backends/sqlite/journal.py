@@ -90,8 +90,7 @@ class SqliteJournal(Reader):
         stamp = self._stamp(connection, batch.lineage)
         turn = self._turn(connection, batch.author, stamp)
         rows = self._rows(connection, batch, position.seq, stamp)
-        collection = batch.writes[0].key.space if batch.writes else ""
-        with self._segments.extended(connection, collection, batch.vectors) as place:
+        with self._segments.extended(connection, rows, batch.vectors) as place:
             records = self._records(batch, rows, stamp, turn, position.at)
             reach("append:before-rows")
             connection.executemany(_SQL["write_insert"], records)

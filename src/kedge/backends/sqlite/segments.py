@@ -46,16 +46,16 @@ class SegmentWriter:
 
     @contextmanager
     def extended(
-        self, connection: sqlite3.Connection, collection: str, vectors: VectorBatch | None
+        self, connection: sqlite3.Connection, rows: Sequence[Row], vectors: VectorBatch | None
     ) -> Iterator[Place | None]:
-        """Append these vectors to their segment's file, a large batch beside what the block does.
+        """Append the vectors of these writes to their segment's file, a large batch beside what the block does.
 
         They are on disk when the block is left, and nobody writes to the file any more, however it is left.
         """
         if vectors is None:
             yield None
             return
-        place, path, offset = self._find_place(connection, collection, vectors)
+        place, path, offset = self._find_place(connection, rows[0].key.space, vectors)
         append = partial(self._append, path, offset, vectors.rows)
         if len(vectors.rows) < BESIDE_BYTES:
             append()

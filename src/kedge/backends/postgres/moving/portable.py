@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from kedge.backends.postgres.sql import queries
-from kedge.model.moving import Record, Table
+from kedge.model.moving import Record, Table, turned
 
 _SQL = queries("moving")
 _OUT: dict[str, Callable[[Any], Any]] = {"s": lambda value: value.decode(), "I": tuple, "T": tuple}
@@ -24,23 +24,14 @@ def select(table: Table) -> bytes:
 
 def portable(table: Table, rows: Iterable[Any]) -> Iterator[Record]:
     """Yield rows that `select` has found as portable ones."""
-    return _turned(rows, [(at, _OUT[kind]) for at, kind in enumerate(table.kinds) if kind in _OUT])
+    return turned(table, rows, _OUT)
 
 
 def stored(table: Table, rows: Iterable[Record]) -> Iterator[Record]:
     """Yield portable rows as they are stored."""
-    return _turned(rows, [(at, _IN[kind]) for at, kind in enumerate(table.kinds) if kind in _IN])
+    return turned(table, rows, _IN)
 
 
 def types(table: Table) -> list[str]:
     """Return the types that a table's columns are stored in."""
     return [_TYPES[kind] for kind in table.kinds]
-
-
-def _turned(rows: Iterable[Any], turns: list[tuple[int, Callable[[Any], Any]]]) -> Iterator[Record]:
-    for row in rows:
-        values = list(row)
-        for at, turn in turns:
-            if values[at] is not None:
-                values[at] = turn(values[at])
-        yield tuple(values)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from kedge.model.moving import Record, Table
+from kedge.model.moving import Record, Table, turned
 
 _SELECT = {
     "idempotency": "SELECT key, coalesce(seqs, seq), count, lineage FROM idempotency ORDER BY key, seq",
@@ -37,8 +37,7 @@ def portable(table: Table, rows: Iterable[Any]) -> Iterator[Record]:
     """Yield rows that `select` has found as portable ones."""
     if table.name == "idempotency":
         rows = ((key, _seqs(first, count), lineage) for key, first, count, lineage in rows)
-    turns = [(at, _OUT[kind]) for at, kind in enumerate(table.kinds) if kind in _OUT]
-    yield from _turned(rows, turns)
+    yield from turned(table, rows, _OUT)
 
 
 def stored(table: Table, rows: Iterable[Record]) -> Iterator[Record]:
@@ -48,16 +47,7 @@ def stored(table: Table, rows: Iterable[Record]) -> Iterator[Record]:
             is_dense = seqs[-1] - seqs[0] + 1 == len(seqs)
             yield key, seqs[0], len(seqs), lineage, None if is_dense else json.dumps(list(seqs))
         return
-    yield from _turned(rows, [(at, _IN[kind]) for at, kind in enumerate(table.kinds) if kind in _IN])
-
-
-def _turned(rows: Iterable[Any], turns: list[tuple[int, Callable[[Any], Any]]]) -> Iterator[Record]:
-    for row in rows:
-        values = list(row)
-        for at, turn in turns:
-            if values[at] is not None:
-                values[at] = turn(values[at])
-        yield tuple(values)
+    yield from turned(table, rows, _IN)
 
 
 def _seqs(first: Any, count: int) -> str:
