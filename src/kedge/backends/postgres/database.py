@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -11,7 +11,7 @@ from psycopg.adapt import AdaptersMap
 
 from kedge import errors
 from kedge.backends.postgres import lanes as lane_locks
-from kedge.backends.postgres.faults import explain, is_lost, is_raced, translate
+from kedge.backends.postgres.faults import READ_ONLY, explain, is_lost, is_raced, translate
 from kedge.backends.postgres.known import Known
 from kedge.backends.postgres.link import Connection, Link, prepare
 from kedge.backends.postgres.pools import POOL_IS_USED_UP, Given, GivenPool, Lender, OwnPool, check_given
@@ -236,12 +236,35 @@ class Database:
         if self.read_only:
             raise errors.ReadOnly(f"{self.url} is open read-only; open it without read_only to write")
         held = sorted(lanes)
-        attempt = _Attempt(what, held, act)
         seconds = self._retry_seconds if retry_seconds is None else retry_seconds
+        return self._resolved(_Attempt(what, held, act).run, held, find, seconds)
+
+    def write_one(
+        self,
+        what: str,
+        sql: bytes,
+        parameters: Sequence[Any],
+        *,
+        lanes: Iterable[int],
+        find: Callable[[Link], tuple[Any, ...] | None],
+    ) -> tuple[Any, ...]:
+        """Return the row of one statement, which is a transaction of its own and holds these lanes; see `write`."""
+        if self.read_only:
+            raise errors.ReadOnly(f"{self.url} is open read-only; open it without read_only to write")
+        return self._resolved(_Single(what, sql, parameters).run, lanes, find, self._retry_seconds)
+
+    def _resolved(
+        self,
+        attempt: Callable[[Connection], T],
+        held: Iterable[int],
+        find: Callable[[Link], T | None] | None,
+        seconds: float,
+    ) -> T:
+        """Return what an attempt did, once it is known what it did."""
         deadline = time.monotonic() + seconds
         while True:
             try:
-                return self._run(attempt.run, seconds)
+                return self._run(attempt, seconds)
             except _AnswerLost as lost:
                 if find is None:
                     raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(lost.__cause__))) from lost
@@ -319,14 +342,8 @@ class _Attempt(Generic[T]):
     def run(self, connection: Connection) -> T:
         """Begin, hold the lanes, act and commit."""
         is_committing, began = False, time.monotonic()
-        unconfirmed: list[str] = []
-
-        def hear(notice: psycopg.errors.Diagnostic) -> None:
-            if notice.source_function == _STANDBY_WAIT:
-                unconfirmed.append(notice.message_primary or "")
-
         try:
-            with _hearing(connection, hear), connection.pipeline() as pipeline:
+            with _confirmed(connection), connection.pipeline() as pipeline:
                 link = Link(connection, pipeline)
                 link.send(b"BEGIN")
                 if self._lanes:
@@ -341,20 +358,49 @@ class _Attempt(Generic[T]):
             if is_committing and is_lost(error):
                 raise _AnswerLost(time.monotonic() - began) from error
             raise
-        if unconfirmed:
-            raise Unconfirmed(_UNCONFIRMED.format(unconfirmed[0]))
+        reach(f"{self._what}:after-commit")
+        return done
+
+
+class _Single:
+    """How a write is tried that is one statement."""
+
+    def __init__(self, what: str, sql: bytes, parameters: Sequence[Any]) -> None:
+        self._what = what
+        self._sql = sql
+        self._parameters = parameters
+
+    def run(self, connection: Connection) -> tuple[Any, ...]:
+        """Send it; it begins and commits by itself."""
+        began = time.monotonic()
+        reach(f"{self._what}:begun")
+        try:
+            with _confirmed(connection):
+                done = Link(connection).one(self._sql, *self._parameters)
+        except psycopg.Error as error:
+            if is_lost(error) and error.sqlstate != READ_ONLY:  # which is told before anything is done
+                raise _AnswerLost(time.monotonic() - began) from error
+            raise
         reach(f"{self._what}:after-commit")
         return done
 
 
 @contextlib.contextmanager
-def _hearing(connection: Connection, hear: Callable[[psycopg.errors.Diagnostic], None]) -> Iterator[None]:
-    """Have notices of the server heard."""
+def _confirmed(connection: Connection) -> Iterator[None]:
+    """Raise `Unconfirmed` for a commit of which the server tells that no standby has confirmed it."""
+    unconfirmed: list[str] = []
+
+    def hear(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.source_function == _STANDBY_WAIT:
+            unconfirmed.append(notice.message_primary or "")
+
     connection.add_notice_handler(hear)
     try:
         yield
     finally:
         connection.remove_notice_handler(hear)
+    if unconfirmed:
+        raise Unconfirmed(_UNCONFIRMED.format(unconfirmed[0]))
 
 
 def _first_line(error: object) -> str:

@@ -8,6 +8,7 @@ import psycopg
 from kedge import errors
 from kedge.model.moving import Sealed, moved_message
 
+READ_ONLY = "25006"  # a standby
 _LOST = {
     "57P01",
     "57P02",
@@ -15,7 +16,7 @@ _LOST = {
     "57P05",
     "25P03",
     "25P04",
-    "25006",
+    READ_ONLY,
 }  # shut down, starting up, timed out, a standby now
 _AGAIN = {"40001", "40P01"}
 _SCHEMA = {"3F000", "42P01", "42703"}

@@ -70,6 +70,10 @@ class Interner:
             return f"the space {space!r} of {store}"
         return None
 
+    def cached_lineage(self, lineage: Lineage) -> int | None:
+        """Return the id of a set if it is known without a look."""
+        return self._lineage_ids.get(lineage)
+
     def cached_space(self, store: str, space: str) -> int | None:
         """Return the id of a space if it is known without a look."""
         return self._space_ids.get((store, space))

@@ -35,6 +35,10 @@ class States:
             link.wait()  # for the lanes: who waited for them with the lock below would hold up who has them
             self.known(link)
 
+    def cached(self, lineage: int) -> int | None:
+        """Return the id of the state that nothing supersedes, if it is known without a look."""
+        return self._ids.get((lineage, ()))
+
     def intern(self, link: Link, lineage: int, superseders: Iterable[int], settled: Lineage = EMPTY) -> int:
         """Return the id of a state, in a write transaction that may still fail; what is settled is left out of it."""
         state = (lineage, self._minimal(link, superseders, settled))

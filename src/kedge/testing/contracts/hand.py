@@ -24,6 +24,7 @@ class Hand:
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.author = Author(backend.clock.fresh_id(), agent="hand")
         self._operations = itertools.count(1)
 
     # ── control ──
@@ -67,10 +68,9 @@ class Hand:
     def batch(self, writes: Sequence[Pending], **options: Any) -> Batch:
         """Return a batch of a view of what is live, unless `seen` says otherwise."""
         view = self.view(options.pop("seen", None))
-        author = options.pop("author", None) or Author(self.backend.clock.fresh_id(), agent="hand")
         return Batch(
             epoch=options.pop("epoch", view.epoch),
-            author=author,
+            author=options.pop("author", None) or self.author,
             writes=tuple(writes),
             seen=view.seen,
             settled=view.settled,

@@ -82,6 +82,14 @@ SELECT $6::int8, $7::int8, $15::int8, CASE WHEN $8::bool THEN 0 ELSE $16::int8 E
 ON CONFLICT (space, lineage, lane) DO UPDATE
 SET puts = counters.puts + excluded.puts, deletes = counters.deletes + excluded.deletes;
 
+-- name: append_one
+SELECT kedge.append_one(
+    $1::int8[], $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19
+);
+
+-- name: append_one_find
+SELECT seq FROM kedge.writes WHERE turn = $1 AND digest = $2;
+
 -- name: append_many
 -- Writes ($1 to $14), the heads that have changed with them ($15 to $21), and what is added to the counters.
 WITH written AS (

@@ -1,0 +1,81 @@
+"""A write whose heads are foreseen: one statement, a transaction of its own, where others take two round trips.
+
+Most writes are of a turn that has written before, to a key where no other lineage has a head. What such a write does to
+the heads is known without a look: it becomes the head of its lineage, and nothing supersedes it. The server makes sure
+of that under the key's lane, and does nothing where it is not so.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from kedge.backends.postgres.lineages import Interner
+from kedge.backends.postgres.states import States
+from kedge.model.lineage import EMPTY, Lineage
+from kedge.model.visibility import View
+from kedge.model.writes import SALT_BYTES, Batch, digest
+
+
+class Foreseen(msgspec.Struct, frozen=True):
+    """The parameters of `append_one`; and the turn and the digest, by which it is found if its answer is lost."""
+
+    parameters: tuple[Any, ...]
+    turn: int
+    digest: bytes
+
+
+class Foreseer:
+    """Decides from what this process remembers. `tick_seconds` is how much later than the last one an entry is."""
+
+    def __init__(
+        self, interner: Interner, states: States, now: Callable[[], float | None], tick_seconds: float
+    ) -> None:
+        self._interner = interner
+        self._states = states
+        self._now = now
+        self._tick_seconds = tick_seconds
+        self._purged: tuple[int, Lineage] = (0, EMPTY)
+
+    def learn(self, epoch: int, purged: Lineage) -> None:
+        """Remember what is purged at an epoch."""
+        self._purged = (epoch, purged)
+
+    def foresee(self, batch: Batch, lanes: tuple[int, ...], known: tuple[int, int] | None) -> Foreseen | None:
+        """Return how a batch is written if its heads are as usual, or None where that is not known from here.
+
+        `known` is the id of the batch's turn, and of the lineage that was written with it.
+        """
+        stamp = self._interner.cached_lineage(batch.lineage)
+        if known is None or stamp is None or known[1] != stamp or len(batch.writes) != 1:
+            return None
+        write, turn = batch.writes[0], known[0]
+        lineage, members = (0, EMPTY) if write.source else (stamp, batch.lineage)
+        space = self._interner.cached_space(write.key.store, write.key.space)
+        state = self._states.cached(lineage)
+        if space is None or state is None or not self._is_plain(batch, members):
+            return None
+        salt = os.urandom(SALT_BYTES)
+        mark = digest(salt, write.payload, b"")
+        parameters = (
+            list(lanes), batch.epoch, write.expect, self._now(), self._tick_seconds, space, write.key.name or None,
+            lineage, state, write.payload is None, write.source, stamp,
+            None if write.fresh_for is None else float(write.fresh_for), mark, salt, write.payload, turn, batch.reads,
+            batch.idempotency,
+        )  # fmt: skip
+        return Foreseen(parameters, turn, mark)
+
+    def _is_plain(self, batch: Batch, members: Lineage) -> bool:
+        """Say whether the batch ranks at its seq, has no vector, is not known as refused, and sees what it expects."""
+        write = batch.writes[0]
+        return (
+            batch.rank is None
+            and write.rank is None
+            and write.lineage is None
+            and batch.vectors is None
+            and write.key.store != "vectors"
+            and (bool(write.key.name) or write.key.store == "memory")
+            and (not batch.lineage or (self._purged[0] == batch.epoch and not batch.lineage & self._purged[1]))
+            and (write.expect is None or View(batch.epoch, batch.seen, batch.settled).sees(members))
+        )
