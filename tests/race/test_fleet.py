@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def two(place: str) -> Iterator[tuple[Worker, Worker]]:
 def paused(worker: Worker) -> Iterator[None]:
     """Stop a process, and let it go on at the end."""
     worker.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, worker.process.pid, os.WSTOPPED | os.WNOWAIT)  # until every thread of it stands
     try:
         yield
     finally:
