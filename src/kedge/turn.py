@@ -5,41 +5,38 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
-import numpy.typing as npt
 
 from kedge import code_pins, messages
+from kedge.beginning import Beginning, Opened, begin, open_headers, own_artifacts
 from kedge.errors import (
     Frozen,
     IdempotencyMismatch,
     InvalidValue,
     KedgeError,
     RolledBack,
-    SessionBegun,
     SyncNeeded,
     TurnClosed,
 )
 from kedge.kernel import Kernel
-from kedge.messages import Incoming, Sender
-from kedge.model import control as rules
+from kedge.messages import Incoming
 from kedge.model import envelope as envelopes
-from kedge.model import reads as read_logs
 from kedge.model.control import Level, stricter
-from kedge.model.envelope import Envelope, Rejected
+from kedge.model.envelope import Envelope
 from kedge.model.lineage import Lineage
 from kedge.model.negotiation import OWN, Rule, digest
-from kedge.model.reads import RangeRead, Reads
+from kedge.model.reads import RangeRead, ReadLog
 from kedge.model.turns import move
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Batch, Head, Origin, Pending, VectorBatch, check_name, encode
-from kedge.pins import NOTHING, Own
+from kedge.model.writes import Author, Batch, Head, Key, Origin, Pending, VectorBatch, check_name, encode
+from kedge.pins import NOTHING
 from kedge.ports.aside import Sample
-from kedge.ports.ledger import Change, EpochMoved, Release
+from kedge.ports.ledger import EpochMoved
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.scope import check_origin, check_seconds
-from kedge.stores.search import Hits, search_named
+from kedge.stores.search import SearchesSeveral
 from kedge.stores.vectors import Vectors
 
 T = TypeVar("T")
@@ -54,7 +51,7 @@ class Replays(msgspec.Struct, frozen=True):
     upto_turn: int
 
 
-class Turn:
+class Turn(SearchesSeveral):
     """One unit of an agent's, or a person's, work. Use it as a context manager, in one thread.
 
     Its calls commit one by one: a turn is not a transaction. Once a deployment that influenced it is rolled back,
@@ -91,17 +88,15 @@ class Turn:
         self._last_seq = 0
         self._closed = False
         self._ended: KedgeError | None = None
-        self._seqs_read: set[int] = set()
-        self._ranges_read: dict[RangeRead, None] = {}
-        self._members: set[int] = set()
-        self._sender: Sender | None = None
+        self._reads = ReadLog()
         self._asks: str | None = None
         if base is not None:
-            self._record = self.backend.control.load()
-            self._session, self._base, parent_turn = session, base, None
+            began = Beginning(self.backend.control.load(), session, base)
         else:
-            self._session, self._base, parent_turn = self._join(session, deployment, parent, peer)
-        self._base |= self._record.externals
+            began = begin(kernel, session, deployment, None if parent is None else self._opened(parent, peer))
+        self._record, self._session, self._sender = began.record, began.session, began.sender
+        self._reads.members.update(began.influences)
+        self._base = began.base | self._record.externals
         self._view = View(
             self._record.epoch, self._record.seen_by(self._base), self._record.settled, upto_rank=self._rank
         )
@@ -111,7 +106,7 @@ class Turn:
             agent=agent,
             person=person,
             session=self._session,
-            parent=parent_turn,
+            parent=began.parent,
             replays=None if replays is None else replays.seq,
             began_at=now,
             began_epoch=self._record.epoch,
@@ -120,106 +115,13 @@ class Turn:
         self.memory = Memory(self)
         self.context = Context(self, "context", "")
         self.cache = Cache(self)
-        if self._members:  # a caller's: it may have been rolled back before this turn began
+        if began.influences:  # a caller's: it may have been rolled back before this turn began
             self._take()
         self._own = NOTHING
         if agent is not None:
-            self._own = self._own_artifacts(agent)
+            self._own = own_artifacts(kernel, self, self._view, agent)
             self.saw_range(self._own.read, self._own.lineages)
             code_pins.check(kernel, self, agent, self._own.heads)
-
-    # ── how it began ──
-
-    def _join(
-        self, session: str | None, deployment: str | None, parent: Mapping[str, str] | None, peer: str | None
-    ) -> tuple[str | None, frozenset[int], str | None]:
-        """Load the record; return the session, the deployments that the view is fixed to, and the caller's turn."""
-        caller = None if parent is None else self._open(parent, peer)
-        if caller is not None:
-            self._members.update(caller.lineage)
-            if deployment is not None:
-                raise InvalidValue(
-                    f"deployment={deployment!r} came with parent=: a callee sees what its caller sees; leave it out"
-                )
-            if session is None or session == caller.session:
-                self._record = self.backend.control.load()
-                return caller.session, frozenset(caller.base), caller.turn
-        return session, self._fixed_base(session, deployment), None if caller is None else caller.turn
-
-    def _fixed_base(self, session: str | None, deployment: str | None) -> frozenset[int]:
-        if deployment is not None:
-            self._record = self.backend.control.load()  # it may have been staged elsewhere, a moment ago
-            deployment = self._kernel.opened(self._record, deployment)
-        elif session is None:
-            self._record = self._kernel.record()
-        if session is None:
-            base = set(self._record.live)
-            if deployment is not None:
-                base |= self._record.closure({rules.open_in(self._record, deployment)})
-            return frozenset(base)
-        self._record, fixed = self._kernel.session(session, deployment)
-        if deployment is not None and rules.open_in(self._record, deployment) not in fixed.base:
-            raise SessionBegun(
-                f"session {session!r} began without {deployment!r}, and is never split between views; "
-                "open another session, or k.refresh() this one"
-            )
-        return fixed.base
-
-    def _open(self, headers: Mapping[str, str], peer: str | None) -> Envelope | None:
-        """Return a caller's envelope; headers that cannot be trusted influence this turn as `external:<peer>`."""
-        _check_headers(headers)
-        if peer is not None:
-            check_name("the peer", peer)
-        opened = envelopes.unseal(
-            headers, self._kernel.header_key, now=self.backend.clock.now(), audience=self._agent or self._person
-        )
-        if isinstance(opened, Rejected):
-            self._members.add(self._external(peer or "unknown", opened.why))
-            self._sender = Sender(f"external:{peer or 'unknown'}", None, opened.why)
-            return None
-        self._sender = Sender(opened.agent or "nobody", opened)
-        return opened
-
-    def _take(self) -> None:
-        """Catch up with what was taken on from a sender; what is rolled back of it is counted, and ends the turn."""
-        try:
-            self._catch_up()
-        except RolledBack:
-            messages.turn_away(self._kernel, self._record, self, self._sender)
-            raise
-
-    def _external(self, peer: str, why: str) -> int:
-        """Return the number of the pseudo-deployment that stands for a peer, staging it where it is new."""
-        while True:
-            record = self.backend.control.load()
-            revocable = {d.name: d.number for d in record.deployments}
-            gone = set(self.backend.control.names().values()) - set(revocable)
-            name, suffix = f"external:{peer}", 2
-            while name in gone:  # settled or purged, and names are never used twice
-                name, suffix = f"external:{peer}#{suffix}", suffix + 1
-            if name in revocable:
-                self._record = record
-                return revocable[name]
-            now = self.backend.clock.now()
-            staged = rules.stage(record, name, artifacts=(), bases=(), now=now, by=peer, kind=rules.EXTERNAL)
-            release = Release(record.next_number, name, rules.EXTERNAL, "", {}, ())
-            change = Change(staged, self.backend.clock.fresh_id(), "external", peer, name, why, release=release)
-            try:
-                self.backend.control.commit(change)
-            except EpochMoved:
-                continue
-
-    def _own_artifacts(self, agent: str) -> Own:
-        """Return what lies under the agent's name: no record but a newer one changes it."""
-        pins = self._kernel.pins
-        own = pins.of(self._view, agent)
-        if own is None:
-            prefix = f"{agent}/"
-            found = self.read(lambda view: self.backend.journal.range(view, "artifacts", "", prefix))
-            read = RangeRead("artifacts", "", prefix, found.at_seq)
-            own = Own(found.heads, read, frozenset({head.lineage for head in found.heads} | found.tombstones))
-            pins.keep(self._view, agent, own)
-        return own
 
     # ── what the stores use ──
 
@@ -243,26 +145,31 @@ class Turn:
     def _catch_up(self) -> None:
         self._record = self.backend.control.load()
         try:
-            self._view = move(self._view, self._base, frozenset(self._members), self._record, self._kernel.names)
+            influences = frozenset(self._reads.members)
+            self._view = move(self._view, self._base, influences, self._record, self._kernel.names)
         except KedgeError as error:
             self._ended = error
             raise
 
     def saw(self, heads: Iterable[Head]) -> None:
         """Take note of writes whose value, or whose delete, was read."""
-        for head in heads:
-            self._seqs_read.add(head.seq)
-            if head.lineage:
-                self._members |= head.lineage
+        self._reads.saw(heads)
 
     def saw_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
         """Take note of a range that was read, and of the lineages of all heads in it."""
-        self._ranges_read[read] = None
-        self._members.update(*lineages)
+        self._reads.saw_range(read, lineages)
+
+    def met(self, key: Key, seq: int, lineage: Lineage) -> None:
+        """Remember the put that was last known as a key's head."""
+        self._reads.met(key, seq, lineage)
+
+    def compares(self, key: Key, seq: int) -> bool:
+        """Say whether this is the put that was last known as a key's head: then it counts as read, and is forgotten."""
+        return self._reads.compares(key, seq)
 
     def joined(self, lineage: Lineage) -> None:
         """Take on the lineage of something read that is not in the journal."""
-        self._members |= lineage
+        self._reads.members |= lineage
 
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
         """Return the names of deployments."""
@@ -290,7 +197,7 @@ class Turn:
     @property
     def stamp(self) -> Lineage:
         """The lineage that a write would get now, as numbers: settled deployments drop out."""
-        return frozenset(self._members) - self._view.settled
+        return frozenset(self._reads.members) - self._view.settled
 
     def write(
         self, writes: Sequence[Pending], *, idempotency: str | None = None, vectors: VectorBatch | None = None
@@ -303,7 +210,7 @@ class Turn:
         if self._rank is not None and idempotency is None:
             # A replay that is run again finds its own writes, and does not repeat them.
             idempotency = f"replay:{self._author.replays}:{self._replay_turn}:{self._writes}"
-        packed = self._packed_reads()
+        packed = self._reads.packed()
 
         def append(view: View) -> list[int]:
             if not all(write.source for write in writes):
@@ -332,7 +239,7 @@ class Turn:
         is_repeat = self._saw_call(idempotency)
         if not is_repeat and seqs[0] > self._last_seq:
             self._last_seq = seqs[-1]
-            self._forget_reads()
+            self._reads.forget()
         return seqs
 
     def _saw_call(self, idempotency: str | None) -> bool:
@@ -340,19 +247,8 @@ class Turn:
         call = None if idempotency is None else self.backend.journal.call(self._view, idempotency)
         if call is None or call.turn == self._author.uid:
             return False
-        self._seqs_read.update(call.seqs)
-        self._members |= call.lineage
+        self._reads.saw_call(call.seqs, call.lineage)
         return True
-
-    def _packed_reads(self) -> bytes | None:
-        if not self._seqs_read and not self._ranges_read:
-            return None
-        return read_logs.pack(Reads(list(self._seqs_read), list(self._ranges_read)))
-
-    def _forget_reads(self) -> None:
-        """Forget what has been journaled, so that it is journaled once."""
-        self._seqs_read.clear()
-        self._ranges_read.clear()
 
     def _check_level(self) -> None:
         level = self._record.level(self._agent or "")
@@ -424,21 +320,6 @@ class Turn:
     def vectors(self, collection: str) -> Vectors:
         """Return the vectors of a declared collection, or raise `UnknownName`."""
         return Vectors(self, collection)
-
-    def search(
-        self,
-        collections: Sequence[str],
-        vector: npt.ArrayLike,
-        k: int = 10,
-        where: Mapping[str, Any] | None = None,
-        *,
-        exact: bool = False,
-    ) -> Hits:
-        """Return the `k` best hits for a query vector among several collections, which are one metric's and embedder's.
-
-        The rest is as for the search of one: `vectors(collection).search`.
-        """
-        return search_named(self, collections, vector, k, where, exact=exact)
 
     def observe(self, metric: str, value: Any) -> None:
         """Store a metric sample of this session: a number, a bool or a string."""
@@ -527,25 +408,36 @@ class Turn:
     def absorb(self, headers: Mapping[str, str], peer: str | None = None) -> None:
         """Take on what has influenced a callee, from the headers it sent back."""
         self.read(lambda view: self._level_at(view.epoch))
-        callee = self._open(headers, peer)
-        if callee is not None:
-            self._members.update(callee.lineage)
-            self._record = self.backend.control.load()
-        self._base |= self._members & self._record.externals
+        opened = self._opened(headers, peer)
+        callee, self._sender = opened.envelope, opened.sender
+        self._reads.members.update(opened.influences)
+        self._record = opened.record or self.backend.control.load()
+        self._base |= self._reads.members & self._record.externals
         self._take()
         self._edge("absorb", "" if callee is None else callee.turn)
         if callee is not None and callee.asks is not None:
             raise SyncNeeded(f"{callee.agent!r} asks for a fresh sync: begin a new turn, and send again")
 
+    def _opened(self, headers: Mapping[str, str], peer: str | None) -> Opened:
+        return open_headers(self._kernel, headers, peer, self._agent or self._person)
+
+    def _take(self) -> None:
+        """Catch up with what was taken on from a sender; what is rolled back of it is counted, and ends the turn."""
+        try:
+            self._catch_up()
+        except RolledBack:
+            messages.turn_away(self._kernel, self._record, self, self._sender)
+            raise
+
     def _edge(self, kind: str, peer: str) -> None:
-        packed = self._packed_reads()
+        packed = self._reads.packed()
 
         def record(view: View) -> None:
             self._level_at(view.epoch)
             self.backend.journal.record_edge(kind, self._author, peer, self.stamp, packed)
 
         self.read(record)
-        self._forget_reads()
+        self._reads.forget()
 
     def close(self) -> None:
         """End the turn; every later operation raises `TurnClosed`."""
@@ -560,12 +452,3 @@ class Turn:
     ) -> None:
         """End the turn."""
         self.close()
-
-
-def _check_headers(headers: object) -> None:
-    """Raise `InvalidValue` unless these are headers: names and values that are strings."""
-    if not isinstance(headers, Mapping):
-        raise InvalidValue(f"headers must be a mapping of strings to strings, not {headers!r:.80}; pass the whole dict")
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise InvalidValue(f"the header {name!r}: {value!r:.80} is not a string to a string; decode it first")

@@ -1,10 +1,8 @@
 """Read-only views: what a new session, a session or a deployment sees, now or at a point in the past."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
-
-import numpy.typing as npt
+from typing import TypeVar
 
 from kedge.errors import InvalidValue, PastUnreadable, UnknownName, nearest
 from kedge.kernel import Kernel
@@ -19,14 +17,14 @@ from kedge.ports.ledger import EpochMoved, Snapshot
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.keyed import KeyedView
 from kedge.stores.memory import MemoryView
-from kedge.stores.search import Hits, search_named
+from kedge.stores.search import SearchesSeveral
 from kedge.stores.vectors import VectorsView
 
 T = TypeVar("T")
 Point = str | int | float | datetime | Snapshot
 
 
-class ReadView:
+class ReadView(SearchesSeveral):
     """A view to read through: it influences nobody, and costs no write."""
 
     def __init__(
@@ -170,18 +168,3 @@ class ReadView:
     def vectors(self, collection: str) -> VectorsView:
         """Return the vectors of a declared collection, or raise `UnknownName`."""
         return VectorsView(self, collection)
-
-    def search(
-        self,
-        collections: Sequence[str],
-        vector: npt.ArrayLike,
-        k: int = 10,
-        where: Mapping[str, Any] | None = None,
-        *,
-        exact: bool = False,
-    ) -> Hits:
-        """Return the `k` best hits for a query vector among several collections, which are one metric's and embedder's.
-
-        The rest is as for the search of one: `vectors(collection).search`.
-        """
-        return search_named(self, collections, vector, k, where, exact=exact)

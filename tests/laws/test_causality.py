@@ -83,6 +83,44 @@ def test_a_compare_and_set_reads_whether_it_succeeds_or_not(bad: Kedge, expect: 
     assert bad.view().context.get("key") is None
 
 
+def test_a_compare_and_set_with_what_was_just_read_reads_it_again(bad: Kedge) -> None:
+    with helper(bad) as turn:
+        read = turn.context.put("key", "bad")
+    with clerk(bad) as turn:
+        entry = turn.context.entry("key")
+        assert entry is not None
+        turn.context.put("between", "journals what was read")
+        mine = turn.context.put("key", "built on it", expect=entry.seq)
+        turn.context.put("key", "built on that", expect=mine)
+    survey = turn.backend.survey
+    written = survey.turn(turn.id)
+    assert written is not None
+    _, again, own = [set(reads.seqs) for reads in survey.reads_of(written.turn)]
+    assert again == {read}, "what is compared counts as read, though it was read before"
+    assert own == {mine}, "one's own write, too"
+    bad.rollback(BAD)
+    assert bad.view().context.get("key") is None
+
+
+def test_a_compare_and_set_with_what_was_just_read_fails_where_another_came_between(bad: Kedge) -> None:
+    with clerk(bad) as turn:
+        seq = turn.context.put("key", "mine")
+    with clerk(bad) as turn:
+        assert turn.context.get("key") == "mine"
+        with helper(bad) as other:
+            other.context.put("key", "bad")
+        with pytest.raises(kedge.ExpectationFailed):
+            turn.context.put("key", "over it", expect=seq)
+        assert turn.lineage == {BAD}, "it has read what it found"
+        found = turn.context.entry("key")
+        assert found is not None
+        gone = turn.context.delete("key", expect=found.seq)
+        for read in (False, True):
+            assert not read or turn.context.get("key") is None
+            with pytest.raises(kedge.ExpectationFailed, match="it is absent"):
+                turn.context.put("key", "over a delete", expect=gone)
+
+
 @pytest.mark.parametrize("value", ["the same", "another"])
 def test_a_call_that_was_done_before_reads_what_was_done(bad: Kedge, value: str) -> None:
     with helper(bad) as turn:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from kedge.errors import ExpectationFailed, InvalidValue
+from kedge.model.lineage import EMPTY
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, check_name, decode, encode
 from kedge.ports.ledger import HeadMoved
@@ -121,15 +122,27 @@ class Keyed(KeyedView):
                 compared, failed = _NO_SEQ, error  # but this very call may have been made before
             pending = Pending(key, payload, source, budget, compared)
             try:
-                return self._writer.write((pending,), idempotency=idempotency)[0]
+                seq = self._writer.write((pending,), idempotency=idempotency)[0]
             except HeadMoved:
                 if failed is not None:
                     raise failed from None
                 continue  # another write came between: compare with that one
+            if expect is not None and payload is not None and idempotency is None:
+                self._writer.met(key, seq, EMPTY if source else self._writer.stamp)
+            return seq
+
+    def _head(self, name: str) -> Head | None:
+        head = super()._head(name)
+        if head is not None and not head.deleted:
+            self._writer.met(head.key, head.seq, head.lineage)
+        return head
 
     def _compare(self, name: str, expect: int) -> int:
+        """Return the seq that the journal has to find; what this turn has just read there is not read once more."""
         if isinstance(expect, bool) or not isinstance(expect, int) or expect < 0:
             raise InvalidValue(f"expect={expect!r} is no seq; pass the seq that entry() gave, or 0 for absent")
+        if self._writer.compares(self._key(name), expect):
+            return expect
         head = self._head(name)
         present = 0 if head is None or head.deleted else head.seq
         if present != expect:

@@ -7,7 +7,7 @@ from kedge.errors import InvalidValue
 from kedge.model.lineage import Lineage
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
-from kedge.model.writes import Head, Origin, Pending, VectorBatch
+from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch
 from kedge.ports.backend import Backend
 
 T = TypeVar("T")
@@ -55,6 +55,12 @@ class WritingScope(Scope, Protocol):
 
     def derive_key(self) -> bytes:
         """Return the digests of the agent's artifact heads, which are part of each cache key."""
+
+    def met(self, key: Key, seq: int, lineage: Lineage) -> None:
+        """Remember the put that was last known as a key's head, by its seq."""
+
+    def compares(self, key: Key, seq: int) -> bool:
+        """Say whether this is the put that was last known as a key's head: then it counts as read, and is forgotten."""
 
     def joined(self, lineage: Lineage) -> None:
         """Take on the lineage of something read that is not in the journal."""

@@ -51,6 +51,25 @@ class Hits(list[Hit]):
         return self._unembedded
 
 
+class SearchesSeveral:
+    """What a turn and a view have in common: the search of several collections."""
+
+    def search(
+        self: Scope,
+        collections: Sequence[str],
+        vector: npt.ArrayLike,
+        k: int = 10,
+        where: Mapping[str, Any] | None = None,
+        *,
+        exact: bool = False,
+    ) -> Hits:
+        """Return the `k` best hits for a query vector among several collections, which are one metric's and embedder's.
+
+        The rest is as for the search of one: `vectors(collection).search`.
+        """
+        return search_named(self, collections, vector, k, where, exact=exact)
+
+
 def search_named(
     scope: Scope, names: Sequence[str], vector: npt.ArrayLike, k: int, where: Mapping[str, Any] | None, *, exact: bool
 ) -> Hits:
