@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
+import kedge
 from bench.harness import Measured, Setting, interleave, median, micro, ratio
 from bench.moving import moving
-from kedge.model.writes import Author, Batch, Key, Pending, encode
+from kedge.model.writes import Author, Batch, Key, Pending, decode, encode
 from kedge.testing import postgres
 
 VALUE = encode({"status": "shipped", "carrier": "northern", "note": "It was to arrive on Friday."})
@@ -36,6 +37,7 @@ def on_postgres(setting: Setting) -> Iterator[Measured]:
         raw, ours = _Raw(server.url()), _Ours(server.url())
         try:
             yield from _singles(setting, raw, ours)
+            yield from _in_turns(setting, raw, server.url())
             yield from _batches(setting, raw, ours)
             yield from _writers(server.url())
             raw.make_database("unsynced")
@@ -66,6 +68,33 @@ def _singles(setting: Setting, raw: "_Raw", ours: "_Ours") -> Iterator[Measured]
     yield Measured(
         "compare-and-set: time vs a raw UPDATE … WHERE seq", ratio(compared, swapped), "×", told, at_most=2.0
     )
+
+
+def _in_turns(setting: Setting, raw: "_Raw", url: str) -> Iterator[Measured]:
+    """Yield the same as a user of turns finds it: values encoded, reads collected and journaled."""
+    count, numbers = setting.sizes.puts, itertools.count()
+    value, heads = decode(VALUE), dict.fromkeys((f"c{number}" for number in range(count)), 0)
+    with kedge.open(url) as k, k.turn(agent="bench") as turn:
+
+        def put() -> None:
+            for _ in range(count):
+                turn.context.put(f"t{next(numbers)}", value)
+
+        def compare_and_set() -> None:
+            for name, seq in heads.items():
+                heads[name] = turn.context.put(f"turn/{name}", value, expect=seq)
+
+        def insert() -> None:
+            for _ in range(count):
+                raw.insert([f"t{next(numbers)}"])
+
+        for what, theirs, mine in (
+            ("single put in a turn: time vs a raw INSERT", insert, put),
+            ("compare-and-set in a turn: time vs a raw UPDATE … WHERE seq", lambda: raw.swap(count), compare_and_set),
+        ):
+            rawly, ours = interleave(setting.sizes.rounds, theirs, mine)
+            told = f"{micro(ours, count)} vs {micro(rawly, count)}"
+            yield Measured(what, ratio(ours, rawly), "×", told, at_most=2.0)
 
 
 def _unsynced(setting: Setting, url: str) -> Iterator[Measured]:

@@ -34,8 +34,8 @@ FACES: dict[str, type] = {
 }
 DUNDERS = {"__getitem__", "__contains__", "__iter__"}
 FOR_THE_STORES = {  # what turns and views do for the stores: not public, and not in the reference
-    "compares", "derive_key", "is_source", "joined", "met", "names", "now", "read", "sample", "saw", "saw_range", "stamp",
-    "was_seen", "write",
+    "compares", "derive_key", "is_source", "joined", "met", "names", "now", "read", "sample", "saw", "saw_range",
+    "stamp", "was_seen", "write",
 }  # fmt: skip
 
 
