@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -39,4 +40,14 @@ def k(place: str, clock: HandClock) -> Iterator[kedge.Kedge]:
         opened.deploy("base", {"support/prompt": "hello", "shared/embedder": {"name": "e1", "dim": 3}})
         opened.promote("base")
         opened.settle("base")
+        yield opened
+
+
+@contextmanager
+def canaried(place: str) -> Iterator[kedge.Kedge]:
+    """Open a new database in which v1 is live and v2 is the canary of every session."""
+    with kedge.open(place, durability="normal") as opened:
+        opened.deploy("v1", {"support/prompt": "one"})
+        opened.promote("v1")
+        opened.deploy("v2", {"support/prompt": "two"}, canary=1.0)
         yield opened

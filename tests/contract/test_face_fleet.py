@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +20,8 @@ from kedge.errors import Busy
 from kedge.model.fleet import Standing
 from kedge.ports.clock import SystemClock
 from kedge.recovery.rollback import _release
+from tests.contract.conftest import canaried
+from tests.held import fork
 from tests.statements import statements
 
 POSTGRES_ONE_IN = 8
@@ -45,10 +46,7 @@ def lease_clock() -> LeaseHandClock:
 @pytest.fixture
 def k(place: str) -> Iterator[Kedge]:
     """What controls: another process, as far as the store can tell."""
-    with kedge.open(place, durability="normal") as opened:
-        opened.deploy("v1", {"support/prompt": "one"})
-        opened.promote("v1")
-        opened.deploy("v2", {"support/prompt": "two"}, canary=1.0)
+    with canaried(place) as opened:
         yield opened
 
 
@@ -239,9 +237,7 @@ def test_a_member_whose_notices_are_lost_looks_now_and_then(
 
 def test_a_forked_process_holds_no_lease_and_can_join_for_itself(m: Kedge) -> None:
     with m.join("parent") as member:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
-            child = os.fork()
+        child = fork()
         if child == 0:
             code = 1
             try:

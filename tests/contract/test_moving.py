@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from kedge.backends.sqlite.moving import SqliteExporter
 from kedge.model.moving import TABLES, WRITES
 from kedge.testing import postgres
 from tests import places, populated
+from tests.held import held_at
 from tests.stateful.share import SOAKING
 
 
@@ -176,18 +178,13 @@ def _wait_for_more(acknowledged: dict[str, int]) -> None:
 
 def test_a_write_that_was_in_flight_when_later_ones_were_copied_comes_along(place_on: Places) -> None:
     source, target = place_on("postgres"), place_on("sqlite")
-    drawn, released = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        drawn.set()
-        released.wait(30)
 
     def put(name: str) -> None:
         with kedge.open(source) as k, k.turn(agent="support") as turn:
             turn.context.put(name, name)
 
     put("before")
-    failpoints.arm("append:before-commit", wait, nth=1)
+    drawn, released = held_at("append:before-commit")
     early = threading.Thread(target=put, args=("early",))
     early.start()
     assert drawn.wait(30)
@@ -320,15 +317,11 @@ def test_a_target_that_lacks_a_write_is_not_opened(place_on: Places, monkeypatch
         kedge.open(target)
 
 
-@pytest.mark.parametrize("b", ["sqlite", "postgres"])
-def test_of_two_that_move_it_at_once_one_gives_way(place_on: Places, b: str) -> None:
-    source, target = place_on("sqlite", full=True), place_on(b)
-    stopped, released = threading.Event(), threading.Event()
-    refused: list[BaseException] = []
-
-    def wait() -> None:
-        stopped.set()
-        released.wait(30)
+@contextmanager
+def stopped_move(source: str, target: str, point: str, nth: int = 1) -> Iterator[list[kedge.KedgeError]]:
+    """Have a move stand at a point, and go on at the end; yield what it will have been refused with."""
+    stopped, released = held_at(point, nth)
+    refused: list[kedge.KedgeError] = []
 
     def move() -> None:
         try:
@@ -336,13 +329,19 @@ def test_of_two_that_move_it_at_once_one_gives_way(place_on: Places, b: str) -> 
         except kedge.KedgeError as error:
             refused.append(error)
 
-    failpoints.arm("move:writes", wait, nth=1)
-    first = threading.Thread(target=move)
-    first.start()
+    thread = threading.Thread(target=move)
+    thread.start()
     assert stopped.wait(30)
-    assert kedge.migrate_store(source, target) is not None
+    yield refused
     released.set()
-    first.join()
+    thread.join()
+
+
+@pytest.mark.parametrize("b", ["sqlite", "postgres"])
+def test_of_two_that_move_it_at_once_one_gives_way(place_on: Places, b: str) -> None:
+    source, target = place_on("sqlite", full=True), place_on(b)
+    with stopped_move(source, target, "move:writes") as refused:
+        assert kedge.migrate_store(source, target) is not None
     assert [type(error) for error in refused] == [kedge.Conflict]
     assert "another process is moving a database to" in str(refused[0])
     assert differing(source, target) == []
@@ -352,26 +351,9 @@ def test_of_two_that_move_it_at_once_one_gives_way(place_on: Places, b: str) -> 
 @pytest.mark.parametrize("b", ["sqlite", "postgres"])
 def test_a_move_that_was_given_up_is_not_completed_by_who_is_still_at_it(place_on: Places, b: str) -> None:
     source, target = place_on("sqlite", full=True), place_on(b)
-    stopped, released = threading.Event(), threading.Event()
-    refused: list[BaseException] = []
-
-    def wait() -> None:
-        stopped.set()
-        released.wait(30)
-
-    def move() -> None:
-        try:
-            kedge.migrate_store(source, target)
-        except kedge.KedgeError as error:
-            refused.append(error)
-
-    failpoints.arm("move:table", wait, nth=len(TABLES))  # all is there; the target would be opened next
-    first = threading.Thread(target=move)
-    first.start()
-    assert stopped.wait(30)
-    assert kedge.migrate_store(source, target, abandon=True) is None
-    released.set()
-    first.join()
+    last = len(TABLES)  # all is there then; the target would be opened next
+    with stopped_move(source, target, "move:table", last) as refused:
+        assert kedge.migrate_store(source, target, abandon=True) is None
     assert [type(error) for error in refused] == [kedge.Conflict]
     assert "was given up, and its source is in use again" in str(refused[0])
     with pytest.raises(kedge.Arriving, match=r"never will be: the move from sqlite:.* was given up; drop it"):

@@ -11,6 +11,7 @@ import kedge
 import kedge.aio
 from kedge import Kedge, Level
 from kedge.errors import RolledBack, SettledMeanwhile
+from tests.contract.conftest import canaried
 from tests.statements import statements
 
 LONG = 3_600.0
@@ -19,10 +20,7 @@ LONG = 3_600.0
 @pytest.fixture
 def k(place: str) -> Iterator[Kedge]:
     """Another process, as far as the store can tell."""
-    with kedge.open(place, durability="normal") as opened:
-        opened.deploy("v1", {"support/prompt": "one"})
-        opened.promote("v1")
-        opened.deploy("v2", {"support/prompt": "two"}, canary=1.0)
+    with canaried(place) as opened:
         yield opened
 
 

@@ -21,6 +21,7 @@ from kedge.testing import contracts, postgres
 from kedge.testing.contracts.aside import CACHE_BYTES
 from kedge.testing.contracts.fleet import ONE, at
 from kedge.testing.contracts.hand import Hand, put
+from tests.held import run_all
 from tests.places import create, drop, raw_rows
 
 A_WHILE = 0.3  # in which what waits for nothing is done
@@ -161,14 +162,6 @@ class TestFleet(contracts.FleetContract):
 
 class TestAside(contracts.AsideContract):
     pass
-
-
-def run_all(target: Callable[[int], None], numbers: range) -> None:
-    threads = [threading.Thread(target=target, args=(n,)) for n in numbers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 # ── statements ──

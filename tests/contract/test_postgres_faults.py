@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -20,6 +19,7 @@ from kedge.ports.ledger import EpochMoved
 from kedge.testing import postgres
 from kedge.testing.contracts.hand import Hand, context, put
 from kedge.testing.proxy import Proxy
+from tests.held import fork
 
 POINTS = ["append:begun", "append:before-rows", "append:rows", "append:heads", "append:before-commit"]
 
@@ -227,9 +227,7 @@ def test_a_forked_child_has_connections_of_its_own(postgres_url: str) -> None:
     with kedge.open(postgres_url, durability="normal") as k:
         with k.turn() as turn:
             turn.context.put("parent", 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
-            child = os.fork()
+        child = fork()
         if child == 0:
             code = 1
             try:

@@ -24,8 +24,8 @@ from kedge.ports.ledger import EpochMoved, HeadMoved
 from kedge.testing import postgres
 from kedge.testing.contracts.hand import Hand, context, delete, put
 from kedge.testing.proxy import Proxy
+from tests.held import held_at
 from tests.places import create, drop, raw_rows
-from tests.race.test_postgres_writers import held_at
 
 ONE = frozenset({1})
 PREPARED = 8  # calls after which every statement is prepared

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import warnings
 
 import pytest
 
 import kedge
+from tests.held import fork
 
 SECONDS = 20
 
@@ -31,9 +31,7 @@ def test_a_forked_child_does_not_wait_for_its_parent_s_threads(k: kedge.Kedge, w
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait(SECONDS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of what is tested here
-        child = os.fork()
+    child = fork()
     if child == 0:
         code = 1
         try:

@@ -15,6 +15,7 @@ from kedge.model.visibility import View
 from kedge.model.writes import Key
 from kedge.ports.ledger import EpochMoved
 from kedge.testing.contracts.hand import Hand, put
+from tests.held import held_at, run_all
 
 Opener = Callable[[], PostgresBackend]
 
@@ -29,26 +30,6 @@ def backend(opener: Opener) -> Iterator[PostgresBackend]:
     opened = opener()
     yield opened
     opened.close()
-
-
-def run_all(target: Callable[[int], None], numbers: range) -> None:
-    threads = [threading.Thread(target=target, args=(n,)) for n in numbers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def held_at(point: str) -> tuple[threading.Event, threading.Event]:
-    """Have the next call that reaches a point wait there; return what tells that it has, and what lets it go on."""
-    begun, released = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        begun.set()
-        released.wait(30)
-
-    failpoints.arm(point, wait, nth=1)
-    return begun, released
 
 
 def test_a_point_waits_for_what_was_in_flight_before_it(backend: PostgresBackend, opener: Opener) -> None:

@@ -1,6 +1,7 @@
 """Appending to the journal: one batch, one transaction, which holds the lanes of its keys."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,12 +17,13 @@ from kedge.backends.postgres.sending import Stamp, send_writes
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import VectorWriter
-from kedge.errors import IdempotencyMismatch, RolledBack
+from kedge.errors import RolledBack
 from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
+from kedge.model.repeats import Done, repeated
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Batch, Key, Pending, Row, digest, memory_name
+from kedge.model.writes import Author, Batch, Key, Pending, Row, memory_name
 from kedge.ports.ledger import Call, EpochMoved, HeadMoved, Position
 
 _SQL = queries("journal")
@@ -108,9 +110,9 @@ class PostgresJournal(Reader):
         repeats = None if batch.idempotency is None else link.send(_SQL["idempotency_find"], batch.idempotency)
         drawn = self.draw(link, len(batch.writes), epoch=batch.epoch)
         if repeats is not None:
-            repeated = self._repeated(link, batch, repeats.fetchall())
-            if repeated is not None:
-                return Written(repeated)
+            seqs = self._repeated(link, batch, repeats.fetchall())
+            if seqs is not None:
+                return Written(seqs)
         heads = self._heads.found(asked)
         self._check_expectations(link, batch, heads)
         turn, rows = self.write_in(link, batch, drawn, (stamp, lane), heads)
@@ -238,20 +240,12 @@ class PostgresJournal(Reader):
     def _repeated(self, link: Link, batch: Batch, found: list[Any]) -> list[int] | None:
         view = View(batch.epoch, batch.seen, batch.settled)
         for seqs, lineage in found:
-            if not view.sees(self._interner.members_uncached(link, lineage)):
-                continue
-            rows = link.rows(_SQL["repeated_writes"], seqs)
-            if any(not view.sees(self._interner.members_uncached(link, row[6])) for row in rows):
-                raise IdempotencyMismatch(
-                    f"of the writes made with the idempotency key {batch.idempotency!r}, at seq {seqs[0]}, a rollback "
-                    "hid some; repeat the hidden ones with a fresh key"
-                )
-            if not batch.first_wins and not self._same_content(link, batch, rows):
-                raise IdempotencyMismatch(
-                    f"the idempotency key {batch.idempotency!r} was used for another write, at seq {seqs[0]}; "
-                    "use a fresh key for each different call"
-                )
-            return [row[4] for row in rows]
+            if view.sees(self._interner.members_uncached(link, lineage)):
+                done = [
+                    Done(at, space, name, content, salt, source, self._interner.members_uncached(link, stamp))
+                    for at, space, name, content, salt, source, stamp in link.rows(_SQL["repeated_writes"], seqs)
+                ]
+                return repeated(batch, done, partial(self._interner.space_uncached, link))
         return None
 
     def call(self, view: View, idempotency: str) -> Call | None:
@@ -266,21 +260,6 @@ class PostgresJournal(Reader):
             return None
 
         return self._database.read(look)
-
-    def _same_content(self, link: Link, batch: Batch, rows: Sequence[Any]) -> bool:
-        vectors = [b""] * len(batch.writes) if batch.vectors is None else batch.vectors.split()
-        if len(rows) != len(batch.writes):
-            return False
-        for write, vector, row in zip(batch.writes, vectors, rows, strict=True):
-            space, name, content, salt, _, source, _ = row
-            same_key = space == self._interner.space_uncached(link, write.key.store, write.key.space) and (
-                not write.key.name or name == write.key.name
-            )
-            if not same_key or source != write.source:
-                return False
-            if salt is None or digest(salt, write.payload, vector) != content:
-                return False
-        return True
 
     # ── edges ──
 

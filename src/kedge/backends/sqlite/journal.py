@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -15,12 +16,13 @@ from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
-from kedge.errors import IdempotencyMismatch, RolledBack
+from kedge.errors import RolledBack
 from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
+from kedge.model.repeats import Done, repeated
 from kedge.model.visibility import View, standing
-from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Row, digest, digests, memory_name
+from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Row, digests, memory_name
 from kedge.ports.clock import Clock
 from kedge.ports.ledger import Call, HeadMoved, Position
 
@@ -64,9 +66,9 @@ class SqliteJournal(Reader):
         with self._database.writing("append") as connection:
             check_epoch(connection, batch.epoch)
             if batch.idempotency is not None:
-                repeated = self._repeated(connection, batch)
-                if repeated is not None:
-                    return repeated
+                seqs = self._repeated(connection, batch)
+                if seqs is not None:
+                    return seqs
             self._check_expectations(connection, batch)
             position = next_position(connection, self._clock)
             stamp, rows = self.write_in(connection, batch, position)
@@ -217,20 +219,13 @@ class SqliteJournal(Reader):
     def _repeated(self, connection: sqlite3.Connection, batch: Batch) -> list[int] | None:
         view = View(batch.epoch, batch.seen, batch.settled)
         for seq, count, lineage, seqs in connection.execute(_SQL["idempotency_find"], (batch.idempotency,)).fetchall():
-            if not view.sees(self._interner.members(connection, lineage)):
-                continue
-            rows = connection.execute(_SQL["repeated_writes"], (_seqs_of_call(seq, count, seqs),)).fetchall()
-            if any(not view.sees(self._interner.members(connection, row[7])) for row in rows):
-                raise IdempotencyMismatch(
-                    f"of the writes made with the idempotency key {batch.idempotency!r}, at seq {seq}, a rollback hid "
-                    "some; repeat the hidden ones with a fresh key"
-                )
-            if not batch.first_wins and not self._same_content(connection, batch, rows):
-                raise IdempotencyMismatch(
-                    f"the idempotency key {batch.idempotency!r} was used for another write, at seq {seq}; "
-                    "use a fresh key for each different call"
-                )
-            return [row[5] for row in rows]
+            if view.sees(self._interner.members(connection, lineage)):
+                rows = connection.execute(_SQL["repeated_writes"], (_seqs_of_call(seq, count, seqs),))
+                done = [
+                    Done(at, space, name, content, salt, bool(source), self._interner.members(connection, stamp))
+                    for at, space, name, content, salt, source, stamp in rows
+                ]
+                return repeated(batch, done, partial(self._interner.space, connection))
         return None
 
     def call(self, view: View, idempotency: str) -> Call | None:
@@ -242,21 +237,6 @@ class SqliteJournal(Reader):
                     lineages = [self._interner.members(connection, row[1]) for row in rows]
                     return Call(rows[0][2], [row[0] for row in rows], union(filter(view.sees, lineages)))
         return None
-
-    def _same_content(self, connection: sqlite3.Connection, batch: Batch, rows: list[Any]) -> bool:
-        vectors = [b""] * len(batch.writes) if batch.vectors is None else batch.vectors.split()
-        if len(rows) != len(batch.writes):
-            return False
-        for write, vector, row in zip(batch.writes, vectors, rows, strict=True):
-            space, name, _, content, salt, _, source, _ = row
-            same_key = space == self._interner.space(connection, write.key.store, write.key.space) and (
-                not write.key.name or name == write.key.name
-            )
-            if not same_key or bool(source) != write.source:
-                return False
-            if salt is None or digest(salt, write.payload, vector) != content:
-                return False
-        return True
 
     # ── edges ──
 

@@ -82,7 +82,7 @@ SELECT w.seq, w.lineage, t.uid FROM writes w JOIN turns t ON t.id = w.turn
 WHERE w.seq IN (SELECT value FROM json_each(?)) ORDER BY w.seq;
 
 -- name: repeated_writes
-SELECT w.space, w.name, w.deleted, w.digest, w.salt, w.seq, w.source, w.lineage
+SELECT w.seq, w.space, w.name, w.digest, w.salt, w.source, w.lineage
 FROM writes w WHERE w.seq IN (SELECT value FROM json_each(?)) ORDER BY w.seq;
 
 -- name: head
