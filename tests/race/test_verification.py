@@ -14,20 +14,21 @@ from kedge.backends.sqlite.survey import SqliteSurvey
 @pytest.mark.parametrize("store", ["context", "memory", "vectors"])
 def test_a_write_between_two_looks_is_no_fault(place: str, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     surveys: Any = PostgresSurvey if place.startswith("postgresql") else SqliteSurvey
-    truth = surveys._true_head
+    truths = surveys._true_seqs
     looks: list[str] = []
 
-    def interrupt(survey: Any, connection: Any, view: Any, key: Any) -> Any:
-        looks.extend([key.name] if key.store == store else [])
-        if key.store == store and len(looks) in {1, 4}:  # the looks between find it at rest; 4 is at the newest row
+    def interrupt(survey: Any, connection: Any, view: Any, keys: Any) -> Any:
+        here = [key.name for key in keys if key.store == store]
+        looks.extend(here[:1])
+        if here and len(looks) in {1, 4}:  # the looks between find it at rest; 4 is at the newest row
             with other.turn(session="s") as turn:
                 if store == "context":
-                    turn.context.put(key.name, len(looks))
+                    turn.context.put(here[0], len(looks))
                 elif store == "memory":
                     turn.memory.delete(turn.memory.history()[0].seq)
                 else:
-                    turn.vectors("kb").upsert([key.name], [[1, 2, 3, len(looks)]])
-        return truth(survey, connection, view, key)
+                    turn.vectors("kb").upsert(here[:1], [[1, 2, 3, len(looks)]])
+        return truths(survey, connection, view, keys)
 
     with kedge.open(place, durability="normal") as k, kedge.open(place, durability="normal") as other:
         with k.turn(session="s") as turn:
@@ -35,7 +36,7 @@ def test_a_write_between_two_looks_is_no_fault(place: str, store: str, monkeypat
             turn.memory.extend([("user", str(n)) for n in range(4)])
             turn.vectors("kb").upsert(["busy"], [[1, 2, 3, 4]])
         k.deploy("v2", {"support/prompt": "bad"})
-        monkeypatch.setattr(surveys, "_true_head", interrupt)
+        monkeypatch.setattr(surveys, "_true_seqs", interrupt)
         report = k.rollback("v2")
         assert looks
         assert report.ok, report.indicators

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from kedge.model.lineage import Lineage
 from kedge.model.reads import Reads
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
@@ -60,6 +61,15 @@ class Unfed(msgspec.Struct, frozen=True):
     turn: int
     agent: str | None
     session: str | None
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """The seq and lineage of what readers get at a key, and the seq that they should get, by every write to it."""
+
+    key: Key
+    seq: int | None
+    lineage: Lineage
+    truth: int | None
 
 
 class Survey(Protocol):
@@ -140,6 +150,9 @@ class Survey(Protocol):
 
     def true_head(self, view: View, key: Key) -> Head | None:
         """Return a key's head by looking at every write to it: slow, and by no cache or index of heads."""
+
+    def look_at(self, view: View, keys: Iterable[Key]) -> list[Looked]:
+        """Return what readers get at each key beside the truth, as of one instant: by every write to it."""
 
     def sample_keys(self, stores: Iterable[str], count: int) -> list[Key]:
         """Return up to `count` keys spread evenly over the journal."""

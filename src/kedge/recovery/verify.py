@@ -67,12 +67,12 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
     wrong: dict[str, int] = {}
     seen: dict[str, int] = {}
     leaks = []
-    for key in keys:
-        head, truth = _look(kernel, view, key)
+    for found in survey.look_at(view, keys):
+        key = found.key
         seen[key.store] = seen.get(key.store, 0) + 1
-        if _seq(head) != _seq(truth):
+        if found.seq != found.truth:
             wrong[key.store] = wrong.get(key.store, 0) + 1
-        if head is not None and head.lineage & (record.rolled_back | record.purged):
+        if found.lineage & (record.rolled_back | record.purged):
             leaks.append(f"{key.store}:{key.space}/{key.name}")
     diverging = _compare_holdings(kernel, record, wrong, seen)
     agree, rows = survey.vector_agreement(view, SAMPLE)
@@ -120,16 +120,6 @@ def _is_visible(kernel: Kernel, record: ControlRecord, held: Held) -> bool:
             heads = journal.history(msgspec.structs.replace(view, upto=None), space, None).heads
             head = next((found for found in heads if found.seq == held.seq), None)
     return _seq(head) == held.seq
-
-
-def _look(kernel: Kernel, view: View, key: Key) -> tuple[Head | None, Head | None]:
-    """Return what readers get at a key, and the truth, as of an instant at which nobody wrote to it."""
-    head = kernel.backend.journal.head(view, key)
-    while True:
-        truth = kernel.backend.survey.true_head(view, key)
-        before, head = head, kernel.backend.journal.head(view, key)
-        if _seq(before) == _seq(head):
-            return head, truth
 
 
 def _seq(head: Head | None) -> int | None:

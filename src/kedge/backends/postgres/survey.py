@@ -8,16 +8,18 @@ from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.lanes import ALL
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
-from kedge.backends.postgres.reads import Reader
+from kedge.backends.postgres.reads import Reader, check_epoch
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.model import reads as read_logs
+from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.reads import Reads
 from kedge.model.visibility import View, newest
 from kedge.model.writes import Head, Key
-from kedge.ports.survey import Counted, Influenced, Source, Unfed
+from kedge.ports.survey import Counted, Influenced, Looked, Source, Unfed
 
 _SQL = queries("survey")
+_JOURNAL = queries("journal")
 _ERASE_SEQS = 20_000
 _ERASE_ROWS = 5_000
 
@@ -182,6 +184,36 @@ class PostgresSurvey:
                 heads.append(Head(key, seq, rank, deleted, lineage_id, lineage, source, at, fresh_for, payload))
         return newest(heads)
 
+    def look_at(self, view: View, keys: Iterable[Key]) -> list[Looked]:
+        """Return what readers get at each key beside the truth, as of one instant: by every write to it."""
+        asked = list(keys)
+
+        def look(link: Link) -> list[Looked]:
+            check_epoch(link.send(_JOURNAL["epoch"]), view)
+            found = self._newest_of(link, view, "heads_of", asked)
+            truths = self._true_seqs(link, view, asked)
+            heads: list[tuple[int | None, Lineage]] = [found.get(number, (None, EMPTY)) for number in range(len(asked))]
+            return [
+                Looked(key, seq, lineage, truth)
+                for key, (seq, lineage), truth in zip(asked, heads, truths, strict=True)
+            ]
+
+        return self._database.read(look)
+
+    def _true_seqs(self, link: Link, view: View, keys: list[Key]) -> list[int | None]:
+        found = self._newest_of(link, view, "writes_of", keys)
+        return [found[number][0] if number in found else None for number in range(len(keys))]
+
+    def _newest_of(self, link: Link, view: View, what: str, keys: list[Key]) -> dict[int, tuple[int, Lineage]]:
+        """Return the seq and lineage of the newest visible row of each key, by its place among them."""
+        stores, spaces, names = [k.store for k in keys], [k.space for k in keys], [k.name for k in keys]
+        best: dict[int, tuple[tuple[int, int], Lineage]] = {}
+        for number, lineage, *rank in link.rows(_SQL[what], stores, spaces, names):
+            members = self._interner.members(link, lineage)
+            if view.sees(members) and (number not in best or tuple(rank) > best[number][0]):
+                best[number] = ((rank[0], rank[1]), members)
+        return {number: (rank[1], members) for number, (rank, members) in best.items()}
+
     def sample_keys(self, stores: Iterable[str], count: int) -> list[Key]:
         """Return up to `count` keys spread evenly over the journal."""
         wanted = set(stores)
@@ -205,17 +237,16 @@ class PostgresSurvey:
                 for embedding, first, last in extents
                 for position in range(share)
             ]
-            rows = {row[0]: row for cursor in near for row in cursor.fetchall()}
-            return sum(self._row_agrees(link, view, row) for row in rows.values()), len(rows)
+            rows = list({row[0]: row for cursor in near for row in cursor.fetchall()}.values())
+            states = self._states.learn(link, [ident for _, ident, _, _ in rows])
+            truths = self._true_seqs(link, view, [Key("vectors", space, name) for _, _, name, space in rows])
+            agree = sum(
+                self._states.is_head(link, view, states[ident]) == (truth == seq)
+                for (seq, ident, _, _), truth in zip(rows, truths, strict=True)
+            )
+            return agree, len(rows)
 
         return self._database.read(look)
-
-    def _row_agrees(self, link: Link, view: View, row: Any) -> bool:
-        seq, ident, name, space = row
-        lineage, superseders = link.one(_SQL["state"], ident)
-        searchable = self._states.is_head(link, view, (lineage, tuple(json.loads(superseders))))
-        head = self._true_head(link, view, Key("vectors", space, name))
-        return searchable == (head is not None and head.seq == seq)
 
     # ── purge ──
 

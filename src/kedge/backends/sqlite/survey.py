@@ -10,15 +10,16 @@ import numpy as np
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.layout import GONE, Layout, Layouts
 from kedge.backends.sqlite.lineages import Interner
-from kedge.backends.sqlite.reads import Reader
+from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.errors import DamagedSegment
 from kedge.model import reads as read_logs
+from kedge.model.lineage import EMPTY
 from kedge.model.reads import Reads
 from kedge.model.visibility import View, newest
 from kedge.model.writes import Head, Key
-from kedge.ports.survey import Counted, Influenced, Source, Unfed
+from kedge.ports.survey import Counted, Influenced, Looked, Source, Unfed
 
 _SQL = queries("survey")
 _VECTORS = queries("vectors")
@@ -188,6 +189,22 @@ class SqliteSurvey:
                 )
         return newest(heads)
 
+    def look_at(self, view: View, keys: Iterable[Key]) -> list[Looked]:
+        """Return what readers get at each key beside the truth, as of one instant: by every write to it."""
+        asked = list(keys)
+        with self._database.reading() as connection:
+            check_epoch(connection, view.epoch)
+            heads = [self._reader.head_in(connection, view, key) for key in asked]
+            truths = self._true_seqs(connection, view, asked)
+        return [
+            Looked(key, None, EMPTY, truth) if head is None else Looked(key, head.seq, head.lineage, truth)
+            for key, head, truth in zip(asked, heads, truths, strict=True)
+        ]
+
+    def _true_seqs(self, connection: sqlite3.Connection, view: View, keys: list[Key]) -> list[int | None]:
+        heads = [self._true_head(connection, view, key) for key in keys]
+        return [None if head is None else head.seq for head in heads]
+
     def sample_keys(self, stores: Iterable[str], count: int) -> list[Key]:
         """Return up to `count` keys spread evenly over the journal."""
         wanted = set(stores)
@@ -225,8 +242,8 @@ class SqliteSurvey:
             searchable = view.sees(self._interner.members(connection, lineage)) and not any(
                 view.sees(self._interner.members(connection, other)) for other in json.loads(superseders)
             )
-            head = self._true_head(connection, view, Key("vectors", space, name))
-        return searchable == (head is not None and head.seq == seq)
+            (head,) = self._true_seqs(connection, view, [Key("vectors", space, name)])
+        return bool(searchable == (head == seq))
 
     # ── purge ──
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 import pytest
 
 from kedge.errors import IllegalTransition
-from kedge.model.lineage import Lineage
+from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, Pending, encode
 from kedge.ports.backend import Backend
+from kedge.ports.survey import Looked
 from kedge.testing.contracts.hand import Hand
 
 DEPLOYMENTS = 4
@@ -94,6 +95,11 @@ class HistoryContract:
         true = {key: backend.survey.true_head(view, key) for key in written}
         for key, head in true.items():
             assert journal.head(view, key) == head
+        if view.upto is None:
+            assert backend.survey.look_at(view, written) == [
+                Looked(key, None, EMPTY, None) if head is None else Looked(key, head.seq, head.lineage, head.seq)
+                for key, head in true.items()
+            ]
         for store, space in {(key.store, key.space) for key in written}:
             here = {key.name: head for key, head in true.items() if (key.store, key.space) == (store, space) and head}
             assert journal.heads(view, store, space, sorted(here)) == here

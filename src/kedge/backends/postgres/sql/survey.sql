@@ -151,6 +151,18 @@ SELECT w.lineage, w.rank, w.seq, w.deleted, w.source, w.at, w.fresh_for, w.paylo
 FROM kedge.writes w JOIN kedge.lineages l ON l.id = w.lineage
 WHERE w.space = (SELECT id FROM kedge.spaces WHERE store = $1 AND space = $2) AND w.name = $3;
 
+-- name: heads_of
+SELECT k.number - 1, h.lineage, h.rank, h.seq
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
+JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
+JOIN kedge.heads h ON h.space = s.id AND h.name = k.name;
+
+-- name: writes_of
+SELECT k.number - 1, w.lineage, w.rank, w.seq
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
+JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
+JOIN kedge.writes w ON w.space = s.id AND w.name = k.name;
+
 -- name: key_near
 SELECT s.store, s.space, w.name FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
 WHERE w.seq >= $1 ORDER BY w.seq LIMIT 1;
@@ -165,9 +177,6 @@ SELECT id,
     (SELECT seq FROM kedge.vector_rows v WHERE v.embedding = e.id ORDER BY seq LIMIT 1),
     (SELECT seq FROM kedge.vector_rows v WHERE v.embedding = e.id ORDER BY seq DESC LIMIT 1)
 FROM kedge.embeddings e;
-
--- name: state
-SELECT lineage, superseders FROM kedge.states WHERE id = $1;
 
 -- name: last_write
 SELECT coalesce(max(seq), 0) FROM kedge.writes;
