@@ -210,9 +210,8 @@ def test_headers_keep_what_the_caller_had_read(k: Kedge) -> None:
         turn.context.get("a")
         turn.headers()
         survey = turn.backend.survey
-        stored = survey.turn(turn.id)
-        assert stored is not None
-        assert survey.reads_of(stored.turn), "though the turn wrote nothing"
+        (stored,) = survey.turns([turn.id])
+        assert survey.reads_of([stored.turn])[stored.turn], "though the turn wrote nothing"
 
 
 def test_a_caller_absorbs_its_callee_s_lineage(k: Kedge) -> None:

@@ -59,9 +59,8 @@ def test_what_was_read_before_a_repeat_is_kept_for_the_next_write(k: kedge.Kedge
         turn.memory.append("user", "hello", idempotency="call-2")
         turn.context.put("built on it", True)
     survey = k._kernel.backend.survey  # what `why` will walk
-    found = survey.turn(turn.id)
-    assert found is not None
-    assert any(seen in reads.seqs for reads in survey.reads_of(found.turn))
+    (found,) = survey.turns([turn.id])
+    assert any(seen in reads.seqs for reads in survey.reads_of([found.turn])[found.turn])
 
 
 def test_a_compare_and_set_whose_answer_was_lost_is_answered_again(k: kedge.Kedge) -> None:

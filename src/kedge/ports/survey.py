@@ -97,29 +97,32 @@ class Survey(Protocol):
     def sources_inside(self, lineages: Iterable[int]) -> list[Source]:
         """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
 
-    def turn(self, uid: str) -> Influenced | None:
-        """Return a turn that has written."""
+    def turns(self, uids: Iterable[str]) -> list[Influenced]:
+        """Return those of these turns that have written."""
 
-    def sources_of(self, turn: int) -> list[Source]:
-        """Return the source writes that a turn made, with payloads."""
+    def sources_of(self, turns: Iterable[int]) -> list[Source]:
+        """Return the source writes that these turns made, without payloads, in order of seq."""
+
+    def sources_at(self, seqs: Iterable[int]) -> list[Source]:
+        """Return the source writes at these seqs, without payloads."""
 
     def source_at(self, seq: int) -> Source | None:
         """Return the source write at a seq, with its payload, or None if what is there is no source write."""
 
-    def newest_message(self, session: str, upto: int) -> Source | None:
-        """Return the newest source message of a session up to a seq."""
+    def newest_messages(self, asked: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Source]:
+        """Return the newest source message of each session up to a seq, without payload, where there is one."""
 
-    def writers_of(self, seqs: Iterable[int]) -> list[Influenced]:
-        """Return the turns that wrote these seqs."""
+    def writers_of(self, seqs: Iterable[int]) -> dict[int, Influenced]:
+        """Return the turn that wrote each seq."""
 
-    def reads_of(self, turn: int) -> list[Reads]:
-        """Return all that a turn has read, in the order of its writes."""
+    def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
+        """Return all that each of these turns has read, in the order of its writes."""
 
     def written_by_both(self, number: int, limit: int) -> list[str]:
         """Return keys, as store:space/name, that a deployment and others have both written."""
 
-    def replayed_upto(self, seq: int) -> int:
-        """Return the greatest turn that the replays of an input have made good, or 0."""
+    def replayed_upto(self, seqs: Iterable[int]) -> dict[int, int]:
+        """Return the greatest turn that the replays of each input have made good, where there is one."""
 
     def mark_replayed(self, seq: int, turn: int, uid: str) -> None:
         """Record that an input was replayed for the sake of the turns up to one."""

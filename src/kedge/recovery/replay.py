@@ -1,6 +1,6 @@
 """Replaying the source inputs whose derived results a rollback hid."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,9 +11,8 @@ from kedge.model.visibility import View
 from kedge.model.writes import Key, decode
 from kedge.ports.survey import Influenced, Source, Unfed
 from kedge.ports.vectors import Collection
+from kedge.recovery.inputs import InputFinder
 from kedge.turn import Replays, Turn
-
-_DEPTH_MAX = 32
 
 
 class ReplayInput(msgspec.Struct, frozen=True):
@@ -71,17 +70,21 @@ def inputs_of(
     for source in inside:
         own.setdefault(source.turn, []).append(source)
     survey = kernel.backend.survey
-    influenced = frozenset(turn.turn for turn in turns)
-    found: dict[int, ReplayInput] = {}
-    for turn in turns:
-        if not turn.derived or turn.embeds:
-            continue
-        for source in own.get(turn.turn) or _inputs(kernel, turn, influenced, 0):
-            if turn.turn > survey.replayed_upto(source.seq):
-                found[source.seq] = _input(source, turn, found.get(source.seq))
+    finder = InputFinder(survey, frozenset(turn.turn for turn in turns))
+    answered = [turn for turn in turns if turn.derived and not turn.embeds]
+    inputs = finder.of(turn for turn in answered if turn.turn not in own) | own
     embedding = {turn.turn for turn in turns if turn.embeds}
-    for collection, row in unfed:
-        if row.turn in embedding and row.turn > survey.replayed_upto(row.document):
+    lacking = [(collection, row) for collection, row in unfed if row.turn in embedding]
+    replayed = survey.replayed_upto(
+        {source.seq for turn in answered for source in inputs[turn.turn]} | {row.document for _, row in lacking}
+    )
+    found: dict[int, ReplayInput] = {}
+    for turn in answered:
+        for source in inputs[turn.turn]:
+            if turn.turn > replayed.get(source.seq, 0):
+                found[source.seq] = _input(source, turn, found.get(source.seq))
+    for collection, row in lacking:
+        if row.turn > replayed.get(row.document, 0):
             found.setdefault(row.document, _document(collection, row))
     return sorted(found.values(), key=lambda item: (item.rank, item.seq))
 
@@ -122,41 +125,6 @@ def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:
         return msgspec.structs.replace(item, value=None if head is None else decode(head.payload))
     value = None if source is None else decode(source.payload)
     return msgspec.structs.replace(item, value=value["content"] if item.store == "memory" and value else value)
-
-
-def _inputs(kernel: Kernel, turn: Influenced, influenced: frozenset[int], depth: int) -> list[Source]:
-    """Return what a turn worked on: its own source writes, else the newest message it read, else its caller's…"""
-    survey = kernel.backend.survey
-    own = survey.sources_of(turn.turn)
-    if own or depth > _DEPTH_MAX:
-        return own
-    if turn.replays is not None:
-        source = survey.source_at(turn.replays)
-        return [] if source is None else [source]
-    if turn.parent is not None:
-        caller = survey.turn(turn.parent)
-        if caller is not None and (found := _inputs(kernel, caller, influenced, depth + 1)):
-            return found
-    reads = survey.reads_of(turn.turn)
-    histories = [r for log in reads for r in log.ranges if r.store == "memory"]
-    messages = [survey.newest_message(r.space, r.at_seq) for r in histories]
-    heard = {message.seq: message for message in messages if message is not None}
-    if heard:
-        return list(heard.values())
-    seqs = [seq for log in reads for seq in log.seqs]
-    read = [source for seq in seqs if (source := survey.source_at(seq)) is not None and source.key.store != "artifacts"]
-    return read or _inputs_of_writers(kernel, turn, seqs, influenced, depth)
-
-
-def _inputs_of_writers(
-    kernel: Kernel, turn: Influenced, seqs: Iterable[int], influenced: frozenset[int], depth: int
-) -> list[Source]:
-    """Return the inputs behind hidden writes that a turn read: what it read of others' is visible, and was answered."""
-    found: dict[int, Source] = {}
-    for writer in kernel.backend.survey.writers_of(seqs):
-        if writer.turn < turn.turn and writer.turn in influenced:
-            found.update({source.seq: source for source in _inputs(kernel, writer, influenced, depth + 1)})
-    return list(found.values())
 
 
 def replay(

@@ -80,40 +80,47 @@ class PostgresSurvey:
         """Return the turns whose lineage is one of these, in the order in which they first wrote."""
         return [Influenced(*row) for row in self._all("influenced", list(lineages))]
 
-    def turn(self, uid: str) -> Influenced | None:
-        """Return a turn that has written."""
-        rows = self._all("turn", uid)
-        return Influenced(*rows[0]) if rows else None
+    def turns(self, uids: Iterable[str]) -> list[Influenced]:
+        """Return those of these turns that have written."""
+        return [Influenced(*row) for row in self._all("turns", list(uids))]
 
     def sources_inside(self, lineages: Iterable[int]) -> list[Source]:
         """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
         return [_source(row) for row in self._all("sources_inside", list(lineages))]
 
-    def sources_of(self, turn: int) -> list[Source]:
-        """Return the source writes that a turn made, with payloads."""
-        return [_source(row) for row in self._all("sources_of", turn)]
+    def sources_of(self, turns: Iterable[int]) -> list[Source]:
+        """Return the source writes that these turns made, without payloads, in order of seq."""
+        return [_source(row) for row in self._all("sources_of", list(turns))]
+
+    def sources_at(self, seqs: Iterable[int]) -> list[Source]:
+        """Return the source writes at these seqs, without payloads."""
+        return [_source(row) for row in self._all("sources_at", list(seqs))]
 
     def source_at(self, seq: int) -> Source | None:
         """Return the source write at a seq, with its payload, or None if what is there is no source write."""
         rows = self._all("source_at", seq)
         return _source(rows[0]) if rows else None
 
-    def newest_message(self, session: str, upto: int) -> Source | None:
-        """Return the newest source message of a session up to a seq."""
-        rows = self._all("newest_message", session, upto)
-        return _source(rows[0]) if rows else None
+    def newest_messages(self, asked: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Source]:
+        """Return the newest source message of each session up to a seq, without payload, where there is one."""
+        places = list(asked)
+        rows = self._all("newest_messages", [session for session, _ in places], [upto for _, upto in places])
+        return {places[number]: _source(row) for number, *row in rows}
 
-    def writers_of(self, seqs: Iterable[int]) -> list[Influenced]:
-        """Return the turns that wrote these seqs."""
-        return [Influenced(*row) for row in self._all("writers_of", list(seqs))]
+    def writers_of(self, seqs: Iterable[int]) -> dict[int, Influenced]:
+        """Return the turn that wrote each seq."""
+        return {seq: Influenced(*row) for seq, *row in self._all("writers_of", list(seqs))}
 
-    def reads_of(self, turn: int) -> list[Reads]:
-        """Return all that a turn has read, in the order of its writes."""
-        return [read_logs.unpack(row[0]) for row in self._all("reads_of", turn)]
+    def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
+        """Return all that each of these turns has read, in the order of its writes."""
+        found: dict[int, list[Reads]] = {}
+        for turn, packed in self._all("reads_of", list(turns)):
+            found.setdefault(turn, []).append(read_logs.unpack(packed))
+        return found
 
-    def replayed_upto(self, seq: int) -> int:
-        """Return the greatest turn that the replays of an input have made good, or 0."""
-        return int(self._all("replayed_upto", seq)[0][0])
+    def replayed_upto(self, seqs: Iterable[int]) -> dict[int, int]:
+        """Return the greatest turn that the replays of each input have made good, where there is one."""
+        return dict(self._all("replayed_upto", list(seqs)))
 
     def mark_replayed(self, seq: int, turn: int, uid: str) -> None:
         """Record that an input was replayed for the sake of the turns up to one."""

@@ -84,40 +84,47 @@ class SqliteSurvey:
             Influenced(*row[:6], *map(bool, row[6:])) for row in self._all("influenced", json.dumps(list(lineages)))
         ]
 
-    def turn(self, uid: str) -> Influenced | None:
-        """Return a turn that has written."""
-        rows = self._all("turn", uid)
-        return Influenced(*rows[0]) if rows else None
+    def turns(self, uids: Iterable[str]) -> list[Influenced]:
+        """Return those of these turns that have written."""
+        return [Influenced(*row) for row in self._all("turns", json.dumps(list(uids)))]
 
     def sources_inside(self, lineages: Iterable[int]) -> list[Source]:
         """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
         return [_source(row) for row in self._all("sources_inside", json.dumps(list(lineages)))]
 
-    def sources_of(self, turn: int) -> list[Source]:
-        """Return the source writes that a turn made, with payloads."""
-        return [_source(row) for row in self._all("sources_of", turn)]
+    def sources_of(self, turns: Iterable[int]) -> list[Source]:
+        """Return the source writes that these turns made, without payloads, in order of seq."""
+        return [_source(row) for row in self._all("sources_of", json.dumps(list(turns)))]
+
+    def sources_at(self, seqs: Iterable[int]) -> list[Source]:
+        """Return the source writes at these seqs, without payloads."""
+        return [_source(row) for row in self._all("sources_at", json.dumps(list(seqs)))]
 
     def source_at(self, seq: int) -> Source | None:
         """Return the source write at a seq, with its payload, or None if what is there is no source write."""
         rows = self._all("source_at", seq)
         return _source(rows[0]) if rows else None
 
-    def newest_message(self, session: str, upto: int) -> Source | None:
-        """Return the newest source message of a session up to a seq."""
-        rows = self._all("newest_message", session, upto)
-        return _source(rows[0]) if rows else None
+    def newest_messages(self, asked: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Source]:
+        """Return the newest source message of each session up to a seq, without payload, where there is one."""
+        with self._database.connection() as connection:
+            found = {place: connection.execute(_SQL["newest_message"], place).fetchone() for place in asked}
+        return {place: _source(row) for place, row in found.items() if row is not None}
 
-    def writers_of(self, seqs: Iterable[int]) -> list[Influenced]:
-        """Return the turns that wrote these seqs."""
-        return [Influenced(*row) for row in self._all("writers_of", json.dumps(list(seqs)))]
+    def writers_of(self, seqs: Iterable[int]) -> dict[int, Influenced]:
+        """Return the turn that wrote each seq."""
+        return {seq: Influenced(*row) for seq, *row in self._all("writers_of", json.dumps(list(seqs)))}
 
-    def reads_of(self, turn: int) -> list[Reads]:
-        """Return all that a turn has read, in the order of its writes."""
-        return [read_logs.unpack(row[0]) for row in self._all("reads_of", turn)]
+    def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
+        """Return all that each of these turns has read, in the order of its writes."""
+        found: dict[int, list[Reads]] = {}
+        for turn, packed in self._all("reads_of", json.dumps(list(turns))):
+            found.setdefault(turn, []).append(read_logs.unpack(packed))
+        return found
 
-    def replayed_upto(self, seq: int) -> int:
-        """Return the greatest turn that the replays of an input have made good, or 0."""
-        return int(self._all("replayed_upto", seq)[0][0])
+    def replayed_upto(self, seqs: Iterable[int]) -> dict[int, int]:
+        """Return the greatest turn that the replays of each input have made good, where there is one."""
+        return dict(self._all("replayed_upto", json.dumps(list(seqs))))
 
     def mark_replayed(self, seq: int, turn: int, uid: str) -> None:
         """Record that an input was replayed for the sake of the turns up to one."""

@@ -44,32 +44,40 @@ JOIN kedge.writes w ON w.turn = t.id
 JOIN kedge.spaces s ON s.id = w.space
 WHERE t.lineage = ANY($1::int8[]) AND w.source AND NOT w.deleted ORDER BY w.seq;
 
--- name: turn
-SELECT id, uid, agent, session, parent, replays FROM kedge.turns WHERE uid = $1;
+-- name: turns
+SELECT id, uid, agent, session, parent, replays FROM kedge.turns WHERE uid = ANY($1::text[]);
 
 -- name: sources_of
-SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
 FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
-WHERE w.turn = $1 AND w.source AND NOT w.deleted ORDER BY w.seq;
+WHERE w.turn = ANY($1::int8[]) AND w.source AND NOT w.deleted ORDER BY w.seq;
+
+-- name: sources_at
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
+WHERE w.seq = ANY($1::int8[]) AND w.source AND NOT w.deleted;
 
 -- name: source_at
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
 FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
 WHERE w.seq = $1 AND w.source AND NOT w.deleted;
 
--- name: newest_message
-SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
-FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
-WHERE w.space = (SELECT id FROM kedge.spaces WHERE store = 'memory' AND space = $1)
-  AND w.source AND NOT w.deleted AND w.seq <= $2
-ORDER BY w.name DESC LIMIT 1;
+-- name: newest_messages
+SELECT k.number - 1, 'memory', k.session, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS k (session, upto, number)
+JOIN kedge.spaces s ON s.store = 'memory' AND s.space = k.session
+CROSS JOIN LATERAL (
+    SELECT * FROM kedge.writes w WHERE w.space = s.id AND w.source AND NOT w.deleted AND w.seq <= k.upto
+    ORDER BY w.name DESC LIMIT 1
+) w
+JOIN kedge.turns t ON t.id = w.turn;
 
 -- name: writers_of
-SELECT DISTINCT t.id, t.uid, t.agent, t.session, t.parent, t.replays
-FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::int8[]) ORDER BY t.id;
+SELECT w.seq, t.id, t.uid, t.agent, t.session, t.parent, t.replays
+FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::int8[]);
 
 -- name: reads_of
-SELECT reads FROM kedge.reads WHERE turn = $1 ORDER BY before_seq;
+SELECT turn, reads FROM kedge.reads WHERE turn = ANY($1::int8[]) ORDER BY turn, before_seq;
 
 -- name: written_by_both
 SELECT s.store, s.space, h.name FROM kedge.heads h JOIN kedge.spaces s ON s.id = h.space
@@ -79,7 +87,7 @@ WHERE h.lineage IN (SELECT lineage FROM kedge.lineage_members WHERE number = $1)
 LIMIT $2;
 
 -- name: replayed_upto
-SELECT coalesce(max(turn), 0) FROM kedge.replayed WHERE seq = $1;
+SELECT seq, turn FROM kedge.replayed WHERE seq = ANY($1::int8[]);
 
 -- name: mark_replayed
 INSERT INTO kedge.replayed (seq, turn, uid) VALUES ($1, $2, $3)

@@ -43,13 +43,18 @@ JOIN writes w INDEXED BY writes_by_turn ON w.turn = t.id
 JOIN spaces s ON s.id = w.space
 WHERE t.lineage IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted ORDER BY w.seq;
 
--- name: turn
-SELECT id, uid, agent, session, parent, replays FROM turns WHERE uid = ?;
+-- name: turns
+SELECT id, uid, agent, session, parent, replays FROM turns WHERE uid IN (SELECT value FROM json_each(?));
 
 -- name: sources_of
-SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
 FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
-WHERE w.turn = ? AND w.source AND NOT w.deleted ORDER BY w.seq;
+WHERE w.turn IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted ORDER BY w.seq;
+
+-- name: sources_at
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+WHERE w.seq IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted;
 
 -- name: source_at
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
@@ -57,18 +62,18 @@ FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
 WHERE w.seq = ? AND w.source AND NOT w.deleted;
 
 -- name: newest_message
-SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
 FROM writes w INDEXED BY writes_by_key JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
 WHERE w.space = (SELECT id FROM spaces WHERE store = 'memory' AND space = ?1)
   AND w.source AND NOT w.deleted AND w.seq <= ?2
 ORDER BY w.name DESC LIMIT 1;
 
 -- name: writers_of
-SELECT DISTINCT t.id, t.uid, t.agent, t.session, t.parent, t.replays
-FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM json_each(?)) ORDER BY t.id;
+SELECT w.seq, t.id, t.uid, t.agent, t.session, t.parent, t.replays
+FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM json_each(?));
 
 -- name: reads_of
-SELECT reads FROM reads WHERE turn = ? ORDER BY before_seq;
+SELECT turn, reads FROM reads WHERE turn IN (SELECT value FROM json_each(?)) ORDER BY turn, before_seq;
 
 -- name: written_by_both
 SELECT s.store, s.space, h.name FROM heads h JOIN spaces s ON s.id = h.space
@@ -78,7 +83,7 @@ WHERE h.lineage IN (SELECT lineage FROM lineage_members WHERE number = ?1)
 LIMIT ?2;
 
 -- name: replayed_upto
-SELECT coalesce(max(turn), 0) FROM replayed WHERE seq = ?;
+SELECT seq, turn FROM replayed WHERE seq IN (SELECT value FROM json_each(?));
 
 -- name: mark_replayed
 INSERT INTO replayed (seq, turn, uid) VALUES (?, ?, ?)
