@@ -85,7 +85,7 @@ class Survey(Protocol):
         """Return up to `limit` keys that have such a write among their newest, and how many there are in all."""
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
-        """Return each key's head in two views."""
+        """Return each key's head in two views of the present."""
 
     def influenced(self, lineages: Iterable[int]) -> list[Influenced]:
         """Return the turns whose lineage is one of these, in the order in which they first wrote.

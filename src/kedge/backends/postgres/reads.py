@@ -56,7 +56,7 @@ class Reader:
         if rows[0][1] is None:
             return None
         if all(self._interner.is_cached(row[1]) for row in rows):
-            return self._choose(None, view, key, [row[1:] for row in rows])
+            return self.choose(None, view, key, [row[1:] for row in rows])
         return self._database.read(look)
 
     def head_in(self, link: Link, view: View, key: Key) -> Head | None:
@@ -70,9 +70,10 @@ class Reader:
         else:
             lineages = [row[0] for row in link.rows(_SQL["past_lineages"], space, key.name)]
             rows = link.rows(_SQL["past_head"], space, key.name, self._visible(link, view, lineages), *bounds)
-        return self._choose(link, view, key, rows)
+        return self.choose(link, view, key, rows)
 
-    def _choose(self, link: Link | None, view: View, key: Key, rows: Iterable[Any]) -> Head | None:
+    def choose(self, link: Link | None, view: View, key: Key, rows: Iterable[Any]) -> Head | None:
+        """Return the newest of a key's heads, as rows of them, that a view sees."""
         best: Any = None
         for row in rows:
             if (best is None or row[1:3] > best[1:3]) and view.sees(self._interner.members(link, row[0])):

@@ -22,6 +22,7 @@ _SQL = queries("survey")
 _JOURNAL = queries("journal")
 _ERASE_SEQS = 20_000
 _ERASE_ROWS = 5_000
+_KEYS_AT_ONCE = 500
 
 
 class PostgresSurvey:
@@ -51,24 +52,35 @@ class PostgresSurvey:
         ids = list(lineages)
 
         def look(link: Link) -> tuple[list[Key], int]:
-            keys: list[Key] = []
-            total = 0
-            for space_id, store, space in link.rows(_SQL["spaces_with"], ids):
-                total += link.one(_SQL["count_keys_of"], space_id, ids)[0]
-                rows = link.rows(_SQL["keys_of"], space_id, ids, max(0, limit - len(keys)))
-                keys += [Key(store, space, row[0]) for row in rows]
-            return keys, total if len(keys) == limit else len(keys)  # a key of two lineages was counted twice
+            spaces = link.rows(_SQL["spaces_with"], ids)
+            within = [ident for ident, _, _ in spaces]
+            total = link.send(_SQL["count_keys_of"], within, ids)
+            found = link.rows(_SQL["keys_of"], within, ids, limit)
+            keys = [Key(spaces[number][1], spaces[number][2], name) for number, name in found]
+            # Where not all were fetched, a key of two lineages is counted twice.
+            return keys, total.fetchall()[0][0] if len(keys) == limit else len(keys)
 
         return self._database.read(look)
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
-        """Return each key's head in two views."""
+        """Return each key's head in two views of the present."""
         asked = list(keys)
-        return self._database.read(
-            lambda link: [
-                (self._reader.head_in(link, before, key), self._reader.head_in(link, after, key)) for key in asked
-            ]
-        )
+
+        def look(link: Link) -> list[tuple[Head | None, Head | None]]:
+            pairs: list[tuple[Head | None, Head | None]] = []
+            for start in range(0, len(asked), _KEYS_AT_ONCE):
+                chunk = asked[start : start + _KEYS_AT_ONCE]
+                rows: dict[int, list[Any]] = {}
+                for number, *row in link.rows(_SQL["whole_heads_of"], *_columns(chunk)):
+                    rows.setdefault(number, []).append(row)
+                for number, key in enumerate(chunk):
+                    found = rows.get(number, ())
+                    pairs.append(
+                        (self._reader.choose(link, before, key, found), self._reader.choose(link, after, key, found))
+                    )
+            return pairs
+
+        return self._database.read(look)
 
     def written_by_both(self, number: int, limit: int) -> list[str]:
         """Return keys, as store:space/name, that a deployment and others have both written."""
@@ -213,9 +225,8 @@ class PostgresSurvey:
 
     def _newest_of(self, link: Link, view: View, what: str, keys: list[Key]) -> dict[int, tuple[int, Lineage]]:
         """Return the seq and lineage of the newest visible row of each key, by its place among them."""
-        stores, spaces, names = [k.store for k in keys], [k.space for k in keys], [k.name for k in keys]
         best: dict[int, tuple[tuple[int, int], Lineage]] = {}
-        for number, lineage, *rank in link.rows(_SQL[what], stores, spaces, names):
+        for number, lineage, *rank in link.rows(_SQL[what], *_columns(keys)):
             members = self._interner.members(link, lineage)
             if view.sees(members) and (number not in best or tuple(rank) > best[number][0]):
                 best[number] = ((rank[0], rank[1]), members)
@@ -290,6 +301,11 @@ class PostgresSurvey:
 
     def _erase(self, first: int, upto: int, ids: list[int]) -> int:
         return int(self._database.write("erase", lambda link: link.one(_SQL["erase"], first, upto, ids)[0], find=again))
+
+
+def _columns(keys: Iterable[Key]) -> tuple[list[str], ...]:
+    asked = list(keys)
+    return [key.store for key in asked], [key.space for key in asked], [key.name for key in asked]
 
 
 def _source(row: Any) -> Source:

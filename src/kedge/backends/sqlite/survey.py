@@ -65,7 +65,7 @@ class SqliteSurvey:
         return keys, total if len(keys) == limit else len(keys)  # a key of two lineages was counted twice
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
-        """Return each key's head in two views."""
+        """Return each key's head in two views of the present."""
         with self._database.reading() as connection:
             return [
                 (self._reader.head_in(connection, before, key), self._reader.head_in(connection, after, key))

@@ -14,12 +14,18 @@ SELECT DISTINCT c.space, s.store, s.space FROM kedge.counters c JOIN kedge.space
 WHERE c.lineage = ANY($1::int8[]) ORDER BY s.store, s.space;
 
 -- name: keys_of
-SELECT DISTINCT name FROM kedge.heads
-WHERE space = $1 AND state IN (SELECT id FROM kedge.states WHERE lineage = ANY($2::int8[])) LIMIT $3;
+-- Of the spaces in $1, in their order.
+SELECT k.number - 1, h.name
+FROM unnest($1::int8[]) WITH ORDINALITY AS k (space, number)
+CROSS JOIN LATERAL (
+    SELECT DISTINCT name FROM kedge.heads
+    WHERE space = k.space AND state IN (SELECT id FROM kedge.states WHERE lineage = ANY($2::int8[])) LIMIT $3
+) h
+ORDER BY k.number LIMIT $3;
 
 -- name: count_keys_of
 SELECT count(*) FROM kedge.heads
-WHERE space = $1 AND state IN (SELECT id FROM kedge.states WHERE lineage = ANY($2::int8[]));
+WHERE space = ANY($1::int8[]) AND state IN (SELECT id FROM kedge.states WHERE lineage = ANY($2::int8[]));
 
 -- name: influenced
 SELECT id, uid, agent, session, parent, replays,
@@ -164,6 +170,13 @@ SELECT k.number - 1, h.lineage, h.rank, h.seq
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
 JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
 JOIN kedge.heads h ON h.space = s.id AND h.name = k.name;
+
+-- name: whole_heads_of
+SELECT k.number - 1, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
+JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
+JOIN kedge.heads h ON h.space = s.id AND h.name = k.name
+JOIN kedge.writes w ON w.seq = h.seq;
 
 -- name: writes_of
 SELECT k.number - 1, w.lineage, w.rank, w.seq
