@@ -39,7 +39,7 @@ test: $(DEV) ## run the tests, four at a time (PYTEST_ARGS="tests/unit -x -n 0" 
 	$(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST_ARGS)
 
 imports: $(OTHERS) ## import from real Parquet, Chroma and LanceDB files; installs some 400 MB for it
-	$(BIN)/python -m pytest tests/acceptance/test_loading.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/acceptance/test_loading.py tests/acceptance/test_importing.py $(PYTEST_ARGS)
 
 soak: $(DEV) ## run thousands of random histories; takes its time
 	KEDGE_HYPOTHESIS=soak $(BIN)/python -m pytest -m soak --timeout=10800 $(PYTEST_ARGS)

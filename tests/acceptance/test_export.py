@@ -11,7 +11,7 @@ import pytest
 import kedge
 from kedge.loading import export
 from tests.acceptance.cli import Run
-from tests.acceptance.test_loading import matrix, optional, stored
+from tests.acceptance.rows import matrix, optional, stored
 
 HERE = pytest.mark.usefixtures("here")
 ODD = ["plain", 'quo"ted', "line\u2028separator", "ünï", "a, b"]

@@ -1,0 +1,26 @@
+"""What tests of loading and of importing share: rows to bring, and how they are found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kedge
+from kedge.ports.vectors import Floats
+
+
+def optional(module: str) -> Any:
+    return pytest.importorskip(
+        module, reason=f"{module} is not installed; `make imports` runs this", exc_type=ImportError
+    )
+
+
+def matrix(rows: int, dim: int = 4, seed: int = 1) -> Floats:
+    return np.random.default_rng(seed).normal(size=(rows, dim)).astype(np.float32)
+
+
+def stored(k: kedge.Kedge, collection: str, **view: str) -> dict[str, tuple[list[float], Any]]:
+    seen = k.view(**view).vectors(collection)
+    return {name: (row.vector.tolist(), row.payload) for name, row in seen.get(seen.ids()).items()}
