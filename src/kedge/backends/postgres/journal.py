@@ -94,7 +94,8 @@ class PostgresJournal(Reader):
 
         def find(link: Link) -> Written | None:
             done = tried[0]
-            is_done = done.stamp is None or not done.seqs or link.row(_SQL["is_written"], done.seqs[0])
+            is_repeat = done.stamp is None
+            is_done = is_repeat or (done.seqs and link.row(_SQL["is_written"], done.seqs[0], batch.author.uid))
             return done if is_done else None
 
         written = self._database.write("append", act, lanes=lanes, find=find)

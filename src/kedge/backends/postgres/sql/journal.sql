@@ -141,7 +141,8 @@ SELECT w.name, w.payload FROM unnest($1::int8[]) WITH ORDINALITY AS asked (seq, 
 JOIN kedge.writes w ON w.seq = asked.seq ORDER BY asked.position;
 
 -- name: is_written
-SELECT 1 FROM kedge.writes WHERE seq = $1;
+-- By whose it is: a crash takes back seqs that were drawn and not committed, and others draw them again.
+SELECT 1 FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = $1 AND t.uid = $2;
 
 -- name: head
 SELECT c.epoch, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
