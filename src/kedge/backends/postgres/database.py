@@ -287,12 +287,17 @@ class Database:
         """
 
         def once(connection: Connection) -> T | None:
-            with connection.pipeline() as pipeline:
-                link = Link(connection, pipeline)
-                link.send(b"BEGIN")
-                lane_locks.lock(link, lanes)  # the transaction whose answer was lost holds them until it has ended
-                found = find(link)
-                link.send(b"COMMIT")
+            found: T | None = None
+            try:
+                with _confirmed(connection), connection.pipeline() as pipeline:
+                    link = Link(connection, pipeline)
+                    link.send(b"BEGIN")
+                    lane_locks.lock(link, lanes)  # the transaction whose answer was lost holds them until it has ended
+                    found = find(link)
+                    link.send(b"COMMIT")
+            except Unconfirmed:
+                if found is not None:
+                    raise
             return found
 
         try:
