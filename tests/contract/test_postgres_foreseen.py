@@ -140,6 +140,22 @@ def test_a_message_of_one_statement_is_named_after_its_seq(backend: PostgresBack
     assert names == [memory_name(seq, seq) for seq in seqs]
 
 
+def test_its_plans_walk_over_no_table_however_it_has_grown(backend: PostgresBackend, other: PostgresBackend) -> None:
+    def walked_over() -> int:
+        backend.database.ask(b"SELECT pg_stat_force_next_flush()")
+        counted = b"SELECT sum(seq_tup_read)::int8 FROM pg_stat_user_tables WHERE relname IN ('heads', 'writes')"
+        return int(backend.database.ask(counted)[0][0])
+
+    backend.database.maintain(b"VACUUM ANALYZE kedge.heads, kedge.writes")  # known to be empty, from here on
+    hand = Hand(backend)
+    for number in range(4 * PREPARED):
+        hand.put("k", number)
+    Hand(other).append([put(f"k{number}", number) for number in range(2_000)])
+    before = walked_over()
+    hand.put("k", "last")
+    assert walked_over() - before < 100
+
+
 # ── what another did first ──
 
 

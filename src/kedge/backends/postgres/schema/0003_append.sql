@@ -9,12 +9,13 @@ SELECT nextval('kedge.fences');
 -- record is at `_epoch`, and the fence at `_fence`, that no other lineage has a head at the key, that its own one is
 -- `_expected` (0: absent, NULL: any), and that nobody has used `_once`. Returns the seq; NULL, and has done nothing,
 -- where that is not so.
--- `_name` NULL is named after its seq, as a message is (`model.writes.memory_name`).
+-- `_name` NULL is named after its seq, as a message is (`model.writes.memory_name`). Never by a sequential scan: a
+-- connection keeps its plans, and those of tables that were all but empty would cost with every row that comes.
 CREATE FUNCTION kedge.append_one(
     _lanes BIGINT[], _epoch BIGINT, _fence BIGINT, _expected BIGINT, _now DOUBLE PRECISION, _tick DOUBLE PRECISION,
     _space BIGINT, _name TEXT, _lineage BIGINT, _state BIGINT, _deleted BOOLEAN, _source BOOLEAN, _stamp BIGINT,
     _fresh_for DOUBLE PRECISION, _digest BYTEA, _salt BYTEA, _payload BYTEA, _turn BIGINT, _reads BYTEA, _once TEXT
-) RETURNS BIGINT LANGUAGE plpgsql AS $$
+) RETURNS BIGINT LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     _held BIGINT;
     _seq BIGINT;
