@@ -290,6 +290,19 @@ def test_what_is_cut_off_at_any_byte_is_done_once(
         backend.close()
 
 
+def test_what_was_not_sent_since_the_server_had_gone_was_not_done(
+    postgres_url: str, postgres_server: postgres.Server
+) -> None:
+    with Proxy(postgres_server.port) as proxy:
+        backend = PostgresBackend(proxy.url(postgres_url), cache_bytes=10_000, retry_seconds=0.2)
+        hand = Hand(backend)
+        warm(hand)
+        batch = hand.batch([put("k", 1)])
+    with pytest.raises(kedge.Unreachable, match="nothing was done"):
+        backend.journal.append(batch)
+    backend.close()
+
+
 def test_what_arrives_after_it_was_given_up_does_nothing(
     postgres_url: str, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

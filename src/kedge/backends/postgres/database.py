@@ -379,6 +379,8 @@ class _Single:
         """Send it; it begins and commits by itself."""
         began = time.monotonic()
         reach(f"{self._what}:begun")
+        for _ in ("its last words", "its end"):  # raises where the server has gone before anything is sent
+            connection.pgconn.consume_input()
         try:
             with _confirmed(connection):
                 done = Link(connection).one(self._sql, *self._parameters)
