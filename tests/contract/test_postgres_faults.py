@@ -175,6 +175,27 @@ def test_a_restart_of_the_server_loses_nothing_acknowledged(
         assert k.fsck(full=True).findings == ()
 
 
+def test_a_seq_that_a_crash_gave_to_another_is_not_taken_for_ones_own(
+    postgres_url: str, postgres_server: postgres.Server
+) -> None:
+    backend, other = (PostgresBackend(postgres_url, cache_bytes=1_000) for _ in range(2))
+    hand, elsewhere = Hand(backend), Hand(other)
+    hand.put("before", 0)
+    while backend.database.ask(b"SELECT log_cnt FROM kedge.seqs")[0][0]:
+        hand.put("before", 0)  # until the server has to log the next seqs, and a crash takes them back
+
+    def crash() -> None:
+        postgres_server.restart("immediate")
+        elsewhere.append([put("theirs", 1), put("theirs too", 1)])
+
+    failpoints.arm("append:before-commit", crash, nth=1)
+    hand.append([put("ours", 1), put("ours too", 1)])
+    assert values(backend) == {"before": 0, "theirs": 1, "theirs too": 1, "ours": 1, "ours too": 1}
+    assert backend.fsck(full=True, progress=None).findings == ()
+    for opened in (backend, other):
+        opened.close()
+
+
 def test_a_batch_that_takes_too_long_is_told_to_be_smaller(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kedge.backends.postgres.database._TRANSACTION_SECONDS", 1)
     backend = PostgresBackend(postgres_url, cache_bytes=1_000, retry_seconds=1.0)

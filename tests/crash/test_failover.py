@@ -224,6 +224,30 @@ def test_what_no_standby_has_confirmed_is_not_acknowledged(unconfirmed: str, pos
         assert [d.name for d in k.deployments()] == ["v1"]
 
 
+def test_what_is_found_again_is_not_acknowledged_unconfirmed_either(
+    unconfirmed: str, postgres_server: postgres.Server
+) -> None:
+    failed: list[BaseException] = []
+    with kedge.open(unconfirmed) as k:
+
+        def write() -> None:
+            try:
+                put_one(k, "a")
+            except kedge.OutcomeUnknown as error:
+                failed.append(error)
+
+        confirmed_by_any(postgres_server)
+        thread = threading.Thread(target=write)
+        thread.start()
+        ((writes,),) = eventually(lambda: raw_rows(unconfirmed, WAITING))
+        run(unconfirmed, f"SELECT pg_terminate_backend({writes})")
+        ((looks,),) = eventually(lambda: raw_rows(unconfirmed, f"{WAITING} AND pid <> {writes}"))
+        run(unconfirmed, f"SELECT pg_cancel_backend({looks})")
+        confirmed_by_any(postgres_server, "")
+        thread.join(SOON)
+    assert "is there, but no standby has confirmed it" in str(failed)
+
+
 def put_one(k: kedge.Kedge, key: str) -> int:
     with k.turn() as turn:
         return turn.context.put(key, 1, idempotency=f"the key of {key}")

@@ -287,12 +287,17 @@ class Database:
         """
 
         def once(connection: Connection) -> T | None:
-            with connection.pipeline() as pipeline:
-                link = Link(connection, pipeline)
-                link.send(b"BEGIN")
-                lane_locks.lock(link, lanes)  # the transaction whose answer was lost holds them until it has ended
-                found = find(link)
-                link.send(b"COMMIT")
+            found: T | None = None
+            try:
+                with _confirmed(connection), connection.pipeline() as pipeline:
+                    link = Link(connection, pipeline)
+                    link.send(b"BEGIN")
+                    lane_locks.lock(link, lanes)  # the transaction whose answer was lost holds them until it has ended
+                    found = find(link)
+                    link.send(b"COMMIT")
+            except Unconfirmed:
+                if found is not None:
+                    raise
             return found
 
         try:
@@ -374,6 +379,8 @@ class _Single:
         """Send it; it begins and commits by itself."""
         began = time.monotonic()
         reach(f"{self._what}:begun")
+        for _ in ("its last words", "its end"):  # raises where the server has gone before anything is sent
+            connection.pgconn.consume_input()
         try:
             with _confirmed(connection):
                 done = Link(connection).one(self._sql, *self._parameters)

@@ -37,6 +37,11 @@ class Foreseer:
         self._now = now
         self._tick_seconds = tick_seconds
         self._purged: tuple[int, Lineage] = (0, EMPTY)
+        self._fence = 0
+
+    def learn_fence(self, fence: int) -> None:
+        """Remember the fence, of which a statement tells when it was sent."""
+        self._fence = fence
 
     def learn(self, epoch: int, purged: Lineage) -> None:
         """Remember what is purged at an epoch."""
@@ -59,8 +64,8 @@ class Foreseer:
         salt = os.urandom(SALT_BYTES)
         mark = digest(salt, write.payload, b"")
         parameters = (
-            list(lanes), batch.epoch, write.expect, self._now(), self._tick_seconds, space, write.key.name or None,
-            lineage, state, write.payload is None, write.source, stamp,
+            list(lanes), batch.epoch, self._fence, write.expect, self._now(), self._tick_seconds, space,
+            write.key.name or None, lineage, state, write.payload is None, write.source, stamp,
             None if write.fresh_for is None else float(write.fresh_for), mark, salt, write.payload, turn, batch.reads,
             batch.idempotency,
         )  # fmt: skip

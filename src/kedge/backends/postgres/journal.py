@@ -82,7 +82,10 @@ class PostgresJournal(Reader):
         """Return the seq of a write whose heads were foreseen, or None where they are others."""
 
         def find(link: Link) -> tuple[Any, ...] | None:
-            return link.row(_SQL["append_one_find"], foreseen.turn, foreseen.digest)
+            found = link.row(_SQL["append_one_find"], foreseen.turn, foreseen.digest)
+            if found is None:  # it may still be on its way: from here on it would do nothing
+                link.one(_SQL["fence_raise"])
+            return found
 
         found = self._database.write_one("append", _SQL["append_one"], foreseen.parameters, lanes=lanes, find=find)
         return None if found[0] is None else int(found[0])
@@ -96,7 +99,8 @@ class PostgresJournal(Reader):
 
         def find(link: Link) -> Written | None:
             done = tried[0]
-            is_done = done.stamp is None or not done.seqs or link.row(_SQL["is_written"], done.seqs[0])
+            is_repeat = done.stamp is None
+            is_done = is_repeat or (done.seqs and link.row(_SQL["is_written"], done.seqs[0], batch.author.uid))
             return done if is_done else None
 
         written = self._database.write("append", act, lanes=lanes, find=find)
@@ -108,7 +112,9 @@ class PostgresJournal(Reader):
         stamp = self._interner.intern(link, batch.lineage)
         asked = self._ask(link, batch)
         repeats = None if batch.idempotency is None else link.send(_SQL["idempotency_find"], batch.idempotency)
+        fence = link.send(_SQL["fence"])
         drawn = self.draw(link, len(batch.writes), epoch=batch.epoch)
+        self._foreseer.learn_fence(fence.fetchall()[0][0])
         if repeats is not None:
             seqs = self._repeated(link, batch, repeats.fetchall())
             if seqs is not None:

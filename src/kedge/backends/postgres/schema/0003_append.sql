@@ -1,12 +1,21 @@
+-- Raised by whoever gives up a write of one statement that was lost on its way: one that was sent before and arrives
+-- after that does nothing. A sequence, since it has to be seen at once, not from a commit on; called once, since the
+-- first call leaves its value as it is.
+CREATE SEQUENCE kedge.fences;
+
+SELECT nextval('kedge.fences');
+
 -- One write in one statement, whose heads are foreseen: whoever calls has decided all on the supposition that the control
--- record is at `_epoch`, that no other lineage has a head at the key, that its own one is `_expected` (0: absent, NULL:
--- any), and that nobody has used `_once`. Returns the seq; NULL, and has done nothing, where that is not so.
--- `_name` NULL is named after its seq, as a message is (`model.writes.memory_name`).
+-- record is at `_epoch`, and the fence at `_fence`, that no other lineage has a head at the key, that its own one is
+-- `_expected` (0: absent, NULL: any), and that nobody has used `_once`. Returns the seq; NULL, and has done nothing,
+-- where that is not so.
+-- `_name` NULL is named after its seq, as a message is (`model.writes.memory_name`). Never by a sequential scan: a
+-- connection keeps its plans, and those of tables that were all but empty would cost with every row that comes.
 CREATE FUNCTION kedge.append_one(
-    _lanes BIGINT[], _epoch BIGINT, _expected BIGINT, _now DOUBLE PRECISION, _tick DOUBLE PRECISION,
+    _lanes BIGINT[], _epoch BIGINT, _fence BIGINT, _expected BIGINT, _now DOUBLE PRECISION, _tick DOUBLE PRECISION,
     _space BIGINT, _name TEXT, _lineage BIGINT, _state BIGINT, _deleted BOOLEAN, _source BOOLEAN, _stamp BIGINT,
     _fresh_for DOUBLE PRECISION, _digest BYTEA, _salt BYTEA, _payload BYTEA, _turn BIGINT, _reads BYTEA, _once TEXT
-) RETURNS BIGINT LANGUAGE plpgsql AS $$
+) RETURNS BIGINT LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     _held BIGINT;
     _seq BIGINT;
@@ -33,6 +42,7 @@ BEGIN
     INTO _seq, _at
     FROM kedge.control c
     WHERE c.epoch = _epoch
+      AND (SELECT f.last_value FROM kedge.fences f) = _fence
       AND NOT EXISTS (
         SELECT 1 FROM kedge.heads h WHERE h.space = _space AND h.name = _name AND h.lineage <> _lineage
       )

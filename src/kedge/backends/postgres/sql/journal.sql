@@ -84,11 +84,17 @@ SET puts = counters.puts + excluded.puts, deletes = counters.deletes + excluded.
 
 -- name: append_one
 SELECT kedge.append_one(
-    $1::int8[], $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19
+    $1::int8[], $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
 );
 
 -- name: append_one_find
 SELECT seq FROM kedge.writes WHERE turn = $1 AND digest = $2;
+
+-- name: fence
+SELECT last_value FROM kedge.fences;
+
+-- name: fence_raise
+SELECT nextval('kedge.fences');
 
 -- name: append_many
 -- Writes ($1 to $14), the heads that have changed with them ($15 to $21), and what is added to the counters.
@@ -141,7 +147,8 @@ SELECT w.name, w.payload FROM unnest($1::int8[]) WITH ORDINALITY AS asked (seq, 
 JOIN kedge.writes w ON w.seq = asked.seq ORDER BY asked.position;
 
 -- name: is_written
-SELECT 1 FROM kedge.writes WHERE seq = $1;
+-- By whose it is: a crash takes back seqs that were drawn and not committed, and others draw them again.
+SELECT 1 FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = $1 AND t.uid = $2;
 
 -- name: head
 SELECT c.epoch, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
