@@ -2,8 +2,10 @@
 
 import importlib
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -156,9 +158,17 @@ class Caller:
 
 
 def _begin(path: list[str]) -> None:
-    """Set a worker up: it finds modules as its parent does, and leaves Ctrl-C to it."""
+    """Set a worker up: it finds modules as its parent does, leaves Ctrl-C to it, and does not outlive it."""
     sys.path[:] = path
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="kedge-worker", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # until the pipe breaks that came from there: however it ends, SIGKILL included
+        os._exit(1)  # what the embedder is at has no reader any more
 
 
 @cache
