@@ -62,6 +62,10 @@ def test_what_cannot_be_embedded_is_named_and_the_exit_code_says_so(run: Run, db
     report = run("backfill", "wide", "--embedder", PICKY_ONE, "--json")
     assert (report.code, report.document["ok"]) == (1, False)
     assert report.document["failed"] == [["kb/doc-bad", "ValueError: bones are hard to swallow"]]
+    with kedge.open(db) as k, k.turn(person="ann") as turn:
+        turn.documents("kb").put("doc-worse", "bones again")
+    report = run("backfill", "wide", "--embedder", PICKY_ONE, "--json")
+    assert (report.code, len(report.document["failed"])) == (1, 2), "nothing but what fails is left, again"
 
 
 def test_after_a_rollback_what_is_missing_is_found_and_embedded(run: Run, db: Path) -> None:
