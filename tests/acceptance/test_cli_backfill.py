@@ -66,6 +66,13 @@ def test_what_cannot_be_embedded_is_named_and_the_exit_code_says_so(run: Run, db
         turn.documents("kb").put("doc-worse", "bones again")
     report = run("backfill", "wide", "--embedder", PICKY_ONE, "--json")
     assert (report.code, len(report.document["failed"])) == (1, 2), "nothing but what fails is left, again"
+    run("promote", "wide")
+    assert [run("settle", name, "--yes").code for name in ("narrow", "wide")] == [0, 0]
+    followed = run("backfill", "wide", "--embedder", PICKY_ONE, "--follow", "1s", "--json")
+    assert (followed.code, len(followed.document["failed"])) == (1, 2), "which ends at once: it is settled"
+    assert followed.err.splitlines() == [
+        f"kb/{ident} could not be embedded: ValueError: bones are hard to swallow" for ident in ("doc-bad", "doc-worse")
+    ]
 
 
 def test_after_a_rollback_what_is_missing_is_found_and_embedded(run: Run, db: Path) -> None:

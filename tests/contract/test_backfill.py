@@ -497,6 +497,22 @@ def test_following_it_feeds_what_comes_until_the_deployment_is_decided(promoted:
         assert found(promoted.view(), {"doc-300": "came while following"}, narrow) == {"doc-300"}
 
 
+def test_who_follows_is_told_of_what_fails_as_it_does_and_once_for_each_version(k: Kedge) -> None:
+    told: list[tuple[str, str]] = []
+
+    def on_failure(where: str, why: str) -> None:
+        told.append((where, why))
+        if len(told) == 1:
+            put(k, {"doc-bad": "more bones", "doc-good": "came while following"}, None)
+        else:
+            k.rollback("wide")
+
+    put(k, {"doc-bad": "bones"}, None)
+    report = k.backfill("wide", picky, follow=0.01, on_failure=on_failure)
+    assert told == [("kb/doc-bad", "ValueError: bones are hard to swallow")] * 2
+    assert report.failed == (told[0],)
+
+
 def test_a_plan_knows_a_space_that_was_filled_in_part_only(k: Kedge) -> None:
     def half(ident: str, value: Any) -> Any:
         return value if ident < "doc-020" else None

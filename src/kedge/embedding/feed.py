@@ -29,6 +29,7 @@ ATTEMPTS_MAX = 5
 Bools = npt.NDArray[np.bool_]
 Source = Callable[[str, Any], Any]
 Progress = Callable[[int, int], None]
+OnFailure = Callable[[str, str], object]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class Options(msgspec.Struct, frozen=True):
     workers: int = 0
     follow: float | None = None
     progress: Progress | None = None
+    on_failure: OnFailure | None = None
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -214,9 +216,13 @@ class Feed:
         return _text(value) if self._options.source is None else self._options.source(document.key.name, value)
 
     def _fail(self, lack: Lack, why: str) -> None:
-        name = lack.document.key.name
-        self._failed_at[name] = lack.document.seq
-        self._tally.failed[f"{self._place}/{name}", self._side.outside] = why
+        name, seq = lack.document.key.name, lack.document.seq
+        where = f"{self._place}/{name}"
+        is_news = self._failed_at.get(name) != seq
+        self._failed_at[name] = seq
+        self._tally.failed[where, self._side.outside] = why
+        if is_news and self._options.on_failure is not None:
+            self._options.on_failure(where, why)
 
     def _finish(self, batch: _Batch) -> None:
         written = self._written(batch, ATTEMPTS_MAX) if batch.items else 0
