@@ -15,7 +15,7 @@ from kedge.diffs import diff as compare
 from kedge.embedding.backfill import BackfillReport
 from kedge.embedding.backfill import backfill as fill
 from kedge.embedding.embedder import Embed
-from kedge.embedding.feed import Options, Source
+from kedge.embedding.feed import OnFailure, Options, Source
 from kedge.embedding.pace import Pace
 from kedge.errors import InvalidValue
 from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
@@ -324,6 +324,7 @@ class Kedge:
         follow: float | None = None,
         by: str | None = None,
         progress: Progress | None = None,
+        on_failure: OnFailure | None = None,
     ) -> BackfillReport:
         """Embed the documents that lack a vector in the space of a deployment's embedder, inside that deployment.
 
@@ -331,8 +332,9 @@ class Kedge:
         anywhere, it goes on when it is called again. Without a deployment: what is missing in what is live. `dual` is
         the embedder of the readers outside the deployment, whose space is then fed, too; `follow` goes on with what
         comes, looking every so many seconds, until the deployment is settled or rolled back.
+        `on_failure(where, why)` is told of each document that fails, as it does.
         """
-        options = Options(source, corpus, batch, workers, follow, progress)
+        options = Options(source, corpus, batch, workers, follow, progress, on_failure)
         pace = Pace(rate)
         return fill(
             self._kernel, deployment, embed, collection=collection, dual=dual, by=by, pace=pace, options=options

@@ -47,7 +47,8 @@ def open(
     """Open a database, creating it or bringing its schema up to date where needed.
 
     `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, a folder, or `postgresql://user@host/database`, which
-    must be there. `durability="normal"` may lose the last commits on power failure, never on a crash of the process.
+    must be there. `durability="normal"` may lose the last commits on power failure, or when a PostgreSQL server
+    crashes; never when this process does.
     `session_ttl` (seconds) fixes sessions anew when over. `read_only` makes nothing, and raises `UnknownName` where
     there is no database. `pool` is a psycopg_pool.ConnectionPool to the same server database, which Kedge uses in place
     of its own and never closes. `reconcilers` bring external systems to what is pinned: by name, or a path to a

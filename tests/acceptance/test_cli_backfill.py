@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,17 @@ def test_what_cannot_be_embedded_is_named_and_the_exit_code_says_so(run: Run, db
     report = run("backfill", "wide", "--embedder", PICKY_ONE, "--json")
     assert (report.code, report.document["ok"]) == (1, False)
     assert report.document["failed"] == [["kb/doc-bad", "ValueError: bones are hard to swallow"]]
+    with kedge.open(db) as k, k.turn(person="ann") as turn:
+        turn.documents("kb").put("doc-worse", "bones again")
+    report = run("backfill", "wide", "--embedder", PICKY_ONE, "--json")
+    assert (report.code, len(report.document["failed"])) == (1, 2), "nothing but what fails is left, again"
+    run("promote", "wide")
+    assert [run("settle", name, "--yes").code for name in ("narrow", "wide")] == [0, 0]
+    followed = run("backfill", "wide", "--embedder", PICKY_ONE, "--follow", "1s", "--json")
+    assert (followed.code, len(followed.document["failed"])) == (1, 2), "which ends at once: it is settled"
+    assert followed.err.splitlines() == [
+        f"kb/{ident} could not be embedded: ValueError: bones are hard to swallow" for ident in ("doc-bad", "doc-worse")
+    ]
 
 
 def test_after_a_rollback_what_is_missing_is_found_and_embedded(run: Run, db: Path) -> None:
@@ -126,13 +140,32 @@ def test_ctrl_c_leaves_what_was_done_and_the_same_command_goes_on(run: Run, db: 
     assert run("fsck", "--full").code == 0
 
 
+def test_its_processes_end_with_it_however_it_ends(db: Path, tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    held.touch()
+    arguments = ["backfill", "wide", "--db", str(db), "--embedder", "tests.embedders:last", "--workers", "1"]
+    process = spawn(*arguments, cwd=ROOT, env={"HELD": str(held)})
+    while not held.read_text(encoding="utf-8"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.kill()
+    with held.open() as file:
+        for _ in range(600):
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                process.communicate()
+                return
+            time.sleep(0.05)
+    os.kill(int(held.read_text(encoding="utf-8")), signal.SIGKILL)
+    pytest.fail("a process of the embedder has outlived the backfill by half a minute")
+
+
 def inside(k: kedge.Kedge) -> int:
     return sum(effect.writes for effect in k.plan("wide").effects if effect.store == "vectors")
 
 
 def test_on_a_terminal_a_bar_says_how_many_and_how_fast(db: Path) -> None:
     pty = pytest.importorskip("pty")
-    os = pytest.importorskip("os")
     master, slave = pty.openpty()
     arguments = ["backfill", "wide", "--db", str(db), "--embedder", SLOW_ONE, "--batch", "5"]
     process = spawn(*arguments, cwd=ROOT, stderr=slave, env={"TERM": "xterm", "COLUMNS": "100"})

@@ -242,8 +242,35 @@ def test_an_embedder_that_fails_on_everything_ends_it(k: Kedge) -> None:
 
     with pytest.raises(InvalidVector, match=r"8 documents in a row, the first kb 'doc-000': RuntimeError: no model"):
         k.backfill("wide", broken)
-    assert calls == [40] + [1] * 8
+    assert calls == [40] + [1] * 8 + [1], "and the last, in case that the first ones are to blame"
     assert writes_inside(k) == 0
+
+
+def test_documents_that_fail_are_told_as_such_however_many_and_do_not_bar_the_way(k: Kedge) -> None:
+    bad = {f"a-bad-{number:02}": "bones" for number in range(12)}
+    put(k, bad, None)
+    report = k.backfill("wide", picky)
+    assert (report.embedded, [where for where, _ in report.failed]) == (40, [f"kb/{ident}" for ident in bad])
+    put(k, {"doc-new": "came later"}, None)
+    report = k.backfill("wide", picky, workers=1)
+    assert (report.embedded, len(report.failed)) == (1, 12), "they come first, in a batch of one that can be embedded"
+    report = k.backfill("wide", picky)
+    assert (report.embedded, len(report.failed)) == (0, 12), "in a batch where nothing can be embedded"
+
+
+def test_an_embedder_that_breaks_ends_it_though_it_worked_before(k: Kedge) -> None:
+    texts: list[list[str]] = []
+
+    def breaking(batch: list[str]) -> Rows:
+        texts.append(batch)
+        if len(texts) > 1:
+            raise RuntimeError("the service has gone")
+        return wide(batch)
+
+    with pytest.raises(InvalidVector, match="8 documents in a row, the first kb 'doc-020': RuntimeError: the service"):
+        k.backfill("wide", breaking, batch=20)
+    assert texts[-1] == ["text number 0"], "it was asked for what it had embedded before"
+    assert writes_inside(k) == 20
 
 
 def test_a_process_that_dies_is_told(k: Kedge) -> None:
@@ -468,6 +495,22 @@ def test_following_it_feeds_what_comes_until_the_deployment_is_decided(promoted:
     assert [report.outside for report in reports] == [4]
     if ends_by == "rollback":
         assert found(promoted.view(), {"doc-300": "came while following"}, narrow) == {"doc-300"}
+
+
+def test_who_follows_is_told_of_what_fails_as_it_does_and_once_for_each_version(k: Kedge) -> None:
+    told: list[tuple[str, str]] = []
+
+    def on_failure(where: str, why: str) -> None:
+        told.append((where, why))
+        if len(told) == 1:
+            put(k, {"doc-bad": "more bones", "doc-good": "came while following"}, None)
+        else:
+            k.rollback("wide")
+
+    put(k, {"doc-bad": "bones"}, None)
+    report = k.backfill("wide", picky, follow=0.01, on_failure=on_failure)
+    assert told == [("kb/doc-bad", "ValueError: bones are hard to swallow")] * 2
+    assert report.failed == (told[0],)
 
 
 def test_a_plan_knows_a_space_that_was_filled_in_part_only(k: Kedge) -> None:

@@ -11,13 +11,14 @@ from kedge.cli import database
 from kedge.cli.app import LAUNCH, app
 from kedge.cli.options import By, Db, Json
 from kedge.cli.points import seconds_of
-from kedge.cli.terminal import count, duration, emit, listing, one_line, progress_bar, say
+from kedge.cli.terminal import count, duration, emit, listing, one_line, progress_bar, say, whisper
 from kedge.embedding.backfill import BackfillReport
 from kedge.embedding.embedder import load
 from kedge.errors import InvalidValue
 
 FAILED = 1
 _FAILURES_SHOWN = 5
+_WHY_COLUMNS = 200
 FUNCTION = "package.module:function"
 
 
@@ -82,6 +83,7 @@ def backfill(
             follow=seconds,
             by=by,
             progress=progress,
+            on_failure=None if follow is None else _warn,  # who follows waits long for the report
         )
     if as_json:
         emit({**msgspec.to_builtins(report), "ok": report.ok})
@@ -97,6 +99,10 @@ def _find_modules_here() -> None:
         sys.path.insert(0, here)
 
 
+def _warn(place: str, why: str) -> None:
+    whisper(f"{one_line(place)} could not be embedded: {one_line(why, _WHY_COLUMNS)}", "red")
+
+
 def _tell(report: BackfillReport) -> None:
     written = report.embedded + report.outside
     where = listing(report.collections)
@@ -109,6 +115,6 @@ def _tell(report: BackfillReport) -> None:
     if report.failed:
         say(f"  {count(len(report.failed), 'document')} could not be embedded; run it again to try those again:", "red")
         for place, why in report.failed[:_FAILURES_SHOWN]:
-            say(f"    {one_line(place)}: {one_line(why, 200)}")
+            say(f"    {one_line(place)}: {one_line(why, _WHY_COLUMNS)}")
         if len(report.failed) > _FAILURES_SHOWN:
             say(f"    and {len(report.failed) - _FAILURES_SHOWN:,} more; --json lists them all")

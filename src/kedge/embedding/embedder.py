@@ -2,8 +2,10 @@
 
 import importlib
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +20,7 @@ from kedge.errors import InvalidValue, InvalidVector
 from kedge.ports.vectors import Floats
 
 Embed = Callable[[list[str]], Any]
-FAILURES_MAX = 8  # documents in a row that fail: then the embedder is broken, not they
+FAILURES_MAX = 8  # documents that fail before the first that does not: then it may be the embedder that is broken
 _MATRIX = 2  # dimensions of an array
 
 
@@ -69,8 +71,12 @@ def import_path(embed: Embed | str) -> str:
     return path
 
 
-def attempt(embed: Embed, texts: Sequence[str]) -> Embedded:
-    """Embed texts in one call; where that fails, one by one, so that it is known which of them fail."""
+def attempt(embed: Embed, texts: Sequence[str], known: str | None = None) -> Embedded:
+    """Embed texts in one call; where that fails, one by one, so that it is known which of them fail.
+
+    It gives up where the first ones all fail, and so does `known`, a text that has been embedded before (without one,
+    the last of the texts).
+    """
     try:
         return Embedded(_as_rows(embed(list(texts)), len(texts)), {})
     except InvalidVector:
@@ -80,18 +86,16 @@ def attempt(embed: Embed, texts: Sequence[str]) -> Embedded:
             return Embedded(np.empty((0, 0), np.float32), {0: _told(error)})
     rows: list[Floats] = []
     failed: dict[int, str] = {}
-    in_a_row = 0
     for position, text in enumerate(texts):
         alone = attempt(embed, [text])
-        if alone.failed:
-            failed[position] = alone.failed[0]
-            in_a_row += 1
-            if in_a_row == FAILURES_MAX and not rows:
-                return Embedded(np.empty((0, 0), np.float32), failed, gave_up=True)
-        else:
+        if not alone.failed:
             rows.append(alone.rows)
-            in_a_row = 0
-    return Embedded(np.concatenate(rows) if rows else np.empty((0, 0), np.float32), failed, gave_up=not rows)
+            continue
+        failed[position] = alone.failed[0]
+        is_suspect = not rows and len(failed) == min(FAILURES_MAX, len(texts))
+        if is_suspect and attempt(embed, [texts[-1] if known is None else known]).failed:
+            return Embedded(np.empty((0, 0), np.float32), failed, gave_up=True)
+    return Embedded(np.concatenate(rows) if rows else np.empty((0, 0), np.float32), failed)
 
 
 def _as_rows(found: Any, count: int) -> Floats:
@@ -127,14 +131,14 @@ class Caller:
         found = getattr(self._embed, "digest", None)
         return found if isinstance(found, str) else None
 
-    def submit(self, texts: Sequence[str]) -> "Future[Embedded]":
-        """Begin to embed these texts."""
+    def submit(self, texts: Sequence[str], known: str | None) -> "Future[Embedded]":
+        """Begin to embed these texts; `known` is one that has been embedded before, where there is one."""
         answer: Future[Embedded] = Future()
         if self._pool is None:
-            answer.set_result(attempt(self._embed, texts))
+            answer.set_result(attempt(self._embed, texts, known))
             return answer
         try:
-            return self._pool.submit(_attempt_by_path, self._path, list(texts))
+            return self._pool.submit(_attempt_by_path, self._path, list(texts), known)
         except BrokenProcessPool as error:
             answer.set_exception(error)
             return answer
@@ -156,9 +160,17 @@ class Caller:
 
 
 def _begin(path: list[str]) -> None:
-    """Set a worker up: it finds modules as its parent does, and leaves Ctrl-C to it."""
+    """Set a worker up: it finds modules as its parent does, leaves Ctrl-C to it, and does not outlive it."""
     sys.path[:] = path
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="kedge-worker", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # until the pipe breaks that came from there: however it ends, SIGKILL included
+        os._exit(1)  # what the embedder is at has no reader any more
 
 
 @cache
@@ -166,5 +178,5 @@ def _loaded(path: str) -> Embed:
     return load(path)
 
 
-def _attempt_by_path(path: str, texts: list[str]) -> Embedded:
-    return attempt(_loaded(path), texts)
+def _attempt_by_path(path: str, texts: list[str], known: str | None) -> Embedded:
+    return attempt(_loaded(path), texts, known)

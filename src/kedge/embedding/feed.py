@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from kedge.errors import InvalidValue, InvalidVector, Retryable, StorageFull
 from kedge.kernel import Kernel
 from kedge.model.artifacts import dimension_of
 from kedge.model.embedding import rank_below
-from kedge.model.writes import Key, Pending, VectorBatch, decode, encode
+from kedge.model.writes import Head, Key, Pending, VectorBatch, decode, encode
 from kedge.ports.vectors import Collection, Floats
 from kedge.turn import Turn
 
@@ -28,6 +29,7 @@ ATTEMPTS_MAX = 5
 Bools = npt.NDArray[np.bool_]
 Source = Callable[[str, Any], Any]
 Progress = Callable[[int, int], None]
+OnFailure = Callable[[str, str], object]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -39,6 +41,7 @@ class Options(msgspec.Struct, frozen=True):
     workers: int = 0
     follow: float | None = None
     progress: Progress | None = None
+    on_failure: OnFailure | None = None
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -111,6 +114,7 @@ class Feed:
         self._agent = corpus.collection.embedder.rpartition("/")[0] or None
         self._under_way: deque[_Batch] = deque()
         self._failed_at: dict[str, int] = {}  # the version of a document that could not be embedded
+        self._known: str | None = None  # a text that the embedder has embedded before
         with self._turn() as turn:
             self.space, self.dim = _pinned(turn, corpus.collection)
         if caller.digest is not None and caller.digest != self.space:
@@ -149,8 +153,21 @@ class Feed:
     def _lacking(self, page: Sequence[str]) -> list[str]:
         with self._turn() as turn:
             lacks = turn.read(lambda view: self._corpus.lacking(turn.backend, view, self.space, page))
-        heads = [lack.document for lack in lacks]
-        return [head.key.name for head in heads if self._failed_at.get(head.key.name) != head.seq]
+            heads = {lack.document.key.name: lack.document for lack in lacks}
+            if self._known is None and heads:
+                self._known = self._text_among(turn, [name for name in page if name not in heads])
+        return [name for name, head in heads.items() if self._failed_at.get(name) != head.seq]
+
+    def _text_among(self, turn: Turn, names: Sequence[str]) -> str | None:
+        """Return the text of one of these ids, if one has any."""
+        heads = turn.read(lambda view: turn.backend.journal.heads(view, self._corpus.store, self._place, names))
+        for head in heads.values():
+            with suppress(Exception):  # the source is the user's; what it does not find here is no failure
+                found = None if head.deleted else self._found(head)
+                text = found[0] if isinstance(found, tuple) else found
+                if isinstance(text, str):
+                    return text
+        return None
 
     # ── one batch ──
 
@@ -173,13 +190,15 @@ class Feed:
         items = [item for lack in lacks if (item := self._item(lack)) is not None]
         for item in items:
             turn.saw([head for head in (item.lack.document, item.lack.vector) if head is not None])
-        return _Batch(turn, items, names, self._caller.submit([item.text for item in items]) if items else Future())
+        return _Batch(turn, items, names, self._submit(items))
+
+    def _submit(self, items: list[_Item]) -> "Future[Embedded]":
+        return self._caller.submit([item.text for item in items], self._known) if items else Future()
 
     def _item(self, lack: Lack) -> _Item | None:
         name = lack.document.key.name
-        value = decode(lack.document.payload)
         try:
-            found = _text(value) if self._options.source is None else self._options.source(name, value)
+            found = self._found(lack.document)
             text, payload = found if isinstance(found, tuple) else (found, _kept(lack))
             packed = encode(payload, f"the payload of {name!r}")
         except Exception as error:  # noqa: BLE001 - the source is the user's: what it raises goes into the report
@@ -191,10 +210,19 @@ class Feed:
             self._fail(lack, f"it is no text but {type(text).__name__}; pass source=, a function that finds its text")
         return None
 
+    def _found(self, document: Head) -> Any:
+        """Return what is to be embedded of a document: its text, (text, payload), or what is neither."""
+        value = decode(document.payload)
+        return _text(value) if self._options.source is None else self._options.source(document.key.name, value)
+
     def _fail(self, lack: Lack, why: str) -> None:
-        name = lack.document.key.name
-        self._failed_at[name] = lack.document.seq
-        self._tally.failed[f"{self._place}/{name}", self._side.outside] = why
+        name, seq = lack.document.key.name, lack.document.seq
+        where = f"{self._place}/{name}"
+        is_news = self._failed_at.get(name) != seq
+        self._failed_at[name] = seq
+        self._tally.failed[where, self._side.outside] = why
+        if is_news and self._options.on_failure is not None:
+            self._options.on_failure(where, why)
 
     def _finish(self, batch: _Batch) -> None:
         written = self._written(batch, ATTEMPTS_MAX) if batch.items else 0
@@ -226,7 +254,7 @@ class Feed:
             ) from error
         for position, why in embedded.failed.items():
             self._fail(batch.items[position].lack, why)
-        if embedded.gave_up and len(embedded.failed) > 1:
+        if embedded.gave_up:
             first = min(embedded.failed)
             raise InvalidVector(
                 f"the embedder failed on {len(embedded.failed)} documents in a row, the first {self._place} "
@@ -247,6 +275,7 @@ class Feed:
             for item in good
         ]
         batch.turn.write(pending, vectors=VectorBatch(self.space, self.dim, rows.tobytes()))
+        self._known = good[0].text
         for item in good:
             self._tally.failed.pop((f"{self._place}/{item.name}", self._side.outside), None)
         return len(good)

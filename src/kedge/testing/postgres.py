@@ -81,6 +81,12 @@ class Server:
         """Have it read its settings anew."""
         self._run("pg_ctl", "reload", "--silent")
 
+    def client(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's own client programs on it, such as `pg_dump`."""
+        where = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": _USER}
+        command = [str(self._programs / program), *arguments]
+        subprocess.run(command, check=True, env={**os.environ, **where})  # noqa: S603 - as below
+
     def url(self, database: str = "postgres", *, then: "Server | None" = None) -> str:
         """Return the address of one of its databases, and of the same on another server after it."""
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in (self, then) if server is not None)
