@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
+
+import pytest
 
 import kedge
 from kedge.testing import postgres
@@ -11,6 +14,30 @@ from tests.places import create, drop
 
 WRITERS = 2
 AHEAD = 5  # turns of each writer before the dump begins
+
+
+def test_what_is_restored_beneath_open_connections_is_not_gone_on_with(
+    postgres_server: postgres.Server, tmp_path: Path
+) -> None:
+    url = create(postgres_server)
+    name, dump = url.rpartition("/")[2], str(tmp_path / "dump")
+    with kedge.open(url, durability="normal") as k, kedge.open(url, durability="normal") as m:
+        member = m.join("one", lease_seconds=60)
+        with k.turn(session="s") as turn:
+            turn.context.put("before", 1)
+        postgres_server.client("pg_dump", "--format=custom", f"--file={dump}", name)
+        k.deploy("v1", {"support/prompt": "x"})
+        while member.epoch != k.epoch:
+            time.sleep(0.01)
+        postgres_server.client("pg_restore", "--clean", f"--dbname={name}", dump)
+        for call in (k.view, k.deployments, lambda: k.epoch, lambda: k.turn(session="s")):
+            with pytest.raises(kedge.Corruption, match=r"does not know epoch 1, .*open the database anew"):
+                call()
+        with pytest.raises(kedge.Corruption, match="stands at epoch 0, before epoch 1"):
+            member._refresh()  # so that its lease runs out
+    with kedge.open(url) as k:
+        assert k.view(session="s").context.items() == {"before": 1}
+    drop(postgres_server, url)
 
 
 def test_what_was_dumped_under_writers_holds_every_law(postgres_server: postgres.Server, tmp_path: Path) -> None:

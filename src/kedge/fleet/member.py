@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import msgspec
 
-from kedge.errors import InvalidValue, KedgeError, LeaseExpired, Misuse
+from kedge.errors import Corruption, InvalidValue, KedgeError, LeaseExpired, Misuse
 from kedge.kernel import Kernel
 from kedge.model.control import Level
 from kedge.model.fleet import (
@@ -119,6 +119,11 @@ class Member:
         now = self._kernel.backend.clock.now()
         standing = msgspec.structs.replace(self._standing, epoch=refresh.epoch, at=now, held=held)
         epoch = self._kernel.backend.fleet.refresh(standing)
+        if epoch < refresh.epoch:
+            raise Corruption(
+                f"the store stands at epoch {epoch}, before epoch {refresh.epoch}, which this member has acknowledged: "
+                "it was restored, or failed over to one that lost it; find out what, then start this process anew"
+            )
         self._seen = max(self._seen, epoch)
         return epoch
 

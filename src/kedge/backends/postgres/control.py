@@ -65,10 +65,19 @@ class PostgresControl:
         return self._known.at(self.epoch()) or self._load()
 
     def _load(self) -> ControlRecord:
+        known = self._known.record
         encoded, moved = self._database.ask(_SQL["load"])[0]
         if moved is not None and not self._database.read_only:
             raise errors.Moved(moved_message(self._database.url, msgspec.json.decode(moved, type=Sealed).to))
-        return self._known.learn(_RECORD.decode(encoded))
+        record = _RECORD.decode(encoded)
+        self._check_not_behind(known, record.epoch)
+        return self._known.learn(record)
+
+    def _check_not_behind(self, known: ControlRecord | None, epoch: int) -> None:
+        """Raise where the server stands before the newest record that was known here when it was asked."""
+        if known is not None and epoch < known.epoch:
+            where, is_primary = self._database.url, not self._database.read_only
+            self._database.known.give_up(f"epoch {known.epoch}", where, is_primary=is_primary)
 
     def known(self) -> ControlRecord | None:
         """Return the newest record that was loaded or committed here, without I/O."""
@@ -84,7 +93,10 @@ class PostgresControl:
 
     def epoch(self) -> int:
         """Return the epoch as it is now."""
-        return int(self._database.ask(_EPOCH)[0][0])
+        known = self._known.record
+        epoch = int(self._database.ask(_EPOCH)[0][0])
+        self._check_not_behind(known, epoch)
+        return epoch
 
     def commit(self, change: Change) -> Entry:
         """Apply a change, once."""

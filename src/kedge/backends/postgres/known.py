@@ -31,12 +31,15 @@ class Known:
         link = Link(connection)
         for missing in self._caches:
             lost = self._lost or missing(link)
-            if lost is not None and not is_primary:
-                raise Unreachable(f"{where}: this server does not know {lost}; it lags behind, or lost it: try again")
-            self._lost = lost
-        if self._lost is not None:
-            raise Corruption(
-                f"{where}: the server does not know {self._lost}, which this process had read there. It was failed "
-                "over to another, or restored, and lost what had been acknowledged: find out what, then open the "
-                "database anew"
-            )
+            if lost is not None:
+                self.give_up(lost, where, is_primary=is_primary)
+
+    def give_up(self, lost: str, where: str, *, is_primary: bool) -> None:
+        """Raise for what was remembered and is not there; see `check`."""
+        if not is_primary:
+            raise Unreachable(f"{where}: this server does not know {lost}; it lags behind, or lost it: try again")
+        self._lost = lost
+        raise Corruption(
+            f"{where}: the server does not know {lost}, which this process had read there. It was failed over to "
+            "another, or restored, and lost what had been acknowledged: find out what, then open the database anew"
+        )
