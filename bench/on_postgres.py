@@ -214,7 +214,7 @@ class _Ours:
         for name in (f"c{number}" for number in range(count)):
             write = Pending(Key("context", "", name), VALUE, expect=self._heads.get(name, 0))
             batch = msgspec.structs.replace(self._batch, writes=(write,))
-            self._heads[name] = self._backend.journal.append(batch)[0]
+            self._heads[name] = self._backend.journal.append(batch).seqs[0]
 
     def close(self) -> None:
         """Let go of the database."""

@@ -30,7 +30,7 @@ from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Key, Origin, Pending, VectorBatch, check_name, encode
 from kedge.pins import NOTHING
 from kedge.ports.aside import Sample
-from kedge.ports.ledger import EpochMoved
+from kedge.ports.ledger import Appended, EpochMoved
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
@@ -212,7 +212,7 @@ class Turn(SearchesSeveral):
             idempotency = f"replay:{self._author.replays}:{self._replay_turn}:{self._writes}"
         packed = self._reads.packed()
 
-        def append(view: View) -> list[int]:
+        def append(view: View) -> Appended:
             if not all(write.source for write in writes):
                 self._check_level()
             batch = Batch(
@@ -231,16 +231,16 @@ class Turn(SearchesSeveral):
             return self.backend.journal.append(batch)
 
         try:
-            seqs = self.read(append)
+            done = self.read(append)
         except IdempotencyMismatch:
             self._saw_call(idempotency)
             raise
         self._writes += 1
-        is_repeat = self._saw_call(idempotency)
-        if not is_repeat and seqs[0] > self._last_seq:
-            self._last_seq = seqs[-1]
+        is_another_s = done.is_repeat and self._saw_call(idempotency)
+        if not is_another_s and done.seqs[0] > self._last_seq:
+            self._last_seq = done.seqs[-1]
             self._reads.forget()
-        return seqs
+        return done.seqs
 
     def _saw_call(self, idempotency: str | None) -> bool:
         """Take note of the call that this one repeated, if another turn made it: to learn of it is a read."""

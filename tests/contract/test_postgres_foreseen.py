@@ -314,7 +314,7 @@ def test_what_arrives_after_it_was_given_up_does_nothing(
         batch = hand.batch([put("k", "first")])
         pid = backend.database.ask(b"SELECT pg_backend_pid()")[0][0]
         proxy.hold("requests", new=False)
-        seqs = [backend.journal.append(batch)[0], hand.put("k", "second")]
+        seqs = [backend.journal.append(batch).seqs[0], hand.put("k", "second")]
         proxy.heal()
         while raw_rows(postgres_url, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"):
             time.sleep(0.01)

@@ -45,7 +45,7 @@ def write(backend: Backend, epoch: int, chance: random.Random, writes: int) -> N
         rank = chance.randint(1, last) if chance.random() < 0.2 else None
         pending = tuple(Pending(Key(store, space, name), payload) for name in names)
         batch = Batch(epoch, Author(f"t{number % 7}"), pending, lineage=lineage, rank=rank)
-        last = backend.journal.append(batch)[-1]
+        last = backend.journal.append(batch).seqs[-1]
 
 
 def one_by_one(backend: Backend, view: View, store: str, space: str, prefix: str) -> tuple[list[Head], set[Lineage]]:

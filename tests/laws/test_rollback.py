@@ -9,7 +9,7 @@ import pytest
 
 import kedge
 from kedge import Kedge, Turn
-from kedge.ports.ledger import EpochMoved
+from kedge.ports.ledger import Appended, EpochMoved
 from tests.laws.scene import BAD, EMPTY, VECTOR, clerk, full, helper, read_everywhere, release, write_everywhere
 
 # ---------------------------------------------------------------- source survives
@@ -88,9 +88,9 @@ class Late:
     def __init__(self, turn: Turn, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
         held: list[Any] = []
 
-        def hold(batch: Any) -> list[int]:
+        def hold(batch: Any) -> Appended:
             held.append(batch)
-            return [0]
+            return Appended([0])
 
         self._journal = turn.backend.journal
         with monkeypatch.context() as patch:

@@ -137,7 +137,7 @@ def test_no_append_commits_after_a_flip_at_the_epoch_before_it(backend: Postgres
         for turn in range(60):
             batch = hand.batch([put(f"{number} {turn}", 1)])
             try:
-                made.append((others[number].journal.append(batch)[0], batch.epoch))
+                made.append((others[number].journal.append(batch).seqs[0], batch.epoch))
             except EpochMoved:
                 moved += 1
 

@@ -95,6 +95,13 @@ class Range(msgspec.Struct, frozen=True):
     at_seq: int
 
 
+class Appended(msgspec.Struct, frozen=True):
+    """The seqs of a batch's writes. `is_repeat`: those of a call with its idempotency key that came before."""
+
+    seqs: list[int]
+    is_repeat: bool = False
+
+
 class Call(msgspec.Struct, frozen=True):
     """What a call with an idempotency key wrote, as a view sees it: whose turn, which seqs, under which lineages."""
 
@@ -214,8 +221,8 @@ class Journal(Protocol):
     control record has left the view's epoch, so that no read is older than the last flip.
     """
 
-    def append(self, batch: Batch) -> list[int]:
-        """Commit a batch and return the seqs of its writes, in order."""
+    def append(self, batch: Batch) -> Appended:
+        """Commit a batch, or find that its call was committed before; return the seqs of its writes, in order."""
 
     def call(self, view: View, idempotency: str) -> Call | None:
         """Return the newest call with this key that the view sees: what a repeat of it is told of."""

@@ -24,7 +24,7 @@ from kedge.model.lineage import Lineage, union
 from kedge.model.repeats import Done, repeated
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Key, Pending, Row, memory_name
-from kedge.ports.ledger import Call, EpochMoved, HeadMoved, Position
+from kedge.ports.ledger import Appended, Call, EpochMoved, HeadMoved, Position
 
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)
@@ -71,12 +71,12 @@ class PostgresJournal(Reader):
 
     # ── appending ──
 
-    def append(self, batch: Batch) -> list[int]:
-        """Commit a batch and return the seqs of its writes, in order."""
+    def append(self, batch: Batch) -> Appended:
+        """Commit a batch, or find that its call was committed before; return the seqs of its writes, in order."""
         lanes = lanes_of(batch)
         foreseen = self._foreseer.foresee(batch, lanes, self._turns.get(batch.author.uid))
         seq = None if foreseen is None else self._append_one(foreseen, lanes)
-        return self._append_all(batch, lanes) if seq is None else [seq]
+        return self._append_all(batch, lanes) if seq is None else Appended([seq])
 
     def _append_one(self, foreseen: Foreseen, lanes: tuple[int, ...]) -> int | None:
         """Return the seq of a write whose heads were foreseen, or None where they are others."""
@@ -90,7 +90,7 @@ class PostgresJournal(Reader):
         found = self._database.write_one("append", _SQL["append_one"], foreseen.parameters, lanes=lanes, find=find)
         return None if found[0] is None else int(found[0])
 
-    def _append_all(self, batch: Batch, lanes: tuple[int, ...]) -> list[int]:
+    def _append_all(self, batch: Batch, lanes: tuple[int, ...]) -> Appended:
         tried: list[Written] = []
 
         def act(link: Link) -> Written:
@@ -105,7 +105,7 @@ class PostgresJournal(Reader):
 
         written = self._database.write("append", act, lanes=lanes, find=find)
         self._learn(batch, written)
-        return written.seqs
+        return Appended(written.seqs, is_repeat=written.stamp is None)
 
     def _append(self, link: Link, batch: Batch, lane: int) -> Written:
         self._states.catch_up(link)

@@ -24,7 +24,7 @@ from kedge.model.repeats import Done, repeated
 from kedge.model.visibility import View, standing
 from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Row, digests, memory_name
 from kedge.ports.clock import Clock
-from kedge.ports.ledger import Call, HeadMoved, Position
+from kedge.ports.ledger import Appended, Call, HeadMoved, Position
 
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)
@@ -61,14 +61,14 @@ class SqliteJournal(Reader):
         self._segments = segments
         self.on_vectors: Callable[[], None] = lambda: None
 
-    def append(self, batch: Batch) -> list[int]:
-        """Commit a batch and return the seqs of its writes, in order."""
+    def append(self, batch: Batch) -> Appended:
+        """Commit a batch, or find that its call was committed before; return the seqs of its writes, in order."""
         with self._database.writing("append") as connection:
             check_epoch(connection, batch.epoch)
             if batch.idempotency is not None:
                 seqs = self._repeated(connection, batch)
                 if seqs is not None:
-                    return seqs
+                    return Appended(seqs, is_repeat=True)
             self._check_expectations(connection, batch)
             position = next_position(connection, self._clock)
             stamp, rows = self.write_in(connection, batch, position)
@@ -80,7 +80,7 @@ class SqliteJournal(Reader):
         self._learn(batch, stamp, rows)
         if rows and rows[0].key.store == "vectors":
             self.on_vectors()
-        return [row.seq for row in rows]
+        return Appended([row.seq for row in rows])
 
     def _learn(self, batch: Batch, stamp: int, rows: list[Row]) -> None:
         self._interner.learn(batch.lineage, stamp)

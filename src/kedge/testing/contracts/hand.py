@@ -79,7 +79,7 @@ class Hand:
 
     def append(self, writes: Sequence[Pending], **options: Any) -> list[int]:
         """Append a batch."""
-        return self.backend.journal.append(self.batch(writes, **options))
+        return self.backend.journal.append(self.batch(writes, **options)).seqs
 
     def put(self, name: str, value: Any, *, store: str = "context", space: str = "", **options: Any) -> int:
         """Append one put."""
