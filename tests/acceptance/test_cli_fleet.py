@@ -69,12 +69,14 @@ def test_a_rollback_names_the_laggards(run: Run, world: Path, monkeypatch: pytes
         assert (laggard["name"], laggard["epoch"]) == ("billing-1", before)
 
 
-def test_a_bounded_wait_is_no_success(run: Run, world: Path) -> None:
+def test_a_bounded_wait_is_no_success(run: Run, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with kedge.open(world) as k:
         silent(k, "billing-1")
     result = run("rollback", "support-v2", "--yes", "--wait", "0")
     assert result.code == 1
     assert "NOT CONVERGED" in result.out
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "rollback:not-converged support-v2 without billing-1" in run("log").out
     assert run("recover").code == 0
 
 

@@ -20,6 +20,7 @@ from kedge.recovery.verify import Indicators, verify
 
 COMMIT = "rollback"
 CONVERGED = "rollback:converged"
+NOT_CONVERGED = "rollback:not-converged"
 VERIFIED = "rollback:verified"
 FAILED = "rollback:verification-failed"
 RESUMED = "rollback:resumed"
@@ -180,7 +181,7 @@ def _step_of(kernel: Kernel, entry: Entry, kind: str) -> Entry | None:
 
 
 def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Convergence:
-    """Wait for the members, unless that was done before, and journal how it went."""
+    """Wait for the members, unless that was done before, and journal how it went: once each for well and for ill."""
     control = kernel.backend.control
     done = _step_of(kernel, entry, CONVERGED)
     if done is not None:
@@ -188,13 +189,11 @@ def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Con
     found = wait_for_members(
         kernel, entry.epoch, committed_at=timing.committed_at, wait_seconds=timing.wait_seconds, tell=tell
     )
-    if not found.converged:
-        tell(f"not converged yet: {found.summary}")
-        return found
     if found.members:  # who joins later knows of it, so that without any there is nothing to remember
+        kind = CONVERGED if found.converged else NOT_CONVERGED
         detail = msgspec.to_builtins(found)
-        control.step(entry.operation, CONVERGED, deployment=entry.deployment, by=entry.by, detail=detail)
-        tell(f"converged: {found.summary}")
+        control.step(entry.operation, kind, deployment=entry.deployment, by=entry.by, detail=detail)
+        tell(f"{'converged' if found.converged else 'not converged yet'}: {found.summary}")
     return found
 
 
