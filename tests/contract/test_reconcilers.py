@@ -204,6 +204,23 @@ def test_a_promotion_that_is_not_followed_is_unfinished(place: str, server: Mode
         assert k.status().unfinished == ()
 
 
+def test_what_a_later_change_moved_as_well_is_left_to_it(place: str, server: ModelServer) -> None:
+    with opened(place, over_http(server, 0.2)) as k:
+        server.takes = False
+        k.deploy("v1", {"support/model": model(1), "billing/model": model(1)})
+        k.deploy("v2", {"support/model": model(2)})
+        k.promote("v1")
+        k.promote("v2")
+        assert [each.deployment for each in k.status().unfinished] == ["v1", "v2"], "billing is v1's alone"
+        k.deploy("v3", {"billing/model": model(3)})
+        k.promote("v3")
+        assert [each.deployment for each in k.status().unfinished] == ["v2", "v3"]
+        server.takes = True
+        assert len(k.recover()) == 2
+        assert server.versions == {"support/model": "models:/support/2", "billing/model": "models:/support/3"}
+        assert k.status().unfinished == ()
+
+
 HANGING = [
     pytest.param("sleep 60", "did not end within", id="hangs"),
     pytest.param("sleep 60 & sleep 60", "did not end within", id="hangs-with-a-child"),
@@ -423,7 +440,8 @@ def test_a_system_that_is_gone_can_be_forgotten(place: str, server: ModelServer)
     with kedge.open(place) as k:
         k.forget_reconciler("models", by="ann")
         assert k.reconcilers() == {}
-        assert k.recover() == ["v1: promote at epoch 3, external systems follow"]
+        assert k.status().unfinished == ()
+        assert k.recover() == [], "nothing follows, and nothing is said to"
         with pytest.raises(UnknownName):
             k.forget_reconciler("models")
 

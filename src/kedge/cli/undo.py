@@ -112,7 +112,7 @@ def reinstate(
         before = {d.name for d in k.deployments() if d.status == "rolled back"}
         steps: list[str] = []
         deployed = k.reinstate(name, reason=reason, by=by, on_step=steps.append)
-        left = any(e.deployment == name for e in k.status().unfinished)
+        left = any((e.kind, e.deployment) == ("reinstate", name) for e in k.status().unfinished)
         back = sorted(before - {d.name for d in k.deployments() if d.status == "rolled back"} - {name})
     if as_json:
         emit({"deployment": deployed, "came_back_with_it": back})

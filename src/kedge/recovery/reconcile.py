@@ -203,10 +203,9 @@ class Work:
 # ── after a change of the record ──
 
 
-def wanted_by(kernel: Kernel, entry: Entry) -> dict[str, list[str]]:
+def wanted_by(record: ControlRecord, entry: Entry) -> dict[str, list[str]]:
     """Return what external systems must look at for the sake of a change, as far as they are still declared."""
-    declared = kernel.backend.control.load().reconcilers
-    return {name: keys for name, keys in entry.detail.get(DETAIL, {}).items() if name in declared}
+    return {name: keys for name, keys in entry.detail.get(DETAIL, {}).items() if name in record.reconcilers}
 
 
 def note(kernel: Kernel, entry: Entry, outcomes: tuple[Reconciled, ...], tell: OnStep | None) -> None:
@@ -235,9 +234,10 @@ def _told(outcome: Reconciled) -> str:
 
 def follow(kernel: Kernel, entry: Entry, tell: OnStep | None) -> tuple[Reconciled, ...]:
     """Reconcile what a change moved, and journal it; nothing where no external system follows that."""
-    if not entry.detail.get(DETAIL):
+    wanted = wanted_by(kernel.backend.control.load(), entry) if entry.detail.get(DETAIL) else {}
+    if not wanted:
         return ()
-    with Work(kernel, wanted_by(kernel, entry)) as work:
+    with Work(kernel, wanted) as work:
         outcomes = work.finish()
     note(kernel, entry, outcomes, tell)
     return outcomes

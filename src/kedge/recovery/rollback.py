@@ -9,7 +9,7 @@ from kedge.errors import Retryable
 from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord
-from kedge.model.reconcile import DETAIL, RECONCILED, Reconciled, troubles
+from kedge.model.reconcile import RECONCILED, Reconciled, troubles
 from kedge.model.writes import check_names
 from kedge.ports.clock import lease_clock
 from kedge.ports.ledger import Change, Entry
@@ -147,7 +147,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 def _complete(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> RollbackReport:
     earlier = _step_of(kernel, entry, COMMIT + RECONCILED)
-    with Work(kernel, {} if earlier else wanted_by(kernel, entry)) as work:
+    with Work(kernel, {} if earlier else wanted_by(kernel.backend.control.load(), entry)) as work:
         convergence = _converge(kernel, entry, timing, tell)
         reconciled = work.finish()
     if earlier:
@@ -248,18 +248,22 @@ def _report(
 
 
 def unfinished(kernel: Kernel) -> list[Entry]:
-    """Return the changes whose last step is not journaled, the oldest first."""
+    """Return the changes whose last step is not journaled, the oldest first.
+
+    What external systems are to follow is left to the newest change that moved it, and to none where the system is no
+    longer declared: whoever reconciles looks at what is pinned then.
+    """
     entries = kernel.backend.control.entries()
     steps = {(entry.operation, entry.kind) for entry in entries if entry.is_step}
-    begun = [entry for entry in reversed(entries) if not entry.is_step and _last_step(entry) is not None]
-    return [entry for entry in begun if (entry.operation, _last_step(entry)) not in steps]
-
-
-def _last_step(entry: Entry) -> str | None:
-    """Return the step that ends what a change began; None for one that is done when it is made."""
-    if entry.kind in _LAST_STEPS:
-        return _LAST_STEPS[entry.kind]
-    return entry.kind + RECONCILED if entry.detail.get(DETAIL) else None
+    record = kernel.backend.control.load()
+    found, later = list[Entry](), set[tuple[str, str]]()
+    for entry in (entry for entry in entries if not entry.is_step):
+        own = {(name, key) for name, keys in wanted_by(record, entry).items() for key in keys} - later
+        last = _LAST_STEPS.get(entry.kind, entry.kind + RECONCILED if own else None)
+        if last is not None and (entry.operation, last) not in steps:
+            found.append(entry)
+        later |= own
+    return found[::-1]
 
 
 def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress | None = None) -> list[str]:
