@@ -21,6 +21,8 @@ from kedge import HttpReconciler, Kedge, ShellReconciler
 from kedge.errors import InvalidValue, UnknownName
 from kedge.model.artifacts import Artifact, names_of
 from kedge.model.reconcile import PAUSE_SECONDS_MAX, follows, pauses
+from kedge.reconcilers.limits import limit
+from kedge.reconcilers.shell import CommandFailed
 from tests.reconciled import ModelServer, model, model_server, on_file
 
 POSTGRES_ONE_IN = 5
@@ -145,6 +147,7 @@ def test_several_systems_are_asked_side_by_side(place: str, server: ModelServer,
         assert found["models"].ok
         assert found["models"].seconds < found["hung"].seconds
         assert not found["hung"].ok
+        assert "s that its deadline had left, and was killed" in found["hung"].why
         assert time.monotonic() - began < 30
 
 
@@ -262,10 +265,14 @@ class Deaf:
     artifacts = "*/model"
     deadline_seconds = 0.2
 
-    def __init__(self) -> None:
+    def __init__(self, fails_first: bool = False) -> None:
+        self.fails = fails_first
         self.end = threading.Event()
 
     def observe(self, key: str, timeout: float) -> str | None:  # noqa: ARG002 - the port's
+        if self.fails:
+            self.fails = False
+            raise ValueError("no route")
         self.end.wait(30)
         return None
 
@@ -273,12 +280,13 @@ class Deaf:
         raise AssertionError((key, pin, timeout))
 
 
-def test_a_reconciler_of_ones_own_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
-    deaf = Deaf()
+@pytest.mark.parametrize(("fails_first", "before"), [(False, ""), (True, "; before that, ValueError: no route")])
+def test_a_reconciler_of_ones_own_that_hangs_holds_nobody_up(tmp_path: Path, fails_first: bool, before: str) -> None:
+    deaf = Deaf(fails_first)
     with opened(str(tmp_path), deaf) as k:
         k.deploy("v1", {"support/model": model(1)})
         (outcome,) = k.promote("v1").reconciled
-        assert outcome.why == "it ran out of its deadline of 0.2 s: it has not answered"
+        assert outcome.why == f"it ran out of its deadline of 0.2 s: observe has not returned{before}"
         deaf.end.set()
 
 
@@ -294,7 +302,7 @@ def test_a_server_that_hangs_is_held_to_the_deadline(tmp_path: Path, server: Mod
         k.deploy("v1", {"support/model": model(1)})
         (outcome,) = k.promote("v1").reconciled
         assert not outcome.ok
-        assert "timed out" in outcome.why or "deadline" in outcome.why
+        assert "that its deadline had left" in outcome.why
         end.set()
 
 
@@ -498,6 +506,14 @@ def test_pauses_double_up_to_a_bound_and_differ_by_chance() -> None:
     assert longest[:4] == [0.1, 0.2, 0.4, 0.8]
     assert longest[-1] == PAUSE_SECONDS_MAX
     assert shortest == [pause / 2 for pause in longest]
+
+
+def test_the_limit_that_ended_it_is_the_one_that_is_named() -> None:
+    assert limit(10.0, 60.0) == (10.0, "its timeout_seconds of 10 s")
+    assert limit(10.0, 0.0517) == (0.0517, "the 0.0517 s that its deadline had left")
+    slow = ShellReconciler("*", observe="sleep 60", converge="true", timeout_seconds=0.05)
+    with pytest.raises(CommandFailed, match=r"did not end within its timeout_seconds of 0\.05 s, and was killed"):
+        slow.observe("support/model", 60.0)
 
 
 def test_patterns_and_names() -> None:

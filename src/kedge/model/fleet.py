@@ -208,8 +208,8 @@ def converge(
     """Wait until every member has acknowledged an epoch or its lease has run out, at most `wait_seconds`.
 
     To be started once the flip is known to be made: the time counts from then. Whoever drives it answers each `Look`
-    with the members, and does the rest. Begun anew by another process after a crash, it comes to the same end, and waits
-    anew for those alone whose leases had not run out yet: how long they have been waited for, only the clock of the
+    with the members, and does the rest. Begun anew by another process after a crash, it comes to the same end, and
+    waits anew for those whose leases had not run out yet: how long they were waited for already, only the clock of the
     process that is gone could say. The journal has the time of the flip by the wall clock of the database, which an
     operator or NTP may set, and a failover exchanges for another machine's: hours may seem to have passed since a flip
     while a member still serves what was before it.

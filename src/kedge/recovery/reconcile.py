@@ -84,7 +84,8 @@ class _Follower:
     """Brings one external system to the pin of one artifact, in a thread of its own, until a deadline."""
 
     def __init__(self, kernel: Kernel, name: str, key: str, reconciler: Reconciler, *, check: bool) -> None:
-        self._outcome = _begun(name, key, "it has not answered")
+        self._outcome = _begun(name, key, "")
+        self._doing = "the look at the pin"
         self._reconciler = reconciler
         self._kernel = kernel
         self._key = key
@@ -115,7 +116,8 @@ class _Follower:
                     self._note(ok=True, why="")
                     return
             except Exception as error:  # noqa: BLE001 - somebody else's system: it is reported, and tried again
-                self._note(why=f"{type(error).__name__}: {error}")
+                why = f"{type(error).__name__}: {error}"
+                self._note(why=why if self._left() > 0 else _after(why, self._outcome.why))
             left = self._left()
             if self._check or left <= ATTEMPT_SECONDS_LEAST or self._stop.wait(min(pause, left)) or self._left() <= 0:
                 return
@@ -124,10 +126,12 @@ class _Follower:
         """Observe, converge where that is needed, and observe again; say whether it stands at the pin."""
         self._note(attempts=self._outcome.attempts + 1)
         for again in (False, True):
+            self._doing = "the look at the pin"
             pin = head_pin(self._kernel, self._key)  # anew each time: it may have moved while we converged
             if pin is None:
                 self._note(wanted=None)
                 return True
+            self._doing = "observe"
             actual = self._reconciler.observe(self._key, max(ATTEMPT_SECONDS_LEAST, self._left()))
             self._note(wanted=label(pin), actual=actual)
             if actual in names_of(pin):
@@ -135,6 +139,7 @@ class _Follower:
             self._note(why=f"it is at {actual or 'nothing'}, not at {label(pin)}")
             if again or self._check or self._stop.is_set():
                 return False
+            self._doing = "converge"
             self._reconciler.converge(self._key, pin, max(ATTEMPT_SECONDS_LEAST, self._left()))
             self._note(changed=True)
         return False
@@ -145,8 +150,8 @@ class _Follower:
         found = self._outcome
         if done:
             return found
-        why = f"it ran out of its deadline of {self._reconciler.deadline_seconds:g} s: {found.why}"
-        return msgspec.structs.replace(found, ok=False, why=why)
+        why = f"it ran out of its deadline of {self._reconciler.deadline_seconds:g} s: {self._doing} has not returned"
+        return msgspec.structs.replace(found, ok=False, why=_after(why, found.why))
 
     def give_up(self) -> None:
         """Begin no further attempt, and end what is being done, where that can be."""
@@ -159,6 +164,11 @@ def _begun(name: str, key: str, why: str) -> Reconciled:
     return Reconciled(
         name, key, ok=False, changed=False, wanted=None, actual=None, attempts=0, seconds=0.0, why=why
     )  # fmt: skip
+
+
+def _after(why: str, before: str) -> str:
+    """Return why it ended, with what went wrong before its time was over."""
+    return f"{why}; before that, {before}" if before else why
 
 
 def _absent(name: str, key: str) -> Reconciled:
