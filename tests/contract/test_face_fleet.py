@@ -309,6 +309,25 @@ def test_who_cannot_catch_up_stops_serving(
         assert member.epoch == k.epoch
 
 
+def test_a_callback_that_does_not_return_is_named(m: Kedge, k: Kedge, lease_clock: LeaseHandClock) -> None:
+    is_called, may_return = threading.Event(), threading.Event()
+
+    def load_the_model(_: int) -> None:
+        is_called.set()
+        may_return.wait(SOON)
+
+    with m.join("one") as member:
+        m.on_change(load_the_model)
+        k.promote("v2")
+        assert is_called.wait(SOON)
+        lease_clock.time += 2 * member.lease_seconds
+        said = refusal(member)
+        assert "load_the_model has not returned" in said
+        assert "paused" not in said
+        may_return.set()
+        eventually(lambda: member.serving)
+
+
 def test_a_callback_can_reload_in_a_turn_though_the_lease_has_run_out(
     m: Kedge, k: Kedge, cut: Cut, lease_clock: LeaseHandClock
 ) -> None:
