@@ -8,6 +8,7 @@ import typer
 
 from kedge.cli import database, summary
 from kedge.cli.app import LOOK, UNDO, app
+from kedge.cli.features import warn_of_strangers
 from kedge.cli.options import By, Db, Json, Name, Reason, Yes
 from kedge.cli.terminal import (
     ask,
@@ -73,6 +74,7 @@ def rollback(
     undone: kedge reinstate.
     """
     with database.for_moving(db) as k:
+        warn_of_strangers(k, hold or (), name)
         if may_ask(yes=yes, as_json=as_json, what=f"roll back {name!r}"):
             summary.tell_short(k.plan(name), k.deployment(name), time.time())
             say(f"  More: kedge plan {name}", "dim")
