@@ -39,7 +39,7 @@ def plan(name: Name, *, db: Db = None, as_json: Json = False) -> None:
 
     What vanishes, what falls back to what, whose work it touches, what will be left to do. Changes nothing.
     """
-    with database.for_reading(db) as k:
+    with database.for_reading(db, database.config()) as k:
         with spinner("working out the plan", silent=as_json):
             found = k.plan(name)
         if as_json:
