@@ -11,6 +11,7 @@ import typer
 from kedge import errors
 from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, move, reconcile, show, undo, verdicts
 from kedge.cli.app import app
+from kedge.cli.quiet import quieten
 from kedge.cli.terminal import Declined, emit, whisper
 
 # Importing them adds their commands.
@@ -49,6 +50,7 @@ STOPPED, DEFECT, USAGE, BROKEN_PIPE = 130, 70, 2, 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _command_first(list(sys.argv[1:] if argv is None else argv))
+    quieten()
     as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     try:
         code = app(args=arguments, prog_name="kedge", standalone_mode=False)
