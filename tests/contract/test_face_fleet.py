@@ -373,7 +373,8 @@ def test_without_members_nothing_is_measured(k: Kedge) -> None:
     assert report.indicators.consensus_latency_seconds is None
 
 
-def test_a_laggard_is_waited_out_once_and_named(m: Kedge, k: Kedge) -> None:
+def test_a_laggard_is_waited_out_once_and_named(m: Kedge, k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kedge.recovery.converge.TELL_AGAIN_SECONDS", 0.1)
     dead = silent(k, "dead")
     steps: list[str] = []
     with m.join("alive"):
@@ -385,7 +386,8 @@ def test_a_laggard_is_waited_out_once_and_named(m: Kedge, k: Kedge) -> None:
         assert (laggard.name, laggard.host, laggard.epoch, laggard.since) == ("dead", "elsewhere", dead.epoch, dead.at)
         assert "its lease has run out" in laggard.why
         assert found.acknowledged == 1
-        assert [line for line in steps if line.startswith("waiting for dead, at most 0.7 s")]
+        assert len([line for line in steps if line.startswith("waiting for dead, at most 0.7 s")]) == 1
+        assert [line for line in steps if line.startswith("still waiting for dead, 0.")]
         assert {shown.name: shown.state for shown in k.members()} == {"dead": "expired", "alive": "serving"}
         k.reinstate("v2")
         again: list[str] = []

@@ -132,7 +132,10 @@ def test_a_pin_reaches_a_command_whole_and_unread(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("pwned"))
 
 
-def test_several_systems_are_asked_side_by_side(place: str, server: ModelServer, tmp_path: Path) -> None:
+def test_several_systems_are_asked_side_by_side(
+    place: str, server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedge.recovery.reconcile.TELL_AFTER_SECONDS", 0.1)
     hung = ShellReconciler("*/model", observe="sleep 60", converge="true", deadline_seconds=0.5)
     names: dict[str, kedge.Reconciler] = {
         "hung": hung,
@@ -142,8 +145,10 @@ def test_several_systems_are_asked_side_by_side(place: str, server: ModelServer,
     with kedge.open(place, durability="normal", reconcilers=names) as k:
         k.deploy("v1", {"support/model": model(1)})
         began = time.monotonic()
-        found = {outcome.name: outcome for outcome in k.promote("v1").reconciled}
+        told: list[str] = []
+        found = {outcome.name: outcome for outcome in k.promote("v1", on_step=told.append).reconciled}
         assert set(found) == {"hung", "models"}
+        assert told[0].startswith("waiting for hung of support/model (observe, at most 0.")
         assert found["models"].ok
         assert found["models"].seconds < found["hung"].seconds
         assert not found["hung"].ok

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -30,7 +31,9 @@ from kedge.ports.reconciler import Interruptible, Reconciler
 from kedge.stores.scope import check_seconds
 
 OnStep = Callable[[str], object]
+Wanted = Mapping[str, Sequence[str]]  # external systems by name, with the artifacts that each must look at
 ATTEMPT_SECONDS_LEAST = 0.05
+TELL_AFTER_SECONDS = 0.5  # of waiting: most systems answer sooner
 
 
 # ── which there are ──
@@ -144,6 +147,12 @@ class _Follower:
             self._note(changed=True)
         return False
 
+    def still(self, seconds: float) -> str | None:
+        """Return what it is at, and for how long at most, where it is not done in so many seconds."""
+        if self._done.wait(max(0.0, seconds)):
+            return None
+        return f"{self._outcome.name} of {self._key} ({self._doing}, at most {self._left():.1f} s more)"
+
     def finish(self) -> Reconciled:
         """Wait until it is done or its deadline is over; say how it went."""
         done = self._done.wait(self._left() + ATTEMPT_SECONDS_LEAST)
@@ -188,14 +197,18 @@ def head_pin(kernel: Kernel, key: str) -> Artifact | None:
 class Work:
     """External systems on their way to the pins, all at once, while their caller does something else."""
 
-    def __init__(self, kernel: Kernel, wanted: Mapping[str, Sequence[str]], *, check: bool = False) -> None:
+    def __init__(self, kernel: Kernel, wanted: Wanted, *, check: bool = False) -> None:
         pairs = [(name, key) for name, keys in sorted(wanted.items()) for key in keys]
         here = kernel.reconcilers
         self._absent = [_absent(name, key) for name, key in pairs if name not in here]
         self._followers = [_Follower(kernel, name, key, here[name], check=check) for name, key in pairs if name in here]
 
-    def finish(self) -> tuple[Reconciled, ...]:
-        """Wait until each is done or its deadline is over."""
+    def finish(self, tell: OnStep | None = None) -> tuple[Reconciled, ...]:
+        """Wait until each is done or its deadline is over; tell whom it waits for, where that takes its time."""
+        until = time.monotonic() + TELL_AFTER_SECONDS
+        late = [still for follower in self._followers if (still := follower.still(until - time.monotonic()))]
+        if late and tell is not None:
+            tell(f"waiting for {', '.join(late)}")
         return (*(follower.finish() for follower in self._followers), *self._absent)
 
     def __enter__(self) -> Self:
@@ -213,7 +226,7 @@ class Work:
 # ── after a change of the record ──
 
 
-def wanted_by(record: ControlRecord, entry: Entry) -> dict[str, list[str]]:
+def wanted_by(record: ControlRecord, entry: Entry) -> Wanted:
     """Return what external systems must look at for the sake of a change, as far as they are still declared."""
     return {name: keys for name, keys in entry.detail.get(DETAIL, {}).items() if name in record.reconcilers}
 
@@ -242,13 +255,14 @@ def _told(outcome: Reconciled) -> str:
     return f"reconciled: {outcome.name} of {outcome.key} {how}"
 
 
-def follow(kernel: Kernel, entry: Entry, tell: OnStep | None) -> tuple[Reconciled, ...]:
-    """Reconcile what a change moved, and journal it; nothing where no external system follows that."""
-    wanted = wanted_by(kernel.backend.control.load(), entry) if entry.detail.get(DETAIL) else {}
+def follow(kernel: Kernel, entry: Entry, tell: OnStep | None, wanted: Wanted | None = None) -> tuple[Reconciled, ...]:
+    """Reconcile what a change moved, or what is left of it, and journal it; nothing where no system follows that."""
+    if wanted is None and entry.detail.get(DETAIL):
+        wanted = wanted_by(kernel.backend.control.load(), entry)
     if not wanted:
         return ()
     with Work(kernel, wanted) as work:
-        outcomes = work.finish()
+        outcomes = work.finish(tell)
     note(kernel, entry, outcomes, tell)
     return outcomes
 

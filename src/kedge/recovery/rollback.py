@@ -15,7 +15,7 @@ from kedge.ports.clock import lease_clock
 from kedge.ports.ledger import Change, Entry
 from kedge.recovery.converge import Convergence, wait_for_members
 from kedge.recovery.purge import Progress, finish_purge
-from kedge.recovery.reconcile import Work, follow, note, wanted_by
+from kedge.recovery.reconcile import Wanted, Work, follow, note, wanted_by
 from kedge.recovery.verify import Indicators, verify
 
 COMMIT = "rollback"
@@ -70,13 +70,12 @@ class RollbackReport(msgspec.Struct, frozen=True):
             )
         if not found.ok:
             return f"{gone}: rolled back at epoch {self.epoch}, but VERIFICATION FAILED; run `kedge fsck --full`"
-        if self.convergence is not None and not self.convergence.converged:
-            return (
-                f"{gone}: rolled back at epoch {self.epoch} and verified, but NOT CONVERGED: "
-                f"{self.convergence.summary}; run `kedge recover`"
-            )
-        if trouble := troubles(self.reconciled):
-            return f"{gone}: rolled back at epoch {self.epoch} and verified, but NOT RECONCILED: {trouble}; {_AGAIN}"
+        late = self.convergence is not None and not self.convergence.converged and self.convergence.summary
+        trouble = troubles(self.reconciled)
+        if late or trouble:
+            left = [f"NOT CONVERGED: {late}"] if late else []
+            left += [f"NOT RECONCILED: {trouble}"] if trouble else []
+            return f"{gone}: rolled back at epoch {self.epoch} and verified, but {'; '.join(left)}; {_AGAIN}"
         count = found.replay_pending_total
         waiting = f"{count} input waits" if count == 1 else f"{count} inputs wait"
         return (
@@ -126,7 +125,8 @@ def roll_back(
         return _report(kernel, entry, None)
     try:
         timing = Timing(commit_seconds, began, committed_at, wait_seconds)
-        return _complete(kernel, entry, timing, tell)
+        wanted = wanted_by(kernel.backend.control.load(), entry)
+        return _complete(kernel, entry, wanted, timing, tell)
     except Retryable as error:  # the flip is made: to say that nothing was written would be a lie
         tell(f"not verified: {error}")
         return _report(kernel, entry, None)
@@ -145,11 +145,11 @@ class Timing(msgspec.Struct, frozen=True):
     wait_seconds: float | None = None
 
 
-def _complete(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> RollbackReport:
+def _complete(kernel: Kernel, entry: Entry, wanted: Wanted, timing: Timing, tell: OnStep) -> RollbackReport:
     earlier = _step_of(kernel, entry, COMMIT + RECONCILED)
-    with Work(kernel, {} if earlier else wanted_by(kernel.backend.control.load(), entry)) as work:
+    with Work(kernel, {} if earlier else wanted) as work:
         convergence = _converge(kernel, entry, timing, tell)
-        reconciled = work.finish()
+        reconciled = work.finish(tell)
     if earlier:
         reconciled = msgspec.convert(earlier.detail["outcomes"], tuple[Reconciled, ...])
     elif reconciled:
@@ -248,20 +248,25 @@ def _report(
 
 
 def unfinished(kernel: Kernel) -> list[Entry]:
-    """Return the changes whose last step is not journaled, the oldest first.
+    """Return the changes whose last step is not journaled, the oldest first."""
+    return [entry for entry, _ in _unfinished(kernel)]
 
-    What external systems are to follow is left to the newest change that moved it, and to none where the system is no
-    longer declared: whoever reconciles looks at what is pinned then.
+
+def _unfinished(kernel: Kernel) -> list[tuple[Entry, Wanted]]:
+    """Return the unfinished changes, with what external systems must look at for the sake of each.
+
+    That is left to the newest change that moved it, and to none where the system is no longer declared: whoever
+    reconciles looks at what is pinned then.
     """
     entries = kernel.backend.control.entries()
     steps = {(entry.operation, entry.kind) for entry in entries if entry.is_step}
     record = kernel.backend.control.load()
-    found, later = list[Entry](), set[tuple[str, str]]()
+    found, later = list[tuple[Entry, Wanted]](), set[tuple[str, str]]()
     for entry in (entry for entry in entries if not entry.is_step):
         own = {(name, key) for name, keys in wanted_by(record, entry).items() for key in keys} - later
         last = _LAST_STEPS.get(entry.kind, entry.kind + RECONCILED if own else None)
         if last is not None and (entry.operation, last) not in steps:
-            found.append(entry)
+            found.append((entry, {name: sorted(key for n, key in own if n == name) for name, _ in own}))
         later |= own
     return found[::-1]
 
@@ -270,15 +275,15 @@ def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress
     """Finish what a crashed process, or an external system that did not follow, left unfinished; say what was done."""
     tell = on_step or _tell_nobody
     done = []
-    for entry in unfinished(kernel):
+    for entry, wanted in _unfinished(kernel):
         tell(f"{entry.kind} of {entry.deployment}, begun by {entry.by} at epoch {entry.epoch}: going on with it")
         if entry.kind == COMMIT:
-            done.append(_complete(kernel, entry, Timing(), tell).verdict)
+            done.append(_complete(kernel, entry, wanted, Timing(), tell).verdict)
         elif entry.kind == PURGE:
             erased = finish_purge(kernel, entry, progress)
             done.append(f"{entry.deployment}: purge finished, {erased} writes erased")
         else:
-            trouble = troubles(follow(kernel, entry, tell))
+            trouble = troubles(follow(kernel, entry, tell, wanted))
             outcome = f"NOT RECONCILED: {trouble}; {_AGAIN}" if trouble else "external systems follow"
             done.append(f"{entry.deployment}: {entry.kind} at epoch {entry.epoch}, {outcome}")
     return done
