@@ -229,6 +229,22 @@ def test_what_a_later_change_moved_as_well_is_left_to_it(place: str, server: Mod
         assert k.status().unfinished == ()
 
 
+def test_a_rollback_is_finished_without_what_a_later_change_reconciled(place: str, server: ModelServer) -> None:
+    with opened(place, over_http(server, 0.2)) as k:
+        launch(k)
+        server.takes = False
+        k._kernel.backend.fleet.refresh(_silent(k))
+        verdict = k.rollback("v2", wait=0).verdict
+        assert "NOT CONVERGED: 0 of 1 members" in verdict
+        assert "NOT RECONCILED: models" in verdict
+        server.takes = True
+        assert k.rollback("v1").ok
+        asked = len(server.asked)
+        assert "verified on" in k.recover()[0]
+        assert len(server.asked) == asked
+        assert k.status().unfinished == ()
+
+
 HANGING = [
     pytest.param("sleep 60", "did not end within", id="hangs"),
     pytest.param("sleep 60 & sleep 60", "did not end within", id="hangs-with-a-child"),
