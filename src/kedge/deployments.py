@@ -17,6 +17,8 @@ from kedge.model.writes import Key, Pending, check_name
 from kedge.ports.ledger import Change, Entry, Recorded, Release
 
 AUTOMATIC = "before:"  # how the names of the snapshots begin that staging takes
+BOTH_MAX = 100  # keys that both sides wrote which a promotion names
+_BOTH_ROWS = 10 * BOTH_MAX  # a key comes once for each lineage that the deployment wrote it under
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -43,7 +45,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class PromoteReport(msgspec.Struct, frozen=True):
-    """A promotion, and what to look at: artifacts that newer deployments shadow, keys that both sides wrote.
+    """A promotion, and what to look at: artifacts that newer deployments shadow, up to 100 keys that both sides wrote.
 
     `reconciled`: how the external systems followed that are declared for its artifacts.
     """
@@ -165,8 +167,8 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport
         for key, head in heads.items()
         if promoted.number not in head.lineage
     }
-    both = kernel.backend.survey.written_by_both(promoted.number, limit=100)
-    return PromoteReport(show(kernel, name), shadowed, tuple(both)), entry
+    both = dict.fromkeys(kernel.backend.survey.written_by_both(promoted.number, limit=_BOTH_ROWS))
+    return PromoteReport(show(kernel, name), shadowed, tuple(both)[:BOTH_MAX]), entry
 
 
 def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:

@@ -33,6 +33,7 @@ class Watcher:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._next = 0
+        self.calling: Callback | None = None  # what has not returned yet
 
     def add(self, callback: Callback) -> Callable[[], None]:
         """Call back after each epoch that this process catches up with; return what ends it."""
@@ -73,7 +74,7 @@ class Watcher:
         for ticket, callback in self._behind(epoch):
             self._heard(ticket, epoch)
             try:
-                callback(epoch)
+                self._call(callback, epoch)
             except Exception as error:  # noqa: BLE001 - somebody else's: it is reported, and the others are told
                 report(error)
 
@@ -84,8 +85,15 @@ class Watcher:
         """
         with self._telling:
             for ticket, callback in self._behind(epoch):
-                callback(epoch)
+                self._call(callback, epoch)
                 self._heard(ticket, epoch)
+
+    def _call(self, callback: Callback, epoch: int) -> None:
+        self.calling = callback
+        try:
+            callback(epoch)
+        finally:
+            self.calling = None
 
     def _behind(self, epoch: int) -> list[tuple[int, Callback]]:
         with self._lock:

@@ -130,6 +130,21 @@ def test_a_launch_as_it_is_typed(run: Run) -> None:
     assert "v9 is settled" in run("settle", "v9", "--yes").out
 
 
+@pytest.mark.parametrize(("keys", "says"), [(99, "  99 keys were written both"), (120, "  At least 100 keys were")])
+def test_promote_does_not_pass_off_what_it_names_as_all_there_are(run: Run, world: Path, keys: int, says: str) -> None:
+    ids, vectors = [f"both-{number}" for number in range(keys)], [[1.0, 0, 0, 0]] * keys
+    with kedge.open(world, durability="normal") as k:
+        k.deploy("two", {"billing/prompt": "two"}, canary=1.0)
+        for agent in ("other", "billing"):
+            with k.turn(session="s-new", agent=agent) as turn:
+                turn.vectors("kb").upsert(ids, vectors)
+        with k.turn(session="s-new", agent="librarian") as turn:  # under another lineage: it is still one key
+            assert turn.vectors("kb").get(ids[:1])
+            assert turn.context.items("case/")
+            turn.vectors("kb").upsert(ids[:1], vectors[:1])
+    assert says in run("promote", "two").out
+
+
 def test_promote_says_what_is_shadowed(run: Run) -> None:
     run("deploy", "one", "-a", "support/tone=1")
     run("deploy", "two", "-a", "support/tone=2")

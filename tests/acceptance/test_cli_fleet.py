@@ -69,13 +69,28 @@ def test_a_rollback_names_the_laggards(run: Run, world: Path, monkeypatch: pytes
         assert (laggard["name"], laggard["epoch"]) == ("billing-1", before)
 
 
-def test_a_bounded_wait_is_no_success(run: Run, world: Path) -> None:
+def test_a_bounded_wait_is_no_success(run: Run, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with kedge.open(world) as k:
         silent(k, "billing-1")
     result = run("rollback", "support-v2", "--yes", "--wait", "0")
     assert result.code == 1
     assert "NOT CONVERGED" in result.out
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "rollback:not-converged support-v2 without billing-1" in run("log").out
     assert run("recover").code == 0
+
+
+def test_a_feature_that_nobody_knows_is_warned_of(run: Run, world: Path) -> None:
+    with kedge.open(world) as k:
+        silent(k, "billing-1")
+    held = run("rollback", "support-v2", "--yes", "--hold", "suport", "--hold", "librarian", "--hold", "billing")
+    assert held.code == 0
+    said = " ".join(held.err.split())
+    assert "nothing is known of 'suport'" in said
+    assert "(did you mean 'support'?)" in said
+    assert said.count("nothing is known of") == 1, "an agent that it influenced is known, and what a member serves"
+    assert "nothing is known of 'suport'" in " ".join(run("level", "suport", "off").err.split())
+    assert run("level", "support", "off").err == ""
 
 
 def test_watching_ends_with_ctrl_c(world: Path, tmp_path: Path) -> None:

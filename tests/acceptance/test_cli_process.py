@@ -5,8 +5,10 @@ import os
 import pty
 import select
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,20 @@ def test_ctrl_c_at_a_question(world: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in out + seen
     assert content(world) == before
+
+
+def test_a_rollback_that_waits_for_a_writer_says_so_and_hears_ctrl_c(world: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(world / "kedge.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        process = spawn("rollback", "support-v2", "--yes", "--db", str(world), cwd=tmp_path)
+        assert process.stderr is not None
+        assert "support-v2 is not rolled back yet" in process.stderr.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        code, out, err = finish(process)  # while the writer is still at it
+    assert (code, out) == (130, "")
+    assert "nothing was changed" in " ".join(err.split())
+    with kedge.open(world) as k:
+        assert k.deployment("support-v2").status == "canary"
 
 
 def test_ctrl_c_in_a_drill(tmp_path: Path) -> None:

@@ -59,6 +59,18 @@ def test_every_command_that_moves_a_head_is_followed(run: Run, file: Path, monke
     assert "reinstate:reconciled models/support/model" in run("log", "-n", "1").out
 
 
+def test_a_plan_promises_only_what_can_be_done_here(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = run("plan", "model-v1", "--json").document
+    assert (planned["reconciles"], planned["absent"]) == ({"models": ["support/model"]}, []), "it would be declared"
+    assert run("promote", "model-v2").code == 0
+    monkeypatch.setenv("KEDGE_CONFIG", os.devnull)
+    assert run("plan", "model-v2", "--json").document["absent"] == ["models"]
+    said = " ".join(run("plan", "model-v2").out.split())
+    assert "The external system models is to follow for support/model, but no kedge.toml here says how" in said
+    assert "is brought to what is pinned" not in said
+    assert file.read_text() == "models:/support/2"
+
+
 def test_one_that_does_not_follow_shows_in_every_exit_code(run: Run, file: Path) -> None:
     file.mkdir()
     promoted = run("promote", "model-v2", "--json")
@@ -72,7 +84,7 @@ def test_one_that_does_not_follow_shows_in_every_exit_code(run: Run, file: Path)
     reinstated = run("reinstate", "model-v2", "--yes")
     assert reinstated.code == 1
     assert "External systems do not follow yet" in reinstated.out
-    assert run("status").out.count("UNFINISHED") == 3
+    assert run("status").out.count("UNFINISHED") == 2  # what was promoted is left to what came after
     assert run("recover").code == 1
     file.rmdir()
     assert run("recover").code == 0

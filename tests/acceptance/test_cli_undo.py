@@ -127,6 +127,43 @@ def test_recovering(run: Run, world: Path) -> None:
     assert "UNFINISHED" not in run("status").out
 
 
+# ── Ctrl-C ──
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("kedge.kernel.Kernel.change", "support-v2 is canary, as before, and nothing was changed"),
+        ("kedge.recovery.rollback.wait_for_members", "the rollback IS MADE: support-v2 is rolled back. What follows"),
+        ("kedge.recovery.rollback._report", "IS MADE: support-v2 is rolled back, and nothing is left to do"),
+    ],
+)
+def test_who_interrupts_a_rollback_is_told_whether_it_was_made(
+    run: Run, monkeypatch: pytest.MonkeyPatch, where: str, says: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(where, interrupt)
+        result = run("rollback", "support-v2", "--yes", "--json")
+    assert result.code == 130
+    assert result.document["error"]["kind"] == "Interrupted"
+    assert says in result.document["error"]["message"]
+    assert run("recover").code == 0
+    assert ("rolled back" in run("status").out) is ("IS MADE" in says)
+
+
+def test_who_interrupts_a_purge_is_told_whether_it_was_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("rollback", "support-v2", "--yes")
+    with monkeypatch.context() as patch:
+        patch.setattr("kedge.recovery.purge.finish_purge", interrupt)
+        said = flat(run("purge", "support-v2", "--yes").err)
+    assert "stopped, but the purge IS MADE: support-v2 is purged. What follows from it is not finished" in said
+    assert "19 writes erased" in flat(run("recover").out)
+
+
+def interrupt(*_: object, **_options: object) -> None:
+    raise KeyboardInterrupt
+
+
 # ── questions ──
 
 ASKING: list[tuple[str, ...]] = [

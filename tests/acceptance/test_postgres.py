@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,9 @@ import kedge
 from kedge.open import server_databases
 from kedge.recovery.drill import rehearse_helpdesk, rehearse_in_place
 from kedge.testing import postgres
-from tests.acceptance.cli import Run, make_world
+from kedge.testing.proxy import Proxy
+from tests.acceptance.cli import Run, make_world, spawn
+from tests.acceptance.test_cli_process import read_until
 
 
 @pytest.fixture
@@ -38,6 +45,25 @@ def test_a_launch_goes_wrong_and_is_undone(on_server: Run) -> None:
     document("rollback", "support-v2", "--yes")
     document("purge", "support-v2", "--yes")
     assert document("fsck", "--full")["ok"] is True
+
+
+def test_a_server_that_goes_away_is_told_of_once_and_in_our_words(
+    postgres_server: postgres.Server, postgres_url: str, tmp_path: Path
+) -> None:
+    make_world(postgres_url)
+    ours, theirs = pty.openpty()
+    with Proxy(postgres_server.port) as proxy:
+        argv = ("fleet", "--watch", "--db", proxy.url(postgres_url))
+        process = spawn(*argv, cwd=tmp_path, stdout=theirs, env={"COLUMNS": "120"})
+        os.close(theirs)
+        read_until(ours, "serve at this epoch")
+    assert process.stderr is not None
+    select.select([process.stderr], [], [], 30.0)
+    time.sleep(1.0)  # in which the pool tries again
+    os.killpg(process.pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    os.close(ours)
+    assert err == "The database does not answer; trying again…\n"
 
 
 def test_a_database_without_kedge_is_told_and_left_alone(

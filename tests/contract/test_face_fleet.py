@@ -305,6 +305,25 @@ def test_who_cannot_catch_up_stops_serving(
         assert member.epoch == k.epoch
 
 
+def test_a_callback_that_does_not_return_is_named(m: Kedge, k: Kedge, lease_clock: LeaseHandClock) -> None:
+    is_called, may_return = threading.Event(), threading.Event()
+
+    def load_the_model(_: int) -> None:
+        is_called.set()
+        may_return.wait(SOON)
+
+    with m.join("one") as member:
+        m.on_change(load_the_model)
+        k.promote("v2")
+        assert is_called.wait(SOON)
+        lease_clock.time += 2 * member.lease_seconds
+        said = refusal(member)
+        assert "load_the_model has not returned" in said
+        assert "paused" not in said
+        may_return.set()
+        eventually(lambda: member.serving)
+
+
 def test_a_callback_can_reload_in_a_turn_though_the_lease_has_run_out(
     m: Kedge, k: Kedge, cut: Cut, lease_clock: LeaseHandClock
 ) -> None:
@@ -350,7 +369,8 @@ def test_without_members_nothing_is_measured(k: Kedge) -> None:
     assert report.indicators.consensus_latency_seconds is None
 
 
-def test_a_laggard_is_waited_out_once_and_named(m: Kedge, k: Kedge) -> None:
+def test_a_laggard_is_waited_out_once_and_named(m: Kedge, k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kedge.recovery.converge.TELL_AGAIN_SECONDS", 0.1)
     dead = silent(k, "dead")
     steps: list[str] = []
     with m.join("alive"):
@@ -362,7 +382,8 @@ def test_a_laggard_is_waited_out_once_and_named(m: Kedge, k: Kedge) -> None:
         assert (laggard.name, laggard.host, laggard.epoch, laggard.since) == ("dead", "elsewhere", dead.epoch, dead.at)
         assert "its lease has run out" in laggard.why
         assert found.acknowledged == 1
-        assert [line for line in steps if line.startswith("waiting for dead, at most 0.7 s")]
+        assert len([line for line in steps if line.startswith("waiting for dead, at most 0.7 s")]) == 1
+        assert [line for line in steps if line.startswith("still waiting for dead, 0.")]
         assert {shown.name: shown.state for shown in k.members()} == {"dead": "expired", "alive": "serving"}
         k.reinstate("v2")
         again: list[str] = []

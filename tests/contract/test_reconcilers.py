@@ -21,6 +21,8 @@ from kedge import HttpReconciler, Kedge, ShellReconciler
 from kedge.errors import InvalidValue, UnknownName
 from kedge.model.artifacts import Artifact, names_of
 from kedge.model.reconcile import PAUSE_SECONDS_MAX, follows, pauses
+from kedge.reconcilers.limits import limit
+from kedge.reconcilers.shell import CommandFailed
 from tests.reconciled import ModelServer, model, model_server, on_file
 
 POSTGRES_ONE_IN = 5
@@ -130,7 +132,10 @@ def test_a_pin_reaches_a_command_whole_and_unread(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("pwned"))
 
 
-def test_several_systems_are_asked_side_by_side(place: str, server: ModelServer, tmp_path: Path) -> None:
+def test_several_systems_are_asked_side_by_side(
+    place: str, server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedge.recovery.reconcile.TELL_AFTER_SECONDS", 0.1)
     hung = ShellReconciler("*/model", observe="sleep 60", converge="true", deadline_seconds=0.5)
     names: dict[str, kedge.Reconciler] = {
         "hung": hung,
@@ -140,11 +145,14 @@ def test_several_systems_are_asked_side_by_side(place: str, server: ModelServer,
     with kedge.open(place, durability="normal", reconcilers=names) as k:
         k.deploy("v1", {"support/model": model(1)})
         began = time.monotonic()
-        found = {outcome.name: outcome for outcome in k.promote("v1").reconciled}
+        told: list[str] = []
+        found = {outcome.name: outcome for outcome in k.promote("v1", on_step=told.append).reconciled}
         assert set(found) == {"hung", "models"}
+        assert told[0].startswith("waiting for hung of support/model (observe, at most 0.")
         assert found["models"].ok
         assert found["models"].seconds < found["hung"].seconds
         assert not found["hung"].ok
+        assert "s that its deadline had left, and was killed" in found["hung"].why
         assert time.monotonic() - began < 30
 
 
@@ -204,6 +212,39 @@ def test_a_promotion_that_is_not_followed_is_unfinished(place: str, server: Mode
         assert k.status().unfinished == ()
 
 
+def test_what_a_later_change_moved_as_well_is_left_to_it(place: str, server: ModelServer) -> None:
+    with opened(place, over_http(server, 0.2)) as k:
+        server.takes = False
+        k.deploy("v1", {"support/model": model(1), "billing/model": model(1)})
+        k.deploy("v2", {"support/model": model(2)})
+        k.promote("v1")
+        k.promote("v2")
+        assert [each.deployment for each in k.status().unfinished] == ["v1", "v2"], "billing is v1's alone"
+        k.deploy("v3", {"billing/model": model(3)})
+        k.promote("v3")
+        assert [each.deployment for each in k.status().unfinished] == ["v2", "v3"]
+        server.takes = True
+        assert len(k.recover()) == 2
+        assert server.versions == {"support/model": "models:/support/2", "billing/model": "models:/support/3"}
+        assert k.status().unfinished == ()
+
+
+def test_a_rollback_is_finished_without_what_a_later_change_reconciled(place: str, server: ModelServer) -> None:
+    with opened(place, over_http(server, 0.2)) as k:
+        launch(k)
+        server.takes = False
+        k._kernel.backend.fleet.refresh(_silent(k))
+        verdict = k.rollback("v2", wait=0).verdict
+        assert "NOT CONVERGED: 0 of 1 members" in verdict
+        assert "NOT RECONCILED: models" in verdict
+        server.takes = True
+        assert k.rollback("v1").ok
+        asked = len(server.asked)
+        assert "verified on" in k.recover()[0]
+        assert len(server.asked) == asked
+        assert k.status().unfinished == ()
+
+
 HANGING = [
     pytest.param("sleep 60", "did not end within", id="hangs"),
     pytest.param("sleep 60 & sleep 60", "did not end within", id="hangs-with-a-child"),
@@ -245,10 +286,14 @@ class Deaf:
     artifacts = "*/model"
     deadline_seconds = 0.2
 
-    def __init__(self) -> None:
+    def __init__(self, fails_first: bool = False) -> None:
+        self.fails = fails_first
         self.end = threading.Event()
 
     def observe(self, key: str, timeout: float) -> str | None:  # noqa: ARG002 - the port's
+        if self.fails:
+            self.fails = False
+            raise ValueError("no route")
         self.end.wait(30)
         return None
 
@@ -256,12 +301,13 @@ class Deaf:
         raise AssertionError((key, pin, timeout))
 
 
-def test_a_reconciler_of_ones_own_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
-    deaf = Deaf()
+@pytest.mark.parametrize(("fails_first", "before"), [(False, ""), (True, "; before that, ValueError: no route")])
+def test_a_reconciler_of_ones_own_that_hangs_holds_nobody_up(tmp_path: Path, fails_first: bool, before: str) -> None:
+    deaf = Deaf(fails_first)
     with opened(str(tmp_path), deaf) as k:
         k.deploy("v1", {"support/model": model(1)})
         (outcome,) = k.promote("v1").reconciled
-        assert outcome.why == "it ran out of its deadline of 0.2 s: it has not answered"
+        assert outcome.why == f"it ran out of its deadline of 0.2 s: observe has not returned{before}"
         deaf.end.set()
 
 
@@ -277,7 +323,7 @@ def test_a_server_that_hangs_is_held_to_the_deadline(tmp_path: Path, server: Mod
         k.deploy("v1", {"support/model": model(1)})
         (outcome,) = k.promote("v1").reconciled
         assert not outcome.ok
-        assert "timed out" in outcome.why or "deadline" in outcome.why
+        assert "that its deadline had left" in outcome.why
         end.set()
 
 
@@ -423,7 +469,8 @@ def test_a_system_that_is_gone_can_be_forgotten(place: str, server: ModelServer)
     with kedge.open(place) as k:
         k.forget_reconciler("models", by="ann")
         assert k.reconcilers() == {}
-        assert k.recover() == ["v1: promote at epoch 3, external systems follow"]
+        assert k.status().unfinished == ()
+        assert k.recover() == [], "nothing follows, and nothing is said to"
         with pytest.raises(UnknownName):
             k.forget_reconciler("models")
 
@@ -480,6 +527,14 @@ def test_pauses_double_up_to_a_bound_and_differ_by_chance() -> None:
     assert longest[:4] == [0.1, 0.2, 0.4, 0.8]
     assert longest[-1] == PAUSE_SECONDS_MAX
     assert shortest == [pause / 2 for pause in longest]
+
+
+def test_the_limit_that_ended_it_is_the_one_that_is_named() -> None:
+    assert limit(10.0, 60.0) == (10.0, "its timeout_seconds of 10 s")
+    assert limit(10.0, 0.0517) == (0.0517, "the 0.0517 s that its deadline had left")
+    slow = ShellReconciler("*", observe="sleep 60", converge="true", timeout_seconds=0.05)
+    with pytest.raises(CommandFailed, match=r"did not end within its timeout_seconds of 0\.05 s, and was killed"):
+        slow.observe("support/model", 60.0)
 
 
 def test_patterns_and_names() -> None:

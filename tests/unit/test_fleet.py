@@ -246,6 +246,13 @@ def test_a_bound_ends_the_wait_without_counting_anybody_out() -> None:
     assert world.counted_out == []
 
 
+def test_who_is_waited_out_before_the_others_is_counted_out_at_once() -> None:
+    short, long = standing("a", 4, lease_seconds=1.0), standing("b", 4)
+    world = World([short, long])
+    assert not world.wait(5, wait_seconds=5.0).converged
+    assert world.counted_out[0] == CountOut(("a",), 5), "whoever goes on need not wait for it again"
+
+
 def test_who_left_is_not_waited_for() -> None:
     world = World([standing("b", 4)], [])
     assert world.wait(5).converged

@@ -6,6 +6,7 @@ import typer
 
 from kedge.cli import database
 from kedge.cli.app import KEEP, app
+from kedge.cli.features import warn_of_strangers
 from kedge.cli.options import By, Db, Json, Reason, SessionName, Yes
 from kedge.cli.points import seconds_of
 from kedge.cli.terminal import (
@@ -107,6 +108,7 @@ def level(
     else:
         with database.for_changing(db) as k:
             k.set_level(feature, to, reason=reason, by=by)
+            warn_of_strangers(k, [feature])
             levels = k.levels()
     if as_json:
         emit({"levels": dict(sorted(levels.items()))})

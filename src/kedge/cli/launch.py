@@ -10,9 +10,10 @@ from kedge.cli.app import LAUNCH, app
 from kedge.cli.options import By, Db, Json, Name, Yes
 from kedge.cli.points import weight_of
 from kedge.cli.reconcile import exit_code, tell
-from kedge.cli.terminal import ask, count, decline, emit, listing, may_ask, say, verb
+from kedge.cli.stopping import accounted
+from kedge.cli.terminal import ask, count, decline, emit, listing, may_ask, say, spinner, verb
 from kedge.cli.terminal import weight as weight_words
-from kedge.deployments import Deployment
+from kedge.deployments import BOTH_MAX, Deployment
 from kedge.model.control import Status
 
 
@@ -94,7 +95,7 @@ def promote(name: Name, *, by: By = None, db: Db = None, as_json: Json = False) 
 
     And bring external systems to what it pins, where a kedge.toml says how: kedge reconcile.
     """
-    with database.for_moving(db) as k:
+    with database.for_moving(db) as k, accounted(k, name, "the promotion"), spinner("promoting", silent=as_json):
         report = k.promote(name, by=by)
     if as_json:
         emit(msgspec.to_builtins(report))
@@ -104,7 +105,7 @@ def promote(name: Name, *, by: By = None, db: Db = None, as_json: Json = False) 
         say(f"  Warning: nobody sees its {key}: a newer one stands there, of {owner}", "yellow")
     if report.written_by_both:
         both = len(report.written_by_both)
-        keys = f"{count(both, 'key')} {verb(both, 'were')}"
+        keys = f"{'At least ' if both == BOTH_MAX else ''}{count(both, 'key')} {verb(both, 'were')}"
         say(f"  {keys} written both inside and outside it, the newest counts: {listing(report.written_by_both, 3)}")
     tell(report.reconciled)
     return exit_code(report.reconciled)

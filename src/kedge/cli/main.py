@@ -11,6 +11,8 @@ import typer
 from kedge import errors
 from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, move, reconcile, show, undo, verdicts
 from kedge.cli.app import app
+from kedge.cli.quiet import quieten
+from kedge.cli.stopping import Stopped
 from kedge.cli.terminal import Declined, emit, whisper
 
 # Importing them adds their commands.
@@ -43,12 +45,22 @@ _CODES: tuple[tuple[type[errors.KedgeError], int], ...] = (
     (errors.RolledBack, 6),
     (errors.OutcomeUnknown, 6),
 )
+_JOURNALED = (
+    "stopped. Every step that was done is journaled: `kedge status` says where things stand, `kedge recover` finishes "
+    "what was begun"
+)
+_STOPPED_IN = {
+    **dict.fromkeys(("rollback", "purge", "recover", "reinstate", "promote"), _JOURNALED),
+    "migrate-store": "stopped. What was copied stays; the same command again goes on, --abandon gives the move up",
+    "backfill": "stopped. What was embedded stays; the same command again goes on with the rest",
+}
 STOPPED, DEFECT, USAGE, BROKEN_PIPE = 130, 70, 2, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _command_first(list(sys.argv[1:] if argv is None else argv))
+    quieten()
     as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     try:
         code = app(args=arguments, prog_name="kedge", standalone_mode=False)
@@ -57,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except Declined:
         return STOPPED
+    except Stopped as stopped:
+        return _fail(as_json, "Interrupted", _after_ctrl_c(str(stopped)), STOPPED)
     except errors.KedgeError as error:
         return _fail(as_json, type(error).__name__, str(error), exit_code(error))
     except BrokenPipeError:
@@ -106,18 +120,13 @@ def _other(as_json: bool, error: Exception) -> int:  # noqa: FBT001
 
 
 def _interrupted(arguments: Sequence[str]) -> str:
+    return _after_ctrl_c(next((said for command, said in _STOPPED_IN.items() if command in arguments), "stopped"))
+
+
+def _after_ctrl_c(message: str) -> str:
     if sys.stderr.isatty():
         sys.stderr.write("\n")  # after the terminal's ^C
-    if any(command in arguments for command in ("rollback", "purge", "recover", "reinstate", "promote")):
-        return (
-            "stopped. Every step that was done is journaled: `kedge status` says where things stand, `kedge recover` "
-            "finishes what was begun"
-        )
-    if "migrate-store" in arguments:
-        return "stopped. What was copied stays; the same command again goes on, --abandon gives the move up"
-    if "backfill" in arguments:
-        return "stopped. What was embedded stays; the same command again goes on with the rest"
-    return "stopped"
+    return message
 
 
 def _hang_up() -> int:

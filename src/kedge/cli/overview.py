@@ -122,7 +122,7 @@ def what(entry: Entry) -> str:
         return f"retention {'for ever' if seconds is None else duration(seconds)}"
     if entry.kind in {"moved", "move-abandoned"}:
         return f"{entry.kind} to {detail['to']}"
-    if entry.kind == "rollback:converged":
+    if entry.kind in {"rollback:converged", "rollback:not-converged"}:
         late = [laggard["name"] for laggard in detail.get("laggards", ())]
         return f"{entry.kind} {entry.deployment}" + (f" without {listing(late, 3)}" if late else "")
     if entry.kind == "reconcilers":

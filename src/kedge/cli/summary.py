@@ -44,7 +44,14 @@ def tell_short(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
         f"{count(len(plan.replay_inputs), 'input')} would then wait for replay."
     )
     for name, followed in sorted(plan.reconciles.items()):
-        say(f"  The external system {name} is brought to what is pinned then for {listing(followed)}.")
+        if name in plan.absent:
+            say(
+                f"  The external system {name} is to follow for {listing(followed)}, but no kedge.toml here says how: "
+                "roll back where it is, or run `kedge recover` there afterwards.",
+                "yellow",
+            )
+        else:
+            say(f"  The external system {name} is brought to what is pinned then for {listing(followed)}.")
     say("  Everything else stays: what users said, and every write that it did not influence.")
 
 

@@ -20,6 +20,7 @@ from kedge.errors import ConfirmationNeeded
 
 _PIPE_COLUMNS = 160
 _NARROWEST = 20
+_WHOLE_RATE = 10.0  # a second; below, a fraction tells more than 0 does
 _STEP_COLUMNS = 19  # so that no step of the log is broken within its name
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -233,8 +234,16 @@ def _answer(prompt: str) -> str:
 # ── progress ──
 
 
+class _Share(ProgressColumn):
+    """Which part is done, where it is known of how many."""
+
+    def render(self, task: Task) -> Text:
+        """Return the column's text."""
+        return Text("" if task.total is None else f"{task.percentage:>3.0f} %")
+
+
 class _Rate(ProgressColumn):
-    """How many are done of how many, and how many a second."""
+    """How many are done, of how many where that is known, and how many a second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -243,15 +252,17 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return the column's text."""
         speed = task.finished_speed or task.speed
-        rate = "" if speed is None else f", {speed:,.0f}/s"
-        return Text(f"{int(task.completed):,} of {int(task.total or 0):,} {self._unit}{rate}")
+        rate = "" if not speed else f", {speed:,.0f}/s" if speed >= _WHOLE_RATE else f", {speed:.2g}/s"
+        of = "" if task.total is None else f" of {int(task.total):,}"
+        return Text(f"{int(task.completed):,}{of} {self._unit}{rate}")
 
 
 @contextmanager
 def progress_bar(label: str, *, silent: bool, unit: str | None = None) -> Iterator[Callable[[int, int], None]]:
     """Lend a callback that draws a bar on stderr, where that is a terminal. Print to stdout only after it.
 
-    With a `unit`, the bar says how many of them are done, and how many a second.
+    It is called with how many are done, of how many: 0 where nobody knows. With a `unit`, the bar says how many of them
+    are done, and how many a second.
     """
     shown = console(stderr=True)
     if silent or not shown.is_terminal:
@@ -260,7 +271,7 @@ def progress_bar(label: str, *, silent: bool, unit: str | None = None) -> Iterat
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
+        _Share(),
         *(() if unit is None else (_Rate(unit),)),
         TimeRemainingColumn(),
     )
@@ -268,8 +279,8 @@ def progress_bar(label: str, *, silent: bool, unit: str | None = None) -> Iterat
     task = bar.add_task(label, total=None)
 
     def advance(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total or None)
         bar.start()  # with the first report, so that nothing is in the way of what is said before
-        bar.update(task, completed=done, total=total)
 
     try:
         yield advance

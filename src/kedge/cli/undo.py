@@ -8,7 +8,9 @@ import typer
 
 from kedge.cli import database, summary
 from kedge.cli.app import LOOK, UNDO, app
+from kedge.cli.features import warn_of_strangers
 from kedge.cli.options import By, Db, Json, Name, Reason, Yes
+from kedge.cli.stopping import accounted, overdue
 from kedge.cli.terminal import (
     ask,
     ask_for,
@@ -38,7 +40,7 @@ def plan(name: Name, *, db: Db = None, as_json: Json = False) -> None:
 
     What vanishes, what falls back to what, whose work it touches, what will be left to do. Changes nothing.
     """
-    with database.for_reading(db) as k:
+    with database.for_reading(db, database.config()) as k:
         with spinner("working out the plan", silent=as_json):
             found = k.plan(name)
         if as_json:
@@ -72,14 +74,21 @@ def rollback(
     Everywhere, at once; then wait until every member has recognised it, and verify it in the stores. It can be
     undone: kedge reinstate.
     """
-    with database.for_moving(db) as k:
+    with database.for_moving(db) as k, accounted(k, name, "the rollback"):
+        warn_of_strangers(k, hold or (), name)
         if may_ask(yes=yes, as_json=as_json, what=f"roll back {name!r}"):
             summary.tell_short(k.plan(name), k.deployment(name), time.time())
             say(f"  More: kedge plan {name}", "dim")
             if not ask("Roll it back?"):
                 decline()
-        tell = None if as_json else lambda step: say(f"  {step}")
-        report = k.rollback(name, reason=reason, by=by, hold=hold or (), wait=wait, on_step=tell)
+        with overdue(f"Waiting for writes that are under way; {name} is not rolled back yet…", silent=as_json) as begun:
+
+            def tell(step: str) -> None:
+                begun()
+                say(f"  {step}")
+
+            told = None if as_json else tell
+            report = k.rollback(name, reason=reason, by=by, hold=hold or (), wait=wait, on_step=told)
     if as_json:
         emit({**_with_verdict(report), "ok": report.ok, "verdict": report.verdict})
     else:
@@ -101,7 +110,7 @@ def reinstate(
 
     What it hid, and what arrived hidden since, is visible again.
     """
-    with database.for_moving(db) as k:
+    with database.for_moving(db) as k, accounted(k, name, "the reinstatement"):
         standing = k.deployment(name)
         if may_ask(yes=yes, as_json=as_json, what=f"reinstate {name!r}"):
             why = f': "{standing.reason}"' if standing.reason else ""
@@ -111,8 +120,9 @@ def reinstate(
                 decline()
         before = {d.name for d in k.deployments() if d.status == "rolled back"}
         steps: list[str] = []
-        deployed = k.reinstate(name, reason=reason, by=by, on_step=steps.append)
-        left = any(e.deployment == name for e in k.status().unfinished)
+        with spinner("reinstating", silent=as_json):
+            deployed = k.reinstate(name, reason=reason, by=by, on_step=steps.append)
+        left = any((e.kind, e.deployment) == ("reinstate", name) for e in k.status().unfinished)
         back = sorted(before - {d.name for d in k.deployments() if d.status == "rolled back"} - {name})
     if as_json:
         emit({"deployment": deployed, "came_back_with_it": back})
@@ -134,8 +144,7 @@ def purge(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_json
 
     And what all that rests on it caused. It asks for the name to be typed.
     """
-    with database.for_changing(db) as k:
-        k.deployment(name)
+    with database.for_changing(db) as k, accounted(k, name, "the purge"):
         if may_ask(yes=yes, as_json=as_json, what=f"purge {name!r}"):
             others = _dependants(k, name)
             also = f", and of {listing(others)}, which {verb(len(others), 'rest')} on it" if others else ""

@@ -148,11 +148,15 @@ class Member:
     def _why(self) -> str:
         if self._is_fork:
             return "this process is a fork of the member, and each joins for itself: leave() here, then k.join()"
+        if (callback := self._watcher.calling) is not None:
+            name = getattr(callback, "__qualname__", repr(callback))
+            return f"the on_change callback {name} has not returned"
         if self._trouble is not None:
             return f"it could not be refreshed ({self._trouble})"
         if self._stop.is_set():
             return "it has left; k.join() again"
-        return "this process was paused, or the database did not answer in time"
+        also = "" if self._holds is None else ", or holds() has not returned"
+        return f"this process was paused, or the database did not answer in time{also}"
 
     @property
     def name(self) -> str:

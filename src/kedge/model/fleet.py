@@ -208,7 +208,11 @@ def converge(
     """Wait until every member has acknowledged an epoch or its lease has run out, at most `wait_seconds`.
 
     To be started once the flip is known to be made: the time counts from then. Whoever drives it answers each `Look`
-    with the members, and does the rest. Begun anew by another process after a crash, it comes to the same end.
+    with the members, and does the rest. Begun anew by another process after a crash, it comes to the same end, and
+    waits anew for those whose leases had not run out yet: how long they were waited for already, only the clock of the
+    process that is gone could say. The journal has the time of the flip by the wall clock of the database, which an
+    operator or NTP may set, and a failover exchanges for another machine's: hours may seem to have passed since a flip
+    while a member still serves what was before it.
     """
     began = now()
     pause = LOOK_SECONDS
@@ -216,10 +220,9 @@ def converge(
         members = yield Look(behind=epoch)
         waited = now() - began
         found = assess(members, epoch, waited, drift)
-        if found.converged:
-            new = tuple(member.uid for member in found.expired if not member.expired)
-            if new:
-                yield CountOut(new, epoch)
+        new = tuple(member.uid for member in found.expired if not member.expired)
+        if new:  # at once, for whoever goes on after a crash need not wait for these again
+            yield CountOut(new, epoch)
         if found.converged or (wait_seconds is not None and waited >= wait_seconds):
             return assess((yield Look()), epoch, waited, drift)
         yield Pause(pause)

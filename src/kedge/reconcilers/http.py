@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
@@ -11,6 +11,7 @@ import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact, plain
+from kedge.reconcilers.limits import limit
 
 _BODY_BYTES = 1_000_000  # of an answer that are looked at
 _NOT_FOUND = 404
@@ -73,9 +74,15 @@ class HttpReconciler:
             raise
 
     def _ask(self, request: Request, timeout: float) -> bytes:
-        with urlopen(request, timeout=min(timeout, self.timeout_seconds)) as answer:  # noqa: S310 - see `_http`
-            body: bytes = answer.read(_BODY_BYTES)
-            return body
+        seconds, which = limit(self.timeout_seconds, timeout)
+        try:
+            with urlopen(request, timeout=seconds) as answer:  # noqa: S310 - see `_http`
+                body: bytes = answer.read(_BODY_BYTES)
+                return body
+        except (TimeoutError, URLError) as error:
+            if not isinstance(getattr(error, "reason", error), TimeoutError):
+                raise
+            raise TimeoutError(f"{request.get_method()} was not answered within {which}") from None
 
 
 def _http(url: str) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact, plain
+from kedge.reconcilers.limits import limit
 
 _SHOWN_CHARACTERS = 200
 _VALUE_CHARACTERS = 10_000  # in the environment, which has its bounds
@@ -65,7 +66,7 @@ class ShellReconciler:
         self._run(self._converge, given, msgspec.json.encode(plain(key, pin)), timeout)
 
     def _run(self, argv: list[str], given: dict[str, str], stdin: bytes, timeout: float) -> bytes:
-        seconds = min(timeout, self.timeout_seconds)
+        seconds, which = limit(self.timeout_seconds, timeout)
         process = subprocess.Popen(  # noqa: S603 - whoever sets a reconciler up says what is run
             argv,
             env={**os.environ, **given},
@@ -82,7 +83,7 @@ class ShellReconciler:
             _kill(process)
             _let_go(process)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise CommandFailed(f"{argv} did not end within {seconds:.3g} s, and was killed") from None
+                raise CommandFailed(f"{argv} did not end within {which}, and was killed") from None
             raise
         finally:
             with self._lock:

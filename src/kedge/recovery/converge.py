@@ -12,6 +12,8 @@ from kedge.ports.clock import lease_clock
 from kedge.stores.scope import SECONDS_MAX
 
 TELL_AFTER_SECONDS = 0.5  # of waiting: a fleet that is well takes less
+TELL_AGAIN_SECONDS = 10.0
+NAMED = 3  # members in one sentence; the report, the log and `kedge fleet` name all
 
 
 def check_wait(seconds: object) -> float:
@@ -49,7 +51,7 @@ class Convergence(msgspec.Struct, frozen=True):
     def summary(self) -> str:
         """The outcome in half a sentence."""
         said = f"{self.acknowledged} of {self.members} members acknowledged"
-        late = ", ".join(f"{laggard.name} on {laggard.host} ({laggard.why})" for laggard in self.laggards)
+        late = _listed([f"{laggard.name} on {laggard.host} ({laggard.why})" for laggard in self.laggards])
         return f"{said}; not {late}" if late else said
 
 
@@ -69,7 +71,7 @@ def wait_for_members(
     began = clock.elapsed() if committed_at is None else committed_at
     members: list[Standing] = []
     late: int | None = None
-    last, told = began, False
+    last, tell_at, is_told = began, began + TELL_AFTER_SECONDS, False
     steps = converge(epoch, clock.elapsed, wait_seconds=wait_seconds)
     step = next(steps)
     while True:
@@ -81,9 +83,9 @@ def wait_for_members(
         elif isinstance(step, CountOut):
             fleet.count_out(step.uids, step.epoch)
         elif isinstance(step, Pause):
-            if not told and clock.elapsed() - began > TELL_AFTER_SECONDS:
-                told = True
-                tell(_waiting(members, epoch, wait_seconds))
+            if (now := clock.elapsed()) > tell_at:
+                tell(_waiting(members, epoch, wait_seconds, now - began if is_told else None))
+                tell_at, is_told = now + TELL_AGAIN_SECONDS, True
             time.sleep(step.seconds)
         try:
             step = steps.send(members)
@@ -93,13 +95,22 @@ def wait_for_members(
             return _outcome(found, epoch, last - began if is_timed else None)
 
 
-def _waiting(members: list[Standing], epoch: int, wait_seconds: float | None) -> str:
+def _waiting(members: list[Standing], epoch: int, wait_seconds: float | None, waited: float | None) -> str:
+    """Say who is waited for, and how long in all; or, once that was said, how long still."""
     late = [member for member in members if member.epoch < epoch and not member.expired]
-    names = ", ".join(member.name for member in late)
+    names = _listed([member.name for member in late])
     longest = max((patience(member.lease_seconds) for member in late), default=0.0)
+    if waited is not None:
+        left = (longest if wait_seconds is None else min(longest, wait_seconds)) - waited
+        return f"still waiting for {names}, {max(left, 0.0):.1f} s more at most"
     if wait_seconds is not None and wait_seconds < longest:
         return f"waiting for {names}, for {wait_seconds:.1f} s as asked: their leases end in {longest:.1f} s at most"
     return f"waiting for {names}, at most {longest:.1f} s in all: by then their leases have run out"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _outcome(found: Assessment, epoch: int, seconds: float | None) -> Convergence:

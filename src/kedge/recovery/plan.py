@@ -46,7 +46,8 @@ class RollbackPlan(msgspec.Struct, frozen=True):
 
     `unsearchable` counts the documents that stay and would be found by no search: their vectors vanish, and none of
     the embedding space that readers fall back to is there. Examples are "collection/id".
-    `reconciles` names the external systems that will follow, and which artifacts.
+    `reconciles` names the external systems that are to follow, and which artifacts; `absent` those of them that this
+    process has no reconciler for.
     """
 
     deployment: str
@@ -67,6 +68,7 @@ class RollbackPlan(msgspec.Struct, frozen=True):
     unsearchable: int = 0
     unsearchable_examples: tuple[str, ...] = ()
     reconciles: dict[str, list[str]] = {}
+    absent: tuple[str, ...] = ()
 
 
 def plan(kernel: Kernel, name: str) -> RollbackPlan:
@@ -88,6 +90,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     inside = survey.sources_inside(lineages)
     unfed = embeddings.unfed(kernel, after_view, lineages)
     inputs = inputs_of(kernel, turns, inside, unfed)
+    reconciles = _followed(kernel, record, after)
     lost = [f"{collection.name}/{row.name}" for collection, row in unfed if not row.covering]
     return RollbackPlan(
         deployment=name,
@@ -109,8 +112,15 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         pins=_pins(kernel, record, after_view, gone),
         unsearchable=len(lost),
         unsearchable_examples=tuple(lost[:EXAMPLES]),
-        reconciles=moved(record, after),
+        reconciles=reconciles,
+        absent=tuple(each for each in reconciles if each not in kernel.reconcilers),
     )
+
+
+def _followed(kernel: Kernel, record: ControlRecord, after: ControlRecord) -> dict[str, list[str]]:
+    """Return which external systems are to follow: those declared, and those that this process would declare."""
+    here = {name: reconciler.artifacts for name, reconciler in kernel.reconcilers.items()}
+    return moved(record, msgspec.structs.replace(after, reconcilers=after.reconcilers | here))
 
 
 def _views(record: ControlRecord, after: ControlRecord, number: int) -> tuple[View, View]:

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -30,7 +31,9 @@ from kedge.ports.reconciler import Interruptible, Reconciler
 from kedge.stores.scope import check_seconds
 
 OnStep = Callable[[str], object]
+Wanted = Mapping[str, Sequence[str]]  # external systems by name, with the artifacts that each must look at
 ATTEMPT_SECONDS_LEAST = 0.05
+TELL_AFTER_SECONDS = 0.5  # of waiting: most systems answer sooner
 
 
 # ── which there are ──
@@ -84,7 +87,8 @@ class _Follower:
     """Brings one external system to the pin of one artifact, in a thread of its own, until a deadline."""
 
     def __init__(self, kernel: Kernel, name: str, key: str, reconciler: Reconciler, *, check: bool) -> None:
-        self._outcome = _begun(name, key, "it has not answered")
+        self._outcome = _begun(name, key, "")
+        self._doing = "the look at the pin"
         self._reconciler = reconciler
         self._kernel = kernel
         self._key = key
@@ -115,7 +119,8 @@ class _Follower:
                     self._note(ok=True, why="")
                     return
             except Exception as error:  # noqa: BLE001 - somebody else's system: it is reported, and tried again
-                self._note(why=f"{type(error).__name__}: {error}")
+                why = f"{type(error).__name__}: {error}"
+                self._note(why=why if self._left() > 0 else _after(why, self._outcome.why))
             left = self._left()
             if self._check or left <= ATTEMPT_SECONDS_LEAST or self._stop.wait(min(pause, left)) or self._left() <= 0:
                 return
@@ -124,10 +129,12 @@ class _Follower:
         """Observe, converge where that is needed, and observe again; say whether it stands at the pin."""
         self._note(attempts=self._outcome.attempts + 1)
         for again in (False, True):
+            self._doing = "the look at the pin"
             pin = head_pin(self._kernel, self._key)  # anew each time: it may have moved while we converged
             if pin is None:
                 self._note(wanted=None)
                 return True
+            self._doing = "observe"
             actual = self._reconciler.observe(self._key, max(ATTEMPT_SECONDS_LEAST, self._left()))
             self._note(wanted=label(pin), actual=actual)
             if actual in names_of(pin):
@@ -135,9 +142,16 @@ class _Follower:
             self._note(why=f"it is at {actual or 'nothing'}, not at {label(pin)}")
             if again or self._check or self._stop.is_set():
                 return False
+            self._doing = "converge"
             self._reconciler.converge(self._key, pin, max(ATTEMPT_SECONDS_LEAST, self._left()))
             self._note(changed=True)
         return False
+
+    def still(self, seconds: float) -> str | None:
+        """Return what it is at, and for how long at most, where it is not done in so many seconds."""
+        if self._done.wait(max(0.0, seconds)):
+            return None
+        return f"{self._outcome.name} of {self._key} ({self._doing}, at most {self._left():.1f} s more)"
 
     def finish(self) -> Reconciled:
         """Wait until it is done or its deadline is over; say how it went."""
@@ -145,8 +159,8 @@ class _Follower:
         found = self._outcome
         if done:
             return found
-        why = f"it ran out of its deadline of {self._reconciler.deadline_seconds:g} s: {found.why}"
-        return msgspec.structs.replace(found, ok=False, why=why)
+        why = f"it ran out of its deadline of {self._reconciler.deadline_seconds:g} s: {self._doing} has not returned"
+        return msgspec.structs.replace(found, ok=False, why=_after(why, found.why))
 
     def give_up(self) -> None:
         """Begin no further attempt, and end what is being done, where that can be."""
@@ -159,6 +173,11 @@ def _begun(name: str, key: str, why: str) -> Reconciled:
     return Reconciled(
         name, key, ok=False, changed=False, wanted=None, actual=None, attempts=0, seconds=0.0, why=why
     )  # fmt: skip
+
+
+def _after(why: str, before: str) -> str:
+    """Return why it ended, with what went wrong before its time was over."""
+    return f"{why}; before that, {before}" if before else why
 
 
 def _absent(name: str, key: str) -> Reconciled:
@@ -178,14 +197,18 @@ def head_pin(kernel: Kernel, key: str) -> Artifact | None:
 class Work:
     """External systems on their way to the pins, all at once, while their caller does something else."""
 
-    def __init__(self, kernel: Kernel, wanted: Mapping[str, Sequence[str]], *, check: bool = False) -> None:
+    def __init__(self, kernel: Kernel, wanted: Wanted, *, check: bool = False) -> None:
         pairs = [(name, key) for name, keys in sorted(wanted.items()) for key in keys]
         here = kernel.reconcilers
         self._absent = [_absent(name, key) for name, key in pairs if name not in here]
         self._followers = [_Follower(kernel, name, key, here[name], check=check) for name, key in pairs if name in here]
 
-    def finish(self) -> tuple[Reconciled, ...]:
-        """Wait until each is done or its deadline is over."""
+    def finish(self, tell: OnStep | None = None) -> tuple[Reconciled, ...]:
+        """Wait until each is done or its deadline is over; tell whom it waits for, where that takes its time."""
+        until = time.monotonic() + TELL_AFTER_SECONDS
+        late = [still for follower in self._followers if (still := follower.still(until - time.monotonic()))]
+        if late and tell is not None:
+            tell(f"waiting for {', '.join(late)}")
         return (*(follower.finish() for follower in self._followers), *self._absent)
 
     def __enter__(self) -> Self:
@@ -203,10 +226,9 @@ class Work:
 # ── after a change of the record ──
 
 
-def wanted_by(kernel: Kernel, entry: Entry) -> dict[str, list[str]]:
+def wanted_by(record: ControlRecord, entry: Entry) -> Wanted:
     """Return what external systems must look at for the sake of a change, as far as they are still declared."""
-    declared = kernel.backend.control.load().reconcilers
-    return {name: keys for name, keys in entry.detail.get(DETAIL, {}).items() if name in declared}
+    return {name: keys for name, keys in entry.detail.get(DETAIL, {}).items() if name in record.reconcilers}
 
 
 def note(kernel: Kernel, entry: Entry, outcomes: tuple[Reconciled, ...], tell: OnStep | None) -> None:
@@ -233,12 +255,14 @@ def _told(outcome: Reconciled) -> str:
     return f"reconciled: {outcome.name} of {outcome.key} {how}"
 
 
-def follow(kernel: Kernel, entry: Entry, tell: OnStep | None) -> tuple[Reconciled, ...]:
-    """Reconcile what a change moved, and journal it; nothing where no external system follows that."""
-    if not entry.detail.get(DETAIL):
+def follow(kernel: Kernel, entry: Entry, tell: OnStep | None, wanted: Wanted | None = None) -> tuple[Reconciled, ...]:
+    """Reconcile what a change moved, or what is left of it, and journal it; nothing where no system follows that."""
+    if wanted is None and entry.detail.get(DETAIL):
+        wanted = wanted_by(kernel.backend.control.load(), entry)
+    if not wanted:
         return ()
-    with Work(kernel, wanted_by(kernel, entry)) as work:
-        outcomes = work.finish()
+    with Work(kernel, wanted) as work:
+        outcomes = work.finish(tell)
     note(kernel, entry, outcomes, tell)
     return outcomes
 

@@ -9,17 +9,18 @@ from kedge.errors import Retryable
 from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord
-from kedge.model.reconcile import DETAIL, RECONCILED, Reconciled, troubles
+from kedge.model.reconcile import RECONCILED, Reconciled, troubles
 from kedge.model.writes import check_names
 from kedge.ports.clock import lease_clock
 from kedge.ports.ledger import Change, Entry
 from kedge.recovery.converge import Convergence, wait_for_members
 from kedge.recovery.purge import Progress, finish_purge
-from kedge.recovery.reconcile import Work, follow, note, wanted_by
+from kedge.recovery.reconcile import Wanted, Work, follow, note, wanted_by
 from kedge.recovery.verify import Indicators, verify
 
 COMMIT = "rollback"
 CONVERGED = "rollback:converged"
+NOT_CONVERGED = "rollback:not-converged"
 VERIFIED = "rollback:verified"
 FAILED = "rollback:verification-failed"
 RESUMED = "rollback:resumed"
@@ -69,13 +70,12 @@ class RollbackReport(msgspec.Struct, frozen=True):
             )
         if not found.ok:
             return f"{gone}: rolled back at epoch {self.epoch}, but VERIFICATION FAILED; run `kedge fsck --full`"
-        if self.convergence is not None and not self.convergence.converged:
-            return (
-                f"{gone}: rolled back at epoch {self.epoch} and verified, but NOT CONVERGED: "
-                f"{self.convergence.summary}; run `kedge recover`"
-            )
-        if trouble := troubles(self.reconciled):
-            return f"{gone}: rolled back at epoch {self.epoch} and verified, but NOT RECONCILED: {trouble}; {_AGAIN}"
+        late = self.convergence is not None and not self.convergence.converged and self.convergence.summary
+        trouble = troubles(self.reconciled)
+        if late or trouble:
+            left = [f"NOT CONVERGED: {late}"] if late else []
+            left += [f"NOT RECONCILED: {trouble}"] if trouble else []
+            return f"{gone}: rolled back at epoch {self.epoch} and verified, but {'; '.join(left)}; {_AGAIN}"
         count = found.replay_pending_total
         waiting = f"{count} input waits" if count == 1 else f"{count} inputs wait"
         return (
@@ -125,7 +125,8 @@ def roll_back(
         return _report(kernel, entry, None)
     try:
         timing = Timing(commit_seconds, began, committed_at, wait_seconds)
-        return _complete(kernel, entry, timing, tell)
+        wanted = wanted_by(kernel.backend.control.load(), entry)
+        return _complete(kernel, entry, wanted, timing, tell)
     except Retryable as error:  # the flip is made: to say that nothing was written would be a lie
         tell(f"not verified: {error}")
         return _report(kernel, entry, None)
@@ -144,11 +145,11 @@ class Timing(msgspec.Struct, frozen=True):
     wait_seconds: float | None = None
 
 
-def _complete(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> RollbackReport:
+def _complete(kernel: Kernel, entry: Entry, wanted: Wanted, timing: Timing, tell: OnStep) -> RollbackReport:
     earlier = _step_of(kernel, entry, COMMIT + RECONCILED)
-    with Work(kernel, {} if earlier else wanted_by(kernel, entry)) as work:
+    with Work(kernel, {} if earlier else wanted) as work:
         convergence = _converge(kernel, entry, timing, tell)
-        reconciled = work.finish()
+        reconciled = work.finish(tell)
     if earlier:
         reconciled = msgspec.convert(earlier.detail["outcomes"], tuple[Reconciled, ...])
     elif reconciled:
@@ -180,7 +181,7 @@ def _step_of(kernel: Kernel, entry: Entry, kind: str) -> Entry | None:
 
 
 def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Convergence:
-    """Wait for the members, unless that was done before, and journal how it went."""
+    """Wait for the members, unless that was done before, and journal how it went: once each for well and for ill."""
     control = kernel.backend.control
     done = _step_of(kernel, entry, CONVERGED)
     if done is not None:
@@ -188,13 +189,11 @@ def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Con
     found = wait_for_members(
         kernel, entry.epoch, committed_at=timing.committed_at, wait_seconds=timing.wait_seconds, tell=tell
     )
-    if not found.converged:
-        tell(f"not converged yet: {found.summary}")
-        return found
     if found.members:  # who joins later knows of it, so that without any there is nothing to remember
+        kind = CONVERGED if found.converged else NOT_CONVERGED
         detail = msgspec.to_builtins(found)
-        control.step(entry.operation, CONVERGED, deployment=entry.deployment, by=entry.by, detail=detail)
-        tell(f"converged: {found.summary}")
+        control.step(entry.operation, kind, deployment=entry.deployment, by=entry.by, detail=detail)
+        tell(f"{'converged' if found.converged else 'not converged yet'}: {found.summary}")
     return found
 
 
@@ -250,32 +249,41 @@ def _report(
 
 def unfinished(kernel: Kernel) -> list[Entry]:
     """Return the changes whose last step is not journaled, the oldest first."""
+    return [entry for entry, _ in _unfinished(kernel)]
+
+
+def _unfinished(kernel: Kernel) -> list[tuple[Entry, Wanted]]:
+    """Return the unfinished changes, with what external systems must look at for the sake of each.
+
+    That is left to the newest change that moved it, and to none where the system is no longer declared: whoever
+    reconciles looks at what is pinned then.
+    """
     entries = kernel.backend.control.entries()
     steps = {(entry.operation, entry.kind) for entry in entries if entry.is_step}
-    begun = [entry for entry in reversed(entries) if not entry.is_step and _last_step(entry) is not None]
-    return [entry for entry in begun if (entry.operation, _last_step(entry)) not in steps]
-
-
-def _last_step(entry: Entry) -> str | None:
-    """Return the step that ends what a change began; None for one that is done when it is made."""
-    if entry.kind in _LAST_STEPS:
-        return _LAST_STEPS[entry.kind]
-    return entry.kind + RECONCILED if entry.detail.get(DETAIL) else None
+    record = kernel.backend.control.load()
+    found, later = list[tuple[Entry, Wanted]](), set[tuple[str, str]]()
+    for entry in (entry for entry in entries if not entry.is_step):
+        own = {(name, key) for name, keys in wanted_by(record, entry).items() for key in keys} - later
+        last = _LAST_STEPS.get(entry.kind, entry.kind + RECONCILED if own else None)
+        if last is not None and (entry.operation, last) not in steps:
+            found.append((entry, {name: sorted(key for n, key in own if n == name) for name, _ in own}))
+        later |= own
+    return found[::-1]
 
 
 def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress | None = None) -> list[str]:
     """Finish what a crashed process, or an external system that did not follow, left unfinished; say what was done."""
     tell = on_step or _tell_nobody
     done = []
-    for entry in unfinished(kernel):
+    for entry, wanted in _unfinished(kernel):
         tell(f"{entry.kind} of {entry.deployment}, begun by {entry.by} at epoch {entry.epoch}: going on with it")
         if entry.kind == COMMIT:
-            done.append(_complete(kernel, entry, Timing(), tell).verdict)
+            done.append(_complete(kernel, entry, wanted, Timing(), tell).verdict)
         elif entry.kind == PURGE:
             erased = finish_purge(kernel, entry, progress)
             done.append(f"{entry.deployment}: purge finished, {erased} writes erased")
         else:
-            trouble = troubles(follow(kernel, entry, tell))
+            trouble = troubles(follow(kernel, entry, tell, wanted))
             outcome = f"NOT RECONCILED: {trouble}; {_AGAIN}" if trouble else "external systems follow"
             done.append(f"{entry.deployment}: {entry.kind} at epoch {entry.epoch}, {outcome}")
     return done

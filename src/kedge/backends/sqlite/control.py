@@ -80,7 +80,7 @@ class SqliteControl:
     def commit(self, change: Change) -> Entry:
         """Apply a change, once."""
         try:
-            with self._database.writing("control") as connection:
+            with self._database.writing("control", interruptible=True) as connection:
                 applied = self._applied(connection, change.operation)
                 if applied is not None:
                     return applied
@@ -169,7 +169,7 @@ class SqliteControl:
         detail: dict[str, Any] | None = None,
     ) -> None:
         """Journal a step of an operation; a step that is there already is left as it is."""
-        with self._database.writing("step") as connection:
+        with self._database.writing("step", interruptible=True) as connection:
             rows = connection.execute(_SQL["log_of_operation"], (operation,)).fetchall()
             if any(row[4] == kind for row in rows):
                 return

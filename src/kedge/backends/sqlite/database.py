@@ -20,7 +20,7 @@ from kedge.model.moving import Arriving, Sealed, arriving_message, moved_message
 APPLICATION_ID = 0x4B454447  # "KEDG"
 BUSY_SECONDS = 60.0
 MOVED = "this database was moved"  # what triggers of a database say that is closed for good
-WAL_TRY_MILLISECONDS = 100
+TRY_MILLISECONDS = 100
 _VERSION = """
 SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id), count(*)
 FROM sqlite_schema
@@ -121,14 +121,18 @@ class Database:
             connection.execute("COMMIT")
 
     @contextmanager
-    def writing(self, what: str, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+    def writing(self, what: str, *, durable: bool = True, interruptible: bool = False) -> Iterator[sqlite3.Connection]:
         """Lend a connection inside one write transaction, committed at the end unless an exception leaves it.
 
-        What need not be `durable` may be missing after a power failure, and nothing else: it waits for no disk.
+        What need not be `durable` may be missing after a power failure, and nothing else: it waits for no disk. An
+        `interruptible` one hears Ctrl-C while it waits for another process's, which SQLite's own waiting does not.
         """
         self.check_writable()
         with self._write_lock, self.connection() as connection, self._synced(connection, durable=durable):
-            connection.execute("BEGIN IMMEDIATE")
+            if interruptible:
+                self._try_often(connection, "BEGIN IMMEDIATE")
+            else:
+                connection.execute("BEGIN IMMEDIATE")
             reach(f"{what}:begun")
             yield connection
             reach(f"{what}:before-commit")
@@ -194,16 +198,22 @@ class Database:
 
     def _write_ahead(self, connection: sqlite3.Connection) -> None:
         """Switch to WAL, in many short tries: of several that open a new file at once, one may wait in vain."""
+        self._try_often(connection, "PRAGMA journal_mode = WAL")
+
+    def _try_often(self, connection: sqlite3.Connection, statement: str) -> None:
+        """Execute what may find the database locked in many short tries, as long as any other waits in one."""
         deadline = time.monotonic() + BUSY_SECONDS
-        connection.execute(f"PRAGMA busy_timeout = {WAL_TRY_MILLISECONDS}")
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        connection.execute(f"PRAGMA busy_timeout = {TRY_MILLISECONDS}")
+        try:
+            while True:
+                try:
+                    connection.execute(statement)
+                    break
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                        raise
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
     def _version(self, connection: sqlite3.Connection) -> int:
         version, application, tables = connection.execute(_VERSION).fetchone()  # one statement sees one instant
