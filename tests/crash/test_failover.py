@@ -248,6 +248,23 @@ def test_what_is_found_again_is_not_acknowledged_unconfirmed_either(
     assert "is there, but no standby has confirmed it" in str(failed)
 
 
+def test_a_point_in_the_past_waits_for_no_standby(
+    unconfirmed: str, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor for a disk: while it does, it holds up who writes."""
+    monkeypatch.setattr("kedge.backends.postgres.waiting.ASK_SECONDS", 0.2)
+    monkeypatch.setattr("kedge.backends.postgres.waiting.SYNC_SECONDS", 0.3)
+    with kedge.open(unconfirmed) as k:
+        seq = put_one(k, "a")
+        confirmed_by_any(postgres_server)
+        other = threading.Thread(target=run, args=(unconfirmed, "CREATE TABLE theirs ()"))
+        other.start()
+        eventually(lambda: raw_rows(unconfirmed, WAITING))
+        assert k.at(seq).context.items() == {"a": 1}
+        confirmed_by_any(postgres_server, "")
+        other.join(SOON)
+
+
 def put_one(k: kedge.Kedge, key: str) -> int:
     with k.turn() as turn:
         return turn.context.put(key, 1, idempotency=f"the key of {key}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -64,7 +65,9 @@ def test_points_never_change_their_answer_while_many_write(backend: PostgresBack
 
     def write(number: int) -> None:
         hand = Hand(others[number])
-        for turn in range(40):
+        for turn in itertools.count():
+            if turn >= 40 and (len(named) > 5 or not looker.is_alive()):
+                return
             names = [f"{random.Random(f'{number} {turn} {n}').randrange(30)}" for n in range(3)]
             hand.append([put(name, turn) for name in dict.fromkeys(names)])
 

@@ -10,7 +10,7 @@ import psycopg
 
 from kedge.backends.postgres.link import Connection
 from kedge.backends.postgres.settings import search_path
-from kedge.errors import NewerSchema, NotAKedgeDatabase, UnknownName
+from kedge.errors import NewerSchema, NotAKedgeDatabase, ReadOnly, UnknownName
 from kedge.failpoints import reach
 
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'kedge'"
@@ -24,9 +24,15 @@ def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
     found = _version(connection, where)
     if found == len(migrations()):
         return
+    if read_only and found:
+        raise ReadOnly(
+            f"{where} has schema {found}, older than this Kedge's {len(migrations())}; open it once for writing, as "
+            "the user who made it"
+        )
     if read_only:
         raise UnknownName(f"there is no Kedge database at {where} yet; open it once for writing")
-    _make_version(connection)
+    if not found:
+        _make_version(connection)
     with connection.transaction():
         connection.execute("SELECT version FROM kedge.schema_version FOR UPDATE")  # who comes second waits here
         found = _version(connection, where)
