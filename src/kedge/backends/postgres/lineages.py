@@ -1,6 +1,7 @@
 """Interned lineages and spaces: small integers for frozen sets and for (store, space)."""
 
 import json
+from heapq import nlargest
 
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
@@ -8,6 +9,7 @@ from kedge.errors import Corruption
 from kedge.model.lineage import EMPTY, Lineage
 
 _SQL = queries("journal")
+_ASKED_MAX = 1_000
 
 
 class Interner:
@@ -61,11 +63,13 @@ class Interner:
         self._lineage_ids[lineage] = lineage_id
 
     def missing(self, link: Link) -> str | None:
-        """Return what is remembered and is not there, or is something else there."""
-        lineages = [(ident, json.dumps(sorted(members))) for ident, members in list(self._members.items())]
+        """Return what is remembered and is not there, or is something else there: of the newest, which goes first."""
+        newest = nlargest(_ASKED_MAX, list(self._members.items()), key=lambda item: item[0])
+        lineages = [(ident, json.dumps(sorted(members))) for ident, members in newest]
         for (ident,) in link.rows(_SQL["lineages_missing"], *map(list, zip(*lineages, strict=True))):
             return f"lineage {ident}"
-        spaces = [(ident, *place) for place, ident in list(self._space_ids.items())]
+        places = nlargest(_ASKED_MAX, list(self._space_ids.items()), key=lambda item: item[1])
+        spaces = [(ident, *place) for place, ident in places]
         for store, space in link.rows(_SQL["spaces_missing"], *map(list, zip(*spaces, strict=True))) if spaces else ():
             return f"the space {space!r} of {store}"
         return None
