@@ -32,6 +32,7 @@ class Sizes(msgspec.Struct, frozen=True):
     gets: int = 200
     ranges: int = 10
     flips: int = 25
+    write_seconds: float = 3.0
     members: int = 1_000
     processes: int = 10
 

@@ -18,7 +18,6 @@ from kedge.testing import postgres
 
 VALUE = encode({"status": "shipped", "carrier": "northern", "note": "It was to arrive on Friday."})
 WRITERS = 8
-SECONDS = 3.0
 INSERT = """
 INSERT INTO raw_writes (space, name, lineage, rank, deleted, source, provenance, turn, at, digest, salt, payload)
 SELECT 1, n, 0, 1, FALSE, FALSE, 0, 1, 1.0, d, s, p
@@ -39,7 +38,7 @@ def on_postgres(setting: Setting) -> Iterator[Measured]:
             yield from _singles(setting, raw, ours)
             yield from _in_turns(setting, raw, server.url())
             yield from _batches(setting, raw, ours)
-            yield from _writers(server.url())
+            yield from _writers(setting, server.url())
             raw.make_database("unsynced")
             yield from _unsynced(setting, server.url("unsynced"))
             raw.make_database("moved")
@@ -118,16 +117,17 @@ def _batches(setting: Setting, raw: "_Raw", ours: "_Ours") -> Iterator[Measured]
     yield Measured(what, 1 / ratio(appended, inserted), "×", told, at_least=0.5)
 
 
-def _writers(url: str) -> Iterator[Measured]:
-    one, many = _rate(url, 1), _rate(url, WRITERS)
+def _writers(setting: Setting, url: str) -> Iterator[Measured]:
+    seconds = setting.sizes.write_seconds
+    one, many = _rate(url, 1, seconds), _rate(url, WRITERS, seconds)
     told = f"{many:,.0f}/s vs {one:,.0f}/s, threads of one process"
     yield Measured(f"single appends: {WRITERS} writers vs one", many / one, "×", told, at_least=1.0)
 
 
-def _rate(url: str, writers: int) -> float:
+def _rate(url: str, writers: int, seconds: float) -> float:
     """Return how many appends a second so many writers make, each of its own keys."""
     done = [0] * writers
-    stop = time.monotonic() + SECONDS
+    stop = time.monotonic() + seconds
 
     def write(number: int) -> None:
         ours = _Ours(url)
@@ -141,7 +141,7 @@ def _rate(url: str, writers: int) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(done) / SECONDS
+    return sum(done) / seconds
 
 
 class _Raw:

@@ -29,7 +29,7 @@ def opening(setting: Setting) -> Iterator[Measured]:
         setting.say(f"opening {rows:,} vectors")
         opened, slow = [], []
         raw: list[float] = []
-        for _ in range(ROUNDS):
+        for _ in range(min(ROUNDS, sizes.rounds)):
             opened.append(_child(folder, sizes.dim))
             with timed(raw):
                 kept = [path for path in folder.rglob("*.rows") if path.read_bytes()]  # few rows are kept in none
