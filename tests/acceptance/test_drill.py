@@ -17,7 +17,7 @@ from kedge.recovery.drill.visible import visible
 from kedge.turn import Turn
 from tests.acceptance.cli import spawn
 
-DOCUMENTS, SESSIONS = 800, 8
+DOCUMENTS, SESSIONS = 400, 8
 KEYS = {
     "scenario", "shape", "passed", "documents", "sessions", "canary_sessions", "questions", "turns", "processes",
     "threads", "release", "weight", "python", "seconds", "quality", "contamination", "stores", "plan_seconds",

@@ -31,14 +31,24 @@ def without(gone: set[str], steps: list[Step], results: list[Result], twin: Run)
         elif not influenced:
             assert twin.step(step) == result
         elif step.source and result.wrote and step.what not in ("upsert", "drop", "swap"):
-            twin.write(twin.turns[step.slot].turn, step, result.wrote)
+            write_as_source(twin, step, result.wrote)
         elif step.source and step.what == "swap":
-            twin.write(twin.turns[step.slot].turn, Step(**(vars(step) | {"what": "put"})), result.wrote)
+            write_as_source(twin, Step(**(vars(step) | {"what": "put"})), result.wrote)
+
+
+def write_as_source(twin: Run, step: Step, value: str) -> None:
+    """Write what an influenced turn wrote as source."""
+    running = twin.turns[step.slot]
+    try:
+        twin.write(running.turn, step, value)
+    except kedge.RolledBack:  # it began on an older release, which what is left out had covered: gone by now
+        with twin.k.turn(running.session) as turn:
+            twin.write(turn, step, value)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(SECONDS)
-@share(150)
+@share(100)
 @given(steps=histories, pick=st.integers(0, 4))
 def test_a_rollback_leaves_what_would_be_there_without_the_deployment(steps: list[Step], pick: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="kedge-twins-"))

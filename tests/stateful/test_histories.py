@@ -25,7 +25,7 @@ def other_process() -> Iterator[OtherProcess]:
 @pytest.mark.timeout(SECONDS)
 def test_random_histories_agree_with_the_oracle(other_process: OtherProcess) -> None:
     machine = type("Histories", (Histories,), {"other": other_process})
-    run_state_machine_as_test(machine, settings=share(80))
+    run_state_machine_as_test(machine, settings=share(60))
 
 
 @pytest.mark.soak
@@ -33,4 +33,4 @@ def test_random_histories_agree_with_the_oracle(other_process: OtherProcess) -> 
 def test_random_histories_of_sealed_vectors_agree_with_the_oracle(other_process: OtherProcess) -> None:
     machine = type("VectorHistories", (VectorHistories,), {"other": other_process})
     with lowered():
-        run_state_machine_as_test(machine, settings=share(18))
+        run_state_machine_as_test(machine, settings=share(12))
