@@ -83,7 +83,7 @@ class OracleTurn:
         assert self.session is not None
         heads = list(self.oracle.heads(self.view, "memory", self.session).values())
         messages = [head for head in heads if not head.deleted]
-        if limit is not None and limit < len(messages):
+        if limit is not None and limit <= len(messages):  # what is older than the last of them changes nothing
             messages = messages[len(messages) - limit :]
             heads = heads[heads.index(messages[0]) :]
         self._read(heads)
