@@ -25,6 +25,7 @@ from kedge.model.envelope import Envelope
 from kedge.model.lineage import Lineage
 from kedge.model.negotiation import OWN, Rule, digest
 from kedge.model.reads import RangeRead, ReadLog
+from kedge.model.repeats import Call
 from kedge.model.turns import move
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Key, Origin, Pending, VectorBatch, check_name, encode
@@ -233,18 +234,18 @@ class Turn(SearchesSeveral):
         try:
             done = self.read(append)
         except IdempotencyMismatch:
-            self._saw_call(idempotency)
+            if idempotency is not None:
+                self._saw_call(self.backend.journal.call(self._view, idempotency))
             raise
         self._writes += 1
-        is_another_s = done.is_repeat and self._saw_call(idempotency)
+        is_another_s = self._saw_call(done.repeats)
         if not is_another_s and done.seqs[0] > self._last_seq:
             self._last_seq = done.seqs[-1]
             self._reads.forget()
         return done.seqs
 
-    def _saw_call(self, idempotency: str | None) -> bool:
+    def _saw_call(self, call: Call | None) -> bool:
         """Take note of the call that this one repeated, if another turn made it: to learn of it is a read."""
-        call = None if idempotency is None else self.backend.journal.call(self._view, idempotency)
         if call is None or call.turn == self._author.uid:
             return False
         self._reads.saw_call(call.seqs, call.lineage)

@@ -15,6 +15,7 @@ from kedge import failpoints
 from kedge.backends.postgres import schema, sql
 from kedge.backends.postgres.backend import PostgresBackend
 from kedge.backends.postgres.link import Link
+from kedge.model.writes import Key
 from kedge.ports.backend import Backend
 from kedge.ports.vectors import METRICS
 from kedge.testing import contracts, postgres
@@ -322,3 +323,21 @@ def test_settled_releases_leave_few_heads(postgres_url: str) -> None:
                 turn.context.put("a", number)
             k.settle(f"v{number}")
     assert max(raw_rows(postgres_url, "SELECT count(*) FROM heads GROUP BY space, name")) <= (2,)
+
+
+def test_a_look_at_a_key_of_many_writes_fetches_few_rows(
+    backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand, fetched = Hand(backend), list[int]()
+    seqs = [hand.put("busy", number) for number in range(30)]
+    rows = Link.rows
+
+    def count(link: Link, statement: bytes, *parameters: Any) -> list[tuple[Any, ...]]:
+        found = rows(link, statement, *parameters)
+        fetched.append(len(found))
+        return found
+
+    monkeypatch.setattr(Link, "rows", count)
+    (looked,) = backend.survey.look_at(hand.view(), [Key("context", "", "busy")])
+    assert (looked.seq, looked.truth) == (seqs[-1], seqs[-1])
+    assert sum(fetched) <= 5

@@ -6,6 +6,8 @@ import pytest
 
 import kedge
 from kedge.errors import ExpectationFailed, IdempotencyMismatch, RolledBack
+from kedge.model.writes import Batch
+from kedge.ports.ledger import Appended
 
 
 @pytest.fixture
@@ -41,6 +43,28 @@ def test_so_is_one_that_is_told_of_another_content(k: kedge.Kedge, v2: str) -> N
         with pytest.raises(IdempotencyMismatch):
             turn.context.put("fact", "other", idempotency="call-1")
         assert turn.lineage == {v2}
+
+
+def test_so_is_one_beside_whose_repeat_that_call_is_made_anew_where_it_is_not_seen(
+    k: kedge.Kedge, v2: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    k.rollback(v2)
+    aside = k.turn(agent="support", session="begun meanwhile")  # it sees v2 no more
+    k.reinstate(v2)
+    journal = k._kernel.backend.journal
+    append = journal.append
+
+    def overtake(batch: Batch) -> Appended:
+        done = append(batch)
+        monkeypatch.setattr(journal, "append", append)
+        aside.context.put("fact", "same", idempotency="call-1")
+        return done
+
+    with k.turn(agent="support") as turn:
+        monkeypatch.setattr(journal, "append", overtake)
+        turn.context.put("fact", "same", idempotency="call-1")
+        assert turn.lineage == {v2}
+    assert aside.lineage == frozenset()
 
 
 @pytest.mark.usefixtures("v2")

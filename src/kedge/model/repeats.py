@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from kedge.errors import IdempotencyMismatch
-from kedge.model.lineage import Lineage
+from kedge.model.lineage import Lineage, union
 from kedge.model.visibility import View
 from kedge.model.writes import Batch, digest
 
@@ -20,10 +20,19 @@ class Done(msgspec.Struct, frozen=True, gc=False):
     salt: bytes | None
     source: bool
     lineage: Lineage
+    turn: str
 
 
-def repeated(batch: Batch, done: Sequence[Done], space_id: Callable[[str, str], int | None]) -> list[int]:
-    """Return the seqs that the call got before, or raise `IdempotencyMismatch` where it was another, or is hidden."""
+class Call(msgspec.Struct, frozen=True):
+    """What a call with an idempotency key wrote, as a view sees it: whose turn, which seqs, under which lineages."""
+
+    turn: str
+    seqs: list[int]
+    lineage: Lineage
+
+
+def repeated(batch: Batch, done: Sequence[Done], space_id: Callable[[str, str], int | None]) -> Call:
+    """Return the call that came before, or raise `IdempotencyMismatch` where it was another, or is hidden."""
     view = View(batch.epoch, batch.seen, batch.settled)
     key, seq = batch.idempotency, done[0].seq
     if not all(view.sees(write.lineage) for write in done):
@@ -36,7 +45,7 @@ def repeated(batch: Batch, done: Sequence[Done], space_id: Callable[[str, str], 
             f"the idempotency key {key!r} was used for another write, at seq {seq}; "
             "use a fresh key for each different call"
         )
-    return [write.seq for write in done]
+    return Call(done[0].turn, [write.seq for write in done], union(write.lineage for write in done))
 
 
 def _is_same(batch: Batch, done: Sequence[Done], space_id: Callable[[str, str], int | None]) -> bool:

@@ -9,6 +9,7 @@ from kedge.errors import KedgeError
 from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
+from kedge.model.repeats import Call
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Key, Pending
 
@@ -96,18 +97,10 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """The seqs of a batch's writes. `is_repeat`: those of a call with its idempotency key that came before."""
+    """The seqs of a batch's writes. `repeats`: the call with its idempotency key that came before, whose they are."""
 
     seqs: list[int]
-    is_repeat: bool = False
-
-
-class Call(msgspec.Struct, frozen=True):
-    """What a call with an idempotency key wrote, as a view sees it: whose turn, which seqs, under which lineages."""
-
-    turn: str
-    seqs: list[int]
-    lineage: Lineage
+    repeats: Call | None = None
 
 
 class Position(msgspec.Struct, frozen=True):

@@ -149,7 +149,7 @@ class Database:
             raise errors.TurnClosed("this Kedge is closed; open the database again")
 
         def known(connection: Connection) -> T:
-            if connection not in self._checked:
+            if self.known.is_lost or connection not in self._checked:
                 self.known.check(connection, self.url, is_primary=not self.read_only)
                 self._checked.add(connection)
             return act(connection)

@@ -21,10 +21,10 @@ from kedge.errors import RolledBack
 from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
-from kedge.model.repeats import Done, repeated
+from kedge.model.repeats import Call, Done, repeated
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Key, Pending, Row, memory_name
-from kedge.ports.ledger import Appended, Call, EpochMoved, HeadMoved, Position
+from kedge.ports.ledger import Appended, EpochMoved, HeadMoved, Position
 
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)
@@ -43,12 +43,13 @@ class Drawn(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What an append did: the seqs to return, and the ids that are committed with them."""
+    """What an append did: the seqs to return, and the ids that are committed with them, or whose call they repeat."""
 
     seqs: list[int]
     stamp: int | None = None
     turn: int = 0
     rows: tuple[Row, ...] = ()
+    repeats: Call | None = None
 
 
 class PostgresJournal(Reader):
@@ -99,13 +100,12 @@ class PostgresJournal(Reader):
 
         def find(link: Link) -> Written | None:
             done = tried[0]
-            is_repeat = done.stamp is None
-            is_done = is_repeat or (done.seqs and link.row(_SQL["is_written"], done.seqs[0], batch.author.uid))
+            is_done = done.repeats or (done.seqs and link.row(_SQL["is_written"], done.seqs[0], batch.author.uid))
             return done if is_done else None
 
         written = self._database.write("append", act, lanes=lanes, find=find)
         self._learn(batch, written)
-        return Appended(written.seqs, is_repeat=written.stamp is None)
+        return Appended(written.seqs, written.repeats)
 
     def _append(self, link: Link, batch: Batch, lane: int) -> Written:
         self._states.catch_up(link)
@@ -116,9 +116,9 @@ class PostgresJournal(Reader):
         drawn = self.draw(link, len(batch.writes), epoch=batch.epoch)
         self._foreseer.learn_fence(fence.fetchall()[0][0])
         if repeats is not None:
-            seqs = self._repeated(link, batch, repeats.fetchall())
-            if seqs is not None:
-                return Written(seqs)
+            call = self._repeated(link, batch, repeats.fetchall())
+            if call is not None:
+                return Written(call.seqs, repeats=call)
         heads = self._heads.found(asked)
         self._check_expectations(link, batch, heads)
         turn, rows = self.write_in(link, batch, drawn, (stamp, lane), heads)
@@ -243,13 +243,13 @@ class PostgresJournal(Reader):
         ]
         return max(seen, default=(0, 0))[1]
 
-    def _repeated(self, link: Link, batch: Batch, found: list[Any]) -> list[int] | None:
+    def _repeated(self, link: Link, batch: Batch, found: list[Any]) -> Call | None:
         view = View(batch.epoch, batch.seen, batch.settled)
         for seqs, lineage in found:
             if view.sees(self._interner.members_uncached(link, lineage)):
                 done = [
-                    Done(at, space, name, content, salt, source, self._interner.members_uncached(link, stamp))
-                    for at, space, name, content, salt, source, stamp in link.rows(_SQL["repeated_writes"], seqs)
+                    Done(at, space, name, content, salt, source, self._interner.members_uncached(link, stamp), turn)
+                    for at, space, name, content, salt, source, stamp, turn in link.rows(_SQL["repeated_writes"], seqs)
                 ]
                 return repeated(batch, done, partial(self._interner.space_uncached, link))
         return None

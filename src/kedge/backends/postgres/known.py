@@ -19,6 +19,11 @@ class Known:
         self._caches: list[Missing] = []
         self._lost: str | None = None
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the primary was found not to know what this process does: no connection is to be gone on with."""
+        return self._lost is not None
+
     def add(self, missing: Missing) -> None:
         """Ask this of each new connection: what was remembered, and is not there; None where all is."""
         self._caches.append(missing)

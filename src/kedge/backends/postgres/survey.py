@@ -220,7 +220,7 @@ class PostgresSurvey:
         return self._database.read(look)
 
     def _true_seqs(self, link: Link, view: View, keys: list[Key]) -> list[int | None]:
-        found = self._newest_of(link, view, "writes_of", keys)
+        found = self._newest_of(link, view, "newest_writes_of", keys)
         return [found[number][0] if number in found else None for number in range(len(keys))]
 
     def _newest_of(self, link: Link, view: View, what: str, keys: list[Key]) -> dict[int, tuple[int, Lineage]]:

@@ -20,11 +20,11 @@ from kedge.errors import RolledBack
 from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
-from kedge.model.repeats import Done, repeated
+from kedge.model.repeats import Call, Done, repeated
 from kedge.model.visibility import View, standing
 from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Row, digests, memory_name
 from kedge.ports.clock import Clock
-from kedge.ports.ledger import Appended, Call, HeadMoved, Position
+from kedge.ports.ledger import Appended, HeadMoved, Position
 
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)
@@ -66,9 +66,9 @@ class SqliteJournal(Reader):
         with self._database.writing("append") as connection:
             check_epoch(connection, batch.epoch)
             if batch.idempotency is not None:
-                seqs = self._repeated(connection, batch)
-                if seqs is not None:
-                    return Appended(seqs, is_repeat=True)
+                call = self._repeated(connection, batch)
+                if call is not None:
+                    return Appended(call.seqs, call)
             self._check_expectations(connection, batch)
             position = next_position(connection, self._clock)
             stamp, rows = self.write_in(connection, batch, position)
@@ -216,14 +216,14 @@ class SqliteJournal(Reader):
                 if found != write.expect:
                     raise HeadMoved(f"the head of {write.key.name!r} is seq {found}, not {write.expect}")
 
-    def _repeated(self, connection: sqlite3.Connection, batch: Batch) -> list[int] | None:
+    def _repeated(self, connection: sqlite3.Connection, batch: Batch) -> Call | None:
         view = View(batch.epoch, batch.seen, batch.settled)
         for seq, count, lineage, seqs in connection.execute(_SQL["idempotency_find"], (batch.idempotency,)).fetchall():
             if view.sees(self._interner.members(connection, lineage)):
                 rows = connection.execute(_SQL["repeated_writes"], (_seqs_of_call(seq, count, seqs),))
                 done = [
-                    Done(at, space, name, content, salt, bool(source), self._interner.members(connection, stamp))
-                    for at, space, name, content, salt, source, stamp in rows
+                    Done(at, space, name, content, salt, bool(source), self._interner.members(connection, stamp), turn)
+                    for at, space, name, content, salt, source, stamp, turn in rows
                 ]
                 return repeated(batch, done, partial(self._interner.space, connection))
         return None

@@ -140,7 +140,8 @@ SELECT w.seq, w.lineage, t.uid FROM kedge.writes w JOIN kedge.turns t ON t.id = 
 WHERE w.seq = ANY($1::int8[]) ORDER BY w.seq;
 
 -- name: repeated_writes
-SELECT seq, space, name, digest, salt, source, lineage FROM kedge.writes WHERE seq = ANY($1::int8[]) ORDER BY seq;
+SELECT w.seq, w.space, w.name, w.digest, w.salt, w.source, w.lineage, t.uid
+FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::int8[]) ORDER BY w.seq;
 
 -- name: contents
 SELECT w.name, w.payload FROM unnest($1::int8[]) WITH ORDINALITY AS asked (seq, position)

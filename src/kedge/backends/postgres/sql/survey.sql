@@ -178,11 +178,16 @@ JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
 JOIN kedge.heads h ON h.space = s.id AND h.name = k.name
 JOIN kedge.writes w ON w.seq = h.seq;
 
--- name: writes_of
-SELECT k.number - 1, w.lineage, w.rank, w.seq
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
-JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
-JOIN kedge.writes w ON w.space = s.id AND w.name = k.name;
+-- name: newest_writes_of
+-- By every write to a key, however many: one row of each lineage comes back.
+SELECT number - 1, lineage, newest[1], newest[2]
+FROM (
+    SELECT k.number, w.lineage, max(ARRAY[w.rank, w.seq]) AS newest
+    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
+    JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
+    JOIN kedge.writes w ON w.space = s.id AND w.name = k.name
+    GROUP BY k.number, w.lineage
+) found;
 
 -- name: key_near
 SELECT s.store, s.space, w.name FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
