@@ -176,3 +176,12 @@ def test_durability_promises_no_less_than_the_server(empty_url: str, level: str,
 )  # fmt: skip
 def test_a_password_is_left_out(url: str, shown: str) -> None:
     assert public(url) == shown
+
+
+@pytest.mark.parametrize("attributes", ["standby", "read-only", "prefer-standby"])
+def test_who_writes_is_led_to_a_server_that_takes_writes(postgres_url: str, attributes: str) -> None:
+    url = f"{postgres_url}?target_session_attrs={attributes}"
+    with pytest.raises(kedge.InvalidValue, match=f"target_session_attrs={attributes} leads to a standby"):
+        kedge.open(url)
+    with kedge.open(f"{postgres_url}?target_session_attrs=any") as k:
+        assert k._kernel.backend.database._arguments["target_session_attrs"] == "read-write"  # type: ignore[attr-defined]

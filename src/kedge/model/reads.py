@@ -7,6 +7,8 @@ import msgspec
 from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.writes import Head, Key
 
+_MET_MAX = 1_000
+
 
 class RangeRead(msgspec.Struct, frozen=True, array_like=True):
     """A range that was read: the names of a space from a prefix on, as the journal stood at `at_seq`."""
@@ -70,6 +72,8 @@ class ReadLog:
 
     def met(self, key: Key, seq: int, lineage: Lineage) -> None:
         """Remember the put that was last known as a key's head, by its seq."""
+        if len(self._met) >= _MET_MAX:
+            self._met.clear()
         self._met[key] = (seq, lineage)
 
     def compares(self, key: Key, seq: int) -> bool:

@@ -65,7 +65,7 @@ class Database:
         except psycopg.Error as error:
             raise errors.InvalidValue(f"{public(url)} is no address of a PostgreSQL database ({error})") from None
         if not read_only:
-            self._arguments.setdefault("target_session_attrs", "read-write")
+            self._arguments["target_session_attrs"] = _primary(self._arguments.get("target_session_attrs"))
         self.url = public(url)
         self.known = Known()
         self._checked: WeakSet[Connection] = WeakSet()
@@ -327,6 +327,18 @@ _TOO_LONG = (
     "what was being written to {} took longer than {} s, for which it would hold others up; nothing was done: write in "
     "smaller batches, or load vectors before `kedge optimize` indexes them"
 )
+
+
+def _primary(asked: Any) -> str:
+    """Return which servers to write to: a standby may lag behind a rollback, and behind what this process knows."""
+    if asked in {None, "any"}:
+        return "read-write"
+    if asked not in {"read-write", "primary"}:
+        raise errors.InvalidValue(
+            f"target_session_attrs={asked} leads to a standby, which takes no writes; leave it out, or open the "
+            "database with read_only=True"
+        )
+    return str(asked)
 
 
 class _AnswerLost(Exception):
