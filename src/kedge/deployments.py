@@ -18,7 +18,6 @@ from kedge.ports.ledger import Change, Entry, Recorded, Release
 
 AUTOMATIC = "before:"  # how the names of the snapshots begin that staging takes
 BOTH_MAX = 100  # keys that both sides wrote which a promotion names
-_BOTH_ROWS = 10 * BOTH_MAX  # a key comes once for each lineage that the deployment wrote it under
 
 
 class Deployment(msgspec.Struct, frozen=True):
@@ -167,8 +166,8 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport
         for key, head in heads.items()
         if promoted.number not in head.lineage
     }
-    both = dict.fromkeys(kernel.backend.survey.written_by_both(promoted.number, limit=_BOTH_ROWS))
-    return PromoteReport(show(kernel, name), shadowed, tuple(both)[:BOTH_MAX]), entry
+    both = kernel.backend.survey.written_by_both(promoted.number, limit=BOTH_MAX)
+    return PromoteReport(show(kernel, name), shadowed, tuple(both)), entry
 
 
 def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:

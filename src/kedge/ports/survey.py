@@ -119,7 +119,7 @@ class Survey(Protocol):
         """Return all that each of these turns has read, in the order of its writes."""
 
     def written_by_both(self, number: int, limit: int) -> list[str]:
-        """Return keys, as store:space/name, that a deployment and others have both written."""
+        """Return up to `limit` keys, as store:space/name, each once, that a deployment and others have both written."""
 
     def replayed_upto(self, seqs: Iterable[int]) -> dict[int, int]:
         """Return the greatest turn that the replays of each input have made good, where there is one."""

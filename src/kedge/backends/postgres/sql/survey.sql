@@ -86,10 +86,13 @@ FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::in
 SELECT turn, reads FROM kedge.reads WHERE turn = ANY($1::int8[]) ORDER BY turn, before_seq;
 
 -- name: written_by_both
+-- A key once, however many of the deployment's lineages have a head there: by the least of them.
 SELECT s.store, s.space, h.name FROM kedge.heads h JOIN kedge.spaces s ON s.id = h.space
 WHERE h.lineage IN (SELECT lineage FROM kedge.lineage_members WHERE number = $1)
   AND EXISTS (SELECT 1 FROM kedge.heads o WHERE o.space = h.space AND o.name = h.name
               AND o.lineage NOT IN (SELECT lineage FROM kedge.lineage_members WHERE number = $1))
+  AND NOT EXISTS (SELECT 1 FROM kedge.heads p WHERE p.space = h.space AND p.name = h.name AND p.lineage < h.lineage
+                  AND p.lineage IN (SELECT lineage FROM kedge.lineage_members WHERE number = $1))
 LIMIT $2;
 
 -- name: replayed_upto

@@ -76,10 +76,13 @@ FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM js
 SELECT turn, reads FROM reads WHERE turn IN (SELECT value FROM json_each(?)) ORDER BY turn, before_seq;
 
 -- name: written_by_both
+-- A key once, however many of the deployment's lineages have a head there: by the least of them.
 SELECT s.store, s.space, h.name FROM heads h JOIN spaces s ON s.id = h.space
 WHERE h.lineage IN (SELECT lineage FROM lineage_members WHERE number = ?1)
   AND EXISTS (SELECT 1 FROM heads o WHERE o.space = h.space AND o.name = h.name
               AND o.lineage NOT IN (SELECT lineage FROM lineage_members WHERE number = ?1))
+  AND NOT EXISTS (SELECT 1 FROM heads p WHERE p.space = h.space AND p.name = h.name AND p.lineage < h.lineage
+                  AND p.lineage IN (SELECT lineage FROM lineage_members WHERE number = ?1))
 LIMIT ?2;
 
 -- name: replayed_upto
