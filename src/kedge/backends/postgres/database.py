@@ -233,8 +233,6 @@ class Database:
         Where the answer to the commit is lost, `find` is asked, once the transaction has ended, for what `act` has
         done; None means that it has not, so that it is done again. Without `find` that is `OutcomeUnknown`.
         """
-        if self.read_only:
-            raise errors.ReadOnly(f"{self.url} is open read-only; open it without read_only to write")
         held = sorted(lanes)
         seconds = self._retry_seconds if retry_seconds is None else retry_seconds
         return self._resolved(_Attempt(what, held, act).run, held, find, seconds)
@@ -249,8 +247,6 @@ class Database:
         find: Callable[[Link], tuple[Any, ...] | None],
     ) -> tuple[Any, ...]:
         """Return the row of one statement, which is a transaction of its own and holds these lanes; see `write`."""
-        if self.read_only:
-            raise errors.ReadOnly(f"{self.url} is open read-only; open it without read_only to write")
         return self._resolved(_Single(what, sql, parameters).run, lanes, find, self._retry_seconds)
 
     def _resolved(
@@ -260,7 +256,9 @@ class Database:
         find: Callable[[Link], T | None] | None,
         seconds: float,
     ) -> T:
-        """Return what an attempt did, once it is known what it did."""
+        """Return what an attempt to write did, once it is known what it did."""
+        if self.read_only:
+            raise errors.ReadOnly(f"{self.url} is open read-only; open it without read_only to write")
         deadline = time.monotonic() + seconds
         while True:
             try:

@@ -1,7 +1,7 @@
 """Questions about the whole journal, answered from counters and indexes where there are any."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kedge.backends.postgres.database import Database, again
@@ -192,11 +192,8 @@ class PostgresSurvey:
 
     def true_head(self, view: View, key: Key) -> Head | None:
         """Return a key's head by looking at every write to it: slow, and by no cache or index of heads."""
-        return self._database.read(lambda link: self._true_head(link, view, key))
-
-    def _true_head(self, link: Link, view: View, key: Key) -> Head | None:
         heads = []
-        for row in link.rows(_SQL["true_writes"], key.store, key.space, key.name):
+        for row in self._all("true_writes", key.store, key.space, key.name):
             lineage_id, rank, seq, deleted, source, at, fresh_for, payload, members = row
             lineage = frozenset(json.loads(members))
             if view.sees(lineage) and (view.upto is None or seq <= view.upto):
@@ -225,12 +222,12 @@ class PostgresSurvey:
 
     def _newest_of(self, link: Link, view: View, what: str, keys: list[Key]) -> dict[int, tuple[int, Lineage]]:
         """Return the seq and lineage of the newest visible row of each key, by its place among them."""
-        best: dict[int, tuple[tuple[int, int], Lineage]] = {}
-        for number, lineage, *rank in link.rows(_SQL[what], *_columns(keys)):
+        best: dict[int, tuple[int, int, Lineage]] = {}
+        for number, lineage, rank, seq in link.rows(_SQL[what], *_columns(keys)):
             members = self._interner.members(link, lineage)
-            if view.sees(members) and (number not in best or tuple(rank) > best[number][0]):
-                best[number] = ((rank[0], rank[1]), members)
-        return {number: (rank[1], members) for number, (rank, members) in best.items()}
+            if view.sees(members) and (number not in best or (rank, seq) > best[number][:2]):
+                best[number] = (rank, seq, members)
+        return {number: (seq, members) for number, (_, seq, members) in best.items()}
 
     def sample_keys(self, stores: Iterable[str], count: int) -> list[Key]:
         """Return up to `count` keys spread evenly over the journal."""
@@ -303,9 +300,8 @@ class PostgresSurvey:
         return int(self._database.write("erase", lambda link: link.one(_SQL["erase"], first, upto, ids)[0], find=again))
 
 
-def _columns(keys: Iterable[Key]) -> tuple[list[str], ...]:
-    asked = list(keys)
-    return [key.store for key in asked], [key.space for key in asked], [key.name for key in asked]
+def _columns(keys: Sequence[Key]) -> tuple[list[str], ...]:
+    return [key.store for key in keys], [key.space for key in keys], [key.name for key in keys]
 
 
 def _source(row: Any) -> Source:
