@@ -10,9 +10,9 @@ from pathlib import Path
 
 import kedge
 from bench.harness import Action, Measured, Setting, interleave, median, micro, ratio
-from kedge.kernel import Kernel
 from kedge.model.visibility import View
-from kedge.pins import Own
+from kedge.turns.artifact_cache import AgentArtifacts
+from kedge.turns.kernel import Kernel
 
 ROOT = Path(__file__).parents[1]
 CALLS = 1_000
@@ -57,10 +57,10 @@ def leases(setting: Setting) -> Iterator[Measured]:
     )
 
 
-def _pin(kernel: Kernel) -> Own | None:
+def _pin(kernel: Kernel) -> AgentArtifacts | None:
     """Do what a turn does to pin its view."""
     record = kernel.record()
-    return kernel.pins.of(View(record.epoch, record.seen_by(record.live), record.settled), "support")
+    return kernel.artifact_cache.of(View(record.epoch, record.seen_by(record.live), record.settled), "support")
 
 
 def _many(call: Action) -> Action:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import kedge
-from kedge import failpoints
+from kedge.support import failpoints
 
 # No deadlines: a disk that syncs slowly is no defect. `ci` draws the same examples every time, so that a red run can be
 # run again and a green one means the same everywhere; exploring is what `soak` is for.

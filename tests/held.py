@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable
 
-from kedge import failpoints
+from kedge.support import failpoints
 
 SECONDS = 30
 

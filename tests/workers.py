@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 import kedge
-from kedge import failpoints
 from kedge.open import locate
+from kedge.support import failpoints
 from tests.places import raw_rows
 from tests.thresholds import lower
 

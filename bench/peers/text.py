@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.peers.minilm import MiniLM, find_model
-from kedge.recovery.drill.corpus import read_corpus
-from kedge.recovery.drill.embedder import stems
+from kedge.drill.corpus import read_corpus
+from kedge.drill.embedder import stems
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]

@@ -1,10 +1,8 @@
 """Kedge: causal rollback for multi-agent AI systems."""
 
-from kedge.code_pins import OtherCodeWarning
-from kedge.comparing import Difference, StoreDiff
-from kedge.deployments import Deployment, PromoteReport
-from kedge.diffs import Diff, KeyChange, SpaceDiff
-from kedge.embedding.backfill import BackfillReport
+from kedge.bulk import ExportReport, LoadReport
+from kedge.bulk.backfill import BackfillReport
+from kedge.deployments.lifecycle import Deployment, PromoteReport
 from kedge.errors import (
     Arriving,
     ArtifactChanged,
@@ -44,19 +42,19 @@ from kedge.errors import (
     Unreachable,
 )
 from kedge.face import Kedge, Optimized
-from kedge.fleet import carriers
 from kedge.fleet.member import Member
 from kedge.fleet.roster import MemberStatus
-from kedge.loading import ExportReport, LoadReport
+from kedge.migration.compare import Difference, StoreDiff
+from kedge.migration.migrate import MoveReport
+from kedge.model import carriers
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
 from kedge.model.reconcile import Reconciled
-from kedge.moving import MoveReport
 from kedge.open import compare_stores, migrate_store, open
-from kedge.ports.aside import Tally
+from kedge.ports.control import Snapshot
 from kedge.ports.fsck import Finding, FsckReport
-from kedge.ports.ledger import Snapshot
+from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.vectors import Collection
 from kedge.reconcilers.http import HttpReconciler
@@ -67,14 +65,16 @@ from kedge.recovery.purge import PurgeReport
 from kedge.recovery.replay import ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
-from kedge.status import SystemStatus, Unfinished
+from kedge.reports.diff import Diff, KeyChange, SpaceDiff
+from kedge.reports.status import SystemStatus, Unfinished
 from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Entry
 from kedge.stores.memory import Message
 from kedge.stores.search import Hit, Hits
 from kedge.stores.vectors import VectorRow
-from kedge.turn import Turn
-from kedge.views import ReadView
+from kedge.turns.code_check import OtherCodeWarning
+from kedge.turns.turn import Turn
+from kedge.turns.view import ReadView
 
 __version__ = "0.1.0"
 __all__ = [

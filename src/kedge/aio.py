@@ -35,11 +35,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from kedge.comparing import StoreDiff
 from kedge.errors import InvalidValue, OutcomeUnknown, TurnClosed
 from kedge.face import Kedge
 from kedge.fleet.member import Member
-from kedge.moving import MoveReport
+from kedge.migration.compare import StoreDiff
+from kedge.migration.migrate import MoveReport
 from kedge.open import compare_stores as compare_stores_sync
 from kedge.open import migrate_store as migrate_store_sync
 from kedge.open import open as open_sync
@@ -47,8 +47,8 @@ from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.vectors import Vectors
-from kedge.turn import Turn
-from kedge.views import ReadView
+from kedge.turns.turn import Turn
+from kedge.turns.view import ReadView
 
 THREADS = 8  # for calls that belong to no turn
 _STORES = frozenset({"artifacts", "memory", "context", "cache"})

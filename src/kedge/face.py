@@ -7,34 +7,31 @@ from typing import Any, Self
 
 import msgspec
 
-from kedge import code_pins, messages
-from kedge import deployments as lives
-from kedge.deployments import AUTOMATIC, Deployment, PromoteReport
-from kedge.diffs import Diff
-from kedge.diffs import diff as compare
-from kedge.embedding.backfill import BackfillReport
-from kedge.embedding.backfill import backfill as fill
-from kedge.embedding.embedder import Embed
-from kedge.embedding.feed import OnFailure, Options, Source
-from kedge.embedding.pace import Pace
+from kedge.bulk import Columns, ExportReport, LoadReport, open_file
+from kedge.bulk import Source as VectorSource
+from kedge.bulk.backfill import BackfillReport
+from kedge.bulk.backfill import backfill as fill
+from kedge.bulk.embed_batches import OnFailure, Options, Source
+from kedge.bulk.embedder import Embed
+from kedge.bulk.export import export
+from kedge.bulk.load import Writer, load
+from kedge.bulk.rate_limit import RateLimit
+from kedge.deployments import lifecycle as lives
+from kedge.deployments.lifecycle import AUTOMATIC, Deployment, PromoteReport
 from kedge.errors import InvalidValue
 from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
+from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
-from kedge.kernel import Caster, Kernel, actor
-from kedge.loading import Columns, ExportReport, LoadReport, open_file
-from kedge.loading import Source as VectorSource
-from kedge.loading.export import export
-from kedge.loading.load import Writer, load
 from kedge.model import control as rules
+from kedge.model.checks import check_name
 from kedge.model.control import Level
 from kedge.model.filters import check_fields
 from kedge.model.reconcile import Reconciled
-from kedge.model.writes import check_name
-from kedge.ports.aside import Tally
 from kedge.ports.backend import Backend
+from kedge.ports.control import Change, Entry, Snapshot
 from kedge.ports.fsck import FsckReport
-from kedge.ports.ledger import Change, Entry, Snapshot
+from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.vectors import METRICS, Collection
 from kedge.recovery import plan as plans
@@ -48,12 +45,15 @@ from kedge.recovery.purge import PurgeReport
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators, verify
-from kedge.status import SystemStatus
-from kedge.status import status as survey_status
+from kedge.reports.diff import Diff
+from kedge.reports.diff import diff as compare
+from kedge.reports.status import SystemStatus
+from kedge.reports.status import status as survey_status
 from kedge.stores.spaces import find_collection
-from kedge.turn import Turn
-from kedge.views import Point, ReadView
-from kedge.watch import Watcher
+from kedge.turns import code_check, messages
+from kedge.turns.kernel import Caster, Kernel, actor
+from kedge.turns.turn import Turn
+from kedge.turns.view import Point, ReadView
 
 Progress = Callable[[int, int], None]
 DIM_MAX = 65_536
@@ -83,7 +83,7 @@ class Kedge:
         read_only: bool = False,
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
-        code_pins.state(self._kernel, code, other_code)
+        code_check.state(self._kernel, code, other_code)
         reconciling.adopt(self._kernel, reconcilers or {}, declare=not read_only)
         self._watcher = Watcher(self._kernel)
 
@@ -335,7 +335,7 @@ class Kedge:
         `on_failure(where, why)` is told of each document that fails, as it does.
         """
         options = Options(source, corpus, batch, workers, follow, progress, on_failure)
-        pace = Pace(rate)
+        pace = RateLimit(rate)
         return fill(
             self._kernel, deployment, embed, collection=collection, dual=dual, by=by, pace=pace, options=options
         )
@@ -356,7 +356,7 @@ class Kedge:
         again: bool = False,
         progress: Progress | None = None,
     ) -> LoadReport:
-        """Load vectors in bulk: a file (.npy, Parquet, Arrow), or a source of `kedge.loading`, `batch` rows a commit.
+        """Load vectors in bulk: a file (.npy, Parquet, Arrow), or a source of `kedge.bulk`, `batch` rows a commit.
 
         Made again, it goes on where it was stopped: batches that are there are skipped, unless `again`. What the agent
         (by default one named like the deployment, else "loader") loads inside a `deployment` falls with it.
@@ -496,8 +496,8 @@ class Kedge:
 
     def close(self) -> None:
         """Let go of the database. Turns and views of it can do nothing more."""
-        if isinstance(self._kernel.guard, Member):
-            self._kernel.guard.leave()
+        if isinstance(self._kernel.membership, Member):
+            self._kernel.membership.leave()
         self._watcher.close()
         self._kernel.backend.close()
 

@@ -6,19 +6,19 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedge import moving
 from kedge.backends.sqlite.backend import SqliteBackend
-from kedge.backends.sqlite.moving import SqliteExporter, SqliteImporter
-from kedge.comparing import Side, StoreDiff, compare
+from kedge.backends.sqlite.migration import SqliteExporter, SqliteImporter
 from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
-from kedge.kernel import actor
-from kedge.moving import MoveReport, Progress, Say
+from kedge.migration import migrate
+from kedge.migration.compare import Side, StoreDiff, compare
+from kedge.migration.migrate import MoveReport, Progress, Say
 from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
-from kedge.ports.moving import Exporter, Importer
+from kedge.ports.migration import Exporter, Importer
 from kedge.ports.reconciler import Reconciler
 from kedge.reconcilers.config import read_config
+from kedge.turns.kernel import actor
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -143,15 +143,15 @@ def migrate_store(
         except UnknownName:
             if not abandon:
                 raise
-            moving.abandon(leaving, None, by=actor(by))  # what is not there was never opened
+            migrate.abandon(leaving, None, by=actor(by))  # what is not there was never opened
             return None
         stack.callback(arriving.close)
         if leaving.url == arriving.url:
             raise InvalidValue(f"{leaving.url} cannot be moved to itself; name another place")
         if abandon:
-            moving.abandon(leaving, arriving, by=actor(by))
+            migrate.abandon(leaving, arriving, by=actor(by))
             return None
-        return moving.move(leaving, arriving, by=actor(by), progress=progress, say=say)
+        return migrate.move(leaving, arriving, by=actor(by), progress=progress, say=say)
 
 
 def compare_stores(a: str | Path, b: str | Path, *, progress: Progress | None = None) -> StoreDiff:
@@ -172,7 +172,7 @@ def compare_stores(a: str | Path, b: str | Path, *, progress: Progress | None = 
 def _exporter(url: str | Path, *, read_only: bool = False) -> Exporter:
     if is_server(url):
         _need_driver()
-        from kedge.backends.postgres.moving import PostgresExporter  # noqa: PLC0415 - its driver is an extra
+        from kedge.backends.postgres.migration import PostgresExporter  # noqa: PLC0415 - its driver is an extra
 
         found = PostgresExporter(str(url), read_only=True)  # which makes nothing, where there is nothing
         if read_only:
@@ -189,7 +189,7 @@ def _importer(url: str | Path) -> Importer:
     if not is_server(url):
         return SqliteImporter(locate(url).absolute())
     _need_driver()
-    from kedge.backends.postgres.moving import PostgresImporter  # noqa: PLC0415 - its driver is an extra
+    from kedge.backends.postgres.migration import PostgresImporter  # noqa: PLC0415 - its driver is an extra
 
     return PostgresImporter(str(url))
 

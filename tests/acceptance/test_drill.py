@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 import kedge
+from kedge.drill import HelpdeskReport, helpdesk, rehearse_helpdesk, to_document
+from kedge.drill.findings import Check
+from kedge.drill.team import Team
+from kedge.drill.trace import Place
+from kedge.drill.visible import visible
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
-from kedge.recovery.drill import HelpdeskReport, helpdesk, rehearse_helpdesk, to_document
-from kedge.recovery.drill.findings import Check
-from kedge.recovery.drill.team import Team
-from kedge.recovery.drill.trace import Place
-from kedge.recovery.drill.visible import visible
-from kedge.turn import Turn
+from kedge.turns.turn import Turn
 from tests.acceptance.cli import spawn
 
 DOCUMENTS, SESSIONS = 400, 8

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 import kedge
-from kedge.backends.sqlite.aside import SqliteAside
+from kedge.backends.sqlite.cache import SqliteCache
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.cli.main import main
+from kedge.drill import InPlaceReport, inplace, inventory, rehearse_in_place, to_document
+from kedge.drill.inventory import Inventory, PastSample
 from kedge.model.visibility import View
 from kedge.model.writes import STORES, Key
-from kedge.recovery.drill import InPlaceReport, inplace, inventory, rehearse_in_place, to_document
-from kedge.recovery.drill.inventory import Inventory, PastSample
 from tests.acceptance.cli import make_world
 
 
@@ -181,13 +181,13 @@ def see_everything_in(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(SqliteJournal, name, reading)
 
-    real_cached = SqliteAside.cached
+    real_cached = SqliteCache.get
 
-    def cached(aside: SqliteAside, view: View, *rest: Any) -> Any:
-        return real_cached(aside, msgspec.structs.replace(view, seen=frozenset(range(1, 100))), *rest)
+    def cached(cache: SqliteCache, view: View, *rest: Any) -> Any:
+        return real_cached(cache, msgspec.structs.replace(view, seen=frozenset(range(1, 100))), *rest)
 
     if store == "cache":
-        monkeypatch.setattr(SqliteAside, "cached", cached)
+        monkeypatch.setattr(SqliteCache, "get", cached)
         return
     for name, place in (("head", -1), ("heads", 0), ("range", 0), ("history", 0)):
         blind(name, place)

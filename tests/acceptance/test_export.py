@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kedge
-from kedge.loading import export
+from kedge.bulk import export
 from tests.acceptance.cli import Run
 from tests.acceptance.rows import matrix, optional, stored
 

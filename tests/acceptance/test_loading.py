@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import kedge
-from kedge.loading import Rows
+from kedge.bulk import Rows
 from tests.acceptance.cli import Run, spawn
 from tests.acceptance.rows import matrix, optional, stored
 

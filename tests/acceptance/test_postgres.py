@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import kedge
+from kedge.drill import rehearse_helpdesk, rehearse_in_place
 from kedge.open import server_databases
-from kedge.recovery.drill import rehearse_helpdesk, rehearse_in_place
 from kedge.testing import postgres
 from kedge.testing.proxy import Proxy
 from tests.acceptance.cli import Run, make_world, spawn

@@ -13,8 +13,9 @@ import pytest
 
 import kedge
 import kedge.aio
-from kedge import Kedge, ReadView, Turn, failpoints
+from kedge import Kedge, ReadView, Turn
 from kedge.aio import AsyncKedge, AsyncTurn
+from kedge.support import failpoints
 from tests.contract.conftest import HandClock
 
 POSTGRES_ONE_IN = 1000  # the façade knows nothing of what lies under it, but of how that waits and is cancelled

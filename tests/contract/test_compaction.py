@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pytest
 
 import kedge
-from kedge import failpoints
 from kedge.backends.sqlite import compaction, indexes, ivf, ranking, upkeep
 from kedge.ports.clock import SystemClock
+from kedge.support import failpoints
 from tests.stateful.share import SOAKING
 
 DIM = 8

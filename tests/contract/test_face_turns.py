@@ -311,7 +311,7 @@ def test_samples_carry_the_session_s_deployments(k: Kedge, v2: str) -> None:
     with k.turn(session="s", agent="support") as turn:
         for value in (True, 0.5, "thumbs up"):
             turn.observe("resolved", value)
-        samples = turn.backend.aside.observations("resolved")
+        samples = turn.backend.metrics.observations("resolved")
     assert [s.value for s in samples] == [True, 0.5, "thumbs up"]
     number = k.deployment(v2).number
     assert {(s.session, s.agent, s.seen) for s in samples} == {("s", "support", frozenset({number}))}

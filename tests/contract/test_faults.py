@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 
 import kedge
-from kedge import failpoints
 from kedge.backends.sqlite import segments
 from kedge.backends.sqlite.database import Database
+from kedge.support import failpoints
 from tests.populated import DIM, populate
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ import kedge
 import kedge.aio
 from kedge import Kedge, SchemaRefused, SyncNeeded, carriers
 from kedge.errors import InvalidValue, RolledBack
-from kedge.fleet.carriers import A2A_EXTENSION
+from kedge.model.carriers import A2A_EXTENSION
 from tests.contract.conftest import HandClock
 
 POSTGRES_ONE_IN = 12

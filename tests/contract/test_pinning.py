@@ -35,7 +35,7 @@ def m(place: str, k: Kedge) -> Iterator[Kedge]:  # noqa: ARG001 - its deployment
 def deaf(m: Kedge, monkeypatch: pytest.MonkeyPatch) -> Kedge:
     """A member that hears of no change any more, and whose lease holds."""
     with m.turn(agent="support"):
-        monkeypatch.setattr(m._kernel.guard, "_hears_news", lambda: False)
+        monkeypatch.setattr(m._kernel.membership, "_hears_news", lambda: False)
     return m
 
 
@@ -94,7 +94,7 @@ def test_a_member_sees_its_own_changes_at_once(deaf: Kedge) -> None:
 def test_a_member_sees_the_changes_that_it_has_heard_of(m: Kedge, k: Kedge) -> None:
     assert prompt(m) == "one"
     k.promote("v2")
-    member = m._kernel.guard
+    member = m._kernel.membership
     assert member is not None
     while member.heard < k.epoch:
         pass

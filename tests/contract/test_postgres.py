@@ -11,15 +11,15 @@ import psycopg
 import pytest
 
 import kedge
-from kedge import failpoints
 from kedge.backends.postgres import schema, sql
 from kedge.backends.postgres.backend import PostgresBackend
 from kedge.backends.postgres.link import Link
 from kedge.model.writes import Key
 from kedge.ports.backend import Backend
 from kedge.ports.vectors import METRICS
+from kedge.support import failpoints
 from kedge.testing import contracts, postgres
-from kedge.testing.contracts.aside import CACHE_BYTES
+from kedge.testing.contracts.cache import CACHE_BYTES
 from kedge.testing.contracts.fleet import ONE, at
 from kedge.testing.contracts.hand import Hand, put
 from tests.held import run_all
@@ -161,7 +161,11 @@ class TestFleet(contracts.FleetContract):
         assert settings == ["on", "off"]
 
 
-class TestAside(contracts.AsideContract):
+class TestMetrics(contracts.MetricsContract):
+    pass
+
+
+class TestCache(contracts.CacheContract):
     pass
 
 

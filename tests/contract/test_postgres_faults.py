@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 import kedge
-from kedge import failpoints
 from kedge.backends.postgres.backend import PostgresBackend
 from kedge.model.writes import decode
-from kedge.ports.aside import Sample
-from kedge.ports.ledger import EpochMoved
+from kedge.ports.control import EpochMoved
+from kedge.ports.metrics import Sample
+from kedge.support import failpoints
 from kedge.testing import postgres
 from kedge.testing.contracts.hand import Hand, context, put
 from kedge.testing.proxy import Proxy
@@ -123,7 +123,7 @@ def test_a_snapshot_whose_commit_has_no_answer_is_taken_once(backend: PostgresBa
 def test_what_cannot_be_found_out_is_told_as_unknown(backend: PostgresBackend, proxy: Proxy) -> None:
     failpoints.arm("observe:before-commit", proxy.lose_answers, nth=1)
     with pytest.raises(kedge.OutcomeUnknown, match="lost during the commit.*wholly or not at all"):  # noqa: RUF043
-        backend.aside.observe(Sample("resolved", True, 1.0))
+        backend.metrics.observe(Sample("resolved", True, 1.0))
 
 
 def test_a_read_whose_connection_is_lost_is_done_again(backend: PostgresBackend, proxy: Proxy) -> None:

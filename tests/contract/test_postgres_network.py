@@ -158,8 +158,8 @@ def test_resets_and_delays_change_nothing(k: kedge.Kedge, proxy: Proxy) -> None:
 @pytest.fixture
 def hand(postgres_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
     """A hand that asks soon after an answer that does not come."""
-    monkeypatch.setattr("kedge.backends.postgres.waiting.ASK_SECONDS", 0.2)
-    monkeypatch.setattr("kedge.backends.postgres.waiting.CONNECT_SECONDS", 2)
+    monkeypatch.setattr("kedge.backends.postgres.liveness.ASK_SECONDS", 0.2)
+    monkeypatch.setattr("kedge.backends.postgres.liveness.CONNECT_SECONDS", 2)
     monkeypatch.setitem(database._OPTIONS, "connect_timeout", 2)
     backend = PostgresBackend(proxy.url(postgres_url), durability="normal", cache_bytes=1_000, retry_seconds=2.0)
     yield Hand(backend)

@@ -10,7 +10,7 @@ from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Key, Pending
 from kedge.ports.backend import Backend
-from kedge.ports.ledger import Range
+from kedge.ports.journal import Range
 
 POSTGRES_ONE_IN = 6
 NUMBERS = (1, 2, 3, 4)

@@ -7,7 +7,7 @@ import pytest
 import kedge
 from kedge.errors import ExpectationFailed, IdempotencyMismatch, RolledBack
 from kedge.model.writes import Batch
-from kedge.ports.ledger import Appended
+from kedge.ports.journal import Appended
 
 
 @pytest.fixture

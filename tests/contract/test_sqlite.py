@@ -17,7 +17,7 @@ from kedge.backends.sqlite.backend import SqliteBackend
 from kedge.backends.sqlite.database import Database, migrations
 from kedge.ports.clock import SystemClock
 from kedge.testing import contracts
-from kedge.testing.contracts.aside import CACHE_BYTES
+from kedge.testing.contracts.cache import CACHE_BYTES
 
 
 @pytest.fixture
@@ -58,7 +58,11 @@ class TestCompaction(contracts.CompactionContract):
     pass
 
 
-class TestAside(contracts.AsideContract):
+class TestMetrics(contracts.MetricsContract):
+    pass
+
+
+class TestCache(contracts.CacheContract):
     pass
 
 

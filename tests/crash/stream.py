@@ -142,7 +142,7 @@ def dump(k: kedge.Kedge) -> dict[str, Any]:
         "snapshots": [s.name for s in k.snapshots()],
         "pending": [(p.store, p.space, p.agent) for p in k.replay_pending()],
         "levels": {feature: str(level) for feature, level in k.levels().items()},
-        "samples": len(k._kernel.backend.aside.observations("seen")),
+        "samples": len(k._kernel.backend.metrics.observations("seen")),
     }
     views = {"live": k.view(), **{s: k.view(session=s) for s in ("s1", "s2")}}
     views |= {f"at {s.name}": k.at(s.name, session="s2") for s in k.snapshots()}

@@ -252,8 +252,8 @@ def test_a_point_in_the_past_waits_for_no_standby(
     unconfirmed: str, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor for a disk: while it does, it holds up who writes."""
-    monkeypatch.setattr("kedge.backends.postgres.waiting.ASK_SECONDS", 0.2)
-    monkeypatch.setattr("kedge.backends.postgres.waiting.SYNC_SECONDS", 0.3)
+    monkeypatch.setattr("kedge.backends.postgres.liveness.ASK_SECONDS", 0.2)
+    monkeypatch.setattr("kedge.backends.postgres.liveness.SYNC_SECONDS", 0.3)
     with kedge.open(unconfirmed) as k:
         seq = put_one(k, "a")
         confirmed_by_any(postgres_server)
@@ -273,8 +273,8 @@ def put_one(k: kedge.Kedge, key: str) -> int:
 def test_nobody_waits_for_ever_for_a_standby(
     unconfirmed: str, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kedge.backends.postgres.waiting.ASK_SECONDS", 0.2)
-    monkeypatch.setattr("kedge.backends.postgres.waiting.SYNC_SECONDS", 0.3)
+    monkeypatch.setattr("kedge.backends.postgres.liveness.ASK_SECONDS", 0.2)
+    monkeypatch.setattr("kedge.backends.postgres.liveness.SYNC_SECONDS", 0.3)
     monkeypatch.setattr("kedge.backends.postgres.settings._LOCK_SECONDS", 1)
     with kedge.open(unconfirmed) as k:
         confirmed_by_any(postgres_server)

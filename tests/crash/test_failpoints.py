@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kedge import failpoints
+from kedge.support import failpoints
 from tests.crash.stream import DIM, IN_PARTS, ROWS_MIN, STEPS, dump, open_in
 from tests.places import create, drop
 from tests.stateful.share import SOAKING

@@ -9,7 +9,8 @@ import pytest
 
 import kedge
 from kedge import Kedge, Turn
-from kedge.ports.ledger import Appended, EpochMoved
+from kedge.ports.control import EpochMoved
+from kedge.ports.journal import Appended
 from tests.laws.scene import BAD, EMPTY, VECTOR, clerk, full, helper, read_everywhere, release, write_everywhere
 
 # ---------------------------------------------------------------- source survives

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kedge import failpoints
 from kedge.backends.postgres.backend import PostgresBackend
 from kedge.model.visibility import View
 from kedge.model.writes import Key
-from kedge.ports.ledger import EpochMoved
+from kedge.ports.control import EpochMoved
+from kedge.support import failpoints
 from kedge.testing.contracts.hand import Hand, put
 from tests.held import held_at, run_all
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kedge.ports.ledger import Change, Entry
+from kedge.ports.control import Change, Entry
 from kedge.testing import contracts
 from kedge.testing.sim import play
 from kedge.testing.sim.store import SimStore

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kedge.drill.corpus import TEXT_CHARACTERS_MAX, corpus_digest, read_corpus
 from kedge.errors import InvalidValue
-from kedge.recovery.drill.corpus import TEXT_CHARACTERS_MAX, corpus_digest, read_corpus
 
 MODULE = '''"""A module that is documented at some length, for the test."""
 

@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from kedge.recovery.drill.corpus import Document, read_corpus
-from kedge.recovery.drill.embedder import BAD, GOOD, Embedder, EmbedderConfig, stems, words
-from kedge.recovery.drill.questions import make_questions
-from kedge.recovery.drill.release import Embedders, baseline_artifacts, read_prompt, release_artifacts
+from kedge.drill.corpus import Document, read_corpus
+from kedge.drill.embedder import BAD, GOOD, Embedder, EmbedderConfig, stems, words
+from kedge.drill.questions import make_questions
+from kedge.drill.release import Embedders, baseline_artifacts, read_prompt, release_artifacts
 
 
 @pytest.fixture(scope="module")

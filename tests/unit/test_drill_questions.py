@@ -2,11 +2,11 @@
 
 import pytest
 
+from kedge.drill.corpus import Document, read_corpus
+from kedge.drill.embedder import stems
+from kedge.drill.questions import Question, make_questions, rephrase
+from kedge.drill.schedule import QUESTIONS_PER_SESSION, Schedule
 from kedge.errors import InvalidValue
-from kedge.recovery.drill.corpus import Document, read_corpus
-from kedge.recovery.drill.embedder import stems
-from kedge.recovery.drill.questions import Question, make_questions, rephrase
-from kedge.recovery.drill.schedule import QUESTIONS_PER_SESSION, Schedule
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from kedge.recovery.drill.trace import Op, Place, Trace, entangled
+from kedge.drill.trace import Op, Place, Trace, entangled
 
 RELEASE = ("answering/prompt", "shared/embedder")
 

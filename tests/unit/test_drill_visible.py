@@ -1,7 +1,7 @@
 """Comparing worlds: a difference anywhere must show."""
 
-from kedge.recovery.drill.trace import Place
-from kedge.recovery.drill.visible import differ, digest, message_names
+from kedge.drill.trace import Place
+from kedge.drill.visible import differ, digest, message_names
 
 A, B, C = Place("context", "", "a"), Place("context", "", "b"), Place("memory", "s", "000.0")
 

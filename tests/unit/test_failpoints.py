@@ -8,8 +8,8 @@ from itertools import repeat
 
 import pytest
 
-from kedge import failpoints
-from kedge.failpoints import arm, disarm, reach
+from kedge.support import failpoints
+from kedge.support.failpoints import arm, disarm, reach
 
 
 def reached(times: int, *, nth: int | None) -> list[int]:

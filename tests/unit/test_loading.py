@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from kedge.bulk.arrow import plain
+from kedge.bulk.sources import chosen, ident, readable, stack
 from kedge.errors import InvalidValue, KedgeError, Misuse, UnknownName
-from kedge.extras import needed
-from kedge.loading.arrow import plain
-from kedge.loading.sources import chosen, ident, readable, stack
+from kedge.support.optional import require
 
 
 @pytest.mark.parametrize(("value", "text"), [("a", "a"), (7, "7"), (UUID(int=1), str(UUID(int=1)))])
@@ -67,8 +67,8 @@ def test_names_are_chosen_among_those_that_are_there() -> None:
 
 def test_a_missing_package_is_named_with_its_extra() -> None:
     with pytest.raises(Misuse, match=r'needs the Python package no_such, .*pip install "kedge\[some\]"'):
-        needed("no_such.part", "some")
-    assert needed("json", "some").loads("1") == 1
+        require("no_such.part", "some")
+    assert require("json", "some").loads("1") == 1
 
 
 class PanicException(BaseException):

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.model.writes import check_name, memory_name
+from kedge.model.checks import check_name
+from kedge.model.writes import memory_name
 
 positions = st.tuples(st.integers(1, 2**62), st.integers(1, 2**62))
 

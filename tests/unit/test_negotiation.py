@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.errors import InvalidValue
-from kedge.fleet import carriers
+from kedge.model import carriers
 from kedge.model.negotiation import Decision, Rule, Verdict, decide, digest, path, read_rules
 
 versions = st.integers(1, 5)

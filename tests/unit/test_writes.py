@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.errors import InvalidValue
-from kedge.model.writes import NAME_CHARACTERS_MAX, VALUE_BYTES_MAX, VectorBatch, check_name, decode, digest, encode
+from kedge.model.checks import NAME_CHARACTERS_MAX, check_name
+from kedge.model.writes import VALUE_BYTES_MAX, VectorBatch, decode, digest, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), texts)

@@ -7,16 +7,16 @@ from typing import Annotated
 import msgspec
 import typer
 
+from kedge import drill as drills
 from kedge import open as open_database
 from kedge.cli import database
 from kedge.cli.app import KEEP, app
 from kedge.cli.options import Db, Json
 from kedge.cli.terminal import console, count, emit, progress_bar, say, whisper
+from kedge.drill.corpus import DOCUMENTS_DEFAULT
+from kedge.drill.run import SESSIONS_DEFAULT
 from kedge.errors import InvalidValue
 from kedge.open import server_databases
-from kedge.recovery import drill as drills
-from kedge.recovery.drill.corpus import DOCUMENTS_DEFAULT
-from kedge.recovery.drill.run import SESSIONS_DEFAULT
 
 FAILED = 1
 REPORT = Path("drill-report.json")

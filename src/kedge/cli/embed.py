@@ -7,13 +7,13 @@ from typing import Annotated
 import msgspec
 import typer
 
+from kedge.bulk.backfill import BackfillReport
+from kedge.bulk.embedder import load
 from kedge.cli import database
 from kedge.cli.app import LAUNCH, app
 from kedge.cli.options import By, Db, Json
 from kedge.cli.points import seconds_of
 from kedge.cli.terminal import count, duration, emit, listing, one_line, progress_bar, say, whisper
-from kedge.embedding.backfill import BackfillReport
-from kedge.embedding.embedder import load
 from kedge.errors import InvalidValue
 
 FAILED = 1

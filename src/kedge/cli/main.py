@@ -9,14 +9,42 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli import bring, check, embed, export, fleet, keep, launch, look, move, reconcile, show, undo, verdicts
+from kedge.cli import (
+    check,
+    deploy,
+    embed,
+    export,
+    fleet,
+    ingest,
+    inspect,
+    migrate,
+    reconcile,
+    rollback,
+    settings,
+    show,
+    verdicts,
+)
 from kedge.cli.app import app
 from kedge.cli.quiet import quieten
 from kedge.cli.stopping import Stopped
 from kedge.cli.terminal import Declined, emit, whisper
 
 # Importing them adds their commands.
-_MODULES = (look, fleet, show, launch, embed, undo, keep, bring, export, check, reconcile, verdicts, move)
+_MODULES = (
+    inspect,
+    fleet,
+    show,
+    deploy,
+    embed,
+    rollback,
+    settings,
+    ingest,
+    export,
+    check,
+    reconcile,
+    verdicts,
+    migrate,
+)
 _ORDER = (
     ("status", "fleet", "plan", "log", "show", "diff", "assignment", "verdicts", "export"),
     ("deploy", "canary", "backfill", "promote", "settle"),

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from kedge.cli.terminal import ago, count, duration, listing, say, say_whole, table, utc, verb, weight, when
-from kedge.deployments import Deployment
+from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
 from kedge.model.control import Status
-from kedge.ports.ledger import Entry
-from kedge.status import SystemStatus
+from kedge.ports.control import Entry
+from kedge.reports.status import SystemStatus
 
 _ORDER = (Status.CANARY, Status.LIVE, Status.STAGED, Status.ROLLED_BACK)
 _ROWS_MAX = 10

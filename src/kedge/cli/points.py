@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from kedge.errors import InvalidValue
 from kedge.face import Kedge
-from kedge.views import Point, ReadView
+from kedge.turns.view import Point, ReadView
 
 NOW = "now"
 POINT_HELP = "A snapshot's name, a seq, a time (2026-03-03T09:00, UTC unless it says otherwise), or how long ago (2h)."

@@ -20,7 +20,7 @@ from kedge.model.writes import STORES, Head, Origin, encode
 from kedge.ports.vectors import Floats
 from kedge.stores.keyed import Entry, KeyedView
 from kedge.stores.vectors import VectorRow
-from kedge.views import ReadView
+from kedge.turns.view import ReadView
 
 _NEAR = 500
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kedge.cli.terminal import whisper
-from kedge.deployments import Deployment
+from kedge.deployments.lifecycle import Deployment
 from kedge.face import Kedge
 
 OVERDUE_SECONDS = 1.0

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from kedge.cli.terminal import ago, count, heading, listing, say, table, utc, verb, weight
-from kedge.deployments import Deployment
+from kedge.deployments.lifecycle import Deployment
 from kedge.recovery.plan import Fallback, RollbackPlan
 
 _EXAMPLES = 4  # of each store

@@ -14,7 +14,8 @@ from weakref import WeakSet
 import msgspec
 
 from kedge.errors import Corruption, InvalidValue, KedgeError, LeaseExpired, Misuse
-from kedge.kernel import Kernel
+from kedge.fleet.watcher import POLL_SECONDS, UNPROMPTED_SECONDS, Watcher, report
+from kedge.model.checks import check_name, check_names, check_seconds
 from kedge.model.control import Level
 from kedge.model.fleet import (
     HELD_MAX,
@@ -28,10 +29,8 @@ from kedge.model.fleet import (
     Standing,
     renew,
 )
-from kedge.model.writes import check_name, check_names
 from kedge.ports.clock import lease_clock
-from kedge.stores.scope import check_seconds
-from kedge.watch import POLL_SECONDS, UNPROMPTED_SECONDS, Watcher, report
+from kedge.turns.kernel import Kernel
 
 Holds = Callable[[], Iterable[Held]]
 LEASE_SECONDS = 10.0
@@ -71,7 +70,7 @@ class Member:
         _leases.add(self._lease)
         self._lease.caught_up(self._catch_up(kernel.backend.control.epoch()))
         self._refresh()
-        kernel.guard = self
+        kernel.membership = self
         atexit.register(self.leave)
         self._thread.start()
 
@@ -197,7 +196,7 @@ class Member:
     def leave(self) -> None:
         """Be a member no more. Where the database cannot be told, a rollback waits the lease out instead."""
         if self._is_fork:
-            self._kernel.guard = None
+            self._kernel.membership = None
             return
         if self._stop.is_set():
             return
@@ -206,8 +205,8 @@ class Member:
         if self._thread is not threading.current_thread():
             self._thread.join(LEAVE_SECONDS)
         self._lease.end()
-        if self._kernel.guard is self:
-            self._kernel.guard = None
+        if self._kernel.membership is self:
+            self._kernel.membership = None
         self._has_left = True
         self._tell_that_it_left()
 
@@ -245,7 +244,7 @@ def join(
     holds: Holds | None,
 ) -> Member:
     """Make this process a member, once its first refresh is answered."""
-    if kernel.guard is not None:
+    if kernel.membership is not None:
         raise Misuse("this Kedge is a member already, and can be one only once: leave() first, or open another")
     host, pid, now = socket.gethostname(), os.getpid(), kernel.backend.clock.now()
     standing = Standing(

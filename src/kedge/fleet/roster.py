@@ -2,11 +2,11 @@
 
 import msgspec
 
-from kedge.kernel import Kernel
 from kedge.model.artifacts import Artifact, unpack
 from kedge.model.code import CODE, others
 from kedge.model.fleet import Standing
 from kedge.model.visibility import View
+from kedge.turns.kernel import Kernel
 
 
 class MemberStatus(msgspec.Struct, frozen=True):

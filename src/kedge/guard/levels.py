@@ -1,11 +1,11 @@
 """The degradation ladder, as far as it goes now: full, frozen, off."""
 
 from kedge.errors import InvalidValue
-from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
+from kedge.model.checks import check_name
 from kedge.model.control import Level
-from kedge.model.writes import check_name
-from kedge.ports.ledger import Change
+from kedge.ports.control import Change
+from kedge.turns.kernel import Kernel, actor
 
 
 def set_level(kernel: Kernel, feature: str, level: str, *, reason: str, by: str | None) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact, names_of
+from kedge.model.checks import check_name
 from kedge.model.negotiation import OWN
-from kedge.model.writes import check_name
 
 CODE = "code"  # the last part of the key of the artifact that pins it
 COUNTED = f"{OWN}code:"  # how the metrics begin under which turns on other code are counted

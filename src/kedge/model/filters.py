@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 from kedge.errors import InvalidValue
-from kedge.model.writes import check_name
+from kedge.model.checks import check_name
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import unicodedata
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
@@ -12,7 +11,6 @@ import msgspec
 from kedge.errors import InvalidValue
 from kedge.model.lineage import EMPTY, Lineage
 
-NAME_CHARACTERS_MAX = 512
 VALUE_BYTES_MAX = 8 * 1024 * 1024
 SALT_BYTES = 16
 _LAST_CHARACTER = "\U0010ffff"
@@ -109,13 +107,6 @@ class Batch(msgspec.Struct, frozen=True):
     vectors: VectorBatch | None = None
 
 
-def check_names(what: str, names: object) -> tuple[str, ...]:
-    """Return several names, or raise `InvalidValue`: for a lone string, too, which is no list of its letters."""
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidValue(f"{what}={names!r} is no list of names; pass one, such as ['support']")
-    return tuple(check_name(f"a name in {what}", name) for name in names)
-
-
 class Row(msgspec.Struct, frozen=True, gc=False):
     """A write on its way into the journal: what heads and vector rows must know of it."""
 
@@ -126,24 +117,6 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     rank: int
     deleted: bool
     is_new: bool = False  # its key was made for it, so nothing else was ever written to it
-
-
-def check_name(what: str, name: object, *, empty: bool = False) -> str:
-    """Return the name, or raise `InvalidValue` for one that no key may have."""
-    if not isinstance(name, str):
-        raise InvalidValue(f"{what} must be a string, not {name!r} ({type(name).__name__}); convert it first")
-    if name.isascii() and name.isprintable() and len(name) <= NAME_CHARACTERS_MAX and (name or empty):
-        return name
-    if not name and not empty:
-        raise InvalidValue(f"{what} is empty; give it at least one character")
-    if len(name) > NAME_CHARACTERS_MAX:
-        raise InvalidValue(
-            f"{what} {name[:40]!r}… has {len(name)} characters, more than {NAME_CHARACTERS_MAX}; use a shorter one"
-        )
-    bad = next((c for c in name if unicodedata.category(c) in {"Cc", "Cs"}), None)
-    if bad is not None:
-        raise InvalidValue(f"{what} {name!r} holds the control character {bad!r}; remove it")
-    return name
 
 
 def prefix_end(prefix: str) -> str | None:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from kedge.ports.aside import Aside
+from kedge.ports.cache import Cache
 from kedge.ports.clock import Clock
+from kedge.ports.control import Control
 from kedge.ports.fleet import Fleet
 from kedge.ports.fsck import FsckReport
-from kedge.ports.ledger import Control, Journal
+from kedge.ports.journal import Journal
+from kedge.ports.metrics import Metrics
 from kedge.ports.survey import Survey
 from kedge.ports.vectors import VectorIndex
 
@@ -32,8 +34,12 @@ class Backend(Protocol):
         """The vector index."""
 
     @property
-    def aside(self) -> Aside:
-        """Samples and cache."""
+    def metrics(self) -> Metrics:
+        """Metric samples."""
+
+    @property
+    def cache(self) -> Cache:
+        """Cached results."""
 
     @property
     def fleet(self) -> Fleet:

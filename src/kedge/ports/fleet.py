@@ -32,7 +32,7 @@ class Fleet(Protocol):
         """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""
 
 
-class Guard(Protocol):
+class Membership(Protocol):
     """What a turn asks of the member that its process is, without I/O."""
 
     def check(self) -> None:

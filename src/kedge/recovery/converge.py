@@ -6,10 +6,10 @@ from collections.abc import Callable
 import msgspec
 
 from kedge.errors import InvalidValue
-from kedge.kernel import Kernel
+from kedge.model.checks import SECONDS_MAX
 from kedge.model.fleet import Assessment, CountOut, Look, Pause, Standing, converge, patience
 from kedge.ports.clock import lease_clock
-from kedge.stores.scope import SECONDS_MAX
+from kedge.turns.kernel import Kernel
 
 TELL_AFTER_SECONDS = 0.5  # of waiting: a fleet that is well takes less
 TELL_AGAIN_SECONDS = 10.0

@@ -4,14 +4,14 @@ from collections import Counter
 
 import msgspec
 
-from kedge.embedding import coverage as embeddings
-from kedge.kernel import Kernel
+from kedge.bulk import coverage as embeddings
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord, Status
 from kedge.model.reconcile import moved
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 from kedge.recovery.replay import ReplayInput, inputs_of
+from kedge.turns.kernel import Kernel
 
 KEYS_EXAMINED_MAX = 5_000
 EXAMPLES = 8  # of each store

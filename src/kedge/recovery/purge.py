@@ -6,10 +6,10 @@ from contextlib import suppress
 import msgspec
 
 from kedge.errors import ConfirmationNeeded, SnapshotInTheWay, StorageFull
-from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord
-from kedge.ports.ledger import Change, Entry
+from kedge.ports.control import Change, Entry
+from kedge.turns.kernel import Kernel, actor
 
 Progress = Callable[[int, int], None]
 

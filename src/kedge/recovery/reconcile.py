@@ -10,9 +10,9 @@ from typing import Self
 import msgspec
 
 from kedge.errors import InvalidValue, UnknownName, nearest
-from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
 from kedge.model.artifacts import Artifact, label, names_of, unpack
+from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import ControlRecord
 from kedge.model.reconcile import (
     DETAIL,
@@ -24,11 +24,11 @@ from kedge.model.reconcile import (
     pauses,
 )
 from kedge.model.visibility import View
-from kedge.model.writes import Key, check_name
+from kedge.model.writes import Key
 from kedge.ports.clock import lease_clock
-from kedge.ports.ledger import Change, Entry
+from kedge.ports.control import Change, Entry
 from kedge.ports.reconciler import Interruptible, Reconciler
-from kedge.stores.scope import check_seconds
+from kedge.turns.kernel import Kernel, actor
 
 OnStep = Callable[[str], object]
 Wanted = Mapping[str, Sequence[str]]  # external systems by name, with the artifacts that each must look at

@@ -5,14 +5,14 @@ from typing import Any
 
 import msgspec
 
-from kedge.embedding import coverage as embeddings
-from kedge.kernel import Kernel
+from kedge.bulk import coverage as embeddings
 from kedge.model.visibility import View
 from kedge.model.writes import Key, decode
 from kedge.ports.survey import Influenced, Source, Unfed
 from kedge.ports.vectors import Collection
-from kedge.recovery.inputs import InputFinder
-from kedge.turn import Replays, Turn
+from kedge.recovery.replay_inputs import InputFinder
+from kedge.turns.kernel import Kernel
+from kedge.turns.turn import Replays, Turn
 
 
 class ReplayInput(msgspec.Struct, frozen=True):

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from kedge.errors import Retryable
-from kedge.kernel import Kernel, actor
 from kedge.model import control as rules
+from kedge.model.checks import check_names
 from kedge.model.control import ControlRecord
 from kedge.model.reconcile import RECONCILED, Reconciled, troubles
-from kedge.model.writes import check_names
 from kedge.ports.clock import lease_clock
-from kedge.ports.ledger import Change, Entry
+from kedge.ports.control import Change, Entry
 from kedge.recovery.converge import Convergence, wait_for_members
 from kedge.recovery.purge import Progress, finish_purge
 from kedge.recovery.reconcile import Wanted, Work, follow, note, wanted_by
 from kedge.recovery.verify import Indicators, verify
+from kedge.turns.kernel import Kernel, actor
 
 COMMIT = "rollback"
 CONVERGED = "rollback:converged"

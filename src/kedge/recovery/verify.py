@@ -2,13 +2,13 @@
 
 import msgspec
 
-from kedge.kernel import Kernel
 from kedge.model.control import ControlRecord
 from kedge.model.fleet import Held
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, memory_name
-from kedge.ports.ledger import EpochMoved
+from kedge.ports.control import EpochMoved
 from kedge.recovery.replay import pending
+from kedge.turns.kernel import Kernel
 
 SAMPLE = 400
 

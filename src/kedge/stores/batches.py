@@ -7,7 +7,6 @@ import msgspec
 import numpy as np
 
 from kedge.errors import InvalidValue, PastUnreadable, Retryable, RolledBack
-from kedge.extras import needed
 from kedge.model.filters import check_filter, matches
 from kedge.model.lineage import union
 from kedge.model.reads import RangeRead
@@ -16,6 +15,7 @@ from kedge.model.writes import Head, decode
 from kedge.ports.vectors import Collection, Floats, Ints, SpaceHeads
 from kedge.stores.scope import Scope
 from kedge.stores.spaces import EmbeddingSpace, space_of
+from kedge.support.optional import require
 
 BATCH_ROWS = 10_000
 H = TypeVar("H")
@@ -39,7 +39,7 @@ class VectorRows(msgspec.Struct, frozen=True, eq=False):
 
     def to_arrow(self) -> Any:
         """Return a `pyarrow.Table`: `id`, `vector` (fixed-size lists, not copied), `payload` (as JSON) and `seq`."""
-        arrow = needed("pyarrow", "arrow")
+        arrow = require("pyarrow", "arrow")
         values = arrow.array(np.ascontiguousarray(self.vectors).reshape(-1))
         vectors = arrow.FixedSizeListArray.from_arrays(values, self.vectors.shape[1])
         payloads = [as_json(ident, payload) for ident, payload in zip(self.ids, self.payloads, strict=True)]

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from kedge.model.writes import check_name, decode, encode
-from kedge.stores.scope import WritingScope, check_seconds
+from kedge.model.checks import check_name, check_seconds
+from kedge.model.writes import decode, encode
+from kedge.stores.scope import WritingScope
 
 
 class Cache:
@@ -19,12 +20,12 @@ class Cache:
         check_name("the cache key", key)
         budget = check_seconds("ttl", ttl)
         digest = hashlib.sha256(key.encode() + b"\0" + self._scope.derive_key()).digest()
-        aside = self._scope.backend.aside
-        found = self._scope.read(lambda view: aside.cached(view, digest, self._scope.now()))
+        cache = self._scope.backend.cache
+        found = self._scope.read(lambda view: cache.get(view, digest, self._scope.now()))
         if found is not None:
             self._scope.joined(found.lineage)
             return decode(found.payload)
         value = compute()
         payload = encode(value, f"the result for cache key {key!r}")
-        aside.cache(digest, payload, self._scope.stamp, self._scope.now(), budget)
+        cache.put(digest, payload, self._scope.stamp, self._scope.now(), budget)
         return decode(payload)

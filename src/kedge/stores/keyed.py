@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 
 from kedge.errors import ExpectationFailed, InvalidValue
+from kedge.model.checks import check_name, check_seconds
 from kedge.model.lineage import EMPTY
 from kedge.model.reads import RangeRead
-from kedge.model.writes import Head, Key, Origin, Pending, check_name, decode, encode
-from kedge.ports.ledger import HeadMoved
-from kedge.stores.scope import Scope, WritingScope, check_seconds
+from kedge.model.writes import Head, Key, Origin, Pending, decode, encode
+from kedge.ports.journal import HeadMoved
+from kedge.stores.scope import Scope, WritingScope
 
 _NO_SEQ = -1  # no head has it, so that nothing is written
 

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from kedge.errors import InvalidValue
+from kedge.model.checks import check_name
 from kedge.model.reads import RangeRead
-from kedge.model.writes import Head, Key, Origin, Pending, check_name, decode, encode, memory_name
+from kedge.model.writes import Head, Key, Origin, Pending, decode, encode, memory_name
 from kedge.stores.scope import Scope, WritingScope
 
 USER = "user"

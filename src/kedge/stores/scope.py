@@ -1,9 +1,8 @@
 """What the stores need of whoever reads or writes through them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from kedge.errors import InvalidValue
 from kedge.model.lineage import Lineage
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
@@ -11,7 +10,6 @@ from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch
 from kedge.ports.backend import Backend
 
 T = TypeVar("T")
-SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
 
 
 class Scope(Protocol):
@@ -68,22 +66,3 @@ class WritingScope(Scope, Protocol):
     @property
     def stamp(self) -> Lineage:
         """The lineage that a write would get now."""
-
-
-def check_origin(origin: str | None) -> Origin | None:
-    """Return an origin that a caller gave, or raise `InvalidValue`."""
-    if origin is None:
-        return None
-    try:
-        return Origin(origin)
-    except ValueError:
-        raise InvalidValue(f"origin {origin!r} is unknown; use 'source' or 'derived'") from None
-
-
-def check_seconds(what: str, seconds: Any) -> float | None:
-    """Return a positive number of seconds or None, or raise `InvalidValue`."""
-    if seconds is None:
-        return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= SECONDS_MAX:
-        raise InvalidValue(f"{what}={seconds!r} is not a positive number of seconds; give one, or None")
-    return float(seconds)

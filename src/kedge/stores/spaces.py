@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from kedge.errors import InvalidVector, UnknownName, nearest
 from kedge.model.artifacts import dimension_of, unpack
+from kedge.model.checks import check_name
 from kedge.model.visibility import View
-from kedge.model.writes import Head, Key, check_name
+from kedge.model.writes import Head, Key
 from kedge.ports.vectors import Collection, Floats, VectorIndex
 from kedge.stores.scope import Scope
 

@@ -8,8 +8,9 @@ import msgspec
 import numpy.typing as npt
 
 from kedge.errors import InvalidValue, InvalidVector
+from kedge.model.checks import check_name
 from kedge.model.reads import RangeRead
-from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, check_name, decode, encode
+from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, decode, encode
 from kedge.ports.vectors import Collection, Floats
 from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch, undisturbed
 from kedge.stores.scope import Scope, WritingScope

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from kedge.backends.postgres.aside import PostgresAside
+from kedge.backends.postgres.cache import PostgresCache
 from kedge.backends.postgres.control import PostgresControl
 from kedge.backends.postgres.database import RETRY_SECONDS, Database
 from kedge.backends.postgres.fleet import PostgresFleet
 from kedge.backends.postgres.fsck import inspect
 from kedge.backends.postgres.journal import PostgresJournal
 from kedge.backends.postgres.lineages import Interner
+from kedge.backends.postgres.metrics import PostgresMetrics
 from kedge.backends.postgres.notices import Notices
 from kedge.backends.postgres.pools import Given
 from kedge.backends.postgres.states import States
@@ -43,7 +44,8 @@ class PostgresBackend:
         self.control = PostgresControl(self.database, self.journal)
         self.vectors = PostgresVectors(self.database, self.interner, self.states, self.journal, writer)
         self.survey = PostgresSurvey(self.database, self.interner, self.states, self.journal)
-        self.aside = PostgresAside(self.database, self.interner, self.journal, cache_bytes)
+        self.metrics = PostgresMetrics(self.database, self.interner)
+        self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)
         self._notices = Notices(self.database)
         for cache in (self.interner, self.states, self.journal, self.control):

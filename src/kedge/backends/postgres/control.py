@@ -12,16 +12,16 @@ from kedge.backends.postgres.lanes import ALL, lane_of
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import check_epoch
 from kedge.backends.postgres.sql import queries
+from kedge.backends.record_cache import RecordCache
 from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName, nearest
-from kedge.failpoints import reach
 from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
+from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
 from kedge.model.moments import seq_at
-from kedge.model.moving import Arriving, Sealed, arriving_message, moved_message
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import Author, Batch
-from kedge.pins import Known
-from kedge.ports.ledger import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
+from kedge.ports.control import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
+from kedge.support.failpoints import reach
 
 _SQL = queries("control")
 _EPOCH = queries("journal")["epoch"]
@@ -36,7 +36,7 @@ class PostgresControl:
     def __init__(self, database: Database, journal: PostgresJournal) -> None:
         self._database = database
         self._journal = journal
-        self._known = Known()
+        self._known = RecordCache()
         if database.ask(_SQL["load"]):
             self.load()
             return

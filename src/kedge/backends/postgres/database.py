@@ -12,15 +12,15 @@ from psycopg.adapt import AdaptersMap
 from kedge import errors
 from kedge.backends.postgres import lanes as lane_locks
 from kedge.backends.postgres.faults import READ_ONLY, explain, is_lost, is_raced, translate
-from kedge.backends.postgres.known import Known
 from kedge.backends.postgres.link import Connection, Link, prepare
+from kedge.backends.postgres.liveness import PatientConnection
+from kedge.backends.postgres.lost_commits import LostCommits
 from kedge.backends.postgres.pools import POOL_IS_USED_UP, Given, GivenPool, Lender, OwnPool, check_given
 from kedge.backends.postgres.schema import migrate
 from kedge.backends.postgres.settings import check_server, settings_for, settings_there, settle_in
 from kedge.backends.postgres.url import public
 from kedge.backends.postgres.vector_type import register, vector_oids
-from kedge.backends.postgres.waiting import PatientConnection
-from kedge.failpoints import reach
+from kedge.support.failpoints import reach
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Database:
         if not read_only:
             self._arguments["target_session_attrs"] = _primary(self._arguments.get("target_session_attrs"))
         self.url = public(url)
-        self.known = Known()
+        self.known = LostCommits()
         self._checked: WeakSet[Connection] = WeakSet()
         self._closed = False
         self._vector_oids: tuple[int, int] | None = None

@@ -6,7 +6,7 @@ import msgspec
 import psycopg
 
 from kedge import errors
-from kedge.model.moving import Sealed, moved_message
+from kedge.model.migration import Sealed, moved_message
 
 READ_ONLY = "25006"  # a standby
 _LOST = {

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import msgspec
 
+from kedge.backends.postgres.coalesce import Together
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
-from kedge.backends.postgres.together import Together
 from kedge.model.fleet import FORGET_SECONDS, Held, Standing
 
 _SQL = queries("fleet")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from kedge.backends.postgres.database import Database
-from kedge.backends.postgres.foreseen import Foreseen, Foreseer
+from kedge.backends.postgres.fast_append import Foreseen, Foreseer
 from kedge.backends.postgres.heads import Heads, HeadWriter, drop_in
 from kedge.backends.postgres.lanes import lane_of, lanes_of
 from kedge.backends.postgres.lineages import Interner
@@ -18,13 +18,14 @@ from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import VectorWriter
 from kedge.errors import RolledBack
-from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
 from kedge.model.repeats import Call, Done, repeated
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Key, Pending, Row, memory_name
-from kedge.ports.ledger import Appended, EpochMoved, HeadMoved, Position
+from kedge.ports.control import EpochMoved, Position
+from kedge.ports.journal import Appended, HeadMoved
+from kedge.support.failpoints import reach
 
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)

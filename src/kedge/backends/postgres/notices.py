@@ -9,7 +9,7 @@ import psycopg
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.link import Connection
 from kedge.errors import KedgeError
-from kedge.forks import ForkSafeLock
+from kedge.support.fork_lock import ForkSafeLock
 
 _AGAIN_SECONDS = 5.0  # after a connection was lost
 _left_to_parents: list[Connection] = []

@@ -12,7 +12,7 @@ from psycopg.rows import tuple_row
 
 from kedge import errors
 from kedge.backends.postgres.link import Connection, Cursor
-from kedge.backends.postgres.waiting import PatientConnection
+from kedge.backends.postgres.liveness import PatientConnection
 
 T = TypeVar("T")
 Made = psycopg_pool.ConnectionPool[Connection]

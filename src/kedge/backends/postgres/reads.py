@@ -8,10 +8,12 @@ from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Cursor, Link
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
+from kedge.model.checks import NAME_CHARACTERS_MAX
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import SEQ_MAX, View, newest
-from kedge.model.writes import NAME_CHARACTERS_MAX, Head, Key, decode, prefix_end
-from kedge.ports.ledger import EpochMoved, Range
+from kedge.model.writes import Head, Key, decode, prefix_end
+from kedge.ports.control import EpochMoved
+from kedge.ports.journal import Range
 
 _SQL = queries("journal")
 _AFTER_ALL_NAMES = "\U0010ffff" * (NAME_CHARACTERS_MAX + 1)

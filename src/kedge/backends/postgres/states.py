@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
-from kedge.forks import ForkSafeLock
 from kedge.model.lineage import EMPTY, Lineage, antichain
 from kedge.model.visibility import View
+from kedge.support.fork_lock import ForkSafeLock
 
 _SQL = queries("states")
 State = tuple[int, tuple[int, ...]]  # a lineage, and the lineages that supersede it

@@ -8,9 +8,9 @@ from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
 from kedge.errors import InvalidVector
-from kedge.failpoints import reach
 from kedge.model.lineage import Lineage
 from kedge.model.writes import Batch, Row, VectorBatch
+from kedge.support.failpoints import reach
 
 _SQL = queries("vectors")
 

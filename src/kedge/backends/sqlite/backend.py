@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from kedge.backends.sqlite.aside import SqliteAside
+from kedge.backends.sqlite.cache import SqliteCache
 from kedge.backends.sqlite.compaction import Compactor
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
@@ -11,6 +11,7 @@ from kedge.backends.sqlite.fleet import SqliteFleet
 from kedge.backends.sqlite.fsck import inspect
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.metrics import SqliteMetrics
 from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.survey import SqliteSurvey
@@ -41,7 +42,8 @@ class SqliteBackend:
         )
         self.survey = SqliteSurvey(self.database, self.interner, self.journal, self.segments, self.compactor.layouts)
         self.fleet = SqliteFleet(self.database)
-        self.aside = SqliteAside(self.database, self.interner, self.journal, cache_bytes)
+        self.metrics = SqliteMetrics(self.database, self.interner)
+        self.cache = SqliteCache(self.database, self.interner, self.journal, cache_bytes)
         self.compactor.tidy()
 
     @property

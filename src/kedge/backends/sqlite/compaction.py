@@ -29,10 +29,10 @@ from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter, sync_fold
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import Corruption, DamagedSegment, StorageFull
-from kedge.failpoints import reach
 from kedge.model.compaction import Ints, Log, Readable, Rows, rows_to_go
 from kedge.model.lineage import Lineage
 from kedge.ports.vectors import Reclaimed
+from kedge.support.failpoints import reach
 
 _SQL = queries("compaction")
 _COPY_BYTES = 4 << 20

@@ -6,21 +6,21 @@ from typing import Any
 
 import msgspec
 
+from kedge.backends.record_cache import RecordCache
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.journal import SqliteJournal, next_position
 from kedge.backends.sqlite.reads import check_epoch
 from kedge.backends.sqlite.sql import queries
 from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName, nearest
-from kedge.failpoints import reach
 from kedge.model.artifacts import Artifact
 from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import EMPTY
 from kedge.model.moments import seq_at
 from kedge.model.writes import Author, Batch
-from kedge.pins import Known
 from kedge.ports.clock import Clock
-from kedge.ports.ledger import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
+from kedge.ports.control import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
+from kedge.support.failpoints import reach
 
 _SQL = queries("control")
 _COMPACTION = queries("compaction")
@@ -36,7 +36,7 @@ class SqliteControl:
         self._database = database
         self._journal = journal
         self._clock = clock
-        self._known = Known()
+        self._known = RecordCache()
         with database.connection() as connection:
             database.check_here(connection)
         if not database.read_only:

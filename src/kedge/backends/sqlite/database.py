@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from kedge import errors
-from kedge.failpoints import reach
-from kedge.forks import ForkSafeLock
-from kedge.model.moving import Arriving, Sealed, arriving_message, moved_message
+from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
+from kedge.support.failpoints import reach
+from kedge.support.fork_lock import ForkSafeLock
 
 APPLICATION_ID = 0x4B454447  # "KEDG"
 BUSY_SECONDS = 60.0

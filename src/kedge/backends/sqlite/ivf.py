@@ -20,8 +20,8 @@ from kedge.backends.sqlite.bounds import Bound
 from kedge.backends.sqlite.caches import Proof, alone, crc_of, index_lock, replacing
 from kedge.backends.sqlite.segment import Bits, Ints, Shown, Small, lengths_of
 from kedge.errors import StorageFull
-from kedge.failpoints import reach
 from kedge.ports.vectors import Floats
+from kedge.support.failpoints import reach
 
 faiss: Any = typed_faiss  # its wrappers are made at import time: what its stubs say is not what it takes
 

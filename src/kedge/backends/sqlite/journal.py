@@ -17,14 +17,15 @@ from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import RolledBack
-from kedge.failpoints import reach
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage, union
 from kedge.model.repeats import Call, Done, repeated
 from kedge.model.visibility import View, standing
 from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Row, digests, memory_name
 from kedge.ports.clock import Clock
-from kedge.ports.ledger import Appended, HeadMoved, Position
+from kedge.ports.control import Position
+from kedge.ports.journal import Appended, HeadMoved
+from kedge.support.failpoints import reach
 
 _SQL = queries("journal")
 _RECORD = msgspec.json.Decoder(ControlRecord)

@@ -17,9 +17,9 @@ import numpy as np
 from kedge.backends.sqlite.columns import Columns, payloads
 from kedge.backends.sqlite.ranking import Frame
 from kedge.backends.sqlite.segment import Bits, Segment, Shown
-from kedge.forks import ForkSafeLock
 from kedge.model.filters import cache_key, decided_by, matches
 from kedge.model.writes import decode
+from kedge.support.fork_lock import ForkSafeLock
 
 _BYTES_MAX = 32 * 1024 * 1024  # of bits that one segment keeps for its filters
 _MASKS_MAX = 256

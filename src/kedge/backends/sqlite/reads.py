@@ -12,7 +12,8 @@ from kedge.backends.sqlite.states import States
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import SEQ_MAX, View, newest
 from kedge.model.writes import Head, Key, decode, prefix_end
-from kedge.ports.ledger import EpochMoved, Range
+from kedge.ports.control import EpochMoved
+from kedge.ports.journal import Range
 
 _SQL = queries("journal")
 _HEAD = _SQL["head"]

@@ -13,8 +13,8 @@ from kedge.backends.sqlite.caches import Behind, Proof, alone, replacing
 from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.segment import Ints, Segment, Small
 from kedge.backends.sqlite.sql import queries
-from kedge.failpoints import reach
 from kedge.ports.vectors import Floats
+from kedge.support.failpoints import reach
 
 ROWS_MIN = 20_000  # fewer are read from SQLite in no time
 _BEHIND = 8  # a running process writes the file anew once this part of the rows has come or changed since

@@ -17,9 +17,9 @@ from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
-from kedge.failpoints import reach
 from kedge.model.lineage import Lineage
 from kedge.model.writes import Row, VectorBatch
+from kedge.support.failpoints import reach
 
 _SQL = queries("vectors")
 FLOAT_BYTES = 4

@@ -24,12 +24,12 @@ from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.errors import Conflict, PastUnreadable
-from kedge.forks import ForkSafeLock
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
 from kedge.ports.vectors import Collection, Floats, Found, Reclaimed, Search, SpaceHeads, Tally
+from kedge.support.fork_lock import ForkSafeLock
 
 _SQL = queries("vectors")
 T = TypeVar("T")

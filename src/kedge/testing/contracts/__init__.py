@@ -12,24 +12,26 @@ A backend's test module makes two fixtures and subclasses what it offers:
 It adds no test of its own for what is said here. What a backend cannot do is a skip with a reason in its subclass.
 """
 
-from kedge.testing.contracts.aside import AsideContract
+from kedge.testing.contracts.cache import CacheContract
 from kedge.testing.contracts.compaction import CompactionContract
 from kedge.testing.contracts.control import ControlContract
 from kedge.testing.contracts.fleet import FleetContract
 from kedge.testing.contracts.hand import Hand, Opener
 from kedge.testing.contracts.histories import HistoryContract
 from kedge.testing.contracts.journal import JournalContract
+from kedge.testing.contracts.metrics import MetricsContract
 from kedge.testing.contracts.sessions import SessionContract
 from kedge.testing.contracts.vectors import VectorContract
 
 __all__ = [
-    "AsideContract",
+    "CacheContract",
     "CompactionContract",
     "ControlContract",
     "FleetContract",
     "Hand",
     "HistoryContract",
     "JournalContract",
+    "MetricsContract",
     "Opener",
     "SessionContract",
     "VectorContract",

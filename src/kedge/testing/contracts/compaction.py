@@ -11,7 +11,7 @@ from kedge.model import control as rules
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.ports.backend import Backend
-from kedge.ports.ledger import Change
+from kedge.ports.control import Change
 from kedge.testing.contracts.hand import Hand, Opener
 from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
 from kedge.testing.contracts.vectors import DIM, SPACES, Written, check

@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from kedge import failpoints
 from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName
 from kedge.model.artifacts import Artifact, as_artifact
 from kedge.model.control import ControlRecord, Status
 from kedge.model.control import stage as rules_stage
 from kedge.ports.backend import Backend
-from kedge.ports.ledger import Change, EpochMoved, Release
+from kedge.ports.control import Change, EpochMoved, Release
+from kedge.support import failpoints
 from kedge.testing.contracts.hand import Hand, Opener, context, put
 
 

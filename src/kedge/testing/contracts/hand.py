@@ -13,7 +13,7 @@ from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Key, Pending, VectorBatch, encode
 from kedge.ports.backend import Backend
-from kedge.ports.ledger import Change, Entry, Release
+from kedge.ports.control import Change, Entry, Release
 
 Opener = Callable[[], Backend]
 _BY: dict[str, Any] = {"now": 1.0, "by": "contract"}

@@ -5,13 +5,14 @@ from contextlib import suppress
 
 import pytest
 
-from kedge import failpoints
 from kedge.errors import IdempotencyMismatch, KedgeError, RolledBack
 from kedge.model.lineage import EMPTY
 from kedge.model.reads import RangeRead, Reads, pack
 from kedge.model.writes import Author, decode
 from kedge.ports.backend import Backend
-from kedge.ports.ledger import EpochMoved, HeadMoved
+from kedge.ports.control import EpochMoved
+from kedge.ports.journal import HeadMoved
+from kedge.support import failpoints
 from kedge.testing.contracts.hand import Hand, Opener, context, delete, put
 
 ONE = frozenset({1})

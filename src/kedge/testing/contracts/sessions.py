@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from kedge.ports.backend import Backend
-from kedge.ports.ledger import EpochMoved, Session
+from kedge.ports.control import EpochMoved, Session
 from kedge.testing.contracts.hand import Hand, Opener
 
 

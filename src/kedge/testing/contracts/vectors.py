@@ -13,7 +13,7 @@ from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
 from kedge.ports.backend import Backend
-from kedge.ports.ledger import EpochMoved
+from kedge.ports.control import EpochMoved
 from kedge.ports.vectors import METRICS, Collection, Floats, Search
 from kedge.testing.contracts.hand import Hand, Opener, delete
 from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage

@@ -8,7 +8,7 @@ from kedge.model import fleet, turns
 from kedge.model.fleet import CatchUp, CountOut, Lease, Look, Pause, Refresh, Standing
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
-from kedge.ports.ledger import EpochMoved
+from kedge.ports.control import EpochMoved
 from kedge.testing.sim.checks import Checks
 from kedge.testing.sim.engine import Call, Lost, Node, Process, Sleep, World
 from kedge.testing.sim.store import Flip, Write
@@ -87,7 +87,7 @@ class MemberNode:
                     yield from self._turn()
 
     def _turn(self) -> Process:
-        """Read, then write what is influenced by what was read, as `kedge.turn` does."""
+        """Read, then write what is influenced by what was read, as `kedge.turns.turn` does."""
         dice = self._world.dice
         record = yield Call("load")
         base = rules.assign(record, self.node.name)

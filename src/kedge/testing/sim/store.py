@@ -9,7 +9,7 @@ from kedge.model.control import ControlRecord
 from kedge.model.fleet import Standing
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
-from kedge.ports.ledger import EpochMoved
+from kedge.ports.control import EpochMoved
 
 
 class Write(msgspec.Struct, frozen=True):

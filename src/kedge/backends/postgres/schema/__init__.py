@@ -11,7 +11,7 @@ import psycopg
 from kedge.backends.postgres.link import Connection
 from kedge.backends.postgres.settings import search_path
 from kedge.errors import NewerSchema, NotAKedgeDatabase, ReadOnly, UnknownName
-from kedge.failpoints import reach
+from kedge.support.failpoints import reach
 
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'kedge'"
 _MADE_MEANWHILE = {"23505", "42710", "42P06", "42P07"}

@@ -11,7 +11,7 @@ from kedge.backends.sqlite.fsck.control import check_control, check_deployments,
 from kedge.backends.sqlite.fsck.file import check_file, check_meta, check_schema
 from kedge.backends.sqlite.fsck.heads import check_counters, check_heads
 from kedge.backends.sqlite.fsck.inspection import Inspection, Progress
-from kedge.backends.sqlite.fsck.references import check_aside, check_lineages, check_turns
+from kedge.backends.sqlite.fsck.references import check_cache_and_metrics, check_lineages, check_turns
 from kedge.backends.sqlite.fsck.segment_files import SegmentFiles
 from kedge.backends.sqlite.fsck.vectors import check_rows, check_states
 from kedge.backends.sqlite.fsck.writes import check_order, check_writes
@@ -64,7 +64,7 @@ def _checks(inspection: Inspection, files: SegmentFiles) -> list[Callable[[Inspe
         check_counters,
         check_vectors,
         check_turns,
-        check_aside,
+        check_cache_and_metrics,
     ]
 
 

@@ -71,7 +71,7 @@ def _check_reads(inspection: Inspection, where: str, packed: bytes, *, has_turn:
         inspection.report("reads", where, f"it read seq {latest}; the journal ends at {inspection.last_seq}")
 
 
-def check_aside(inspection: Inspection) -> None:
+def check_cache_and_metrics(inspection: Inspection) -> None:
     """Check idempotency keys, metric samples and the cache."""
     for key, seq, count, found, turns, has_lineage in inspection.connection.execute(SQL["idempotency"]):
         inspection.count("idempotency keys")

@@ -1,0 +1,66 @@
+"""Cached results, in a table beside the journal."""
+
+from kedge.backends.postgres.database import Database, again
+from kedge.backends.postgres.journal import PostgresJournal
+from kedge.backends.postgres.lineages import Interner
+from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.reads import check_epoch
+from kedge.backends.postgres.sql import queries
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.ports.cache import Cached
+
+_SQL = queries("control")
+
+
+_EPOCH = queries("journal")["epoch"]
+
+
+class PostgresCache:
+    """Cached results, capped at `cache_bytes` for the whole database."""
+
+    def __init__(self, database: Database, interner: Interner, journal: PostgresJournal, cache_bytes: int) -> None:
+        self._database = database
+        self._interner = interner
+        self._journal = journal
+        self._cache_bytes = cache_bytes
+
+    def get(self, view: View, key: bytes, now: float) -> Cached | None:
+        """Return the newest entry of a key that the view sees and that has not expired."""
+
+        def look(link: Link) -> Cached | None:
+            epoch = link.send(_EPOCH)
+            rows = link.rows(_SQL["cache_find"], key, now)
+            check_epoch(epoch, view)
+            for lineage_id, at, payload in rows:
+                members = self._interner.members(link, lineage_id)
+                if view.sees(members):
+                    return Cached(payload, members, at)
+            return None
+
+        return self._database.read(look)
+
+    def put(self, key: bytes, payload: bytes, lineage: Lineage, now: float, ttl: float | None) -> None:
+        """Keep an entry, and drop expired and then the oldest ones beyond the size cap."""
+
+        def act(link: Link) -> int | None:
+            if self._journal.purged_of(link, lineage):
+                return None  # what a purge erased does not come back by way of a turn that was under way
+            lineage_id = self._interner.intern(link, lineage)
+            expires = None if ttl is None else now + ttl
+            link.send(_SQL["cache_put"], key, lineage_id, now, expires, len(payload), payload)
+            link.send(_SQL["cache_expired"], now)
+            excess = link.one(_SQL["cache_bytes"])[0] - self._cache_bytes
+            while excess > 0:
+                for old_key, old_lineage, size in link.rows(_SQL["cache_oldest"]):
+                    if excess > 0:
+                        link.send(_SQL["cache_delete"], old_key, old_lineage)
+                        excess -= size
+            return lineage_id
+
+        lineage_id = self._database.write("cache", act, lanes=[_CACHE_LANE], find=again)
+        if lineage_id is not None:
+            self._interner.learn(lineage, lineage_id)
+
+
+_CACHE_LANE = 0  # one at a time: of two that make room at once, each would take the other's

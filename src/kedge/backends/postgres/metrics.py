@@ -1,0 +1,46 @@
+"""Metric samples, in tables beside the journal."""
+
+import json
+
+from kedge.backends.postgres.database import Database
+from kedge.backends.postgres.lineages import Interner
+from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.sql import queries
+from kedge.ports.metrics import Sample, Tally
+
+_SQL = queries("control")
+
+
+class PostgresMetrics:
+    """Metric samples of one database."""
+
+    def __init__(self, database: Database, interner: Interner) -> None:
+        self._database = database
+        self._interner = interner
+
+    def observe(self, sample: Sample) -> None:
+        """Store one metric sample."""
+
+        def act(link: Link) -> int:
+            lineage = self._interner.intern(link, sample.lineage)
+            link.send(
+                _SQL["observe"], sample.at, sample.session, sample.agent, sample.metric, json.dumps(sample.value),
+                lineage, sorted(sample.seen),
+            )  # fmt: skip
+            return lineage
+
+        self._interner.learn(sample.lineage, self._database.write("observe", act))
+
+    def observations(self, metric: str) -> list[Sample]:
+        """Return the samples of a metric, the oldest first."""
+        return [
+            Sample(metric, json.loads(value), at, session, agent, seen=frozenset(seen))
+            for at, session, agent, value, seen in self._database.ask(_SQL["observations"], metric)
+        ]
+
+    def tallies(self, prefix: str) -> list[Tally]:
+        """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
+        return [
+            Tally(metric, agent, json.loads(value), count, at)
+            for metric, agent, value, count, at in self._database.ask(_SQL["tallies"], prefix)
+        ]

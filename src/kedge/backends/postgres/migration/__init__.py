@@ -1,0 +1,6 @@
+"""Moving a database from PostgreSQL, and to it."""
+
+from kedge.backends.postgres.migration.exporter import PostgresExporter
+from kedge.backends.postgres.migration.importer import PostgresImporter
+
+__all__ = ["PostgresExporter", "PostgresImporter"]

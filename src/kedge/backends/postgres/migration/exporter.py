@@ -1,0 +1,160 @@
+"""Giving a PostgreSQL database away as portable rows, and closing it for good."""
+
+from collections.abc import Iterator
+
+import msgspec
+import psycopg
+
+from kedge import errors
+from kedge.backends.postgres import lanes
+from kedge.backends.postgres.database import Database, again
+from kedge.backends.postgres.faults import translate
+from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.migration.portable import portable, select
+from kedge.backends.postgres.sql import queries
+from kedge.model.control import ControlRecord
+from kedge.model.migration import EMBEDDINGS, WRITES, Identity, Marks, Record, Sealed, Table
+from kedge.support.failpoints import reach
+
+_SQL = queries("migration")
+_CONTROL = queries("control")
+_LOOK = queries("journal")["look"]
+_RECORD = msgspec.json.Decoder(ControlRecord)
+_SEALED = msgspec.json.Decoder(Sealed)
+_TICK_SECONDS = 1e-6
+_FETCH_ROWS = 5_000
+
+
+class PostgresExporter:
+    """One PostgreSQL database as portable rows."""
+
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        self._database = Database(url, read_only=read_only)
+
+    @property
+    def url(self) -> str:
+        """Where it is, without the password."""
+        return self._database.url
+
+    def identity(self) -> Identity:
+        """Return what makes it the database that it is."""
+        found = dict(self._database.ask(_SQL["secrets"]))
+        return Identity(found["database_id"], found["header_key"], int(found.get("reclaimed", b"0")))
+
+    def marks(self) -> Marks:
+        """Return how often something was taken out of it."""
+        return self._database.read(self._marks)
+
+    def _marks(self, link: Link) -> Marks:
+        begun, erased = link.one(_SQL["marks"])
+        if begun != erased:
+            raise errors.IllegalTransition(f"a purge of {self.url} is not finished; `kedge recover` finishes it")
+        return Marks(erased, 0)
+
+    def last_seq(self) -> int:
+        """Return the last seq, once nothing before it is in flight."""
+        return self._database.settle(lambda link: int(link.one(_SQL["last_seq"])[0]))
+
+    def record(self) -> tuple[int, bytes]:
+        """Return the control record with its epoch."""
+        found = self._database.ask(_SQL["record"])
+        if not found:
+            raise errors.NotAKedgeDatabase(f"{self.url} has no control record; it is no complete database")
+        return int(found[0][0]), bytes(found[0][1])
+
+    # ── rows ──
+
+    def embeddings(self) -> list[Record]:
+        """Return the embedding spaces."""
+        return list(portable(EMBEDDINGS, self._database.ask(_SQL["embeddings"])))
+
+    def writes(self, after: int, upto: int, limit: int) -> list[Record]:
+        """Return the next writes after a seq, in order, with their vectors."""
+        return list(portable(WRITES, self._database.ask(_SQL["writes"], after, upto, limit)))
+
+    def count_writes(self) -> int:
+        """Return how many writes there are."""
+        return int(self._database.ask(_SQL["count_writes"])[0][0])
+
+    def rows(self, table: Table) -> Iterator[Record]:
+        """Yield all rows of a table in order of its key, as one instant shows them."""
+        try:
+            with (
+                self._database.connect() as connection,
+                connection.transaction(),
+                psycopg.RawServerCursor(connection, "kedge_rows") as cursor,
+            ):
+                cursor.itersize = _FETCH_ROWS
+                cursor.execute(select(table), binary=True)
+                yield from portable(table, cursor)
+        except psycopg.Error as error:
+            raise translate(error, self.url) from error
+
+    # ── the end ──
+
+    def sealed(self) -> Sealed | None:
+        """Return where the database was moved to."""
+        return self._database.read(_sealed)
+
+    def seal(self, to: str, by: str, marks: Marks) -> Sealed | None:
+        """Close the database for good."""
+
+        def act(link: Link) -> Sealed | None:
+            found = _sealed(link)
+            if found is not None or self._marks(link) != marks:
+                return found
+            sealed = self._tell(link, "moved", to, by)
+            link.send(_SQL["meta_put"], "moved", msgspec.json.encode(sealed))
+            link.send(_SQL["refuse"])
+            for table in _tables(link):
+                link.send(
+                    b"CREATE TRIGGER moved BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON kedge.%b "
+                    b"FOR EACH STATEMENT EXECUTE FUNCTION kedge.refuse_moved()" % table
+                )
+            link.wait()
+            reach("seal:sealed")
+            return sealed
+
+        return self._database.write("seal", act, lanes=lanes.ALL, find=again)
+
+    def unseal(self, by: str) -> None:
+        """Open a database again that was closed."""
+
+        def act(link: Link) -> None:
+            found = _sealed(link)
+            if found is None:
+                return
+            for table in _tables(link):
+                link.send(b"DROP TRIGGER IF EXISTS moved ON kedge.%b" % table)
+            link.send(b"DROP FUNCTION kedge.refuse_moved()")
+            link.send(_SQL["meta_drop"], "moved")
+            self._tell(link, "move-abandoned", found.to, by)
+
+        self._database.write("unseal", act, lanes=lanes.ALL, find=again)
+
+    def _tell(self, link: Link, kind: str, to: str, by: str) -> Sealed:
+        """Journal a change that raises the epoch and changes nothing else, so that every process hears of it."""
+        epoch, encoded, at, seqs = link.one(_LOOK, None, None, 1, _TICK_SECONDS)
+        following = msgspec.structs.replace(_RECORD.decode(encoded), epoch=epoch + 1)
+        encoded = msgspec.json.encode(following)
+        link.send(_SQL["replace"], following.epoch, encoded)
+        at, detail = round(at, 6), msgspec.json.encode({"to": to})
+        link.send(
+            _CONTROL["log_insert"], seqs[0], following.epoch, at, f"{kind}:{seqs[0]}", kind, None, by, b"", detail,
+            encoded,
+        )  # fmt: skip
+        link.send(_CONTROL["notify"], str(following.epoch))
+        return Sealed(to, seqs[0], at, by)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._database.close()
+
+
+def _sealed(link: Link) -> Sealed | None:
+    found = link.row(_SQL["meta"], "moved")
+    return None if found is None else _SEALED.decode(found[0])
+
+
+def _tables(link: Link) -> list[bytes]:
+    return [name.encode() for (name,) in link.rows(_SQL["tables"])]

@@ -1,0 +1,52 @@
+"""Cached results, in a table beside the journal."""
+
+from typing import Any
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.journal import SqliteJournal
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.reads import check_epoch
+from kedge.backends.sqlite.sql import queries
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.ports.cache import Cached
+
+_SQL = queries("control")
+
+
+class SqliteCache:
+    """Cached results, capped at `cache_bytes` for the whole database."""
+
+    def __init__(self, database: Database, interner: Interner, journal: SqliteJournal, cache_bytes: int) -> None:
+        self._database = database
+        self._interner = interner
+        self._journal = journal
+        self._cache_bytes = cache_bytes
+
+    def get(self, view: View, key: bytes, now: float) -> Cached | None:
+        """Return the newest entry of a key that the view sees and that has not expired."""
+        with self._database.reading() as connection:
+            check_epoch(connection, view.epoch)
+            for lineage_id, at, payload in connection.execute(_SQL["cache_find"], (key, now)).fetchall():
+                members = self._interner.members(connection, lineage_id)
+                if view.sees(members):
+                    return Cached(payload, members, at)
+        return None
+
+    def put(self, key: bytes, payload: bytes, lineage: Lineage, now: float, ttl: float | None) -> None:
+        """Keep an entry, and drop expired and then the oldest ones beyond the size cap."""
+        with self._database.writing("cache") as connection:
+            if self._journal.purged_of(connection, lineage):
+                return  # what a purge erased does not come back by way of a turn that was under way
+            lineage_id = self._interner.intern(connection, lineage)
+            expires = None if ttl is None else now + ttl
+            connection.execute(_SQL["cache_put"], (key, lineage_id, now, expires, len(payload), payload))
+            connection.execute(_SQL["cache_expired"], (now,))
+            excess = connection.execute(_SQL["cache_bytes"]).fetchone()[0] - self._cache_bytes
+            while excess > 0:
+                oldest: list[Any] = connection.execute(_SQL["cache_oldest"]).fetchall()
+                for old_key, old_lineage, size in oldest:
+                    if excess > 0:
+                        connection.execute(_SQL["cache_delete"], (old_key, old_lineage))
+                        excess -= size
+        self._interner.learn(lineage, lineage_id)

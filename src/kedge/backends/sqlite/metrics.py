@@ -1,0 +1,44 @@
+"""Metric samples, in tables beside the journal."""
+
+import json
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.sql import queries
+from kedge.ports.metrics import Sample, Tally
+
+_SQL = queries("control")
+
+
+class SqliteMetrics:
+    """Metric samples of one database."""
+
+    def __init__(self, database: Database, interner: Interner) -> None:
+        self._database = database
+        self._interner = interner
+
+    def observe(self, sample: Sample) -> None:
+        """Store one metric sample."""
+        with self._database.writing("observe") as connection:
+            lineage = self._interner.intern(connection, sample.lineage)
+            row = (
+                sample.at, sample.session, sample.agent, sample.metric, json.dumps(sample.value), lineage,
+                json.dumps(sorted(sample.seen)),
+            )  # fmt: skip
+            connection.execute(_SQL["observe"], row)
+        self._interner.learn(sample.lineage, lineage)
+
+    def observations(self, metric: str) -> list[Sample]:
+        """Return the samples of a metric, the oldest first."""
+        with self._database.connection() as connection:
+            rows = connection.execute(_SQL["observations"], (metric,)).fetchall()
+        return [
+            Sample(metric, json.loads(value), at, session, agent, seen=frozenset(json.loads(seen)))
+            for at, session, agent, _, value, seen in rows
+        ]
+
+    def tallies(self, prefix: str) -> list[Tally]:
+        """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
+        with self._database.connection() as connection:
+            rows = connection.execute(_SQL["tallies"], (prefix,)).fetchall()
+        return [Tally(metric, agent, json.loads(value), count, at) for metric, agent, value, count, at in rows]

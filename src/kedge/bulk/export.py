@@ -1,0 +1,154 @@
+"""Writing a collection to a file that `load` reads: .npy with ids and payloads beside it, Parquet, Arrow."""
+
+import errno
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from kedge.errors import InvalidValue, StorageFull
+from kedge.stores.batches import VectorBatches, VectorRows, as_json
+from kedge.support.optional import require
+
+Progress = Callable[[int, int], None]
+_ARROW = {".arrow", ".feather", ".ipc"}
+_PARQUET = {".parquet", ".pq"}
+
+
+class ExportReport(msgspec.Struct, frozen=True):
+    """What an export wrote: so many rows, to these files; `unembedded` keys were left out, being of other spaces."""
+
+    collection: str
+    rows: int
+    unembedded: int
+    files: tuple[str, ...]
+    seconds: float
+
+
+class _Sink(Protocol):
+    """Takes rows; what it is writing stands under other names until it is renamed."""
+
+    def write(self, rows: VectorRows) -> None:
+        """Write some more rows."""
+
+    def close(self) -> None:
+        """End the files as they have to end."""
+
+
+def export(
+    collection: str,
+    batches: VectorBatches,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write all rows of these batches to a file of the kind that its suffix says: wholly, or not at all."""
+    began = time.monotonic()
+    target = Path(path)
+    files = _files(target)
+    there = next((file for file in files if file.exists()), None)
+    if there is not None and not overwrite:
+        raise InvalidValue(f"{str(there)!r} exists; give another path, or overwrite=True (--overwrite)")
+    parts = [file.with_name(file.name + ".part") for file in files]
+    seen = written = 0
+    with _complaining(target, parts):
+        sink = _open(target.suffix, parts, batches)
+        try:
+            for rows in batches.tried():
+                sink.write(rows)
+                written, seen = written + len(rows), min(seen + batches.size, batches.rows)
+                if progress is not None:
+                    progress(seen, batches.rows)
+        finally:
+            sink.close()
+        for part, file in zip(parts, files, strict=True):
+            part.replace(file)
+    names = tuple(str(file) for file in files)
+    return ExportReport(collection, written, batches.unembedded, names, time.monotonic() - began)
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files that an export makes, the vectors last."""
+    if path.suffix == ".npy":
+        return [path.with_suffix(".ids.json"), path.with_suffix(".jsonl"), path]
+    if path.suffix in _ARROW | _PARQUET:
+        return [path]
+    raise InvalidValue(f"{path.name!r} is none of the files that can be written: .npy, .parquet, .arrow, .feather")
+
+
+def _open(suffix: str, parts: list[Path], batches: VectorBatches) -> _Sink:
+    if suffix == ".npy":
+        return _Npy(parts, batches)
+    empty = VectorRows([], np.empty((0, batches.dim), np.float32), [], np.empty(0, np.int64))
+    return _Arrow(suffix, parts[0], empty)
+
+
+@contextmanager
+def _complaining(target: Path, parts: list[Path]) -> Iterator[None]:
+    """Take away what is left half-written, and say of the file system's errors what they mean."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StorageFull(f"no room to write {str(target)!r}; free some space, or choose another disk") from error
+        raise InvalidValue(f"{str(target)!r} cannot be written ({error}); check the path") from error
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+class _Npy:
+    """An .npy file, a JSON list of ids, and a JSON document a line for the payloads."""
+
+    def __init__(self, parts: list[Path], batches: VectorBatches) -> None:
+        ids, payloads, vectors = parts
+        self._dim = batches.dim
+        self._rows = 0
+        self._vectors = vectors.open("wb")
+        self._ids = ids.open("wb")
+        self._payloads = payloads.open("wb")
+        self._head(batches.rows)
+
+    def _head(self, rows: int) -> None:
+        """Write the head, which has the same length for every number of rows."""
+        shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._dim)}
+        np.lib.format.write_array_header_1_0(self._vectors, shape)
+
+    def write(self, rows: VectorRows) -> None:
+        """Write some more rows."""
+        self._vectors.write(np.ascontiguousarray(rows.vectors, "<f4").data)
+        for ident, payload in zip(rows.ids, rows.payloads, strict=True):
+            self._ids.write((b",\n" if self._rows else b"[") + msgspec.json.encode(ident))
+            self._payloads.write(as_json(ident, payload) + b"\n")
+            self._rows += 1
+
+    def close(self) -> None:
+        """End the list, and correct how many rows there are."""
+        with self._vectors, self._ids, self._payloads:
+            self._ids.write(b"]\n" if self._rows else b"[]\n")
+            self._vectors.seek(0)
+            self._head(self._rows)
+
+
+class _Arrow:
+    """A Parquet or an Arrow IPC file, as `VectorRows.to_arrow` gives its columns."""
+
+    def __init__(self, suffix: str, part: Path, empty: VectorRows) -> None:
+        schema = empty.to_arrow().schema
+        if suffix in _PARQUET:
+            self._writer: Any = require("pyarrow.parquet", "arrow").ParquetWriter(str(part), schema)
+        else:
+            self._writer = require("pyarrow.ipc", "arrow").new_file(str(part), schema)
+
+    def write(self, rows: VectorRows) -> None:
+        """Write some more rows."""
+        self._writer.write_table(rows.to_arrow())
+
+    def close(self) -> None:
+        """End the file."""
+        self._writer.close()

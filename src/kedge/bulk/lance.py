@@ -1,0 +1,54 @@
+"""The tables of a LanceDB folder."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kedge.bulk.arrow import ArrowSource
+from kedge.bulk.sources import Columns, Source, chosen, readable, there
+from kedge.errors import InvalidValue
+from kedge.support.optional import require
+
+_METRICS = {"cosine": "cosine", "dot": "dot", "l2": "l2"}
+_SUFFIX = ".lance"
+_NEWER = "if a newer LanceDB wrote it, install that one"
+
+
+@contextmanager
+def open_lancedb(
+    path: str | Path, columns: Columns | None = None, tables: Iterable[str] | None = None
+) -> Iterator[list[Source]]:
+    """Lend the tables of a LanceDB folder, by name, or those that are named; `columns` as for Parquet."""
+    folder = there(path, "folder")
+    known = sorted(found.name.removesuffix(_SUFFIX) for found in folder.glob(f"*{_SUFFIX}") if found.is_dir())
+    if not known:
+        raise InvalidValue(f"{str(path)!r} is no LanceDB folder: no table lies in it; name the one with the *{_SUFFIX}")
+    lancedb = require("lancedb", "lancedb")
+    names = chosen(known, tables, "table", str(path))
+    with readable(str(path), _NEWER):
+        database = lancedb.connect(folder)
+        sources: list[Source] = [_open_table(database, name, columns or Columns()) for name in names]
+    yield sources
+
+
+def _open_table(database: Any, name: str, columns: Columns) -> Source:
+    table = database.open_table(name)
+    rows = table.count_rows()
+
+    def scan(names: list[str], size: int) -> Iterator[Any]:
+        with readable(f"the table {name!r}", _NEWER):
+            yield from table.search().limit(max(rows, 1)).select(names).to_batches(size)
+
+    source = ArrowSource(name, table.schema, rows, scan, columns)
+    source.metric = _metric(table, source.vector)
+    return source
+
+
+def _metric(table: Any, column: str) -> str | None:
+    """Return what the index of the vectors compares by; without one, LanceDB takes l2."""
+    for index in table.list_indices():
+        if column in index.columns:
+            stats = table.index_stats(index.name)
+            return _METRICS.get(str(getattr(stats, "distance_type", None)).lower())
+    return "l2"

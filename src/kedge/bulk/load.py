@@ -1,0 +1,126 @@
+"""Loading rows into a collection: batch by batch, and not again what an earlier run has loaded."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from kedge.bulk.sources import Rows, Source
+from kedge.errors import InvalidValue
+from kedge.model.writes import Origin, encode
+from kedge.turns.kernel import Kernel
+from kedge.turns.turn import Turn
+
+Progress = Callable[[int, int], None]
+LOADER = "loader"
+
+
+class LoadReport(msgspec.Struct, frozen=True):
+    """What a load did: rows written now, rows `skipped` as an earlier run had written them, documents among the former.
+
+    `vectorless` counts the rows that were left out since they have no vector.
+    """
+
+    collection: str
+    rows: int
+    skipped: int
+    documents: int
+    vectorless: int
+    seconds: float
+
+
+class Writer(msgspec.Struct, frozen=True):
+    """Who loads: an agent (by default one named like the deployment, else "loader") or a person; inside what."""
+
+    agent: str | None = None
+    person: str | None = None
+    deployment: str | None = None
+
+    def begin(self, kernel: Kernel) -> Turn:
+        """Begin the turn that loads."""
+        agent = self.agent
+        if agent is None and self.person is None:
+            agent = self.deployment or LOADER
+        return Turn(kernel, agent=agent, person=self.person, deployment=self.deployment)
+
+
+def load(
+    kernel: Kernel,
+    collection: str,
+    source: Source,
+    *,
+    writer: Writer,
+    batch: int,
+    again: bool = False,
+    progress: Progress | None = None,
+) -> LoadReport:
+    """Write all rows of a source in one turn, `batch` rows a commit.
+
+    A batch is known by its place and content, so a load that is made again skips what is there (unless `again`).
+    """
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise InvalidValue(f"batch={batch!r} is not a number of rows, 1 or more")
+    began = time.monotonic()
+    salt = kernel.backend.clock.fresh_id() if again else ""
+    rows = skipped = documents = vectorless = 0
+    with writer.begin(kernel) as turn:
+        _check_revocable(turn, collection, writer)
+        # What comes inside a deployment is to fall with it; else what was uploaded is a source, as ever.
+        origin = None if writer.deployment is None or writer.person is not None else Origin.DERIVED
+        for number, part in enumerate(source.batches(batch)):
+            vectorless += part.vectorless
+            if part.ids:
+                before = kernel.backend.control.position().seq
+                key = _key(salt, collection, number, part)
+                documents += _put_documents(turn, collection, part, origin, key, before)
+                seqs = turn.vectors(collection).upsert(part.ids, part.vectors, part.payloads, idempotency=key)
+                is_new = seqs[0] > before
+                rows, skipped = rows + len(seqs) * is_new, skipped + len(seqs) * (not is_new)
+            if progress is not None:
+                progress(rows + skipped + vectorless, source.rows)
+    return LoadReport(collection, rows, skipped, documents, vectorless, time.monotonic() - began)
+
+
+def _put_documents(turn: Turn, collection: str, part: Rows, origin: Origin | None, key: str, before: int) -> int:
+    """Write the documents of a batch; return how many were not there."""
+    if part.documents is None:
+        return 0
+    texts = {name: text for name, text in zip(part.ids, part.documents, strict=True) if text is not None}
+    seqs = turn.documents(collection).put_many(texts, origin=origin, idempotency=f"{key}:documents")
+    return len(seqs) if seqs and seqs[0] > before else 0
+
+
+def _check_revocable(turn: Turn, collection: str, writer: Writer) -> None:
+    """Raise `InvalidValue` where what is loaded inside a deployment would not fall with it."""
+    embedder = turn.vectors(collection).collection.embedder
+    turn.artifacts.get(embedder)  # as each vector call reads it
+    name = writer.deployment
+    if name is None or writer.person is not None or name not in turn.seen or name in turn.lineage:
+        return
+    raise InvalidValue(
+        f"what {turn.agent!r} loads inside {name!r} would stay after its rollback, for nothing of that deployment "
+        f"influences it; deploy an artifact of the loader's with it, such as {f'{turn.agent}/source'!r}, or load as an "
+        "agent that has one there"
+    )
+
+
+def _key(salt: str, collection: str, number: int, part: Rows) -> str:
+    """Return the idempotency key of a batch: its place and its content."""
+    digest = hashlib.sha256()
+    for item in (salt, collection, str(number), *part.ids):
+        digest.update(encode(item))
+        digest.update(b"\n")
+    for values, what in ((part.payloads, "payload"), (part.documents, "document")):
+        for name, value in zip(part.ids, values or (), strict=False):
+            digest.update(_content(value, what, name))
+            digest.update(b"\n")
+        digest.update(b"\n")
+    digest.update(np.ascontiguousarray(part.vectors, dtype="<f4").data)
+    return f"load:{digest.hexdigest()[:40]}"
+
+
+def _content(value: Any, what: str, name: str) -> bytes:
+    return encode(value, f"the {what} of {name!r}")

@@ -1,0 +1,35 @@
+"""Going no faster than a number of rows a second."""
+
+import time
+from collections.abc import Callable
+
+from kedge.errors import InvalidValue
+
+
+class RateLimit:
+    """Holds its caller back so that, from its first call on, no more rows pass than the rate allows."""
+
+    def __init__(
+        self,
+        rows_per_second: float | None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        given = rows_per_second
+        if given is not None and (isinstance(given, bool) or not isinstance(given, int | float) or not given > 0):
+            raise InvalidValue(f"rate={given!r} is not a positive number of rows a second; give one, or None")
+        self._rate = given
+        self._now = now
+        self.sleep = sleep
+        self._free_at: float | None = None
+
+    def wait(self, rows: int) -> None:
+        """Wait until these rows may pass: as long as those before them take at the rate."""
+        if self._rate is None:
+            return
+        now = self._now()
+        free_at = now if self._free_at is None else max(self._free_at, now)
+        if free_at > now:
+            self.sleep(free_at - now)
+        self._free_at = free_at + rows / self._rate

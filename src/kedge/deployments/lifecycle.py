@@ -1,0 +1,253 @@
+"""The life of deployments: deploy, canary, promote, settle, reinstate."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from kedge.errors import DuplicateName, InvalidValue
+from kedge.model import control as rules
+from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manifest_warnings, pack
+from kedge.model.checks import check_name
+from kedge.model.control import ControlRecord, Status
+from kedge.model.negotiation import SPEAKS, read_rules
+from kedge.model.reconcile import Reconciled
+from kedge.model.visibility import View
+from kedge.model.writes import Key, Pending
+from kedge.ports.control import Change, Entry, Recorded, Release
+from kedge.turns.kernel import Kernel, actor
+
+AUTOMATIC = "before:"  # how the names of the snapshots begin that staging takes
+BOTH_MAX = 100  # keys that both sides wrote which a promotion names
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """A deployment as it stands. Times are seconds since the Unix epoch.
+
+    `since`, `by` and `reason` are of the newest change that concerned it: its own, or a base's that took it along.
+    """
+
+    name: str
+    number: int
+    status: Status
+    kind: str
+    weight: float
+    bases: tuple[str, ...]
+    artifacts: tuple[str, ...]
+    digest: str
+    warnings: tuple[str, ...]
+    note: str
+    created_at: float
+    created_by: str
+    since: float
+    by: str
+    reason: str
+
+
+class PromoteReport(msgspec.Struct, frozen=True):
+    """A promotion, and what to look at: artifacts that newer deployments shadow, up to 100 keys that both sides wrote.
+
+    `reconciled`: how the external systems followed that are declared for its artifacts.
+    """
+
+    deployment: Deployment
+    shadowed: dict[str, str]
+    written_by_both: tuple[str, ...]
+    reconciled: tuple[Reconciled, ...] = ()
+
+
+def deploy(
+    kernel: Kernel,
+    name: str,
+    artifacts: Mapping[str, Any],
+    *,
+    canary: float | None,
+    independent: bool,
+    base: str | None,
+    by: str | None,
+    note: str,
+    kind: str = "release",
+) -> Deployment:
+    """Stage a deployment, and start it as a canary if a weight is given."""
+    check_name("the deployment name", name)
+    if name.startswith((f"{rules.EXTERNAL}:", "#")):
+        raise InvalidValue(f"the deployment name {name!r} is kept for Kedge's own; choose another")
+    if canary is not None:
+        rules.check_weight(canary)
+    if not isinstance(artifacts, Mapping):
+        raise InvalidValue(f"artifacts must be a mapping of keys to values, not {type(artifacts).__name__}")
+    manifest = {check_name("the artifact key", key): as_artifact(key, value) for key, value in artifacts.items()}
+    for key, artifact in manifest.items():
+        if key.endswith(f"/{SPEAKS}"):
+            read_rules(key, artifact.value)  # refused now, and not at the first message
+    who = actor(by)
+    operation = kernel.backend.clock.fresh_id()
+
+    def decide(record: ControlRecord) -> Change:
+        if name in kernel.backend.control.names().values():
+            raise DuplicateName(f"a deployment named {name!r} exists already; names are never used twice")
+        writes, bases = _artifact_writes(kernel, record, manifest, independent=independent, base=base)
+        staged = rules.stage(
+            record,
+            name,
+            artifacts=tuple(sorted(manifest)),
+            bases=bases,
+            now=kernel.backend.clock.now(),
+            by=who,
+            kind=kind,
+        )
+        if canary is not None:
+            rules.canary(staged, name, canary, now=kernel.backend.clock.now(), by=who)  # refused now, or not at all
+        release = Release(
+            record.next_number, name, kind, manifest_digest(manifest), manifest, manifest_warnings(manifest), note
+        )
+        return Change(
+            staged,
+            operation,
+            "stage",
+            who,
+            name,
+            note,
+            {"digest": release.digest, "artifacts": sorted(manifest)},
+            release=release,
+            writes=writes,
+            snapshot=f"{AUTOMATIC}{name}",
+        )
+
+    kernel.change(decide)
+    return show(kernel, name) if canary is None else start_canary(kernel, name, canary, by=by)
+
+
+def _artifact_writes(
+    kernel: Kernel, record: ControlRecord, manifest: Mapping[str, Artifact], *, independent: bool, base: str | None
+) -> tuple[tuple[Pending, ...], frozenset[int]]:
+    """Return the manifest's writes, and the deployments that they rest on: those of the heads they override."""
+    number = record.next_number
+    opened = kernel.opened(record, base)
+    seen = record.live if opened is None else record.live | record.closure({rules.open_in(record, opened)})
+    view = View(record.epoch, seen, record.settled)
+    heads = kernel.backend.journal.heads(view, "artifacts", "", sorted(manifest))
+    bases: set[int] = set()
+    writes = []
+    for key, artifact in sorted(manifest.items()):
+        under = frozenset() if independent or key not in heads else heads[key].lineage - record.settled
+        bases |= under
+        writes.append(Pending(Key("artifacts", "", key), pack(artifact), lineage=under | {number}))
+    return tuple(writes), frozenset(bases)
+
+
+def start_canary(kernel: Kernel, name: str, weight: float, *, by: str | None) -> Deployment:
+    """Show a deployment to a share of the sessions that appear from now on."""
+    who, operation = actor(by), kernel.backend.clock.fresh_id()
+
+    def decide(record: ControlRecord) -> Change:
+        kernel.find(record, name, "canary")
+        after = rules.canary(record, name, weight, now=kernel.backend.clock.now(), by=who)
+        return Change(after, operation, "canary", who, name, detail={"weight": weight})
+
+    kernel.change(decide)
+    return show(kernel, name)
+
+
+def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport, Entry]:
+    """Show a deployment to every new session, and report what it is shadowed by and what both sides wrote."""
+    who, operation = actor(by), kernel.backend.clock.fresh_id()
+
+    def decide(record: ControlRecord) -> Change:
+        kernel.find(record, name, "promote")
+        after = rules.promote(record, name, now=kernel.backend.clock.now(), by=who)
+        return Change(after, operation, "promote", who, name)
+
+    record, entry = kernel.change(decide)
+    promoted = record.find(name)
+    view = View(record.epoch, record.live, record.settled)
+    heads = kernel.read_present(lambda v: kernel.backend.journal.heads(v, "artifacts", "", promoted.artifacts), view)
+    shadowed = {
+        key: ", ".join(sorted(kernel.names(head.lineage))) or "the settled state"
+        for key, head in heads.items()
+        if promoted.number not in head.lineage
+    }
+    both = kernel.backend.survey.written_by_both(promoted.number, limit=BOTH_MAX)
+    return PromoteReport(show(kernel, name), shadowed, tuple(both)), entry
+
+
+def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
+    """Declare a deployment irrevocable, and let go of the snapshot that staging it took."""
+    who, operation = actor(by), kernel.backend.clock.fresh_id()
+
+    def decide(record: ControlRecord) -> Change:
+        number = kernel.find(record, name, "settle").number
+        return Change(rules.settle(record, name), operation, "settle", who, name, drop_snapshots_of=(number,))
+
+    kernel.change(decide)
+    return show(kernel, name)
+
+
+def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> tuple[Deployment, Entry]:
+    """Undo a rollback: what it hid, and what arrived hidden since, is visible again."""
+    who, operation = actor(by), kernel.backend.clock.fresh_id()
+
+    def decide(record: ControlRecord) -> Change:
+        kernel.find(record, name, "reinstate")
+        after = rules.reinstate(record, name, now=kernel.backend.clock.now(), by=who)
+        back = sorted(record.rolled_back - after.rolled_back)
+        detail = {"numbers": back, "names": sorted(kernel.names(back))}
+        return Change(after, operation, "reinstate", who, name, reason, detail)
+
+    _, entry = kernel.change(decide)
+    return show(kernel, name), entry
+
+
+def show(kernel: Kernel, name: str) -> Deployment:
+    """Return a deployment as it stands, settled and purged ones included, or raise `UnknownName`."""
+    found = _list(kernel, [recorded for recorded in kernel.backend.control.recorded() if recorded.release.name == name])
+    if not found:
+        kernel.backend.control.load().find(name)
+        raise InvalidValue(f"no deployment is named {name!r}")
+    return found[0]
+
+
+def list_all(kernel: Kernel) -> list[Deployment]:
+    """Return every deployment ever staged, in the order of staging."""
+    return _list(kernel, kernel.backend.control.recorded())
+
+
+def _list(kernel: Kernel, recorded: Iterable[Recorded]) -> list[Deployment]:
+    record = kernel.backend.control.load()
+    newest: dict[str | int, Entry] = {}  # by name, and by number where it went along with another
+    for entry in kernel.backend.control.entries():
+        if not entry.is_step and entry.kind != "stage":
+            for concerned in (entry.deployment, *entry.detail.get("numbers", ())):
+                if concerned is not None:
+                    newest.setdefault(concerned, entry)
+    return [_deployment(record, one, newest, kernel) for one in recorded]
+
+
+def _deployment(
+    record: ControlRecord, recorded: Recorded, newest: Mapping[str | int, Entry], kernel: Kernel
+) -> Deployment:
+    release = recorded.release
+    revocable = record.by_number.get(release.number)
+    if revocable is None:
+        status = Status.PURGED if release.number in record.purged else Status.SETTLED
+    else:
+        status = record.status(revocable)
+    own = [newest[concerned] for concerned in (release.name, release.number) if concerned in newest]
+    change = max(own, key=lambda entry: entry.seq, default=None)
+    return Deployment(
+        name=release.name,
+        number=release.number,
+        status=status,
+        kind=release.kind,
+        weight=0.0 if revocable is None else revocable.weight,
+        bases=() if revocable is None else tuple(sorted(kernel.names(revocable.bases))),
+        artifacts=tuple(sorted(release.artifacts)),
+        digest=release.digest,
+        warnings=release.warnings,
+        note=release.note,
+        created_at=recorded.at,
+        created_by=recorded.by,
+        since=recorded.at if change is None else change.at,
+        by=recorded.by if change is None else change.by,
+        reason="" if change is None else change.reason,
+    )

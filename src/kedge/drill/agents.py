@@ -1,0 +1,212 @@
+"""The helpdesk's team: five deterministic agents, each working through a desk.
+
+*reception* opens a ticket and routes it; *retrieval* finds documents and learned answers; *answering* picks one and
+says so; the *librarian* learns from every answer, and notes facts for the days after; the *reviewer* reads what the
+others wrote and judges it. Only answering's prompt, and the embedder that retrieval and the librarian use, are in the
+release: the librarian, the reviewer and reception are contaminated only by what they read and by who calls them.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from kedge.drill.desk import Desk, fingerprint
+from kedge.drill.embedder import EmbedderConfig, Vector, stems
+from kedge.drill.release import EMBEDDER_KEY, Embedders, Prompt, read_prompt
+
+DOCUMENTS = "kb"
+ATTACHMENTS = "attachments"
+LEARNED = "learned"
+COLLECTIONS = (ATTACHMENTS, DOCUMENTS, LEARNED)
+_LEARNED_NEIGHBOURS = 3
+_SAME_QUESTION = 0.5
+_SIMILAR_QUESTION = 0.25
+_SAME_TOPIC_BONUS = 0.1
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One question of one session. `attachment` is a text that comes with it, or empty."""
+
+    session: str
+    number: int
+    day: int
+    topic: str
+    text: str
+    right: str
+    attachment: str = ""
+
+    @property
+    def name(self) -> str:
+        """The question's name within its session."""
+        return f"{self.session}-{self.number}"
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What retrieval found: ids of documents, the nearest first, and those that answered similar questions."""
+
+    documents: list[str]
+    learned: list[str]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was answered: the document that it names."""
+
+    document: str
+
+    @property
+    def text(self) -> str:
+        """What the user is told."""
+        return f"See {self.document}." if self.document else "I do not know."
+
+
+def named_document(answer: str) -> str:
+    """Return the document that an answer names, empty if none."""
+    return answer.removeprefix("See ").removesuffix(".") if answer.startswith("See ") else ""
+
+
+def receive(desk: Desk, task: Task) -> None:
+    """Reception: open a ticket (nothing read yet), then route it by what the librarian noted the evening before."""
+    desk.share(f"tickets/{task.name}", {"topic": task.topic, "words": len(task.text.split())})
+    noted = desk.fact(topic_key(task.day - 1, task.topic))
+    desk.share(f"routes/{task.name}", {"topic": task.topic, "try_first": noted["often"] if noted else None})
+
+
+def take_in(desk: Desk, task: Task) -> None:
+    """Answering, first: write down the user's words and what came with them. Both are source writes."""
+    desk.ask(task.number, task.text)
+    if task.attachment:
+        desk.attach(ATTACHMENTS, task.name, task.attachment)
+
+
+def retrieve(desk: Desk, task: Task, embedders: Embedders, limit: int) -> Found:
+    """Retrieval: the documents nearest to the question, and what the team learned on earlier days."""
+    pinned = desk.artifact(EMBEDDER_KEY)
+    embedder = embedders.pinned(pinned)
+    cached = desk.cached(cache_key(embedder.config, task.text), lambda: embedder.embed(task.text).tolist())
+    vector: Vector = np.asarray(cached, np.float32)
+    documents = [hit.id for hit in desk.search(DOCUMENTS, vector, limit)]
+    earlier = {"day": {"lt": task.day}, "topic": task.topic}
+    learned = desk.search(LEARNED, vector, _LEARNED_NEIGHBOURS, earlier)
+    if task.attachment:
+        embed_attachment(desk, task.name, task.attachment, embedders)
+    return Found(documents, [hit.payload["document"] for hit in learned if hit.score >= _SAME_QUESTION])
+
+
+def embed_attachment(desk: Desk, id: str, text: str, embedders: Embedders) -> None:
+    """Retrieval: make an attachment searchable."""
+    embedder = embedders.pinned(desk.artifact(EMBEDDER_KEY))
+    desk.embed(ATTACHMENTS, [id], embedder.embed_all([text]), [{"words": len(text.split())}])
+
+
+def answer(desk: Desk, task: Task, found: Found) -> Answer:
+    """Answering, in the end: choose a document, as the prompt says, and say so."""
+    prompt = read_prompt(desk.artifact("answering/prompt"))
+    spoken = desk.history(task.number)
+    notes = [note for day in range(1, task.day) for note in desk.facts(facts_prefix(day, task.topic)).values()]
+    chosen = Answer(_choose(desk, task, found, notes, spoken, prompt))
+    desk.answer(task.number, chosen.text)
+    desk.observe("answered_right", value=chosen.document == task.right)
+    return chosen
+
+
+def _choose(
+    desk: Desk,
+    task: Task,
+    found: Found,
+    notes: Sequence[Mapping[str, Any]],
+    spoken: Sequence[tuple[str, str]],
+    prompt: Prompt,
+) -> str:
+    asked = set(stems(task.text))
+    if prompt.trusts_notes:
+        noted = max(notes, key=lambda note: (_alike(asked, note), note["document"]), default=None)
+        if noted is not None and _alike(asked, noted) >= _SIMILAR_QUESTION:
+            return str(noted["document"])
+        if found.learned:
+            return found.learned[0]
+    hints = [str(note["document"]) for note in notes if _alike(asked, note) >= _SAME_QUESTION]
+    candidates = list(dict.fromkeys([*found.documents[: prompt.documents], *found.learned, *hints]))
+    last = named_document(next((text for role, text in reversed(spoken) if role == "assistant"), ""))
+    topic = last.partition(".")[0]
+    best, best_score = "", -1.0
+    for candidate in candidates[: 2 * prompt.documents]:
+        score = covered(asked, desk.document(DOCUMENTS, candidate))
+        score += _SAME_TOPIC_BONUS * (topic != "" and candidate.partition(".")[0] == topic)
+        if score > best_score:
+            best, best_score = candidate, score
+    return best
+
+
+def learn(desk: Desk, task: Task, given: Answer, embedders: Embedders) -> None:
+    """Librarian: note the answer as a fact, embed the question beside it, close the ticket."""
+    fact = {"question": task.text, "document": given.document, "asked_in": task.session}
+    desk.share(fact_key(task), fact)
+    embedder = embedders.pinned(desk.artifact(EMBEDDER_KEY))
+    payload = {"day": task.day, "topic": task.topic, "document": given.document, "question": task.text}
+    desk.embed(LEARNED, [task.session], embedder.embed_all([task.text]), [payload])
+    desk.withdraw(f"tickets/{task.name}")
+
+
+def review(desk: Desk, task: Task) -> str:
+    """Reviewer: read the conversation, the fact that was noted and the document it names; write down a verdict."""
+    least = float(desk.artifact("reviewer/configuration")["covers_at_least"])
+    spoken = desk.history(task.number)
+    fact = desk.fact(fact_key(task)) or {"document": ""}
+    text = desk.document(DOCUMENTS, fact["document"]) if fact["document"] else ""
+    verdict = "supported" if covered(set(stems(task.text)), text) >= least else "doubtful"
+    desk.share(f"reviews/{task.name}", {"document": fact["document"], "verdict": verdict, "messages": len(spoken)})
+    return verdict
+
+
+def retire(desk: Desk, task: Task) -> None:
+    """Librarian: a doubtful answer is no longer found by search; the fact stays, for people to look at."""
+    desk.unembed(LEARNED, task.session)
+
+
+def digest_topic(desk: Desk, day: int, topic: str) -> None:
+    """Librarian, in the evening: sum up what was asked about a topic today, for reception tomorrow."""
+    facts = desk.facts(facts_prefix(day, topic))
+    named = Counter(str(fact["document"]) for fact in facts.values() if fact["document"])
+    often = min(named, key=lambda document: (-named[document], document), default=None)
+    desk.share(topic_key(day, topic), {"questions": len(facts), "often": often}, compare=True)
+
+
+def covered(asked: set[str], text: str) -> float:
+    """Return the share of these words that a text holds."""
+    return len(asked & set(stems(text))) / len(asked) if asked else 0.0
+
+
+def _alike(asked: set[str], note: Mapping[str, Any]) -> float:
+    """Return the Jaccard similarity of a question and a noted one."""
+    noted = set(stems(str(note["question"])))
+    return len(asked & noted) / len(asked | noted) if asked | noted else 0.0
+
+
+def cache_key(config: EmbedderConfig, text: str) -> str:
+    """Return the key under which a question's vector is cached."""
+    return f"embed/{config.name}/{fingerprint(text)}"
+
+
+def fact_key(task: Task) -> str:
+    """Return the key of the fact that the librarian notes for a question."""
+    return facts_prefix(task.day, task.topic) + task.name
+
+
+def facts_prefix(day: int, topic: str) -> str:
+    """Return what the keys of a day's facts on a topic begin with."""
+    return f"facts/{day}/{topic}/"
+
+
+def topic_key(day: int, topic: str) -> str:
+    """Return the key of the librarian's summary of a topic at the end of a day."""
+    return f"topics/{day}/{topic}"
+
+
+__all__ = [
+    "ATTACHMENTS", "COLLECTIONS", "DOCUMENTS", "LEARNED", "Answer", "Found", "Task", "answer", "cache_key", "covered",
+    "digest_topic", "embed_attachment", "fact_key", "facts_prefix", "learn", "named_document", "receive", "retire",
+    "retrieve", "review", "take_in", "topic_key",
+]  # fmt: skip

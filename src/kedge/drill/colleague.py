@@ -1,0 +1,223 @@
+"""The reviewer's process: a second process on the same database, joined to its callers by signed headers.
+
+Requests and answers are JSON over a pipe. What it is asked: to *review* a question, to *hold* a turn open in the
+middle of a session, to *go on* with that turn later, to *look* at all that it sees.
+"""
+
+import multiprocessing
+import signal
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from threading import Lock
+from types import TracebackType
+from typing import Literal, Protocol, Self
+from zlib import crc32
+
+import msgspec
+
+from kedge.drill.agents import Task, review
+from kedge.drill.database import Database, Opener
+from kedge.drill.desk import Desk, Stopped
+from kedge.drill.trace import Op
+from kedge.drill.visible import Scope, digest, visible
+from kedge.errors import KedgeError
+from kedge.turns.turn import Turn
+
+_ANSWER_SECONDS = 120.0
+COLLEAGUES = 2
+_HELD_KEY = "held/by-the-colleague"
+
+
+class Reviewed(msgspec.Struct, frozen=True):
+    """A reviewer's verdict, what it did to reach it, and the headers it sends back."""
+
+    verdict: str
+    ops: list[Op]
+    headers: dict[str, str]
+
+
+class Reviewer(Protocol):
+    """Whoever reviews: in this process, or in another."""
+
+    def review(self, task: Task, headers: dict[str, str], stop_at: int | None = None) -> Reviewed:
+        """Review one question on behalf of a caller; with `stop_at`, as far as that operation."""
+
+
+class LocalReviewer:
+    """The reviewer in this process."""
+
+    def __init__(self, k: Database) -> None:
+        self._k = k
+
+    def review(self, task: Task, headers: dict[str, str], stop_at: int | None = None) -> Reviewed:
+        """Review one question in a turn of its own."""
+        ops: list[Op] = []
+        verdict = ""
+        with self._k.turn(agent="reviewer", parent=headers) as turn:
+            try:
+                verdict = review(Desk(turn, f"{task.name}/reviewer", ops.append, stop_at=stop_at), task)
+            except Stopped:
+                return Reviewed("", ops, {})
+            return Reviewed(verdict, ops, turn.headers())
+
+
+class _Request(msgspec.Struct, frozen=True, omit_defaults=True):
+    what: Literal["review", "hold", "go on", "look", "stop"]
+    task: Task | None = None
+    headers: dict[str, str] = {}
+    session: str = ""
+    scope: Scope | None = None
+
+
+class _Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    text: str = ""
+    reviewed: Reviewed | None = None
+    failed: str = ""
+
+
+class Colleague:
+    """The other process, seen from here. Safe to share between threads; one request at a time is under way."""
+
+    def __init__(self, open_: Opener, url: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(open_, url, theirs), name="kedge-drill-reviewer")
+        self._process.daemon = True
+        self._process.start()
+        theirs.close()
+        self._lock = Lock()
+
+    def review(self, task: Task, headers: dict[str, str], stop_at: int | None = None) -> Reviewed:
+        """Have one question reviewed over there."""
+        if stop_at is not None:
+            raise AssertionError("the twin's reviewer works in this process")
+        reviewed = self._ask(_Request("review", task=task, headers=headers)).reviewed
+        if reviewed is None:
+            raise AssertionError("the reviewer's process answered without a verdict")
+        return reviewed
+
+    def hold(self, session: str) -> None:
+        """Have it open a turn in a session and read, as answering would, and keep the turn open."""
+        self._ask(_Request("hold", session=session))
+
+    def go_on(self) -> str:
+        """Have it write in the turn that it held; return the name of the error that stopped it, empty if none did."""
+        return self._ask(_Request("go on")).text
+
+    def look(self, scope: Scope) -> str:
+        """Return the digest of all that it sees."""
+        return self._ask(_Request("look", scope=scope)).text
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.is_alive():
+            with suppress(OSError):
+                self._pipe.send_bytes(msgspec.json.encode(_Request("stop")))
+            self._process.join(5)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join(5)
+        self._pipe.close()
+
+    def _ask(self, request: _Request) -> _Reply:
+        with self._lock:
+            try:
+                self._pipe.send_bytes(msgspec.json.encode(request))
+                if not self._pipe.poll(_ANSWER_SECONDS):
+                    raise KedgeError(f"the reviewer's process has not answered {request.what!r}; look at its output")
+                reply = msgspec.json.decode(self._pipe.recv_bytes(), type=_Reply)
+            except (EOFError, OSError) as error:
+                raise KedgeError(
+                    f"the reviewer's process ended at {request.what!r} ({error}); run the drill again"
+                ) from error
+        if reply.failed:
+            raise KedgeError(f"the reviewer's process failed at {request.what!r}: {reply.failed}")
+        return reply
+
+
+class Colleagues:
+    """Several such processes: a review goes to one of them, the same for the same question."""
+
+    def __init__(self, open_: Opener, url: str) -> None:
+        self._all = [Colleague(open_, url) for _ in range(COLLEAGUES)]
+
+    def review(self, task: Task, headers: dict[str, str], stop_at: int | None = None) -> Reviewed:
+        """Have one question reviewed over there."""
+        return self._all[crc32(task.name.encode()) % COLLEAGUES].review(task, headers, stop_at)
+
+    def hold(self, session: str) -> None:
+        """Have one open a turn in a session and read, as answering would, and keep the turn open."""
+        self._all[0].hold(session)
+
+    def go_on(self) -> str:
+        """Have it write in the turn that it held; return the name of the error that stopped it, empty if none did."""
+        return self._all[0].go_on()
+
+    def all_see(self, scope: Scope, expected: str) -> bool:
+        """Say whether each of them sees what has this digest."""
+        return all(colleague.look(scope) == expected for colleague in self._all)
+
+    def __enter__(self) -> Self:
+        """Return the colleagues."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the processes."""
+        for colleague in self._all:
+            colleague.close()
+
+
+def _serve(open_: Opener, url: str, pipe: Connection) -> None:
+    """Answer requests until told to stop, or until the other side is gone, which is whom Ctrl-C is for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open_(url) as k:
+        desk = _Colleague(k)
+        while True:
+            try:
+                request = msgspec.json.decode(pipe.recv_bytes(), type=_Request)
+            except EOFError:
+                return
+            if request.what == "stop":
+                return
+            try:
+                reply = desk.answer(request)
+            except Exception as error:  # noqa: BLE001 - a process's edge: the caller raises it
+                reply = _Reply(failed=f"{type(error).__name__}: {error}")
+            pipe.send_bytes(msgspec.json.encode(reply))
+
+
+class _Colleague:
+    """What runs in the other process."""
+
+    def __init__(self, k: Database) -> None:
+        self._k = k
+        self._reviewer = LocalReviewer(k)
+        self._held: Turn | None = None
+
+    def answer(self, request: _Request) -> _Reply:
+        if request.what == "review" and request.task is not None:
+            return _Reply(reviewed=self._reviewer.review(request.task, request.headers))
+        if request.what == "hold":
+            self._held = self._k.turn(session=request.session, agent="answering")
+            self._held.memory.history()
+        elif request.what == "go on" and self._held is not None:
+            return _Reply(self._write())
+        elif request.what == "look" and request.scope is not None:
+            return _Reply(digest(visible(self._k, request.scope)))
+        return _Reply()
+
+    def _write(self) -> str:
+        if self._held is None:
+            return "nothing was held"
+        try:
+            self._held.context.put(_HELD_KEY, "written after the rollback, by a process that had not heard of it")
+        except KedgeError as error:
+            return type(error).__name__
+        finally:
+            self._held.close()
+        return ""
+
+
+__all__ = ["Colleague", "LocalReviewer", "Reviewed", "Reviewer"]

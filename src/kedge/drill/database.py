@@ -1,0 +1,150 @@
+"""What the drill needs of an open database: the part of the public face that it works with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from kedge.deployments.lifecycle import Deployment, PromoteReport
+from kedge.ports.vectors import Collection
+from kedge.recovery.plan import RollbackPlan
+from kedge.recovery.purge import PurgeReport
+from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
+from kedge.recovery.rollback import RollbackReport
+from kedge.turns.turn import Turn
+from kedge.turns.view import Point, ReadView
+
+Progress = Callable[[int, int], None]
+
+
+class Finding(Protocol):
+    """One thing that is not as it must be."""
+
+    @property
+    def where(self) -> str:
+        """The place."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong there."""
+
+
+class Checked(Protocol):
+    """What a look over all invariants on disk found."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What was found."""
+
+
+class Database(Protocol):
+    """The public face, as far as a drill uses it; `kedge.Kedge` is one. See there for what each call does."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the control record now."""
+
+    @property
+    def url(self) -> str:
+        """Where the database is."""
+
+    def deploy(
+        self, name: str, artifacts: Mapping[str, Any], *, canary: float | None = None, note: str = ""
+    ) -> Deployment:
+        """Stage a deployment."""
+
+    def canary(self, name: str, weight: float) -> Deployment:
+        """Show a deployment to a share of new sessions."""
+
+    def promote(self, name: str) -> PromoteReport:
+        """Show a deployment to every new session."""
+
+    def settle(self, name: str) -> Deployment:
+        """Declare a deployment irrevocable."""
+
+    def plan(self, name: str) -> RollbackPlan:
+        """Say what a rollback would do."""
+
+    def rollback(self, name: str, *, reason: str = "") -> RollbackReport:
+        """Roll a deployment back."""
+
+    def reinstate(self, name: str, *, reason: str = "") -> Deployment:
+        """Undo a rollback."""
+
+    def purge(self, name: str, *, confirm: str | None = None) -> PurgeReport:
+        """Erase what a rolled-back deployment caused."""
+
+    def deployments(self) -> list[Deployment]:
+        """Return every deployment ever staged."""
+
+    def deployment(self, name: str) -> Deployment:
+        """Return one deployment."""
+
+    def turn(
+        self,
+        session: str | None = None,
+        agent: str | None = None,
+        *,
+        person: str | None = None,
+        deployment: str | None = None,
+        parent: Mapping[str, str] | None = None,
+    ) -> Turn:
+        """Begin a turn."""
+
+    def view(self, session: str | None = None, deployment: str | None = None) -> ReadView:
+        """Return a read-only view."""
+
+    def at(self, point: Point) -> ReadView:
+        """Return a read-only view of the past."""
+
+    def assignment(self, session: str) -> list[str]:
+        """Return the deployments that a session sees."""
+
+    def collection(self, name: str, *, dim: int) -> Collection:
+        """Declare a collection of vectors."""
+
+    def collections(self) -> list[Collection]:
+        """Return the collections."""
+
+    def replay(self, handler: Handler, deployment: str | None = None) -> ReplayReport:
+        """Process again what a rollback left without results."""
+
+    def replay_pending(self, deployment: str | None = None) -> list[ReplayInput]:
+        """Return the inputs that wait for a replay."""
+
+    def fsck(self, *, full: bool = False) -> Checked:
+        """Look over all invariants on disk."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+    def __enter__(self) -> Self:
+        """Return the database itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the database."""
+
+
+class Opener(Protocol):
+    """Opens a database; `kedge.open` is one. It must be importable by name, for another process to use it."""
+
+    def __call__(self, url: str, *, durability: str = "full") -> Database:
+        """Open a database."""
+
+
+class Databases(Protocol):
+    """Where a drill has its databases: new ones, by name."""
+
+    def address(self, name: str) -> str:
+        """Return what to open a database with."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a database, which nobody has open, to a new name."""
+
+
+__all__ = ["Checked", "Database", "Databases", "Finding", "Opener", "Progress"]

@@ -1,0 +1,280 @@
+"""The rehearsal in place: on a user's own database, with everything running, seen by nobody.
+
+A deployment is staged and never shown to any session. A turn inside it writes one small value to every store and every
+collection, all named `drill-…`; these are rolled back, reinstated, rolled back again and purged, and at each step every
+store is asked what is seen from inside and from outside. Live readers look for them all the while.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from kedge.drill.bystanders import Bystanders
+from kedge.drill.database import Database, Opener
+from kedge.drill.findings import Check, InPlaceReport, StoreReversal
+from kedge.drill.helpdesk import Say
+from kedge.drill.inventory import Inventory, PastSample
+from kedge.drill.probes import Probe, Reader, artifact_key, probes_for
+from kedge.errors import KedgeError, Retryable, UnknownName
+from kedge.model.control import Status
+from kedge.model.writes import Key
+from kedge.recovery.rollback import RollbackReport
+from kedge.turns.turn import Turn
+from kedge.turns.view import ReadView
+
+_PREFIX = "drill-"
+_NOTE = "a rehearsal in place"
+_REASON = "rehearsal"
+_CRASHED_AFTER_SECONDS = 3600.0
+
+
+def rehearse_in_place(open_: Opener, url: str, *, say: Say = lambda _: None) -> InPlaceReport:
+    """Rehearse a rollback on a database in use, and return what was found; whatever happens, clean up.
+
+    Raise `Retryable` where the database is busy or full: then nothing was found out.
+
+    What stays is the record that it was: the purged deployment in the log, and the assignment of its one session.
+    """
+    began = time.perf_counter()
+    name = f"{_PREFIX}{uuid.uuid4().hex[:12]}"
+    with open_(url) as k:
+        _clean_up_after_crashes(k, began_before=time.time() - _CRASHED_AFTER_SECONDS)
+        rehearsal = _Rehearsal(k, open_, url, name, say)
+        stopped_by = ""
+        try:
+            rehearsal.run()
+        except Retryable:
+            raise  # busy or full: nothing was found out
+        except KedgeError as error:
+            stopped_by = f"{type(error).__name__}: {error}"
+        finally:
+            left = _clean_up(k, name)
+        return rehearsal.report(stopped_by, left, time.perf_counter() - began)
+
+
+class _Rehearsal:
+    def __init__(self, k: Database, open_: Opener, url: str, name: str, say: Say) -> None:
+        self._k = k
+        self._name = name
+        self._say = say
+        self._probes = probes_for(k, name, name)
+        self._problems: dict[Probe, str] = {}
+        self._written: dict[Probe, Any] = {}
+        self._seen_outside: list[str] = []
+        self._rollbacks: list[RollbackReport] = []
+        self._bystanders = Bystanders(k, open_, url, self._probes)
+        self._checks: list[Check] = []
+        self._erased = 0
+        self._compared = 0
+
+    def run(self) -> None:
+        """Go through all steps."""
+        k, name = self._k, self._name
+        others = self._other_deployments()
+        with self._bystanders:
+            self._say(f"{name} is staged, and writes to {len(self._probes)} places")
+            k.deploy(name, {artifact_key(name): {"rehearsal": name}}, note=_NOTE)
+            before = Inventory(self._k.view())
+            sample = PastSample(self._k.view(), self._past(), before.count)
+            self._write()
+            self._written = self._look_inside()
+            self._note(self._written, lambda _, seen: seen is not None, "cannot be read back from inside")
+            hidden = k.plan(name).writes_total
+            self._roll_back("rolled back")
+            self._say("reinstated")
+            k.reinstate(name, reason=_REASON)
+            self._note(self._look_inside(), lambda p, seen: seen == self._written[p], "did not come back as it was")
+            self._roll_back("rolled back again")
+            self._say("comparing all that is visible with what was before")
+            self._nothing_else_changed(before, sample, others)
+            self._say("purged")
+            self._purge(hidden)
+
+    # ── steps ──
+
+    def _write(self) -> None:
+        """Write to every place, in turns that the rehearsal has influenced: else its writes would be everybody's."""
+        with self._k.turn(session=self._name, agent=self._name, deployment=self._name) as turn:
+            self._write_in(turn, [probe for probe in self._probes if probe.store != "cache"])
+        with self._k.turn(session=self._name) as turn:  # nobody's agent, so that its cache keys are everybody's
+            turn.artifacts.get(artifact_key(self._name))
+            self._write_in(turn, [probe for probe in self._probes if probe.store == "cache"])
+
+    def _write_in(self, turn: Turn, probes: list[Probe]) -> None:
+        if self._name not in turn.lineage:
+            raise KedgeError(f"a turn that read {self._name!r} is not stamped with it; nothing was written, stop here")
+        for probe in probes:
+            try:
+                probe.write(turn)
+            except KedgeError as error:
+                self._problems.setdefault(probe, f"writing failed: {error}")
+
+    def _roll_back(self, what: str) -> None:
+        self._nobody_outside_sees(f"before it was {what}")
+        self._say(what)
+        self._rollbacks.append(self._k.rollback(self._name, reason=_REASON))
+        self._nobody_sees(f"after it was {what}")
+
+    def _nobody_sees(self, when: str) -> None:
+        self._note(self._look_inside(), lambda _, seen: seen is None, f"is still seen from inside {when}")
+        self._nobody_outside_sees(when)
+
+    def _nobody_outside_sees(self, when: str) -> None:
+        with self._k.turn() as turn:
+            for reader in (self._k.view(), turn):
+                seen = self._look(reader)
+                self._note(seen, lambda _, value: value is None, f"is seen from outside {when}")
+                self._seen_outside += [f"{p.store} {p.space} {when}" for p, value in seen.items() if value is not None]
+
+    # ── looking ──
+
+    def _look_inside(self) -> dict[Probe, Any]:
+        with self._k.turn(session=self._name) as turn:
+            return self._look(turn)
+
+    def _look(self, reader: Reader) -> dict[Probe, Any]:
+        return {probe: self._read(probe, reader) for probe in self._probes}
+
+    def _read(self, probe: Probe, reader: Reader) -> Any:
+        try:
+            return probe.read(reader)
+        except Retryable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a store that cannot be read is a finding, whatever the reason
+            self._problems.setdefault(probe, f"reading failed: {error}")
+            return None
+
+    def _note(self, seen: dict[Probe, Any], right: Callable[[Probe, Any], bool], problem: str) -> None:
+        """Note as not reversible, for this problem, every place where what is seen is not right."""
+        for probe, value in seen.items():
+            if not right(probe, value):
+                self._problems.setdefault(probe, problem)
+
+    # ── what must not change ──
+
+    def _other_deployments(self) -> list[tuple[str, Status]]:
+        return [(d.name, d.status) for d in self._k.deployments() if d.name != self._name]
+
+    def _past(self) -> ReadView:
+        return self._k.at(f"before:{self._name}")
+
+    def _nothing_else_changed(self, before: Inventory, sample: PastSample, others: list[tuple[str, Status]]) -> None:
+        """Check that every key is as it was, or was changed by a later write of somebody else."""
+        now, past = self._k.view(), self._past()
+        self._check(
+            "past_stable",
+            "The snapshot taken before the rehearsal reads the same at its end",
+            f"{sample.count} keys read at before:{self._name}, twice",
+            passed=sample.is_same(past),
+        )
+        changed = list(before.changes(now, past))
+        wrong = [key for key in changed if self._is_ours(key) or not _is_later(now, key, past.upto)]
+        self._compared = before.count
+        detail = f"{before.count} keys compared, {len(changed)} written by others meanwhile"
+        if self._other_deployments() != others:
+            detail = "not comparable: another deployment changed its status meanwhile; the snapshot's check stands in"
+            wrong.clear()
+        self._check(
+            "nothing_else_changed",
+            "Everything that is visible is as it was, but for what others wrote meanwhile",
+            detail + "".join(f"; {key.store}:{key.space}/{key.name} is wrong" for key in wrong[:5]),
+            passed=not wrong,
+        )
+
+    def _is_ours(self, key: Key) -> bool:
+        return self._name in (key.space, key.name) or key.name == artifact_key(self._name)
+
+    def _purge(self, hidden: int) -> None:
+        self._erased = self._k.purge(self._name, confirm=self._name).erased_writes
+        self._nobody_sees("after the purge")
+        self._check(
+            "purged_exactly",
+            "The purge erased just what the rehearsal had written",
+            f"{hidden} writes planned, {self._erased} erased",
+            passed=hidden == self._erased,
+        )
+
+    # ── the report ──
+
+    def _check(self, name: str, claim: str, detail: str, *, passed: bool) -> None:
+        self._checks.append(Check(name, claim, passed, detail))
+
+    def report(self, stopped_by: str, left: str, seconds: float) -> InPlaceReport:
+        """Return what was found; `stopped_by` is what ended it early, `left` what could not be cleaned up."""
+        readers = self._bystanders
+        self._check(
+            "finished", "The rehearsal went through all its steps", stopped_by or "it did", passed=not stopped_by
+        )
+        self._check(
+            "unseen",
+            "Nobody outside saw anything of it, at any step",
+            "; ".join([*self._seen_outside, *readers.leaks][:5]) or "asked in every store, at every step",
+            passed=not self._seen_outside and not readers.leaks,
+        )
+        self._check(
+            "live_readers_undisturbed",
+            "Live readers read on all the while",
+            "; ".join(readers.errors[:3]) or f"{readers.reads} reads, by views, turns and another connection",
+            passed=readers.reads > 0 and not readers.errors,
+        )
+        self._check(
+            "rollback_verified",
+            "Both rollbacks verified themselves from the stores",
+            "; ".join(report.verdict for report in self._rollbacks),
+            passed=bool(self._rollbacks) and all(report.ok for report in self._rollbacks),
+        )
+        self._check("cleaned_up", "Nothing of it is left", left or f"{self._erased} writes erased", passed=not left)
+        last = self._rollbacks[-1].indicators if self._rollbacks else None
+        return InPlaceReport(
+            url=self._k.url,
+            deployment=self._name,
+            stores=[
+                StoreReversal(p.store, p.space, p not in self._problems, self._problems.get(p, ""))
+                for p in self._probes
+            ],
+            reads_by_live_readers=readers.reads,
+            keys_compared=self._compared,
+            rollback_commit_seconds=None if last is None else last.rollback_commit_seconds,
+            rollback_completion_seconds=None if last is None else last.rollback_completion_seconds,
+            erased_writes=self._erased,
+            seconds=round(seconds, 3),
+            checks=self._checks,
+        )
+
+
+def _is_later(view: ReadView, key: Key, at_seq: int | None) -> bool:
+    """Say whether the newest visible write at a key, a delete included, came after a seq."""
+    head = view.read(lambda v: view.backend.journal.head(v, key))
+    return head is not None and at_seq is not None and head.seq > at_seq
+
+
+def _clean_up_after_crashes(k: Database, *, began_before: float) -> None:
+    """Purge what rehearsals left that were killed before they could."""
+    for deployment in k.deployments():
+        if (
+            deployment.name.startswith(_PREFIX)
+            and deployment.note == _NOTE
+            and deployment.status is not Status.PURGED
+            and deployment.created_at < began_before
+        ):
+            _clean_up(k, deployment.name)
+
+
+def _clean_up(k: Database, name: str) -> str:
+    """Roll back and purge a rehearsal wherever it stopped; return what could not be done, or empty."""
+    try:
+        status = k.deployment(name).status
+    except UnknownName:
+        return ""
+    try:
+        if status not in {Status.ROLLED_BACK, Status.PURGED}:
+            k.rollback(name, reason=_REASON)
+        if status is not Status.PURGED:
+            k.purge(name, confirm=name)
+    except KedgeError as error:
+        return f"{name} could not be purged ({error}); run `kedge purge {name}` later"
+    return ""
+
+
+__all__ = ["rehearse_in_place"]

@@ -1,0 +1,93 @@
+"""What is visible in a whole database, by key and seq, in little memory; and a sample of its past."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kedge.model.writes import STORES, Key
+from kedge.turns.view import ReadView
+
+PAST_KEYS_MAX = 10_000
+
+
+class Inventory:
+    """The heads that a view lets through, 16 bytes each: hashes of names (valid in this process), and seqs."""
+
+    def __init__(self, view: ReadView) -> None:
+        """Look at every space of every store."""
+        self._spaces: dict[tuple[str, str], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self.count = 0
+        for store, space in spaces(view):
+            hashes, seqs = _arrays(heads(view, store, space))
+            order = np.argsort(hashes)
+            self._spaces[store, space] = hashes[order], seqs[order]
+            self.count += len(hashes)
+
+    def changes(self, now: ReadView, then: ReadView) -> Iterator[Key]:
+        """Yield the keys whose head is another now, one that came or one that went.
+
+        `then` is a view of the past as it was inventoried, to find the names of keys that went.
+        """
+        for store, space in spaces(now):
+            found = heads(now, store, space)
+            known_hashes, known_seqs = self._spaces.get((store, space), _arrays({}))
+            hashes, seqs = _arrays(found)
+            at = np.minimum(np.searchsorted(known_hashes, hashes), max(len(known_hashes) - 1, 0))
+            known = known_hashes[at] == hashes if len(known_hashes) else np.zeros(len(hashes), bool)
+            same = known & (known_seqs[at] == seqs) if len(known_hashes) else known
+            yield from (Key(store, space, name) for name, is_same in zip(found, same, strict=True) if not is_same)
+            if known.sum() < len(known_hashes):
+                yield from (Key(store, space, name) for name in heads(then, store, space) if name not in found)
+
+
+class PastSample:
+    """Up to `PAST_KEYS_MAX` keys, spread evenly, to be read at one point of the past, now and later."""
+
+    def __init__(self, now: ReadView, past: ReadView, count: int) -> None:
+        """Choose among the `count` keys that are visible now."""
+        step = -(-count // PAST_KEYS_MAX) or 1
+        self._names: dict[tuple[str, str], list[str]] = {}
+        offset = 0
+        for store, space in spaces(now):
+            names = list(heads(now, store, space))
+            self._names[store, space] = names[-offset % step :: step]
+            offset += len(names)
+        self.count = sum(len(names) for names in self._names.values())
+        self._seqs = self._read(past)
+
+    def is_same(self, past: ReadView) -> bool:
+        """Say whether all of it still reads as it did."""
+        return self._read(past) == self._seqs
+
+    def _read(self, past: ReadView) -> dict[Key, int]:
+        seqs: dict[Key, int] = {}
+        for (store, space), names in self._names.items():
+            seqs |= _seqs_of(past, store, space, names)
+        return seqs
+
+
+def spaces(view: ReadView) -> Iterator[tuple[str, str]]:
+    """Yield every space of every store: collections, sessions, the shared ones."""
+    for store in STORES:
+        for space in sorted(view.backend.journal.spaces(store)):
+            yield store, space
+
+
+def heads(view: ReadView, store: str, space: str) -> dict[str, int]:
+    """Return the seqs of all heads of one space that a view lets through, by name."""
+    seen = view.read(lambda v: view.backend.journal.range(v, store, space, payloads=False))
+    return {head.key.name: head.seq for head in seen.heads}
+
+
+def _seqs_of(view: ReadView, store: str, space: str, names: list[str]) -> dict[Key, int]:
+    found = view.read(lambda v: view.backend.journal.heads(v, store, space, names))
+    return {head.key: head.seq for head in found.values()}
+
+
+def _arrays(found: dict[str, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    hashes = np.fromiter((hash(name) for name in found), np.int64, len(found))
+    return hashes, np.fromiter(found.values(), np.int64, len(found))
+
+
+__all__ = ["Inventory", "PastSample"]

@@ -1,0 +1,187 @@
+"""One small write to every store and every collection, and how to tell whether somebody sees it."""
+
+import hashlib
+from typing import Any, Protocol
+
+import numpy as np
+
+from kedge.drill.database import Database
+from kedge.drill.embedder import Vector
+from kedge.turns.turn import Turn
+from kedge.turns.view import ReadView
+
+Reader = Turn | ReadView
+_NEIGHBOURS = 10
+
+
+class _Missed(Exception):
+    """The cache held nothing."""
+
+
+class Probe(Protocol):
+    """One place to rehearse on."""
+
+    @property
+    def store(self) -> str:
+        """The store."""
+
+    @property
+    def space(self) -> str:
+        """The collection or session, or empty."""
+
+    def write(self, turn: Turn) -> None:
+        """Write there."""
+
+    def read(self, reader: Reader) -> Any:
+        """Return what this reader sees there, None if nothing."""
+
+
+class _Base:
+    store = ""
+
+    def __init__(self, name: str, space: str = "") -> None:
+        self.name = name
+        self.space = space
+
+
+class ArtifactProbe(_Base):
+    """The artifact that the rehearsal's own manifest pins."""
+
+    store = "artifacts"
+
+    def write(self, turn: Turn) -> None:
+        """Do nothing: staging wrote it."""
+
+    def read(self, reader: Reader) -> Any:
+        """Return its digest."""
+        found = reader.artifacts.get(artifact_key(self.name))
+        return None if found is None else found.digest
+
+
+class DocumentProbe(_Base):
+    """A derived document in one collection."""
+
+    store = "documents"
+
+    def write(self, turn: Turn) -> None:
+        """Put it: as derived, since a source write would outlast the rollback."""
+        turn.documents(self.space).put(self.name, _text(self.name), origin="derived")
+
+    def read(self, reader: Reader) -> Any:
+        """Return its text; by name and by prefix must agree."""
+        documents = reader.documents(self.space)
+        return _agreed(documents.get(self.name), documents.items(self.name).get(self.name))
+
+
+class MemoryProbe(_Base):
+    """A message in the rehearsal's own session."""
+
+    store = "memory"
+
+    def write(self, turn: Turn) -> None:
+        """Say something, as the assistant."""
+        turn.memory.append("assistant", _text(self.name))
+
+    def read(self, reader: Reader) -> Any:
+        """Return how many messages of the rehearsal's session this reader's view lets through."""
+        found = reader.read(lambda view: reader.backend.journal.history(view, self.space, None))
+        return len(found.heads) or None
+
+
+class ContextProbe(_Base):
+    """A shared fact."""
+
+    store = "context"
+
+    def write(self, turn: Turn) -> None:
+        """Share it."""
+        turn.context.put(self.name, _text(self.name))
+
+    def read(self, reader: Reader) -> Any:
+        """Return it; by key and by prefix must agree."""
+        return _agreed(reader.context.get(self.name), reader.context.items(self.name).get(self.name))
+
+
+class VectorProbe(_Base):
+    """A vector in one collection."""
+
+    store = "vectors"
+
+    def write(self, turn: Turn) -> None:
+        """Put it, in the space of the embedder that the turn sees."""
+        turn.vectors(self.space).upsert([self.name], self._vector(turn)[None, :], [{"drill": self.name}])
+
+    def read(self, reader: Reader) -> Any:
+        """Return its payload and the digest of its bytes; looking it up and searching for it must agree."""
+        vectors = reader.vectors(self.space)
+        row = vectors.get([self.name]).get(self.name)
+        hits = vectors.search(self._vector(reader), k=_NEIGHBOURS)
+        hit = next((hit for hit in hits if hit.id == self.name), None)
+        looked_up = None if row is None else row.payload
+        agreed = _agreed(looked_up, None if hit is None else hit.payload)
+        return agreed if row is None else [agreed, hashlib.sha256(row.vector.tobytes()).hexdigest()]
+
+    def _vector(self, reader: Reader) -> Vector:
+        """Return a unit vector that the rehearsal's name decides, in the dimensions of the reader's embedder."""
+        collection = reader.vectors(self.space).collection
+        pinned = reader.artifacts.get(collection.embedder)
+        named = pinned.value.get("dim") if pinned is not None and isinstance(pinned.value, dict) else None
+        dim = named if isinstance(named, int) else collection.dim
+        seed = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big")
+        drawn = np.random.default_rng(seed).standard_normal(dim).astype(np.float32)
+        return drawn / np.linalg.norm(drawn)
+
+
+class CacheProbe(_Base):
+    """A cached result."""
+
+    store = "cache"
+
+    def write(self, turn: Turn) -> None:
+        """Have it computed, and kept for a minute."""
+        turn.cache.get_or_compute(self.name, lambda: _text(self.name), ttl=60)
+
+    def read(self, reader: Reader) -> Any:
+        """Return what is served, without leaving anything there; a view has no cache."""
+        return peek(reader, self.name) if isinstance(reader, Turn) else None
+
+
+def peek(turn: Turn, key: str) -> Any:
+    """Return what the cache serves at a key, None if nothing, and keep nothing there."""
+
+    def missed() -> Any:
+        raise _Missed
+
+    try:
+        return turn.cache.get_or_compute(key, missed)
+    except _Missed:
+        return None
+
+
+def probes_for(k: Database, name: str, session: str) -> list[Probe]:
+    """Return a probe for every store and every collection of a database."""
+    documents = k.view().backend.journal.spaces("documents") or [name]
+    return [
+        ArtifactProbe(name),
+        ContextProbe(name),
+        *(DocumentProbe(name, collection) for collection in sorted(documents)),
+        MemoryProbe(name, session),
+        *(VectorProbe(name, collection.name) for collection in k.collections()),
+        CacheProbe(name),
+    ]
+
+
+def artifact_key(name: str) -> str:
+    """Return the key of the rehearsal's artifact."""
+    return f"{name}/configuration"
+
+
+def _text(name: str) -> str:
+    return f"written by the rehearsal {name}; nobody should ever read this"
+
+
+def _agreed(one: Any, other: Any) -> Any:
+    return one if one == other else f"two ways of reading disagree: {one!r} and {other!r}"
+
+
+__all__ = ["Probe", "Reader", "artifact_key", "peek", "probes_for"]

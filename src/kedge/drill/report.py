@@ -1,0 +1,162 @@
+"""The drill's report for people: what happened, what was measured, what was checked, and a verdict."""
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from kedge.drill.findings import Check, HelpdeskReport, InPlaceReport
+
+_BAR_CHARACTERS = 24
+_POOR_SHARE = 0.5
+
+
+def print_report(report: HelpdeskReport | InPlaceReport, console: Console) -> None:
+    """Print a report on a console."""
+    console.print(_helpdesk(report) if isinstance(report, HelpdeskReport) else _in_place(report))
+
+
+def _helpdesk(report: HelpdeskReport) -> RenderableType:
+    return Group(
+        _heading("What happened"),
+        Text(_story(report)),
+        _heading("Answer quality"),
+        _quality(report),
+        _heading("How far it spread"),
+        Text(_spread(report)),
+        _heading("What the rollback did, in the eyes of a session inside the release"),
+        _stores(report),
+        _heading("How long it took"),
+        Text(_times(report)),
+        _heading("Indicators"),
+        _indicators(report),
+        _heading("Checks"),
+        _checks(report.checks),
+        _verdict(
+            report,
+            f"PASSED. {report.release} went wrong in front of users and was undone as if it had never been, in "
+            f"{_seconds(report.rollback_completion_seconds)}. What users said is all there, and what they asked "
+            f"meanwhile is answered. Drill time {report.seconds:.0f} s.",
+        ),
+    )
+
+
+def _story(report: HelpdeskReport) -> str:
+    return (
+        f"A helpdesk of five agents answers questions about {report.documents:,} docstrings of Python {report.python}: "
+        f"{report.questions} questions in {report.sessions} sessions over four days, {report.threads} at a time, "
+        f"in {report.turns:,} turns; the reviewer works in a process of its own. In the first night {report.release} "
+        f"goes canary at {report.weight:.0%}, with a cheaper embedder and a hastier prompt; {report.canary_sessions} "
+        f"sessions fall into it. Two days later it is rolled back, and what users asked inside it is answered again."
+    )
+
+
+def _spread(report: HelpdeskReport) -> str:
+    outside = [found for found in report.contamination if not found.in_release and found.writes]
+    inside = sum(found.writes for found in report.contamination if found.in_release)
+    names = ", ".join(f"{found.agent} ({found.writes})" for found in outside)
+    return (
+        f"The release and its pipeline wrote {inside:,} values. Agents that nobody had redeployed wrote "
+        f"{sum(found.writes for found in outside):,} more under its influence: {names}. "
+        f"A redeployment of the old version would have left all of them in place."
+    )
+
+
+def _times(report: HelpdeskReport) -> str:
+    return (
+        f"plan {_seconds(report.plan_seconds)} · the flip {_seconds(report.rollback_commit_seconds)} · "
+        f"flip and verification {_seconds(report.rollback_completion_seconds)} · "
+        f"replay of {report.replayed} inputs {_seconds(report.replay_seconds)}"
+    )
+
+
+def _quality(report: HelpdeskReport) -> Table:
+    table = _table("when", "who", "right", "of", "", "the same questions without the release")
+    for quality in report.quality:
+        bar = "█" * round(_BAR_CHARACTERS * quality.share)
+        share = Text(
+            f"{bar:<{_BAR_CHARACTERS}} {quality.share:4.0%}", style="red" if quality.share < _POOR_SHARE else "green"
+        )
+        without = "" if quality.share_in_twin is None else f"{quality.share_in_twin:.0%}"
+        table.add_row(quality.when, quality.who, str(quality.right), str(quality.questions), share, without)
+    return table
+
+
+def _stores(report: HelpdeskReport) -> Table:
+    table = _table("store", "contaminated writes", "keys vanished", "fell back", "came back", "stayed")
+    for store in report.stores:
+        numbers = (store.contaminated_writes, store.vanished, store.fell_back, store.came_back, store.stayed)
+        table.add_row(store.store, *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _indicators(report: HelpdeskReport) -> Table:
+    table = _table("indicator", "value")
+    for name, value in report.indicators.items():
+        table.add_row(name, "not measured: no members" if value is None else f"{value:,.4g}")
+    return table
+
+
+def _in_place(report: InPlaceReport) -> RenderableType:
+    table = _table("store", "space", "")
+    for store in report.stores:
+        outcome = Text("reversible", "green") if store.reversible else Text(f"NOT REVERSIBLE: {store.problem}", "red")
+        table.add_row(store.store, store.space, outcome)
+    broken = ", ".join(sorted({store.store for store in report.stores if not store.reversible}))
+    return Group(
+        _heading("What was rehearsed"),
+        Text(
+            f"{report.deployment} was staged in {report.url}, seen by nobody; it wrote to every store and collection, "
+            f"was rolled back, reinstated, rolled back again, verified and purged ({report.erased_writes} writes "
+            f"erased). Meanwhile live readers read {report.reads_by_live_readers:,} times."
+        ),
+        _heading("Stores"),
+        table,
+        _heading("Checks"),
+        _checks(report.checks),
+        _verdict(
+            report,
+            f"PASSED. Every store of this database is reversible; the flip took "
+            f"{_seconds(report.rollback_commit_seconds or 0.0)}. Drill time {report.seconds:.1f} s.",
+            f"No longer reversible: {broken}. " if broken else "",
+        ),
+    )
+
+
+def _checks(checks: Sequence[Check]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for check in checks:
+        mark = Text("pass", "green") if check.passed else Text("FAIL", "bold red")
+        table.add_row(mark, Text.assemble(check.claim, "\n", (check.detail, "dim" if check.passed else "red")))
+    return table
+
+
+def _verdict(report: HelpdeskReport | InPlaceReport, good: str, first: str = "") -> Panel:
+    if report.passed:
+        return Panel(Text(good, "bold green"), border_style="green", title="verdict")
+    failed = ", ".join(check.name for check in report.checks if not check.passed)
+    bad = f"FAILED. {first}{f'Checks that failed: {failed}. ' if failed else ''}Do not rely on a rollback here."
+    return Panel(Text(bad, "bold red"), border_style="red", title="verdict")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for place, column in enumerate(columns):
+        is_number = column in {"right", "of"} or (columns[0] == "store" and place > 0)
+        table.add_column(column, justify="right" if is_number and columns[1] != "space" else "left")
+    return table
+
+
+def _heading(text: str) -> Text:
+    return Text(f"\n{text}", "bold")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+__all__ = ["print_report"]

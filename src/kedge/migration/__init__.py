@@ -1,0 +1,1 @@
+"""Moving a database between backends, and comparing two."""

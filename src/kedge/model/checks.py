@@ -1,0 +1,55 @@
+"""Checks of names, origins and durations that a caller passes."""
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from kedge.errors import InvalidValue
+from kedge.model.writes import Origin
+
+NAME_CHARACTERS_MAX = 512
+SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
+
+
+def check_names(what: str, names: object) -> tuple[str, ...]:
+    """Return several names, or raise `InvalidValue`: for a lone string, too, which is no list of its letters."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidValue(f"{what}={names!r} is no list of names; pass one, such as ['support']")
+    return tuple(check_name(f"a name in {what}", name) for name in names)
+
+
+def check_name(what: str, name: object, *, empty: bool = False) -> str:
+    """Return the name, or raise `InvalidValue` for one that no key may have."""
+    if not isinstance(name, str):
+        raise InvalidValue(f"{what} must be a string, not {name!r} ({type(name).__name__}); convert it first")
+    if name.isascii() and name.isprintable() and len(name) <= NAME_CHARACTERS_MAX and (name or empty):
+        return name
+    if not name and not empty:
+        raise InvalidValue(f"{what} is empty; give it at least one character")
+    if len(name) > NAME_CHARACTERS_MAX:
+        raise InvalidValue(
+            f"{what} {name[:40]!r}… has {len(name)} characters, more than {NAME_CHARACTERS_MAX}; use a shorter one"
+        )
+    bad = next((c for c in name if unicodedata.category(c) in {"Cc", "Cs"}), None)
+    if bad is not None:
+        raise InvalidValue(f"{what} {name!r} holds the control character {bad!r}; remove it")
+    return name
+
+
+def check_origin(origin: str | None) -> Origin | None:
+    """Return an origin that a caller gave, or raise `InvalidValue`."""
+    if origin is None:
+        return None
+    try:
+        return Origin(origin)
+    except ValueError:
+        raise InvalidValue(f"origin {origin!r} is unknown; use 'source' or 'derived'") from None
+
+
+def check_seconds(what: str, seconds: Any) -> float | None:
+    """Return a positive number of seconds or None, or raise `InvalidValue`."""
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= SECONDS_MAX:
+        raise InvalidValue(f"{what}={seconds!r} is not a positive number of seconds; give one, or None")
+    return float(seconds)

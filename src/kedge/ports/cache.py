@@ -1,0 +1,29 @@
+"""Cached results, stamped like writes and kept outside the journal."""
+
+from typing import Protocol
+
+import msgspec
+
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+
+
+class Cached(msgspec.Struct, frozen=True):
+    """A cache entry that a view may use."""
+
+    payload: bytes
+    lineage: Lineage
+    at: float
+
+
+class Cache(Protocol):
+    """Results by key. An entry is returned only to views that see its lineage. It may vanish at any time.
+
+    Laws: `get` raises `EpochMoved` if the control record has left the view's epoch.
+    """
+
+    def get(self, view: View, key: bytes, now: float) -> Cached | None:
+        """Return the newest entry of a key that the view sees and that has not expired."""
+
+    def put(self, key: bytes, payload: bytes, lineage: Lineage, now: float, ttl: float | None) -> None:
+        """Keep an entry, and drop expired and then the oldest ones beyond the size cap."""

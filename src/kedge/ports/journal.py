@@ -1,0 +1,73 @@
+"""The journal of one database: append, heads, ranges and histories."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from kedge.errors import KedgeError
+from kedge.model.lineage import Lineage
+from kedge.model.repeats import Call
+from kedge.model.visibility import View
+from kedge.model.writes import Author, Batch, Head, Key
+
+
+class HeadMoved(KedgeError):
+    """The head is no longer the write that the caller compared with: read it again, decide anew."""
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The visible heads of a range that are puts, and the lineages of those that are deletes."""
+
+    heads: list[Head]
+    tombstones: frozenset[Lineage]
+    at_seq: int
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """The seqs of a batch's writes. `repeats`: the call with its idempotency key that came before, whose they are."""
+
+    seqs: list[int]
+    repeats: Call | None = None
+
+
+class Journal(Protocol):
+    """All writes, append-only, in one order.
+
+    Laws: `append` is all or nothing and durable when it returns; seqs are strictly increasing in commit order, per
+    key at least; it raises `EpochMoved` if the control record has left the batch's epoch. An idempotency key that
+    the caller can see returns the seqs of the first call. Reads in a view without `upto` raise `EpochMoved` if the
+    control record has left the view's epoch, so that no read is older than the last flip.
+    """
+
+    def append(self, batch: Batch) -> Appended:
+        """Commit a batch, or find that its call was committed before; return the seqs of its writes, in order."""
+
+    def call(self, view: View, idempotency: str) -> Call | None:
+        """Return the newest call with this key that the view sees: what a repeat of it is told of."""
+
+    def head(self, view: View, key: Key) -> Head | None:
+        """Return the newest visible write at a key, a delete included, with its payload."""
+
+    def heads(self, view: View, store: str, space: str, names: Sequence[str]) -> dict[str, Head]:
+        """Return the heads of several names, deletes included, with payloads."""
+
+    def range(self, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True) -> Range:
+        """Return the heads of all names that begin with a prefix, in name order, without payloads if so asked."""
+
+    def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
+        """Return name and payload of each of these writes, which the view was told of."""
+
+    def history(self, view: View, space: str, limit: int | None) -> Range:
+        """Return the newest `limit` memory heads of a session, oldest first."""
+
+    def retracted(
+        self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
+    ) -> list[tuple[str, str, int]]:
+        """Return (name, role, seq) of the messages from `low` on that were deleted, or that a rollback hid."""
+
+    def spaces(self, store: str) -> list[str]:
+        """Return the names of a store's spaces."""
+
+    def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
+        """Journal that headers left a turn ("call") or came back to it ("absorb"), and what the turn had read."""

@@ -1,8 +1,0 @@
-"""The drill: a launch that goes wrong and is undone, on real input, with proof. No network, no keys."""
-
-from kedge.recovery.drill.findings import HelpdeskReport, InPlaceReport, to_document
-from kedge.recovery.drill.inplace import rehearse_in_place
-from kedge.recovery.drill.report import print_report
-from kedge.recovery.drill.run import rehearse_helpdesk
-
-__all__ = ["HelpdeskReport", "InPlaceReport", "print_report", "rehearse_helpdesk", "rehearse_in_place", "to_document"]

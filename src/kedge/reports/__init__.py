@@ -1,0 +1,1 @@
+"""Status and diffs, for people to read."""

@@ -1,0 +1,80 @@
+"""What two views see differently."""
+
+import msgspec
+
+from kedge.errors import InvalidValue
+from kedge.model.writes import STORES
+from kedge.turns.view import ReadView
+
+
+class KeyChange(msgspec.Struct, frozen=True):
+    """A key whose head differs; a seq of 0 means that the key is absent in that view."""
+
+    key: str
+    a_seq: int
+    b_seq: int
+
+
+class SpaceDiff(msgspec.Struct, frozen=True):
+    """What differs in one space of a store, from view a to view b; `same` keys have one and the same head."""
+
+    store: str
+    space: str
+    added: tuple[KeyChange, ...]
+    removed: tuple[KeyChange, ...]
+    changed: tuple[KeyChange, ...]
+    same: int
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything differs."""
+        return bool(self.added or self.removed or self.changed)
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """What differs, over all stores but the cache. `a_seen` and `b_seen` are the deployments that the views see."""
+
+    a_seen: tuple[str, ...]
+    b_seen: tuple[str, ...]
+    a_upto: int | None
+    b_upto: int | None
+    spaces: tuple[SpaceDiff, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether both views see the same everywhere."""
+        return not any(space.differs for space in self.spaces)
+
+
+def diff(a: ReadView, b: ReadView) -> Diff:
+    """Compare two views of one database, key by key: artifacts, context, documents, memory and vectors.
+
+    Time and memory grow with what the views see, one space at a time.
+    """
+    if a.backend is not b.backend:
+        raise InvalidValue("the two views are of different databases, whose seqs cannot be compared; use one Kedge")
+    spaces = [
+        _compare(a, b, store, space) for store in sorted(STORES) for space in sorted(a.backend.journal.spaces(store))
+    ]
+    return Diff(tuple(sorted(a.seen)), tuple(sorted(b.seen)), a.upto, b.upto, tuple(spaces))
+
+
+def _compare(a: ReadView, b: ReadView, store: str, space: str) -> SpaceDiff:
+    left, right = _seqs(a, store, space), _seqs(b, store, space)
+    both = left.keys() & right.keys()
+    return SpaceDiff(
+        store=store,
+        space=space,
+        added=tuple(KeyChange(key, 0, right[key]) for key in sorted(right.keys() - both)),
+        removed=tuple(KeyChange(key, left[key], 0) for key in sorted(left.keys() - both)),
+        changed=tuple(KeyChange(key, left[key], right[key]) for key in sorted(both) if left[key] != right[key]),
+        same=sum(left[key] == right[key] for key in both),
+    )
+
+
+def _seqs(view: ReadView, store: str, space: str) -> dict[str, int]:
+    found = view.read(lambda v: view.backend.journal.range(v, store, space))
+    return {head.key.name: head.seq for head in found.heads}
+
+
+__all__ = ["Diff", "KeyChange", "SpaceDiff", "diff"]

@@ -1,0 +1,94 @@
+"""How things stand, in one look."""
+
+import msgspec
+
+from kedge.deployments.lifecycle import Deployment, list_all
+from kedge.fleet.roster import MemberStatus, roster
+from kedge.model.code import COUNTED
+from kedge.model.control import ControlRecord, Level, Status
+from kedge.ports.control import Entry
+from kedge.ports.metrics import Tally
+from kedge.recovery.replay import pending
+from kedge.recovery.rollback import unfinished
+from kedge.turns.kernel import Kernel
+from kedge.turns.messages import verdicts
+
+
+class Unfinished(msgspec.Struct, frozen=True):
+    """A rollback, a purge, or a change that external systems did not follow: its last step is not journaled."""
+
+    kind: str
+    deployment: str
+    operation: str
+    epoch: int
+    at: float
+    by: str
+
+
+class SystemStatus(msgspec.Struct, frozen=True):
+    """How things stand. `deployments`: those that can still change, oldest first; `settled`: the newest settled one.
+
+    `hidden_writes` are those that rolled-back deployments hide and a reinstatement would bring back.
+    """
+
+    url: str
+    at: float
+    epoch: int
+    seq: int
+    last_change: Entry | None
+    deployments: tuple[Deployment, ...]
+    settled: Deployment | None
+    settled_total: int
+    purged_total: int
+    levels: dict[str, Level]
+    sessions: int
+    hidden_writes: int
+    replay_pending: int
+    unfinished: tuple[Unfinished, ...]
+    members: tuple[MemberStatus, ...]
+    snapshots: int
+    collections: int
+    retention_seconds: float | None
+    reconcilers: dict[str, str]
+    other_code: tuple[Tally, ...]
+
+
+def status(kernel: Kernel) -> SystemStatus:
+    """Gather how things stand. Reads only."""
+    backend = kernel.backend
+    record = backend.control.load()
+    deployments = list_all(kernel)
+    settled = [d for d in deployments if d.status is Status.SETTLED]
+    counts = backend.control.counts()
+    return SystemStatus(
+        url=backend.url,
+        at=backend.clock.now(),
+        epoch=record.epoch,
+        seq=counts["seq"],
+        last_change=next((e for e in backend.control.entries() if not e.is_step and e.kind != "create"), None),
+        deployments=tuple(d for d in deployments if d.status not in {Status.SETTLED, Status.PURGED}),
+        settled=max(settled, key=lambda d: d.since, default=None),
+        settled_total=len(settled),
+        purged_total=sum(d.status is Status.PURGED for d in deployments),
+        levels=record.below_full,
+        sessions=counts["sessions"],
+        hidden_writes=_hidden(kernel, record),
+        replay_pending=len(pending(kernel)),
+        unfinished=tuple(
+            Unfinished(e.kind, e.deployment or "", e.operation, e.epoch, e.at, e.by) for e in unfinished(kernel)
+        ),
+        members=roster(kernel),
+        snapshots=len(backend.control.snapshots()),
+        collections=len(backend.vectors.collections()),
+        retention_seconds=record.retention_seconds,
+        reconcilers=record.reconcilers,
+        other_code=tuple(verdicts(kernel, COUNTED)),
+    )
+
+
+def _hidden(kernel: Kernel, record: ControlRecord) -> int:
+    survey = kernel.backend.survey
+    return sum(c.puts + c.deletes for c in survey.counted(survey.lineages_with(record.rolled_back, record.purged)))
+
+
+__all__ = ["SystemStatus", "Unfinished", "status"]

@@ -1,0 +1,1 @@
+"""Fork-safe locks, crash points, optional imports: nothing that knows of Kedge's data."""

@@ -1,0 +1,1 @@
+"""Turns and views: what a caller opens to read and write."""

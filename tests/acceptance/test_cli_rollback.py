@@ -1,0 +1,238 @@
+"""Plan, rollback, reinstate, purge and recover, as somebody on call types them, and the questions that they ask."""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kedge
+from kedge.cli import terminal
+from tests.acceptance.cli import Run, content
+
+Answer = Callable[[str], None]
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """Return a function that has somebody sit at the terminal and type this."""
+
+    def sit(typed: str) -> None:
+        monkeypatch.setattr(terminal, "interactive", lambda: True)
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+
+    return sit
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_plan_reads_like_a_colleagues_summary(run: Run) -> None:
+    result = run("plan", "support-v2")
+    assert result.code == 0
+    said = flat(result.out)
+    assert "It is canary at 100% since" in said
+    assert "It takes along what rests on it: support-v3." in said
+    assert "19 writes vanish from every reader's view at once:" in said
+    assert "3 in artifacts, 8 in context, 4 in memory, 4 in vectors." in said
+    assert "It touched 4 sessions and 2 agents; 4 inputs would then wait for replay." in said
+    assert "The pin support/model falls back to nothing: it was new." in said
+    assert re.search(r"The pin support/prompt falls back to seq \d+ \(support-v1\)\.", said)
+    assert "context case/1 falls back to what was written" in said
+    assert "past its freshness budget" in said
+    assert "context case/4 vanishes: there was nothing before" in said
+    assert "Not part of the deployment, but influenced by what was read: librarian." in said
+    assert "1 key falls back to a value older than its freshness budget" in said
+    assert "4 source writes were made inside influenced turns and will stay" in said
+    assert "All 15 keys were looked at" in said
+    assert "emails" in said
+    assert "kedge reinstate support-v2" in said
+    assert all(len(line) <= 80 for line in result.out.splitlines())
+
+
+def test_a_plan_says_how_much_it_did_not_look_at(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kedge.recovery.plan.KEYS_EXAMINED_MAX", 5)
+    assert "It looked at 5 of " in flat(run("plan", "support-v2").out)
+
+
+def test_a_rollback_shows_its_steps_and_ends_with_a_verdict(run: Run) -> None:
+    result = run("rollback", "support-v2", "--reason", "wrong refunds", "--yes", "--by", "ann")
+    assert result.code == 0
+    lines = [line.strip() for line in result.out.splitlines() if line.strip()]
+    assert lines[0].startswith("committed as epoch 10 in")
+    assert any(line.startswith("verified: ") for line in lines)
+    assert "support-v2, support-v3: rolled back at epoch 10 and verified on" in flat(result.out)
+    assert "To undo: kedge reinstate support-v2" in result.out
+    status = flat(run("status").out)
+    assert 'support-v2 was rolled back: "wrong refunds"' in status
+    assert "Hidden: 19 writes" in status
+    assert "Replay: 4 inputs wait" in status
+
+
+def test_a_rollback_that_cannot_be_verified_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaking(*_: object, **_options: object) -> kedge.Indicators:
+        return kedge.Indicators(0.1, 0.1, None, 0.5, None, None, 7, 0, 3, ("context:/case/1",))
+
+    monkeypatch.setattr("kedge.recovery.rollback.verify", leaking)
+    result = run("rollback", "support-v2", "--yes")
+    assert result.code == 1
+    assert "VERIFICATION FAILED" in flat(result.out)
+    assert "UNFINISHED: rollback of support-v2" in run("status").out
+    assert run("recover").code == 1
+
+
+def test_the_wrong_rollback(run: Run) -> None:
+    before = run("diff", "now", "session:s-5", "--json").document
+    shown = run("show", "memory", "s-5").out
+    run("rollback", "support-v2", "--yes")
+    assert "Yes!" not in run("show", "memory", "s-5").out
+    assert "(taken away)" in run("show", "memory", "s-5", "--tombstones").out
+    result = run("reinstate", "support-v2", "--yes")
+    assert "support-v2 is canary at 100% again" in flat(result.out)
+    assert "Back with it: support-v3" in result.out
+    assert run("show", "memory", "s-5").out == shown
+    assert run("diff", "now", "session:s-5", "--json").document == before
+
+
+def test_purging(run: Run) -> None:
+    run("rollback", "support-v2", "--yes")
+    result = run("purge", "support-v2", "--yes")
+    assert "support-v2 is purged: 19 writes erased for good" in flat(result.out)
+    assert "Gone with it: support-v3" in result.out
+    assert run("reinstate", "support-v2", "--yes").code == 3
+    assert run("fsck", "--full").code == 0
+
+
+def test_a_snapshot_in_the_way_of_a_purge(run: Run) -> None:
+    run("snapshot", "mine")
+    run("rollback", "support-v2", "--yes")
+    result = run("purge", "support-v2", "--yes")
+    assert result.code == 3
+    assert "kedge snapshot --release mine" in flat(result.err)
+    run("snapshot", "--release", "mine", "--yes")
+    assert run("purge", "support-v2", "--yes").code == 0
+
+
+def test_recovering(run: Run, world: Path) -> None:
+    assert "Nothing was left unfinished." in run("recover").out
+    with kedge.open(world) as k:
+        k.rollback("support-v2", by="joe", verify=False)
+    assert "finish it with `kedge recover`" in flat(run("status").out)
+    result = run("recover")
+    assert result.code == 0
+    assert "rollback of support-v2, begun by joe at epoch 10: going on with it" in flat(result.err)
+    assert "verified on" in result.out
+    assert "UNFINISHED" not in run("status").out
+
+
+# ── Ctrl-C ──
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("kedge.turns.kernel.Kernel.change", "support-v2 is canary, as before, and nothing was changed"),
+        ("kedge.recovery.rollback.wait_for_members", "the rollback IS MADE: support-v2 is rolled back. What follows"),
+        ("kedge.recovery.rollback._report", "IS MADE: support-v2 is rolled back, and nothing is left to do"),
+    ],
+)
+def test_who_interrupts_a_rollback_is_told_whether_it_was_made(
+    run: Run, monkeypatch: pytest.MonkeyPatch, where: str, says: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(where, interrupt)
+        result = run("rollback", "support-v2", "--yes", "--json")
+    assert result.code == 130
+    assert result.document["error"]["kind"] == "Interrupted"
+    assert says in result.document["error"]["message"]
+    assert run("recover").code == 0
+    assert ("rolled back" in run("status").out) is ("IS MADE" in says)
+
+
+def test_who_interrupts_a_purge_is_told_whether_it_was_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("rollback", "support-v2", "--yes")
+    with monkeypatch.context() as patch:
+        patch.setattr("kedge.recovery.purge.finish_purge", interrupt)
+        said = flat(run("purge", "support-v2", "--yes").err)
+    assert "stopped, but the purge IS MADE: support-v2 is purged. What follows from it is not finished" in said
+    assert "19 writes erased" in flat(run("recover").out)
+
+
+def interrupt(*_: object, **_options: object) -> None:
+    raise KeyboardInterrupt
+
+
+# ── questions ──
+
+ASKING: list[tuple[str, ...]] = [
+    ("rollback", "support-v2"),
+    ("settle", "support-v1"),
+    ("snapshot", "--release", "before-friday"),
+]
+ASKING_OF_HIDDEN: list[tuple[str, ...]] = [("reinstate", "support-v2"), ("purge", "support-v2")]
+
+
+@pytest.mark.parametrize("argv", ASKING + ASKING_OF_HIDDEN, ids=" ".join)
+def test_nobody_there_to_answer(run: Run, argv: tuple[str, ...]) -> None:
+    if argv in ASKING_OF_HIDDEN:
+        run("rollback", "support-v2", "--yes")
+    before = run("log", "--json").document
+    for extra in ((), ("--json",)):
+        result = run(*argv, *extra)
+        assert result.code == 2
+        assert "add --yes" in flat(result.err + result.out)
+    assert run("log", "--json").document == before
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\n", "", "nein\n", "support\n"])
+@pytest.mark.parametrize("argv", ASKING + ASKING_OF_HIDDEN, ids=" ".join)
+def test_a_no_changes_nothing(run: Run, answer: Answer, world: Path, argv: tuple[str, ...], typed: str) -> None:
+    if argv in ASKING_OF_HIDDEN:
+        run("rollback", "support-v2", "--yes")
+    before = content(world)
+    answer(typed)
+    result = run(*argv)
+    assert result.code == 130
+    assert "Nothing was changed." in result.out
+    assert "stopped" not in result.err
+    assert content(world) == before
+
+
+@pytest.mark.parametrize("argv", [*ASKING, ("reinstate", "support-v2")], ids=" ".join)
+def test_a_yes(run: Run, answer: Answer, argv: tuple[str, ...]) -> None:
+    if argv[0] == "reinstate":
+        run("rollback", "support-v2", "--yes")
+    answer("y\n")
+    result = run(*argv)
+    assert result.code == 0, result
+    assert "[y/N]" in result.err
+
+
+def test_a_rollback_says_what_will_happen_before_it_asks(run: Run, answer: Answer) -> None:
+    answer("n\n")
+    said = flat(run("rollback", "support-v2").out)
+    assert "19 writes vanish" in said
+    assert "It takes along what rests on it: support-v3." in said
+    assert "More: kedge plan support-v2" in said
+
+
+@pytest.mark.parametrize("typed", ["y\n", "support-v1\n"])
+def test_a_purge_wants_the_name_typed(run: Run, answer: Answer, typed: str) -> None:
+    run("rollback", "support-v2", "--yes")
+    answer(typed)
+    result = run("purge", "support-v2")
+    assert result.code == 130
+    assert "support-v3" in result.out
+    assert re.search(r"\d+ inputs? waits? for replay, and will be listed no more", flat(result.out))
+    answer("support-v2\n")
+    assert run("purge", "support-v2").code == 0
+
+
+def test_a_question_is_not_asked_about_what_is_impossible(run: Run, answer: Answer) -> None:
+    answer("")
+    assert run("rollback", "nope").code == 2
+    assert run("purge", "nope").code == 2
+    assert run("settle", "nope").code == 2
+    assert run("reinstate", "nope").code == 2

@@ -1,0 +1,325 @@
+"""A write of one statement on PostgreSQL: the same as one of two round trips, and nothing where another came first."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import kedge
+from kedge.backends.postgres.backend import PostgresBackend
+from kedge.backends.postgres.fast_append import Foreseer
+from kedge.backends.postgres.journal import PostgresJournal
+from kedge.errors import RolledBack
+from kedge.model.lineage import EMPTY
+from kedge.model.reads import Reads, pack
+from kedge.model.writes import Key, Pending, decode, encode, memory_name
+from kedge.ports.clock import SystemClock
+from kedge.ports.control import EpochMoved
+from kedge.ports.journal import HeadMoved
+from kedge.testing import postgres
+from kedge.testing.contracts.hand import Hand, context, delete, put
+from kedge.testing.proxy import Proxy
+from tests.held import held_at
+from tests.places import create, drop, raw_rows
+
+ONE = frozenset({1})
+PREPARED = 8  # calls after which every statement is prepared
+WAITING = b"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%append_one%'"
+TABLES = {
+    "writes": "SELECT seq, space, lineage, rank, provenance, turn, at, fresh_for, deleted, source, name, payload "
+    "FROM kedge.writes",
+    **{name: f"SELECT * FROM kedge.{name}" for name in ("heads", "counters", "reads", "idempotency", "states")},
+}
+
+
+class StoodStill(SystemClock):
+    def now(self) -> float:
+        return 1e9
+
+
+@pytest.fixture
+def backend(postgres_url: str) -> Iterator[PostgresBackend]:
+    opened = PostgresBackend(postgres_url, durability="normal", cache_bytes=10_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(postgres_url: str) -> Iterator[PostgresBackend]:
+    opened = PostgresBackend(postgres_url, durability="normal", cache_bytes=10_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each append, whether it was foreseen and came true."""
+    found: list[bool] = []
+    append_one = PostgresJournal._append_one
+
+    def spied(self: Any, *args: Any) -> int | None:
+        seq = append_one(self, *args)
+        found.append(seq is not None)
+        return seq
+
+    monkeypatch.setattr(PostgresJournal, "_append_one", spied)
+    return found
+
+
+def message(text: str, *, source: bool = False) -> Pending:
+    return Pending(Key("memory", "s", ""), encode({"role": "user", "content": text}), source)
+
+
+def work(hand: Hand, seed: int) -> list[object]:
+    """Do what turns do, one write at a time; return what came of it."""
+    dice = random.Random(seed)
+    done: list[object] = []
+    heads: dict[str, int] = {}
+    hand.live("v1", "v2")
+    for number in range(120):
+        name, lineage = f"k{dice.randrange(4)}", dice.choice([EMPTY, EMPTY, EMPTY, ONE])
+        value = f"{number}"
+        options: dict[str, Any] = {"lineage": lineage}
+        if dice.random() < 0.2:
+            options["reads"] = pack(Reads([number]))
+        if dice.random() < 0.2:
+            options["idempotency"] = f"call {dice.randrange(8)}"
+            value = "always"
+        writes = [
+            put(name, value),
+            put(name, value, source=True),
+            put(name, value, fresh_for=2),
+            put(name, value, expect=heads.get(name, 0) if dice.random() < 0.8 else 1),
+            delete(name),
+            message(value),
+            message(value, source=True),
+            put(name, value, store="documents", space="kb", source=True),
+        ]
+        write = dice.choice(writes)
+        try:
+            seq = hand.append([write], **options)[0]
+        except (HeadMoved, kedge.Conflict) as error:
+            done.append(type(error).__name__)
+            continue
+        if write.key.store == "context" and not write.source:
+            heads[name] = seq
+        done.append(seq)
+    return done
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_write_of_one_statement_is_the_same_as_one_of_two_round_trips(
+    postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch, told: list[bool], seed: int
+) -> None:
+    found = []
+    for is_foreseen in (True, False):
+        if not is_foreseen:
+            monkeypatch.setattr(Foreseer, "foresee", lambda *_: None)
+        url = create(postgres_server)
+        backend = PostgresBackend(url, StoodStill(), durability="normal", cache_bytes=10_000)
+        done = work(Hand(backend), seed)
+        found.append((done, {table: sorted(raw_rows(url, sql), key=repr) for table, sql in TABLES.items()}))
+        assert backend.fsck(full=True, progress=None).findings == ()
+        backend.close()
+        drop(postgres_server, url)
+    assert told.count(True) > 30
+    assert told.count(False) > 10
+    assert found[0] == found[1]
+
+
+def test_a_message_of_one_statement_is_named_after_its_seq(backend: PostgresBackend, told: list[bool]) -> None:
+    hand = Hand(backend)
+    seqs = [hand.append([message(f"{n}")])[0] for n in range(4)]
+    assert told == [True, True]
+    names = [head.key.name for head in backend.journal.range(hand.view(), "memory", "s").heads]
+    assert names == [memory_name(seq, seq) for seq in seqs]
+
+
+def test_its_plans_walk_over_no_table_however_it_has_grown(backend: PostgresBackend, other: PostgresBackend) -> None:
+    def walked_over() -> int:
+        backend.database.ask(b"SELECT pg_stat_force_next_flush()")
+        counted = b"SELECT sum(seq_tup_read)::int8 FROM pg_stat_user_tables WHERE relname IN ('heads', 'writes')"
+        return int(backend.database.ask(counted)[0][0])
+
+    backend.database.maintain(b"VACUUM ANALYZE kedge.heads, kedge.writes")  # known to be empty, from here on
+    hand = Hand(backend)
+    for number in range(4 * PREPARED):
+        hand.put("k", number)
+    Hand(other).append([put(f"k{number}", number) for number in range(2_000)])
+    before = walked_over()
+    hand.put("k", "last")
+    assert walked_over() - before < 100
+
+
+# ── what another did first ──
+
+
+def warm(hand: Hand) -> None:
+    """Have what a write needs remembered."""
+    hand.put("warm", 1)
+    hand.put("warm", 2)
+
+
+def meanwhile(backend: PostgresBackend, first: Callable[[], object], second: Callable[[], object]) -> None:
+    """Do `second` while `first` is under way, before its commit; the second has to wait for the first one's lane."""
+    begun, released = held_at("append:before-commit")
+    one, two = threading.Thread(target=first), threading.Thread(target=second)
+    one.start()
+    assert begun.wait(30)
+    two.start()
+    deadline = time.monotonic() + 10
+    while not backend.database.ask(WAITING):
+        assert time.monotonic() < deadline, "it was not foreseen"
+        time.sleep(0.01)
+    released.set()
+    one.join()
+    two.join()
+
+
+def test_a_head_that_came_while_a_lane_was_waited_for_is_seen(
+    backend: PostgresBackend, other: PostgresBackend, told: list[bool]
+) -> None:
+    hand, elsewhere = Hand(backend), Hand(other)
+    hand.live("v1")
+    warm(hand)
+    meanwhile(backend, lambda: elsewhere.put("k", "theirs", lineage=ONE), lambda: hand.put("k", "ours"))
+    assert told == [False], "another lineage has a head there by now"
+    hand.change("roll_back", "v1")
+    head = backend.journal.head(hand.view(), context("k"))
+    assert head is not None
+    assert decode(head.payload) == "ours"
+    assert backend.fsck(full=True, progress=None).findings == ()
+
+
+def test_a_head_that_moved_while_a_lane_was_waited_for_is_not_written_over(
+    backend: PostgresBackend, other: PostgresBackend, told: list[bool]
+) -> None:
+    hand, elsewhere = Hand(backend), Hand(other)
+    warm(hand)
+    seq = hand.put("k", "old")
+    refused = []
+
+    def swap() -> None:
+        try:
+            hand.append([put("k", "ours", expect=seq)])
+        except HeadMoved as error:
+            refused.append(str(error))
+
+    meanwhile(backend, lambda: elsewhere.put("k", "theirs"), swap)
+    assert told == [True, False]
+    assert len(refused) == 1
+    assert f"not {seq}" in refused[0]
+
+
+def test_a_call_that_was_repeated_while_a_lane_was_waited_for_is_done_once(
+    backend: PostgresBackend, other: PostgresBackend
+) -> None:
+    hand, elsewhere = Hand(backend), Hand(other)
+    warm(hand)
+    seqs: list[int] = []
+
+    def call(by: Hand) -> Callable[[], None]:
+        return lambda: seqs.append(by.put("k", 1, idempotency="once"))
+
+    meanwhile(backend, call(elsewhere), call(hand))
+    assert seqs[0] == seqs[1]
+    assert backend.database.ask(b"SELECT count(*) FROM kedge.writes WHERE name = 'k'") == [(1,)]
+
+
+def test_a_head_that_its_view_does_not_see_is_not_what_is_compared(backend: PostgresBackend, told: list[bool]) -> None:
+    hand = Hand(backend)
+    hand.live("v1")
+    seqs = [hand.put("k", value, lineage=ONE) for value in range(3)]
+    with pytest.raises(HeadMoved, match=f"is seq 0, not {seqs[-1]}"):
+        hand.append([put("k", 3, expect=seqs[-1])], lineage=ONE, seen=())
+    assert told == [True]
+
+
+def test_it_is_refused_once_the_record_has_moved(backend: PostgresBackend, told: list[bool]) -> None:
+    hand = Hand(backend)
+    warm(hand)
+    batch = hand.batch([put("k", 1)])
+    hand.change("stage", "v1")
+    with pytest.raises(EpochMoved):
+        backend.journal.append(batch)
+    assert told == [False]
+
+
+def test_what_carries_something_purged_is_refused(backend: PostgresBackend, told: list[bool]) -> None:
+    hand = Hand(backend)
+    hand.live("v1")
+    for value in range(4):
+        hand.put("k", value, lineage=ONE)
+    assert told == [True, True]
+    hand.change("roll_back", "v1")
+    hand.put("other", 1, lineage=ONE)  # hidden on arrival
+    hand.change("purge", "v1")
+    for _ in range(2):
+        with pytest.raises(RolledBack, match="purged"):
+            hand.put("k", 3, lineage=ONE)
+    assert told == [True, True]
+
+
+# ── an answer that is lost ──
+
+
+def test_what_is_cut_off_at_any_byte_is_done_once(
+    postgres_url: str, postgres_server: postgres.Server, told: list[bool]
+) -> None:
+    with Proxy(postgres_server.port, seed=7) as proxy:
+        backend = PostgresBackend(proxy.url(postgres_url), durability="normal", cache_bytes=10_000)
+        hand, names = Hand(backend), (f"k{n:03}" for n in itertools.count())
+        hand.live("v1")
+        seqs, before = [], dict(proxy.passed)
+        for _ in range(PREPARED):
+            before = dict(proxy.passed)
+            seqs.append(hand.put(next(names), 1))
+        took = {way: proxy.passed[way] - before[way] for way in before}
+        for way, size in took.items():
+            for byte in {*range(1, size, max(1, size // 8)), size - 1}:
+                proxy.cut_at(way, byte)
+                seqs.append(hand.put(next(names), 1))
+                proxy.heal()
+        assert len(told) == len(seqs) - 2
+        assert [row[0] for row in raw_rows(postgres_url, "SELECT seq FROM kedge.writes ORDER BY seq")] == seqs
+        backend.close()
+
+
+def test_what_was_not_sent_since_the_server_had_gone_was_not_done(
+    postgres_url: str, postgres_server: postgres.Server
+) -> None:
+    with Proxy(postgres_server.port) as proxy:
+        backend = PostgresBackend(proxy.url(postgres_url), cache_bytes=10_000, retry_seconds=0.2)
+        hand = Hand(backend)
+        warm(hand)
+        batch = hand.batch([put("k", 1)])
+    with pytest.raises(kedge.Unreachable, match="nothing was done"):
+        backend.journal.append(batch)
+    backend.close()
+
+
+def test_what_arrives_after_it_was_given_up_does_nothing(
+    postgres_url: str, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedge.backends.postgres.liveness.ASK_SECONDS", 0.1)
+    with Proxy(postgres_server.port) as proxy:
+        backend = PostgresBackend(proxy.url(postgres_url), durability="normal", cache_bytes=10_000)
+        hand = Hand(backend)
+        warm(hand)
+        batch = hand.batch([put("k", "first")])
+        pid = backend.database.ask(b"SELECT pg_backend_pid()")[0][0]
+        proxy.hold("requests", new=False)
+        seqs = [backend.journal.append(batch).seqs[0], hand.put("k", "second")]
+        proxy.heal()
+        while raw_rows(postgres_url, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"):
+            time.sleep(0.01)
+        assert raw_rows(postgres_url, "SELECT seq FROM kedge.writes WHERE name = 'k' ORDER BY seq") == [
+            (seq,) for seq in seqs
+        ]
+        backend.close()

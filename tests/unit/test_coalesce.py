@@ -1,0 +1,94 @@
+"""Calls that share one act."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+if importlib.util.find_spec("psycopg") is None:
+    pytest.skip("PostgreSQL's driver is not installed", allow_module_level=True)
+
+from kedge.backends.postgres.coalesce import Together
+
+CALLS = 40
+
+
+def behind(gate: threading.Event, act: Callable[[list[int]], int]) -> tuple[Together[int, int, int], list[list[int]]]:
+    """Return what lets a call begin, and no further until the gate is open, and what each act was called with."""
+    done: list[list[int]] = []
+
+    def noted(values: list[int]) -> int:
+        gate.wait(10)
+        done.append(values)
+        return act(values)
+
+    return Together(noted), done
+
+
+def waits_for(together: Together[int, int, int], calls: int) -> None:
+    while len(together._waiting) < calls:
+        pass
+
+
+def test_who_comes_while_one_is_at_it_shares_the_next() -> None:
+    gate = threading.Event()
+    together, done = behind(gate, sum)
+    with ThreadPoolExecutor(CALLS) as pool:
+        first = pool.submit(together.call, 0, 0)
+        while not together._busy or together._waiting:
+            pass
+        others = [pool.submit(together.call, n, n) for n in range(1, CALLS)]
+        waits_for(together, CALLS - 1)
+        gate.set()
+        assert first.result() == 0
+        assert {other.result() for other in others} == {sum(range(CALLS))}
+    assert [sorted(values) for values in done] == [[0], list(range(1, CALLS))]
+    assert together.call(7, 7) == 7, "nobody is at it any more"
+
+
+def test_one_key_goes_once_an_act_in_the_order_of_calls() -> None:
+    gate = threading.Event()
+    together, done = behind(gate, sum)
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(together.call, 0, 0)
+        while not together._busy or together._waiting:
+            pass
+        for number in (1, 2):
+            pool.submit(together.call, 5, number)
+            waits_for(together, number)
+        gate.set()
+    assert done == [[0], [1], [2]]
+
+
+def test_what_is_raised_is_raised_to_all_that_shared_it_and_to_nobody_else() -> None:
+    def divide(values: list[int]) -> int:
+        return 1 // values[0]
+
+    gate = threading.Event()
+    together, _ = behind(gate, divide)
+    with ThreadPoolExecutor(2) as pool:
+        failing = pool.submit(together.call, 0, 0)
+        gate.set()
+        assert isinstance(failing.exception(), ZeroDivisionError)
+    assert together.call(1, 1) == 1
+
+
+def test_a_fork_waits_for_nobody() -> None:
+    gate = threading.Event()
+    together, _ = behind(gate, sum)
+    thread = threading.Thread(target=together.call, args=(0, 0))
+    thread.start()
+    while not together._busy or together._waiting:
+        pass
+    child = os.fork()
+    if child == 0:
+        gate.set()
+        os._exit(together.call(1, 42))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    gate.set()
+    thread.join()
