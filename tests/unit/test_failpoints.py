@@ -52,7 +52,7 @@ def test_reaches_are_counted_from_one() -> None:
 
 @pytest.mark.parametrize(("setting", "printed"), [("a:b", ""), ("a:b:1", ""), ("a:b:3", "1\n2\n"), ("a", "1\n2\n3\n")])
 def test_the_environment_arms_a_kill_of_the_process(setting: str, printed: str) -> None:
-    code = "from kedge.failpoints import reach\nfor n in (1, 2, 3):\n    reach('a:b'); print(n, flush=True)"
+    code = "from kedge.support.failpoints import reach\nfor n in (1, 2, 3):\n    reach('a:b'); print(n, flush=True)"
     environment = {**os.environ, failpoints.ENVIRONMENT: setting}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert (run.stdout, run.returncode) == (printed, 0 if setting == "a" else -signal.SIGKILL)
