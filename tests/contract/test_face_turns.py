@@ -209,9 +209,9 @@ def test_headers_keep_what_the_caller_had_read(k: Kedge) -> None:
     with k.turn(session="s", agent="support") as turn:
         turn.context.get("a")
         turn.headers()
-        survey = turn.backend.survey
-        (stored,) = survey.turns([turn.id])
-        assert survey.reads_of([stored.turn])[stored.turn], "though the turn wrote nothing"
+        provenance = turn.backend.provenance
+        (stored,) = provenance.turns([turn.id])
+        assert provenance.reads_of([stored.turn])[stored.turn], "though the turn wrote nothing"
 
 
 def test_a_caller_absorbs_its_callee_s_lineage(k: Kedge) -> None:

@@ -161,6 +161,30 @@ class TestFleet(contracts.FleetContract):
         assert settings == ["on", "off"]
 
 
+class TestCoverage(contracts.CoverageContract):
+    pass
+
+
+class TestErasure(contracts.ErasureContract):
+    pass
+
+
+class TestImpact(contracts.ImpactContract):
+    pass
+
+
+class TestProvenance(contracts.ProvenanceContract):
+    pass
+
+
+class TestReplayLog(contracts.ReplayLogContract):
+    pass
+
+
+class TestVerification(contracts.VerificationContract):
+    pass
+
+
 class TestMetrics(contracts.MetricsContract):
     pass
 
@@ -342,6 +366,6 @@ def test_a_look_at_a_key_of_many_writes_fetches_few_rows(
         return found
 
     monkeypatch.setattr(Link, "rows", count)
-    (looked,) = backend.survey.look_at(hand.view(), [Key("context", "", "busy")])
+    (looked,) = backend.verification.check_keys(hand.view(), [Key("context", "", "busy")])
     assert (looked.seq, looked.truth) == (seqs[-1], seqs[-1])
     assert sum(fetched) <= 5

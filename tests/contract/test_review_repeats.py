@@ -82,9 +82,9 @@ def test_what_was_read_before_a_repeat_is_kept_for_the_next_write(k: kedge.Kedge
         turn.context.get("seen")
         turn.memory.append("user", "hello", idempotency="call-2")
         turn.context.put("built on it", True)
-    survey = k._kernel.backend.survey  # what `why` will walk
-    (found,) = survey.turns([turn.id])
-    assert any(seen in reads.seqs for reads in survey.reads_of([found.turn])[found.turn])
+    provenance = k._kernel.backend.provenance  # what `why` will walk
+    (found,) = provenance.turns([turn.id])
+    assert any(seen in reads.seqs for reads in provenance.reads_of([found.turn])[found.turn])
 
 
 def test_a_compare_and_set_whose_answer_was_lost_is_answered_again(k: kedge.Kedge) -> None:

@@ -58,6 +58,30 @@ class TestCompaction(contracts.CompactionContract):
     pass
 
 
+class TestCoverage(contracts.CoverageContract):
+    pass
+
+
+class TestErasure(contracts.ErasureContract):
+    pass
+
+
+class TestImpact(contracts.ImpactContract):
+    pass
+
+
+class TestProvenance(contracts.ProvenanceContract):
+    pass
+
+
+class TestReplayLog(contracts.ReplayLogContract):
+    pass
+
+
+class TestVerification(contracts.VerificationContract):
+    pass
+
+
 class TestMetrics(contracts.MetricsContract):
     pass
 

@@ -92,9 +92,9 @@ def test_a_compare_and_set_with_what_was_just_read_reads_it_again(bad: Kedge) ->
         turn.context.put("between", "journals what was read")
         mine = turn.context.put("key", "built on it", expect=entry.seq)
         turn.context.put("key", "built on that", expect=mine)
-    survey = turn.backend.survey
-    (written,) = survey.turns([turn.id])
-    _, again, own = [set(reads.seqs) for reads in survey.reads_of([written.turn])[written.turn]]
+    provenance = turn.backend.provenance
+    (written,) = provenance.turns([turn.id])
+    _, again, own = [set(reads.seqs) for reads in provenance.reads_of([written.turn])[written.turn]]
     assert again == {read}, "what is compared counts as read, though it was read before"
     assert own == {mine}, "one's own write, too"
     bad.rollback(BAD)

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 import kedge
-from kedge.backends.postgres.survey import PostgresSurvey
-from kedge.backends.sqlite.survey import SqliteSurvey
+from kedge.backends.postgres.verification import PostgresVerification
+from kedge.backends.sqlite.verification import SqliteVerification
 
 
 @pytest.mark.parametrize("store", ["context", "memory", "vectors"])
 def test_a_write_between_two_looks_is_no_fault(place: str, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    surveys: Any = PostgresSurvey if place.startswith("postgresql") else SqliteSurvey
-    truths = surveys._true_seqs
+    classes: Any = PostgresVerification if place.startswith("postgresql") else SqliteVerification
+    truths = classes._true_seqs
     looks: list[str] = []
 
-    def interrupt(survey: Any, connection: Any, view: Any, keys: Any) -> Any:
+    def interrupt(verification: Any, connection: Any, view: Any, keys: Any) -> Any:
         here = [key.name for key in keys if key.store == store]
         looks.extend(here[:1])
         if here and len(looks) in {1, 4}:  # the looks between find it at rest; 4 is at the newest row
@@ -28,7 +28,7 @@ def test_a_write_between_two_looks_is_no_fault(place: str, store: str, monkeypat
                     turn.memory.delete(turn.memory.history()[0].seq)
                 else:
                     turn.vectors("kb").upsert(here[:1], [[1, 2, 3, len(looks)]])
-        return truths(survey, connection, view, keys)
+        return truths(verification, connection, view, keys)
 
     with kedge.open(place, durability="normal") as k, kedge.open(place, durability="normal") as other:
         with k.turn(session="s") as turn:
@@ -36,7 +36,7 @@ def test_a_write_between_two_looks_is_no_fault(place: str, store: str, monkeypat
             turn.memory.extend([("user", str(n)) for n in range(4)])
             turn.vectors("kb").upsert(["busy"], [[1, 2, 3, 4]])
         k.deploy("v2", {"support/prompt": "bad"})
-        monkeypatch.setattr(surveys, "_true_seqs", interrupt)
+        monkeypatch.setattr(classes, "_true_seqs", interrupt)
         report = k.rollback("v2")
         assert looks
         assert report.ok, report.indicators

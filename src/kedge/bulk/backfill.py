@@ -131,13 +131,13 @@ def _chosen(kernel: Kernel, deployment: str | None, name: str | None) -> list[Co
 
 
 def _corpus(kernel: Kernel, collection: Collection, side: Side, kind: str | None) -> Corpus:
-    survey = kernel.backend.survey
+    coverage = kernel.backend.coverage
     if kind is not None:
         return Corpus(collection, kind)
-    if not survey.names_count(DOCUMENTS, collection.name):
+    if not coverage.names_count(DOCUMENTS, collection.name):
         return Corpus(collection, PAYLOADS)
     with side.turn(kernel, None) as turn:
-        names = survey.names_after("vectors", collection.name, "", _PROBED)
+        names = coverage.names_after("vectors", collection.name, "", _PROBED)
         journal = kernel.backend.journal
 
         def present(view: View, store: str) -> set[str]:
@@ -164,7 +164,7 @@ def _feeds(job: Job, collections: Sequence[Collection], sides: Sequence[tuple[Si
                 f"readers inside and outside the deployment search {collection.name!r} in the same embedding space: "
                 "there is nothing to feed twice; leave dual= out"
             )
-        job.tally.total += job.kernel.backend.survey.names_count(corpus.store, collection.name) * len(feeds)
+        job.tally.total += job.kernel.backend.coverage.names_count(corpus.store, collection.name) * len(feeds)
         found.append((corpus, feeds))
     return found
 
@@ -216,16 +216,16 @@ def _is_open(kernel: Kernel, deployment: str | None) -> bool:
 
 def _all_names(kernel: Kernel, corpus: Corpus) -> Iterator[str]:
     name = ""
-    while page := kernel.backend.survey.names_after(corpus.store, corpus.collection.name, name, PAGE):
+    while page := kernel.backend.coverage.names_after(corpus.store, corpus.collection.name, name, PAGE):
         yield from page
         name = page[-1]
 
 
 def _changed(kernel: Kernel, corpus: Corpus, deployment: str | None, since: int) -> list[str]:
     """Return the ids at which something was written since, by others than the turns inside the deployment."""
-    survey = kernel.backend.survey
+    coverage = kernel.backend.coverage
     numbers = {number for number, name in kernel.backend.control.names().items() if name == deployment}
-    inside = survey.lineages_with(numbers)
+    inside = kernel.backend.impact.lineages_with(numbers)
     name = corpus.collection.name
-    documents = survey.names_since(DOCUMENTS, name, since) if corpus.kind == DOCUMENTS else []
-    return sorted({*documents, *survey.names_since("vectors", name, since, inside)})
+    documents = coverage.names_since(DOCUMENTS, name, since) if corpus.kind == DOCUMENTS else []
+    return sorted({*documents, *coverage.names_since("vectors", name, since, inside)})

@@ -1,4 +1,4 @@
-"""Which documents a search would not find, or would find by an older version: those without a vector of their own."""
+"""Embedding coverage: documents without a current vector of their own in an embedding space."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from kedge.model.embedding import is_current
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 from kedge.ports.backend import Backend
-from kedge.ports.survey import Unfed
+from kedge.ports.coverage import Uncovered
 from kedge.ports.vectors import Collection
 from kedge.turns.kernel import Kernel
 
@@ -45,14 +45,14 @@ class Corpus(msgspec.Struct, frozen=True):
         name = self.collection.name
         vectors = {n: h for n, h in backend.journal.heads(view, "vectors", name, names).items() if not h.deleted}
         if self.kind == PAYLOADS:
-            spaces = backend.survey.embedded_in(vectors.values())
+            spaces = backend.coverage.embedding_spaces(vectors.values())
             return [Lack(head, head) for head in vectors.values() if spaces.get(head.seq) != space]
         documents = backend.journal.heads(view, "documents", name, names)
         pairs = [(head, vectors.get(n)) for n, head in documents.items() if not head.deleted]
         embedded = [vector for _, vector in pairs if vector is not None]
-        spaces = backend.survey.embedded_in(embedded)
+        spaces = backend.coverage.embedding_spaces(embedded)
         inside = {vector.seq for vector in embedded if spaces.get(vector.seq) == space}
-        made_of = backend.survey.made_of(name, [vector for vector in embedded if vector.seq in inside])
+        made_of = backend.coverage.embedded_versions(name, [vector for vector in embedded if vector.seq in inside])
         return [
             Lack(document, vector, vector is not None and vector.seq in inside)
             for document, vector in pairs
@@ -62,14 +62,13 @@ class Corpus(msgspec.Struct, frozen=True):
         ]
 
 
-def unfed(kernel: Kernel, view: View, lineages: Sequence[int]) -> list[tuple[Collection, Unfed]]:
+def uncovered(kernel: Kernel, view: View, lineages: Sequence[int]) -> list[tuple[Collection, Uncovered]]:
     """Return the documents that have vectors of these lineages, and none of their own that a view would find."""
-    survey = kernel.backend.survey
     found = []
     for collection in kernel.backend.vectors.collections():
         space = _space(kernel.backend, view, collection)
         foreign = _has_foreign_rows(kernel, view, collection, space)
-        rows = survey.unfed(view, lineages, collection.name, covered=foreign)
+        rows = kernel.backend.coverage.uncovered(view, lineages, collection.name, include_covered=foreign)
         if foreign:
             rows = _without_own(kernel.backend, view, collection, space, rows)
         found += [(collection, row) for row in rows]
@@ -78,7 +77,7 @@ def unfed(kernel: Kernel, view: View, lineages: Sequence[int]) -> list[tuple[Col
 
 def _space(backend: Backend, view: View, collection: Collection) -> str:
     key = Key("artifacts", "", collection.embedder)
-    ((_, head),) = backend.survey.head_pairs(view, view, [key])
+    ((_, head),) = backend.impact.head_pairs(view, view, [key])
     return "" if head is None or head.deleted else unpack(head.payload).digest
 
 
@@ -96,7 +95,9 @@ def _has_foreign_rows(kernel: Kernel, view: View, collection: Collection, space:
     return any(kernel.backend.vectors.dim(collection.name, other) is not None for other in others - {space})
 
 
-def _without_own(backend: Backend, view: View, collection: Collection, space: str, rows: list[Unfed]) -> list[Unfed]:
+def _without_own(
+    backend: Backend, view: View, collection: Collection, space: str, rows: list[Uncovered]
+) -> list[Uncovered]:
     corpus = Corpus(collection, DOCUMENTS)
     kept = []
     for first in range(0, len(rows), _CHUNK):

@@ -167,8 +167,8 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport
         for key, head in heads.items()
         if promoted.number not in head.lineage
     }
-    both = kernel.backend.survey.written_by_both(promoted.number, limit=BOTH_MAX)
-    return PromoteReport(show(kernel, name), shadowed, tuple(both)), entry
+    both = kernel.backend.impact.written_by_both(promoted.number, limit=BOTH_MAX)
+    return PromoteReport(show(kernel, name), shadowed, tuple(key.label for key in both)), entry
 
 
 def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:

@@ -1,6 +1,32 @@
-"""Whether a vector still stands for its document."""
+"""Versions of documents and their vectors: which vector was computed from which version."""
+
+from collections.abc import Iterable, Mapping
 
 from kedge.model.writes import Head
+
+BatchId = tuple[int, int | None]  # the turn, and the seq before which its reads were journaled; None: no reads
+
+
+def versions_read(
+    vectors: Mapping[str, int],
+    versions: Iterable[tuple[str, int]],
+    batches: Mapping[int, BatchId],
+    reads: Mapping[BatchId, frozenset[int]],
+) -> dict[int, int]:
+    """Return, by the seq of each vector, the seq of the newest version of its document that its batch had read.
+
+    `vectors` holds seqs by name, `versions` all writes (name, seq) of the documents, `batches` the batch that wrote
+    each vector, `reads` the seqs that each batch had read. Vectors whose batch had read no version are left out.
+    """
+    seqs_of: dict[str, list[int]] = {}
+    for name, seq in versions:
+        seqs_of.setdefault(name, []).append(seq)
+    found = {}
+    for name, vector in vectors.items():
+        used = reads[batches[vector]].intersection(seqs_of.get(name, ()))
+        if used:
+            found[vector] = max(used)
+    return found
 
 
 def is_current(document: Head, vector: Head | None, *, made_of: int | None) -> bool:

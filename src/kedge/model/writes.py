@@ -34,6 +34,11 @@ class Key(msgspec.Struct, frozen=True, gc=False):
     space: str
     name: str
 
+    @property
+    def label(self) -> str:
+        """The key as reports name it: `store:space/name`."""
+        return f"{self.store}:{self.space}/{self.name}"
+
 
 class Head(msgspec.Struct, frozen=True, gc=False):
     """One write as a reader meets it: the newest visible one at its key."""

@@ -6,12 +6,17 @@ from typing import Protocol
 from kedge.ports.cache import Cache
 from kedge.ports.clock import Clock
 from kedge.ports.control import Control
+from kedge.ports.coverage import EmbeddingCoverage
+from kedge.ports.erasure import Erasure
 from kedge.ports.fleet import Fleet
 from kedge.ports.fsck import FsckReport
+from kedge.ports.impact import Impact
 from kedge.ports.journal import Journal
 from kedge.ports.metrics import Metrics
-from kedge.ports.survey import Survey
+from kedge.ports.provenance import Provenance
+from kedge.ports.replay_log import ReplayLog
 from kedge.ports.vectors import VectorIndex
+from kedge.ports.verification import Verification
 
 
 class Backend(Protocol):
@@ -46,8 +51,28 @@ class Backend(Protocol):
         """The members."""
 
     @property
-    def survey(self) -> Survey:
-        """Questions about the whole journal."""
+    def impact(self) -> Impact:
+        """What deployments wrote, and what hiding them changes."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Turns, their reads, and the source writes behind them."""
+
+    @property
+    def replay_log(self) -> ReplayLog:
+        """Which inputs were replayed."""
+
+    @property
+    def coverage(self) -> EmbeddingCoverage:
+        """Which documents have a vector of their own."""
+
+    @property
+    def verification(self) -> Verification:
+        """Readers' answers compared with the truth."""
+
+    @property
+    def erasure(self) -> Erasure:
+        """Removal of purged content."""
 
     @property
     def clock(self) -> Clock:

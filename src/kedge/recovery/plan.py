@@ -79,28 +79,26 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         raise rules.illegal(name, Status.ROLLED_BACK, "plan a rollback of")
     after = rules.roll_back(record, name, now=deployment.since, by=deployment.by)
     gone = after.rolled_back - record.rolled_back
-    survey = kernel.backend.survey
-    lineages = survey.lineages_with(gone, record.rolled_back | record.purged)
-    counted = survey.counted(lineages)
-    keys, total = survey.keys_of(lineages, KEYS_EXAMINED_MAX)
+    impact, provenance = kernel.backend.impact, kernel.backend.provenance
+    lineages = impact.lineages_with(gone, record.rolled_back | record.purged)
+    counts = impact.count_writes(lineages)
+    keys, total = impact.affected_keys(lineages, KEYS_EXAMINED_MAX)
     before_view, after_view = _views(record, after, deployment.number)
-    pairs = survey.head_pairs(before_view, after_view, keys)
+    pairs = impact.head_pairs(before_view, after_view, keys)
     changes = _changes(kernel, keys, pairs)
-    turns = survey.influenced(lineages)
-    inside = survey.sources_inside(lineages)
-    unfed = embeddings.unfed(kernel, after_view, lineages)
-    inputs = inputs_of(kernel, turns, inside, unfed)
+    turns = provenance.influenced_turns(lineages)
+    inside = provenance.sources_in(lineages)
+    uncovered = embeddings.uncovered(kernel, after_view, lineages)
+    inputs = inputs_of(kernel, turns, inside, uncovered)
     reconciles = _followed(kernel, record, after)
-    lost = [f"{collection.name}/{row.name}" for collection, row in unfed if not row.covering]
+    lost = [f"{collection.name}/{row.name}" for collection, row in uncovered if not row.covering]
     return RollbackPlan(
         deployment=name,
         status=record.status(deployment),
         epoch=record.epoch,
         goes_with_it=tuple(sorted(kernel.names(gone - {deployment.number}))),
-        writes_total=sum(c.puts + c.deletes for c in counted),
-        effects=tuple(
-            StoreEffect(c.store, c.space, c.puts + c.deletes, *_tally(keys, pairs, c.store, c.space)) for c in counted
-        ),
+        writes_total=sum(count.total for count in counts),
+        effects=tuple(StoreEffect(c.store, c.space, c.total, *_tally(keys, pairs, c.store, c.space)) for c in counts),
         examples=tuple(_spread(changes)),
         keys_total=total,
         keys_examined=len(keys),
@@ -108,7 +106,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         sessions=tuple(sorted({turn.session for turn in turns if turn.session is not None})),
         agents=tuple(sorted({turn.agent for turn in turns if turn.agent is not None})),
         replay_inputs=tuple(inputs),
-        sources_inside=tuple(f"{s.key.store}:{s.key.space}/{s.key.name}" for s in inside),
+        sources_inside=tuple(source.key.label for source in inside),
         pins=_pins(kernel, record, after_view, gone),
         unsearchable=len(lost),
         unsearchable_examples=tuple(lost[:EXAMPLES]),
@@ -189,7 +187,7 @@ def _pins(kernel: Kernel, record: ControlRecord, after: View, gone: frozenset[in
     pins = {}
     for key, (_, head) in zip(
         keys,
-        kernel.backend.survey.head_pairs(after, after, [Key("artifacts", "", key) for key in keys]),
+        kernel.backend.impact.head_pairs(after, after, [Key("artifacts", "", key) for key in keys]),
         strict=True,
     ):
         if head is None or head.deleted:

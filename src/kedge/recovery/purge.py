@@ -65,7 +65,9 @@ def _check_snapshots(kernel: Kernel, gone: frozenset[int]) -> None:
 
 def _reclaim(kernel: Kernel, lineages: list[int]) -> None:
     """Give back the space of vectors that were erased, where that is worth it and there is room to do so."""
-    collections = {counted.space for counted in kernel.backend.survey.counted(lineages) if counted.store == "vectors"}
+    collections = {
+        counted.space for counted in kernel.backend.impact.count_writes(lineages) if counted.store == "vectors"
+    }
     index = kernel.backend.vectors
     for collection in index.collections():
         if collection.name in collections:
@@ -75,8 +77,8 @@ def _reclaim(kernel: Kernel, lineages: list[int]) -> None:
 
 def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int:
     """Erase what a purge has given up; the same again after a crash."""
-    lineages = kernel.backend.survey.lineages_with(entry.detail["numbers"])
-    erased = kernel.backend.survey.erase(lineages, progress)
+    lineages = kernel.backend.impact.lineages_with(entry.detail["numbers"])
+    erased = kernel.backend.erasure.erase(lineages, progress)
     kernel.backend.control.step(
         entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail={"writes": erased}
     )

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from kedge.bulk import coverage as embeddings
+from kedge.model.provenance import Source, TurnRecord
 from kedge.model.visibility import View
 from kedge.model.writes import Key, decode
-from kedge.ports.survey import Influenced, Source, Unfed
+from kedge.ports.coverage import Uncovered
 from kedge.ports.vectors import Collection
 from kedge.recovery.replay_inputs import InputFinder
 from kedge.turns.kernel import Kernel
@@ -50,16 +51,16 @@ def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
     if deployment is not None:
         number = record.find(deployment).number
         hidden &= record.dependants(number) | {number}
-    survey = kernel.backend.survey
-    lineages = survey.lineages_with(hidden)
+    lineages = kernel.backend.impact.lineages_with(hidden)
     if not lineages:
         return []
-    unfed = embeddings.unfed(kernel, View(record.epoch, record.live, record.settled), lineages)
-    return inputs_of(kernel, survey.influenced(lineages), survey.sources_inside(lineages), unfed)
+    uncovered = embeddings.uncovered(kernel, View(record.epoch, record.live, record.settled), lineages)
+    provenance = kernel.backend.provenance
+    return inputs_of(kernel, provenance.influenced_turns(lineages), provenance.sources_in(lineages), uncovered)
 
 
 def inputs_of(
-    kernel: Kernel, turns: list[Influenced], inside: list[Source], unfed: list[tuple[Collection, Unfed]]
+    kernel: Kernel, turns: list[TurnRecord], inside: list[Source], uncovered: list[tuple[Collection, Uncovered]]
 ) -> list[ReplayInput]:
     """Return the source inputs of turns whose derived writes are hidden, in order of rank, each once.
 
@@ -69,13 +70,12 @@ def inputs_of(
     own: dict[int, list[Source]] = {}
     for source in inside:
         own.setdefault(source.turn, []).append(source)
-    survey = kernel.backend.survey
-    finder = InputFinder(survey, frozenset(turn.turn for turn in turns))
+    finder = InputFinder(kernel.backend.provenance, frozenset(turn.turn for turn in turns))
     answered = [turn for turn in turns if turn.derived and not turn.embeds]
     inputs = finder.of(turn for turn in answered if turn.turn not in own) | own
     embedding = {turn.turn for turn in turns if turn.embeds}
-    lacking = [(collection, row) for collection, row in unfed if row.turn in embedding]
-    replayed = survey.replayed_upto(
+    lacking = [(collection, row) for collection, row in uncovered if row.turn in embedding]
+    replayed = kernel.backend.replay_log.replayed_upto(
         {source.seq for turn in answered for source in inputs[turn.turn]} | {row.document for _, row in lacking}
     )
     found: dict[int, ReplayInput] = {}
@@ -89,7 +89,7 @@ def inputs_of(
     return sorted(found.values(), key=lambda item: (item.rank, item.seq))
 
 
-def _document(collection: Collection, row: Unfed) -> ReplayInput:
+def _document(collection: Collection, row: Uncovered) -> ReplayInput:
     return ReplayInput(
         store="documents",
         space=collection.name,
@@ -102,7 +102,7 @@ def _document(collection: Collection, row: Unfed) -> ReplayInput:
     )
 
 
-def _input(source: Source, turn: Influenced, earlier: ReplayInput | None) -> ReplayInput:
+def _input(source: Source, turn: TurnRecord, earlier: ReplayInput | None) -> ReplayInput:
     return ReplayInput(
         store=source.key.store,
         space=source.key.space,
@@ -116,7 +116,7 @@ def _input(source: Source, turn: Influenced, earlier: ReplayInput | None) -> Rep
 
 
 def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:
-    source = kernel.backend.survey.source_at(item.seq)
+    source = kernel.backend.provenance.source_with_payload(item.seq)
     if source is None and item.store == "documents":  # one that an agent derived
         record = kernel.backend.control.load()
         present = View(record.epoch, record.live, record.settled)
@@ -153,7 +153,7 @@ def replay(
         except Exception as error:  # noqa: BLE001 - the handler is the user's: whatever it raises goes into the report
             failed.append((item, f"{type(error).__name__}: {error}"))
         else:
-            kernel.backend.survey.mark_replayed(item.seq, item.upto_turn, turn.id)
+            kernel.backend.replay_log.mark_replayed(item.seq, item.upto_turn, turn.id)
             done.append(item)
         if progress is not None:
             progress(position + 1, len(chosen))

@@ -2,23 +2,24 @@
 
 from collections.abc import Iterable, Mapping
 
-from kedge.ports.survey import Influenced, Source, Survey
+from kedge.model.provenance import Source, TurnRecord
+from kedge.ports.provenance import Provenance
 
 _DEPTH_MAX = 32
 _TURNS_AT_ONCE = 1_000
 
-Turns = Mapping[int, Influenced]
+Turns = Mapping[int, TurnRecord]
 Found = dict[int, list[Source]]
 
 
 class InputFinder:
     """Finds inputs, of many turns by a few questions. `influenced` are the turns whose derived writes are hidden."""
 
-    def __init__(self, survey: Survey, influenced: frozenset[int]) -> None:
-        self._survey = survey
+    def __init__(self, provenance: Provenance, influenced: frozenset[int]) -> None:
+        self._provenance = provenance
         self._influenced = influenced
 
-    def of(self, turns: Iterable[Influenced]) -> Found:
+    def of(self, turns: Iterable[TurnRecord]) -> Found:
         """Return what each turn worked on, without payloads.
 
         Its own source writes; else the input that it replays; else its caller's inputs; else the newest messages that
@@ -42,7 +43,7 @@ class InputFinder:
 
     def _own(self, turns: Turns, _: int) -> Found:
         found: Found = {}
-        for source in self._survey.sources_of(turns):
+        for source in self._provenance.sources_of_turns(turns):
             found.setdefault(source.turn, []).append(source)
         return found
 
@@ -53,18 +54,18 @@ class InputFinder:
 
     def _of_callers(self, turns: Turns, depth: int) -> Found:
         parents = {ident: turn.parent for ident, turn in turns.items() if turn.parent is not None}
-        callers = {caller.uid: caller for caller in self._survey.turns(parents.values())} if parents else {}
+        callers = {caller.uid: caller for caller in self._provenance.turns(parents.values())} if parents else {}
         inputs = self._of({caller.turn: caller for caller in callers.values()}, depth + 1) if callers else {}
         found = {ident: inputs[callers[uid].turn] for ident, uid in parents.items() if uid in callers}
         return {ident: sources for ident, sources in found.items() if sources}
 
     def _read(self, turns: Turns, depth: int) -> Found:
-        reads = self._survey.reads_of(turns)
+        reads = self._provenance.reads_of(turns)
         histories = {
             ident: {(r.space, r.at_seq) for log in logs for r in log.ranges if r.store == "memory"}
             for ident, logs in reads.items()
         }
-        messages = self._survey.newest_messages(set().union(*histories.values()))
+        messages = self._provenance.newest_messages(set().union(*histories.values()))
         found: Found = {}
         for ident, asked in histories.items():
             heard = {messages[where].seq: messages[where] for where in asked if where in messages}
@@ -82,7 +83,7 @@ class InputFinder:
         """Return the inputs behind hidden writes that turns read: what else they read is visible, and was answered."""
         asked = {seq for read in seqs.values() for seq in read}
         writers = {
-            seq: writer for seq, writer in self._survey.writers_of(asked).items() if writer.turn in self._influenced
+            seq: writer for seq, writer in self._provenance.writers_of(asked).items() if writer.turn in self._influenced
         }
         inputs = self._of({writer.turn: writer for writer in writers.values()}, depth + 1) if writers else {}
         found: Found = {}
@@ -93,4 +94,4 @@ class InputFinder:
 
     def _sources_at(self, seqs: Iterable[int]) -> dict[int, Source]:
         asked = set(seqs)
-        return {source.seq: source for source in self._survey.sources_at(asked)} if asked else {}
+        return {source.seq: source for source in self._provenance.sources_at(asked)} if asked else {}

@@ -229,8 +229,8 @@ def _report(
     convergence: Convergence | None = None,
     reconciled: tuple[Reconciled, ...] = (),
 ) -> RollbackReport:
-    survey = kernel.backend.survey
-    hidden = survey.counted(survey.lineages_with(entry.detail["numbers"], kernel.backend.control.load().purged))
+    impact = kernel.backend.impact
+    hidden = impact.lineages_with(entry.detail["numbers"], kernel.backend.control.load().purged)
     names = [name for name in entry.detail["names"] if name != entry.deployment]
     return RollbackReport(
         deployment=entry.deployment or "",
@@ -240,7 +240,7 @@ def _report(
         seq=entry.seq,
         by=entry.by,
         reason=entry.reason,
-        writes_hidden=sum(counted.puts + counted.deletes for counted in hidden),
+        writes_hidden=sum(count.total for count in impact.count_writes(hidden)),
         indicators=found,
         convergence=convergence,
         reconciled=reconciled,

@@ -58,25 +58,24 @@ def verify(
 
 def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: float | None) -> Indicators:
     record = kernel.backend.control.load()
-    survey = kernel.backend.survey
+    impact, verification = kernel.backend.impact, kernel.backend.verification
     view = View(record.epoch, record.live, record.settled)
-    hidden = survey.lineages_with(record.rolled_back, record.purged)
-    suspects, _ = survey.keys_of(hidden, SAMPLE)
-    spread = survey.sample_keys(("artifacts", "documents", "vectors", "memory", "context"), SAMPLE)
+    hidden = impact.lineages_with(record.rolled_back, record.purged)
+    suspects, _ = impact.affected_keys(hidden, SAMPLE)
+    spread = verification.sample_keys(("artifacts", "documents", "vectors", "memory", "context"), SAMPLE)
     keys = list(dict.fromkeys([*suspects, *spread]))
     wrong: dict[str, int] = {}
     seen: dict[str, int] = {}
     leaks = []
-    for found in survey.look_at(view, keys):
+    for found in verification.check_keys(view, keys):
         key = found.key
         seen[key.store] = seen.get(key.store, 0) + 1
         if found.seq != found.truth:
             wrong[key.store] = wrong.get(key.store, 0) + 1
         if found.lineage & (record.rolled_back | record.purged):
-            leaks.append(f"{key.store}:{key.space}/{key.name}")
+            leaks.append(key.label)
     diverging = _compare_holdings(kernel, record, wrong, seen)
-    agree, rows = survey.vector_agreement(view, SAMPLE)
-    counted = survey.counted(hidden)
+    agree, rows = verification.vector_agreement(view, SAMPLE)
     return Indicators(
         rollback_commit_seconds=commit_seconds,
         rollback_completion_seconds=completion_seconds,
@@ -84,7 +83,7 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
         vector_consistency_ratio=agree / rows if rows else None,
         memory_divergence_ratio=_ratio(wrong, seen, "memory"),
         context_divergence_ratio=_ratio(wrong, seen, "context"),
-        hidden_writes_total=sum(c.puts + c.deletes for c in counted),
+        hidden_writes_total=sum(count.total for count in impact.count_writes(hidden)),
         replay_pending_total=len(pending(kernel)),
         keys_checked=len(keys),
         leaks=tuple(leaks),

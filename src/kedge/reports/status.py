@@ -87,8 +87,8 @@ def status(kernel: Kernel) -> SystemStatus:
 
 
 def _hidden(kernel: Kernel, record: ControlRecord) -> int:
-    survey = kernel.backend.survey
-    return sum(c.puts + c.deletes for c in survey.counted(survey.lineages_with(record.rolled_back, record.purged)))
+    impact = kernel.backend.impact
+    return sum(count.total for count in impact.count_writes(impact.lineages_with(record.rolled_back, record.purged)))
 
 
 __all__ = ["SystemStatus", "Unfinished", "status"]

@@ -4,18 +4,23 @@ from collections.abc import Callable
 
 from kedge.backends.postgres.cache import PostgresCache
 from kedge.backends.postgres.control import PostgresControl
+from kedge.backends.postgres.coverage import PostgresCoverage
 from kedge.backends.postgres.database import RETRY_SECONDS, Database
+from kedge.backends.postgres.erasure import PostgresErasure
 from kedge.backends.postgres.fleet import PostgresFleet
 from kedge.backends.postgres.fsck import inspect
+from kedge.backends.postgres.impact import PostgresImpact
 from kedge.backends.postgres.journal import PostgresJournal
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.metrics import PostgresMetrics
 from kedge.backends.postgres.notices import Notices
 from kedge.backends.postgres.pools import Given
+from kedge.backends.postgres.provenance import PostgresProvenance
+from kedge.backends.postgres.replay_log import PostgresReplayLog
 from kedge.backends.postgres.states import States
-from kedge.backends.postgres.survey import PostgresSurvey
 from kedge.backends.postgres.vector_rows import VectorWriter
 from kedge.backends.postgres.vectors import PostgresVectors
+from kedge.backends.postgres.verification import PostgresVerification
 from kedge.ports.clock import Clock, SystemClock
 from kedge.ports.fsck import FsckReport
 
@@ -43,7 +48,12 @@ class PostgresBackend:
         self.journal = PostgresJournal(self.database, self.interner, self.states, writer, now)
         self.control = PostgresControl(self.database, self.journal)
         self.vectors = PostgresVectors(self.database, self.interner, self.states, self.journal, writer)
-        self.survey = PostgresSurvey(self.database, self.interner, self.states, self.journal)
+        self.impact = PostgresImpact(self.database, self.journal)
+        self.provenance = PostgresProvenance(self.database)
+        self.replay_log = PostgresReplayLog(self.database)
+        self.coverage = PostgresCoverage(self.database, self.interner)
+        self.verification = PostgresVerification(self.database, self.interner, self.states)
+        self.erasure = PostgresErasure(self.database)
         self.metrics = PostgresMetrics(self.database, self.interner)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)

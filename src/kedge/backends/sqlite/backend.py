@@ -6,17 +6,22 @@ from pathlib import Path
 from kedge.backends.sqlite.cache import SqliteCache
 from kedge.backends.sqlite.compaction import Compactor
 from kedge.backends.sqlite.control import SqliteControl
+from kedge.backends.sqlite.coverage import SqliteCoverage
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.erasure import SqliteErasure
 from kedge.backends.sqlite.fleet import SqliteFleet
 from kedge.backends.sqlite.fsck import inspect
+from kedge.backends.sqlite.impact import SqliteImpact
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.metrics import SqliteMetrics
+from kedge.backends.sqlite.provenance import SqliteProvenance
+from kedge.backends.sqlite.replay_log import SqliteReplayLog
 from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.states import States
-from kedge.backends.sqlite.survey import SqliteSurvey
 from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.backends.sqlite.vectors import SqliteVectors
+from kedge.backends.sqlite.verification import SqliteVerification
 from kedge.ports.clock import Clock
 from kedge.ports.fsck import FsckReport
 
@@ -40,7 +45,12 @@ class SqliteBackend:
         self.vectors = SqliteVectors(
             self.database, self.interner, self.states, self.journal, self.segments, self.upkeep
         )
-        self.survey = SqliteSurvey(self.database, self.interner, self.journal, self.segments, self.compactor.layouts)
+        self.impact = SqliteImpact(self.database, self.journal)
+        self.provenance = SqliteProvenance(self.database)
+        self.replay_log = SqliteReplayLog(self.database)
+        self.coverage = SqliteCoverage(self.database, self.interner)
+        self.verification = SqliteVerification(self.database, self.interner, self.journal)
+        self.erasure = SqliteErasure(self.database, self.segments, self.compactor.layouts)
         self.fleet = SqliteFleet(self.database)
         self.metrics = SqliteMetrics(self.database, self.interner)
         self.cache = SqliteCache(self.database, self.interner, self.journal, cache_bytes)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -119,6 +120,11 @@ class Database:
             connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
+
+    def ask(self, sql: str, *parameters: Any) -> list[Any]:
+        """Return all rows of one statement."""
+        with self.connection() as connection:
+            return connection.execute(sql, parameters).fetchall()
 
     @contextmanager
     def writing(self, what: str, *, durable: bool = True, interruptible: bool = False) -> Iterator[sqlite3.Connection]:

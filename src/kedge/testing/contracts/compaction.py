@@ -62,7 +62,7 @@ class History:
             self.hand.change("roll_back", chosen.name)
         self.hand.change("purge", chosen.name)
         self.purged |= {chosen.number}
-        self.backend.survey.erase(self.backend.survey.lineages_with([chosen.number]))
+        self.backend.erasure.erase(self.backend.impact.lineages_with([chosen.number]))
 
     def check(self, backend: Backend) -> int:
         """Compare searches, counts and vectors with brute force, at every point that can be read; count the others."""

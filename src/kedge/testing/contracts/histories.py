@@ -7,10 +7,10 @@ import pytest
 
 from kedge.errors import IllegalTransition
 from kedge.model.lineage import EMPTY, Lineage
+from kedge.model.verification import KeyCheck
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, Pending, encode
 from kedge.ports.backend import Backend
-from kedge.ports.survey import Looked
 from kedge.testing.contracts.hand import Hand
 
 DEPLOYMENTS = 4
@@ -92,12 +92,12 @@ class HistoryContract:
     def check(self, backend: Backend, view: View, written: dict[Key, list[int]]) -> dict[Key, int | None]:
         """Compare every way of reading with the truth; return the seqs of the true heads."""
         journal = backend.journal
-        true = {key: backend.survey.true_head(view, key) for key in written}
+        true = {key: backend.verification.true_head(view, key) for key in written}
         for key, head in true.items():
             assert journal.head(view, key) == head
         if view.upto is None:
-            assert backend.survey.look_at(view, written) == [
-                Looked(key, None, EMPTY, None) if head is None else Looked(key, head.seq, head.lineage, head.seq)
+            assert backend.verification.check_keys(view, written) == [
+                KeyCheck(key, None, EMPTY, None) if head is None else KeyCheck(key, head.seq, head.lineage, head.seq)
                 for key, head in true.items()
             ]
         for store, space in {(key.store, key.space) for key in written}:

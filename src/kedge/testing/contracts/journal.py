@@ -281,15 +281,15 @@ class JournalContract:
         logs = [Reads([3, 5]), Reads([], [RangeRead("context", "", "case/", 9, 5)])]
         for log in logs:
             hand.append([put("k", 1)], author=author, reads=pack(log))
-        (turn,) = backend.survey.turns(["turn-1"])
+        (turn,) = backend.provenance.turns(["turn-1"])
         assert (turn.agent, turn.session, turn.parent) == ("a", "s", "caller")
-        assert backend.survey.reads_of([turn.turn])[turn.turn] == logs
+        assert backend.provenance.reads_of([turn.turn])[turn.turn] == logs
 
     def test_an_edge_keeps_the_turn_that_wrote_nothing(self, backend: Backend) -> None:
         hand = Hand(backend)
         hand.live("v1")
         before = backend.control.position().seq
         backend.journal.record_edge("call", Author("turn-1", agent="a"), "b", ONE, pack(Reads([1])))
-        (turn,) = backend.survey.turns(["turn-1"])
-        assert backend.survey.reads_of([turn.turn])[turn.turn] == [Reads([1])]
+        (turn,) = backend.provenance.turns(["turn-1"])
+        assert backend.provenance.reads_of([turn.turn])[turn.turn] == [Reads([1])]
         assert backend.control.position().seq == before, "an edge is no write"

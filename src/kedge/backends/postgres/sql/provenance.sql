@@ -1,0 +1,57 @@
+-- name: influenced_turns
+SELECT id, uid, agent, session, parent, replays,
+    EXISTS (SELECT 1 FROM kedge.writes w WHERE w.turn = t.id AND NOT w.source
+            AND w.lineage = ANY($1::int8[])),
+    EXISTS (SELECT 1 FROM kedge.writes w WHERE w.turn = t.id AND w.source),
+    NOT EXISTS (
+        SELECT 1 FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
+        WHERE w.turn = t.id AND NOT w.source AND w.lineage = ANY($1::int8[])
+          AND NOT (s.store = 'vectors' AND EXISTS (
+              SELECT 1 FROM kedge.heads d
+              WHERE d.space = (SELECT id FROM kedge.spaces WHERE store = 'documents' AND space = s.space)
+                AND d.name = w.name))
+    )
+FROM kedge.turns t
+WHERE lineage = ANY($1::int8[]) ORDER BY id;
+
+-- name: turns
+SELECT id, uid, agent, session, parent, replays FROM kedge.turns WHERE uid = ANY($1::text[]);
+
+-- name: sources_in
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM kedge.turns t
+JOIN kedge.writes w ON w.turn = t.id
+JOIN kedge.spaces s ON s.id = w.space
+WHERE t.lineage = ANY($1::int8[]) AND w.source AND NOT w.deleted ORDER BY w.seq;
+
+-- name: sources_of_turns
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
+WHERE w.turn = ANY($1::int8[]) AND w.source AND NOT w.deleted ORDER BY w.seq;
+
+-- name: sources_at
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
+WHERE w.seq = ANY($1::int8[]) AND w.source AND NOT w.deleted;
+
+-- name: source_with_payload
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
+FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
+WHERE w.seq = $1 AND w.source AND NOT w.deleted;
+
+-- name: newest_messages
+SELECT k.number - 1, 'memory', k.session, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS k (session, upto, number)
+JOIN kedge.spaces s ON s.store = 'memory' AND s.space = k.session
+CROSS JOIN LATERAL (
+    SELECT * FROM kedge.writes w WHERE w.space = s.id AND w.source AND NOT w.deleted AND w.seq <= k.upto
+    ORDER BY w.name DESC LIMIT 1
+) w
+JOIN kedge.turns t ON t.id = w.turn;
+
+-- name: writers_of
+SELECT w.seq, t.id, t.uid, t.agent, t.session, t.parent, t.replays
+FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::int8[]);
+
+-- name: reads_of
+SELECT turn, reads FROM kedge.reads WHERE turn = ANY($1::int8[]) ORDER BY turn, before_seq;

@@ -1,0 +1,58 @@
+"""Provenance of turns on SQLite."""
+
+import json
+from collections.abc import Iterable
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.sql import queries
+from kedge.model.provenance import Source, TurnRecord, reads_by_turn, source_of, turn_of
+from kedge.model.reads import Reads
+
+_SQL = queries("provenance")
+
+
+class SqliteProvenance:
+    """The `Provenance` port of one SQLite database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def influenced_turns(self, lineages: Iterable[int]) -> list[TurnRecord]:
+        """Return the turns whose lineage is one of these, with their flags, in the order of their first write."""
+        return [turn_of(row) for row in self._database.ask(_SQL["influenced_turns"], json.dumps(list(lineages)))]
+
+    def turns(self, uids: Iterable[str]) -> list[TurnRecord]:
+        """Return those of these turns that have written."""
+        return [turn_of(row) for row in self._database.ask(_SQL["turns"], json.dumps(list(uids)))]
+
+    def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
+        """Return the turn that wrote each seq."""
+        rows = self._database.ask(_SQL["writers_of"], json.dumps(list(seqs)))
+        return {seq: turn_of(row) for seq, *row in rows}
+
+    def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
+        """Return the read logs of each turn, in the order of its writes."""
+        return reads_by_turn(self._database.ask(_SQL["reads_of"], json.dumps(list(turns))))
+
+    def sources_in(self, lineages: Iterable[int]) -> list[Source]:
+        """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
+        return [source_of(row) for row in self._database.ask(_SQL["sources_in"], json.dumps(list(lineages)))]
+
+    def sources_of_turns(self, turns: Iterable[int]) -> list[Source]:
+        """Return the source writes that these turns made, without payloads, in order of seq."""
+        return [source_of(row) for row in self._database.ask(_SQL["sources_of_turns"], json.dumps(list(turns)))]
+
+    def sources_at(self, seqs: Iterable[int]) -> list[Source]:
+        """Return the source writes at these seqs, without payloads."""
+        return [source_of(row) for row in self._database.ask(_SQL["sources_at"], json.dumps(list(seqs)))]
+
+    def source_with_payload(self, seq: int) -> Source | None:
+        """Return the source write at a seq with its payload; None if there is none."""
+        rows = self._database.ask(_SQL["source_with_payload"], seq)
+        return source_of(rows[0]) if rows else None
+
+    def newest_messages(self, asked: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Source]:
+        """Return the newest source message of each (session, seq) up to that seq, without payload."""
+        with self._database.reading() as connection:
+            found = {place: connection.execute(_SQL["newest_message"], place).fetchone() for place in asked}
+        return {place: source_of(row) for place, row in found.items() if row is not None}

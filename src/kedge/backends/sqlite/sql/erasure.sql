@@ -1,0 +1,15 @@
+-- name: last_write
+SELECT coalesce(max(seq), 0) FROM writes;
+
+-- name: erase
+UPDATE writes SET payload = NULL, salt = NULL
+WHERE seq BETWEEN ?1 AND ?2 AND lineage IN (SELECT value FROM json_each(?3)) AND salt IS NOT NULL;
+
+-- name: erase_heads
+DELETE FROM heads WHERE lineage IN (SELECT value FROM json_each(?));
+
+-- name: erase_cache
+DELETE FROM cache WHERE lineage IN (SELECT value FROM json_each(?));
+
+-- name: segments
+SELECT id, packing, gone, dim, rows FROM segments;

@@ -1,0 +1,53 @@
+-- name: influenced_turns
+SELECT id, uid, agent, session, parent, replays,
+    EXISTS (SELECT 1 FROM writes w WHERE w.turn = t.id AND NOT w.source
+            AND w.lineage IN (SELECT value FROM json_each(?1))),
+    EXISTS (SELECT 1 FROM writes w WHERE w.turn = t.id AND w.source),
+    NOT EXISTS (
+        SELECT 1 FROM writes w JOIN spaces s ON s.id = w.space
+        WHERE w.turn = t.id AND NOT w.source AND w.lineage IN (SELECT value FROM json_each(?1))
+          AND NOT (s.store = 'vectors' AND EXISTS (
+              SELECT 1 FROM heads d
+              WHERE d.space = (SELECT id FROM spaces WHERE store = 'documents' AND space = s.space) AND d.name = w.name))
+    )
+FROM turns t INDEXED BY turns_by_lineage
+WHERE lineage IN (SELECT value FROM json_each(?1)) ORDER BY id;
+
+-- name: turns
+SELECT id, uid, agent, session, parent, replays FROM turns WHERE uid IN (SELECT value FROM json_each(?));
+
+-- name: sources_in
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM turns t INDEXED BY turns_by_lineage
+JOIN writes w INDEXED BY writes_by_turn ON w.turn = t.id
+JOIN spaces s ON s.id = w.space
+WHERE t.lineage IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted ORDER BY w.seq;
+
+-- name: sources_of_turns
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+WHERE w.turn IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted ORDER BY w.seq;
+
+-- name: sources_at
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+WHERE w.seq IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted;
+
+-- name: source_with_payload
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
+FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+WHERE w.seq = ? AND w.source AND NOT w.deleted;
+
+-- name: newest_message
+SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
+FROM writes w INDEXED BY writes_by_key JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+WHERE w.space = (SELECT id FROM spaces WHERE store = 'memory' AND space = ?1)
+  AND w.source AND NOT w.deleted AND w.seq <= ?2
+ORDER BY w.name DESC LIMIT 1;
+
+-- name: writers_of
+SELECT w.seq, t.id, t.uid, t.agent, t.session, t.parent, t.replays
+FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM json_each(?));
+
+-- name: reads_of
+SELECT turn, reads FROM reads WHERE turn IN (SELECT value FROM json_each(?)) ORDER BY turn, before_seq;

@@ -1,0 +1,82 @@
+"""Verification on SQLite: readers' answers compared with every write to a key."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.reads import Reader, check_epoch
+from kedge.backends.sqlite.sql import queries
+from kedge.model.verification import KeyCheck, compare, keys_in, spread, true_head
+from kedge.model.visibility import View
+from kedge.model.writes import Head, Key
+
+_SQL = queries("verification")
+_VECTORS = queries("vectors")
+
+
+class SqliteVerification:
+    """The `Verification` port of one SQLite database."""
+
+    def __init__(self, database: Database, interner: Interner, reader: Reader) -> None:
+        self._database = database
+        self._interner = interner
+        self._reader = reader
+
+    def true_head(self, view: View, key: Key) -> Head | None:
+        """Return a key's head, computed from all writes to it."""
+        with self._database.connection() as connection:
+            return _true_head(connection, view, key)
+
+    def check_keys(self, view: View, keys: Iterable[Key]) -> list[KeyCheck]:
+        """Return what readers get at each key, and the truth, from one snapshot."""
+        asked = list(keys)
+        with self._database.reading() as connection:
+            check_epoch(connection, view.epoch)
+            heads = [self._reader.head_in(connection, view, key) for key in asked]
+            truths = self._true_seqs(connection, view, asked)
+        return compare(asked, (None if head is None else (head.seq, head.lineage) for head in heads), truths)
+
+    def _true_seqs(self, connection: sqlite3.Connection, view: View, keys: list[Key]) -> list[int | None]:
+        heads = [_true_head(connection, view, key) for key in keys]
+        return [None if head is None else head.seq for head in heads]
+
+    def sample_keys(self, stores: Iterable[str], count: int) -> list[Key]:
+        """Return up to `count` keys of these stores, each once, spread evenly over the journal."""
+        with self._database.reading() as connection:
+            last = connection.execute(_SQL["last_write"]).fetchone()[0]
+            near = [connection.execute(_SQL["key_near"], (seq,)).fetchone() for seq in spread(last, count)]
+        return keys_in((row for row in near if row is not None), stores)
+
+    def vector_agreement(self, view: View, count: int) -> tuple[int, int]:
+        """Compare whether about `count` vector rows are searchable and should be: (rows that agree, rows compared)."""
+        segments = self._database.ask(_SQL["segments"])
+        agree = rows = 0
+        for segment, length in segments:
+            share = max(1, count // len(segments))
+            step = max(1, length // share)
+            for position in range(0, length, step):
+                agrees = self._row_agrees(view, segment, position)
+                agree += agrees is True
+                rows += agrees is not None
+        return agree, rows
+
+    def _row_agrees(self, view: View, segment: int, number: int) -> bool | None:
+        """Say whether the row at or after a number is searchable exactly if it is the head; None if there is no row."""
+        with self._database.reading() as connection:
+            found = connection.execute(_SQL["row_near"], (segment, number)).fetchone()
+            if found is None:
+                return None
+            seq, state, name, space = found
+            lineage, superseders = connection.execute(_VECTORS["state"], (state,)).fetchone()
+            searchable = view.sees(self._interner.members(connection, lineage)) and not any(
+                view.sees(self._interner.members(connection, other)) for other in json.loads(superseders)
+            )
+            (head,) = self._true_seqs(connection, view, [Key("vectors", space, name)])
+        return bool(searchable == (head == seq))
+
+
+def _true_head(connection: sqlite3.Connection, view: View, key: Key) -> Head | None:
+    rows = connection.execute(_SQL["true_writes"], (key.store, key.space, key.name)).fetchall()
+    return true_head(view, key, rows)

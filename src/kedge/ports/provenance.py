@@ -1,0 +1,47 @@
+"""Provenance of turns: what they wrote, what they read, and the source writes behind them."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from kedge.model.provenance import Source, TurnRecord
+from kedge.model.reads import Reads
+
+
+class Provenance(Protocol):
+    """Questions of replay and of plans: which turns were influenced, and which source inputs did they work on?
+
+    Laws:
+
+    - Read-only. A call may be repeated at any time; each answers from one snapshot of committed writes.
+    - Append-only: an answer may gain turns, source writes and reads later, and loses none. A purge removes payloads.
+    - Unfiltered: hidden turns and writes are included. The caller applies the view.
+    - A source write is a put with origin `source`; deletes and derived writes are never returned as one.
+    - What is asked for and does not exist is left out of the answer; it raises nothing.
+    """
+
+    def influenced_turns(self, lineages: Iterable[int]) -> list[TurnRecord]:
+        """Return the turns whose lineage is one of these, with their flags, in the order of their first write."""
+
+    def turns(self, uids: Iterable[str]) -> list[TurnRecord]:
+        """Return those of these turns that have written, in any order."""
+
+    def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
+        """Return the turn that wrote each seq."""
+
+    def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
+        """Return the read logs of each turn, in the order of its writes."""
+
+    def sources_in(self, lineages: Iterable[int]) -> list[Source]:
+        """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
+
+    def sources_of_turns(self, turns: Iterable[int]) -> list[Source]:
+        """Return the source writes that these turns made, without payloads, in order of seq."""
+
+    def sources_at(self, seqs: Iterable[int]) -> list[Source]:
+        """Return the source writes at these seqs, without payloads, in any order."""
+
+    def source_with_payload(self, seq: int) -> Source | None:
+        """Return the source write at a seq with its payload; None if there is none. A purged payload is None."""
+
+    def newest_messages(self, asked: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Source]:
+        """Return the newest source message of each (session, seq) up to that seq, without payload."""

@@ -1,0 +1,81 @@
+"""The laws of `Provenance` and `ReplayLog`: turns and inputs in order, whatever is hidden; marks that only grow."""
+
+from kedge.model.reads import Reads, pack
+from kedge.model.writes import Author, Key, decode
+from kedge.ports.backend import Backend
+from kedge.testing.contracts.hand import Hand, Opener, delete, put
+
+ONE = frozenset({1})
+
+
+class ProvenanceContract:
+    """Fixture: `backend`."""
+
+    def test_influenced_turns_come_in_the_order_of_their_first_write(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        hand.live("v1")
+        hand.put("a", 1, store="documents", space="kb", author=Author("bystander"))
+        hand.put("a", 1, lineage=ONE, author=Author("answers", agent="support", session="s"))
+        hand.append([put("q", 1, source=True), put("r", 1)], lineage=ONE, author=Author("asks", parent="answers"))
+        hand.upsert("kb", {"a": [1.0, 2.0]}, lineage=ONE, author=Author("embeds"))
+        hand.change("roll_back", "v1")
+        turns = backend.provenance.influenced_turns(backend.impact.lineages_with([1]))
+        assert [turn.uid for turn in turns] == ["answers", "asks", "embeds"]
+        assert [(turn.derived, turn.sources, turn.embeds) for turn in turns] == [
+            (True, False, False), (True, True, False), (True, False, True)
+        ]  # fmt: skip
+        assert (turns[0].agent, turns[0].session, turns[1].parent) == ("support", "s", "answers")
+        (named,) = backend.provenance.turns(["asks", "never wrote"])
+        assert named.turn == turns[1].turn
+
+    def test_a_source_is_a_put_from_outside(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        hand.live("v1")
+        seqs = hand.append([put("said", "hi", source=True), put("made", 1), delete("gone", source=True)], lineage=ONE)
+        later = hand.append([put("again", "ho", source=True)], lineage=ONE)[0]
+        hand.change("roll_back", "v1")
+        provenance = backend.provenance
+        writers = provenance.writers_of([*seqs, 10**6])
+        assert sorted(writers) == seqs
+        (turn,) = {writer.turn for writer in writers.values()}
+        inside = provenance.sources_in(backend.impact.lineages_with([1]))
+        assert [source.seq for source in inside] == [seqs[0], later]
+        assert provenance.sources_of_turns([turn]) == inside
+        assert sorted(provenance.sources_at([later, *seqs]), key=lambda source: source.seq) == inside
+        assert {source.payload for source in inside} == {None}
+        found = provenance.source_with_payload(seqs[0])
+        assert found is not None
+        assert (found.key, found.turn, decode(found.payload)) == (Key("context", "", "said"), turn, "hi")
+        assert provenance.source_with_payload(seqs[1]) is None
+
+    def test_reads_come_in_the_order_of_writes(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        logs = [Reads([1]), Reads([2, 3])]
+        for number, log in enumerate(logs):
+            hand.append([put("a", number)], reads=pack(log))
+        (turn,) = backend.provenance.turns([hand.author.uid])
+        assert backend.provenance.reads_of([turn.turn, 10**6]) == {turn.turn: logs}
+
+    def test_the_newest_message_is_bounded_by_its_seq(self, backend: Backend) -> None:
+        hand = Hand(backend)
+        first = hand.append([put("", "one", store="memory", space="s", source=True)])[0]
+        hand.put("", "an answer", store="memory", space="s")
+        last = hand.append([put("", "two", store="memory", space="s", source=True)])[0]
+        asked = [("s", last), ("s", last - 1), ("s", first - 1), ("unknown", last)]
+        found = backend.provenance.newest_messages(asked)
+        assert {place: source.seq for place, source in found.items()} == {("s", last): last, ("s", last - 1): first}
+
+
+class ReplayLogContract:
+    """Fixtures: `backend`, and `opener`, which opens the same database again."""
+
+    def test_the_greatest_turn_stays(self, backend: Backend, opener: Opener) -> None:
+        other = opener()
+        backend.replay_log.mark_replayed(5, 3, "r1")
+        other.replay_log.mark_replayed(5, 7, "r2")
+        for late in (backend, other):
+            late.replay_log.mark_replayed(5, 4, "r3")
+            late.replay_log.mark_replayed(5, 4, "r3")
+        assert backend.replay_log.replayed_upto([5, 6]) == other.replay_log.replayed_upto([5]) == {5: 7}
+        assert backend.replay_log.replayed_upto([]) == {}
+        other.close()
