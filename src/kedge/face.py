@@ -84,7 +84,7 @@ class Kedge:
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
         code_check.state(self._kernel, code, other_code)
-        reconciling.adopt(self._kernel, reconcilers or {}, declare=not read_only)
+        reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
         self._watcher = Watcher(self._kernel)
 
     # ── deployments ──

@@ -55,9 +55,10 @@ def test_a_rollback_names_the_laggards(run: Run, world: Path, monkeypatch: pytes
         result = run("rollback", "support-v2", "--yes", "--hold", "support", "--hold", "librarian")
         assert result.code == 0
         flat = " ".join(result.out.split())
-        assert "waiting for billing-1, at most 0.8 s in all" in flat
+        assert "waiting for billing-1: at most 0.8 s" in flat
         assert (
-            "1 of 2 members acknowledged; not billing-1 on elsewhere (its lease has run out: it serves nothing)" in flat
+            "1 of 2 members acknowledged; "
+            "did not acknowledge: billing-1 on elsewhere (lease expired: it serves nothing)" in flat
         )
         assert "released: librarian, support" in flat
         assert "consensus_latency_seconds 0." in flat

@@ -358,7 +358,7 @@ def test_a_rollback_waits_for_acknowledgements(m: Kedge, k: Kedge) -> None:
     assert latency is not None
     assert completion is not None
     assert 0 < latency < completion
-    assert report.verdict.endswith("; 1 of 1 members acknowledged")
+    assert report.verdict.endswith(f"; 1 of 1 members acknowledged (epoch {report.epoch})")
 
 
 def test_without_members_nothing_is_measured(k: Kedge) -> None:
@@ -370,7 +370,7 @@ def test_without_members_nothing_is_measured(k: Kedge) -> None:
 
 
 def test_a_laggard_is_waited_out_once_and_named(m: Kedge, k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kedge.recovery.converge.TELL_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("kedge.recovery.converge.WAIT_MESSAGE_EVERY_SECONDS", 0.1)
     dead = silent(k, "dead")
     steps: list[str] = []
     with m.join("alive"):
@@ -380,10 +380,10 @@ def test_a_laggard_is_waited_out_once_and_named(m: Kedge, k: Kedge, monkeypatch:
         assert found is not None
         (laggard,) = found.laggards
         assert (laggard.name, laggard.host, laggard.epoch, laggard.since) == ("dead", "elsewhere", dead.epoch, dead.at)
-        assert "its lease has run out" in laggard.why
+        assert "lease expired" in laggard.why
         assert found.acknowledged == 1
-        assert len([line for line in steps if line.startswith("waiting for dead, at most 0.7 s")]) == 1
-        assert [line for line in steps if line.startswith("still waiting for dead, 0.")]
+        assert len([line for line in steps if line.startswith("waiting for dead: at most 0.7 s")]) == 1
+        assert [line for line in steps if line.startswith("still waiting for dead: at most 0.")]
         assert {shown.name: shown.state for shown in k.members()} == {"dead": "expired", "alive": "serving"}
         k.reinstate("v2")
         again: list[str] = []
@@ -410,13 +410,16 @@ def test_what_has_not_converged_is_neither_finished_nor_released(m: Kedge, k: Ke
     assert not report.ok
     assert report.indicators is not None
     assert report.indicators.ok
-    assert "NOT CONVERGED: 0 of 1 members acknowledged; not dead on elsewhere (may still serve" in report.verdict
+    assert (
+        "NOT CONVERGED: 0 of 1 members acknowledged; did not acknowledge: dead on elsewhere (may still serve"
+        in report.verdict
+    )
     assert [operation.kind for operation in k.status().unfinished] == ["rollback"]
     assert k.levels() == {"support": "frozen"}
     with m.turn(agent="support") as turn, pytest.raises(kedge.Frozen):
         turn.context.put("a", 1)
     (verdict,) = k.recover()
-    assert "0 of 1 members acknowledged; not dead on elsewhere (its lease has run out" in verdict
+    assert "0 of 1 members acknowledged; did not acknowledge: dead on elsewhere (lease expired" in verdict
     assert k.levels() == {}
     assert k.status().unfinished == ()
 
@@ -430,7 +433,7 @@ def test_what_has_converged_is_not_waited_for_again(k: Kedge, monkeypatch: pytes
     k._kernel.backend.fleet.leave("dead")
     silent(k, "another", lease_seconds=3600)
     (verdict,) = k.recover()
-    assert "0 of 1 members acknowledged; not dead" in verdict, "as it was journaled"
+    assert "0 of 1 members acknowledged; did not acknowledge: dead" in verdict, "as it was journaled"
     assert k.levels() == {}
 
 
@@ -477,7 +480,7 @@ def test_what_members_hold_is_compared_with_what_is_visible(m: Kedge, k: Kedge) 
         assert report.indicators.diverging == (f"one: context case/1 (seq {bad})", f"one: memory s (seq {said})")
         assert report.indicators.context_divergence_ratio
         assert report.indicators.memory_divergence_ratio
-        assert "2 hidden writes are still held by members" in report.verdict
+        assert "members still hold 2 hidden writes" in report.verdict
         assert k.status().unfinished
         del held[2], held[0]
         k.set_level("x", "frozen")  # each acknowledgement says anew what is held

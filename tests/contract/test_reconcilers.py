@@ -135,7 +135,7 @@ def test_a_pin_reaches_a_command_whole_and_unread(tmp_path: Path) -> None:
 def test_several_systems_are_asked_side_by_side(
     place: str, server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kedge.recovery.reconcile.TELL_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("kedge.recovery.reconcile.WAIT_MESSAGE_AFTER_SECONDS", 0.1)
     hung = ShellReconciler("*/model", observe="sleep 60", converge="true", deadline_seconds=0.5)
     names: dict[str, kedge.Reconciler] = {
         "hung": hung,
@@ -191,7 +191,7 @@ def test_what_stays_at_the_wrong_version_is_a_failure_that_does_not_undo_the_fli
         assert "NOT RECONCILED" in failed
         server.takes = True
         (done,) = k.recover()
-        assert "rolled back at epoch" in done
+        assert "rolled back and verified" in done
         assert server.versions == {"support/model": "models:/support/1"}
         assert k.levels() == {}
         assert k.status().unfinished == ()
@@ -208,7 +208,7 @@ def test_a_promotion_that_is_not_followed_is_unfinished(place: str, server: Mode
         (left,) = k.status().unfinished
         assert (left.kind, left.deployment) == ("promote", "v1")
         server.takes = True
-        assert k.recover() == ["v1: promote at epoch 3, external systems follow"]
+        assert k.recover() == ["v1: promote, external systems reconciled (epoch 3)"]
         assert k.status().unfinished == ()
 
 
@@ -307,7 +307,7 @@ def test_a_reconciler_of_ones_own_that_hangs_holds_nobody_up(tmp_path: Path, fai
     with opened(str(tmp_path), deaf) as k:
         k.deploy("v1", {"support/model": model(1)})
         (outcome,) = k.promote("v1").reconciled
-        assert outcome.why == f"it ran out of its deadline of 0.2 s: observe has not returned{before}"
+        assert outcome.why == f"deadline of 0.2 s exceeded: observe has not returned{before}"
         deaf.end.set()
 
 
@@ -464,7 +464,7 @@ def test_a_system_that_is_gone_can_be_forgotten(place: str, server: ModelServer)
         k.deploy("v1", {"support/model": model(1)})
         k.promote("v1")
         assert len(k.status().unfinished) == 1
-        with pytest.raises(InvalidValue, match="take it out of its kedge"):
+        with pytest.raises(InvalidValue, match="remove it from kedge"):
             k.forget_reconciler("models")  # the next open would declare it again
     with kedge.open(place) as k:
         k.forget_reconciler("models", by="ann")

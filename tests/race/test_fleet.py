@@ -167,7 +167,7 @@ def test_who_rolled_back_is_killed_and_another_finishes(k: kedge.Kedge, place: s
         assert k.levels() == {"support": "frozen"}
         assert [operation.kind for operation in k.status().unfinished] == ["rollback"]
         (verdict,) = k.recover()
-        assert "1 of 2 members acknowledged; not other" in verdict
+        assert "1 of 2 members acknowledged; did not acknowledge: other" in verdict
         assert k.levels() == {}
         assert k.status().unfinished == ()
 

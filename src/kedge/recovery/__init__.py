@@ -1,1 +1,1 @@
-"""Planning, rolling back, verifying, purging and replaying."""
+"""Recovery: plan, rollback, verification, purge, replay, reconciliation."""

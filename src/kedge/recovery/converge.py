@@ -1,4 +1,4 @@
-"""Waiting until every member has recognised a rollback, and saying who has not."""
+"""Convergence: waiting until every member has acknowledged a rollback, and naming those that have not."""
 
 import time
 from collections.abc import Callable
@@ -11,20 +11,22 @@ from kedge.model.fleet import Assessment, CountOut, Look, Pause, Standing, conve
 from kedge.ports.clock import lease_clock
 from kedge.turns.kernel import Kernel
 
-TELL_AFTER_SECONDS = 0.5  # of waiting: a fleet that is well takes less
-TELL_AGAIN_SECONDS = 10.0
-NAMED = 3  # members in one sentence; the report, the log and `kedge fleet` name all
+WAIT_MESSAGE_AFTER_SECONDS = 0.5  # of waiting: a healthy fleet takes less
+WAIT_MESSAGE_EVERY_SECONDS = 10.0
+NAMES_MAX = 3  # members in one sentence; the report, the log and `kedge fleet` name all
 
 
 def check_wait(seconds: object) -> float:
     """Return a number of seconds, 0 or more, or raise `InvalidValue`."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= SECONDS_MAX:
-        raise InvalidValue(f"wait={seconds!r} is not a number of seconds, 0 or more; None waits for every member")
+        raise InvalidValue(
+            f"invalid wait={seconds!r}: must be seconds from 0 to {SECONDS_MAX:,}, or None to wait for every member"
+        )
     return float(seconds)
 
 
 class Laggard(msgspec.Struct, frozen=True):
-    """A member that has not acknowledged a rollback: who, its last epoch and refresh (wall time), and why."""
+    """A member that has not acknowledged a rollback: its last epoch, its last refresh (wall time), and the reason."""
 
     name: str
     host: str
@@ -35,9 +37,9 @@ class Laggard(msgspec.Struct, frozen=True):
 
 
 class Convergence(msgspec.Struct, frozen=True):
-    """How the members recognised a rollback. `seconds`: from its commit to the last acknowledgement, where measured.
+    """Which members acknowledged a rollback. `seconds`: from its commit to the last acknowledgement, if measured.
 
-    It is `converged` once each has acknowledged it, or its lease has run out.
+    It is `converged` once each member has acknowledged it or has no lease.
     """
 
     epoch: int
@@ -49,10 +51,10 @@ class Convergence(msgspec.Struct, frozen=True):
 
     @property
     def summary(self) -> str:
-        """The outcome in half a sentence."""
+        """The outcome as a clause."""
         said = f"{self.acknowledged} of {self.members} members acknowledged"
-        late = _listed([f"{laggard.name} on {laggard.host} ({laggard.why})" for laggard in self.laggards])
-        return f"{said}; not {late}" if late else said
+        late = _list_names([f"{laggard.name} on {laggard.host} ({laggard.why})" for laggard in self.laggards])
+        return f"{said}; did not acknowledge: {late}" if late else said
 
 
 def wait_for_members(
@@ -63,15 +65,15 @@ def wait_for_members(
     wait_seconds: float | None,
     tell: Callable[[str], object],
 ) -> Convergence:
-    """Wait for the members to recognise an epoch that is committed; at most `wait_seconds`, or till leases run out.
+    """Wait until the members acknowledge a committed epoch: at most `wait_seconds`, or until leases expire.
 
-    `committed_at` is the lease clock's reading right after the commit, where this process made it.
+    `committed_at` is the lease clock's reading right after the commit, None if another process committed.
     """
     clock, fleet = lease_clock(kernel.backend.clock), kernel.backend.fleet
     began = clock.elapsed() if committed_at is None else committed_at
     members: list[Standing] = []
     late: int | None = None
-    last, tell_at, is_told = began, began + TELL_AFTER_SECONDS, False
+    last, tell_at, is_repeat = began, began + WAIT_MESSAGE_AFTER_SECONDS, False
     steps = converge(epoch, clock.elapsed, wait_seconds=wait_seconds)
     step = next(steps)
     while True:
@@ -84,38 +86,38 @@ def wait_for_members(
             fleet.count_out(step.uids, step.epoch)
         elif isinstance(step, Pause):
             if (now := clock.elapsed()) > tell_at:
-                tell(_waiting(members, epoch, wait_seconds, now - began if is_told else None))
-                tell_at, is_told = now + TELL_AGAIN_SECONDS, True
+                tell(_wait_message(members, epoch, wait_seconds, now - began if is_repeat else None))
+                tell_at, is_repeat = now + WAIT_MESSAGE_EVERY_SECONDS, True
             time.sleep(step.seconds)
         try:
             step = steps.send(members)
         except StopIteration as done:
             found: Assessment = done.value
             is_timed = committed_at is not None and bool(found.safe)
-            return _outcome(found, epoch, last - began if is_timed else None)
+            return _convergence_of(found, epoch, last - began if is_timed else None)
 
 
-def _waiting(members: list[Standing], epoch: int, wait_seconds: float | None, waited: float | None) -> str:
-    """Say who is waited for, and how long in all; or, once that was said, how long still."""
+def _wait_message(members: list[Standing], epoch: int, wait_seconds: float | None, waited: float | None) -> str:
+    """Return whom this waits for and how long in all; or, if `waited` is given, how much longer."""
     late = [member for member in members if member.epoch < epoch and not member.expired]
-    names = _listed([member.name for member in late])
+    names = _list_names([member.name for member in late])
     longest = max((patience(member.lease_seconds) for member in late), default=0.0)
     if waited is not None:
         left = (longest if wait_seconds is None else min(longest, wait_seconds)) - waited
-        return f"still waiting for {names}, {max(left, 0.0):.1f} s more at most"
+        return f"still waiting for {names}: at most {max(left, 0.0):.1f} s more"
     if wait_seconds is not None and wait_seconds < longest:
-        return f"waiting for {names}, for {wait_seconds:.1f} s as asked: their leases end in {longest:.1f} s at most"
-    return f"waiting for {names}, at most {longest:.1f} s in all: by then their leases have run out"
+        return f"waiting for {names}: {wait_seconds:.1f} s as requested; their leases expire within {longest:.1f} s"
+    return f"waiting for {names}: at most {longest:.1f} s, until their leases expire"
 
 
-def _listed(names: list[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+def _list_names(names: list[str]) -> str:
+    more = len(names) - NAMES_MAX
+    return ", ".join(names[:NAMES_MAX]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _outcome(found: Assessment, epoch: int, seconds: float | None) -> Convergence:
-    late = [_laggard(member, "may still serve the epoch before") for member in found.laggards]
-    late += [_laggard(member, "its lease has run out: it serves nothing") for member in found.expired]
+def _convergence_of(found: Assessment, epoch: int, seconds: float | None) -> Convergence:
+    late = [_laggard(member, "may still serve the previous epoch") for member in found.laggards]
+    late += [_laggard(member, "lease expired: it serves nothing") for member in found.expired]
     return Convergence(
         epoch=epoch,
         converged=found.converged,

@@ -1,4 +1,4 @@
-"""What a rollback will do, worked out without doing it."""
+"""Rollback plan (dry run): which writes vanish, what keys fall back to, what needs replay."""
 
 from collections import Counter
 
@@ -18,7 +18,7 @@ EXAMPLES = 8  # of each store
 
 
 class StoreEffect(msgspec.Struct, frozen=True):
-    """What a rollback does to one space of a store. Keys are counted among those examined."""
+    """What a rollback does to one space of a store. The key counts cover the keys examined only."""
 
     store: str
     space: str
@@ -42,12 +42,12 @@ class Fallback(msgspec.Struct, frozen=True):
 
 
 class RollbackPlan(msgspec.Struct, frozen=True):
-    """A dry run. `keys_examined` of `keys_total` keys were looked at one by one; writes are counted exactly.
+    """A dry run. `keys_examined` of `keys_total` keys were examined one by one; writes are counted exactly.
 
-    `unsearchable` counts the documents that stay and would be found by no search: their vectors vanish, and none of
-    the embedding space that readers fall back to is there. Examples are "collection/id".
-    `reconciles` names the external systems that are to follow, and which artifacts; `absent` those of them that this
-    process has no reconciler for.
+    `unsearchable` counts the documents that stay but that no search will find: their vectors vanish, and they have none
+    in the embedding space that readers fall back to. Examples are "collection/id".
+    `reconciles` lists the external systems that will follow, with the artifacts; `absent` those of them without a
+    reconciler in this process. `pins` says by artifact what it falls back to.
     """
 
     deployment: str
@@ -72,7 +72,7 @@ class RollbackPlan(msgspec.Struct, frozen=True):
 
 
 def plan(kernel: Kernel, name: str) -> RollbackPlan:
-    """Say what rolling back a deployment will hide, restore, touch and leave to replay."""
+    """Return what rolling back a deployment will hide and restore, whom it touches, and what will need replay."""
     record = kernel.backend.control.load()
     deployment = kernel.find(record, name, "plan a rollback of")
     if deployment.number in record.rolled_back:
@@ -90,7 +90,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     inside = provenance.sources_in(lineages)
     uncovered = embeddings.uncovered(kernel, after_view, lineages)
     inputs = inputs_of(kernel, turns, inside, uncovered)
-    reconciles = _followed(kernel, record, after)
+    reconciles = _reconciles(kernel, record, after)
     lost = [f"{collection.name}/{row.name}" for collection, row in uncovered if not row.covering]
     return RollbackPlan(
         deployment=name,
@@ -99,7 +99,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         goes_with_it=tuple(sorted(kernel.names(gone - {deployment.number}))),
         writes_total=sum(count.total for count in counts),
         effects=tuple(StoreEffect(c.store, c.space, c.total, *_tally(keys, pairs, c.store, c.space)) for c in counts),
-        examples=tuple(_spread(changes)),
+        examples=tuple(_examples(changes)),
         keys_total=total,
         keys_examined=len(keys),
         stale_keys=sum(change.stale for change in changes),
@@ -115,8 +115,8 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     )
 
 
-def _followed(kernel: Kernel, record: ControlRecord, after: ControlRecord) -> dict[str, list[str]]:
-    """Return which external systems are to follow: those declared, and those that this process would declare."""
+def _reconciles(kernel: Kernel, record: ControlRecord, after: ControlRecord) -> dict[str, list[str]]:
+    """Return which external systems will follow, of those declared and those that this process would declare."""
     here = {name: reconciler.artifacts for name, reconciler in kernel.reconcilers.items()}
     return moved(record, msgspec.structs.replace(after, reconcilers=after.reconcilers | here))
 
@@ -173,8 +173,8 @@ def _changes(kernel: Kernel, keys: list[Key], pairs: list[tuple[Head | None, Hea
     return sorted(changes, key=lambda change: (order[change.store], change.space, change.key))
 
 
-def _spread(changes: list[Fallback]) -> list[Fallback]:
-    """Return the first few changes of each store, so that none crowds out the others."""
+def _examples(changes: list[Fallback]) -> list[Fallback]:
+    """Return the first few changes of each store."""
     by_store: dict[str, list[Fallback]] = {}
     for change in changes:
         by_store.setdefault(change.store, []).append(change)
@@ -194,5 +194,5 @@ def _pins(kernel: Kernel, record: ControlRecord, after: View, gone: frozenset[in
             pins[key] = "nothing: it was new"
         else:
             owner = ", ".join(sorted(kernel.names(head.lineage))) or "the settled state"
-            pins[key] = f"seq {head.seq} ({owner})"
+            pins[key] = f"{owner} (seq {head.seq})"
     return pins

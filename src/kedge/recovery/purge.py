@@ -1,4 +1,4 @@
-"""Purging: taking away for good the writes that no view can reach any more."""
+"""Purge: irreversible erasure of a rolled-back deployment's writes."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]
 
 
 class PurgeReport(msgspec.Struct, frozen=True):
-    """What a purge took away."""
+    """What a purge erased."""
 
     deployment: str
     went_with_it: tuple[str, ...]
@@ -26,11 +26,11 @@ class PurgeReport(msgspec.Struct, frozen=True):
 def purge(
     kernel: Kernel, name: str, *, confirm: str | None, by: str | None, progress: Progress | None = None
 ) -> PurgeReport:
-    """Give up a rolled-back deployment and its dependants, and erase what they caused."""
+    """Erase all writes of a rolled-back deployment and of its dependants, for good."""
     if confirm != name:
         raise ConfirmationNeeded(
-            f"purging {name!r} erases its writes for good and cannot be undone; confirm={confirm!r} does not repeat "
-            f"its name: pass confirm={name!r}"
+            f"refusing to purge {name!r} with confirm={confirm!r}: a purge erases writes for good; "
+            f"pass confirm={name!r}"
         )
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
@@ -48,7 +48,7 @@ def purge(
 
 
 def _check_snapshots(kernel: Kernel, gone: frozenset[int]) -> None:
-    """Refuse where a named snapshot was taken while one of these deployments could be seen in it."""
+    """Raise `SnapshotInTheWay` if a named snapshot shows one of these deployments."""
     control = kernel.backend.control
     for snapshot in control.snapshots():
         if snapshot.deployment is not None:
@@ -58,13 +58,13 @@ def _check_snapshots(kernel: Kernel, gone: frozenset[int]) -> None:
         if reached:
             names = ", ".join(map(repr, sorted(kernel.names(reached))))
             raise SnapshotInTheWay(
-                f"the snapshot {snapshot.name!r} still reaches {names}; "
-                f"let go of it with `kedge snapshot --release {snapshot.name}`, then purge"
+                f"the snapshot {snapshot.name!r} still shows {names}; "
+                f"release it with `kedge snapshot --release {snapshot.name}`, then purge"
             )
 
 
 def _reclaim(kernel: Kernel, lineages: list[int]) -> None:
-    """Give back the space of vectors that were erased, where that is worth it and there is room to do so."""
+    """Compact the collections of erased vectors; skip one if the disk has no room for the copy."""
     collections = {
         counted.space for counted in kernel.backend.impact.count_writes(lineages) if counted.store == "vectors"
     }
@@ -76,7 +76,7 @@ def _reclaim(kernel: Kernel, lineages: list[int]) -> None:
 
 
 def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int:
-    """Erase what a purge has given up; the same again after a crash."""
+    """Erase the writes of a committed purge. After a crash, the same call finishes it."""
     lineages = kernel.backend.impact.lineages_with(entry.detail["numbers"])
     erased = kernel.backend.erasure.erase(lineages, progress)
     kernel.backend.control.step(

@@ -1,4 +1,4 @@
-"""Bringing external systems to the pins that are now head, and journaling how it went."""
+"""Reconciliation: bringing external systems to the artifacts that are pinned now, and journaling the outcome."""
 
 import random
 import threading
@@ -31,16 +31,16 @@ from kedge.ports.reconciler import Interruptible, Reconciler
 from kedge.turns.kernel import Kernel, actor
 
 OnStep = Callable[[str], object]
-Wanted = Mapping[str, Sequence[str]]  # external systems by name, with the artifacts that each must look at
+Wanted = Mapping[str, Sequence[str]]  # artifact keys to reconcile, by external system
 ATTEMPT_SECONDS_LEAST = 0.05
-TELL_AFTER_SECONDS = 0.5  # of waiting: most systems answer sooner
+WAIT_MESSAGE_AFTER_SECONDS = 0.5  # of waiting: most systems answer faster
 
 
-# ── which there are ──
+# ── declarations ──
 
 
-def adopt(kernel: Kernel, reconcilers: Mapping[str, Reconciler], *, declare: bool) -> None:
-    """Give this process its reconcilers, and declare in the database what they follow, so that others know of it."""
+def set_reconcilers(kernel: Kernel, reconcilers: Mapping[str, Reconciler], *, declare: bool) -> None:
+    """Set the reconcilers of this process, and declare in the database which artifacts they follow."""
     wanted = {check_name("the reconciler's name", name): _checked(name, found) for name, found in reconcilers.items()}
     kernel.reconcilers = dict(reconcilers)
 
@@ -58,17 +58,18 @@ def _checked(name: str, reconciler: Reconciler) -> str:
     ]
     if lacking:
         raise InvalidValue(
-            f"the reconciler {name!r} ({type(reconciler).__name__}) lacks {', '.join(lacking)}: see kedge.Reconciler"
+            f"invalid reconciler {name!r} ({type(reconciler).__name__}): it lacks {', '.join(lacking)}; "
+            "see kedge.Reconciler"
         )
     check_seconds(f"the deadline of reconciler {name!r}", reconciler.deadline_seconds)
     return check_name(f"what the reconciler {name!r} follows", reconciler.artifacts)
 
 
 def forget(kernel: Kernel, name: str, *, by: str | None) -> None:
-    """Take a reconciler's name out of the database: nothing waits for that system any more."""
+    """Remove a reconciler's declaration from the database: nothing waits for that system afterwards."""
     who = actor(by)
     if name in kernel.reconcilers:
-        raise InvalidValue(f"the reconciler {name!r} is set up in this process; take it out of its kedge.toml first")
+        raise InvalidValue(f"the reconciler {name!r} is configured in this process; remove it from kedge.toml first")
 
     def change(record: ControlRecord) -> Change:
         if name not in record.reconcilers:
@@ -87,8 +88,8 @@ class _Follower:
     """Brings one external system to the pin of one artifact, in a thread of its own, until a deadline."""
 
     def __init__(self, kernel: Kernel, name: str, key: str, reconciler: Reconciler, *, check: bool) -> None:
-        self._outcome = _begun(name, key, "")
-        self._doing = "the look at the pin"
+        self._outcome = _unreconciled(name, key, "")
+        self._doing = "reading the pin"
         self._reconciler = reconciler
         self._kernel = kernel
         self._key = key
@@ -96,13 +97,15 @@ class _Follower:
         self._clock = lease_clock(kernel.backend.clock)
         self._began = self._clock.elapsed()
         self._stop = threading.Event()
-        self._done = threading.Event()  # an interrupted join of a thread takes it for ended (CPython before 3.13)
+        self._done = (
+            threading.Event()
+        )  # not join(): interrupted, it marks a running thread as ended (CPython before 3.13)
         threading.Thread(target=self._run, name=f"kedge-reconcile-{name}", daemon=True).start()
 
     def _left(self) -> float:
         return max(0.0, self._began + self._reconciler.deadline_seconds - self._clock.elapsed())
 
-    def _note(self, **changed: object) -> None:
+    def _update(self, **changed: object) -> None:
         seconds = self._clock.elapsed() - self._began
         self._outcome = msgspec.structs.replace(self._outcome, seconds=seconds, **changed)
 
@@ -116,86 +119,86 @@ class _Follower:
         for pause in pauses(iter(random.random, None)):
             try:
                 if self._attempt():
-                    self._note(ok=True, why="")
+                    self._update(ok=True, why="")
                     return
-            except Exception as error:  # noqa: BLE001 - somebody else's system: it is reported, and tried again
+            except Exception as error:  # noqa: BLE001 - an external system may raise anything: reported and retried
                 why = f"{type(error).__name__}: {error}"
-                self._note(why=why if self._left() > 0 else _after(why, self._outcome.why))
+                self._update(why=why if self._left() > 0 else _with_earlier(why, self._outcome.why))
             left = self._left()
             if self._check or left <= ATTEMPT_SECONDS_LEAST or self._stop.wait(min(pause, left)) or self._left() <= 0:
                 return
 
     def _attempt(self) -> bool:
-        """Observe, converge where that is needed, and observe again; say whether it stands at the pin."""
-        self._note(attempts=self._outcome.attempts + 1)
+        """Observe, converge if needed, and observe again; return whether the system is at the pin."""
+        self._update(attempts=self._outcome.attempts + 1)
         for again in (False, True):
-            self._doing = "the look at the pin"
-            pin = head_pin(self._kernel, self._key)  # anew each time: it may have moved while we converged
+            self._doing = "reading the pin"
+            pin = head_pin(self._kernel, self._key)  # read again each time: it may have changed meanwhile
             if pin is None:
-                self._note(wanted=None)
+                self._update(wanted=None)
                 return True
             self._doing = "observe"
             actual = self._reconciler.observe(self._key, max(ATTEMPT_SECONDS_LEAST, self._left()))
-            self._note(wanted=label(pin), actual=actual)
+            self._update(wanted=label(pin), actual=actual)
             if actual in names_of(pin):
                 return True
-            self._note(why=f"it is at {actual or 'nothing'}, not at {label(pin)}")
+            self._update(why=f"it is at {actual or 'nothing'}, not at {label(pin)}")
             if again or self._check or self._stop.is_set():
                 return False
             self._doing = "converge"
             self._reconciler.converge(self._key, pin, max(ATTEMPT_SECONDS_LEAST, self._left()))
-            self._note(changed=True)
+            self._update(changed=True)
         return False
 
-    def still(self, seconds: float) -> str | None:
-        """Return what it is at, and for how long at most, where it is not done in so many seconds."""
+    def progress(self, seconds: float) -> str | None:
+        """Wait so many seconds; return what it is doing and its time left, or None if it is done."""
         if self._done.wait(max(0.0, seconds)):
             return None
         return f"{self._outcome.name} of {self._key} ({self._doing}, at most {self._left():.1f} s more)"
 
     def finish(self) -> Reconciled:
-        """Wait until it is done or its deadline is over; say how it went."""
+        """Wait until it is done or its deadline has passed; return the outcome."""
         done = self._done.wait(self._left() + ATTEMPT_SECONDS_LEAST)
         found = self._outcome
         if done:
             return found
-        why = f"it ran out of its deadline of {self._reconciler.deadline_seconds:g} s: {self._doing} has not returned"
-        return msgspec.structs.replace(found, ok=False, why=_after(why, found.why))
+        why = f"deadline of {self._reconciler.deadline_seconds:g} s exceeded: {self._doing} has not returned"
+        return msgspec.structs.replace(found, ok=False, why=_with_earlier(why, found.why))
 
-    def give_up(self) -> None:
-        """Begin no further attempt, and end what is being done, where that can be."""
+    def stop(self) -> None:
+        """Start no further attempt, and interrupt the current one if the reconciler can."""
         self._stop.set()
         if not self._done.is_set() and isinstance(self._reconciler, Interruptible):
             self._reconciler.interrupt()
 
 
-def _begun(name: str, key: str, why: str) -> Reconciled:
+def _unreconciled(name: str, key: str, why: str) -> Reconciled:
     return Reconciled(
         name, key, ok=False, changed=False, wanted=None, actual=None, attempts=0, seconds=0.0, why=why
     )  # fmt: skip
 
 
-def _after(why: str, before: str) -> str:
-    """Return why it ended, with what went wrong before its time was over."""
+def _with_earlier(why: str, before: str) -> str:
+    """Return why it ended, followed by the last failure before that."""
     return f"{why}; before that, {before}" if before else why
 
 
 def _absent(name: str, key: str) -> Reconciled:
-    return _begun(
+    return _unreconciled(
         name, key, f"this process has no reconciler named {name!r}: run `kedge recover` where its kedge.toml is"
     )
 
 
 def head_pin(kernel: Kernel, key: str) -> Artifact | None:
-    """Return the artifact that new sessions see at a key, canaries left out."""
+    """Return the artifact that new sessions outside canaries see at a key."""
     record = kernel.backend.control.load()
     view = View(record.epoch, record.live, record.settled)
     head = kernel.read_present(lambda v: kernel.backend.journal.head(v, Key("artifacts", "", key)), view)
     return None if head is None or head.payload is None else unpack(head.payload)
 
 
-class Work:
-    """External systems on their way to the pins, all at once, while their caller does something else."""
+class Reconciliation:
+    """Concurrent reconciliation of several external systems, in the background of the caller."""
 
     def __init__(self, kernel: Kernel, wanted: Wanted, *, check: bool = False) -> None:
         pairs = [(name, key) for name, keys in sorted(wanted.items()) for key in keys]
@@ -204,9 +207,9 @@ class Work:
         self._followers = [_Follower(kernel, name, key, here[name], check=check) for name, key in pairs if name in here]
 
     def finish(self, tell: OnStep | None = None) -> tuple[Reconciled, ...]:
-        """Wait until each is done or its deadline is over; tell whom it waits for, where that takes its time."""
-        until = time.monotonic() + TELL_AFTER_SECONDS
-        late = [still for follower in self._followers if (still := follower.still(until - time.monotonic()))]
+        """Wait until each is done or its deadline has passed; report a wait longer than half a second."""
+        until = time.monotonic() + WAIT_MESSAGE_AFTER_SECONDS
+        late = [still for follower in self._followers if (still := follower.progress(until - time.monotonic()))]
         if late and tell is not None:
             tell(f"waiting for {', '.join(late)}")
         return (*(follower.finish() for follower in self._followers), *self._absent)
@@ -218,21 +221,21 @@ class Work:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave nothing behind that goes on."""
+        """Stop all attempts."""
         for follower in self._followers:
-            follower.give_up()
+            follower.stop()
 
 
 # ── after a change of the record ──
 
 
-def wanted_by(record: ControlRecord, entry: Entry) -> Wanted:
-    """Return what external systems must look at for the sake of a change, as far as they are still declared."""
+def moved_by(record: ControlRecord, entry: Entry) -> Wanted:
+    """Return the artifacts that a change moved, by external system; systems no longer declared are left out."""
     return {name: keys for name, keys in entry.detail.get(DETAIL, {}).items() if name in record.reconcilers}
 
 
 def note(kernel: Kernel, entry: Entry, outcomes: tuple[Reconciled, ...], tell: OnStep | None) -> None:
-    """Journal how external systems followed a change, as a step of it: once each for well and for ill."""
+    """Journal the outcomes as a step of a change: success once, and failure once."""
     ok = all(outcome.ok for outcome in outcomes)
     kernel.backend.control.step(
         entry.operation,
@@ -243,25 +246,25 @@ def note(kernel: Kernel, entry: Entry, outcomes: tuple[Reconciled, ...], tell: O
     )
     if tell is not None:
         for outcome in outcomes:
-            tell(_told(outcome))
+            tell(_sentence(outcome))
 
 
-def _told(outcome: Reconciled) -> str:
+def _sentence(outcome: Reconciled) -> str:
     if not outcome.ok:
         return f"NOT reconciled: {outcome.name} of {outcome.key}: {outcome.why}"
     if outcome.wanted is None:
-        return f"{outcome.name}: nothing pins {outcome.key} any more; it was left as it is"
-    how = f"brought to {outcome.wanted}" if outcome.changed else f"was at {outcome.wanted} already"
+        return f"{outcome.name}: no deployment pins {outcome.key}; left unchanged"
+    how = f"brought to {outcome.wanted}" if outcome.changed else f"was already at {outcome.wanted}"
     return f"reconciled: {outcome.name} of {outcome.key} {how}"
 
 
 def follow(kernel: Kernel, entry: Entry, tell: OnStep | None, wanted: Wanted | None = None) -> tuple[Reconciled, ...]:
-    """Reconcile what a change moved, or what is left of it, and journal it; nothing where no system follows that."""
+    """Reconcile what a change moved, or the part given as `wanted`, and journal the outcome."""
     if wanted is None and entry.detail.get(DETAIL):
-        wanted = wanted_by(kernel.backend.control.load(), entry)
+        wanted = moved_by(kernel.backend.control.load(), entry)
     if not wanted:
         return ()
-    with Work(kernel, wanted) as work:
+    with Reconciliation(kernel, wanted) as work:
         outcomes = work.finish(tell)
     note(kernel, entry, outcomes, tell)
     return outcomes
@@ -271,7 +274,7 @@ def follow(kernel: Kernel, entry: Entry, tell: OnStep | None, wanted: Wanted | N
 
 
 def reconcile(kernel: Kernel, name: str | None, *, check: bool, by: str | None) -> tuple[Reconciled, ...]:
-    """Bring external systems to the pins, or only look: all, a reconciler's by its name, or those of an artifact."""
+    """Bring external systems to the pins, or only check: all, one reconciler, or those that follow one artifact."""
     who = actor(by)
     here = {each: reconciler.artifacts for each, reconciler in kernel.reconcilers.items()}
     declared = kernel.backend.control.load().reconcilers | here
@@ -282,8 +285,10 @@ def reconcile(kernel: Kernel, name: str | None, *, check: bool, by: str | None) 
         wanted = {each: [name] for each, keys in wanted.items() if name in keys}
         if not wanted:
             known = [*declared, *(key for key in _keys(kernel) if any(follows(p, key) for p in declared.values()))]
-            raise UnknownName(f"{name!r} is no reconciler, nor an artifact that one follows{nearest(name, known)}")
-    with Work(kernel, wanted, check=check) as work:
+            raise UnknownName(
+                f"{name!r} is neither a reconciler nor an artifact that one follows{nearest(name, known)}"
+            )
+    with Reconciliation(kernel, wanted, check=check) as work:
         outcomes = work.finish()
     changed = [outcome for outcome in outcomes if outcome.changed]
     if changed:

@@ -1,4 +1,4 @@
-"""Replaying the source inputs whose derived results a rollback hid."""
+"""Replay of the source inputs whose derived results a rollback hid."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +17,9 @@ from kedge.turns.turn import Replays, Turn
 
 
 class ReplayInput(msgspec.Struct, frozen=True):
-    """A source input to process again: what it is, whose turn used it, and the last hidden turn that did.
+    """A source input to process again, the session and agent that used it, and the last hidden turn that did.
 
-    `value` is there where a handler gets it; lists leave it out.
+    `value` is set when a handler gets the input; lists leave it out.
     """
 
     store: str
@@ -34,7 +34,7 @@ class ReplayInput(msgspec.Struct, frozen=True):
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
-    """Which inputs were replayed, and which failed and why; these stay pending."""
+    """Which inputs were replayed, and which failed and why. Failed inputs stay pending."""
 
     replayed: tuple[ReplayInput, ...]
     failed: tuple[tuple[ReplayInput, str], ...]
@@ -45,7 +45,7 @@ Handler = Callable[[Turn, ReplayInput], Any]
 
 
 def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
-    """Return the inputs whose derived results are hidden now, by rank, those already replayed left out."""
+    """Return the inputs whose derived results are hidden now, in order of rank, without those already replayed."""
     record = kernel.backend.control.load()
     hidden = record.rolled_back
     if deployment is not None:
@@ -62,10 +62,10 @@ def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
 def inputs_of(
     kernel: Kernel, turns: list[TurnRecord], inside: list[Source], uncovered: list[tuple[Collection, Uncovered]]
 ) -> list[ReplayInput]:
-    """Return the source inputs of turns whose derived writes are hidden, in order of rank, each once.
+    """Return the source inputs of turns whose derived writes are hidden, in order of rank, each once, without values.
 
-    `inside` are the source writes that these turns made. Turns that did nothing but embed documents have for inputs
-    those that lack a vector without them: the `unfed`. Values are left out.
+    `inside` are the source writes that these turns made. The inputs of turns that only embedded documents are the
+    documents that have no vector without them: the `uncovered`.
     """
     own: dict[int, list[Source]] = {}
     for source in inside:
@@ -117,7 +117,7 @@ def _input(source: Source, turn: TurnRecord, earlier: ReplayInput | None) -> Rep
 
 def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:
     source = kernel.backend.provenance.source_with_payload(item.seq)
-    if source is None and item.store == "documents":  # one that an agent derived
+    if source is None and item.store == "documents":  # a document that an agent derived
         record = kernel.backend.control.load()
         present = View(record.epoch, record.live, record.settled)
         key = Key(item.store, item.space, item.key)
@@ -137,8 +137,8 @@ def replay(
 ) -> ReplayReport:
     """Call `handler(turn, input)` once for each pending input, in order, in a turn that ranks at the input.
 
-    A handler that raises leaves its input pending. Run again, writes that an earlier attempt made are found, not
-    repeated.
+    An input whose handler raises stays pending. A second attempt finds the writes of the first and does not repeat
+    them.
     """
     waiting = pending(kernel, deployment)
     chosen = waiting if limit is None else waiting[:limit]
@@ -150,7 +150,7 @@ def replay(
         try:
             with Turn(kernel, session=item.session, agent=item.agent, replays=replays) as turn:
                 handler(turn, item)
-        except Exception as error:  # noqa: BLE001 - the handler is the user's: whatever it raises goes into the report
+        except Exception as error:  # noqa: BLE001 - a user's handler may raise anything: it is reported
             failed.append((item, f"{type(error).__name__}: {error}"))
         else:
             kernel.backend.replay_log.mark_replayed(item.seq, item.upto_turn, turn.id)

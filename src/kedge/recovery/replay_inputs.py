@@ -1,4 +1,4 @@
-"""What turns worked on: the source inputs that are to be processed again where their results are hidden."""
+"""Source inputs of turns: which inputs must be processed again when the turns' results are hidden."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,17 +13,17 @@ Found = dict[int, list[Source]]
 
 
 class InputFinder:
-    """Finds inputs, of many turns by a few questions. `influenced` are the turns whose derived writes are hidden."""
+    """Finds the inputs of many turns with a few queries. `influenced`: the turns whose derived writes are hidden."""
 
     def __init__(self, provenance: Provenance, influenced: frozenset[int]) -> None:
         self._provenance = provenance
         self._influenced = influenced
 
     def of(self, turns: Iterable[TurnRecord]) -> Found:
-        """Return what each turn worked on, without payloads.
+        """Return the inputs of each turn, without payloads.
 
-        Its own source writes; else the input that it replays; else its caller's inputs; else the newest messages that
-        it heard; else the sources that it read; else the inputs behind hidden writes that it read.
+        These are its own source writes; else the input that it replays; else its caller's inputs; else the newest
+        messages that it read; else the sources that it read; else the inputs of hidden writes that it read.
         """
         asked = list(turns)
         found: Found = {}
@@ -80,7 +80,7 @@ class InputFinder:
         return found | self._of_writers({ident: read for ident, read in seqs.items() if ident not in found}, depth)
 
     def _of_writers(self, seqs: Mapping[int, list[int]], depth: int) -> Found:
-        """Return the inputs behind hidden writes that turns read: what else they read is visible, and was answered."""
+        """Return the inputs of hidden writes that turns read. Other writes that they read need no replay."""
         asked = {seq for read in seqs.values() for seq in read}
         writers = {
             seq: writer for seq, writer in self._provenance.writers_of(asked).items() if writer.turn in self._influenced

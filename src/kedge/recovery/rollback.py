@@ -1,4 +1,4 @@
-"""Driving a rollback from the flip to the verdict; each step is journaled, and any process can go on with it."""
+"""Rollback, from the commit to the verdict. Each step is journaled, so that any process can resume it."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from kedge.ports.clock import lease_clock
 from kedge.ports.control import Change, Entry
 from kedge.recovery.converge import Convergence, wait_for_members
 from kedge.recovery.purge import Progress, finish_purge
-from kedge.recovery.reconcile import Wanted, Work, follow, note, wanted_by
+from kedge.recovery.reconcile import Reconciliation, Wanted, follow, moved_by, note
 from kedge.recovery.verify import Indicators, verify
 from kedge.turns.kernel import Kernel, actor
 
@@ -29,12 +29,12 @@ ERASED = "purge:erased"
 RELEASE = "release-held"
 _LAST_STEPS = {COMMIT: RESUMED, PURGE: ERASED}
 OnStep = Callable[[str], object]
-_NAMED = 3
+_EXAMPLES_MAX = 3
 _AGAIN = "run `kedge recover`"
 
 
 class RollbackReport(msgspec.Struct, frozen=True):
-    """How a rollback went. `writes_hidden` counts all that its deployments influenced, hidden before or by it."""
+    """The outcome of a rollback. `writes_hidden` counts all writes that its deployments influenced."""
 
     deployment: str
     went_with_it: tuple[str, ...]
@@ -50,7 +50,7 @@ class RollbackReport(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether every member has recognised it, external systems follow, and the stores were found right."""
+        """Whether all members acknowledged it, external systems were reconciled, and verification passed."""
         converged = self.convergence is not None and self.convergence.converged
         followed = all(outcome.ok for outcome in self.reconciled)
         return converged and followed and self.indicators is not None and self.indicators.ok
@@ -59,33 +59,31 @@ class RollbackReport(msgspec.Struct, frozen=True):
     def verdict(self) -> str:
         """The outcome in one sentence."""
         gone = ", ".join((self.deployment, *self.went_with_it))
+        return f"{gone}: rolled back{self._outcome} (epoch {self.epoch})"
+
+    @property
+    def _outcome(self) -> str:
         if self.indicators is None:
-            return f"{gone}: rolled back at epoch {self.epoch}, not verified; run `kedge recover`"
+            return f", not verified; {_AGAIN}"
         found = self.indicators
         if not found.ok and found.diverging and not found.leaks:
-            held = ", ".join(found.diverging[:_NAMED])
+            held = ", ".join(found.diverging[:_EXAMPLES_MAX])
             return (
-                f"{gone}: rolled back at epoch {self.epoch}, but {len(found.diverging)} hidden writes are still held "
-                f"by members, such as {held}; let them drop it, then run `kedge recover`"
+                f", but members still hold {len(found.diverging)} hidden writes, such as {held}; "
+                f"restart or reload these members, then {_AGAIN}"
             )
         if not found.ok:
-            return f"{gone}: rolled back at epoch {self.epoch}, but VERIFICATION FAILED; run `kedge fsck --full`"
+            return ", but VERIFICATION FAILED; run `kedge fsck --full`"
         late = self.convergence is not None and not self.convergence.converged and self.convergence.summary
         trouble = troubles(self.reconciled)
         if late or trouble:
             left = [f"NOT CONVERGED: {late}"] if late else []
             left += [f"NOT RECONCILED: {trouble}"] if trouble else []
-            return f"{gone}: rolled back at epoch {self.epoch} and verified, but {'; '.join(left)}; {_AGAIN}"
+            return f" and verified, but {'; '.join(left)}; {_AGAIN}"
         count = found.replay_pending_total
-        waiting = f"{count} input waits" if count == 1 else f"{count} inputs wait"
-        return (
-            f"{gone}: rolled back at epoch {self.epoch} and verified on {found.keys_checked} keys; "
-            f"{self.writes_hidden} writes hidden, {waiting} for replay{self._fleet}"
-        )
-
-    @property
-    def _fleet(self) -> str:
-        return f"; {self.convergence.summary}" if self.convergence is not None and self.convergence.members else ""
+        pending = f"{count} input needs replay" if count == 1 else f"{count} inputs need replay"
+        fleet = f"; {self.convergence.summary}" if self.convergence is not None and self.convergence.members else ""
+        return f" and verified on {found.keys_checked} keys; {self.writes_hidden} writes hidden, {pending}{fleet}"
 
 
 def roll_back(
@@ -101,10 +99,10 @@ def roll_back(
 ) -> RollbackReport:
     """Hide a deployment and its dependants in one compare-and-set, wait for the members, then verify the stores.
 
-    `hold` names features that stand at the safe level from the flip until all is found right. `on_step` is told of
-    each step in one sentence, once it is journaled.
+    `hold` names features that stay at the safe level from the commit until everything is verified. `on_step` gets one
+    sentence a step, once the step is journaled.
     """
-    tell = on_step or _tell_nobody
+    tell = on_step or _ignore
     features = check_names("hold", hold)
     who, operation = actor(by), kernel.backend.clock.fresh_id()
     began = time.perf_counter()
@@ -120,24 +118,24 @@ def roll_back(
     _, entry = kernel.change(decide)
     commit_seconds = time.perf_counter() - began
     committed_at = lease_clock(kernel.backend.clock).elapsed()
-    tell(f"committed as epoch {entry.epoch} in {commit_seconds * 1e3:.1f} ms: no reader sees any of it from here on")
+    tell(f"committed in {commit_seconds * 1e3:.1f} ms: readers no longer see it (epoch {entry.epoch})")
     if not verified:
         return _report(kernel, entry, None)
     try:
         timing = Timing(commit_seconds, began, committed_at, wait_seconds)
-        wanted = wanted_by(kernel.backend.control.load(), entry)
+        wanted = moved_by(kernel.backend.control.load(), entry)
         return _complete(kernel, entry, wanted, timing, tell)
-    except Retryable as error:  # the flip is made: to say that nothing was written would be a lie
+    except Retryable as error:  # the rollback is committed: this error would say that nothing was written
         tell(f"not verified: {error}")
         return _report(kernel, entry, None)
 
 
-def _tell_nobody(step: str) -> None:
-    """Take the place of a listener where there is none."""
+def _ignore(step: str) -> None:
+    """Ignore a step, because there is no listener."""
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """When this process committed a rollback, on which clock; nothing of it where another did."""
+    """When this process committed a rollback, on its clocks; None where another process did."""
 
     commit_seconds: float | None = None
     began: float | None = None
@@ -147,7 +145,7 @@ class Timing(msgspec.Struct, frozen=True):
 
 def _complete(kernel: Kernel, entry: Entry, wanted: Wanted, timing: Timing, tell: OnStep) -> RollbackReport:
     earlier = _step_of(kernel, entry, COMMIT + RECONCILED)
-    with Work(kernel, {} if earlier else wanted) as work:
+    with Reconciliation(kernel, {} if earlier else wanted) as work:
         convergence = _converge(kernel, entry, timing, tell)
         reconciled = work.finish(tell)
     if earlier:
@@ -168,11 +166,11 @@ def _complete(kernel: Kernel, entry: Entry, wanted: Wanted, timing: Timing, tell
         by=entry.by,
         detail={"ok": found.ok, "indicators": msgspec.to_builtins(found)},
     )
-    tell(f"verified: {found.keys_checked} keys read back and compared with every write to them; {_outcome(found)}")
+    tell(_verification(found))
     if found.ok and convergence.converged and all(outcome.ok for outcome in reconciled):
         _release(kernel, entry, tell)
         control.step(entry.operation, RESUMED, deployment=entry.deployment, by=entry.by)
-        tell("finished: nothing is left to do")
+        tell("finished")
     return _report(kernel, entry, found, convergence, reconciled)
 
 
@@ -181,7 +179,7 @@ def _step_of(kernel: Kernel, entry: Entry, kind: str) -> Entry | None:
 
 
 def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Convergence:
-    """Wait for the members, unless that was done before, and journal how it went: once each for well and for ill."""
+    """Wait for the members, unless an earlier run did. Journal success once, and failure once."""
     control = kernel.backend.control
     done = _step_of(kernel, entry, CONVERGED)
     if done is not None:
@@ -189,7 +187,7 @@ def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Con
     found = wait_for_members(
         kernel, entry.epoch, committed_at=timing.committed_at, wait_seconds=timing.wait_seconds, tell=tell
     )
-    if found.members:  # who joins later knows of it, so that without any there is nothing to remember
+    if found.members:  # without members there is nothing to record: whoever joins later starts at this epoch or after
         kind = CONVERGED if found.converged else NOT_CONVERGED
         detail = msgspec.to_builtins(found)
         control.step(entry.operation, kind, deployment=entry.deployment, by=entry.by, detail=detail)
@@ -198,7 +196,7 @@ def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Con
 
 
 def _release(kernel: Kernel, entry: Entry, tell: OnStep) -> None:
-    """Let go of the features that this rollback holds."""
+    """Release the features that this rollback holds."""
     held = sorted(f for f, by in kernel.backend.control.load().held.items() if entry.operation in by)
     if held:
         operation = f"{entry.operation}:release"
@@ -215,11 +213,12 @@ def _release(kernel: Kernel, entry: Entry, tell: OnStep) -> None:
         tell(f"released: {', '.join(held)}")
 
 
-def _outcome(found: Indicators) -> str:
+def _verification(found: Indicators) -> str:
+    compared = f"{found.keys_checked} keys compared with all writes to them"
     if found.ok:
-        return "all as they must be"
-    held = f", and {len(found.diverging)} are still held by members" if found.diverging else ""
-    return f"FAILED, {len(found.leaks)} hidden writes can still be read{held}"
+        return f"verified: {compared}; all correct"
+    held = f", members still hold {len(found.diverging)}" if found.diverging else ""
+    return f"verification FAILED: {compared}; readers still see {len(found.leaks)} hidden writes{held}"
 
 
 def _report(
@@ -253,17 +252,17 @@ def unfinished(kernel: Kernel) -> list[Entry]:
 
 
 def _unfinished(kernel: Kernel) -> list[tuple[Entry, Wanted]]:
-    """Return the unfinished changes, with what external systems must look at for the sake of each.
+    """Return the unfinished changes, the oldest first, and which external systems must follow each.
 
-    That is left to the newest change that moved it, and to none where the system is no longer declared: whoever
-    reconciles looks at what is pinned then.
+    Only the newest change of an artifact counts, since reconciling reads the current pin. Systems that are no longer
+    declared are left out.
     """
     entries = kernel.backend.control.entries()
     steps = {(entry.operation, entry.kind) for entry in entries if entry.is_step}
     record = kernel.backend.control.load()
     found, later = list[tuple[Entry, Wanted]](), set[tuple[str, str]]()
     for entry in (entry for entry in entries if not entry.is_step):
-        own = {(name, key) for name, keys in wanted_by(record, entry).items() for key in keys} - later
+        own = {(name, key) for name, keys in moved_by(record, entry).items() for key in keys} - later
         last = _LAST_STEPS.get(entry.kind, entry.kind + RECONCILED if own else None)
         if last is not None and (entry.operation, last) not in steps:
             found.append((entry, {name: sorted(key for n, key in own if n == name) for name, _ in own}))
@@ -272,11 +271,11 @@ def _unfinished(kernel: Kernel) -> list[tuple[Entry, Wanted]]:
 
 
 def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress | None = None) -> list[str]:
-    """Finish what a crashed process, or an external system that did not follow, left unfinished; say what was done."""
-    tell = on_step or _tell_nobody
+    """Finish what a crash, or an external system that did not follow, left unfinished; return one sentence a change."""
+    tell = on_step or _ignore
     done = []
     for entry, wanted in _unfinished(kernel):
-        tell(f"{entry.kind} of {entry.deployment}, begun by {entry.by} at epoch {entry.epoch}: going on with it")
+        tell(f"{entry.deployment}: resuming the {entry.kind} that {entry.by} began (epoch {entry.epoch})")
         if entry.kind == COMMIT:
             done.append(_complete(kernel, entry, wanted, Timing(), tell).verdict)
         elif entry.kind == PURGE:
@@ -284,6 +283,6 @@ def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress
             done.append(f"{entry.deployment}: purge finished, {erased} writes erased")
         else:
             trouble = troubles(follow(kernel, entry, tell, wanted))
-            outcome = f"NOT RECONCILED: {trouble}; {_AGAIN}" if trouble else "external systems follow"
-            done.append(f"{entry.deployment}: {entry.kind} at epoch {entry.epoch}, {outcome}")
+            outcome = f"NOT RECONCILED: {trouble}; {_AGAIN}" if trouble else "external systems reconciled"
+            done.append(f"{entry.deployment}: {entry.kind}, {outcome} (epoch {entry.epoch})")
     return done

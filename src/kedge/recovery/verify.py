@@ -1,4 +1,4 @@
-"""Indicators computed from the stores themselves, not from what anybody believes of them."""
+"""Verification after a rollback: indicators measured by reading the stores and comparing with all writes."""
 
 import msgspec
 
@@ -14,9 +14,9 @@ SAMPLE = 400
 
 
 class Indicators(msgspec.Struct, frozen=True):
-    """DESIGN §6's indicators. A ratio is of the samples taken; None: nothing to measure (no members, no rows).
+    """The indicators of DESIGN §6. Ratios cover the samples taken; None: nothing to measure (no members, no rows).
 
-    `diverging` names what members hold though it is hidden.
+    `leaks` lists keys where readers get a hidden write, `diverging` hidden writes that members still hold.
     """
 
     rollback_commit_seconds: float | None
@@ -33,7 +33,7 @@ class Indicators(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was measured is as it must be."""
+        """Whether no measurement found a fault."""
         return (
             not self.leaks
             and self.vector_consistency_ratio in {None, 1.0}
@@ -48,7 +48,7 @@ def verify(
     commit_seconds: float | None = None,
     completion_seconds: float | None = None,
 ) -> Indicators:
-    """Compare what readers get with what every write to a key says they should get, on samples of every store."""
+    """Compare what readers get with what all writes to a key say they should get, on samples of every store."""
     while True:
         try:
             return _verify(kernel, commit_seconds, completion_seconds)
@@ -92,7 +92,7 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
 
 
 def _compare_holdings(kernel: Kernel, record: ControlRecord, wrong: dict[str, int], seen: dict[str, int]) -> list[str]:
-    """Count what members that have acknowledged the epoch hold, and name what of it no view of theirs shows."""
+    """Count what members at this epoch hold, and list what none of their views shows."""
     diverging = []
     for member in kernel.backend.fleet.members():
         if member.expired or member.epoch < record.epoch:
@@ -106,7 +106,7 @@ def _compare_holdings(kernel: Kernel, record: ControlRecord, wrong: dict[str, in
 
 
 def _is_visible(kernel: Kernel, record: ControlRecord, held: Held) -> bool:
-    """Say whether a write that is held is one that its reader would be shown, had nobody written since."""
+    """Return whether a held write is visible to its reader, as of its own seq: later writes do not count."""
     base = record.live if held.session is None else kernel.would_see(record, held.session)
     view = View(record.epoch, record.seen_by(base | record.externals), record.settled, upto=held.seq)
     journal = kernel.backend.journal

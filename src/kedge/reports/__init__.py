@@ -1,1 +1,1 @@
-"""Status and diffs, for people to read."""
+"""Reports: status of a database, differences between two views."""

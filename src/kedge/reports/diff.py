@@ -1,4 +1,4 @@
-"""What two views see differently."""
+"""Difference between two views, key by key."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ from kedge.turns.view import ReadView
 
 
 class KeyChange(msgspec.Struct, frozen=True):
-    """A key whose head differs; a seq of 0 means that the key is absent in that view."""
+    """A key whose head differs; seq 0 means that the view does not see the key."""
 
     key: str
     a_seq: int
@@ -16,7 +16,7 @@ class KeyChange(msgspec.Struct, frozen=True):
 
 
 class SpaceDiff(msgspec.Struct, frozen=True):
-    """What differs in one space of a store, from view a to view b; `same` keys have one and the same head."""
+    """What differs in one space of a store, from view a to view b; `same` counts the keys with equal heads."""
 
     store: str
     space: str
@@ -52,7 +52,9 @@ def diff(a: ReadView, b: ReadView) -> Diff:
     Time and memory grow with what the views see, one space at a time.
     """
     if a.backend is not b.backend:
-        raise InvalidValue("the two views are of different databases, whose seqs cannot be compared; use one Kedge")
+        raise InvalidValue(
+            "cannot compare views of two databases: their seqs are unrelated; take both views from one Kedge"
+        )
     spaces = [
         _compare(a, b, store, space) for store in sorted(STORES) for space in sorted(a.backend.journal.spaces(store))
     ]

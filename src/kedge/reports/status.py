@@ -1,4 +1,4 @@
-"""How things stand, in one look."""
+"""Status of a database: deployments, levels, members, pending replay, unfinished changes."""
 
 import msgspec
 
@@ -15,7 +15,7 @@ from kedge.turns.messages import verdicts
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """A rollback, a purge, or a change that external systems did not follow: its last step is not journaled."""
+    """A rollback, a purge, or an unreconciled change whose last step is not journaled."""
 
     kind: str
     deployment: str
@@ -26,9 +26,9 @@ class Unfinished(msgspec.Struct, frozen=True):
 
 
 class SystemStatus(msgspec.Struct, frozen=True):
-    """How things stand. `deployments`: those that can still change, oldest first; `settled`: the newest settled one.
+    """The status. `deployments`: those that can still change, the oldest first; `settled`: the newest settled one.
 
-    `hidden_writes` are those that rolled-back deployments hide and a reinstatement would bring back.
+    `hidden_writes` counts the writes of rolled-back deployments that a reinstatement would show again.
     """
 
     url: str
@@ -54,7 +54,7 @@ class SystemStatus(msgspec.Struct, frozen=True):
 
 
 def status(kernel: Kernel) -> SystemStatus:
-    """Gather how things stand. Reads only."""
+    """Collect the status; read-only."""
     backend = kernel.backend
     record = backend.control.load()
     deployments = list_all(kernel)
