@@ -50,10 +50,10 @@ from kedge.model import carriers
 from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
+from kedge.model.fsck.inspection import Finding, FsckReport
 from kedge.model.reconcile import Reconciled
 from kedge.open import compare_stores, migrate_store, open
 from kedge.ports.control import Snapshot
-from kedge.ports.fsck import Finding, FsckReport
 from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.vectors import Collection

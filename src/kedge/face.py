@@ -27,10 +27,10 @@ from kedge.model import control as rules
 from kedge.model.checks import check_name
 from kedge.model.control import Level
 from kedge.model.filters import check_fields
+from kedge.model.fsck.inspection import FsckReport
 from kedge.model.reconcile import Reconciled
 from kedge.ports.backend import Backend
 from kedge.ports.control import Change, Entry, Snapshot
-from kedge.ports.fsck import FsckReport
 from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.vectors import METRICS, Collection

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import kedge
-from kedge.backends.sqlite.fsck import inspection
+from kedge.model.fsck import inspection
 from kedge.recovery import purge
 from tests.populated import copy_of, populate, raw
 
@@ -173,7 +173,7 @@ TABLE_DAMAGE: dict[str, tuple[Damage, str, str]] = {
     "control record": (
         on("UPDATE control SET record = (SELECT record FROM control_log WHERE epoch = 2)"), "control", "newest",
     ),
-    "control gone": (on("DELETE FROM control"), "control", "not one"),
+    "control gone": (on("DELETE FROM control"), "control", "found 0"),
     "log epoch": (on("UPDATE control_log SET epoch = 99 WHERE epoch = 2 AND record > ''"), "control", "epoch 99"),
     "log record": (on("UPDATE control_log SET record = '{' WHERE epoch=2 AND record>''"), "control", "the record"),
     "log detail": (on("UPDATE control_log SET detail = '[' WHERE epoch = 2"), "control", "detail"),
@@ -190,7 +190,7 @@ TABLE_DAMAGE: dict[str, tuple[Damage, str, str]] = {
     "session gone": (on("DELETE FROM sessions WHERE session = 's2'"), "session", "no row"),
     "turn lineage": (on("UPDATE turns SET lineage = 99 WHERE session = 's2'"), "turn", "lineage 99"),
     "reads": (on("UPDATE reads SET reads = 'x'"), "reads", "cannot be read"),
-    "reads turn": (on("UPDATE reads SET turn = 99"), "reads", "turn is not there"),
+    "reads turn": (on("UPDATE reads SET turn = 99"), "reads", "turn is missing"),
     "edge": (on("UPDATE edges SET turn = 'x'"), "edge", "turn x"),
     "replayed": (on("UPDATE replayed SET seq = 1"), "replayed", "seq 1"),
     "idempotency": (on("UPDATE idempotency SET seq = 9999"), "idempotency", "'"),

@@ -373,11 +373,11 @@ def test_what_cannot_be_moved_is_refused(place_on: Places, postgres_server: post
         kedge.migrate_store(source, source)
     full = place_on("postgres")
     kedge.open(full).close()
-    with pytest.raises(kedge.NotEmpty, match="is a Kedge database already; give the move a place of its own"):
+    with pytest.raises(kedge.NotEmpty, match="is already a Kedge database; migrate to an empty place"):
         kedge.migrate_store(source, full)
     with pytest.raises(kedge.NotEmpty):
         kedge.migrate_store(full, source)
-    with pytest.raises(kedge.UnknownName, match="there is no such database"):
+    with pytest.raises(kedge.UnknownName, match="this database does not exist"):
         kedge.migrate_store(source, postgres_server.url("nowhere"))
     (tmp_path / "strange.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(kedge.NotAKedgeDatabase):

@@ -303,9 +303,9 @@ def test_read_only_makes_and_writes_nothing(empty_url: str) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "told"),
     [
-        (lambda url: url + "_not", kedge.UnknownName, "there is no such database; create it"),
-        (lambda url: url.replace("postgres@", "nobody@"), kedge.InvalidValue, "does not let this user in"),
-        (lambda url: url + "?nonsense=1", kedge.InvalidValue, "is no address of a PostgreSQL database"),
+        (lambda url: url + "_not", kedge.UnknownName, "this database does not exist; create it"),
+        (lambda url: url.replace("postgres@", "nobody@"), kedge.InvalidValue, "rejected the login"),
+        (lambda url: url + "?nonsense=1", kedge.InvalidValue, "is not a PostgreSQL address"),
     ],
 )
 def test_an_address_that_leads_nowhere_is_told(

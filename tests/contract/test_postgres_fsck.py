@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 import kedge
-from kedge.backends.postgres.fsck import inspection
+from kedge.model.fsck import inspection
 from kedge.testing import postgres
 from tests.places import create, drop
 from tests.populated import populate_at

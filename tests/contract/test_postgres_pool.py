@@ -140,7 +140,7 @@ def test_a_pool_that_cannot_be_used_is_refused_by_name(
     with pytest.raises(kedge.InvalidValue, match="'never' is closed, or was never opened"):
         kedge.open(postgres_url, pool=never)
     nothing: Any = postgres_url
-    with pytest.raises(kedge.InvalidValue, match=r"is no psycopg_pool\.ConnectionPool"):
+    with pytest.raises(kedge.InvalidValue, match=r"is not a psycopg_pool\.ConnectionPool"):
         kedge.open(postgres_url, pool=nothing)
     asynchronous: Any = psycopg_pool.AsyncConnectionPool(postgres_url, open=False, name="async")
     with pytest.raises(kedge.InvalidValue, match="'async' is an AsyncConnectionPool"):
@@ -148,7 +148,7 @@ def test_a_pool_that_cannot_be_used_is_refused_by_name(
     for elsewhere in (postgres_server.url(), places.create(postgres_server)):
         with (
             psycopg_pool.ConnectionPool(elsewhere, min_size=1, name="elsewhere") as other,
-            pytest.raises(kedge.InvalidValue, match="'elsewhere' lead to another database"),
+            pytest.raises(kedge.InvalidValue, match="'elsewhere' connects to another database"),
         ):
             kedge.open(postgres_url, pool=other)
 
@@ -210,7 +210,7 @@ def test_a_forked_process_needs_a_pool_of_its_own(pool: psycopg_pool.ConnectionP
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader) as told:
-            assert "forked from the one that the pool belongs to" in told.read()
+            assert "belongs to the parent of this forked process" in told.read()
         assert os.waitpid(child, 0)[1] == 0
         assert k.deployments() == []
 

@@ -212,7 +212,7 @@ def test_another_program_s_database_is_left_alone(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_text("Dear reader, " * 100)
-    with pytest.raises(kedge.NotAKedgeDatabase, match=r"letter\.txt is no database.*check the path"):
+    with pytest.raises(kedge.NotAKedgeDatabase, match=r"letter\.txt is not a database.*check the path"):
         kedge.open(path)
     assert path.read_text() == "Dear reader, " * 100
 

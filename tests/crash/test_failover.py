@@ -311,12 +311,12 @@ def test_a_server_that_forgot_what_this_process_knows_is_not_gone_on_with(
             assert k.view().context.items() == {"a": 1}
             assert looker.deployments() == []
         else:
-            told = "does not know epoch 1 as it was" if what == "epoch" else "does not know the turn"
+            told = "does not have epoch 1 as it was" if what == "epoch" else "does not have the turn"
             for _ in range(2):
                 with pytest.raises(kedge.Corruption, match=told + ".*open the database anew"):
                     k.view().context.items()
         if what == "epoch":
-            with pytest.raises(kedge.Unreachable, match="does not know epoch 1 as it was; it lags behind, or lost it"):
+            with pytest.raises(kedge.Unreachable, match="does not have epoch 1 as it was: it lags behind, or lost it"):
                 looker.deployments()
     with kedge.open(url) as k:
         assert k.view().context.items() == {"a": 1}

@@ -5,7 +5,7 @@ from kedge.support.fork_lock import ForkSafeLock
 
 
 class RecordCache:
-    """The newest control record that was loaded or committed here. Of two threads, the slow one brings none back."""
+    """The newest control record that was loaded or committed here. A slow thread cannot put an older one back."""
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()

@@ -6,8 +6,10 @@ sent for it before the flip: a controller that has waited `patience` since it sa
 No clock is ever compared with another; all that is asked of them is that they run about equally fast.
 """
 
+import json
 from collections.abc import Callable, Generator, Iterable, Sequence
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -51,6 +53,19 @@ class Standing(msgspec.Struct, frozen=True):
     expired: bool = False
     held: tuple[Held, ...] = ()
     code: dict[str, str] = {}
+
+
+_HELD = msgspec.json.Decoder(tuple[Held, ...])
+
+
+def decode_standing(row: Iterable[Any]) -> Standing:
+    """Return a member from its row; `serves` is JSON text or an array."""
+    uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code = row
+    names = tuple(json.loads(serves) if isinstance(serves, str) else serves)
+    return Standing(
+        uid, name, host, pid, names, lease_seconds, epoch, joined_at, at, bool(expired), _HELD.decode(held),
+        json.loads(code),
+    )  # fmt: skip
 
 
 class State(StrEnum):

@@ -5,9 +5,14 @@ person typed, `I` and `T` lists of integers and of texts. Any of them may be Non
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 import msgspec
+
+from kedge.errors import IllegalTransition, NotAKedgeDatabase, NotEmpty
+from kedge.model.control import ControlRecord
+from kedge.model.control_log import NewEntry, decode_record, encode_record
 
 Record = tuple[Any, ...]
 
@@ -55,7 +60,10 @@ WRITES = _table(
 )[1]
 EMBEDDINGS = _table("embeddings", "id:i collection:t space:t dim:i", lasting=True)[1]
 
-# All the rest, which is copied once nothing changes any more.
+_EMBEDDING = WRITES.at("embedding")
+PLAIN_WRITES = msgspec.structs.replace(WRITES, columns=WRITES.columns[:_EMBEDDING])  # without their vectors
+
+# All other tables, which are copied when the source is closed.
 TABLES: dict[str, Table] = dict(
     (
         _table(
@@ -145,6 +153,63 @@ class Sealed(msgspec.Struct, frozen=True):
     seq: int
     at: float
     by: str
+
+
+_ARRIVING = msgspec.json.Decoder(Arriving)
+_SEALED = msgspec.json.Decoder(Sealed)
+
+
+def decode_arriving(stored: bytes | None) -> Arriving | None:
+    """Return an unfinished migration as it is stored."""
+    return None if stored is None else _ARRIVING.decode(stored)
+
+
+def decode_sealed(stored: bytes | None) -> Sealed | None:
+    """Return a seal as it is stored."""
+    return None if stored is None else _SEALED.decode(stored)
+
+
+def by_embedding(writes: Iterable[Record]) -> list[tuple[int, list[Record]]]:
+    """Return the writes that have vectors, in order of seq, by embedding."""
+    with_vectors = sorted((w for w in writes if w[_EMBEDDING] is not None), key=lambda w: (w[_EMBEDDING], w[0]))
+    return [(embedding, list(group)) for embedding, group in groupby(with_vectors, key=lambda w: w[_EMBEDDING])]
+
+
+def marks_of(place: str, begun: int, erased: int, packings: int = 0) -> Marks:
+    """Return the marks of a database; raise `IllegalTransition` while a purge is unfinished."""
+    if begun != erased:
+        raise IllegalTransition(f"a purge of {place} is not finished; `kedge recover` finishes it")
+    return Marks(erased, packings)
+
+
+def following_record(encoded: bytes) -> ControlRecord:
+    """Return the control record of the next epoch, otherwise unchanged: its commit makes every process reload."""
+    record = decode_record(encoded)
+    return msgspec.structs.replace(record, epoch=record.epoch + 1)
+
+
+def move_entry(kind: str, to: str, by: str, seq: int, record: ControlRecord) -> NewEntry:
+    """Return the log entry, at a seq, of a database that is closed ("moved") or reopened ("move-abandoned")."""
+    return NewEntry(f"{kind}:{seq}", kind, by, detail={"to": to}, record=encode_record(record))
+
+
+def abandoned(place: str, arriving: Arriving | None, *, has_record: bool) -> Arriving | None:
+    """Return an unfinished migration as given up, or None where nothing is there; raise where another database is."""
+    if arriving is not None:
+        return msgspec.structs.replace(arriving, abandoned=True)
+    if has_record:
+        raise IllegalTransition(f"{place} holds no unfinished migration; check what it is")
+    return None
+
+
+def not_empty(place: str) -> NotEmpty:
+    """Return the error for a migration into a place that has a database."""
+    return NotEmpty(f"{place} is already a Kedge database; migrate to an empty place")
+
+
+def no_record(place: str) -> NotAKedgeDatabase:
+    """Return the error for a database without a control record."""
+    return NotAKedgeDatabase(f"{place} has no control record; it is not a complete database")
 
 
 def moved_message(place: str, to: str) -> str:

@@ -1,6 +1,7 @@
-"""What a call is answered whose idempotency key was used before."""
+"""Idempotency keys: the answer to a call that is repeated."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -9,9 +10,12 @@ from kedge.model.lineage import Lineage, union
 from kedge.model.visibility import View
 from kedge.model.writes import Batch, digest
 
+Members = Callable[[int], Lineage]  # the set behind the id of a lineage
+SpaceId = Callable[[str, str], int | None]
+
 
 class Done(msgspec.Struct, frozen=True, gc=False):
-    """A write of the call that came before: its space by id; without a salt it was purged."""
+    """A write of the earlier call; `space` is an id; a write without a salt was purged."""
 
     seq: int
     space: int
@@ -31,13 +35,31 @@ class Call(msgspec.Struct, frozen=True):
     lineage: Lineage
 
 
-def repeated(batch: Batch, done: Sequence[Done], space_id: Callable[[str, str], int | None]) -> Call:
-    """Return the call that came before, or raise `IdempotencyMismatch` where it was another, or is hidden."""
+def first_visible(view: View, calls: Iterable[tuple[Any, int]], members: Members) -> Any | None:
+    """Return the seqs of the first call, of (seqs, lineage), that a view sees; they are never empty."""
+    return next((seqs for seqs, lineage in calls if view.sees(members(lineage))), None)
+
+
+def decode_call(view: View, rows: Sequence[Any], members: Members) -> Call:
+    """Return a call from the rows of its writes: seq, lineage, turn."""
+    lineages = (members(lineage) for _, lineage, _ in rows)
+    return Call(rows[0][2], [seq for seq, _, _ in rows], union(filter(view.sees, lineages)))
+
+
+def repeated(batch: Batch, rows: Iterable[Any], members: Members, space_id: SpaceId) -> Call:
+    """Return the earlier call; raise `IdempotencyMismatch` where its content differs, or a rollback hid a part of it.
+
+    The rows are its writes: seq, space, name, digest, salt, source, lineage, turn.
+    """
+    done = [
+        Done(seq, space, name, content, salt, bool(source), members(lineage), turn)
+        for seq, space, name, content, salt, source, lineage, turn in rows
+    ]
     view = View(batch.epoch, batch.seen, batch.settled)
     key, seq = batch.idempotency, done[0].seq
     if not all(view.sees(write.lineage) for write in done):
         raise IdempotencyMismatch(
-            f"of the writes made with the idempotency key {key!r}, at seq {seq}, a rollback hid some; "
+            f"a rollback hid some of the writes made with the idempotency key {key!r}, at seq {seq}; "
             "repeat the hidden ones with a fresh key"
         )
     if not batch.first_wins and not _is_same(batch, done, space_id):
@@ -48,7 +70,7 @@ def repeated(batch: Batch, done: Sequence[Done], space_id: Callable[[str, str], 
     return Call(done[0].turn, [write.seq for write in done], union(write.lineage for write in done))
 
 
-def _is_same(batch: Batch, done: Sequence[Done], space_id: Callable[[str, str], int | None]) -> bool:
+def _is_same(batch: Batch, done: Sequence[Done], space_id: SpaceId) -> bool:
     vectors = [b""] * len(batch.writes) if batch.vectors is None else batch.vectors.split()
     if len(done) != len(batch.writes):
         return False

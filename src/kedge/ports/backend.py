@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from kedge.model.fsck.inspection import FsckReport
 from kedge.ports.cache import Cache
 from kedge.ports.clock import Clock
 from kedge.ports.control import Control
 from kedge.ports.coverage import EmbeddingCoverage
 from kedge.ports.erasure import Erasure
 from kedge.ports.fleet import Fleet
-from kedge.ports.fsck import FsckReport
 from kedge.ports.impact import Impact
 from kedge.ports.journal import Journal
 from kedge.ports.metrics import Metrics

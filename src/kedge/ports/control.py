@@ -1,98 +1,11 @@
-"""The control record, sessions and snapshots of one database."""
+"""Control: the control record, its log, sessions and snapshots of one database."""
 
 from typing import Any, Protocol
 
-import msgspec
-
-from kedge.errors import KedgeError
-from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
-from kedge.model.writes import Pending
+from kedge.model.control_log import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
 
-
-class EpochMoved(KedgeError):
-    """The control record has left the epoch that the caller decided on: load it, decide anew."""
-
-
-class Release(msgspec.Struct, frozen=True):
-    """What staging a deployment records beside the control record."""
-
-    number: int
-    name: str
-    kind: str
-    digest: str
-    artifacts: dict[str, Artifact]
-    warnings: tuple[str, ...]
-    note: str = ""
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """A named point."""
-
-    name: str
-    seq: int
-    epoch: int
-    at: float
-    by: str
-    deployment: int | None = None
-
-
-class Change(msgspec.Struct, frozen=True):
-    """A change of the control record, with what must be recorded in the same instant."""
-
-    record: ControlRecord
-    operation: str
-    kind: str
-    by: str
-    deployment: str | None = None
-    reason: str = ""
-    detail: dict[str, Any] = {}
-    release: Release | None = None
-    writes: tuple[Pending, ...] = ()
-    snapshot: str | None = None
-    drop_snapshots_of: tuple[int, ...] = ()
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """One control change, or one step of an operation, as the journal keeps it."""
-
-    seq: int
-    epoch: int
-    at: float
-    operation: str
-    kind: str
-    deployment: str | None
-    by: str
-    reason: str
-    detail: dict[str, Any]
-    is_step: bool
-
-
-class Session(msgspec.Struct, frozen=True):
-    """What a session was fixed to, and when."""
-
-    session: str
-    generation: int
-    seq: int
-    epoch: int
-    at: float
-    base: frozenset[int]
-    opened_with: str | None
-
-
-class Position(msgspec.Struct, frozen=True):
-    """A place in the journal: a seq, and the time there: one for all that a call wrote, before the next call's."""
-
-    seq: int
-    at: float
-
-
-class Recorded(msgspec.Struct, frozen=True):
-    """A deployment as it was staged, for ever."""
-
-    release: Release
-    at: float
-    by: str
+__all__ = ["Change", "Control", "Entry", "EpochMoved", "Position", "Recorded", "Release", "Session", "Snapshot"]
 
 
 class Control(Protocol):

@@ -3,32 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import msgspec
-
-from kedge.errors import KedgeError
+from kedge.model.appends import Appended, HeadMoved
+from kedge.model.heads import Range
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Key
 
-
-class HeadMoved(KedgeError):
-    """The head is no longer the write that the caller compared with: read it again, decide anew."""
-
-
-class Range(msgspec.Struct, frozen=True):
-    """The visible heads of a range that are puts, and the lineages of those that are deletes."""
-
-    heads: list[Head]
-    tombstones: frozenset[Lineage]
-    at_seq: int
-
-
-class Appended(msgspec.Struct, frozen=True):
-    """The seqs of a batch's writes. `repeats`: the call with its idempotency key that came before, whose they are."""
-
-    seqs: list[int]
-    repeats: Call | None = None
+__all__ = ["Appended", "HeadMoved", "Journal", "Range"]
 
 
 class Journal(Protocol):

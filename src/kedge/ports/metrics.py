@@ -1,32 +1,10 @@
-"""Metric samples, stamped like writes and kept outside the journal."""
+"""Metric samples, stamped like writes and stored outside the journal."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
+from kedge.model.metrics import Sample, Tally
 
-from kedge.model.lineage import EMPTY, Lineage
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """One observation of a metric: a JSON scalar, with the session's deployments."""
-
-    metric: str
-    value: Any
-    at: float
-    session: str | None = None
-    agent: str | None = None
-    lineage: Lineage = EMPTY
-    seen: frozenset[int] = EMPTY
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """How often an agent's turns met with something: the metric, its value, how many times, and the last time."""
-
-    metric: str
-    agent: str | None
-    value: Any
-    count: int
-    last_at: float
+__all__ = ["Metrics", "Sample", "Tally"]
 
 
 class Metrics(Protocol):

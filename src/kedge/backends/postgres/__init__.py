@@ -1,1 +1,1 @@
-"""One PostgreSQL database, in its schema `kedge`: many writers at once, on many machines."""
+"""PostgreSQL backend: the schema `kedge` of one database, for concurrent writers on any machine."""

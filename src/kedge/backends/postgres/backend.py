@@ -21,8 +21,8 @@ from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import VectorWriter
 from kedge.backends.postgres.vectors import PostgresVectors
 from kedge.backends.postgres.verification import PostgresVerification
+from kedge.model.fsck.inspection import FsckReport
 from kedge.ports.clock import Clock, SystemClock
-from kedge.ports.fsck import FsckReport
 
 
 class PostgresBackend:
@@ -63,11 +63,11 @@ class PostgresBackend:
 
     @property
     def url(self) -> str:
-        """Where it is, without the password."""
+        """The address, without the password."""
         return self.database.url
 
     def change_hint(self) -> object:
-        """Return how many notices of a change have come."""
+        """Return the number of change notifications."""
         return self._notices.count()
 
     def fsck(self, *, full: bool, progress: Callable[[int, int], None] | None) -> FsckReport:

@@ -1,4 +1,4 @@
-"""Threads that ask for the same at about the same time, and share one statement."""
+"""Request coalescing: concurrent calls of one process share one statement."""
 
 import os
 from collections.abc import Callable, Hashable
@@ -13,9 +13,9 @@ R = TypeVar("R")
 
 
 class Together(Generic[K, V, R]):
-    """Calls `act` with what has come while it was busy, one value a key, and gives all of them its answer.
+    """Calls `act` with the values that arrived while it was busy, one for each key, and returns its result to all.
 
-    The thread that finds nobody at it does it, for those that come meanwhile, too.
+    The first thread runs `act`, also for the calls that arrive meanwhile.
     """
 
     def __init__(self, act: Callable[[list[V]], R]) -> None:
@@ -29,10 +29,10 @@ class Together(Generic[K, V, R]):
         self._busy = False
 
     def call(self, key: K, value: V) -> R:
-        """Return what `act` answered, or raise what it raised."""
+        """Return the result of `act`, or raise its error."""
         answer: Future[R] = Future()
         with self._lock:
-            if self._pid != os.getpid():  # whoever was at it does not exist in a fork
+            if self._pid != os.getpid():  # the thread that ran `act` does not exist in a fork
                 self._begin()
             self._waiting.append((key, value, answer))
             is_first, self._busy = not self._busy, True
@@ -41,7 +41,7 @@ class Together(Generic[K, V, R]):
         return answer.result()
 
     def _take(self) -> dict[K, tuple[V, Future[R]]]:
-        """Return those that wait, of each key the first; be done when there are none."""
+        """Return the first waiting call of each key; without any, end the run."""
         with self._lock:
             taken: dict[K, tuple[V, Future[R]]] = {}
             later = []
@@ -57,7 +57,7 @@ class Together(Generic[K, V, R]):
     def _do(self, taken: dict[K, tuple[V, Future[R]]]) -> None:
         try:
             done = self._act([value for value, _ in taken.values()])
-        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+        except BaseException as error:  # noqa: BLE001 - it is raised in the waiting threads
             for _, answer in taken.values():
                 answer.set_exception(error)
         else:

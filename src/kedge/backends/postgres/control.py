@@ -13,20 +13,17 @@ from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import check_epoch
 from kedge.backends.postgres.sql import queries
 from kedge.backends.record_cache import RecordCache
-from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName, nearest
-from kedge.model.artifacts import Artifact
+from kedge.errors import OutcomeUnknown, UnknownName
+from kedge.model import control_log
 from kedge.model.control import ControlRecord
+from kedge.model.control_log import Change, Entry, NewEntry, Position, Recorded, Release, Session, Snapshot
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
 from kedge.model.moments import seq_at
 from kedge.model.visibility import SEQ_MAX, View
-from kedge.model.writes import Author, Batch
-from kedge.ports.control import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
 from kedge.support.failpoints import reach
 
 _SQL = queries("control")
 _EPOCH = queries("journal")["epoch"]
-_RECORD = msgspec.json.Decoder(ControlRecord)
-_MANIFEST = msgspec.json.Decoder(dict[str, Artifact])
 _NO_STAMP = 0
 
 
@@ -53,10 +50,8 @@ class PostgresControl:
 
     def _create(self, link: Link) -> None:
         self._check_complete(link.rows(_SQL["arriving"]))
-        encoded = msgspec.json.encode(ControlRecord())
-        if link.rows(_SQL["create"], encoded):
-            drawn = self._journal.draw(link, 1)
-            self._log(link, drawn, 0, "create", "create", None, "kedge", "", {}, encoded)
+        if link.rows(_SQL["create"], control_log.CREATED.record):
+            log_in(link, self._journal.draw(link, 1), 0, control_log.CREATED)
 
     # ── the record ──
 
@@ -69,7 +64,7 @@ class PostgresControl:
         encoded, moved = self._database.ask(_SQL["load"])[0]
         if moved is not None and not self._database.read_only:
             raise errors.Moved(moved_message(self._database.url, msgspec.json.decode(moved, type=Sealed).to))
-        record = _RECORD.decode(encoded)
+        record = control_log.decode_record(encoded)
         self._check_not_behind(known, record.epoch)
         return self._known.learn(record)
 
@@ -89,7 +84,11 @@ class PostgresControl:
         if known is None:
             return None
         found = link.row(_SQL["record_of"], known.epoch)
-        return None if found is not None and _RECORD.decode(found[0]) == known else f"epoch {known.epoch} as it was"
+        return (
+            None
+            if found is not None and control_log.decode_record(found[0]) == known
+            else f"epoch {known.epoch} as it was"
+        )
 
     def epoch(self) -> int:
         """Return the epoch as it is now."""
@@ -117,35 +116,28 @@ class PostgresControl:
                 raise
             entry = applied
         if entry.epoch == change.record.epoch:
-            self._known.learn(_RECORD.decode(msgspec.json.encode(change.record)))
+            self._known.learn(control_log.decode_record(control_log.encode_record(change.record)))
         return entry
 
     def _applied(self, link: Link, operation: str) -> Entry | None:
-        rows = link.rows(_SQL["log_of_operation"], operation)
-        return next((_entry(row) for row in rows if not row[9]), None)
+        return control_log.applied(link.rows(_SQL["log_of_operation"], operation))
 
     def _apply(self, link: Link, change: Change) -> Entry:
         before = self._journal.last_seq(link)  # all lanes are held: nothing is in flight
         drawn = self._journal.draw(link, 1 + len(change.writes))
-        epoch = change.record.epoch
-        encoded = msgspec.json.encode(change.record)
-        if not link.rows(_SQL["replace"], epoch, encoded):
-            raise EpochMoved(f"the control record has left epoch {epoch - 1}")
+        epoch, entry = change.record.epoch, NewEntry.of(change)
+        if not link.rows(_SQL["replace"], epoch, entry.record):
+            raise control_log.EpochMoved(f"the control record has left epoch {epoch - 1}")
         reach("control:replaced")
         if change.snapshot is not None and change.release is not None:
             fields = (change.snapshot, before, epoch - 1, drawn.at, change.by, change.release.number)
             link.send(_SQL["snapshot_insert"], *fields)
-        self._log(
-            link, drawn, epoch, change.operation, change.kind, change.deployment, change.by, change.reason,
-            change.detail, encoded,
-        )  # fmt: skip
+        log_in(link, drawn, epoch, entry)
         if change.release is not None:
             self._record_release(link, change.release, drawn.at, change.by)
         if change.writes:
-            author = Author(f"{change.operation}:{change.kind}", began_at=drawn.at, began_epoch=epoch)
-            batch = Batch(epoch, author, change.writes, settled=change.record.settled)
-            after = Drawn(epoch, encoded, drawn.at, drawn.seqs[1:])
-            self._journal.write_in(link, batch, after, (_NO_STAMP, 0))
+            after = Drawn(epoch, control_log.encode_record(change.record), drawn.at, drawn.seqs[1:])
+            self._journal.write_in(link, control_log.batch_of(change, drawn.at), after, (_NO_STAMP, 0))
         for number in change.drop_snapshots_of:
             link.send(_SQL["snapshots_delete_of"], number)
         link.send(_SQL["notify"], str(epoch))
@@ -154,34 +146,17 @@ class PostgresControl:
             json.loads(json.dumps(change.detail)), is_step=False,
         )  # fmt: skip
 
-    def _log(self, link: Link, drawn: Drawn, epoch: int, *fields: Any) -> None:
-        operation, kind, deployment, by, reason, detail, record = fields
-        link.send(
-            _SQL["log_insert"], drawn.seqs[0], epoch, drawn.at, operation, kind, deployment, by, reason.encode(),
-            json.dumps(detail).encode(), record,
-        )  # fmt: skip
-
     def _record_release(self, link: Link, release: Release, at: float, by: str) -> None:
         if link.rows(_SQL["deployment_name"], release.name):
-            raise DuplicateName(f"a deployment named {release.name!r} exists already; names are never used twice")
+            raise control_log.deployment_exists(release.name)
         for key, artifact in release.artifacts.items():
             if artifact.version is not None:
-                self._record_version(link, key, artifact)
-        slim = {key: msgspec.structs.replace(artifact, value=None) for key, artifact in release.artifacts.items()}
-        link.send(
-            _SQL["deployment_insert"], release.number, release.name, release.kind, release.digest,
-            msgspec.json.encode(slim), msgspec.json.encode(release.warnings), release.note.encode(), at, by,
-        )  # fmt: skip
-
-    def _record_version(self, link: Link, key: str, artifact: Artifact) -> None:
-        label = str(artifact.version).encode()
-        found = link.row(_SQL["version_digest"], key, label)
-        if found is not None and found[0] != artifact.digest:
-            raise ArtifactChanged(
-                f"artifact {key!r} version {artifact.version!r} was recorded with the digest {found[0]}, "
-                f"not {artifact.digest}; artifacts never change: use another version label"
-            )
-        link.send(_SQL["version_insert"], key, label, artifact.digest)
+                label = artifact.version.encode()
+                found = link.row(_SQL["version_digest"], key, label)
+                control_log.check_version(key, artifact, None if found is None else found[0])
+                link.send(_SQL["version_insert"], key, label, artifact.digest)
+        *fields, note, at, by = control_log.release_row(release, at, by)
+        link.send(_SQL["deployment_insert"], *fields, note.encode(), at, by)
 
     def step(
         self,
@@ -196,9 +171,9 @@ class PostgresControl:
         """Journal a step of an operation; a step that is there already is left as it is."""
 
         def act(link: Link) -> None:
-            if not any(row[4] == kind for row in link.rows(_SQL["log_of_operation"], operation)):
+            if not control_log.has_step(link.rows(_SQL["log_of_operation"], operation), kind):
                 drawn = self._journal.draw(link, 1)
-                self._log(link, drawn, drawn.epoch, operation, kind, deployment, by, reason, detail or {}, None)
+                log_in(link, drawn, drawn.epoch, NewEntry(operation, kind, by, deployment, reason, detail or {}))
 
         self._database.write("step", act, lanes=[lane_of("operation", operation)], find=again)
 
@@ -208,25 +183,16 @@ class PostgresControl:
             rows = self._database.ask(_SQL["log_of_operation"], operation)
         else:
             rows = self._database.ask(_SQL["log"], limit)
-        return [_entry(row) for row in rows[:limit]]
+        return [control_log.decode_entry(row) for row in rows[:limit]]
 
     def record_at(self, seq: int) -> ControlRecord:
         """Return the record as it was when the journal stood at this seq."""
         rows = self._database.ask(_SQL["record_at"], seq)
-        return _RECORD.decode(rows[0][0]) if rows else ControlRecord()
+        return control_log.decode_record(rows[0][0]) if rows else ControlRecord()
 
     def recorded(self) -> list[Recorded]:
         """Return every deployment ever staged, in number order."""
-        return [
-            Recorded(
-                Release(
-                    number, name, kind, digest, _MANIFEST.decode(manifest), tuple(json.loads(warnings)), note.decode()
-                ),
-                at,
-                by,
-            )
-            for number, name, kind, digest, manifest, warnings, note, at, by in self._database.ask(_SQL["deployments"])
-        ]
+        return [control_log.decode_recorded(row) for row in self._database.ask(_SQL["deployments"])]
 
     def names(self) -> dict[int, str]:
         """Return the name of every deployment ever staged, by number."""
@@ -271,14 +237,12 @@ class PostgresControl:
             return at, int(epoch.fetchall()[0][0])
 
         def act(link: Link) -> Snapshot:
-            found = link.row(_SQL["snapshot"], name)
-            if found is not None:
-                raise DuplicateName(f"a snapshot named {name!r} exists already; use another name")
+            if link.row(_SQL["snapshot"], name) is not None:
+                raise control_log.snapshot_exists(name)
             drawn = self._journal.draw(link, 1)
             taken = Snapshot(name, at.seq, epoch, at.at, by)
             link.send(_SQL["snapshot_insert"], name, at.seq, epoch, at.at, by, None)
-            operation = f"snapshot:{name}:{drawn.seqs[0]}"
-            self._log(link, drawn, drawn.epoch, operation, "snapshot", None, by, "", {"snapshot": name}, None)
+            log_in(link, drawn, drawn.epoch, NewEntry.of_snapshot("snapshot", name, by, drawn.seqs[0]))
             return taken
 
         def find(link: Link) -> Snapshot | None:
@@ -297,11 +261,9 @@ class PostgresControl:
 
         def act(link: Link) -> None:
             if not link.rows(_SQL["snapshot_delete"], name):
-                known = [row[0] for row in link.rows(_SQL["snapshots"])]
-                raise UnknownName(f"no snapshot is named {name!r}{nearest(name, known)}")
+                raise control_log.no_snapshot(name, link.rows(_SQL["snapshots"]))
             drawn = self._journal.draw(link, 1)
-            operation = f"release:{name}:{drawn.seqs[0]}"
-            self._log(link, drawn, drawn.epoch, operation, "release-snapshot", None, by, "", {"snapshot": name}, None)
+            log_in(link, drawn, drawn.epoch, NewEntry.of_snapshot("release", name, by, drawn.seqs[0]))
 
         self._database.write("snapshot", act, lanes=[lane_of("snapshot", name)])
 
@@ -310,12 +272,12 @@ class PostgresControl:
     def session(self, session: str, upto: int | None = None) -> Session | None:
         """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
         rows = self._database.ask(_SQL["session"], session, SEQ_MAX if upto is None else upto)
-        return _session(rows[0]) if rows else None
+        return control_log.decode_session(rows[0]) if rows else None
 
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
         """Return the record as it is now, and what a session was fixed to then or just before; in one statement."""
         epoch, *row = self._database.ask(_SQL["standing"], session)[0]
-        found = None if row[0] is None else _session(row)
+        found = None if row[0] is None else control_log.decode_session(row)
         return self._known.at(epoch) or self._load(), found
 
     def begin_session(
@@ -325,7 +287,7 @@ class PostgresControl:
 
         def find(link: Link) -> Session | None:
             row = link.row(_SQL["session"], session, SEQ_MAX)
-            found = None if row is None else _session(row)
+            found = None if row is None else control_log.decode_session(row)
             return found if found is not None and found.generation > after else None
 
         def act(link: Link) -> Session:
@@ -340,9 +302,7 @@ class PostgresControl:
                 _SQL["session_insert"], session, begun.generation, begun.seq, epoch, begun.at, sorted(base),
                 opened_with, by,
             )  # fmt: skip
-            # The entry takes a seq of its own, so that a past read before it never changes its answer.
-            operation = f"session:{session}:{begun.generation}"
-            self._log(link, drawn, epoch, operation, "session", None, by, "", {"session": session}, None)
+            log_in(link, drawn, epoch, NewEntry.of_session(session, begun.generation, by))
             return begun
 
         return self._database.write("session", act, lanes=[lane_of("session", session)], find=find)
@@ -353,11 +313,9 @@ class PostgresControl:
         return {"sessions": sessions, "seq": self.position().seq}
 
 
-def _session(row: Any) -> Session:
-    name, generation, seq, epoch, at, base, opened_with = row
-    return Session(name, generation, seq, epoch, at, frozenset(base), opened_with)
-
-
-def _entry(row: Any) -> Entry:
-    seq, epoch, at, operation, kind, deployment, by, reason, detail, is_step = row
-    return Entry(seq, epoch, at, operation, kind, deployment, by, reason.decode(), json.loads(detail), is_step=is_step)
+def log_in(link: Link, drawn: Drawn, epoch: int, entry: NewEntry) -> None:
+    """Insert an entry into the control log, in the caller's transaction."""
+    link.send(
+        _SQL["log_insert"], drawn.seqs[0], epoch, drawn.at, entry.operation, entry.kind, entry.deployment, entry.by,
+        entry.reason.encode(), json.dumps(entry.detail).encode(), entry.record,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Connections and transactions of one PostgreSQL database, made again where they are lost."""
+"""Connections and transactions of one PostgreSQL database, retried when the connection is lost."""
 
 import contextlib
 import time
@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 RETRY_SECONDS = 30.0
 _PAUSE_SECONDS = 0.05
-_IDLE_SECONDS = 10  # that a transaction may wait for its client
-_TRANSACTION_SECONDS = 50  # that one that holds lanes may take in all: less than others wait for them
+_IDLE_SECONDS = 10  # how long a transaction may wait for its client
+_TRANSACTION_SECONDS = 50  # limit of a transaction that holds lanes: below the lock timeout of others
 _TRANSACTION_TIMEOUT_SINCE = 170_000  # PostgreSQL 17
 _OPTIONS: dict[str, Any] = {
     "client_encoding": "utf8",
@@ -42,7 +42,7 @@ _IDENTITY = b"SELECT value, current_database() FROM kedge.meta WHERE name = 'dat
 
 
 def again(_: Link) -> None:
-    """Say of a write that may be done twice that it was not found."""
+    """Return None as `find` of an idempotent write: it is done again."""
 
 
 class Database:
@@ -63,7 +63,9 @@ class Database:
         try:
             self._arguments = {**_OPTIONS, **psycopg.conninfo.conninfo_to_dict(url)}
         except psycopg.Error as error:
-            raise errors.InvalidValue(f"{public(url)} is no address of a PostgreSQL database ({error})") from None
+            raise errors.InvalidValue(
+                f"{public(url)} is not a PostgreSQL address ({error}); write postgresql://user@host/database"
+            ) from None
         if not read_only:
             self._arguments["target_session_attrs"] = _primary(self._arguments.get("target_session_attrs"))
         self.url = public(url)
@@ -80,11 +82,11 @@ class Database:
 
     @property
     def has_vector_type(self) -> bool:
-        """Whether vectors are in pgvector's type, so that the database can compare them."""
+        """Whether vectors are stored in pgvector's type, so that the server can compare them."""
         return self._vector_oids is not None
 
     def _open(self) -> None:
-        """Check or make the schema; fail at once, and with the server's own words, where a pool would try for long."""
+        """Check or create the schema. It fails at once with the server's text, where a pool would retry."""
         try:
             with self.connect() as connection:
                 check_server(connection, self.url)
@@ -97,13 +99,13 @@ class Database:
     # ── connections ──
 
     def connect(self) -> Connection:
-        """Return a connection of the caller's own, which closes it."""
+        """Return a new connection; the caller closes it."""
         connection = PatientConnection.connect(autocommit=True, **self._arguments)
         self._configure(connection)
         return connection
 
     def _borrow_from(self, pool: Given) -> None:
-        """Take connections from the caller's pool, once they are known to lead where the address does."""
+        """Use the caller's pool, once its connections are known to lead to the same database."""
         with self.connect() as ours:
             settings = {**self._settings, "default_transaction_read_only": "off"}
             given = GivenPool(pool, settings, AdaptersMap(ours.adapters))
@@ -116,8 +118,8 @@ class Database:
             there = []
         if here != there:
             raise errors.InvalidValue(
-                f"the connections of the pool {pool.name!r} lead to another database than {self.url}; give the address "
-                "of theirs"
+                f"the pool {pool.name!r} connects to another database than {self.url}; pass the address of the pool's "
+                "database"
             )
 
     def _configure(self, connection: Connection) -> None:
@@ -129,7 +131,7 @@ class Database:
             connection.ask_with(self._arguments, pid)
 
     def _run(self, act: Callable[[Connection], T], retry_seconds: float | None = None) -> T:
-        """Lend a connection, again while it is lost or another transaction comes first."""
+        """Run `act` with a connection; retry while it is lost or another transaction comes first."""
         deadline = time.monotonic() + (self._retry_seconds if retry_seconds is None else retry_seconds)
         while True:
             try:
@@ -157,17 +159,17 @@ class Database:
         try:
             return self._pool.lend(known)
         except POOL_IS_USED_UP:
-            self.connect().close()  # raises where it is the server that is away
+            self.connect().close()  # raises where the server is unreachable
             raise
 
     def close(self) -> None:
-        """Let go of every connection that is not lent; lent ones go when they come back."""
+        """Close every connection that is not lent; lent ones close when they come back."""
         if not self._closed:
             self._closed = True
             self._pool.close()
 
     def maintain(self, *statements: bytes) -> None:
-        """Run statements that take their time and are no transactions, on a connection of their own."""
+        """Run long statements outside of transactions, on a connection of their own."""
         try:
             with self.connect() as connection:
                 for statement in statements:
@@ -176,17 +178,17 @@ class Database:
             raise translate(error, self.url) from error
 
     def vacuum(self, *tables: str) -> None:
-        """Have dead rows of tables removed, where this user may."""
+        """Vacuum tables, where this user may."""
         for table in tables:
             try:
                 self.maintain(f"VACUUM kedge.{table}".encode())
             except errors.ReadOnly:
-                return  # their owner's vacuum comes by itself
+                return  # only the owner may; autovacuum does it later
 
     # ── transactions ──
 
     def ask(self, sql: bytes, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of one statement, which sees one instant."""
+        """Return the rows of one statement, which reads one snapshot."""
 
         def once(connection: Connection) -> list[tuple[Any, ...]]:
             cursor = Link(connection).send(sql, *parameters)
@@ -195,7 +197,7 @@ class Database:
         return self._run(once)
 
     def read(self, look: Callable[[Link], T]) -> T:
-        """Return what `look` finds in one instant; it may be called again."""
+        """Return the result of `look` in one snapshot; it may be called again."""
 
         def once(connection: Connection) -> T:
             with connection.pipeline() as pipeline:
@@ -208,7 +210,7 @@ class Database:
         return self._run(once)
 
     def settle(self, look: Callable[[Link], T]) -> T:
-        """Return what `look` finds, once all that was in flight when it looked has ended."""
+        """Return the result of `look`, once all transactions in flight at that time have ended."""
 
         def once(connection: Connection) -> T:
             with connection.pipeline() as pipeline:
@@ -228,10 +230,10 @@ class Database:
         find: Callable[[Link], T | None] | None = None,
         retry_seconds: float | None = None,
     ) -> T:
-        """Return what `act` does in one transaction, which holds these lanes; it may be called again.
+        """Return the result of `act` in one transaction that holds these lanes; it may be called again.
 
-        Where the answer to the commit is lost, `find` is asked, once the transaction has ended, for what `act` has
-        done; None means that it has not, so that it is done again. Without `find` that is `OutcomeUnknown`.
+        Where the answer to the commit is lost, `find` looks for the result once the transaction has ended; None means
+        that it did not commit, and `act` is called again. Without `find`, `OutcomeUnknown` is raised.
         """
         held = sorted(lanes)
         seconds = self._retry_seconds if retry_seconds is None else retry_seconds
@@ -246,7 +248,7 @@ class Database:
         lanes: Iterable[int],
         find: Callable[[Link], tuple[Any, ...] | None],
     ) -> tuple[Any, ...]:
-        """Return the row of one statement, which is a transaction of its own and holds these lanes; see `write`."""
+        """Return the row of one statement that is its own transaction and holds these lanes; see `write`."""
         return self._resolved(_Single(what, sql, parameters).run, lanes, find, self._retry_seconds)
 
     def _resolved(
@@ -256,7 +258,7 @@ class Database:
         find: Callable[[Link], T | None] | None,
         seconds: float,
     ) -> T:
-        """Return what an attempt to write did, once it is known what it did."""
+        """Return the result of an attempt to write, once its outcome is known."""
         if self.read_only:
             raise errors.ReadOnly(f"{self.url} is open read-only; open it without read_only to write")
         deadline = time.monotonic() + seconds
@@ -273,15 +275,15 @@ class Database:
                     if lost.took_seconds >= _TRANSACTION_SECONDS:
                         raise errors.Busy(_TOO_LONG.format(self.url, _TRANSACTION_SECONDS)) from lost
                     raise errors.Unreachable(
-                        f"{self.url} was lost time and again; nothing was done: try again"
+                        f"the connection to {self.url} was lost repeatedly; nothing was done: try again"
                     ) from lost
 
     def found(
         self, lanes: Iterable[int], find: Callable[[Link], T | None], retry_seconds: float | None = None
     ) -> T | None:
-        """Return what `find` does once the transaction that holds these lanes has ended, or raise `OutcomeUnknown`.
+        """Return the result of `find` once the transaction that holds these lanes has ended, or `OutcomeUnknown`.
 
-        To hold them is a commit of its own: where a standby has to confirm it, it has confirmed what was found.
+        This transaction commits too: where a standby confirms it, it has confirmed what was found.
         """
 
         def once(connection: Connection) -> T | None:
@@ -290,7 +292,7 @@ class Database:
                 with _confirmed(connection), connection.pipeline() as pipeline:
                     link = Link(connection, pipeline)
                     link.send(b"BEGIN")
-                    lane_locks.lock(link, lanes)  # the transaction whose answer was lost holds them until it has ended
+                    lane_locks.lock(link, lanes)  # the lost transaction holds them until it ends
                     found = find(link)
                     link.send(b"COMMIT")
             except Unconfirmed:
@@ -300,7 +302,7 @@ class Database:
 
         try:
             return self._run(once, retry_seconds)
-        except errors.Retryable as error:  # that nothing was done is true of this look alone
+        except errors.Retryable as error:  # its "nothing was done" is true of this lookup only
             raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(error))) from error
 
 
@@ -310,7 +312,7 @@ _LOST = (
 )
 
 
-_STANDBY_WAIT = "SyncRepWaitForLSN"  # what was told to wait no longer for a standby says so in a warning, and commits
+_STANDBY_WAIT = "SyncRepWaitForLSN"  # a commit that stops waiting for a standby warns with this function
 _UNCONFIRMED = (
     "what was being written is there, but no standby has confirmed it ({}), so that a failover may lose it: wait until "
     "the standby is back, then repeat the call with the same idempotency key, or read it back"
@@ -318,36 +320,36 @@ _UNCONFIRMED = (
 
 
 class Unconfirmed(errors.OutcomeUnknown):
-    """It is there, but not where durability wants it."""
+    """The commit is done on the primary, but no standby has confirmed it."""
 
 
 _TOO_LONG = (
-    "what was being written to {} took longer than {} s, for which it would hold others up; nothing was done: write in "
+    "the write to {} took longer than {} s and was stopped, because it blocks others; nothing was done: write in "
     "smaller batches, or load vectors before `kedge optimize` indexes them"
 )
 
 
 def _primary(asked: Any) -> str:
-    """Return which servers to write to: a standby may lag behind a rollback, and behind what this process knows."""
+    """Return the servers to write to: a standby may lag behind a rollback, and behind this process."""
     if asked in {None, "any"}:
         return "read-write"
     if asked not in {"read-write", "primary"}:
         raise errors.InvalidValue(
-            f"target_session_attrs={asked} leads to a standby, which takes no writes; leave it out, or open the "
+            f"target_session_attrs={asked} selects a standby, which is read-only; leave it out, or open the "
             "database with read_only=True"
         )
     return str(asked)
 
 
 class _AnswerLost(Exception):
-    """The connection went during the commit."""
+    """The connection was lost during the commit."""
 
     def __init__(self, took_seconds: float) -> None:
         self.took_seconds = took_seconds
 
 
 class _Attempt(Generic[T]):
-    """How a write is tried."""
+    """One attempt of a write transaction."""
 
     def __init__(self, what: str, lanes: list[int], act: Callable[[Link], T]) -> None:
         self._what = what
@@ -355,7 +357,7 @@ class _Attempt(Generic[T]):
         self._act = act
 
     def run(self, connection: Connection) -> T:
-        """Begin, hold the lanes, act and commit."""
+        """Begin, lock the lanes, act and commit."""
         is_committing, began = False, time.monotonic()
         try:
             with _confirmed(connection), connection.pipeline() as pipeline:
@@ -378,7 +380,7 @@ class _Attempt(Generic[T]):
 
 
 class _Single:
-    """How a write is tried that is one statement."""
+    """One attempt of a single-statement write."""
 
     def __init__(self, what: str, sql: bytes, parameters: Sequence[Any]) -> None:
         self._what = what
@@ -386,16 +388,16 @@ class _Single:
         self._parameters = parameters
 
     def run(self, connection: Connection) -> tuple[Any, ...]:
-        """Send it; it begins and commits by itself."""
+        """Send the statement, which is its own transaction."""
         began = time.monotonic()
         reach(f"{self._what}:begun")
-        for _ in ("its last words", "its end"):  # raises where the server has gone before anything is sent
+        for _ in ("its last words", "its end"):  # raises for a server that is gone, before anything is sent
             connection.pgconn.consume_input()
         try:
             with _confirmed(connection):
                 done = Link(connection).one(self._sql, *self._parameters)
         except psycopg.Error as error:
-            if is_lost(error) and error.sqlstate != READ_ONLY:  # which is told before anything is done
+            if is_lost(error) and error.sqlstate != READ_ONLY:  # raised before anything is done
                 raise _AnswerLost(time.monotonic() - began) from error
             raise
         reach(f"{self._what}:after-commit")
@@ -404,7 +406,7 @@ class _Single:
 
 @contextlib.contextmanager
 def _confirmed(connection: Connection) -> Iterator[None]:
-    """Raise `Unconfirmed` for a commit of which the server tells that no standby has confirmed it."""
+    """Raise `Unconfirmed` for a commit that no standby has confirmed, as the server warns."""
     unconfirmed: list[str] = []
 
     def hear(notice: psycopg.errors.Diagnostic) -> None:

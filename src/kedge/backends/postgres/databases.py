@@ -1,4 +1,4 @@
-"""Databases of one's own on a server: made by name, copied, and dropped at the end."""
+"""Temporary databases on a server: created by name, copied, and dropped at the end."""
 
 import uuid
 from types import TracebackType
@@ -11,7 +11,7 @@ from kedge.backends.postgres.url import public
 
 
 class ServerDatabases:
-    """New databases on the server of an address, by a user who may create them."""
+    """Temporary databases on the server of an address; its user needs the right to create them."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -19,7 +19,7 @@ class ServerDatabases:
         self._made: set[str] = set()
 
     def address(self, name: str) -> str:
-        """Return the address of a database, which is made when it is first asked for."""
+        """Return the address of a database, created on first use."""
         if name not in self._made:
             self._create(name, "template1")
         place, mark, options = self._url.partition("?")
@@ -27,7 +27,7 @@ class ServerDatabases:
         return f"{server}/{self._prefix}{name}{mark}{options}"
 
     def copy(self, source: str, target: str) -> None:
-        """Copy a database, which nobody has open, to a new name."""
+        """Copy a database that has no open connections to a new name."""
         self._create(target, self._prefix + source)
 
     def _create(self, name: str, template: str) -> None:
@@ -48,6 +48,6 @@ class ServerDatabases:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop them all, whoever is still connected."""
+        """Drop them all, closing open connections."""
         for name in sorted(self._made):
             self._run(f"DROP DATABASE IF EXISTS {self._prefix}{name} WITH (FORCE)")

@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL, or of the way to it, means to the caller."""
+"""Translation of PostgreSQL and connection errors into Kedge's."""
 
 import re
 
@@ -20,7 +20,7 @@ _LOST = {
 }  # shut down, starting up, timed out, a standby now
 _AGAIN = {"40001", "40P01"}
 _SCHEMA = {"3F000", "42P01", "42703"}
-_MOVED = "KM001"  # what triggers of a database say that is closed for good
+_MOVED = "KM001"  # raised by the triggers of a database that was moved
 _NO_DATABASE = re.compile(r'FATAL: +database ".*" does not exist')
 _NOT_LET_IN = re.compile(
     r'FATAL: +(password authentication|role ".*" does not exist|no pg_hba\.conf)|no password supplied'
@@ -29,29 +29,29 @@ _ID_TAKEN = "states_pkey"
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Say whether the connection has gone, or cannot be made: what had not begun to commit will not."""
+    """Return whether the connection is lost or cannot be made: only a commit under way may still succeed."""
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
     return error.sqlstate in _LOST or error.sqlstate.startswith("08")
 
 
 def is_raced(error: psycopg.Error) -> bool:
-    """Say whether another transaction came first: nothing was done, and the same again may succeed."""
+    """Return whether another transaction came first: nothing was done, and a retry may succeed."""
     return error.sqlstate in _AGAIN or (error.sqlstate == "23505" and error.diag.constraint_name == _ID_TAKEN)
 
 
 def explain(error: psycopg.Error, where: str) -> errors.KedgeError:
-    """Return what `translate` does, of an error in connecting too: there the server's words are all that tells."""
+    """Translate an error that may come from connecting: such errors have no code, only a text."""
     text = str(error).strip()
     if error.sqlstate is None and _NO_DATABASE.search(text):
-        return errors.UnknownName(f"{where}: there is no such database; create it, or check the name")
+        return errors.UnknownName(f"{where}: this database does not exist; create it, or check the name")
     if error.sqlstate is None and _NOT_LET_IN.search(text):
-        return errors.InvalidValue(f"{where} does not let this user in ({text}); check user and password")
+        return errors.InvalidValue(f"{where} rejected the login ({text}); check user and password")
     return translate(error, where)
 
 
 def translate(error: psycopg.Error, where: str) -> errors.KedgeError:
-    """Return the `KedgeError` that says what an error means to the caller; `where` names the database."""
+    """Return the `KedgeError` for an error of psycopg; `where` names the database."""
     text = str(error).strip().split("\n", maxsplit=1)[0]
     state = error.sqlstate or ""
     if state == _MOVED:
@@ -61,13 +61,13 @@ def translate(error: psycopg.Error, where: str) -> errors.KedgeError:
     if state in {"55P03", "53300", "57014"} or state in _AGAIN:
         return errors.Busy(f"{where} is busy ({text}); nothing was done: try again")
     if state.startswith("53"):
-        return errors.StorageFull(f"{where} has no room ({text}); nothing was written: free some")
+        return errors.StorageFull(f"{where} is full ({text}); nothing was written: free some space")
     if state == "42501":
-        return errors.ReadOnly(f"this user may not do that in {where} ({text}); grant it, or connect as another user")
+        return errors.ReadOnly(f"permission denied in {where} ({text}); grant it, or connect as another user")
     if state in _SCHEMA:
-        return errors.NotAKedgeDatabase(f"{where} has no Kedge schema as this Kedge knows it ({text}); look at it")
+        return errors.NotAKedgeDatabase(f"{where} has no Kedge schema of this version ({text}); check the address")
     if state.startswith("28"):
-        return errors.InvalidValue(f"{where} does not let this user in ({text}); check user and password")
+        return errors.InvalidValue(f"{where} rejected the login ({text}); check user and password")
     if state.startswith("22") or isinstance(error, psycopg.DataError):
-        return errors.InvalidValue(f"{where} cannot hold that ({text}); change the value")
-    return errors.Corruption(f"{where}: unexpected error of PostgreSQL: {state} {text}; run `kedge fsck`")
+        return errors.InvalidValue(f"{where} cannot store this value ({text}); change it")
+    return errors.Corruption(f"{where}: unexpected PostgreSQL error: {state} {text}; run `kedge fsck`")

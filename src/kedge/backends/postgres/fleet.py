@@ -1,4 +1,4 @@
-"""The members of one PostgreSQL database: processes of any machine."""
+"""Members of a PostgreSQL database: processes of any machine."""
 
 import json
 from collections.abc import Iterable
@@ -9,11 +9,10 @@ from kedge.backends.postgres.coalesce import Together
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
-from kedge.model.fleet import FORGET_SECONDS, Held, Standing
+from kedge.model.fleet import FORGET_SECONDS, Standing, decode_standing
 
 _SQL = queries("fleet")
 _LEAVE_SECONDS = 3.0  # whoever ends is not held up for longer by a server that is away: its lease is waited out
-_HELD = msgspec.json.Decoder(tuple[Held, ...])
 
 
 class PostgresFleet:
@@ -59,14 +58,7 @@ class PostgresFleet:
 
     def members(self, behind: int | None = None) -> list[Standing]:
         """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
-        return [
-            Standing(
-                uid, name, host, pid, tuple(serves), lease_seconds, epoch, joined_at, at, expired, _HELD.decode(held),
-                json.loads(code),
-            )
-            for uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code
-            in self._database.ask(_SQL["members"], behind)
-        ]  # fmt: skip
+        return [decode_standing(row) for row in self._database.ask(_SQL["members"], behind)]
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:
         """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""

@@ -10,7 +10,7 @@ from kedge.backends.postgres.rows import Standing
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.model.lineage import Lineage
-from kedge.model.visibility import standing
+from kedge.model.states import superseders
 from kedge.model.writes import Row
 
 _SQL = queries("journal")
@@ -81,8 +81,8 @@ class HeadWriter:
                 now[row.lineage] = _as_head(row, plain[row.lineage])
         if len(now) > 1:
             members = {lineage: self._interner.members_uncached(link, lineage) - settled for lineage in now}
-            superseders = standing(((head.rank, head.seq, head.lineage) for head in now.values()), members)
-            for lineage, by in superseders.items():
+            superseded_by = superseders(((head.rank, head.seq, head.lineage) for head in now.values()), members)
+            for lineage, by in superseded_by.items():
                 old = now[lineage]
                 state = 0 if by is None else self._states.intern(link, lineage, by, settled)
                 now[lineage] = Standing(lineage, old.rank, old.seq, old.deleted, state)

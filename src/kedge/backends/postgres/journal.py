@@ -17,20 +17,16 @@ from kedge.backends.postgres.sending import Stamp, send_writes
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import VectorWriter
-from kedge.errors import RolledBack
-from kedge.model.control import ControlRecord
-from kedge.model.lineage import Lineage, union
-from kedge.model.repeats import Call, Done, repeated
+from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
+from kedge.model.control_log import Position, check_epoch, decode_record
+from kedge.model.lineage import Lineage
+from kedge.model.repeats import Call, decode_call, first_visible, repeated
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Batch, Key, Pending, Row, memory_name
-from kedge.ports.control import EpochMoved, Position
-from kedge.ports.journal import Appended, HeadMoved
+from kedge.model.writes import Author, Batch, Pending, Row
 from kedge.support.failpoints import reach
 
 _SQL = queries("journal")
-_RECORD = msgspec.json.Decoder(ControlRecord)
 _TURNS_CACHED = 1_000
-_TICK_SECONDS = 1e-6  # what a datetime can tell apart
 Now = Callable[[], float | None]
 
 
@@ -61,7 +57,7 @@ class PostgresJournal(Reader):
         self._vectors = vectors
         self._heads = HeadWriter(interner, states)
         self._now = now
-        self._foreseer = Foreseer(interner, states, now, _TICK_SECONDS)
+        self._foreseer = Foreseer(interner, states, now, TICK_SECONDS)
         self._turns: dict[str, tuple[int, int]] = {}
 
     def missing(self, link: Link) -> str | None:
@@ -124,15 +120,14 @@ class PostgresJournal(Reader):
         self._check_expectations(link, batch, heads)
         turn, rows = self.write_in(link, batch, drawn, (stamp, lane), heads)
         if batch.idempotency is not None:
-            visible_by = 0 if any(write.source for write in batch.writes) else stamp
-            link.send(_SQL["idempotency_insert"], batch.idempotency, drawn.seqs, visible_by)
+            link.send(_SQL["idempotency_insert"], batch.idempotency, drawn.seqs, call_lineage(batch, stamp))
         return Written(drawn.seqs, stamp, turn, tuple(rows))
 
     def draw(self, link: Link, count: int, *, epoch: int | None = None) -> Drawn:
         """Return where the next entries go, at this epoch; the transaction holds a lane."""
-        found, record, at, seqs = link.one(_SQL["look"], self._now(), epoch, count, _TICK_SECONDS)
-        if epoch is not None and found != epoch:
-            raise EpochMoved(f"the control record is at epoch {found}, not {epoch}")
+        found, record, at, seqs = link.one(_SQL["look"], self._now(), epoch, count, TICK_SECONDS)
+        if epoch is not None:
+            check_epoch(found, epoch)
         return Drawn(found, record, round(at, 6), seqs)
 
     def _ask(self, link: Link, batch: Batch) -> Any:
@@ -158,7 +153,8 @@ class PostgresJournal(Reader):
         stamp, lane = stamp_and_lane
         self._check_purged(batch.lineage, drawn)
         turn = self._turn(link, batch.author, stamp)
-        rows = self._rows(link, batch, drawn.seqs, stamp)
+        space_id, lineage_id = partial(self._interner.intern_space, link), partial(self._interner.intern, link)
+        rows = rows_of(batch, drawn.seqs, stamp, space_id, lineage_id)
         reach("append:before-rows")
         if rows:
             if heads is None:
@@ -178,17 +174,13 @@ class PostgresJournal(Reader):
     def _check_purged(self, lineage: Lineage, drawn: Drawn) -> None:
         if not lineage:
             return
-        purged = _RECORD.decode(drawn.record).purged
+        purged = decode_record(drawn.record).purged
         self._foreseer.learn(drawn.epoch, purged)
-        gone = lineage & purged
-        if gone:
-            raise RolledBack(
-                f"the lineage of this write holds the purged deployments {sorted(gone)}; begin a new turn", ()
-            )
+        check_not_purged(lineage, purged)
 
     def purged_of(self, link: Link, lineage: Lineage) -> Lineage:
         """Return which of these deployments have been purged, as a transaction sees it."""
-        return lineage & _RECORD.decode(link.one(_SQL["record"])[0]).purged if lineage else lineage
+        return lineage & decode_record(link.one(_SQL["record"])[0]).purged if lineage else lineage
 
     def _turn(self, link: Link, author: Author, stamp: int) -> int:
         known = self._turns.get(author.uid)
@@ -200,35 +192,13 @@ class PostgresJournal(Reader):
         )  # fmt: skip
         return int(found[0])
 
-    def _rows(self, link: Link, batch: Batch, seqs: list[int], stamp: int) -> list[Row]:
-        spaces: dict[tuple[str, str], int] = {}
-        rows = []
-        for seq, write in zip(seqs, batch.writes, strict=True):
-            key = write.key
-            place = (key.store, key.space)
-            if place not in spaces:
-                spaces[place] = self._interner.intern_space(link, *place)
-            rank = batch.rank if write.rank is None else write.rank
-            rank = seq if rank is None else rank
-            is_new = not key.name and key.store == "memory"
-            if is_new:
-                key = Key(key.store, key.space, memory_name(rank, seq))
-            if write.lineage is not None:
-                lineage = self._interner.intern(link, write.lineage)
-            else:
-                lineage = 0 if write.source else stamp
-            rows.append(Row(seq, spaces[place], key, lineage, rank, write.payload is None, is_new))
-        return rows
-
     # ── preconditions ──
 
     def _check_expectations(self, link: Link, batch: Batch, heads: Heads) -> None:
         view = View(batch.epoch, batch.seen, batch.settled, upto_rank=batch.rank)
         for write in batch.writes:
             if write.expect is not None:
-                found = self._seq_of_head(link, view, write, heads)
-                if found != write.expect:
-                    raise HeadMoved(f"the head of {write.key.name!r} is seq {found}, not {write.expect}")
+                check_head(write, self._seq_of_head(link, view, write, heads))
 
     def _seq_of_head(self, link: Link, view: View, write: Pending, heads: Heads) -> int:
         key = write.key
@@ -245,26 +215,21 @@ class PostgresJournal(Reader):
         return max(seen, default=(0, 0))[1]
 
     def _repeated(self, link: Link, batch: Batch, found: list[Any]) -> Call | None:
-        view = View(batch.epoch, batch.seen, batch.settled)
-        for seqs, lineage in found:
-            if view.sees(self._interner.members_uncached(link, lineage)):
-                done = [
-                    Done(at, space, name, content, salt, source, self._interner.members_uncached(link, stamp), turn)
-                    for at, space, name, content, salt, source, stamp, turn in link.rows(_SQL["repeated_writes"], seqs)
-                ]
-                return repeated(batch, done, partial(self._interner.space_uncached, link))
-        return None
+        members = partial(self._interner.members_uncached, link)
+        seqs = first_visible(View(batch.epoch, batch.seen, batch.settled), found, members)
+        if seqs is None:
+            return None
+        rows = link.rows(_SQL["repeated_writes"], seqs)
+        return repeated(batch, rows, members, partial(self._interner.space_uncached, link))
 
     def call(self, view: View, idempotency: str) -> Call | None:
         """Return the newest call with this key that the view sees."""
 
         def look(link: Link) -> Call | None:
-            for seqs, lineage in link.rows(_SQL["idempotency_find"], idempotency):
-                if view.sees(self._interner.members(link, lineage)):
-                    rows = link.rows(_SQL["writes_of_call"], seqs)
-                    lineages = [self._interner.members(link, row[1]) for row in rows]
-                    return Call(rows[0][2], [row[0] for row in rows], union(filter(view.sees, lineages)))
-            return None
+            seqs = first_visible(view, link.rows(_SQL["idempotency_find"], idempotency), self._members(link))
+            if seqs is None:
+                return None
+            return decode_call(view, link.rows(_SQL["writes_of_call"], seqs), self._members(link))
 
         return self._database.read(look)
 

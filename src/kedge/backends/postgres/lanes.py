@@ -1,9 +1,13 @@
-"""Lanes: rows that whoever draws seqs holds until its commit, chosen by the keys that it writes to.
+"""Lanes: row locks, by key hash, that order concurrent writers.
 
-They give three things at once. Writes to one key are in order of commit, since both hold the key's lane. A change of
-the control record holds all lanes, so that no append commits after it at the epoch before it. And who has passed every
-lane once knows that all seqs drawn before are committed or never will be: so a point in the past becomes stable.
-Row locks are fair, so that neither waits for longer than the appends that were under way.
+A transaction that draws seqs holds the lanes of its keys until it ends. This gives three guarantees:
+
+- Writes to one key commit in the order of their seqs: both hold the lane of the key.
+- A change of the control record holds all lanes: no append commits after it at the earlier epoch.
+- A transaction that has locked every lane once knows that all seqs drawn before are committed or rolled back.
+  So a point in the past becomes stable.
+
+Row locks are granted in order of request: each waits only for the transactions before it.
 """
 
 from collections.abc import Iterable
@@ -18,12 +22,12 @@ ALL = tuple(range(64))
 
 
 def lane_of(*names: str) -> int:
-    """Return the lane of a key, or of anything else that has a name."""
+    """Return the lane of a key, or of any other name."""
     return crc32("\0".join(names).encode()) % len(ALL)
 
 
 def lanes_of(batch: Batch) -> tuple[int, ...]:
-    """Return the lanes of all that a batch must have to itself."""
+    """Return the lanes that a batch locks: of its keys and of its idempotency key."""
     found = set() if batch.idempotency is None else {lane_of("idempotency", batch.idempotency)}
     for write in batch.writes:
         key = write.key
@@ -34,7 +38,7 @@ def lanes_of(batch: Batch) -> tuple[int, ...]:
 
 
 def lock(link: Link, lanes: Iterable[int], seconds: int | None = None) -> None:
-    """Wait for these lanes, and hold them until the transaction ends: after so many seconds at the latest."""
+    """Lock lanes until the transaction ends; with `seconds`, the server then ends it after that time."""
     if seconds is None:
         link.send(_SQL["lock"], list(lanes))
     else:
@@ -42,7 +46,7 @@ def lock(link: Link, lanes: Iterable[int], seconds: int | None = None) -> None:
 
 
 def pass_all(link: Link) -> None:
-    """Wait until all that drew seqs before now has ended; hold up nobody."""
+    """Wait until every transaction that drew seqs before now has ended, without blocking new ones."""
     free = {row[0] for row in _passed(link, "free")}
     for lane in ALL:
         if lane not in free:
@@ -50,7 +54,7 @@ def pass_all(link: Link) -> None:
 
 
 def _passed(link: Link, statement: str, *parameters: int) -> list[tuple[int]]:
-    """Return lanes that were held for an instant: let go by a rollback, which waits for no disk and for no standby."""
+    """Lock lanes and release them by a rollback, which waits for no disk and no standby; return the lanes."""
     link.send(b"BEGIN")
     held = link.send(_SQL[statement], *parameters)
     link.send(b"ROLLBACK")

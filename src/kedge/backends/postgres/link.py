@@ -1,4 +1,4 @@
-"""One connection in use: statements go out in a pipeline, and are waited for where their rows are asked for."""
+"""Pipelined statements on one connection: each is sent at once, and only reading its rows waits."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]  # a raw one
 
 
 class Link:
-    """A connection, inside a pipeline where there is one."""
+    """A connection in use, in pipeline mode where a pipeline is given."""
 
     def __init__(self, connection: Connection, pipeline: psycopg.Pipeline | None = None) -> None:
         self._connection = connection
         self._pipeline = pipeline
 
     def send(self, sql: bytes, *parameters: Any) -> Cursor:
-        """Send a statement, and do not wait: what goes wrong is raised by the next one that is waited for."""
+        """Send a statement without waiting; its error is raised by the next statement that waits."""
         cursor: Cursor = self._connection.cursor()
         return cursor.execute(sql, parameters or None, binary=True)
 
@@ -35,19 +35,19 @@ class Link:
         return cursor.fetchone()
 
     def wait(self) -> None:
-        """Wait for all that was sent. From here on the server counts the time that the transaction is left idle."""
+        """Wait for all statements sent so far. From here on the server counts the transaction as idle."""
         if self._pipeline is not None:
             self._pipeline.sync()
 
     def one(self, sql: bytes, *parameters: Any) -> tuple[Any, ...]:
         """Return the row of a statement that always has one."""
         found = self.row(sql, *parameters)
-        assert found is not None, sql  # noqa: S101 - it has one, whatever is in the database
+        assert found is not None, sql  # noqa: S101 - it has one in any database
         return found
 
 
 def prepare(connection: Connection) -> None:
-    """Have numbers sent in one width, so that a statement has one plan whatever its parameters, and lists in binary."""
+    """Send numbers in one width, so that a statement has one plan, and lists in binary."""
     connection.adapters.register_dumper(int, Int8BinaryDumper)
     connection.adapters.register_dumper(float, FloatBinaryDumper)
     connection.adapters.register_dumper(list, ListBinaryDumper)

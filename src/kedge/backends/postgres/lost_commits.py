@@ -1,7 +1,7 @@
-"""What this process remembers of a database, asked of each new connection: a failover may lead to one that lost it.
+"""Detection of commits lost in a failover: each new connection is checked against this process's caches.
 
-Epochs and ids that a server lost are given again, to something else: a cache that outlived them would decide by what
-never was. PostgreSQL loses the newest of what it had, so whoever still finds what it remembers may go on.
+A server that lost commits assigns their epochs and ids again, to other things: caches that hold the lost ones would
+be wrong. PostgreSQL loses the newest commits first, so it is enough to check the newest entry of each cache.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Missing = Callable[[Link], str | None]
 
 
 class LostCommits:
-    """The caches of one open database."""
+    """The checks of all caches of one open database."""
 
     def __init__(self) -> None:
         self._caches: list[Missing] = []
@@ -21,17 +21,17 @@ class LostCommits:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the primary was found not to know what this process does: no connection is to be gone on with."""
+        """Whether the primary has lost commits that this process has seen: no connection may be used any more."""
         return self._lost is not None
 
     def add(self, missing: Missing) -> None:
-        """Ask this of each new connection: what was remembered, and is not there; None where all is."""
+        """Add a check of one cache: it returns what the server has lost, or None."""
         self._caches.append(missing)
 
     def check(self, connection: Connection, where: str, *, is_primary: bool) -> None:
-        """Raise `Corruption`, now and ever after, where the primary does not know what this process does.
+        """Raise `Corruption`, from now on always, where the primary has lost what this process has seen.
 
-        Another standby may only be behind: that is `Unreachable`.
+        A standby may only lag behind: that is `Unreachable`.
         """
         link = Link(connection)
         for missing in self._caches:
@@ -40,11 +40,11 @@ class LostCommits:
                 self.give_up(lost, where, is_primary=is_primary)
 
     def give_up(self, lost: str, where: str, *, is_primary: bool) -> None:
-        """Raise for what was remembered and is not there; see `check`."""
+        """Raise for something lost; see `check`."""
         if not is_primary:
-            raise Unreachable(f"{where}: this server does not know {lost}; it lags behind, or lost it: try again")
+            raise Unreachable(f"{where}: this server does not have {lost}: it lags behind, or lost it; try again")
         self._lost = lost
         raise Corruption(
-            f"{where}: the server does not know {lost}, which this process had read there. It was failed over to "
-            "another, or restored, and lost what had been acknowledged: find out what, then open the database anew"
+            f"{where}: the server does not have {lost}, which this process has read there. A failover or a restore "
+            "lost acknowledged commits: find out which, then reopen the database"
         )

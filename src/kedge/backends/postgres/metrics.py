@@ -1,4 +1,4 @@
-"""Metric samples, in tables beside the journal."""
+"""Metric samples in PostgreSQL."""
 
 import json
 
@@ -6,7 +6,7 @@ from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
-from kedge.ports.metrics import Sample, Tally
+from kedge.model.metrics import Sample, Tally, decode_sample, decode_tally
 
 _SQL = queries("control")
 
@@ -33,14 +33,8 @@ class PostgresMetrics:
 
     def observations(self, metric: str) -> list[Sample]:
         """Return the samples of a metric, the oldest first."""
-        return [
-            Sample(metric, json.loads(value), at, session, agent, seen=frozenset(seen))
-            for at, session, agent, value, seen in self._database.ask(_SQL["observations"], metric)
-        ]
+        return [decode_sample(metric, row) for row in self._database.ask(_SQL["observations"], metric)]
 
     def tallies(self, prefix: str) -> list[Tally]:
         """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
-        return [
-            Tally(metric, agent, json.loads(value), count, at)
-            for metric, agent, value, count, at in self._database.ask(_SQL["tallies"], prefix)
-        ]
+        return [decode_tally(row) for row in self._database.ask(_SQL["tallies"], prefix)]

@@ -1,4 +1,4 @@
-"""Hearing of changes of the control record: a connection that listens. A hint only: what it misses, the poll finds."""
+"""Listener for changes of the control record (LISTEN). A hint only: polling finds what it misses."""
 
 import contextlib
 import os
@@ -11,12 +11,12 @@ from kedge.backends.postgres.link import Connection
 from kedge.errors import KedgeError
 from kedge.support.fork_lock import ForkSafeLock
 
-_AGAIN_SECONDS = 5.0  # after a connection was lost
+_AGAIN_SECONDS = 5.0  # between attempts to connect
 _left_to_parents: list[Connection] = []
 
 
 class Notices:
-    """Counts the notices that have come; begins to listen when it is first asked."""
+    """Counts notifications; it connects on the first call of `count`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -28,7 +28,7 @@ class Notices:
         self._is_closed = False
 
     def count(self) -> int:
-        """Return a number that has grown if a notice has come, or if one may have been missed; costs no query."""
+        """Return a number that grows with each notification, or where one may be missed; without a query."""
         with self._lock:
             if self._pid != os.getpid():
                 if self._connection is not None:
@@ -60,7 +60,7 @@ class Notices:
         self._connection = None
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the connection."""
         with self._lock:
             self._is_closed = True
             if self._pid == os.getpid() and self._connection is not None:

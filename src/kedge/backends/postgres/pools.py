@@ -1,4 +1,4 @@
-"""Pools of connections: one that Kedge makes, or one that its caller owns, whose connections go back as they came."""
+"""Connection pools: Kedge's own, or one of the caller, whose connections keep their settings."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -20,33 +20,33 @@ Given = psycopg_pool.ConnectionPool[Any]
 
 POOL_IS_USED_UP = (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)
 _CONNECTIONS_MAX = 16
-_RECONNECT_SECONDS = 3.0  # in which a pool tries three times to connect; whoever still waits then has it begin anew
-# One statement answers with what was in force, and puts other values in its place.
+_RECONNECT_SECONDS = 3.0  # a pool tries three times to connect in it; a caller that still waits makes it retry
+# One statement returns the current values and sets new ones.
 _EXCHANGE = """
 SELECT name, pg_catalog.current_setting(name), pg_catalog.set_config(name, value, FALSE)
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (name, value)
 """
-_left_to_parents: list[Made] = []  # pools of a process that this one was forked from: not ours to use, nor to close
+_left_to_parents: list[Made] = []  # pools of the parent process: a fork must neither use nor close them
 
 
 class Lender(Protocol):
-    """Lends connections that are in autocommit and know Kedge's settings and types."""
+    """Lends connections in autocommit mode, with Kedge's settings and types."""
 
     tries_again: bool
-    """Whether to ask once more where none came free."""
+    """Whether to retry where no connection came free."""
 
     def lend(self, act: Callable[[Connection], T]) -> T:
-        """Return what `act` does with a connection; what it leaves open is rolled back."""
+        """Call `act` with a connection and return its result; an open transaction is rolled back."""
 
     def exhausted(self) -> errors.Busy:
-        """Return what to raise where no connection came free, though the server takes new ones."""
+        """Return the error for no free connection while the server accepts new ones."""
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close or return the connections."""
 
 
 class OwnPool:
-    """A pool that Kedge makes, and makes anew in a process that was forked."""
+    """A pool of Kedge's own; a forked process makes a new one."""
 
     tries_again = True
 
@@ -74,7 +74,7 @@ class OwnPool:
         )
 
     def lend(self, act: Callable[[Connection], T]) -> T:
-        """Return what `act` does with a connection."""
+        """Call `act` with a connection and return its result."""
         if self._pid != os.getpid():
             _left_to_parents.append(self._pool)
             self._pid, self._pool = os.getpid(), self._make()
@@ -87,7 +87,7 @@ class OwnPool:
             pool.putconn(connection)
 
     def exhausted(self) -> errors.Busy:
-        """Return what to raise where no connection came free."""
+        """Return the error for no free connection."""
         return errors.Busy(
             f"no connection came free within {self._timeout_seconds:g} s: all {_CONNECTIONS_MAX} are in use; nothing "
             "was done: try again, from fewer threads, or open the database with a larger pool (pool=…)"
@@ -100,23 +100,23 @@ class OwnPool:
 
 
 class GivenPool:
-    """A pool that the caller owns, and closes."""
+    """A pool of the caller, which closes it."""
 
-    tries_again = False  # how long to wait is the caller's to say
+    tries_again = False  # the pool's own timeout decides
 
     def __init__(self, pool: Given, settings: dict[str, str], adapters: AdaptersMap) -> None:
         self._pool = pool
         self._pid = os.getpid()
         self._names, self._values = list(settings), list(settings.values())
-        # Whatever types the caller has registered, Kedge's statements speak Kedge's.
+        # Kedge's statements use Kedge's types, not those that the caller has registered.
         self._cursor = type("KedgeCursor", (psycopg.RawCursor,), {"__slots__": (), "adapters": adapters})
 
     def lend(self, act: Callable[[Connection], T]) -> T:
-        """Return what `act` does with a connection, which goes back with the settings that it came with."""
+        """Call `act` with a connection and return its result; then restore the connection's settings."""
         if self._pid != os.getpid():
             raise errors.InvalidValue(
-                "this process was forked from the one that the pool belongs to; open the database here, with a pool "
-                "of this process"
+                "the pool belongs to the parent of this forked process; open the database here, with a pool of this "
+                "process"
             )
         try:
             connection = self._pool.getconn()
@@ -137,7 +137,7 @@ class GivenPool:
             connection.row_factory, connection.cursor_factory = tuple_row, self._cursor
             if connection.info.encoding != "utf-8":
                 raise errors.InvalidValue(
-                    f"the pool's connections speak {connection.info.encoding!r}; give them client_encoding='utf8'"
+                    f"the pool's connections use the encoding {connection.info.encoding!r}; set client_encoding='utf8'"
                 )
             before = self._exchange(connection, self._names, self._values)
             try:
@@ -146,14 +146,14 @@ class GivenPool:
                 _roll_back(connection)
                 self._restore(connection, before)
         finally:
-            with suppress(psycopg.Error):  # of a connection that was lost, which the pool throws away
+            with suppress(psycopg.Error):  # a lost connection: the pool discards it
                 connection.autocommit, connection.row_factory, connection.cursor_factory = was
 
     def _exchange(self, connection: Connection, names: list[str], values: list[str]) -> dict[str, str]:
         cursor: Cursor = connection.cursor()
         try:
             return {name: value for name, value, _ in cursor.execute(_EXCHANGE, (names, values))}
-        except BaseException:  # it may have been done, and nobody knows what to put back
+        except BaseException:  # the settings may have changed, and the old values are unknown
             connection.close()
             raise
 
@@ -162,7 +162,7 @@ class GivenPool:
             self._exchange(connection, list(settings), list(settings.values()))
 
     def exhausted(self) -> errors.Busy:
-        """Return what to raise where no connection came free."""
+        """Return the error for no free connection."""
         return errors.Busy(
             f"no connection of the pool {self._pool.name!r} came free within its {self._pool.timeout:g} s (at most "
             f"{self._pool.max_size} connections, {self._pool.max_waiting or 'any number of'} waiting); nothing was "
@@ -170,17 +170,17 @@ class GivenPool:
         )
 
     def close(self) -> None:
-        """Leave the pool to whoever owns it."""
+        """Do nothing: the caller closes its pool."""
 
 
 def check_given(pool: object) -> None:
-    """Raise `InvalidValue` for what is no pool that Kedge can borrow connections from."""
+    """Raise `InvalidValue` unless Kedge can borrow connections from this pool."""
     if isinstance(pool, psycopg_pool.AsyncConnectionPool):
         raise errors.InvalidValue(
             f"the pool {pool.name!r} is an AsyncConnectionPool; give a psycopg_pool.ConnectionPool, to kedge.aio, too"
         )
     if not isinstance(pool, psycopg_pool.ConnectionPool):
-        raise errors.InvalidValue(f"pool={pool!r:.80} is no psycopg_pool.ConnectionPool; give one, or leave it out")
+        raise errors.InvalidValue(f"pool={pool!r:.80} is not a psycopg_pool.ConnectionPool; give one, or leave it out")
     if pool.closed:
         raise errors.InvalidValue(f"the pool {pool.name!r} is closed, or was never opened; open it before Kedge")
 

@@ -1,6 +1,7 @@
 """Reading heads, ranges and histories by skip: the cost does not grow with what the view hides."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from kedge.backends.postgres.database import Database
@@ -8,12 +9,13 @@ from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Cursor, Link
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
+from kedge.model import control_log
+from kedge.model import heads as rules
 from kedge.model.checks import NAME_CHARACTERS_MAX
+from kedge.model.heads import Members, Range, decode_head
 from kedge.model.lineage import Lineage
-from kedge.model.visibility import SEQ_MAX, View, newest
-from kedge.model.writes import Head, Key, decode, prefix_end
-from kedge.ports.control import EpochMoved
-from kedge.ports.journal import Range
+from kedge.model.visibility import SEQ_MAX, View
+from kedge.model.writes import Head, Key, prefix_end
 
 _SQL = queries("journal")
 _AFTER_ALL_NAMES = "\U0010ffff" * (NAME_CHARACTERS_MAX + 1)
@@ -22,8 +24,8 @@ _ALL_NAMES = ("", _AFTER_ALL_NAMES)
 
 def check_epoch(asked: Cursor, view: View) -> None:
     """Raise `EpochMoved` unless the control record, as asked for, still stands at the epoch of a present view."""
-    if view.upto is None and (found := asked.fetchall()[0][0]) != view.epoch:
-        raise EpochMoved(f"the control record is at epoch {found}, not {view.epoch}")
+    if view.upto is None:
+        control_log.check_epoch(asked.fetchall()[0][0], view.epoch)
 
 
 class Reader:
@@ -53,8 +55,7 @@ class Reader:
         if space is None or view.bounds(key.store) is not None:
             return self._database.read(look)
         rows = self._database.ask(_SQL["head"], space, key.name)
-        if rows[0][0] != view.epoch:
-            raise EpochMoved(f"the control record is at epoch {rows[0][0]}, not {view.epoch}")
+        control_log.check_epoch(rows[0][0], view.epoch)
         if rows[0][1] is None:
             return None
         if all(self._interner.is_cached(row[1]) for row in rows):
@@ -76,16 +77,10 @@ class Reader:
 
     def choose(self, link: Link | None, view: View, key: Key, rows: Iterable[Any]) -> Head | None:
         """Return the newest of a key's heads, as rows of them, that a view sees."""
-        best: Any = None
-        for row in rows:
-            if (best is None or row[1:3] > best[1:3]) and view.sees(self._interner.members(link, row[0])):
-                best = row
-        return None if best is None else self._head(link, key, best)
+        return rules.choose(key, rows, view, self._members(link))
 
-    def _head(self, link: Link | None, key: Key, row: Any) -> Head:
-        lineage_id, rank, seq, deleted, source, at, fresh_for, payload = row
-        members = self._interner.members(link, lineage_id)
-        return Head(key, seq, rank, deleted, lineage_id, members, source, at, fresh_for, payload)
+    def _members(self, link: Link | None) -> Members:
+        return partial(self._interner.members, link)
 
     def _visible(self, link: Link, view: View, lineages: Iterable[int]) -> list[int]:
         return [lineage for lineage in lineages if view.sees(self._interner.members(link, lineage))]
@@ -113,11 +108,8 @@ class Reader:
             return {}
         visible = self.lineages_in(link, view, store, space)
         rows = link.rows(_SQL["heads" if payloads else "heads_bare"], space_id, list(names), visible)
-        by_name: dict[str, list[Head]] = {}
-        for row in rows:
-            by_name.setdefault(row[0], []).append(self._head(link, Key(store, space, row[0]), row[1:]))
-        best = {name: newest(candidates) for name, candidates in by_name.items()}
-        return {name: head for name, head in best.items() if head is not None}
+        members = self._members(link)
+        return rules.newest_by_name(decode_head(Key(store, space, row[0]), row[1:], members) for row in rows)
 
     def lineages_in(self, link: Link, view: View, store: str, space: str) -> list[int]:
         """Return the lineages of a space's writes that a view sees."""
@@ -147,14 +139,13 @@ class Reader:
         if (bounds := view.bounds(store)) is not None:
             ever = [row[0] for row in link.rows(_SQL["past_names"], space_id, *names)]
             found = self.heads_in(link, view, store, space, ever)
-            heads = [found[name] for name in ever if name in found]
-            deleted = frozenset(head.lineage for head in heads if head.deleted)
-            return Range([head for head in heads if not head.deleted], deleted, min(at_seq, bounds[0]))
+            return rules.range_of(ever, found, min(at_seq, bounds[0]))
         standing = self._states.heads(link, view, space_id)
         rows = link.rows(
             _SQL["range" if payloads else "range_bare"], space_id, [state for state, _ in standing], *names
         )
-        heads = [self._head(link, Key(store, space, row[0]), row[1:]) for row in rows]
+        members = self._members(link)
+        heads = [decode_head(Key(store, space, row[0]), row[1:], members) for row in rows]
         return Range(heads, self._tombstones(link, view, space_id, standing, names), at_seq)
 
     def last_seq(self, link: Link) -> int:
@@ -218,20 +209,15 @@ class Reader:
         return Range([heads[name] for name in names], tombstones, at_seq)
 
     def _newest_then(self, link: Link, view: View, bounds: tuple[int, int], space: str, limit: int) -> Range:
-        """Go back through the names until enough of them are visible: what is hidden there is walked over."""
+        """Read names backwards until enough are visible: the cost grows with what is hidden there."""
         space_id = self._interner.space_uncached(link, "memory", space)
-        heads: list[Head] = []
-        deleted: set[Lineage] = set()
-        end = f"{bounds[1] + 1:016x}"  # names begin with their rank
-        while len(heads) < limit:
-            names = [row[0] for row in link.rows(_SQL["past_names_before"], space_id, end, limit)]
-            if not names:
-                break
-            found = self.heads_in(link, view, "memory", space, names)
-            heads += [found[name] for name in names if name in found and not found[name].deleted]
-            deleted.update(head.lineage for head in found.values() if head.deleted)
-            end = names[-1]
-        return Range(heads[:limit][::-1], frozenset(deleted), min(self.last_seq(link), bounds[0]))
+        return rules.newest_before(
+            f"{bounds[1] + 1:016x}",  # names begin with their rank
+            limit,
+            min(self.last_seq(link), bounds[0]),
+            lambda end: [row[0] for row in link.rows(_SQL["past_names_before"], space_id, end, limit)],
+            lambda names: self.heads_in(link, view, "memory", space, names),
+        )
 
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
@@ -242,12 +228,10 @@ class Reader:
             self._enter(link, view, "memory", space)
             space_id = self._interner.space_uncached(link, "memory", space)
             bounds = view.bounds("memory") or (SEQ_MAX, SEQ_MAX)
-            gone: dict[str, tuple[str, int]] = {}
-            for name, seq, lineage, deleted, payload in link.rows(_SQL["messages_from"], space_id, low, *bounds):
-                if not deleted and was_seen(self._interner.members(link, lineage)):
-                    gone[name] = ("" if payload is None else decode(payload)["role"], seq)
-            heads = self.heads_in(link, view, "memory", space, list(gone), payloads=False)
-            return [(name, role, seq) for name, (role, seq) in gone.items() if name not in heads or heads[name].deleted]
+            rows = link.rows(_SQL["messages_from"], space_id, low, *bounds)
+            seen = rules.seen_messages(rows, self._members(link), was_seen)
+            heads = self.heads_in(link, view, "memory", space, list(seen), payloads=False)
+            return rules.retracted(seen, heads)
 
         return self._database.read(look)
 

@@ -1,4 +1,4 @@
-"""Sending a batch of writes, with the heads that it changes and what it adds to the counters, in one statement."""
+"""Insert of a batch of writes, with its heads and counters, in one statement."""
 
 import os
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Puts = list[tuple[int, str, Standing]]
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """What all writes of a batch share: the lineage of its turn, the turn, the time, and a lane that it holds."""
+    """What all writes of a batch share: lineage, turn, time, and a lane that the transaction holds."""
 
     lineage: int
     turn: int
@@ -27,7 +27,7 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 def send_writes(link: Link, batch: Batch, rows: Sequence[Row], puts: Puts, stamp: Stamp) -> None:
-    """Send writes with the heads that they change."""
+    """Insert writes and the heads that they change."""
     vectors = repeat(b"") if batch.vectors is None else batch.vectors.split()
     random = os.urandom(SALT_BYTES * len(rows))
     salts = [random[start : start + SALT_BYTES] for start in range(0, len(random), SALT_BYTES)]
@@ -42,7 +42,7 @@ def send_writes(link: Link, batch: Batch, rows: Sequence[Row], puts: Puts, stamp
 
 
 def _are_alike(batch: Batch, rows: Sequence[Row], puts: Puts) -> bool:
-    """Say whether all writes differ in name and content alone, and each becomes a head in the same state."""
+    """Return whether all writes differ only in name and content, and become heads in one state."""
     first, write, state = rows[0], batch.writes[0], puts[0][2].state if puts else 0
     shared = (first.space, first.lineage, first.deleted)
     return (
@@ -80,7 +80,7 @@ def _send_alike(link: Link, batch: Batch, rows: Sequence[Row], content: tuple[by
 def _columns(
     batch: Batch, rows: Sequence[Row], content: tuple[list[bytes], list[bytes]], stamp: Stamp
 ) -> tuple[Any, ...]:
-    """Return what the journal keeps of each write, by column."""
+    """Return the columns of the journal rows."""
     writes = batch.writes
     return (
         [row.seq for row in rows],

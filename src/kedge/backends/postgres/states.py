@@ -1,91 +1,85 @@
-"""States: a row's lineage with the minimal set of lineages that supersede it, interned into one small integer.
+"""Table of states in PostgreSQL; see `kedge.model.states`."""
 
-They are all that decides where a row is head, so that "the heads of this view" is "the rows in these states": what is
-hidden, superseded or deleted, under whatever lineage, is never walked over.
-"""
-
-import json
 from collections.abc import Iterable, Sequence
 
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
-from kedge.model.lineage import EMPTY, Lineage, antichain
+from kedge.model.lineage import EMPTY, Lineage
+from kedge.model.states import RowClass, State, StateTable, classify, from_text, minimal, to_text
 from kedge.model.visibility import View
 from kedge.support.fork_lock import ForkSafeLock
 
 _SQL = queries("states")
-State = tuple[int, tuple[int, ...]]  # a lineage, and the lineages that supersede it
 
 
 class States:
-    """The table of states, cached as far as it is known to be committed. Ids are 1, 2, 3… and never change."""
+    """The table of states, with a cache of those that are known to be committed."""
 
     def __init__(self, interner: Interner) -> None:
         self._interner = interner
         self._lock = ForkSafeLock()
-        self._known: list[State] = [(0, ())]  # by id; ids begin at 1
-        self._ids: dict[State, int] = {}
+        self._table = StateTable()
         self._is_behind = False
 
     def catch_up(self, link: Link) -> None:
-        """Learn what was missed before, in a write transaction that has not made a state yet."""
+        """Read states that other processes have made, in a write transaction that has not made a state yet."""
         if self._is_behind:
             self._is_behind = False
-            link.wait()  # for the lanes: who waited for them with the lock below would hold up who has them
+            link.wait()  # for the row locks: a thread that waits for them must not hold the lock below
             self.known(link)
 
     def cached(self, lineage: int) -> int | None:
-        """Return the id of the state that nothing supersedes, if it is known without a look."""
-        return self._ids.get((lineage, ()))
+        """Return the id of the state that nothing supersedes, if it is cached."""
+        return self._table.ids.get((lineage, ()))
 
     def intern(self, link: Link, lineage: int, superseders: Iterable[int], settled: Lineage = EMPTY) -> int:
-        """Return the id of a state, in a write transaction that may still fail; what is settled is left out of it."""
-        state = (lineage, self._minimal(link, superseders, settled))
-        cached = self._ids.get(state)
+        """Return the id of a state without its settled members, in a write transaction that may still fail."""
+        members = (self._interner.members_uncached(link, other) for other in superseders)
+        by = tuple(sorted(self._interner.intern(link, others) for others in minimal(members, settled)))
+        cached = self._table.ids.get((lineage, by))
         if cached is not None:
             return cached
         self._is_behind = True
-        fields = (lineage, json.dumps(state[1]))
+        fields = (lineage, to_text(by))
         found = link.row(_SQL["state_find"], *fields) or link.row(_SQL["state_insert"], *fields)
         return int((found or link.one(_SQL["state_find"], *fields))[0])
 
-    def _minimal(self, link: Link, lineages: Iterable[int], settled: Lineage) -> tuple[int, ...]:
-        effective = (self._interner.members_uncached(link, other) - settled for other in lineages)
-        return tuple(sorted(self._interner.intern(link, members) for members in antichain(effective)))
-
     def of(self, link: Link, ident: int) -> State:
         """Return a state, in a write transaction that may have made it."""
-        if ident < len(self._known):
-            return self._known[ident]
+        if ident <= self._table.last:
+            return self._table.known[ident]
         found = next(row for row in link.rows(_SQL["states_after"], ident - 1) if row[0] == ident)
-        return found[1], tuple(json.loads(found[2]))
+        return found[1], from_text(found[2])
 
     def known(self, link: Link) -> Sequence[State]:
-        """Return all states by id, those that a read transaction sees at least."""
+        """Return all states by id: at least those that a read transaction sees."""
         with self._lock:
-            for ident, lineage, superseders in link.rows(_SQL["states_after"], len(self._known) - 1):
-                state = (lineage, tuple(json.loads(superseders)))
-                self._ids[state] = ident
-                self._known.append(state)  # last: whoever is interrupted, or forked, before it begins here again
-        return self._known
+            self._table.learn(link.rows(_SQL["states_after"], self._table.last))
+        return self._table.known
 
     def missing(self, link: Link) -> str | None:
-        """Return what is remembered and is not there; ids follow one another, so that the last speaks for all."""
-        last = len(self._known) - 1
-        lineage, superseders = self._known[last]
-        found = link.rows(_SQL["states_after"], last - 1)[:1] if last else [(last, lineage, json.dumps(superseders))]
-        return None if found == [(last, lineage, json.dumps(superseders))] else f"state {last}"
+        """Return the newest cached state if the server has another or none; ids are dense, so one is enough."""
+        last = self._table.last
+        if not last:
+            return None
+        lineage, superseders = self._table.known[last]
+        found = link.rows(_SQL["states_after"], last - 1)[:1]
+        return None if found == [(last, lineage, to_text(superseders))] else f"state {last}"
 
     def learn(self, link: Link, idents: Iterable[int]) -> Sequence[State]:
-        """Return all states by id, these at least, which a read transaction sees."""
-        return self._known if max(idents, default=0) < len(self._known) else self.known(link)
+        """Return all states by id: at least these, which a read transaction sees."""
+        return self._table.known if max(idents, default=0) <= self._table.last else self.known(link)
 
-    def is_head(self, link: Link, view: View, state: State) -> bool:
-        """Say whether the rows in a state are head in a present view."""
+    def class_of(self, link: Link, view: View, state: State) -> RowClass:
+        """Return the class of a state's rows in a present view."""
         lineage, superseders = state
         members = self._interner.members
-        return view.sees(members(link, lineage)) and not any(view.sees(members(link, other)) for other in superseders)
+        return classify(view, members(link, lineage), (members(link, other) for other in superseders))
+
+    def is_head(self, link: Link, view: View, state: State) -> bool:
+        """Return whether the rows in a state are head in a present view."""
+        return self.class_of(link, view, state) is RowClass.HEAD
 
     def heads(self, link: Link, view: View, space: int) -> list[tuple[int, int]]:
         """Return (state, lineage) of the states of a space's heads whose rows are head in a present view."""

@@ -11,13 +11,14 @@ from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import Reader, check_epoch
 from kedge.backends.postgres.sql import queries
-from kedge.backends.postgres.states import State, States
+from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import VectorWriter
 from kedge.backends.postgres.vector_type import DISTANCES, INDEXED_DIM_MAX, OPERATORS, Vector, are_plain, as_floats
 from kedge.errors import Conflict, PastUnreadable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.scores import score_exactly
+from kedge.model.states import State
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
 from kedge.ports.vectors import Collection, Floats, Found, Ints, Reclaimed, Search, SpaceHeads, Tally

@@ -1,1 +1,1 @@
-"""The embedded default: one SQLite database in WAL mode, and segment files of vectors beside it."""
+"""SQLite backend: one database file in WAL mode, with segment files of vectors beside it."""

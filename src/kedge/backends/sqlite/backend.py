@@ -22,8 +22,8 @@ from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.backends.sqlite.vectors import SqliteVectors
 from kedge.backends.sqlite.verification import SqliteVerification
+from kedge.model.fsck.inspection import FsckReport
 from kedge.ports.clock import Clock
-from kedge.ports.fsck import FsckReport
 
 
 class SqliteBackend:
@@ -58,7 +58,7 @@ class SqliteBackend:
 
     @property
     def url(self) -> str:
-        """Where it is, as `kedge.open` takes it."""
+        """The address, as `kedge.open` takes it."""
         return f"sqlite:///{self.database.path}"
 
     def change_hint(self) -> object:

@@ -4,29 +4,23 @@ import json
 import sqlite3
 from typing import Any
 
-import msgspec
-
 from kedge.backends.record_cache import RecordCache
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.journal import SqliteJournal, next_position
 from kedge.backends.sqlite.reads import check_epoch
 from kedge.backends.sqlite.sql import queries
-from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName, nearest
-from kedge.model.artifacts import Artifact
+from kedge.errors import OutcomeUnknown
+from kedge.model import control_log
 from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
-from kedge.model.lineage import EMPTY
+from kedge.model.control_log import Change, Entry, NewEntry, Position, Recorded, Release, Session, Snapshot
 from kedge.model.moments import seq_at
-from kedge.model.writes import Author, Batch
+from kedge.model.visibility import SEQ_MAX
 from kedge.ports.clock import Clock
-from kedge.ports.control import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
 from kedge.support.failpoints import reach
 
 _SQL = queries("control")
 _COMPACTION = queries("compaction")
-_RECORD = msgspec.json.Decoder(ControlRecord)
-_MANIFEST = msgspec.json.Decoder(dict[str, Artifact])
-_SEQ_MAX = 2**63 - 1
 
 
 class SqliteControl:
@@ -48,10 +42,8 @@ class SqliteControl:
                 return
         with self._database.writing("create") as connection:
             self._database.check_here(connection)
-            encoded = msgspec.json.encode(ControlRecord())
-            if connection.execute(_SQL["create"], (encoded,)).rowcount:
-                position = next_position(connection, self._clock)
-                self._log(connection, position, 0, "create", "create", None, "kedge", "", {}, encoded)
+            if connection.execute(_SQL["create"], (control_log.CREATED.record,)).rowcount:
+                log_in(connection, next_position(connection, self._clock), 0, control_log.CREATED)
 
     # ── the record ──
 
@@ -70,12 +62,15 @@ class SqliteControl:
 
     def load_in(self, connection: sqlite3.Connection) -> ControlRecord:
         """Return the record as a transaction of the caller's sees it."""
-        return _RECORD.decode(connection.execute(_SQL["load"]).fetchone()[0])
+        return control_log.decode_record(connection.execute(_SQL["load"]).fetchone()[0])
 
     def epoch(self) -> int:
         """Return the epoch as it is now."""
         with self._database.connection() as connection:
-            return int(connection.execute("SELECT epoch FROM control").fetchone()[0])
+            return self._epoch(connection)
+
+    def _epoch(self, connection: sqlite3.Connection) -> int:
+        return int(connection.execute("SELECT epoch FROM control").fetchone()[0])
 
     def commit(self, change: Change) -> Entry:
         """Apply a change, once."""
@@ -96,67 +91,40 @@ class SqliteControl:
         if applied is None:
             raise OutcomeUnknown(f"operation {change.operation} left no entry in the control log; run `kedge fsck`")
         if applied.epoch == change.record.epoch:
-            self._known.learn(_RECORD.decode(msgspec.json.encode(change.record)))
+            self._known.learn(control_log.decode_record(control_log.encode_record(change.record)))
         return applied
 
     def _applied(self, connection: sqlite3.Connection, operation: str) -> Entry | None:
-        rows = connection.execute(_SQL["log_of_operation"], (operation,)).fetchall()
-        return next((_entry(row) for row in rows if not row[9]), None)
+        return control_log.applied(connection.execute(_SQL["log_of_operation"], (operation,)))
 
     def _apply(self, connection: sqlite3.Connection, change: Change) -> None:
         position = next_position(connection, self._clock)
-        encoded = msgspec.json.encode(change.record)
-        if not connection.execute(_SQL["replace"], (change.record.epoch, encoded)).rowcount:
-            raise EpochMoved(f"the control record has left epoch {change.record.epoch - 1}")
+        entry = NewEntry.of(change)
+        if not connection.execute(_SQL["replace"], (change.record.epoch, entry.record)).rowcount:
+            raise control_log.EpochMoved(f"the control record has left epoch {change.record.epoch - 1}")
         reach("control:replaced")
         if change.snapshot is not None and change.release is not None:
             previous = change.record.epoch - 1
             fields = (change.snapshot, position.seq - 1, previous, position.at, change.by, change.release.number)
             connection.execute(_SQL["snapshot_insert"], fields)
-        self._log(
-            connection, position, change.record.epoch, change.operation, change.kind, change.deployment,
-            change.by, change.reason, change.detail, encoded,
-        )  # fmt: skip
+        log_in(connection, position, change.record.epoch, entry)
         if change.release is not None:
             self._record_release(connection, change.release, position.at, change.by)
         if change.writes:
-            author = Author(f"{change.operation}:{change.kind}", began_at=position.at, began_epoch=change.record.epoch)
-            batch = Batch(change.record.epoch, author, change.writes, lineage=EMPTY, settled=change.record.settled)
+            batch = control_log.batch_of(change, position.at)
             self._journal.write_in(connection, batch, Position(position.seq + 1, position.at))
         for number in change.drop_snapshots_of:
             connection.execute(_SQL["snapshots_delete_of"], (number,))
 
-    def _log(self, connection: sqlite3.Connection, position: Position, epoch: int, *fields: Any) -> None:
-        operation, kind, deployment, by, reason, detail, record = fields
-        connection.execute(
-            _SQL["log_insert"],
-            (
-                position.seq, epoch, position.at, operation, kind, deployment, by, reason,
-                json.dumps(detail, ensure_ascii=False), record,
-            ),
-        )  # fmt: skip
-
     def _record_release(self, connection: sqlite3.Connection, release: Release, at: float, by: str) -> None:
         if connection.execute(_SQL["deployment_name"], (release.name,)).fetchone():
-            raise DuplicateName(f"a deployment named {release.name!r} exists already; names are never used twice")
+            raise control_log.deployment_exists(release.name)
         for key, artifact in release.artifacts.items():
             if artifact.version is not None:
-                self._record_version(connection, key, artifact)
-        slim = {key: msgspec.structs.replace(artifact, value=None) for key, artifact in release.artifacts.items()}
-        fields = (
-            release.number, release.name, release.kind, release.digest, msgspec.json.encode(slim),
-            msgspec.json.encode(release.warnings), release.note, at, by,
-        )  # fmt: skip
-        connection.execute(_SQL["deployment_insert"], fields)
-
-    def _record_version(self, connection: sqlite3.Connection, key: str, artifact: Artifact) -> None:
-        found = connection.execute(_SQL["version_digest"], (key, artifact.version)).fetchone()
-        if found is not None and found[0] != artifact.digest:
-            raise ArtifactChanged(
-                f"artifact {key!r} version {artifact.version!r} was recorded with the digest {found[0]}, "
-                f"not {artifact.digest}; artifacts never change: use another version label"
-            )
-        connection.execute(_SQL["version_insert"], (key, artifact.version, artifact.digest))
+                found = connection.execute(_SQL["version_digest"], (key, artifact.version)).fetchone()
+                control_log.check_version(key, artifact, None if found is None else found[0])
+                connection.execute(_SQL["version_insert"], (key, artifact.version, artifact.digest))
+        connection.execute(_SQL["deployment_insert"], control_log.release_row(release, at, by))
 
     def step(
         self,
@@ -170,18 +138,15 @@ class SqliteControl:
     ) -> None:
         """Journal a step of an operation; a step that is there already is left as it is."""
         with self._database.writing("step", interruptible=True) as connection:
-            rows = connection.execute(_SQL["log_of_operation"], (operation,)).fetchall()
-            if any(row[4] == kind for row in rows):
-                return
-            position = next_position(connection, self._clock)
-            epoch = connection.execute("SELECT epoch FROM control").fetchone()[0]
-            self._log(connection, position, epoch, operation, kind, deployment, by, reason, detail or {}, None)
+            if not control_log.has_step(connection.execute(_SQL["log_of_operation"], (operation,)), kind):
+                self._log_step(connection, NewEntry(operation, kind, by, deployment, reason, detail or {}))
 
     def note_in(self, connection: sqlite3.Connection, operation: str, kind: str, detail: dict[str, Any]) -> None:
-        """Journal a step that Kedge takes of its own accord, in a transaction of the caller's."""
-        position = next_position(connection, self._clock)
-        epoch = connection.execute("SELECT epoch FROM control").fetchone()[0]
-        self._log(connection, position, epoch, operation, kind, None, kind, "", detail, None)
+        """Log a step of background work, in the caller's transaction."""
+        self._log_step(connection, NewEntry(operation, kind, kind, detail=detail))
+
+    def _log_step(self, connection: sqlite3.Connection, entry: NewEntry) -> None:
+        log_in(connection, next_position(connection, self._clock), self._epoch(connection), entry)
 
     def entries(self, *, limit: int | None = None, operation: str | None = None) -> list[Entry]:
         """Return control entries, the newest first."""
@@ -190,26 +155,18 @@ class SqliteControl:
                 rows = connection.execute(_SQL["log_of_operation"], (operation,)).fetchall()
             else:
                 rows = connection.execute(_SQL["log"], (-1 if limit is None else limit,)).fetchall()
-        return [_entry(row) for row in rows[:limit]]
+        return [control_log.decode_entry(row) for row in rows[:limit]]
 
     def record_at(self, seq: int) -> ControlRecord:
         """Return the record as it was when the journal stood at this seq."""
         with self._database.connection() as connection:
             row = connection.execute(_SQL["record_at"], (seq,)).fetchone()
-        return ControlRecord() if row is None else _RECORD.decode(row[0])
+        return ControlRecord() if row is None else control_log.decode_record(row[0])
 
     def recorded(self) -> list[Recorded]:
         """Return every deployment ever staged, in number order."""
         with self._database.connection() as connection:
-            rows = connection.execute(_SQL["deployments"]).fetchall()
-        return [
-            Recorded(
-                Release(number, name, kind, digest, _MANIFEST.decode(manifest), tuple(json.loads(warnings)), note),
-                at,
-                by,
-            )
-            for number, name, kind, digest, manifest, warnings, note, at, by in rows
-        ]
+            return [control_log.decode_recorded(row) for row in connection.execute(_SQL["deployments"])]
 
     def names(self) -> dict[int, str]:
         """Return the name of every deployment ever staged, by number."""
@@ -258,14 +215,10 @@ class SqliteControl:
         """Name the point that the journal stands at."""
         with self._database.writing("snapshot") as connection:
             if connection.execute(_SQL["snapshot"], (name,)).fetchone():
-                raise DuplicateName(f"a snapshot named {name!r} exists already; use another name")
-            position = next_position(connection, self._clock)
-            epoch = connection.execute("SELECT epoch FROM control").fetchone()[0]
+                raise control_log.snapshot_exists(name)
+            position, epoch = next_position(connection, self._clock), self._epoch(connection)
             connection.execute(_SQL["snapshot_insert"], (name, position.seq - 1, epoch, position.at, by, None))
-            self._log(
-                connection, position, epoch, f"snapshot:{name}:{position.seq}", "snapshot", None, by, "",
-                {"snapshot": name}, None,
-            )  # fmt: skip
+            log_in(connection, position, epoch, NewEntry.of_snapshot("snapshot", name, by, position.seq))
         return Snapshot(name, position.seq - 1, epoch, position.at, by)
 
     def snapshots(self) -> list[Snapshot]:
@@ -277,31 +230,27 @@ class SqliteControl:
         """Let go of a named point."""
         with self._database.writing("snapshot") as connection:
             if not connection.execute(_SQL["snapshot_delete"], (name,)).rowcount:
-                known = [row[0] for row in connection.execute(_SQL["snapshots"])]
-                raise UnknownName(f"no snapshot is named {name!r}{nearest(name, known)}")
+                raise control_log.no_snapshot(name, connection.execute(_SQL["snapshots"]))
             position = next_position(connection, self._clock)
-            epoch = connection.execute("SELECT epoch FROM control").fetchone()[0]
-            self._log(
-                connection, position, epoch, f"release:{name}:{position.seq}", "release-snapshot", None, by, "",
-                {"snapshot": name}, None,
-            )  # fmt: skip
+            entry = NewEntry.of_snapshot("release", name, by, position.seq)
+            log_in(connection, position, self._epoch(connection), entry)
 
     # ── sessions ──
 
     def session(self, session: str, upto: int | None = None) -> Session | None:
         """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
         with self._database.connection() as connection:
-            return self._session(connection, session, _SEQ_MAX if upto is None else upto)
+            return self._session(connection, session, SEQ_MAX if upto is None else upto)
 
     def _session(self, connection: sqlite3.Connection, session: str, upto: int) -> Session | None:
         row = connection.execute(_SQL["session"], (session, upto)).fetchone()
-        return None if row is None else _session(row)
+        return None if row is None else control_log.decode_session(row)
 
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
         """Return the record as it is now, and what a session was fixed to then or just before; in one statement."""
         with self._database.connection() as connection:
             epoch, *row = connection.execute(_SQL["standing"], {"session": session}).fetchone()
-        found = None if row[0] is None else _session(row)
+        found = None if row[0] is None else control_log.decode_session(row)
         return self._known.at(epoch) or self._load(), found
 
     def begin_session(
@@ -309,7 +258,7 @@ class SqliteControl:
     ) -> Session:
         """Fix what a session sees, unless another process did so first: `after` is the generation it follows."""
         with self._database.writing("session") as connection:
-            found = self._session(connection, session, _SEQ_MAX)
+            found = self._session(connection, session, SEQ_MAX)
             if found is not None and found.generation > after:
                 return found
             check_epoch(connection, epoch)
@@ -318,11 +267,7 @@ class SqliteControl:
                 session, after + 1, position.seq, epoch, position.at, json.dumps(sorted(base)), opened_with, by,
             )  # fmt: skip
             connection.execute(_SQL["session_insert"], row)
-            # The entry takes a seq of its own, so that a past read before it never changes its answer.
-            self._log(
-                connection, position, epoch, f"session:{session}:{after + 1}", "session", None, by, "",
-                {"session": session}, None,
-            )  # fmt: skip
+            log_in(connection, position, epoch, NewEntry.of_session(session, after + 1, by))
         return Session(session, after + 1, position.seq, epoch, position.at, base, opened_with)
 
     def counts(self) -> dict[str, int]:
@@ -332,11 +277,10 @@ class SqliteControl:
             return {"sessions": sessions, "seq": self._journal.last_seq(connection)}
 
 
-def _session(row: Any) -> Session:
-    name, generation, seq, epoch, at, base, opened_with = row
-    return Session(name, generation, seq, epoch, at, frozenset(json.loads(base)), opened_with)
-
-
-def _entry(row: Any) -> Entry:
-    seq, epoch, at, operation, kind, deployment, by, reason, detail, is_step = row
-    return Entry(seq, epoch, at, operation, kind, deployment, by, reason, json.loads(detail), bool(is_step))
+def log_in(connection: sqlite3.Connection, position: Position, epoch: int, entry: NewEntry) -> None:
+    """Insert an entry into the control log, in the caller's transaction."""
+    fields = (
+        position.seq, epoch, position.at, entry.operation, entry.kind, entry.deployment, entry.by, entry.reason,
+        json.dumps(entry.detail, ensure_ascii=False), entry.record,
+    )  # fmt: skip
+    connection.execute(_SQL["log_insert"], fields)

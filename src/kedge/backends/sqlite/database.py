@@ -1,4 +1,4 @@
-"""Connections, transactions, migrations and error translation for one SQLite file."""
+"""Connections, transactions, schema migrations and error translation of one SQLite file."""
 
 import os
 import sqlite3
@@ -20,7 +20,7 @@ from kedge.support.fork_lock import ForkSafeLock
 
 APPLICATION_ID = 0x4B454447  # "KEDG"
 BUSY_SECONDS = 60.0
-MOVED = "this database was moved"  # what triggers of a database say that is closed for good
+MOVED = "this database was moved"  # raised by the triggers of a database that was moved
 TRY_MILLISECONDS = 100
 _VERSION = """
 SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id), count(*)
@@ -55,7 +55,7 @@ class Database:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise errors.InvalidValue(
-                f"the folder {self.path.parent} cannot be made ({error.strerror}); choose another path"
+                f"cannot create the folder {self.path.parent} ({error.strerror}); choose another path"
             ) from error
 
     # ── connections ──
@@ -73,7 +73,7 @@ class Database:
         )
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.execute("PRAGMA secure_delete = ON")  # what a purge erases leaves the pages that it frees, too
+            connection.execute("PRAGMA secure_delete = ON")  # a purge also erases the pages that it frees
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA cache_size = -16384")
         except BaseException:
@@ -95,7 +95,7 @@ class Database:
     def _take(self) -> sqlite3.Connection:
         if self._closed:
             raise errors.TurnClosed("this Kedge is closed; open the database again")
-        if self._pid != os.getpid():  # after a fork, the parent's connections are not ours to use
+        if self._pid != os.getpid():  # a fork must not use the parent's connections
             self._pool = deque()
             self._pid = os.getpid()
         try:
@@ -115,7 +115,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection inside one read transaction: all its answers are of one instant."""
+        """Lend a connection inside one read transaction: it reads one snapshot."""
         with self.connection() as connection:
             connection.execute("BEGIN")
             yield connection
@@ -130,8 +130,8 @@ class Database:
     def writing(self, what: str, *, durable: bool = True, interruptible: bool = False) -> Iterator[sqlite3.Connection]:
         """Lend a connection inside one write transaction, committed at the end unless an exception leaves it.
 
-        What need not be `durable` may be missing after a power failure, and nothing else: it waits for no disk. An
-        `interruptible` one hears Ctrl-C while it waits for another process's, which SQLite's own waiting does not.
+        A write that is not `durable` does not wait for the disk: only a power failure may lose it. An
+        `interruptible` one reacts to Ctrl-C while it waits for another process; SQLite's own wait does not.
         """
         self.check_writable()
         with self._write_lock, self.connection() as connection, self._synced(connection, durable=durable):
@@ -146,7 +146,7 @@ class Database:
             reach(f"{what}:after-commit")
 
     def check_writable(self) -> None:
-        """Raise `ReadOnly` where this process is not to write."""
+        """Raise `ReadOnly` where the database is open read-only."""
         if self.read_only:
             raise errors.ReadOnly(f"{self.path} is open read-only; open it without read_only to write")
 
@@ -159,12 +159,12 @@ class Database:
         try:
             yield
         finally:
-            if connection.in_transaction:  # it cannot be set within one
+            if connection.in_transaction:  # the pragma has no effect within one
                 connection.execute("ROLLBACK")
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     def ring(self) -> None:
-        """Touch the doorbell file, so that other processes look for a new epoch."""
+        """Touch the doorbell file, so that other processes check for a new epoch."""
         with suppress(OSError):
             self.doorbell.touch()
             os.utime(self.doorbell)
@@ -181,7 +181,7 @@ class Database:
         connection = self._connect()
         try:
             current = self._version(connection) == len(migrations())
-            self._write_ahead(connection)  # not before: it rewrites the header, and stays
+            self._write_ahead(connection)  # only now: it rewrites the header, permanently
             if current:
                 return
             connection.execute("BEGIN IMMEDIATE")
@@ -203,11 +203,11 @@ class Database:
             connection.close()
 
     def _write_ahead(self, connection: sqlite3.Connection) -> None:
-        """Switch to WAL, in many short tries: of several that open a new file at once, one may wait in vain."""
+        """Switch to WAL in many short tries: of several processes that open a new file at once, one may block."""
         self._try_often(connection, "PRAGMA journal_mode = WAL")
 
     def _try_often(self, connection: sqlite3.Connection, statement: str) -> None:
-        """Execute what may find the database locked in many short tries, as long as any other waits in one."""
+        """Execute a statement in many short tries while the database is locked, up to the usual timeout."""
         deadline = time.monotonic() + BUSY_SECONDS
         connection.execute(f"PRAGMA busy_timeout = {TRY_MILLISECONDS}")
         try:
@@ -222,10 +222,10 @@ class Database:
             connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
     def _version(self, connection: sqlite3.Connection) -> int:
-        version, application, tables = connection.execute(_VERSION).fetchone()  # one statement sees one instant
+        version, application, tables = connection.execute(_VERSION).fetchone()  # one statement reads one snapshot
         if application != APPLICATION_ID and (tables or version):
             raise errors.NotAKedgeDatabase(
-                f"{self.path} is an SQLite database of another program; give Kedge a path of its own"
+                f"{self.path} is a SQLite database of another program; give Kedge another path"
             )
         if version > len(migrations()):
             raise errors.NewerSchema(
@@ -241,10 +241,10 @@ class Database:
         finally:
             connection.close()
 
-    # ── moving ──
+    # ── migration ──
 
     def check_here(self, connection: sqlite3.Connection) -> None:
-        """Raise `Arriving` where a database is being moved to here, and `Moved` where one to write to has gone."""
+        """Raise `Arriving` during a migration to here, and `Moved` for writing to a database that was moved."""
         found = dict(connection.execute("SELECT name, value FROM meta WHERE name IN ('arriving', 'moved')").fetchall())
         if "arriving" in found:
             arriving = msgspec.json.decode(found["arriving"], type=Arriving)
@@ -266,14 +266,14 @@ class Database:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Raise what an SQLite error inside means to the caller."""
+        """Translate SQLite errors raised inside."""
         try:
             yield
         except sqlite3.Error as error:
             raise self.translate(error) from error
 
     def translate(self, error: sqlite3.Error) -> errors.KedgeError:
-        """Return the `KedgeError` that says what an SQLite error means to the caller."""
+        """Return the `KedgeError` for an SQLite error."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         text = str(error)
         if code == sqlite3.SQLITE_CONSTRAINT and text == MOVED:
@@ -284,16 +284,16 @@ class Database:
             return errors.StorageFull(f"no room to write to {self.path} ({text}); nothing was written: free some space")
         if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}:
             return errors.ReadOnly(f"{self.path} cannot be written ({text}); check its permissions and its folder's")
-        is_there = os.access(self.path, os.F_OK)  # where `is_file()` would raise, too
+        is_there = os.access(self.path, os.F_OK)  # `is_file()` would raise
         if code == sqlite3.SQLITE_CANTOPEN and is_there and not os.access(self.path.parent, os.W_OK):
             return errors.ReadOnly(
-                f"{self.path} cannot be opened: SQLite keeps two small files beside it, and {self.path.parent} "
-                "cannot be written; allow that, or copy the database elsewhere"
+                f"cannot open {self.path}: SQLite needs two small files beside it, and {self.path.parent} is not "
+                "writable; make it writable, or copy the database elsewhere"
             )
         if code == sqlite3.SQLITE_CANTOPEN:
-            return errors.InvalidValue(f"{self.path} cannot be opened ({text}); check the path and its permissions")
+            return errors.InvalidValue(f"cannot open {self.path} ({text}); check the path and its permissions")
         if code == sqlite3.SQLITE_NOTADB:
-            return errors.NotAKedgeDatabase(f"{self.path} is no database ({text}); check the path")
+            return errors.NotAKedgeDatabase(f"{self.path} is not a database ({text}); check the path")
         if code == sqlite3.SQLITE_CORRUPT:
             return errors.Corruption(f"{self.path} is damaged ({text}); run `kedge fsck`, then restore a backup")
         if code == sqlite3.SQLITE_IOERR:

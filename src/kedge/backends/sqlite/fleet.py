@@ -1,4 +1,4 @@
-"""The members of one SQLite database: processes of one machine."""
+"""Members of a SQLite database: processes of one machine."""
 
 import json
 from collections.abc import Iterable
@@ -7,10 +7,9 @@ import msgspec
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.sql import queries
-from kedge.model.fleet import FORGET_SECONDS, Held, Standing
+from kedge.model.fleet import FORGET_SECONDS, Standing, decode_standing
 
 _SQL = queries("fleet")
-_HELD = msgspec.json.Decoder(tuple[Held, ...])
 
 
 class SqliteFleet:
@@ -38,14 +37,7 @@ class SqliteFleet:
     def members(self, behind: int | None = None) -> list[Standing]:
         """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
         with self._database.connection() as connection:
-            rows = connection.execute(_SQL["members"], (behind,)).fetchall()
-        return [
-            Standing(
-                uid, name, host, pid, tuple(json.loads(serves)), lease_seconds, epoch, joined_at, at, bool(expired),
-                _HELD.decode(held), json.loads(code),
-            )
-            for uid, name, host, pid, serves, lease_seconds, epoch, joined_at, at, expired, held, code in rows
-        ]  # fmt: skip
+            return [decode_standing(row) for row in connection.execute(_SQL["members"], (behind,))]
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:
         """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""

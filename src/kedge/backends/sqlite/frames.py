@@ -11,10 +11,10 @@ from kedge.backends.sqlite.layout import GONE, Layout
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.ranking import Frame
 from kedge.backends.sqlite.rowcache import RowCache
-from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
+from kedge.backends.sqlite.segment import HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
-from kedge.backends.sqlite.states import State, States
+from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.errors import DamagedSegment
 from kedge.model.compaction import check_readable
@@ -161,23 +161,12 @@ class Frames:
         known = 0 if table is None else len(table)
         states = self._states.known(connection)
         if table is None or known < len(states):
-            added = [self._class_of(connection, view, state) for state in states[known:]]
+            added = [self._states.class_of(connection, view, state) for state in states[known:]]
             table = np.concatenate([np.empty(0, np.int8) if table is None else table, np.array(added, np.int8)])
             if len(self._classes) > _TABLES_CACHED:
                 self._classes.clear()
             self._classes[key] = table
         return table
-
-    def _class_of(self, connection: sqlite3.Connection, view: View, state: State) -> int:
-        lineage, superseders = state
-        if not view.sees(self._interner.members(connection, lineage)):
-            return HIDDEN
-        by = [self._interner.members(connection, other) for other in superseders]
-        visible = [members for members in by if view.sees(members)]
-        if not visible:
-            return HEAD
-        everywhere = self._interner.members(connection, lineage) | view.settled
-        return DEAD if any(members <= everywhere for members in visible) else SUPERSEDED
 
     def _past_classes(self, connection: sqlite3.Connection, view: View, segment: Segment, rows: int) -> Bytes:
         lineage_seen = np.array(

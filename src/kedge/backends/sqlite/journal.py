@@ -8,29 +8,24 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-import msgspec
-
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
-from kedge.errors import RolledBack
-from kedge.model.control import ControlRecord
-from kedge.model.lineage import Lineage, union
-from kedge.model.repeats import Call, Done, repeated
-from kedge.model.visibility import View, standing
-from kedge.model.writes import SALT_BYTES, Author, Batch, Key, Row, digests, memory_name
+from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
+from kedge.model.control_log import Position, decode_record
+from kedge.model.lineage import Lineage
+from kedge.model.repeats import Call, decode_call, first_visible, repeated
+from kedge.model.states import superseders
+from kedge.model.visibility import View
+from kedge.model.writes import SALT_BYTES, Author, Batch, Row, digests
 from kedge.ports.clock import Clock
-from kedge.ports.control import Position
-from kedge.ports.journal import Appended, HeadMoved
 from kedge.support.failpoints import reach
 
 _SQL = queries("journal")
-_RECORD = msgspec.json.Decoder(ControlRecord)
 _CHUNK_NAMES = 500
-_TICK_SECONDS = 1e-6  # what a datetime can tell apart
 
 
 def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
@@ -38,13 +33,8 @@ def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
     written, written_at, controlled, controlled_at = connection.execute(_SQL["position"]).fetchone()
     return Position(
         seq=max(written or 0, controlled or 0) + 1,
-        at=round(max((written_at or 0.0) + _TICK_SECONDS, (controlled_at or 0.0) + _TICK_SECONDS, clock.now()), 6),
+        at=round(max((written_at or 0.0) + TICK_SECONDS, (controlled_at or 0.0) + TICK_SECONDS, clock.now()), 6),
     )
-
-
-def _seqs_of_call(first: int, count: int, seqs: str | None) -> str:
-    """Return the seqs of a call's writes as a JSON list."""
-    return seqs or json.dumps(list(range(first, first + count)))
 
 
 def _split(salts: bytes) -> Iterator[bytes]:
@@ -74,10 +64,8 @@ class SqliteJournal(Reader):
             position = next_position(connection, self._clock)
             stamp, rows = self.write_in(connection, batch, position)
             if batch.idempotency is not None:
-                visible_by = 0 if any(write.source for write in batch.writes) else stamp
-                connection.execute(
-                    _SQL["idempotency_insert"], (batch.idempotency, position.seq, len(batch.writes), visible_by)
-                )
+                row = (batch.idempotency, position.seq, len(batch.writes), call_lineage(batch, stamp))
+                connection.execute(_SQL["idempotency_insert"], row)
         self._learn(batch, stamp, rows)
         if rows and rows[0].key.store == "vectors":
             self.on_vectors()
@@ -92,7 +80,12 @@ class SqliteJournal(Reader):
         """Write a batch inside a transaction of the caller's; return the stamp's id and the rows."""
         stamp = self._stamp(connection, batch.lineage)
         turn = self._turn(connection, batch.author, stamp)
-        rows = self._rows(connection, batch, position.seq, stamp)
+        seqs = range(position.seq, position.seq + len(batch.writes))
+        space_id, lineage_id = (
+            partial(self._interner.intern_space, connection),
+            partial(self._interner.intern, connection),
+        )
+        rows = rows_of(batch, seqs, stamp, space_id, lineage_id)
         with self._segments.extended(connection, rows, batch.vectors) as place:
             records = self._records(batch, rows, stamp, turn, position.at)
             reach("append:before-rows")
@@ -123,18 +116,14 @@ class SqliteJournal(Reader):
         ]  # fmt: skip
 
     def _stamp(self, connection: sqlite3.Connection, lineage: Lineage) -> int:
-        gone = self.purged_of(connection, lineage)
-        if gone:
-            raise RolledBack(
-                f"the lineage of this write holds the purged deployments {sorted(gone)}; begin a new turn", ()
-            )
+        check_not_purged(lineage, self.purged_of(connection, lineage))
         return self._interner.intern(connection, lineage)
 
     def purged_of(self, connection: sqlite3.Connection, lineage: Lineage) -> Lineage:
         """Return which of these deployments have been purged, as a transaction sees it."""
         if not lineage:
             return lineage
-        record = _RECORD.decode(connection.execute("SELECT record FROM control").fetchone()[0])
+        record = decode_record(connection.execute("SELECT record FROM control").fetchone()[0])
         return lineage & record.purged
 
     def _turn(self, connection: sqlite3.Connection, author: Author, stamp: int) -> int:
@@ -143,28 +132,6 @@ class SqliteJournal(Reader):
             author.began_at, author.began_epoch, stamp,
         )  # fmt: skip
         return int(connection.execute(_SQL["turn_upsert"], fields).fetchone()[0])
-
-    def _rows(self, connection: sqlite3.Connection, batch: Batch, first_seq: int, stamp: int) -> list[Row]:
-        place: Key | None = None
-        space, is_new = 0, False
-        rows = []
-        for seq, write in enumerate(batch.writes, first_seq):
-            key = write.key
-            if key is not place:  # the messages of a batch share one
-                if place is None or (key.store, key.space) != (place.store, place.space):
-                    space = self._interner.intern_space(connection, key.store, key.space)
-                is_new = not key.name and key.store == "memory"
-                place = key
-            rank = batch.rank if write.rank is None else write.rank
-            rank = seq if rank is None else rank
-            if is_new:
-                key = Key(key.store, key.space, memory_name(rank, seq))
-            if write.lineage is not None:
-                lineage = self._interner.intern(connection, write.lineage)
-            else:
-                lineage = 0 if write.source else stamp
-            rows.append(Row(seq, space, key, lineage, rank, write.payload is None, is_new))
-        return rows
 
     # ── heads and counters ──
 
@@ -198,9 +165,9 @@ class SqliteJournal(Reader):
         self, connection: sqlite3.Connection, key: tuple[int, str], heads: list[Any], settled: Lineage
     ) -> None:
         members = {row[3]: self._interner.members_uncached(connection, row[3]) - settled for row in heads}
-        superseders = standing((row[1:4] for row in heads), members)
+        superseded_by = superseders((row[1:4] for row in heads), members)
         for _, _, _, lineage, state in heads:
-            by = superseders[lineage]
+            by = superseded_by[lineage]
             if by is None:
                 connection.execute(_SQL["head_drop"], (*key, lineage))
             elif state != (now := self._states.intern(connection, lineage, by, settled)):
@@ -213,31 +180,31 @@ class SqliteJournal(Reader):
         for write in batch.writes:
             if write.expect is not None:
                 head = self.head_in(connection, view, write.key)
-                found = 0 if head is None else head.seq
-                if found != write.expect:
-                    raise HeadMoved(f"the head of {write.key.name!r} is seq {found}, not {write.expect}")
+                check_head(write, 0 if head is None else head.seq)
+
+    def _call(self, connection: sqlite3.Connection, view: View, idempotency: str | None) -> str | None:
+        """Return the seqs, as a JSON list, of the newest call with this key that the view sees."""
+        calls = [
+            (seqs or json.dumps(list(range(first, first + count))), lineage)
+            for first, count, lineage, seqs in connection.execute(_SQL["idempotency_find"], (idempotency,)).fetchall()
+        ]
+        return first_visible(view, calls, self._members(connection))
 
     def _repeated(self, connection: sqlite3.Connection, batch: Batch) -> Call | None:
-        view = View(batch.epoch, batch.seen, batch.settled)
-        for seq, count, lineage, seqs in connection.execute(_SQL["idempotency_find"], (batch.idempotency,)).fetchall():
-            if view.sees(self._interner.members(connection, lineage)):
-                rows = connection.execute(_SQL["repeated_writes"], (_seqs_of_call(seq, count, seqs),))
-                done = [
-                    Done(at, space, name, content, salt, bool(source), self._interner.members(connection, stamp), turn)
-                    for at, space, name, content, salt, source, stamp, turn in rows
-                ]
-                return repeated(batch, done, partial(self._interner.space, connection))
-        return None
+        seqs = self._call(connection, View(batch.epoch, batch.seen, batch.settled), batch.idempotency)
+        if seqs is None:
+            return None
+        rows = connection.execute(_SQL["repeated_writes"], (seqs,)).fetchall()
+        return repeated(batch, rows, self._members(connection), partial(self._interner.space, connection))
 
     def call(self, view: View, idempotency: str) -> Call | None:
         """Return the newest call with this key that the view sees."""
         with self._database.reading() as connection:
-            for seq, count, lineage, seqs in connection.execute(_SQL["idempotency_find"], (idempotency,)).fetchall():
-                if view.sees(self._interner.members(connection, lineage)):
-                    rows = connection.execute(_SQL["writes_of_call"], (_seqs_of_call(seq, count, seqs),)).fetchall()
-                    lineages = [self._interner.members(connection, row[1]) for row in rows]
-                    return Call(rows[0][2], [row[0] for row in rows], union(filter(view.sees, lineages)))
-        return None
+            seqs = self._call(connection, view, idempotency)
+            if seqs is None:
+                return None
+            rows = connection.execute(_SQL["writes_of_call"], (seqs,)).fetchall()
+            return decode_call(view, rows, self._members(connection))
 
     # ── edges ──
 

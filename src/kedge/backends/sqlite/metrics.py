@@ -1,11 +1,11 @@
-"""Metric samples, in tables beside the journal."""
+"""Metric samples in SQLite."""
 
 import json
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
-from kedge.ports.metrics import Sample, Tally
+from kedge.model.metrics import Sample, Tally, decode_sample, decode_tally
 
 _SQL = queries("control")
 
@@ -31,14 +31,9 @@ class SqliteMetrics:
     def observations(self, metric: str) -> list[Sample]:
         """Return the samples of a metric, the oldest first."""
         with self._database.connection() as connection:
-            rows = connection.execute(_SQL["observations"], (metric,)).fetchall()
-        return [
-            Sample(metric, json.loads(value), at, session, agent, seen=frozenset(json.loads(seen)))
-            for at, session, agent, _, value, seen in rows
-        ]
+            return [decode_sample(metric, row) for row in connection.execute(_SQL["observations"], (metric,))]
 
     def tallies(self, prefix: str) -> list[Tally]:
         """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
         with self._database.connection() as connection:
-            rows = connection.execute(_SQL["tallies"], (prefix,)).fetchall()
-        return [Tally(metric, agent, json.loads(value), count, at) for metric, agent, value, count, at in rows]
+            return [decode_tally(row) for row in connection.execute(_SQL["tallies"], (prefix,))]

@@ -3,17 +3,18 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import partial
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
+from kedge.model import control_log
+from kedge.model import heads as rules
+from kedge.model.heads import Members, Range, decode_head
 from kedge.model.lineage import Lineage
-from kedge.model.visibility import SEQ_MAX, View, newest
-from kedge.model.writes import Head, Key, decode, prefix_end
-from kedge.ports.control import EpochMoved
-from kedge.ports.journal import Range
+from kedge.model.visibility import SEQ_MAX, View
+from kedge.model.writes import Head, Key, prefix_end
 
 _SQL = queries("journal")
 _HEAD = _SQL["head"]
@@ -24,9 +25,7 @@ _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 
 def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
     """Raise `EpochMoved` unless the control record still stands at this epoch."""
-    found = connection.execute(_SQL["epoch"]).fetchone()[0]
-    if found != epoch:
-        raise EpochMoved(f"the control record is at epoch {found}, not {epoch}")
+    control_log.check_epoch(connection.execute(_SQL["epoch"]).fetchone()[0], epoch)
 
 
 def _end(prefix: str) -> str | bytes:
@@ -54,11 +53,10 @@ class Reader:
         with self._database.connection() as connection:
             space = self._interner.space(connection, key.store, key.space)
             rows = connection.execute(_HEAD, (space, key.name)).fetchall()
-            if rows[0][0] != view.epoch:
-                raise EpochMoved(f"the control record is at epoch {rows[0][0]}, not {view.epoch}")
+            control_log.check_epoch(rows[0][0], view.epoch)
             if rows[0][1] is None:
                 return None
-            return self._choose(connection, view, key, [row[1:] for row in rows])
+            return rules.choose(key, [row[1:] for row in rows], view, self._members(connection))
 
     def head_in(self, connection: sqlite3.Connection, view: View, key: Key) -> Head | None:
         """Return a head inside a transaction of the caller's, which has checked the epoch."""
@@ -75,19 +73,10 @@ class Reader:
                 for lineage in self._visible(connection, view, lineages)
                 for row in connection.execute(_SQL["past_head"], (space, key.name, lineage, *bounds))
             ]
-        return self._choose(connection, view, key, rows)
+        return rules.choose(key, rows, view, self._members(connection))
 
-    def _choose(self, connection: sqlite3.Connection, view: View, key: Key, rows: Iterable[Any]) -> Head | None:
-        best: Any = None
-        for row in rows:
-            if (best is None or row[1:3] > best[1:3]) and view.sees(self._interner.members(connection, row[0])):
-                best = row
-        return None if best is None else self._head(connection, key, best)
-
-    def _head(self, connection: sqlite3.Connection, key: Key, row: Any) -> Head:
-        lineage_id, rank, seq, deleted, source, at, fresh_for, payload = row
-        members = self._interner.members(connection, lineage_id)
-        return Head(key, seq, rank, bool(deleted), lineage_id, members, bool(source), at, fresh_for, payload)
+    def _members(self, connection: sqlite3.Connection) -> Members:
+        return partial(self._interner.members, connection)
 
     def _visible(self, connection: sqlite3.Connection, view: View, lineages: Iterable[int]) -> list[int]:
         return [lineage for lineage in lineages if view.sees(self._interner.members(connection, lineage))]
@@ -119,19 +108,12 @@ class Reader:
         if space_id is None:
             return {}
         visible = self._visible(connection, view, [row[0] for row in self._lineages_in(connection, space_id)])
+        sql, members = (_SQL if payloads else _BARE)["heads"], self._members(connection)
         heads: dict[str, Head] = {}
         for start in range(0, len(names), _CHUNK_NAMES):
             chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
-            sql = _SQL["heads"] if payloads else _BARE["heads"]
             rows = connection.execute(sql, (space_id, chunk, json.dumps(visible)))
-            by_name: dict[str, list[Head]] = {}
-            for row in rows:
-                head = self._head(connection, Key(store, space, row[0]), row[1:])
-                by_name.setdefault(row[0], []).append(head)
-            for name, candidates in by_name.items():
-                best = newest(candidates)
-                if best is not None:
-                    heads[name] = best
+            heads |= rules.newest_by_name(decode_head(Key(store, space, row[0]), row[1:], members) for row in rows)
         return heads
 
     def _lineages_in(self, connection: sqlite3.Connection, space_id: int) -> list[tuple[int, int, int]]:
@@ -165,13 +147,11 @@ class Reader:
         if (bounds := view.bounds(store)) is not None:
             names = [row[0] for row in connection.execute(_SQL["past_names"], (space_id, prefix, end))]
             found = self.heads_in(connection, view, store, space, names)
-            heads = [found[name] for name in names if name in found]
-            deleted = frozenset(head.lineage for head in heads if head.deleted)
-            return Range([head for head in heads if not head.deleted], deleted, min(at_seq, bounds[0]))
+            return rules.range_of(names, found, min(at_seq, bounds[0]))
         standing = self._states.heads(connection, view, space_id)
-        sql = _SQL["heads_in_state"] if payloads else _BARE["heads_in_state"]
+        sql, members = (_SQL if payloads else _BARE)["heads_in_state"], self._members(connection)
         heads = [
-            self._head(connection, Key(store, space, row[0]), row[1:])
+            decode_head(Key(store, space, row[0]), row[1:], members)
             for state, _ in standing
             for row in connection.execute(sql, (space_id, state, prefix, end))
         ]
@@ -253,21 +233,15 @@ class Reader:
     def _newest_then(
         self, connection: sqlite3.Connection, view: View, bounds: tuple[int, int], space: str, limit: int
     ) -> Range:
-        """Go back through the names until enough of them are visible: what is hidden there is walked over."""
+        """Read names backwards until enough are visible: the cost grows with what is hidden there."""
         space_id = self._interner.space(connection, "memory", space)
-        heads: list[Head] = []
-        deleted: set[Lineage] = set()
-        end = f"{bounds[1] + 1:016x}"  # names begin with their rank
-        while len(heads) < limit:
-            rows = connection.execute(_SQL["past_names_before"], (space_id, end, limit)).fetchall()
-            if not rows:
-                break
-            names = [row[0] for row in rows]
-            found = self.heads_in(connection, view, "memory", space, names)
-            heads += [found[name] for name in names if name in found and not found[name].deleted]
-            deleted.update(head.lineage for head in found.values() if head.deleted)
-            end = names[-1]
-        return Range(heads[:limit][::-1], frozenset(deleted), min(self.last_seq(connection), bounds[0]))
+        return rules.newest_before(
+            f"{bounds[1] + 1:016x}",  # names begin with their rank
+            limit,
+            min(self.last_seq(connection), bounds[0]),
+            lambda end: [row[0] for row in connection.execute(_SQL["past_names_before"], (space_id, end, limit))],
+            lambda names: self.heads_in(connection, view, "memory", space, names),
+        )
 
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
@@ -278,18 +252,10 @@ class Reader:
                 check_epoch(connection, view.epoch)
             space_id = self._interner.space(connection, "memory", space)
             bounds = view.bounds("memory") or (SEQ_MAX, SEQ_MAX)
-            gone: dict[str, tuple[str, int]] = {}
-            for name, seq, lineage, deleted, payload in connection.execute(
-                _SQL["messages_from"], (space_id, low, *bounds)
-            ):
-                members = self._interner.members(connection, lineage)
-                if deleted:
-                    continue
-                role = "" if payload is None else decode(payload)["role"]
-                if was_seen(members):
-                    gone[name] = (role, seq)
-            heads = self.heads_in(connection, view, "memory", space, list(gone), payloads=False)
-            return [(name, role, seq) for name, (role, seq) in gone.items() if name not in heads or heads[name].deleted]
+            rows = connection.execute(_SQL["messages_from"], (space_id, low, *bounds)).fetchall()
+            seen = rules.seen_messages(rows, self._members(connection), was_seen)
+            heads = self.heads_in(connection, view, "memory", space, list(seen), payloads=False)
+            return rules.retracted(seen, heads)
 
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""

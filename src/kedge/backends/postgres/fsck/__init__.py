@@ -1,16 +1,16 @@
-"""A read-only check of every invariant in the database: each finding names the row or the key."""
+"""fsck of a PostgreSQL database: read-only checks of every invariant."""
 
 import msgspec
 
 from kedge.backends.postgres.fsck.control import check_control, check_deployments, check_sessions
-from kedge.backends.postgres.fsck.inspection import SQL, Inspection, Progress
+from kedge.backends.postgres.fsck.inspection import SQL, Inspection
 from kedge.backends.postgres.fsck.keys import check_keys, check_lineages, check_states
 from kedge.backends.postgres.fsck.writes import check_reads, check_writes
 from kedge.backends.postgres.link import Link
 from kedge.errors import KedgeError
-from kedge.ports.fsck import FsckReport
+from kedge.model.fsck.inspection import FsckReport, Progress
 
-# What damaged rows make of a check that goes by their types: it is over, the others go on.
+# What a check raises on damaged rows: it ends, the others go on.
 _UNREADABLE = (msgspec.MsgspecError, KedgeError, ValueError, TypeError, LookupError, OverflowError)
 _BY_WINDOWS = "check_write_refers"
 _LONG = {"check_counter_sums", "check_counter_states", "check_vector_rows", "check_journal_seq_not_drawn"}
@@ -33,13 +33,12 @@ def inspect(link: Link, *, full: bool, progress: Progress | None) -> FsckReport:
         try:
             check(inspection)
         except _UNREADABLE as error:
-            what = check.__name__.removeprefix("check_").strip("_")
-            inspection.report("unreadable", what, f"the check of {what} could not be finished: {error}")
+            inspection.report_unreadable(check.__name__, error)
     return inspection.result()
 
 
 def _check_by_statements(inspection: Inspection) -> None:
-    """Run the checks that the database can make alone; what goes over long tables is left out of a sample."""
+    """Run the checks that are one statement; a sample leaves out those of long tables."""
     for name in SQL:
         if name == _BY_WINDOWS:
             for window in inspection.windows():

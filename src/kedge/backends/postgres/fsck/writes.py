@@ -1,9 +1,9 @@
-"""The journal: of every write the digest, and what its turn had read."""
+"""Checks of the journal: the content of every write, and what its turn had read."""
 
 from typing import Any
 
 from kedge.backends.postgres.fsck.inspection import SQL, Inspection
-from kedge.model import reads as read_logs
+from kedge.model.fsck import keys
 from kedge.model.writes import SALT_BYTES, digest
 
 
@@ -41,7 +41,7 @@ def _misfit(
         inspection.count("vectors reclaimed")
         return None
     if (vector is not None) != is_vector:
-        return "vector", "has a vector and is no put of one, or has none and is"
+        return "vector", "has a vector and is not a put of one, or is one and has none"
     if digest(salt, payload, vector or b"") != expected:
         return "digest", "the content does not have its digest: it was altered"
     inspection.count("digests")
@@ -49,11 +49,7 @@ def _misfit(
 
 
 def check_reads(inspection: Inspection) -> None:
-    """Check that what turns had read can be told, and lies in the journal."""
+    """Check what turns have read."""
     for window in inspection.windows():
         for turn, before, packed in inspection.link.rows(SQL["read_logs"], *window):
-            inspection.count("read logs")
-            reads = read_logs.unpack(packed)
-            if max([*reads.seqs, *(r.at_seq for r in reads.ranges)], default=0) > inspection.last_seq:
-                where = f"reads of turn {turn} before seq {before}"
-                inspection.report("reads", where, f"lie after seq {inspection.last_seq}, where the journal ends")
+            keys.check_reads(inspection, turn, before, packed)

@@ -1,27 +1,26 @@
-"""Giving a PostgreSQL database away as portable rows, and closing it for good."""
+"""Export of a PostgreSQL database as portable rows, and its seal after a migration."""
 
 from collections.abc import Iterator
 
 import msgspec
 import psycopg
 
-from kedge import errors
 from kedge.backends.postgres import lanes
+from kedge.backends.postgres.control import log_in
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.faults import translate
+from kedge.backends.postgres.journal import Drawn
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.migration.portable import portable, select
 from kedge.backends.postgres.sql import queries
-from kedge.model.control import ControlRecord
+from kedge.model import migration
+from kedge.model.appends import TICK_SECONDS
 from kedge.model.migration import EMBEDDINGS, WRITES, Identity, Marks, Record, Sealed, Table
 from kedge.support.failpoints import reach
 
 _SQL = queries("migration")
 _CONTROL = queries("control")
 _LOOK = queries("journal")["look"]
-_RECORD = msgspec.json.Decoder(ControlRecord)
-_SEALED = msgspec.json.Decoder(Sealed)
-_TICK_SECONDS = 1e-6
 _FETCH_ROWS = 5_000
 
 
@@ -33,23 +32,21 @@ class PostgresExporter:
 
     @property
     def url(self) -> str:
-        """Where it is, without the password."""
+        """The address, without the password."""
         return self._database.url
 
     def identity(self) -> Identity:
-        """Return what makes it the database that it is."""
+        """Return the id and the keys of the database, which a migration keeps."""
         found = dict(self._database.ask(_SQL["secrets"]))
         return Identity(found["database_id"], found["header_key"], int(found.get("reclaimed", b"0")))
 
     def marks(self) -> Marks:
-        """Return how often something was taken out of it."""
+        """Return how often rows were removed by purges."""
         return self._database.read(self._marks)
 
     def _marks(self, link: Link) -> Marks:
         begun, erased = link.one(_SQL["marks"])
-        if begun != erased:
-            raise errors.IllegalTransition(f"a purge of {self.url} is not finished; `kedge recover` finishes it")
-        return Marks(erased, 0)
+        return migration.marks_of(self.url, begun, erased)
 
     def last_seq(self) -> int:
         """Return the last seq, once nothing before it is in flight."""
@@ -59,7 +56,7 @@ class PostgresExporter:
         """Return the control record with its epoch."""
         found = self._database.ask(_SQL["record"])
         if not found:
-            raise errors.NotAKedgeDatabase(f"{self.url} has no control record; it is no complete database")
+            raise migration.no_record(self.url)
         return int(found[0][0]), bytes(found[0][1])
 
     # ── rows ──
@@ -90,20 +87,20 @@ class PostgresExporter:
         except psycopg.Error as error:
             raise translate(error, self.url) from error
 
-    # ── the end ──
+    # ── sealing ──
 
     def sealed(self) -> Sealed | None:
         """Return where the database was moved to."""
         return self._database.read(_sealed)
 
     def seal(self, to: str, by: str, marks: Marks) -> Sealed | None:
-        """Close the database for good."""
+        """Refuse all further writes, durably."""
 
         def act(link: Link) -> Sealed | None:
             found = _sealed(link)
             if found is not None or self._marks(link) != marks:
                 return found
-            sealed = self._tell(link, "moved", to, by)
+            sealed = self._log_move(link, "moved", to, by)
             link.send(_SQL["meta_put"], "moved", msgspec.json.encode(sealed))
             link.send(_SQL["refuse"])
             for table in _tables(link):
@@ -118,7 +115,7 @@ class PostgresExporter:
         return self._database.write("seal", act, lanes=lanes.ALL, find=again)
 
     def unseal(self, by: str) -> None:
-        """Open a database again that was closed."""
+        """Accept writes again."""
 
         def act(link: Link) -> None:
             found = _sealed(link)
@@ -128,32 +125,28 @@ class PostgresExporter:
                 link.send(b"DROP TRIGGER IF EXISTS moved ON kedge.%b" % table)
             link.send(b"DROP FUNCTION kedge.refuse_moved()")
             link.send(_SQL["meta_drop"], "moved")
-            self._tell(link, "move-abandoned", found.to, by)
+            self._log_move(link, "move-abandoned", found.to, by)
 
         self._database.write("unseal", act, lanes=lanes.ALL, find=again)
 
-    def _tell(self, link: Link, kind: str, to: str, by: str) -> Sealed:
-        """Journal a change that raises the epoch and changes nothing else, so that every process hears of it."""
-        epoch, encoded, at, seqs = link.one(_LOOK, None, None, 1, _TICK_SECONDS)
-        following = msgspec.structs.replace(_RECORD.decode(encoded), epoch=epoch + 1)
-        encoded = msgspec.json.encode(following)
-        link.send(_SQL["replace"], following.epoch, encoded)
-        at, detail = round(at, 6), msgspec.json.encode({"to": to})
-        link.send(
-            _CONTROL["log_insert"], seqs[0], following.epoch, at, f"{kind}:{seqs[0]}", kind, None, by, b"", detail,
-            encoded,
-        )  # fmt: skip
-        link.send(_CONTROL["notify"], str(following.epoch))
-        return Sealed(to, seqs[0], at, by)
+    def _log_move(self, link: Link, kind: str, to: str, by: str) -> Sealed:
+        """Log a change that only raises the epoch: every process that sees it reloads the record."""
+        epoch, encoded, at, seqs = link.one(_LOOK, None, None, 1, TICK_SECONDS)
+        drawn, record = Drawn(epoch, encoded, round(at, 6), seqs), migration.following_record(encoded)
+        entry = migration.move_entry(kind, to, by, seqs[0], record)
+        link.send(_SQL["replace"], record.epoch, entry.record)
+        log_in(link, drawn, record.epoch, entry)
+        link.send(_CONTROL["notify"], str(record.epoch))
+        return Sealed(to, seqs[0], drawn.at, by)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connections."""
         self._database.close()
 
 
 def _sealed(link: Link) -> Sealed | None:
     found = link.row(_SQL["meta"], "moved")
-    return None if found is None else _SEALED.decode(found[0])
+    return migration.decode_sealed(None if found is None else found[0])
 
 
 def _tables(link: Link) -> list[bytes]:

@@ -1,8 +1,7 @@
-"""Filling a PostgreSQL database with portable rows."""
+"""Import of portable rows into a PostgreSQL database."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -15,21 +14,19 @@ from kedge.backends.postgres.link import Connection
 from kedge.backends.postgres.migration.portable import stored, types
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
-from kedge.model.migration import WRITES, Arriving, Identity, Record, Sealed, Table, abandoned_message, two_at_once
+from kedge.model import migration
+from kedge.model.migration import PLAIN_WRITES, WRITES, Arriving, Identity, Record, Sealed, Table
 from kedge.support.failpoints import reach
 
 _SQL = queries("migration")
-_ARRIVING = msgspec.json.Decoder(Arriving)
-_SEALED = msgspec.json.Decoder(Sealed)
 _EMBEDDING = WRITES.at("embedding")
-_PLAIN = msgspec.structs.replace(WRITES, columns=WRITES.columns[:_EMBEDDING])
 _VECTOR_ROW = ("seq", "space", "rank", "lineage", "name")
 _ANALYZED = (b"writes", b"heads", b"vector_rows", b"row_states", b"turns", b"reads", b"control_log", b"sessions")
 Cursor = psycopg.RawCursor[tuple[Any, ...]]
 
 
 class PostgresImporter:
-    """One PostgreSQL database that is being filled."""
+    """A PostgreSQL database that is being imported."""
 
     def __init__(self, url: str, *, durability: str = "full") -> None:
         self._address = url
@@ -39,7 +36,7 @@ class PostgresImporter:
 
     @property
     def url(self) -> str:
-        """Where it is, without the password."""
+        """The address, without the password."""
         return self._database.url
 
     @contextmanager
@@ -49,13 +46,13 @@ class PostgresImporter:
             if self._connection is None or self._connection.closed:
                 self._connection = self._database.connect()
             with self._connection.transaction(), psycopg.RawCursor(self._connection) as cursor:
-                found = cursor.execute(_SQL["hold_arriving"]).fetchone()
-                if found is not None and _ARRIVING.decode(found[0]).abandoned:
-                    raise errors.Conflict(abandoned_message(self.url))
+                found = _arriving(cursor)
+                if found is not None and found.abandoned:
+                    raise errors.Conflict(migration.abandoned_message(self.url))
                 yield cursor
                 reach("arrive:before-commit")
         except psycopg.errors.UniqueViolation as error:
-            raise errors.Conflict(two_at_once(self.url)) from error
+            raise errors.Conflict(migration.two_at_once(self.url)) from error
         except psycopg.Error as error:
             raise translate(error, self.url) from error
 
@@ -64,45 +61,40 @@ class PostgresImporter:
         return bytes(found[0][0]) if found else None
 
     def arriving(self) -> Arriving | None:
-        """Return the move that has begun, or None where nothing is there yet."""
-        found = self._meta("arriving")
+        """Return the unfinished migration, or None where nothing is there yet."""
+        found = migration.decode_arriving(self._meta("arriving"))
         if found is not None:
-            return _ARRIVING.decode(found)
+            return found
         if self._database.ask(_SQL["record"]):
-            raise self._not_empty()
+            raise migration.not_empty(self.url)
         return None
 
-    def _not_empty(self) -> errors.NotEmpty:
-        return errors.NotEmpty(f"{self.url} is a Kedge database already; give the move a place of its own")
-
     def arrived(self) -> Sealed | None:
-        """Return the seal of the source of a move that is complete."""
-        found = self._meta("arrived")
-        return None if found is None else _SEALED.decode(found)
+        """Return the seal of the source of a complete migration."""
+        return migration.decode_sealed(self._meta("arrived"))
 
     def begin(self, arriving: Arriving) -> None:
-        """Take note that a move has begun."""
+        """Record that a migration has begun."""
         with self._writing() as cursor:
-            cursor.execute(_SQL["hold_lanes"])  # whoever creates the record holds them, too
+            cursor.execute(_SQL["hold_lanes"])  # as the transaction that creates a control record does
             if cursor.execute(_SQL["record"]).fetchone() is not None:
-                raise self._not_empty()
-            cursor.execute(b"DELETE FROM kedge.lineages")  # a new database has one, which comes again
+                raise migration.not_empty(self.url)
+            cursor.execute(b"DELETE FROM kedge.lineages")  # a new database has one; it is imported again
             self._note(cursor, arriving)
 
     def _note(self, cursor: Cursor, arriving: Arriving) -> None:
         cursor.execute(_SQL["meta_put"], ("arriving", msgspec.json.encode(arriving)))
 
     def abandon(self) -> None:
-        """Take note that the move was given up."""
+        """Record that the migration was given up."""
         with self._writing() as cursor:
-            found = cursor.execute(_SQL["hold_arriving"]).fetchone()
-            if found is not None:
-                self._note(cursor, msgspec.structs.replace(_ARRIVING.decode(found[0]), abandoned=True))
-            elif cursor.execute(_SQL["record"]).fetchone() is not None:
-                raise errors.IllegalTransition(f"{self.url} holds no unfinished move; look at what lies there")
+            has_record = cursor.execute(_SQL["record"]).fetchone() is not None
+            arriving = migration.abandoned(self.url, _arriving(cursor), has_record=has_record)
+            if arriving is not None:
+                self._note(cursor, arriving)
 
     def discard(self) -> None:
-        """Take away all that has come."""
+        """Delete all that has been imported."""
         if self.arriving() is None:
             return
         with self._writing() as cursor:
@@ -113,16 +105,16 @@ class PostgresImporter:
     # ── writes ──
 
     def last_write(self) -> tuple[int, bytes]:
-        """Return the seq and the digest of the last write that is there."""
+        """Return the seq and the digest of the last write so far."""
         found = self._database.ask(_SQL["last_write"])
         return (int(found[0][0]), bytes(found[0][1])) if found else (0, b"")
 
     def count_writes(self) -> int:
-        """Return how many writes are there."""
+        """Return how many writes have been imported."""
         return int(self._database.ask(_SQL["count_writes"])[0][0])
 
     def put_embeddings(self, embeddings: Sequence[Record]) -> None:
-        """Take embedding spaces."""
+        """Import embedding spaces."""
         for _, collection, space, dim in embeddings:
             if self._database.has_vector_type and dim > DIM_MAX:
                 raise errors.InvalidVector(
@@ -134,25 +126,33 @@ class PostgresImporter:
                 cursor.execute(_SQL["embedding_put"], embedding)
 
     def put_writes(self, writes: Sequence[Record]) -> None:
-        """Take the next writes with their vectors."""
-        with_vectors = sorted((w for w in writes if w[_EMBEDDING] is not None), key=lambda w: (w[_EMBEDDING], w[0]))
+        """Import the next writes with their vectors."""
+        groups = migration.by_embedding(writes)
         columns = [WRITES.at(name) for name in _VECTOR_ROW]
         rows = [
-            (*(write[at] for at in columns), write[_EMBEDDING], Vector(write[_EMBEDDING + 1])) for write in with_vectors
+            (*(write[at] for at in columns), embedding, Vector(write[_EMBEDDING + 1]))
+            for embedding, group in groups
+            for write in group
         ]
         vector = "vector" if self._database.has_vector_type else "bytea"
         with self._writing() as cursor:
-            _copy(cursor, "writes", _PLAIN.names, types(_PLAIN), stored(_PLAIN, (w[:_EMBEDDING] for w in writes)))
+            _copy(
+                cursor,
+                "writes",
+                PLAIN_WRITES.names,
+                types(PLAIN_WRITES),
+                stored(PLAIN_WRITES, (w[:_EMBEDDING] for w in writes)),
+            )
             names = (*_VECTOR_ROW, "embedding", "vector")
             _copy(cursor, "vector_rows", names, ["int8"] * 4 + ["text", "int8", vector], rows)
-            for embedding, group in groupby(with_vectors, key=lambda write: write[_EMBEDDING]):
+            for embedding, group in groups:
                 if not are_plain(as_floats([write[_EMBEDDING + 1] for write in group])):
                     cursor.execute(_SQL["not_plain"], (embedding,))
 
     # ── tables ──
 
     def put_table(self, table: Table, rows: Iterable[Record], arriving: Arriving) -> int:
-        """Take a whole table."""
+        """Import a whole table."""
         with self._writing() as cursor:
             name, names, kinds, kept = table.name, table.names, types(table), stored(table, rows)
             if name == "counters":
@@ -164,7 +164,7 @@ class PostgresImporter:
             reach("arrive:table")
         return count
 
-    # ── the end ──
+    # ── completion ──
 
     def finish(self, identity: Identity, record: tuple[int, bytes], sealed: Sealed) -> None:
         """Count what is counted, and let the database be opened."""
@@ -174,7 +174,7 @@ class PostgresImporter:
             if strays:
                 raise errors.Corruption(f"{strays} vectors of {self.url} and their states do not fit; begin anew")
             if cursor.execute(_SQL["hold_arriving"]).fetchone() is None:
-                raise errors.Conflict(two_at_once(self.url))
+                raise errors.Conflict(migration.two_at_once(self.url))
             cursor.execute(_SQL["state_counts"])
             cursor.execute(_SQL["draw_on"], (sealed.seq,))
             for name, value in (
@@ -188,7 +188,7 @@ class PostgresImporter:
             cursor.execute(_SQL["control_put"], record)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the database."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -204,3 +204,8 @@ def _copy(cursor: Cursor, table: str, names: Sequence[str], kinds: Sequence[str]
             copy.write_row(row)
             count += 1
     return count
+
+
+def _arriving(cursor: Cursor) -> Arriving | None:
+    found = cursor.execute(_SQL["hold_arriving"]).fetchone()
+    return migration.decode_arriving(None if found is None else found[0])

@@ -19,7 +19,7 @@ SELECT lineage, array_agg(number ORDER BY number) FROM kedge.lineage_members GRO
 SELECT id, lineage, superseders FROM kedge.states ORDER BY id;
 
 -- name: control
-SELECT id, epoch, record FROM kedge.control;
+SELECT epoch, record FROM kedge.control;
 
 -- name: log
 SELECT seq, epoch, operation, kind, detail, record FROM kedge.control_log ORDER BY seq;

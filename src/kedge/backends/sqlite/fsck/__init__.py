@@ -1,4 +1,4 @@
-"""A read-only check of every invariant on disk: each finding names the row, the key or the file."""
+"""fsck of a SQLite database: read-only checks of every invariant on disk."""
 
 import sqlite3
 from collections.abc import Callable
@@ -10,16 +10,16 @@ import msgspec
 from kedge.backends.sqlite.fsck.control import check_control, check_deployments, check_sessions, check_snapshots
 from kedge.backends.sqlite.fsck.file import check_file, check_meta, check_schema
 from kedge.backends.sqlite.fsck.heads import check_counters, check_heads
-from kedge.backends.sqlite.fsck.inspection import Inspection, Progress
+from kedge.backends.sqlite.fsck.inspection import Inspection
 from kedge.backends.sqlite.fsck.references import check_cache_and_metrics, check_lineages, check_turns
 from kedge.backends.sqlite.fsck.segment_files import SegmentFiles
 from kedge.backends.sqlite.fsck.vectors import check_rows, check_states
 from kedge.backends.sqlite.fsck.writes import check_order, check_writes
 from kedge.errors import KedgeError
-from kedge.ports.fsck import FsckReport
+from kedge.model.fsck.inspection import FsckReport, Progress
 
 _BUSY_SECONDS = 60.0
-# What damaged rows make of a check that goes by their types: it is over, the others go on.
+# What a check raises on damaged rows: it ends, the others go on.
 _UNREADABLE = (sqlite3.Error, msgspec.MsgspecError, KedgeError, ValueError, TypeError, LookupError, OverflowError)
 
 
@@ -36,7 +36,8 @@ def inspect(path: Path, folder: Path, *, full: bool, progress: Progress | None) 
 
 def _checks(inspection: Inspection, files: SegmentFiles) -> list[Callable[[Inspection], None]]:
     def check_vectors(inspection: Inspection) -> None:
-        check_rows(inspection, files, check_states(inspection))
+        check_states(inspection)
+        check_rows(inspection, files)
 
     def check_segments(_: Inspection) -> None:
         files.check()
@@ -72,12 +73,11 @@ def _run(inspection: Inspection, check: Callable[[Inspection], None]) -> None:
     try:
         check(inspection)
     except _UNREADABLE as error:
-        what = check.__name__.removeprefix("check_").strip("_")
-        inspection.report("unreadable", what, f"the check of {what} could not be finished: {error}")
+        inspection.report_unreadable(check.__name__, error)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Return a connection that cannot write; text that is no UTF-8 is shown with its bytes escaped."""
+    """Return a connection that cannot write; text that is not UTF-8 has its bytes escaped."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,

@@ -1,4 +1,4 @@
-"""Rows of one key at a time: all keys in order, or those that a sample of the journal touches."""
+"""Iteration over keys with their rows: all keys in order, or those that a sample touches."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -6,8 +6,8 @@ from itertools import groupby
 from typing import Any
 
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
+from kedge.model.fsck.keys import Place
 
-Place = tuple[int, str]  # the id of the space, and the name
 Rows = list[Any]
 
 

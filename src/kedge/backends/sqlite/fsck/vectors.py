@@ -1,16 +1,15 @@
-"""Vector rows and their states: against the writes they belong to, and all later writes to their keys."""
+"""Checks of vector rows and their states, against the writes to their keys."""
 
-import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
-from kedge.backends.sqlite.fsck.keys import Place, by_key
+from kedge.backends.sqlite.fsck.keys import by_key
 from kedge.backends.sqlite.fsck.segment_files import SegmentFiles
 from kedge.model.compaction import may_go
+from kedge.model.fsck.keys import Place
 from kedge.model.lineage import Lineage, antichain
 
-_States = dict[int, tuple[int, list[int]]]
 _Log = list[tuple[int, int]]  # (lineage, first seq)
 
 
@@ -24,33 +23,29 @@ class _Row(NamedTuple):
     state: int
 
 
-def check_states(inspection: Inspection) -> _States:
-    """Check and return the table of states: a lineage, and the minimal set of lineages that supersede it."""
-    states: _States = {}
+def check_states(inspection: Inspection) -> None:
+    """Check the table of states: a lineage, and the minimal set of lineages that supersede it."""
     for ident, lineage, text in inspection.connection.execute(SQL["states"]):
         where = f"state {ident}"
         inspection.count("states")
-        try:
-            superseders = json.loads(text)
-        except (ValueError, TypeError):
+        if ident not in inspection.states:
             inspection.report("state", where, f"its superseders {text!r} cannot be read")
             continue
+        superseders = inspection.states[ident][1]
         if not inspection.lineages.keys() >= {lineage, *superseders}:
             inspection.report("state", where, "names a lineage that is not in the lineage table")
-        elif superseders != sorted(_minimal(inspection, superseders)):
+        elif list(superseders) != sorted(_minimal(inspection, superseders)):
             inspection.report("state", where, f"its superseders {text} are not a minimal set in order")
-        states[ident] = (lineage, superseders)
-    return states
 
 
-def check_rows(inspection: Inspection, files: SegmentFiles, states: _States) -> None:
+def check_rows(inspection: Inspection, files: SegmentFiles) -> None:
     """Check each vector row's place, its state, and when the log says that it was superseded."""
     _check_row_order(inspection)
     log = _log(inspection) if inspection.whole else None
     for key, writes, rows in by_key(inspection, "rows"):
         if inspection.spaces.get(key[0], ("",))[0] != "vectors":
             if rows:
-                inspection.report("vector", inspection.place(*key), "has vector rows, but is no vector's key")
+                inspection.report("vector", inspection.place(*key), "has vector rows, but is not the key of a vector")
             continue
         puts = {(write[3], write[4]): write for write in writes if not write[5]}
         above = _Above(inspection, writes)
@@ -62,7 +57,7 @@ def check_rows(inspection: Inspection, files: SegmentFiles, states: _States) -> 
                 inspection.report("vector", where, f"row {row.row} of segment {row.segment} belongs to no put")
                 continue
             superseded = above.firsts(row.rank, row.seq)
-            _check_state(inspection, states, row, put[2], superseded)
+            _check_state(inspection, row, put[2], superseded)
             logged = _log_of(inspection, row, superseded) if log is None else log.get((row.segment, row.row), [])
             for message in _compare_log(inspection, superseded, logged):
                 inspection.report("supersedes", where, message)
@@ -128,16 +123,16 @@ class _Above:
         return {lineage: max(first, seq) for lineage, first in self._first.items() if lineage in self._lineages}
 
 
-def _check_state(inspection: Inspection, states: _States, row: _Row, lineage: int, superseded: Iterable[int]) -> None:
+def _check_state(inspection: Inspection, row: _Row, lineage: int, superseded: Iterable[int]) -> None:
     where = inspection.place(row.space, row.name, row.seq)
-    if row.state not in states:
+    if row.state not in inspection.states:
         inspection.report("state", where, f"its state {row.state} is not in the table of states")
         return
-    own, superseders = states[row.state]
+    own, superseders = inspection.states[row.state]
     known = [other for other in superseders if other in inspection.lineages]
     if own != lineage or _effective(inspection, known) != _effective(inspection, superseded):
         truth = (lineage, sorted(_minimal(inspection, superseded)))
-        inspection.report("state", where, f"its state is {states[row.state]}, the journal makes it {truth}")
+        inspection.report("state", where, f"its state is {inspection.states[row.state]}, the journal makes it {truth}")
 
 
 def _effective(inspection: Inspection, superseders: Iterable[int]) -> set[Lineage]:

@@ -1,4 +1,4 @@
-"""Giving a SQLite database away as portable rows, and closing it for good."""
+"""Export of a SQLite database as portable rows, and its seal after a migration."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,21 +9,19 @@ import msgspec
 
 from kedge import errors
 from kedge.backends.sqlite import layout as layouts
+from kedge.backends.sqlite.control import log_in
 from kedge.backends.sqlite.database import MOVED, Database
 from kedge.backends.sqlite.journal import next_position
 from kedge.backends.sqlite.layout import GONE, Layout
 from kedge.backends.sqlite.migration.portable import portable, select
 from kedge.backends.sqlite.segments import FLOAT_BYTES
 from kedge.backends.sqlite.sql import queries
-from kedge.model.control import ControlRecord
+from kedge.model import migration
 from kedge.model.migration import EMBEDDINGS, WRITES, Identity, Marks, Record, Sealed, Table
 from kedge.ports.clock import Clock, SystemClock
 from kedge.support.failpoints import reach
 
 _SQL = queries("migration")
-_CONTROL = queries("control")
-_RECORD = msgspec.json.Decoder(ControlRecord)
-_SEALED = msgspec.json.Decoder(Sealed)
 _VERBS = ("INSERT", "UPDATE", "DELETE")
 _TRIES = 5
 Segments = dict[int, tuple[Layout, int]]  # by id: where its rows lie, and its dimension
@@ -39,26 +37,24 @@ class SqliteExporter:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address."""
         return f"sqlite:///{self._database.path}"
 
     def identity(self) -> Identity:
-        """Return what makes it the database that it is."""
+        """Return the id and the keys of the database, which a migration keeps."""
         with self._database.reading() as connection:
             found = {name: _as_bytes(value) for name, value in connection.execute(_SQL["secrets"])}
             reclaimed = connection.execute(queries("compaction")["reclaimed"]).fetchone()[0]
         return Identity(found["database_id"], found["header_key"], reclaimed)
 
     def marks(self) -> Marks:
-        """Return how often something was taken out of it."""
+        """Return how often rows were removed: by purges, and by compactions."""
         with self._database.connection() as connection:
             return self._marks(connection)
 
     def _marks(self, connection: sqlite3.Connection) -> Marks:
         begun, erased, packings = connection.execute(_SQL["marks"]).fetchone()
-        if begun != erased:
-            raise errors.IllegalTransition(f"a purge of {self.url} is not finished; `kedge recover` finishes it")
-        return Marks(erased, packings)
+        return migration.marks_of(self.url, begun, erased, packings)
 
     def last_seq(self) -> int:
         """Return the last seq."""
@@ -70,7 +66,7 @@ class SqliteExporter:
         with self._database.connection() as connection:
             found = connection.execute(_SQL["record"]).fetchone()
         if found is None:
-            raise errors.NotAKedgeDatabase(f"{self.url} has no control record; it is no complete database")
+            raise migration.no_record(self.url)
         return int(found[0]), bytes(found[1])
 
     # ── rows ──
@@ -125,7 +121,7 @@ class SqliteExporter:
             if segments[segment][0].position(number) != GONE:
                 yield segment, seq, state
 
-    # ── the end ──
+    # ── sealing ──
 
     def sealed(self) -> Sealed | None:
         """Return where the database was moved to."""
@@ -133,12 +129,12 @@ class SqliteExporter:
             return _sealed(connection)
 
     def seal(self, to: str, by: str, marks: Marks) -> Sealed | None:
-        """Close the database for good."""
+        """Refuse all further writes, durably."""
         with self._database.writing("seal") as connection:
             found = _sealed(connection)
             if found is not None or self._marks(connection) != marks:
                 return found
-            sealed = self._tell(connection, "moved", to, by)
+            sealed = self._log_move(connection, "moved", to, by)
             connection.execute(_SQL["meta_put"], ("moved", msgspec.json.encode(sealed)))
             for (table,) in connection.execute(_SQL["tables"]).fetchall():
                 for verb in _VERBS:
@@ -151,7 +147,7 @@ class SqliteExporter:
         return sealed
 
     def unseal(self, by: str) -> None:
-        """Open a database again that was closed."""
+        """Accept writes again."""
         with self._database.writing("unseal") as connection:
             found = _sealed(connection)
             if found is None:
@@ -159,34 +155,20 @@ class SqliteExporter:
             for (trigger,) in connection.execute(_SQL["seals"]).fetchall():
                 connection.execute(f"DROP TRIGGER {trigger}")
             connection.execute(_SQL["meta_drop"], ("moved",))
-            self._tell(connection, "move-abandoned", found.to, by)
+            self._log_move(connection, "move-abandoned", found.to, by)
         self._database.ring()
 
-    def _tell(self, connection: sqlite3.Connection, kind: str, to: str, by: str) -> Sealed:
-        """Journal a change that raises the epoch and changes nothing else, so that every process hears of it."""
+    def _log_move(self, connection: sqlite3.Connection, kind: str, to: str, by: str) -> Sealed:
+        """Log a change that only raises the epoch: every process that sees it reloads the record."""
         position = next_position(connection, self._clock)
-        record = _RECORD.decode(connection.execute(_SQL["record"]).fetchone()[1])
-        following = msgspec.structs.replace(record, epoch=record.epoch + 1)
-        encoded = msgspec.json.encode(following)
-        connection.execute(_SQL["replace"], (following.epoch, encoded))
-        detail = msgspec.json.encode({"to": to}).decode()
-        entry = (
-            position.seq,
-            following.epoch,
-            position.at,
-            f"{kind}:{position.seq}",
-            kind,
-            None,
-            by,
-            "",
-            detail,
-            encoded,
-        )
-        connection.execute(_CONTROL["log_insert"], entry)
+        record = migration.following_record(connection.execute(_SQL["record"]).fetchone()[1])
+        entry = migration.move_entry(kind, to, by, position.seq, record)
+        connection.execute(_SQL["replace"], (record.epoch, entry.record))
+        log_in(connection, position, record.epoch, entry)
         return Sealed(to, position.seq, position.at, by)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the database."""
         self._database.close()
 
 
@@ -223,7 +205,7 @@ class _Files:
 
 def _sealed(connection: sqlite3.Connection) -> Sealed | None:
     found = connection.execute(_SQL["meta"], ("moved",)).fetchone()
-    return None if found is None else _SEALED.decode(found[0])
+    return migration.decode_sealed(None if found is None else found[0])
 
 
 def _as_bytes(value: Any) -> bytes:

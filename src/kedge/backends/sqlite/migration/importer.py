@@ -1,4 +1,4 @@
-"""Filling a SQLite database with portable rows."""
+"""Import of portable rows into a SQLite database."""
 
 import json
 import os
@@ -17,19 +17,17 @@ from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.migration.portable import insert, stored
 from kedge.backends.sqlite.segments import FLOAT_BYTES, sync_folder, translated
 from kedge.backends.sqlite.sql import queries
-from kedge.model.migration import WRITES, Arriving, Identity, Record, Sealed, Table, abandoned_message, two_at_once
+from kedge.model import migration
+from kedge.model.migration import PLAIN_WRITES, WRITES, Arriving, Identity, Record, Sealed, Table
 from kedge.support.failpoints import reach
 
 _SQL = queries("migration")
-_ARRIVING = msgspec.json.Decoder(Arriving)
-_SEALED = msgspec.json.Decoder(Sealed)
 _SEQ, _SPACE, _NAME, _RANK = (WRITES.at(name) for name in ("seq", "space", "name", "rank"))
 _EMBEDDING = WRITES.at("embedding")
-_PLAIN = msgspec.structs.replace(WRITES, columns=WRITES.columns[:_EMBEDDING])
 
 
 class SqliteImporter:
-    """One SQLite database that is being filled."""
+    """A SQLite database that is being imported."""
 
     def __init__(self, path: Path, *, durability: str = "full") -> None:
         self._path = path
@@ -46,19 +44,19 @@ class SqliteImporter:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address."""
         return f"sqlite:///{self._path}"
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._open().writing("arrive") as connection:
-            found = connection.execute(_SQL["meta"], ("arriving",)).fetchone()
-            if found is not None and _ARRIVING.decode(found[0]).abandoned:
-                raise errors.Conflict(abandoned_message(self.url))
+            found = _arriving(connection)
+            if found is not None and found.abandoned:
+                raise errors.Conflict(migration.abandoned_message(self.url))
             try:
                 yield connection
             except sqlite3.IntegrityError as error:
-                raise errors.Conflict(two_at_once(self.url)) from error
+                raise errors.Conflict(migration.two_at_once(self.url)) from error
 
     def _meta(self, name: str) -> bytes | None:
         if self._database is None:
@@ -68,46 +66,43 @@ class SqliteImporter:
         return None if found is None else found[0]
 
     def arriving(self) -> Arriving | None:
-        """Return the move that has begun, or None where nothing is there yet."""
-        found = self._meta("arriving")
+        """Return the unfinished migration, or None where nothing is there yet."""
+        found = migration.decode_arriving(self._meta("arriving"))
         if found is not None:
-            return _ARRIVING.decode(found)
+            return found
         if self._database is not None:
             with self._database.connection() as connection:
                 if connection.execute(_SQL["record"]).fetchone() is not None:
-                    raise errors.NotEmpty(f"{self.url} is a Kedge database already; give the move a place of its own")
+                    raise migration.not_empty(self.url)
         return None
 
     def arrived(self) -> Sealed | None:
-        """Return the seal of the source of a move that is complete."""
-        found = self._meta("arrived")
-        return None if found is None else _SEALED.decode(found)
+        """Return the seal of the source of a complete migration."""
+        return migration.decode_sealed(self._meta("arrived"))
 
     def begin(self, arriving: Arriving) -> None:
-        """Take note that a move has begun."""
+        """Record that a migration has begun."""
         with self._writing() as connection:
             if connection.execute(_SQL["record"]).fetchone() is not None:
-                raise errors.NotEmpty(f"{self.url} is a Kedge database already; give the move a place of its own")
-            connection.execute("DELETE FROM lineages")  # a new database has one, which comes again
+                raise migration.not_empty(self.url)
+            connection.execute("DELETE FROM lineages")  # a new database has one; it is imported again
             self._note(connection, arriving)
 
     def _note(self, connection: sqlite3.Connection, arriving: Arriving) -> None:
         connection.execute(_SQL["meta_put"], ("arriving", msgspec.json.encode(arriving)))
 
     def abandon(self) -> None:
-        """Take note that the move was given up."""
+        """Record that the migration was given up."""
         if self._database is None:
             return
         with self._writing() as connection:
-            found = connection.execute(_SQL["meta"], ("arriving",)).fetchone()
-            if found is None and connection.execute(_SQL["record"]).fetchone() is None:
-                return
-            if found is None:
-                raise errors.IllegalTransition(f"{self.url} holds no unfinished move; look at what lies there")
-            self._note(connection, msgspec.structs.replace(_ARRIVING.decode(found[0]), abandoned=True))
+            has_record = connection.execute(_SQL["record"]).fetchone() is not None
+            arriving = migration.abandoned(self.url, _arriving(connection), has_record=has_record)
+            if arriving is not None:
+                self._note(connection, arriving)
 
     def discard(self) -> None:
-        """Take away all that has come."""
+        """Delete all that has been imported."""
         if self.arriving() is None:
             return
         self.close()
@@ -118,18 +113,18 @@ class SqliteImporter:
     # ── writes ──
 
     def last_write(self) -> tuple[int, bytes]:
-        """Return the seq and the digest of the last write that is there."""
+        """Return the seq and the digest of the last write so far."""
         with self._open().connection() as connection:
             found = connection.execute(_SQL["last_write"]).fetchone()
         return (0, b"") if found is None else (int(found[0]), bytes(found[1]))
 
     def count_writes(self) -> int:
-        """Return how many writes are there."""
+        """Return how many writes have been imported."""
         with self._open().connection() as connection:
             return int(connection.execute(_SQL["count_writes"]).fetchone()[0])
 
     def put_embeddings(self, embeddings: Sequence[Record]) -> None:
-        """Take embedding spaces."""
+        """Import embedding spaces."""
         with self._writing() as connection:
             connection.executemany(_SQL["embedding_put"], embeddings)
             for segment, *_ in embeddings:  # one whose rows are all gone has a file, too
@@ -137,12 +132,11 @@ class SqliteImporter:
                     self._append(self._file(segment), 0, b"")
 
     def put_writes(self, writes: Sequence[Record]) -> None:
-        """Take the next writes with their vectors."""
+        """Import the next writes with their vectors."""
         with self._writing() as connection:
-            connection.executemany(insert(_PLAIN), stored(_PLAIN, (write[:_EMBEDDING] for write in writes)))
-            with_vectors = sorted((w for w in writes if w[_EMBEDDING] is not None), key=lambda w: (w[_EMBEDDING], w[0]))
-            for segment, group in groupby(with_vectors, key=lambda write: write[_EMBEDDING]):
-                self._extend(connection, segment, list(group))
+            connection.executemany(insert(PLAIN_WRITES), stored(PLAIN_WRITES, (write[:_EMBEDDING] for write in writes)))
+            for segment, group in migration.by_embedding(writes):
+                self._extend(connection, segment, group)
             reach("arrive:writes")
 
     def _extend(self, connection: sqlite3.Connection, segment: int, writes: list[Record]) -> None:
@@ -177,7 +171,7 @@ class SqliteImporter:
     # ── tables ──
 
     def put_table(self, table: Table, rows: Iterable[Record], arriving: Arriving) -> int:
-        """Take a whole table."""
+        """Import a whole table."""
         count = 0
 
         def counted() -> Iterator[Record]:
@@ -213,7 +207,7 @@ class SqliteImporter:
         if missing:
             raise errors.Corruption(f"{missing} vectors of {self.url} have no state at the source; begin the move anew")
 
-    # ── the end ──
+    # ── completion ──
 
     def finish(self, identity: Identity, record: tuple[int, bytes], sealed: Sealed) -> None:
         """Make the log of what was superseded, and let the database be opened."""
@@ -225,13 +219,13 @@ class SqliteImporter:
             connection.execute(_SQL["meta_put"], ("header_key", identity.header_key))
             connection.execute(_SQL["meta_put"], ("arrived", msgspec.json.encode(sealed)))
             if not connection.execute(_SQL["meta"], ("arriving",)).fetchone():
-                raise errors.Conflict(two_at_once(self.url))
+                raise errors.Conflict(migration.two_at_once(self.url))
             connection.execute(_SQL["count_arrived"])
             connection.execute(_SQL["meta_drop"], ("arriving",))
             connection.execute(_SQL["control_put"], record)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the database."""
         if self._database is not None:
             self._database.close()
             self._database = None
@@ -248,3 +242,8 @@ def _superseded(connection: sqlite3.Connection) -> Iterator[tuple[int, int, int,
             for above, first in firsts.items():
                 yield max(first, seq), segment, row, above
         firsts[lineage] = min(seq, firsts.get(lineage, seq))
+
+
+def _arriving(connection: sqlite3.Connection) -> Arriving | None:
+    found = connection.execute(_SQL["meta"], ("arriving",)).fetchone()
+    return migration.decode_arriving(None if found is None else found[0])

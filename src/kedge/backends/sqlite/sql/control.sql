@@ -84,7 +84,7 @@ SELECT count(DISTINCT session) FROM sessions;
 INSERT INTO observations (at, session, agent, metric, value, lineage, seen) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: observations
-SELECT at, session, agent, metric, value, seen FROM observations WHERE metric = ? ORDER BY id;
+SELECT at, session, agent, value, seen FROM observations WHERE metric = ? ORDER BY id;
 
 -- name: tallies
 SELECT metric, agent, value, count(*), max(at) FROM observations WHERE metric >= ?1 AND metric < ?1 || char(1114111)

@@ -97,13 +97,13 @@ SELECT id, members FROM lineages ORDER BY id;
 SELECT lineage, number FROM lineage_members ORDER BY lineage, number;
 
 -- name: control
-SELECT id, epoch, record FROM control;
+SELECT epoch, record FROM control;
 
 -- name: log
-SELECT seq, epoch, at, operation, kind, detail, record FROM control_log ORDER BY seq;
+SELECT seq, epoch, operation, kind, detail, record FROM control_log ORDER BY seq;
 
 -- name: deployments
-SELECT number, name, kind, digest, manifest, warnings FROM deployments ORDER BY number;
+SELECT number, name, kind, digest, manifest FROM deployments ORDER BY number;
 
 -- name: versions
 SELECT name, version, digest FROM artifact_versions;
@@ -114,7 +114,7 @@ SELECT name, seq, epoch, deployment,
 FROM snapshots;
 
 -- name: sessions
-SELECT s.session, s.generation, s.seq, s.epoch, s.at, s.base, l.epoch, l.at, l.operation
+SELECT s.session, s.generation, s.base, s.seq, s.epoch, s.at, l.epoch, l.at, l.operation
 FROM sessions s LEFT JOIN control_log l ON l.seq = s.seq AND l.kind = 'session'
 ORDER BY s.session, s.generation;
 

@@ -1,0 +1,1 @@
+"""Checks of a database's invariants that both backends share: they judge rows, and read nothing themselves."""

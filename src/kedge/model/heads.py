@@ -1,0 +1,86 @@
+"""Heads of keys: decoding of rows, the choice of the visible one, and the messages that a rollback retracts."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from kedge.model.lineage import Lineage
+from kedge.model.visibility import View
+from kedge.model.writes import Head, Key, decode
+
+Members = Callable[[int], Lineage]  # the set behind the id of a lineage
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The visible heads of a range that are puts, and the lineages of those that are deletes."""
+
+    heads: list[Head]
+    tombstones: frozenset[Lineage]
+    at_seq: int
+
+
+def decode_head(key: Key, row: Sequence[Any], members: Members) -> Head:
+    """Return a head from its row: lineage, rank, seq, deleted, source, at, fresh_for, payload."""
+    lineage, rank, seq, deleted, source, at, fresh_for, payload = row
+    return Head(key, seq, rank, bool(deleted), lineage, members(lineage), bool(source), at, fresh_for, payload)
+
+
+def choose(key: Key, rows: Iterable[Any], view: View, members: Members) -> Head | None:
+    """Return the head that a view sees at a key, given the rows of the heads of all lineages."""
+    best: Any = None
+    for row in rows:
+        if (best is None or row[1:3] > best[1:3]) and view.sees(members(row[0])):
+            best = row
+    return None if best is None else decode_head(key, best, members)
+
+
+def newest_by_name(heads: Iterable[Head]) -> dict[str, Head]:
+    """Return the head of each name among visible writes: the greatest (rank, seq) wins."""
+    found: dict[str, Head] = {}
+    for head in heads:
+        there = found.get(head.key.name)
+        if there is None or (head.rank, head.seq) > (there.rank, there.seq):
+            found[head.key.name] = head
+    return found
+
+
+def range_of(names: Iterable[str], found: Mapping[str, Head], at_seq: int) -> Range:
+    """Return the range of these names in order, given the heads that were found, deletes included."""
+    heads = [found[name] for name in names if name in found]
+    deleted = frozenset(head.lineage for head in heads if head.deleted)
+    return Range([head for head in heads if not head.deleted], deleted, at_seq)
+
+
+def newest_before(
+    end: str,
+    limit: int,
+    at_seq: int,
+    names_before: Callable[[str], Sequence[str]],
+    heads_of: Callable[[Sequence[str]], Mapping[str, Head]],
+) -> Range:
+    """Return the newest `limit` visible puts before a name, oldest first; names come in batches, newest first."""
+    heads: list[Head] = []
+    deleted: set[Lineage] = set()
+    while len(heads) < limit and (names := names_before(end)):
+        part = range_of(names, heads_of(names), at_seq)
+        heads += part.heads
+        deleted |= part.tombstones
+        end = names[-1]
+    return Range(heads[:limit][::-1], frozenset(deleted), at_seq)
+
+
+def seen_messages(
+    rows: Iterable[Any], members: Members, was_seen: Callable[[Lineage], bool]
+) -> dict[str, tuple[str, int]]:
+    """Return (role, seq) by name of the messages that were seen, from rows: name, seq, lineage, deleted, payload."""
+    return {
+        name: ("" if payload is None else decode(payload)["role"], seq)
+        for name, seq, lineage, deleted, payload in rows
+        if not deleted and was_seen(members(lineage))
+    }
+
+
+def retracted(seen: Mapping[str, tuple[str, int]], heads: Mapping[str, Head]) -> list[tuple[str, str, int]]:
+    """Return (name, role, seq) of the seen messages that have no head any more, or a delete."""
+    return [(name, role, seq) for name, (role, seq) in seen.items() if name not in heads or heads[name].deleted]
