@@ -19,7 +19,7 @@ def lower(rows: int = ROWS_MIN, *, behind: bool = True, put: Callable[[object, s
     put(rowcache, "ROWS_MIN", rows)
     put(ranking, "EXACT_ROWS", rows // 5)
     put(indexes, "_LOOK_SECONDS", 0.0)
-    put(segments, "BESIDE_BYTES", 0)
+    put(segments, "BACKGROUND_BYTES", 0)
     if not behind:
         put(indexes.Indexes, "_build_behind", lambda *_: None)
         put(rowcache.RowCache, "follow", lambda *_: None)

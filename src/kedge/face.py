@@ -33,7 +33,7 @@ from kedge.ports.backend import Backend
 from kedge.ports.control import Change, Entry, Snapshot
 from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
-from kedge.ports.vectors import METRICS, Collection
+from kedge.ports.vectors import METRICS, Collection, Reclaimed
 from kedge.recovery import plan as plans
 from kedge.recovery import purge as purges
 from kedge.recovery import reconcile as reconciling
@@ -289,7 +289,8 @@ class Kedge:
         if metric not in METRICS:
             raise InvalidValue(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
         backend = self._kernel.backend
-        return backend.vectors.declare(Collection(name, dim, metric, embedder, tuple(fields)), backend.clock.now())
+        declared = Collection(name, dim, metric, embedder, tuple(fields))
+        return backend.vector_writer.declare(declared, backend.clock.now())
 
     def optimize(self, collection: str | None = None, *, progress: Progress | None = None) -> dict[str, Optimized]:
         """Compact and index the vectors of a collection, or of all; return by name what came of it.
@@ -297,12 +298,14 @@ class Kedge:
         Compaction gives back the space of rows that no view can need any more: purged, or superseded before the horizon
         and every snapshot. It never blocks readers, and writers for moments only.
         """
-        index = self._kernel.backend.vectors
-        chosen = index.collections() if collection is None else [find_collection(index, collection)]
+        backend = self._kernel.backend
+        vectors, indexer, compactor = backend.vectors, backend.vector_indexer, backend.vector_compactor
+        chosen = vectors.collections() if collection is None else [find_collection(vectors, collection)]
         done = {}
         for found in chosen:
-            reclaimed = index.compact(found, progress)
-            done[found.name] = Optimized(index.optimize(found, progress), reclaimed.rows, reclaimed.bytes)
+            reclaimed = Reclaimed(0, 0) if compactor is None else compactor.compact(found, progress)
+            indexed = 0 if indexer is None else indexer.optimize(found, progress)
+            done[found.name] = Optimized(indexed, reclaimed.rows, reclaimed.bytes)
         return done
 
     def collections(self) -> list[Collection]:

@@ -282,7 +282,7 @@ def test_an_indexed_segment_is_indexed_when_it_is_packed(k: kedge.Kedge, monkeyp
 @pytest.fixture
 def keeper(k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch) -> upkeep.Upkeep:
     monkeypatch.setattr(upkeep, "ROWS_MIN", 100)
-    found: upkeep.Upkeep = backend_of(k).upkeep
+    found: upkeep.Upkeep = backend_of(k).vectors._frames._upkeep
     found._next = float("inf")  # no look but those that a test asks for
     return found
 
@@ -332,7 +332,7 @@ def test_a_soak_of_overwrites_stays_below_one_and_a_half(
         if step % 40 == 35:
             k.purge(release, confirm=release) if step % 80 == 35 else k.settle(release)
         keeper.look()
-        plan = backend_of(k).compactor._decide(1)
+        plan = backend_of(k).vectors._compactor._decide(1)
         packed.add(plan.layout.packing)
         if step > 10:
             most = max(most, bytes_on_disk(k) / max(1, len(plan.kept) * DIM * 4))

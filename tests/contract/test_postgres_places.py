@@ -89,7 +89,9 @@ def test_the_client_s_encoding_does_not_matter(empty_url: str, monkeypatch: pyte
 def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: postgres.Server, encoding: str) -> None:
     name = f"in_{encoding.lower()}"
     run(postgres_server.url(), f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
-    with pytest.raises(kedge.InvalidValue, match=f"has the encoding {encoding}.*create a database with ENCODING 'UTF8'"):
+    with pytest.raises(
+        kedge.InvalidValue, match=f"has the encoding {encoding}.*create a database with ENCODING 'UTF8'"
+    ):
         kedge.open(postgres_server.url(name))
     drop(postgres_server, postgres_server.url(name))
 

@@ -1,7 +1,7 @@
 """All that a `Kedge` needs of one database."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from kedge.model.fsck.inspection import FsckReport
 from kedge.ports.cache import Cache
@@ -15,7 +15,7 @@ from kedge.ports.journal import Journal
 from kedge.ports.metrics import Metrics
 from kedge.ports.provenance import Provenance
 from kedge.ports.replay_log import ReplayLog
-from kedge.ports.vectors import VectorIndex
+from kedge.ports.vectors import VectorCompactor, VectorIndexer, VectorReader, VectorWriter
 from kedge.ports.verification import Verification
 
 
@@ -35,8 +35,20 @@ class Backend(Protocol):
         """The journal."""
 
     @property
-    def vectors(self) -> VectorIndex:
-        """The vector index."""
+    def vectors(self) -> VectorReader:
+        """The vectors, for reading."""
+
+    @property
+    def vector_writer(self) -> VectorWriter[Any]:
+        """The vectors, for declaring collections, and for the journal to write."""
+
+    @property
+    def vector_indexer(self) -> VectorIndexer | None:
+        """What indexes vectors on request, or None."""
+
+    @property
+    def vector_compactor(self) -> VectorCompactor | None:
+        """What compacts vectors, or None."""
 
     @property
     def metrics(self) -> Metrics:

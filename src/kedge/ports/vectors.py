@@ -1,7 +1,13 @@
-"""The vector index: it proposes rows, the journal disposes."""
+"""Vector engine port: reading, writing and maintaining the vectors of collections.
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+An engine proposes rows; the journal decides which of them a view sees. One engine implements `VectorReader` and
+`VectorWriter`, and, where it can, `VectorIndexer` and `VectorCompactor`. To add an engine, write one module and one
+fixture that joins `kedge.testing.contracts.VectorContract`; `kedge.testing.memory_vectors` is the smallest example.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
@@ -9,17 +15,18 @@ import numpy.typing as npt
 
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
-from kedge.model.writes import Head
+from kedge.model.writes import Batch, Head, Row
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 METRICS = ("cosine", "dot", "l2")
+Transaction_contra = TypeVar("Transaction_contra", contravariant=True)
 
 
 class Collection(msgspec.Struct, frozen=True):
-    """Vectors of one kind: their dimension and metric, the artifact that says who embeds them, and `fields`.
+    """A collection's settings: dimension, metric, the artifact key of its embedder, and `fields`.
 
-    These are the payload fields that an index is to hold, so that filters by them cost little.
+    `fields` are the payload fields that the engine indexes, so that filters on them are cheap.
     """
 
     name: str
@@ -30,14 +37,18 @@ class Collection(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A row that a search found: the write it is, and its score (greater is better)."""
+    """One search result: the write, and its score (greater is better)."""
 
     head: Head
     score: float
 
 
 class Search(msgspec.Struct, frozen=True):
-    """What a search found, and what else decided it; `elsewhere` are the lineages that decided `unembedded`."""
+    """The result of a search, and the writes that influenced it.
+
+    `superseders`: see `VectorReader`. `unembedded` counts the keys present in other embedding spaces only, and
+    `elsewhere` holds the lineages that decide this count. `exact`: every visible row was compared.
+    """
 
     found: list[Found]
     superseders: list[Head]
@@ -48,7 +59,7 @@ class Search(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct, frozen=True):
-    """How many keys of a collection are present, and the lineages that this depends on."""
+    """The number of keys present in a collection, and the lineages that decide it."""
 
     count: int
     lineages: frozenset[Lineage]
@@ -56,14 +67,14 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 class Reclaimed(msgspec.Struct, frozen=True):
-    """What compaction has taken out of the files."""
+    """The rows that a compaction removed, and the bytes that it freed."""
 
     rows: int
     bytes: int
 
 
 class SpaceHeads(msgspec.Struct, frozen=True):
-    """The rows of one embedding space that are head in a view, by seq, ascending, as one instant shows them.
+    """The heads of one embedding space in a view: seqs in ascending order, read in one transaction.
 
     `unembedded` counts the keys that are present in other spaces; `lineages` decide the keys of all spaces.
     """
@@ -74,28 +85,29 @@ class SpaceHeads(msgspec.Struct, frozen=True):
     at_seq: int
 
 
-class VectorIndex(Protocol):
-    """Search over the vectors that the journal holds.
+class VectorReader(Protocol):
+    """Search and lookup of stored vectors.
 
-    Laws: a row is found only if it is head in the view (DESIGN §5); a view without `upto` whose epoch has been left
-    raises `EpochMoved`; rows of other embedding spaces are never compared, only counted. `superseders` holds, for
-    every row that the view sees and that would have ranked, the head that took its place. An index may miss rows
-    (then `exact` is False); it never returns one that the journal would not. What passes a filter is what
-    `kedge.model.filters.matches` says of its payload, superseded rows included; declared fields change no answer, only
-    what it costs, and may be added at any time.
+    Laws:
+
+    - A row is found only if it is head in the view (DESIGN §5). An engine may miss rows (`exact` is then False); it
+      never returns a row that the journal would not return.
+    - A view without `upto` raises `EpochMoved` if the control record has left the view's epoch.
+    - A row whose write is not committed is not found, whatever `VectorWriter` has stored for it.
+    - Rows of different embedding spaces are never compared, only counted.
+    - `superseders` holds the head that replaced each row that the view sees and that would have ranked otherwise.
+    - A row passes a filter if `kedge.model.filters.matches` says so of its payload. This holds for superseded rows too.
+      Declared fields change the cost of a filter, never its result, and may be added at any time.
     """
-
-    def declare(self, collection: Collection, at: float) -> Collection:
-        """Record a collection, or add its fields to those of the one of that name that is there; return what is."""
 
     def collection(self, name: str) -> Collection | None:
         """Return a collection, or None."""
 
     def collections(self) -> list[Collection]:
-        """Return all collections by name."""
+        """Return all collections, ordered by name."""
 
     def dim(self, collection: str, space: str) -> int | None:
-        """Return the dimension of an embedding space, or None where nothing was written to it."""
+        """Return the dimension of an embedding space, or None if nothing was written to it."""
 
     def search(
         self,
@@ -108,29 +120,76 @@ class VectorIndex(Protocol):
         *,
         exact: bool = False,
     ) -> Search:
-        """Return the `k` best rows of one embedding space for a query of shape (dim,), by no index if `exact`."""
-
-    def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
-        """Index the rows of a collection that are not indexed yet; return how many are then."""
-
-    def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:
-        """Take the rows that no view can need any more out of the files, where they are more than a few.
-
-        Laws: no view answers otherwise for it, at any point that can be read; where one cannot be any more, that is
-        `PastUnreadable`. It blocks no reader, and a writer for moments only. Stopped anywhere, nothing is lost.
-        """
+        """Return the `k` best rows of one embedding space for a query of shape (dim,); `exact` uses no index."""
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
-        """Return the stored vector of each of these vector writes, or raise `PastUnreadable` where it was reclaimed."""
+        """Return the stored vector of each of these writes; raise `PastUnreadable` if one was reclaimed.
+
+        The vector of an erased write is zeros until it is reclaimed, in an engine that reclaims later.
+        """
 
     def tally(self, view: View, collection: str) -> Tally:
         """Count the keys present in a collection, over all embedding spaces."""
 
     def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
-        """Return the rows of one embedding space that are head: what an iteration goes through."""
+        """Return the rows of one embedding space that are head: the rows that an iteration visits."""
 
     def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
-        """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only.
+        """Return the positions in `seqs` that are rows of an embedding space, and their vectors, read-only.
 
-        Rows that lie beside one another are not copied; a row that was compacted away is none any more.
+        The vectors have shape (n, dim). Contiguous rows need not be copied. Compacted rows are absent.
+        """
+
+
+class VectorWriter(Protocol[Transaction_contra]):
+    """Storage of vectors, called by the journal. Its type parameter is the journal's own write transaction.
+
+    Laws:
+
+    - Atomic: a row is visible to readers exactly if its write commits. If the block of `storing` raises, or the
+      commit fails later, the journal reuses the seqs. What the engine stored for them must then be unreachable.
+    - Durable: when the block of `storing` ends, the vectors are as durable as the transaction will be.
+    - Quiet: once the block has ended, in whatever way, no thread of the engine writes rows of this batch.
+    - State: an engine that keeps, for each row, which lineages supersede it updates this in `storing`. It may instead
+      ask the journal at each search. A rollback or reinstatement changes views only: it never calls the writer.
+    - Erased vectors are unreadable for every process once `erase` returns, on disk too.
+    """
+
+    def declare(self, collection: Collection, at: float) -> Collection:
+        """Record a collection, or add its fields to the existing one of that name; return the stored collection.
+
+        Raise `Conflict` if the existing collection has another dimension, metric or embedder.
+        """
+
+    def storing(
+        self, transaction: Transaction_contra, rows: Sequence[Row], batch: Batch
+    ) -> AbstractContextManager[None]:
+        """Store the vectors of a batch of the `vectors` store, or only the deletes if `batch.vectors` is None.
+
+        The journal inserts the batch's writes in the block, so that an engine may write its data meanwhile. When the
+        block ends, the transaction holds these writes. Raise `InvalidVector` if the dimension is not the space's.
+        """
+
+    def committed(self) -> None:
+        """Run after a transaction with `storing` has committed; start background work here. Must not block."""
+
+    def erase(self, lineages: Iterable[int]) -> None:
+        """Erase the vectors of all writes of these lineages (ids), outside any transaction. May be repeated."""
+
+
+class VectorIndexer(Protocol):
+    """Optional ability: an approximate index that is built on request."""
+
+    def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
+        """Index the rows of a collection that are not indexed yet; return the number of indexed rows."""
+
+
+class VectorCompactor(Protocol):
+    """Optional ability: giving back the space of rows that no view can need any more."""
+
+    def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:
+        """Remove the rows that no view can need any more, if they are more than a few percent.
+
+        Laws: no view gives another answer afterwards, at any point that is still readable; other points raise
+        `PastUnreadable`. Readers are never blocked, writers only for moments. A crash at any time loses nothing.
         """

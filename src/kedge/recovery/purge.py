@@ -68,11 +68,13 @@ def _reclaim(kernel: Kernel, lineages: list[int]) -> None:
     collections = {
         counted.space for counted in kernel.backend.impact.count_writes(lineages) if counted.store == "vectors"
     }
-    index = kernel.backend.vectors
-    for collection in index.collections():
+    compactor = kernel.backend.vector_compactor
+    if compactor is None:
+        return
+    for collection in kernel.backend.vectors.collections():
         if collection.name in collections:
             with suppress(StorageFull):
-                index.compact(collection)
+                compactor.compact(collection)
 
 
 def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int:

@@ -11,7 +11,7 @@ from kedge.model.artifacts import dimension_of, unpack
 from kedge.model.checks import check_name
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
-from kedge.ports.vectors import Collection, Floats, VectorIndex
+from kedge.ports.vectors import Collection, Floats, VectorReader
 from kedge.stores.scope import Scope
 
 _MATRIX = 2  # dimensions of an array
@@ -39,7 +39,7 @@ def space_of(scope: Scope, view: View, collection: Collection) -> EmbeddingSpace
     return EmbeddingSpace(artifact.digest, dimension_of(artifact, collection.dim), head)
 
 
-def find_collection(index: VectorIndex, name: str) -> Collection:
+def find_collection(index: VectorReader, name: str) -> Collection:
     """Return a declared collection, or raise `UnknownName`."""
     check_name("the collection", name)
     found = index.collection(name)

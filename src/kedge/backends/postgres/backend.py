@@ -18,7 +18,7 @@ from kedge.backends.postgres.pools import Given
 from kedge.backends.postgres.provenance import PostgresProvenance
 from kedge.backends.postgres.replay_log import PostgresReplayLog
 from kedge.backends.postgres.states import States
-from kedge.backends.postgres.vector_rows import VectorWriter
+from kedge.backends.postgres.vector_rows import VectorRows
 from kedge.backends.postgres.vectors import PostgresVectors
 from kedge.backends.postgres.verification import PostgresVerification
 from kedge.model.fsck.inspection import FsckReport
@@ -43,17 +43,19 @@ class PostgresBackend:
         self.database = Database(url, durability, read_only=read_only, retry_seconds=retry_seconds, pool=pool)
         self.interner = Interner()
         self.states = States(self.interner)
-        writer = VectorWriter(self.states, is_typed=self.database.has_vector_type)
+        self.vector_writer = VectorRows(self.database, self.states)
         now = clock.now if clock is not None else lambda: None
-        self.journal = PostgresJournal(self.database, self.interner, self.states, writer, now)
+        self.journal = PostgresJournal(self.database, self.interner, self.states, self.vector_writer, now)
         self.control = PostgresControl(self.database, self.journal)
-        self.vectors = PostgresVectors(self.database, self.interner, self.states, self.journal, writer)
+        self.vectors = PostgresVectors(self.database, self.interner, self.states, self.journal, self.vector_writer)
+        self.vector_indexer = self.vectors
+        self.vector_compactor = None  # PostgreSQL vacuums what a purge deletes, and superseded rows stay
         self.impact = PostgresImpact(self.database, self.journal)
         self.provenance = PostgresProvenance(self.database)
         self.replay_log = PostgresReplayLog(self.database)
         self.coverage = PostgresCoverage(self.database, self.interner)
         self.verification = PostgresVerification(self.database, self.interner, self.states)
-        self.erasure = PostgresErasure(self.database)
+        self.erasure = PostgresErasure(self.database, self.vector_writer)
         self.metrics = PostgresMetrics(self.database, self.interner)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)

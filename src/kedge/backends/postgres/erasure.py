@@ -1,22 +1,24 @@
 """Erasure of purged content on PostgreSQL."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.lanes import ALL
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
 from kedge.model import erasure
+from kedge.ports.vectors import VectorWriter
 
 _SQL = queries("erasure")
-_ERASE_ROWS = 5_000
 
 
 class PostgresErasure:
     """The `Erasure` port of one PostgreSQL database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, vectors: VectorWriter[Any]) -> None:
         self._database = database
+        self._vectors = vectors
 
     def erase(self, lineages: Iterable[int], progress: Callable[[int, int], None] | None = None) -> int:
         """Remove the content of all writes of these lineages; return how many writes this call erased.
@@ -31,15 +33,11 @@ class PostgresErasure:
             if progress is not None:
                 progress(upto, last)
 
-        def erase_vectors(link: Link) -> int:
-            return len(link.rows(_SQL["erase_rows"], ids, ALL[0], _ERASE_ROWS))
-
         def erase_heads(link: Link) -> None:
             link.send(_SQL["erase_heads"], ids)
             link.send(_SQL["erase_cache"], ids)
 
-        while self._database.write("erase-vectors", erase_vectors, lanes=ALL, find=again):
-            pass  # in parts, since writers wait
+        self._vectors.erase(ids)
         self._database.write("erase-heads", erase_heads, lanes=ALL, find=again)
         self._database.vacuum("writes", "vector_rows", "cache")
         return erased

@@ -1,6 +1,7 @@
 """Appending to the journal: one batch, one transaction, which holds the lanes of its keys."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,13 +17,14 @@ from kedge.backends.postgres.reads import Reader
 from kedge.backends.postgres.sending import Stamp, send_writes
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
-from kedge.backends.postgres.vector_rows import VectorWriter
+from kedge.backends.postgres.vector_rows import LaneTransaction
 from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
 from kedge.model.control_log import Position, check_epoch, decode_record
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, first_visible, repeated
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Pending, Row
+from kedge.ports.vectors import VectorWriter
 from kedge.support.failpoints import reach
 
 _SQL = queries("journal")
@@ -52,7 +54,14 @@ class Written(msgspec.Struct, frozen=True):
 class PostgresJournal(Reader):
     """The journal of one PostgreSQL database. `now` is the time of a test's clock, or None for the database's."""
 
-    def __init__(self, database: Database, interner: Interner, states: States, vectors: VectorWriter, now: Now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        interner: Interner,
+        states: States,
+        vectors: VectorWriter[LaneTransaction],
+        now: Now,
+    ) -> None:
         super().__init__(database, interner, states)
         self._vectors = vectors
         self._heads = HeadWriter(interner, states)
@@ -102,6 +111,8 @@ class PostgresJournal(Reader):
 
         written = self._database.write("append", act, lanes=lanes, find=find)
         self._learn(batch, written)
+        if written.rows and written.rows[0].key.store == "vectors":
+            self._vectors.committed()
         return Appended(written.seqs, written.repeats)
 
     def _append(self, link: Link, batch: Batch, lane: int) -> Written:
@@ -156,19 +167,19 @@ class PostgresJournal(Reader):
         space_id, lineage_id = partial(self._interner.intern_space, link), partial(self._interner.intern, link)
         rows = rows_of(batch, drawn.seqs, stamp, space_id, lineage_id)
         reach("append:before-rows")
-        if rows:
-            if heads is None:
-                heads = self._heads.found(self._heads.ask(link, ((row.space, row.key.name) for row in rows)))
-            changes = self._heads.changes(link, rows, heads, batch.settled)
-            send_writes(link, batch, rows, changes.puts, Stamp(stamp, turn, drawn.at, lane))
-            reach("append:rows")
-            drop_in(link, changes.drops)
-            reach("append:heads")
-        if batch.reads is not None:
-            before = drawn.seqs[0] if rows else self.last_seq(link) + 1
-            link.send(_SQL["reads_insert"], turn, before, batch.reads)
-        if rows and rows[0].key.store == "vectors":
-            self._vectors.write_in(link, rows, batch, lane)
+        has_vectors = bool(rows) and rows[0].key.store == "vectors"
+        with self._vectors.storing(LaneTransaction(link, lane), rows, batch) if has_vectors else nullcontext():
+            if rows:
+                if heads is None:
+                    heads = self._heads.found(self._heads.ask(link, ((row.space, row.key.name) for row in rows)))
+                changes = self._heads.changes(link, rows, heads, batch.settled)
+                send_writes(link, batch, rows, changes.puts, Stamp(stamp, turn, drawn.at, lane))
+                reach("append:rows")
+                drop_in(link, changes.drops)
+                reach("append:heads")
+            if batch.reads is not None:
+                before = drawn.seqs[0] if rows else self.last_seq(link) + 1
+                link.send(_SQL["reads_insert"], turn, before, batch.reads)
         return turn, rows
 
     def _check_purged(self, lineage: Lineage, drawn: Drawn) -> None:

@@ -1,33 +1,86 @@
-"""Writing vectors: a row for each write, never changed, and beside it the state that says where it is head."""
+"""Vector writer: one immutable row for each write, and its state, which decides in which views it is head."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import msgspec
+
+from kedge.backends.postgres.database import Database, again
+from kedge.backends.postgres.lanes import ALL
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
-from kedge.errors import InvalidVector
+from kedge.errors import Conflict, InvalidVector
 from kedge.model.lineage import Lineage
 from kedge.model.writes import Batch, Row, VectorBatch
+from kedge.ports.vectors import Collection
 from kedge.support.failpoints import reach
 
 _SQL = queries("vectors")
+_ERASE_ROWS = 5_000
 
 
-class VectorWriter:
-    """Keeps the vectors and their states beside the journal, in its transaction."""
+class LaneTransaction(msgspec.Struct, frozen=True):
+    """A write transaction of the journal, and the lane that its counters are kept under."""
 
-    def __init__(self, states: States, *, is_typed: bool) -> None:
+    link: Link
+    lane: int
+
+
+class VectorRows:
+    """The `VectorWriter` of PostgreSQL: vectors and their states in tables, written in the journal's transaction."""
+
+    def __init__(self, database: Database, states: States) -> None:
+        self._database = database
         self._states = states
-        self.is_typed = is_typed  # whether the vectors are in pgvector's type
+        self.is_typed = database.has_vector_type  # whether the vectors are in pgvector's type
 
     def sql(self, name: str) -> bytes:
-        """Return a statement, with the type that vectors have in this database."""
+        """Return a statement, with the column type that vectors have in this database."""
         return _SQL[name].replace(b"{vector}", b"vector" if self.is_typed else b"bytea")
 
-    def write_in(self, link: Link, rows: Sequence[Row], batch: Batch, lane: int) -> None:
-        """Store the vectors of these writes, and mark what they supersede."""
+    def declare(self, collection: Collection, at: float) -> Collection:
+        """Record a collection, or add its fields to the existing one of that name; return the stored collection."""
+
+        def act(link: Link) -> Collection:
+            settings = (collection.name, collection.dim, collection.metric, collection.embedder, at)
+            link.send(_SQL["collection_insert"], *settings)
+            held = collection_of(link.one(_SQL["collection_held"], collection.name))
+            _check_same(held, collection)
+            both = msgspec.structs.replace(held, fields=(*dict.fromkeys((*held.fields, *collection.fields)),))
+            link.send(_SQL["collection_fields"], both.name, list(both.fields))
+            return both
+
+        rows = self._database.ask(_SQL["collection"], collection.name)
+        found = collection_of(rows[0]) if rows else None
+        if found is None or not set(collection.fields) <= set(found.fields):
+            return self._database.write("collection", act, find=again)
+        _check_same(found, collection)
+        return found
+
+    @contextmanager
+    def storing(self, transaction: LaneTransaction, rows: Sequence[Row], batch: Batch) -> Iterator[None]:
+        """Store the vectors of a batch and mark the rows that they supersede, once the block has sent the writes."""
+        yield
+        self._store(transaction.link, rows, batch, transaction.lane)
+
+    def committed(self) -> None:
+        """Do nothing: PostgreSQL maintains its index as rows are written."""
+
+    def erase(self, lineages: Iterable[int]) -> None:
+        """Delete the vectors of these lineages, a part at a time: each part holds all lanes, so writers wait."""
+        ids = list(lineages)
+
+        def take(link: Link) -> int:
+            return len(link.rows(_SQL["erase_rows"], ids, ALL[0], _ERASE_ROWS))
+
+        while self._database.write("erase-vectors", take, lanes=ALL, find=again):
+            pass
+
+    def _store(self, link: Link, rows: Sequence[Row], batch: Batch, lane: int) -> None:
         counts: Counter[tuple[int, int]] = Counter()
         self._supersede(link, rows, batch.settled, counts)
         if batch.vectors is not None:
@@ -96,3 +149,15 @@ class VectorWriter:
                 plain[row.lineage] = self._states.intern(link, row.lineage, ())
             states.append(plain[row.lineage])
         return states
+
+
+def collection_of(row: tuple[Any, ...]) -> Collection:
+    """Return the collection of a row of the catalog."""
+    name, dim, metric, embedder, fields = row
+    return Collection(name, dim, metric, embedder, tuple(fields))
+
+
+def _check_same(found: Collection, wanted: Collection) -> None:
+    """Raise `Conflict` if the settings differ; fields may differ, because they can be added."""
+    if msgspec.structs.replace(found, fields=wanted.fields) != wanted:
+        raise Conflict(f"the collection {wanted.name!r} exists as {found}, not {wanted}; use another name")

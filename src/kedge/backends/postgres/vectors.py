@@ -6,22 +6,22 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kedge.backends.postgres.database import Database, again
+from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import Reader, check_epoch
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
-from kedge.backends.postgres.vector_rows import VectorWriter
+from kedge.backends.postgres.vector_rows import VectorRows, collection_of
 from kedge.backends.postgres.vector_type import DISTANCES, INDEXED_DIM_MAX, OPERATORS, Vector, are_plain, as_floats
-from kedge.errors import Conflict, PastUnreadable
+from kedge.errors import PastUnreadable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.scores import score_exactly
 from kedge.model.states import State
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
-from kedge.ports.vectors import Collection, Floats, Found, Ints, Reclaimed, Search, SpaceHeads, Tally
+from kedge.ports.vectors import Collection, Floats, Found, Ints, Search, SpaceHeads, Tally
 
 _SQL = queries("vectors")
 _EPOCH = queries("journal")["epoch"]
@@ -85,7 +85,7 @@ class PostgresVectors:
     """The vectors of one PostgreSQL database."""
 
     def __init__(
-        self, database: Database, interner: Interner, states: States, reader: Reader, writer: VectorWriter
+        self, database: Database, interner: Interner, states: States, reader: Reader, writer: VectorRows
     ) -> None:
         self._database = database
         self._interner = interner
@@ -95,32 +95,14 @@ class PostgresVectors:
 
     # ── collections ──
 
-    def declare(self, collection: Collection, at: float) -> Collection:
-        """Record a collection, or add its fields to those of the one of that name that is there; return what is."""
-
-        def act(link: Link) -> Collection:
-            settings = (collection.name, collection.dim, collection.metric, collection.embedder, at)
-            link.send(_SQL["collection_insert"], *settings)
-            held = _collection(link.one(_SQL["collection_held"], collection.name))
-            _check_same(held, collection)
-            both = msgspec.structs.replace(held, fields=(*dict.fromkeys((*held.fields, *collection.fields)),))
-            link.send(_SQL["collection_fields"], both.name, list(both.fields))
-            return both
-
-        found = self.collection(collection.name)
-        if found is None or not set(collection.fields) <= set(found.fields):
-            return self._database.write("collection", act, find=again)
-        _check_same(found, collection)
-        return found
-
     def collection(self, name: str) -> Collection | None:
         """Return a collection, or None."""
         rows = self._database.ask(_SQL["collection"], name)
-        return _collection(rows[0]) if rows else None
+        return collection_of(rows[0]) if rows else None
 
     def collections(self) -> list[Collection]:
         """Return all collections by name."""
-        return [_collection(row) for row in self._database.ask(_SQL["collections"])]
+        return [collection_of(row) for row in self._database.ask(_SQL["collections"])]
 
     def dim(self, collection: str, space: str) -> int | None:
         """Return the dimension of an embedding space, or None where nothing was written to it."""
@@ -402,21 +384,6 @@ class PostgresVectors:
             return np.empty(0, np.int64), np.empty((0, collection.dim), np.float32)
         places, rows = zip(*found, strict=True)
         return np.array(places, np.int64), as_floats(list(rows))
-
-    def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:  # noqa: ARG002 - the port's
-        """Take nothing out: every row stays, and what a purge erased is the database's own vacuum's."""
-        return Reclaimed(0, 0)
-
-
-def _collection(row: tuple[Any, ...]) -> Collection:
-    name, dim, metric, embedder, fields = row
-    return Collection(name, dim, metric, embedder, tuple(fields))
-
-
-def _check_same(found: Collection, wanted: Collection) -> None:
-    """Raise `Conflict` for settings other than those that are there; fields may differ, since they can be added."""
-    if msgspec.structs.replace(found, fields=wanted.fields) != wanted:
-        raise Conflict(f"the collection {wanted.name!r} exists as {found}, not {wanted}; use another name")
 
 
 def _passes(head: Head | None, where: Mapping[str, Any]) -> bool:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kedge.backends.sqlite.cache import SqliteCache
-from kedge.backends.sqlite.compaction import Compactor
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.coverage import SqliteCoverage
 from kedge.backends.sqlite.database import Database
@@ -16,11 +15,11 @@ from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.metrics import SqliteMetrics
 from kedge.backends.sqlite.provenance import SqliteProvenance
+from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.replay_log import SqliteReplayLog
-from kedge.backends.sqlite.segments import SegmentWriter
+from kedge.backends.sqlite.segments import folder_of
 from kedge.backends.sqlite.states import States
-from kedge.backends.sqlite.upkeep import Upkeep
-from kedge.backends.sqlite.vectors import SqliteVectors
+from kedge.backends.sqlite.vector_engine import EngineFactory, Parts, SegmentEngine
 from kedge.backends.sqlite.verification import SqliteVerification
 from kedge.model.fsck.inspection import FsckReport
 from kedge.ports.clock import Clock
@@ -30,31 +29,37 @@ class SqliteBackend:
     """All ports of one database file and of the segment folder beside it."""
 
     def __init__(
-        self, path: Path, clock: Clock, *, durability: str = "full", read_only: bool = False, cache_bytes: int
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        durability: str = "full",
+        read_only: bool = False,
+        cache_bytes: int,
+        engine: EngineFactory = SegmentEngine,
     ) -> None:
         self.clock: Clock = clock
         self.database = Database(path, durability, read_only=read_only)
         self.interner = Interner()
         self.states = States(self.interner)
-        self.segments = SegmentWriter(path.with_name(path.name + "-vectors"), self.states)
-        self.journal = SqliteJournal(self.database, self.interner, self.states, clock, self.segments)
+        reader = Reader(self.database, self.interner, self.states)
+        chosen = engine(Parts(path, self.database, self.interner, self.states, reader))
+        self.vector_writer = chosen.writer
+        self.journal = SqliteJournal(self.database, self.interner, self.states, clock, chosen.writer)
         self.control = SqliteControl(self.database, self.journal, clock)
-        self.compactor = Compactor(self.database, self.control, self.interner, self.states, self.segments)
-        self.upkeep = Upkeep(self.database, self.compactor)
-        self.journal.on_vectors = self.upkeep.consider
-        self.vectors = SqliteVectors(
-            self.database, self.interner, self.states, self.journal, self.segments, self.upkeep
-        )
+        self._engine = chosen.open(self.control)
+        self.vectors = self._engine.reader
+        self.vector_indexer = self._engine.indexer
+        self.vector_compactor = self._engine.compactor
         self.impact = SqliteImpact(self.database, self.journal)
         self.provenance = SqliteProvenance(self.database)
         self.replay_log = SqliteReplayLog(self.database)
         self.coverage = SqliteCoverage(self.database, self.interner)
         self.verification = SqliteVerification(self.database, self.interner, self.journal)
-        self.erasure = SqliteErasure(self.database, self.segments, self.compactor.layouts)
+        self.erasure = SqliteErasure(self.database, chosen.writer)
         self.fleet = SqliteFleet(self.database)
         self.metrics = SqliteMetrics(self.database, self.interner)
         self.cache = SqliteCache(self.database, self.interner, self.journal, cache_bytes)
-        self.compactor.tidy()
 
     @property
     def url(self) -> str:
@@ -71,9 +76,9 @@ class SqliteBackend:
     def fsck(self, *, full: bool, progress: Callable[[int, int], None] | None) -> FsckReport:
         """Check the database file and the segments, all or a sample of large tables, and write nothing."""
         with self.database.translated():
-            return inspect(self.database.path, self.segments.folder, full=full, progress=progress)
+            return inspect(self.database.path, folder_of(self.database.path), full=full, progress=progress)
 
     def close(self) -> None:
         """Close the connections that are not in use; the others close when they come back."""
-        self.vectors.close()
+        self._engine.close()
         self.database.close()

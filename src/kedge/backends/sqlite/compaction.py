@@ -23,7 +23,7 @@ from kedge.backends.sqlite.caches import Proof, drop
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.indexes import was_used_by_a_parent
-from kedge.backends.sqlite.layout import GONE, Layout, Layouts, deflated
+from kedge.backends.sqlite.layout import GONE, Layout, deflated
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter, sync_folder, translated
 from kedge.backends.sqlite.sql import queries
@@ -86,7 +86,7 @@ class Compactor:
         self._interner = interner
         self._states = states
         self._writer = writer
-        self.layouts = Layouts()
+        self.layouts = writer.layouts
 
     def compact(self, segment: int, *, share: float, wait: bool, progress: Progress | None = None) -> Reclaimed:
         """Pack a segment if more than this share of its rows may go and, unless it is to `wait`, nobody is at it."""

@@ -3,7 +3,8 @@
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
-from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
@@ -22,6 +22,7 @@ from kedge.model.states import superseders
 from kedge.model.visibility import View
 from kedge.model.writes import SALT_BYTES, Author, Batch, Row, digests
 from kedge.ports.clock import Clock
+from kedge.ports.vectors import VectorWriter
 from kedge.support.failpoints import reach
 
 _SQL = queries("journal")
@@ -45,12 +46,16 @@ class SqliteJournal(Reader):
     """The journal of one SQLite database."""
 
     def __init__(
-        self, database: Database, interner: Interner, states: States, clock: Clock, segments: SegmentWriter
+        self,
+        database: Database,
+        interner: Interner,
+        states: States,
+        clock: Clock,
+        vectors: VectorWriter[sqlite3.Connection],
     ) -> None:
         super().__init__(database, interner, states)
         self._clock = clock
-        self._segments = segments
-        self.on_vectors: Callable[[], None] = lambda: None
+        self._vectors = vectors
 
     def append(self, batch: Batch) -> Appended:
         """Commit a batch, or find that its call was committed before; return the seqs of its writes, in order."""
@@ -68,7 +73,7 @@ class SqliteJournal(Reader):
                 connection.execute(_SQL["idempotency_insert"], row)
         self._learn(batch, stamp, rows)
         if rows and rows[0].key.store == "vectors":
-            self.on_vectors()
+            self._vectors.committed()
         return Appended([row.seq for row in rows])
 
     def _learn(self, batch: Batch, stamp: int, rows: list[Row]) -> None:
@@ -86,7 +91,8 @@ class SqliteJournal(Reader):
             partial(self._interner.intern, connection),
         )
         rows = rows_of(batch, seqs, stamp, space_id, lineage_id)
-        with self._segments.extended(connection, rows, batch.vectors) as place:
+        has_vectors = bool(rows) and rows[0].key.store == "vectors"
+        with self._vectors.storing(connection, rows, batch) if has_vectors else nullcontext():
             records = self._records(batch, rows, stamp, turn, position.at)
             reach("append:before-rows")
             connection.executemany(_SQL["write_insert"], records)
@@ -95,8 +101,6 @@ class SqliteJournal(Reader):
                 self._update_heads(connection, rows, batch.settled)
             if batch.reads is not None:
                 connection.execute(_SQL["reads_insert"], (turn, position.seq, batch.reads))
-            if rows and rows[0].key.store == "vectors":
-                self._segments.write_in(connection, rows, place, batch.settled)
         return stamp, rows
 
     def _records(self, batch: Batch, rows: list[Row], stamp: int, turn: int, at: float) -> list[tuple[Any, ...]]:

@@ -1,85 +1,101 @@
-"""Writing vectors: float32 rows appended to a segment file, and the state of every row kept in SQLite."""
+"""Segment writer: float32 rows appended to a segment file, with the state of every row in SQLite."""
 
 import errno
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from kedge.backends.sqlite import caches
-from kedge.backends.sqlite.layout import Layout
+from kedge.backends.sqlite.catalog import Catalog
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.layout import GONE, Layout, Layouts
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
 from kedge.model.lineage import Lineage
-from kedge.model.writes import Row, VectorBatch
+from kedge.model.writes import Batch, Row, VectorBatch
+from kedge.ports.vectors import Collection
 from kedge.support.failpoints import reach
 
 _SQL = queries("vectors")
 FLOAT_BYTES = 4
-BESIDE_BYTES = 1 << 20  # from here on, a thread that writes the file costs less than waiting for the disk
+BACKGROUND_BYTES = 1 << 20  # from this size on, a thread that writes the file costs less than waiting for the disk
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where the rows of a batch go: from number `first` of a segment on."""
+    """The place of a batch's rows: a segment, and the number of the first row."""
 
     segment: int
     first: int
 
 
 class SegmentWriter:
-    """Appends rows inside the journal's transaction: the file is synced before the committed length is."""
+    """The `VectorWriter` of segment files. The file is synced before the transaction commits its new length."""
 
-    def __init__(self, folder: Path, states: States) -> None:
+    def __init__(self, database: Database, folder: Path, states: States) -> None:
         self.folder = folder
+        self.layouts = Layouts()
+        self.on_commit: Callable[[], None] = lambda: None
+        self._database = database
         self._states = states
+        self._catalog = Catalog(database)
 
     def path(self, layout: Layout) -> Path:
-        """Return the file that a segment lies in."""
+        """Return the file of a segment."""
         return self.folder / f"{layout.stem}.f32"
 
-    @contextmanager
-    def extended(
-        self, connection: sqlite3.Connection, rows: Sequence[Row], vectors: VectorBatch | None
-    ) -> Iterator[Place | None]:
-        """Append the vectors of these writes to their segment's file, a large batch beside what the block does.
+    # ── the port ──
 
-        They are on disk when the block is left, and nobody writes to the file any more, however it is left.
+    def declare(self, collection: Collection, at: float) -> Collection:
+        """Record a collection, or add its fields to the existing one of that name; return the stored collection."""
+        return self._catalog.declare(collection, at)
+
+    def committed(self) -> None:
+        """Run what is to follow a commit."""
+        self.on_commit()
+
+    @contextmanager
+    def storing(self, connection: sqlite3.Connection, rows: Sequence[Row], batch: Batch) -> Iterator[None]:
+        """Append the vectors of a batch to their segment file, then record their places and states.
+
+        A large batch is written by a thread while the block runs. When the block ends, in whatever way, the rows are
+        on disk or the attempt failed, and nothing writes to the file any more.
         """
-        if vectors is None:
-            yield None
+        if batch.vectors is None:
+            yield
+            self._supersede(connection, rows, batch.settled)
             return
-        place, path, offset = self._find_place(connection, rows[0].key.space, vectors)
-        append = partial(self._append, path, offset, vectors.rows)
-        if len(vectors.rows) < BESIDE_BYTES:
+        place, path, offset = self._find_place(connection, rows[0].key.space, batch.vectors)
+        append = partial(self._append, path, offset, batch.vectors.rows)
+        if len(batch.vectors.rows) < BACKGROUND_BYTES:
             append()
-            yield place
+            yield
+            self._record(connection, rows, place, batch.settled)
             return
-        beside = _Beside(append)
+        writing = _BackgroundWrite(append)
         try:
-            beside.start()
-            yield place
+            writing.start()
+            yield
+            self._record(connection, rows, place, batch.settled)
         finally:
             try:
-                beside.end()
+                writing.end()
             finally:
-                beside.end()  # an interruption may come before the first has begun to wait
-        if beside.error is not None:
-            raise beside.error
+                writing.end()  # an interruption may arrive before the first call has begun to wait
+        if writing.error is not None:
+            raise writing.error
 
-    def write_in(
-        self, connection: sqlite3.Connection, rows: Sequence[Row], place: Place | None, settled: Lineage
-    ) -> None:
-        """Record where the vectors of these writes lie, in which states, and mark what they supersede."""
+    def _record(self, connection: sqlite3.Connection, rows: Sequence[Row], place: Place, settled: Lineage) -> None:
+        """Record places and states of the rows of a batch, and mark the rows that they supersede."""
         self._supersede(connection, rows, settled)
-        if place is None:
-            return
         segment, first = place.segment, place.first
         seqs_in_order = all(row.rank == row.seq for row in rows)
         plain: dict[int, int] = {}
@@ -134,8 +150,40 @@ class SegmentWriter:
             raise translated(error, path) from error
         reach("segment:synced")
 
-    def erase(self, layout: Layout, dim: int, committed: int, positions: Sequence[int]) -> None:
-        """Overwrite committed rows with zeros, and take away what was derived from them. May be repeated."""
+    # ── erasing ──
+
+    def erase(self, lineages: Iterable[int]) -> None:
+        """Overwrite the vectors of these lineages with zeros, and delete the files derived from them."""
+        ids = json.dumps(list(lineages))
+        while True:  # until no compaction has copied rows in the meantime
+            layouts = self._layouts_now()
+            try:
+                self._erase_in(layouts, ids)
+            except DamagedSegment:
+                if self._layouts_now().keys() == layouts.keys():
+                    raise
+            if self._layouts_now().keys() == layouts.keys():
+                return
+
+    def _layouts_now(self) -> dict[tuple[int, int], tuple[Layout, int, int]]:
+        """Return layout, dimension and committed rows of each segment, by (id, packing number)."""
+        with self._database.reading() as connection:
+            segments = connection.execute("SELECT id, packing, gone, dim, rows FROM segments").fetchall()
+            return {(found[0], found[1]): (self.layouts.of(connection, *found[:3]), *found[3:]) for found in segments}
+
+    def _erase_in(self, layouts: dict[tuple[int, int], tuple[Layout, int, int]], ids: str) -> None:
+        with self._database.connection() as connection:
+            rows = connection.execute(_SQL["rows_of_lineages"], (ids,)).fetchall()
+        by_segment: dict[int, list[int]] = {}
+        for segment, number in rows:
+            by_segment.setdefault(segment, []).append(number)
+        for layout, dim, committed in layouts.values():
+            positions = layout.positions(np.array(by_segment.get(layout.segment, []), np.int64))
+            if len(positions):
+                self._erase_rows(layout, dim, committed, positions[positions != GONE].tolist())
+
+    def _erase_rows(self, layout: Layout, dim: int, committed: int, positions: Sequence[int]) -> None:
+        """Overwrite committed rows with zeros, and delete the files derived from them. May be repeated."""
         path = self.path(layout)
         try:
             with caches.alone(caches.index_lock(self.folder, layout.stem), wait=True):  # who builds has read them
@@ -198,7 +246,7 @@ class SegmentWriter:
         return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above], settled)
 
 
-class _Beside:
+class _BackgroundWrite:
     """Work in a thread that is always waited for: what an interruption leaves behind must not write any more.
 
     Not by `Thread.join`: before Python 3.13 an interrupted one takes a thread that runs for one that has ended.
@@ -245,6 +293,11 @@ class _Beside:
                 interruption = error
         if interruption is not None:
             raise interruption
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder that holds the segment files of a database file."""
+    return path.with_name(path.name + "-vectors")
 
 
 def translated(error: OSError, path: Path) -> KedgeError:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from kedge.backends.sqlite import ivf
+from kedge.backends.sqlite.catalog import Catalog
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.frames import Frames
 from kedge.backends.sqlite.layout import GONE, Packed
@@ -23,7 +24,7 @@ from kedge.backends.sqlite.segments import SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
-from kedge.errors import Conflict, PastUnreadable
+from kedge.errors import PastUnreadable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
@@ -66,36 +67,20 @@ class SqliteVectors:
         self._states = states
         self._reader = reader
         self._compactor = upkeep.compactor
+        self._catalog = Catalog(database)
         self._lock = ForkSafeLock()
         self._frames = Frames(database, interner, states, writer, upkeep)
         self._masks = Masks()
 
     # ── collections ──
 
-    def declare(self, collection: Collection, at: float) -> Collection:
-        """Record a collection, or add its fields to those of the one of that name that is there; return what is."""
-        found = self.collection(collection.name)
-        if found is None or not set(collection.fields) <= set(found.fields):
-            with self._database.writing("collection") as connection:
-                settings = (collection.name, collection.dim, collection.metric, collection.embedder, at)
-                connection.execute(_SQL["collection_insert"], settings)
-                found = _collection(connection.execute(_SQL["collection"], (collection.name,)).fetchone())
-                _check_same(found, collection)
-                found = msgspec.structs.replace(found, fields=(*dict.fromkeys((*found.fields, *collection.fields)),))
-                connection.execute(_SQL["collection_fields"], (json.dumps(found.fields), found.name))
-        _check_same(found, collection)
-        return found
-
     def collection(self, name: str) -> Collection | None:
         """Return a collection, or None."""
-        with self._database.connection() as connection:
-            row = connection.execute(_SQL["collection"], (name,)).fetchone()
-        return None if row is None else _collection(row)
+        return self._catalog.collection(name)
 
     def collections(self) -> list[Collection]:
-        """Return all collections by name."""
-        with self._database.connection() as connection:
-            return [_collection(row) for row in connection.execute(_SQL["collections"])]
+        """Return all collections, ordered by name."""
+        return self._catalog.collections()
 
     def dim(self, collection: str, space: str) -> int | None:
         """Return the dimension of an embedding space, or None where nothing was written to it."""
@@ -340,14 +325,3 @@ def _window(matrix: Floats, rows: Ints) -> Floats:
 
 def _passes(head: Head | None, where: Mapping[str, Any] | None) -> bool:
     return where is None or (head is not None and matches(decode(head.payload), where))
-
-
-def _collection(row: tuple[str, int, str, str, str]) -> Collection:
-    name, dim, metric, embedder, fields = row
-    return Collection(name, dim, metric, embedder, tuple(json.loads(fields)))
-
-
-def _check_same(found: Collection, wanted: Collection) -> None:
-    """Raise `Conflict` for settings other than those that are there; fields may differ, since they can be added."""
-    if msgspec.structs.replace(found, fields=wanted.fields) != wanted:
-        raise Conflict(f"the collection {wanted.name!r} exists as {found}, not {wanted}; use another name")

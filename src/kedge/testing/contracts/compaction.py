@@ -12,6 +12,7 @@ from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.ports.backend import Backend
 from kedge.ports.control import Change
+from kedge.ports.vectors import Collection, Reclaimed
 from kedge.testing.contracts.hand import Hand, Opener
 from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
 from kedge.testing.contracts.vectors import DIM, SPACES, Written, check
@@ -24,6 +25,12 @@ def set_retention(hand: Hand, seconds: float | None) -> None:
     """Move the horizon: with 0 seconds, to the present."""
     record = rules.set_retention(hand.backend.control.load(), seconds)
     hand.backend.control.commit(Change(record, hand.backend.clock.fresh_id(), "retention", "contract"))
+
+
+def compact(backend: Backend, collection: Collection) -> Reclaimed:
+    """Compact a collection."""
+    assert backend.vector_compactor is not None
+    return backend.vector_compactor.compact(collection)
 
 
 class History:
@@ -109,7 +116,7 @@ class CompactionContract:
                 horizon = history.dice.random() < 0.7
                 set_retention(history.hand, NOTHING_BUT_NOW if horizon else None)
                 compacting = history.dice.choice([backend, other])
-                reclaimed += compacting.vectors.compact(history.written.collection).rows
+                reclaimed += compact(compacting, history.written.collection).rows
                 set_retention(history.hand, None)
                 refused += history.check(backend)
                 history.check(other)
@@ -126,14 +133,14 @@ class CompactionContract:
         written = Written(hand, "cosine")
         for lineage in (frozenset[int](), frozenset({1}), frozenset[int]()):
             hand.upsert("kb", {"a": [1, 0, 0], "b": [0, 1, 0]}, lineage=lineage)
-        assert backend.vectors.compact(written.collection).rows == 0
+        assert compact(backend, written.collection).rows == 0
         hand.change("roll_back", "d1")
-        assert backend.vectors.compact(written.collection).rows == 0, "it may be reinstated"
+        assert compact(backend, written.collection).rows == 0, "it may be reinstated"
         hand.change("purge", "d1")
-        done = backend.vectors.compact(written.collection)
+        done = compact(backend, written.collection)
         assert (done.rows, done.bytes) == (2, 2 * DIM * 4)
         assert backend.control.reclaimed() == 0
-        assert backend.vectors.compact(written.collection).rows == 0
+        assert compact(backend, written.collection).rows == 0
 
     def test_a_snapshot_keeps_what_it_shows(self, backend: Backend) -> None:
         written = Written(Hand(backend), "cosine")
@@ -142,9 +149,9 @@ class CompactionContract:
             if number == 1:
                 backend.control.take_snapshot("one", "contract")
         set_retention(written.hand, NOTHING_BUT_NOW)
-        assert backend.vectors.compact(written.collection).rows == 2
+        assert compact(backend, written.collection).rows == 2
         backend.control.release_snapshot("one", "contract")
-        assert backend.vectors.compact(written.collection).rows == 1
+        assert compact(backend, written.collection).rows == 1
 
     def test_what_a_rollback_hides_is_kept_for_its_reinstatement(self, backend: Backend) -> None:
         hand = Hand(backend)
@@ -155,7 +162,7 @@ class CompactionContract:
         hand.upsert("kb", {"a": [0, 0, 1]}, lineage=frozenset({1}))
         hand.change("roll_back", "d1")
         set_retention(hand, NOTHING_BUT_NOW)
-        assert backend.vectors.compact(written.collection).rows == 1, "only that which d1 itself superseded"
+        assert compact(backend, written.collection).rows == 1, "only that which d1 itself superseded"
         query = np.array([1, 1, 1], np.float32)
         found = backend.vectors.search(hand.view(), written.collection, "", query, 5, None).found
         assert [backend.vectors.vectors([hit.head])[0].tolist() for hit in found] == [[1, 0, 0]]
@@ -168,7 +175,7 @@ class CompactionContract:
         first = written.hand.upsert("kb", {"a": [1, 0, 0]})[0]
         written.hand.upsert("kb", {"a": [0, 1, 0]})
         set_retention(written.hand, NOTHING_BUT_NOW)
-        backend.vectors.compact(written.collection)
+        compact(backend, written.collection)
         set_retention(written.hand, None)
         assert backend.control.reclaimed() > first
         with pytest.raises(PastUnreadable, match="no retention brings it back"):

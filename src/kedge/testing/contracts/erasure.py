@@ -32,7 +32,7 @@ class ErasureContract:
     def test_content_goes_and_the_rest_stays(self, backend: Backend, point: str | None) -> None:
         hand = Hand(backend)
         hand.live("v1", "v2")
-        backend.vectors.declare(Collection("kb", 2, "cosine", "embedder"), at=1.0)
+        backend.vector_writer.declare(Collection("kb", 2, "cosine", "embedder"), at=1.0)
         hand.put("a", "clean", lineage=TWO)
         seqs = hand.append([put("a", "tainted"), put("b", "tainted")], lineage=ONE)
         hand.upsert("kb", {"a": [1, 2], "b": [1, 3]}, lineage=ONE)

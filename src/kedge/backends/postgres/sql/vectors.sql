@@ -144,3 +144,18 @@ SELECT name, dim, metric, embedder, fields FROM kedge.collections ORDER BY name;
 
 -- name: heads_present
 SELECT state, count(*) FROM kedge.heads WHERE space = $1 AND state = ANY($2::int8[]) AND NOT deleted GROUP BY state;
+
+-- name: erase_rows
+-- Take up to $3 vector rows away, and off the counts of their states.
+WITH chosen AS (
+    SELECT r.seq FROM kedge.states s JOIN kedge.embeddings e ON true
+    JOIN kedge.row_states r ON r.embedding = e.id AND r.state = s.id
+    WHERE s.lineage = ANY($1::int8[]) LIMIT $3
+), gone AS (
+    DELETE FROM kedge.row_states r USING chosen WHERE r.seq = chosen.seq RETURNING r.seq, r.embedding, r.state
+), counted AS (
+    INSERT INTO kedge.state_counts (embedding, state, lane, rows)
+    SELECT embedding, state, $2::int8, -count(*) FROM gone GROUP BY embedding, state
+    ON CONFLICT (embedding, state, lane) DO UPDATE SET rows = state_counts.rows + excluded.rows
+)
+DELETE FROM kedge.vector_rows v USING gone WHERE v.seq = gone.seq RETURNING v.seq;

@@ -10,6 +10,3 @@ DELETE FROM heads WHERE lineage IN (SELECT value FROM json_each(?));
 
 -- name: erase_cache
 DELETE FROM cache WHERE lineage IN (SELECT value FROM json_each(?));
-
--- name: segments
-SELECT id, packing, gone, dim, rows FROM segments;
