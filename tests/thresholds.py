@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from kedge.backends.sqlite import indexes, ivf, ranking, rowcache, segments
+from kedge.backends.sqlite import indexes, ivf, ranking, row_cache, segment_writer
 
 ROWS_MIN = 200
 LISTS = 4  # all of which a search visits, so that its answer must be brute force's
@@ -16,13 +16,13 @@ LISTS = 4  # all of which a search visits, so that its answer must be brute forc
 def lower(rows: int = ROWS_MIN, *, behind: bool = True, put: Callable[[object, str, object], None] = setattr) -> None:
     """Index and keep collections from `rows` on; without `behind`, do so only where that is asked for."""
     put(ivf, "ROWS_MIN", rows)
-    put(rowcache, "ROWS_MIN", rows)
+    put(row_cache, "ROWS_MIN", rows)
     put(ranking, "EXACT_ROWS", rows // 5)
     put(indexes, "_LOOK_SECONDS", 0.0)
-    put(segments, "BACKGROUND_BYTES", 0)
+    put(segment_writer, "BACKGROUND_BYTES", 0)
     if not behind:
-        put(indexes.Indexes, "_build_behind", lambda *_: None)
-        put(rowcache.RowCache, "follow", lambda *_: None)
+        put(indexes.Indexes, "_build_in_background", lambda *_: None)
+        put(row_cache.RowCache, "save_in_background", lambda *_: None)
 
 
 @contextmanager

@@ -259,7 +259,7 @@ def test_an_indexed_segment_is_indexed_when_it_is_packed(k: kedge.Kedge, monkeyp
     monkeypatch.setattr(ivf, "ROWS_MIN", 100)
     monkeypatch.setattr(ranking, "EXACT_ROWS", 10)
     monkeypatch.setattr(indexes, "_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(indexes.Indexes, "_build_behind", lambda *_: None)
+    monkeypatch.setattr(indexes.Indexes, "_build_in_background", lambda *_: None)
     write(k, 1)
     write(k, 2)
     k.optimize()
@@ -282,7 +282,7 @@ def test_an_indexed_segment_is_indexed_when_it_is_packed(k: kedge.Kedge, monkeyp
 @pytest.fixture
 def keeper(k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch) -> upkeep.Upkeep:
     monkeypatch.setattr(upkeep, "ROWS_MIN", 100)
-    found: upkeep.Upkeep = backend_of(k).vectors._frames._upkeep
+    found: upkeep.Upkeep = backend_of(k).vectors._snapshots._upkeep
     found._next = float("inf")  # no look but those that a test asks for
     return found
 
@@ -298,7 +298,7 @@ def test_space_stays_below_one_and_a_half_times_what_is_live(
         clock.ahead += 5
         write(k, version)
         readable = 3 * len(IDS) * DIM * 4  # this version and those of the last ten seconds
-        keeper.look()
+        keeper.check()
         most = max(most, bytes_on_disk(k) / readable)
     assert 1 < most < 1.5
     assert version_of(k.view()) == 39
@@ -331,7 +331,7 @@ def test_a_soak_of_overwrites_stays_below_one_and_a_half(
             k.rollback(release, verify=False) if step % 80 == 30 else k.promote(release)
         if step % 40 == 35:
             k.purge(release, confirm=release) if step % 80 == 35 else k.settle(release)
-        keeper.look()
+        keeper.check()
         plan = backend_of(k).vectors._compactor._decide(1)
         packed.add(plan.layout.packing)
         if step > 10:
@@ -377,7 +377,7 @@ def test_what_cannot_go_is_not_looked_at_again_and_again(
 
     monkeypatch.setattr(keeper.compactor, "compact", count)
     for _ in range(5):
-        keeper.look()
+        keeper.check()
     assert asked == [1], "without a horizon all is kept"
 
 
@@ -396,6 +396,6 @@ def test_leftovers_of_rows_are_cleared_in_the_background(k: kedge.Kedge, keeper:
     (note,) = k.fsck(full=True).notes
     assert (note.kind, note.message.split(";")[0]) == ("compaction", f"{len(IDS)} rows are not in it any more")
     assert version_of(k.view()) == 2
-    keeper.look()
+    keeper.check()
     assert k.fsck(full=True).notes == ()
     assert version_of(k.view()) == 2

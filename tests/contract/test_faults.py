@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import kedge
-from kedge.backends.sqlite import segments
+from kedge.backends.sqlite import segment_writer
 from kedge.backends.sqlite.database import Database
 from kedge.support import failpoints
 from tests.populated import DIM, populate
@@ -264,7 +264,7 @@ def test_opened_read_only(tmp_path: Path) -> None:
 def of_a_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take batches for small ones, or for large ones, whose file a thread writes."""
     if request.param:
-        monkeypatch.setattr(segments, "BACKGROUND_BYTES", 0)
+        monkeypatch.setattr(segment_writer, "BACKGROUND_BYTES", 0)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
@@ -320,7 +320,7 @@ def test_a_signal_while_the_file_is_waited_for_does_not_end_the_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     populate(tmp_path)
-    monkeypatch.setattr(segments, "BACKGROUND_BYTES", 0)
+    monkeypatch.setattr(segment_writer, "BACKGROUND_BYTES", 0)
     finished = threading.Event()
 
     def interrupt(*_: object) -> None:

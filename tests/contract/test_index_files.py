@@ -124,7 +124,7 @@ def test_an_index_from_another_history_is_not_used(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An older copy of the database comes back, and the index of what was written since stays where it was."""
-    monkeypatch.setattr(indexes.Indexes, "_build_behind", lambda *_: None)
+    monkeypatch.setattr(indexes.Indexes, "_build_in_background", lambda *_: None)
     backup = tmp_path / "backup"
     shutil.copytree(folder, backup)
     with kedge.open(folder) as k:

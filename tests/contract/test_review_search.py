@@ -61,7 +61,7 @@ def test_what_another_thread_learns_meanwhile_changes_no_lineage_of_a_search(
     with k.turn(agent="x", session="q", deployment="d") as turn:
         turn.vectors("two spaces").delete(["a"])
     searched, going_on = threading.Event(), threading.Event()
-    search = SqliteVectors._search
+    search = SqliteVectors._rank
 
     def slow(self: SqliteVectors, *arguments: Any) -> Any:
         if threading.current_thread().name == "slow":
@@ -69,7 +69,7 @@ def test_what_another_thread_learns_meanwhile_changes_no_lineage_of_a_search(
             going_on.wait(10)
         return search(self, *arguments)
 
-    monkeypatch.setattr(SqliteVectors, "_search", slow)
+    monkeypatch.setattr(SqliteVectors, "_rank", slow)
     found: list[tuple[int, frozenset[str]]] = []
 
     def work() -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import kedge
-from kedge.backends.sqlite import rowcache
-from kedge.backends.sqlite.rowcache import RowCache
+from kedge.backends.sqlite import row_cache
+from kedge.backends.sqlite.row_cache import RowCache
 from tests.thresholds import lower
 
 DIM = 8
@@ -25,13 +25,13 @@ def recalled(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Lower the thresholds; return what became of each attempt to use a file."""
     lower(50, behind=False, put=monkeypatch.setattr)
     outcomes: list[bool] = []
-    recall = RowCache.recall
+    load = RowCache.load
 
     def spy(*arguments: Any) -> bool:
-        outcomes.append(recall(*arguments))
+        outcomes.append(load(*arguments))
         return outcomes[-1]
 
-    monkeypatch.setattr(RowCache, "recall", spy)
+    monkeypatch.setattr(RowCache, "load", spy)
     return outcomes
 
 
@@ -59,7 +59,7 @@ def known(folder: Path) -> dict[str, Any]:
     """Open it, and return what the process then has in memory of the rows, and what it finds."""
     with kedge.open(folder, durability="normal") as k:
         hits = k.view().vectors("kb").search(np.ones(DIM), k=400)
-        (segment,) = k._kernel.backend.vectors._frames._segments.values()  # type: ignore[attr-defined]
+        (segment,) = k._kernel.backend.vectors._snapshots._segments.values()  # type: ignore[attr-defined]
         return {
             "seqs": segment.seqs.tolist(),
             "states": segment.states.tolist(),
@@ -131,7 +131,7 @@ def test_a_file_that_is_not_right_is_ignored_and_written_anew(
                 k.view().vectors("other").search(np.ones(DIM))
             shutil.copy(path.with_name("2.rows"), path)
         case _:
-            monkeypatch.setattr(rowcache, "_FORMAT", 2)
+            monkeypatch.setattr(row_cache, "_FORMAT", 2)
     del recalled[:]
     assert known(folder) == truth
     assert known(folder) == truth
@@ -215,7 +215,7 @@ def test_a_running_process_writes_it_behind_its_searches(folder: Path, monkeypat
     lower(50, put=monkeypatch.setattr)
     with kedge.open(folder) as k:
         k.view().vectors("kb").search(np.ones(DIM))
-        k._kernel.backend.vectors._frames._kept.join()  # type: ignore[attr-defined]
+        k._kernel.backend.vectors._snapshots._row_cache.join()  # type: ignore[attr-defined]
         assert file_of(folder).exists()
 
 

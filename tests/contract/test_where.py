@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 import kedge
-from kedge.backends.sqlite import columns, indexes, ivf, masks, ranking
+from kedge.backends.sqlite import columns, indexes, ivf, payload_filters, ranking
 from kedge.model.filters import matches
 
 POSTGRES_ONE_IN = 6
@@ -41,7 +41,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ivf, "ROWS_MIN", 200)
     monkeypatch.setattr(ranking, "EXACT_ROWS", 40)
     monkeypatch.setattr(indexes, "_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(indexes.Indexes, "_build_behind", lambda *_: None)
+    monkeypatch.setattr(indexes.Indexes, "_build_in_background", lambda *_: None)
 
 
 class Written:
@@ -277,7 +277,7 @@ class Reads:
             return true(connection, seqs)
 
         monkeypatch.setattr(columns, "payloads", counted)
-        monkeypatch.setattr(masks, "payloads", counted)
+        monkeypatch.setattr(payload_filters, "payloads", counted)
 
     def since(self) -> int:
         """Return how many since it was last asked."""
@@ -323,11 +323,11 @@ def test_an_undeclared_filter_reads_everything_only_where_it_has_cost_as_much(
     assert reads.since() == 50
 
 
-@pytest.mark.parametrize(("limit", "most"), [("_BYTES_MAX", 4_000), ("_MASKS_MAX", 4)])
+@pytest.mark.parametrize(("limit", "most"), [("_BYTES_MAX", 4_000), ("_FILTERS_MAX", 4)])
 def test_filters_that_are_not_used_make_room(
     k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
-    monkeypatch.setattr(masks, limit, most)
+    monkeypatch.setattr(payload_filters, limit, most)
     k.collection("kb", dim=DIM, fields=["part"])
     written = Written(k, 9, 1_000)
     written.write(range(1_000))
@@ -337,9 +337,9 @@ def test_filters_that_are_not_used_make_room(
             for where in ({"part": part}, {"part": part, "half": {"gt": 0.5}}):
                 assert all(matches(hit.payload, where) for hit in kb.search(written.queries[0], where=where))
     assert written.recall(k.view(), "part") == 1
-    (kept,) = k._kernel.backend.vectors._masks._by_segment.values()  # type: ignore[attr-defined]
-    taken = sum(mask.nbytes for mask in kept._masks.values())
-    assert taken <= most + 5_000 if limit == "_BYTES_MAX" else len(kept._masks) == most, "the newest may come on top"
+    (kept,) = k._kernel.backend.vectors._filters._by_segment.values()  # type: ignore[attr-defined]
+    taken = sum(bitmap.nbytes for bitmap in kept._filters.values())
+    assert taken <= most + 5_000 if limit == "_BYTES_MAX" else len(kept._filters) == most, "the newest may come on top"
 
 
 def test_values_that_only_compare_are_no_reason_to_fail(k: kedge.Kedge) -> None:

@@ -17,7 +17,7 @@ from kedge.backends.sqlite.metrics import SqliteMetrics
 from kedge.backends.sqlite.provenance import SqliteProvenance
 from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.replay_log import SqliteReplayLog
-from kedge.backends.sqlite.segments import folder_of
+from kedge.backends.sqlite.segment_writer import folder_of
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.vector_engine import EngineFactory, Parts, SegmentEngine
 from kedge.backends.sqlite.verification import SqliteVerification

@@ -1,7 +1,8 @@
-"""Declared payload fields of a segment's rows, as columns: a small integer for each row, and the value it stands for.
+"""Payload columns: the declared fields of a segment's rows, dictionary-encoded in memory.
 
-A filter is decided once for each distinct value, by the rule that decides it for a payload. Columns are built from the
-journal's payloads, which never change, and held in memory: 4 bytes a row and field, and each distinct value once.
+A column holds a 4-byte code for each row, and each distinct value once. A condition is evaluated once for each distinct
+value, by the same rule as for a payload (`kedge.model.filters`). Columns are read from the journal; its payloads never
+change.
 """
 
 import json
@@ -26,7 +27,7 @@ _ABSENT = 0  # the code of rows whose payload lacks the field
 
 
 def payloads(connection: sqlite3.Connection, seqs: Ints) -> Iterator[bytes | None]:
-    """Yield the payloads of these writes; `seqs` ascend."""
+    """Yield the payloads of these writes; `seqs` must ascend."""
     for start in range(0, len(seqs), _CHUNK_ROWS):
         chunk = json.dumps(seqs[start : start + _CHUNK_ROWS].tolist())
         for (payload,) in connection.execute(_SQL["payloads_only"], (chunk,)):
@@ -34,13 +35,13 @@ def payloads(connection: sqlite3.Connection, seqs: Ints) -> Iterator[bytes | Non
 
 
 class _Column:
-    """One field of the first `rows` rows. Interrupted anywhere, extending it is done again."""
+    """One field of the first `rows` rows. An interrupted `extend` may be repeated."""
 
     def __init__(self) -> None:
         self.rows = 0
         self._codes: Small = np.empty(0, np.int32)
         self._values: list[Any] = [None]  # by code
-        self._code_of: dict[Any, int] = {}  # by value; by its JSON where that holds others
+        self._code_of: dict[Any, int] = {}  # by value; by its JSON for lists and objects
 
     def code(self, value: Any) -> int:
         """Return the code of a value."""
@@ -53,7 +54,7 @@ class _Column:
         return found
 
     def extend(self, codes: Sequence[int]) -> None:
-        """Take in the codes of rows that were appended."""
+        """Add the codes of rows that were appended."""
         rows = self.rows + len(codes)
         if rows > len(self._codes):
             grown = np.empty(max(rows, len(self._codes) * 5 // 4), np.int32)
@@ -83,8 +84,8 @@ class Columns:
     def __init__(self) -> None:
         self._columns: dict[str, _Column] = {}
 
-    def bring_up(self, connection: sqlite3.Connection, seqs: Ints, fields: Iterable[str]) -> None:
-        """Have these fields hold all rows, whose seqs are given; `connection` is in the transaction that saw them."""
+    def extend(self, connection: sqlite3.Connection, seqs: Ints, fields: Iterable[str]) -> None:
+        """Extend the columns of these fields to all rows, given their seqs, in the transaction that saw them."""
         for field in fields:
             self._columns.setdefault(field, _Column())
         behind = {field: column for field in fields if (column := self._columns[field]).rows < len(seqs)}
@@ -103,7 +104,7 @@ class Columns:
                 column.extend(codes[field])
 
     def passing(self, where: Mapping[str, Any], first: int, end: int) -> Bools:
-        """Say for each of the rows from `first` up to `end` whether it passes a filter of fields that hold them."""
+        """Say for each of the rows from `first` up to `end` whether it passes a filter on these columns."""
         mask = np.ones(end - first, bool)
         for field, condition in where.items():
             if field == "and":

@@ -1,8 +1,8 @@
-"""Compaction: a segment is packed into a new file, without the rows that no view can need any more.
+"""Compaction: copies a segment into a new file, without the rows that no view can need any more.
 
-The new file is written beside the old one while all go on reading and writing that. One short transaction copies what
-was appended meanwhile and makes the new file the segment's; the rows keep their numbers, so that nothing else of the
-database changes. What is left of the others then goes in small steps, which any process may finish.
+The new file is written while all processes go on reading and writing the old one. One short transaction copies the rows
+that were appended meanwhile, and makes the new file the segment's. Rows keep their numbers, so nothing else in the
+database changes. The remains of the dropped rows are deleted in small steps, which any process may finish.
 """
 
 import os
@@ -19,13 +19,13 @@ import msgspec
 import numpy as np
 
 from kedge.backends.sqlite import ivf
-from kedge.backends.sqlite.caches import Proof, drop
+from kedge.backends.sqlite.cache_files import Proof, drop
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
-from kedge.backends.sqlite.indexes import was_used_by_a_parent
+from kedge.backends.sqlite.indexes import is_forked_after_use
 from kedge.backends.sqlite.layout import GONE, Layout, deflated
 from kedge.backends.sqlite.lineages import Interner
-from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter, sync_folder, translated
+from kedge.backends.sqlite.segment_writer import FLOAT_BYTES, SegmentWriter, sync_folder, translated
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import Corruption, DamagedSegment, StorageFull
@@ -46,11 +46,11 @@ Progress = Callable[[int, int], None]
 
 
 class _Overtaken(Exception):
-    """What may go was decided before a purge, or before a longer retention."""
+    """The plan is older than a purge, or than a longer retention: make a new one."""
 
 
 class _Plan(msgspec.Struct, frozen=True):
-    """What is to be kept of a segment, by its numbers and seqs, and what that was decided on."""
+    """The rows of a segment to keep, by number and seq, and the facts that this was decided on."""
 
     layout: Layout
     dim: int
@@ -65,18 +65,18 @@ class _Plan(msgspec.Struct, frozen=True):
 
     @property
     def leaving(self) -> int:
-        """How many rows go."""
+        """The number of rows to drop."""
         return self.rows - len(self.kept)
 
     @property
     def after(self) -> Layout:
-        """The layout that the segment gets."""
+        """The layout of the segment after compaction."""
         before, below = self.layout, self.rows + self.layout.gone
         return Layout(before.segment, before.packing + 1, before.gone + self.leaving, below, self.kept)
 
 
 class Compactor:
-    """Packs the segments of one database, and clears away what packing has left, also in a process that died."""
+    """Compacts the segments of one database, and finishes what crashed compactions have left."""
 
     def __init__(
         self, database: Database, control: SqliteControl, interner: Interner, states: States, writer: SegmentWriter
@@ -89,10 +89,10 @@ class Compactor:
         self.layouts = writer.layouts
 
     def compact(self, segment: int, *, share: float, wait: bool, progress: Progress | None = None) -> Reclaimed:
-        """Pack a segment if more than this share of its rows may go and, unless it is to `wait`, nobody is at it."""
+        """Compact a segment if more than this share of its rows may go; skip a locked one unless `wait` is set."""
         while True:
             layout = self._layout(segment)
-            with _translating(self._writer.path(layout)), self._at_work_on(layout, wait=wait) as is_ours:
+            with _translating(self._writer.path(layout)), self._locked(layout, wait=wait) as is_ours:
                 if not is_ours:
                     return _NOTHING
                 if self._layout(segment).packing != layout.packing:
@@ -121,7 +121,7 @@ class Compactor:
     # ── deciding ──
 
     def _decide(self, segment: int) -> _Plan:
-        """Decide what may go. What becomes readable later is later than the horizon: all that stays right."""
+        """Decide which rows may go. It stays right: points that become readable later are after the horizon."""
         record = self._control.load()
         readable = self._control.readable(record)
         with self._database.reading() as connection:
@@ -178,9 +178,9 @@ class Compactor:
             return int(connection.execute(_SQL["extent"], (segment,)).fetchone()[0])
 
     def _index(self, plan: _Plan) -> None:
-        """Index the new file where the old one is indexed, so that no search goes without."""
+        """Index the new file if the old one is indexed, so that no search loses the index."""
         folder, rows = self._writer.folder, len(plan.kept) // 8 * 8
-        if plan.metric is None or rows < ivf.ROWS_MIN or was_used_by_a_parent():
+        if plan.metric is None or rows < ivf.ROWS_MIN or is_forked_after_use():
             return
         if not ivf.parts_of(folder, plan.layout.stem, plan.metric):
             return
@@ -190,7 +190,7 @@ class Compactor:
             proof = Proof.of(connection, int(plan.seqs[rows - 1]))
         try:
             ivf.add_part(folder, plan.after.stem, plan.metric, matrix, 0, proof)
-        except (OSError, StorageFull):  # a cache, for which there may be no room: compaction makes some
+        except (OSError, StorageFull):  # the index is a cache, and compaction will free the space for it
             drop(folder, plan.after.stem)
 
     def _swap(self, plan: _Plan, copy: "_Copy", copied: int) -> None:
@@ -217,7 +217,7 @@ class Compactor:
     # ── clearing ──
 
     def tidy(self) -> None:
-        """Take away the files that compactors which died have left; rows go with the next compaction."""
+        """Delete the files that crashed compactions have left. Their rows go with the next compaction."""
         if self._database.read_only or not self._writer.folder.is_dir():
             return
         with self._database.connection() as connection:
@@ -226,17 +226,17 @@ class Compactor:
         for segment, packing in packings:
             layout = Layout(segment, packing)
             if any(_packing_of(name, segment) not in {None, packing} for name in names):
-                with suppress(OSError), self._at_work_on(layout, wait=False) as is_ours:
+                with suppress(OSError), self._locked(layout, wait=False) as is_ours:
                     if is_ours and self._layout(segment).packing == packing:
                         self._remove_files(layout, staged=True)
 
-    def _at_work_on(self, layout: Layout, *, wait: bool) -> AbstractContextManager[bool]:
-        return ivf.building(self._writer.folder, layout.stem, wait=wait)
+    def _locked(self, layout: Layout, *, wait: bool) -> AbstractContextManager[bool]:
+        return ivf.build_lock(self._writer.folder, layout.stem, wait=wait)
 
     def _remove_files(self, layout: Layout, *, staged: bool) -> None:
-        """Remove the files of a segment's former layouts, and of one that was only `staged` if the lock is held.
+        """Delete the files of a segment's former layouts; with `staged`, also those of an unfinished one (lock held).
 
-        Whoever has one mapped keeps it.
+        A process that has a file mapped keeps it.
         """
         for path, packing in left_over(self._writer.folder, layout):
             if staged or packing < layout.packing:
@@ -244,7 +244,7 @@ class Compactor:
                 reach("compaction:removed")
 
     def _clear(self, segment: int, *, staged: bool) -> None:
-        """Take away what is left of rows that are not in the file: first where they lay, then they, then their log."""
+        """Delete the remains of dropped rows: first former files, then the rows, then their log entries."""
         layout = self._layout(segment)
         self._remove_files(layout, staged=staged)
         with self._database.reading() as connection:
@@ -254,7 +254,7 @@ class Compactor:
             (numbers,) = _table(connection, "numbers_below", segment, layout.below, columns=1)
         gone = numbers[layout.positions(numbers) == GONE]
         self._delete("row_delete", [(segment, number) for number in gone.tolist()])
-        with self._database.reading() as connection:  # no row is marked any more that is not there
+        with self._database.reading() as connection:  # no log entry is added for a deleted row
             entries = np.stack(_table(connection, "log", segment), axis=1)
         entries = entries[layout.positions(entries[:, 0]) == GONE]
         self._delete("log_delete", [(segment, *entry) for entry in entries.tolist()])
@@ -266,11 +266,11 @@ class Compactor:
             began = time.monotonic()
             with self._database.writing("clear") as connection:
                 connection.executemany(_SQL[name], keys[start : start + _CLEAR_ROWS])
-            time.sleep(min(time.monotonic() - began, _PAUSE_SECONDS_MAX))  # half of the time is the writers'
+            time.sleep(min(time.monotonic() - began, _PAUSE_SECONDS_MAX))  # writers get half of the time
 
 
 class _Copy:
-    """A file of rows that grows by rows of another. Use as a context manager."""
+    """A new segment file, filled with rows of another. A context manager."""
 
     def __init__(self, source: Path, target: Path, width: int) -> None:
         self._path = source
@@ -285,7 +285,7 @@ class _Copy:
         self._end = 0
 
     def rows(self, positions: Ints, rows: int, progress: Progress | None) -> None:
-        """Append those of the first `rows` rows that are at these positions."""
+        """Append the rows at these positions, which are among the first `rows` of the source."""
         if os.fstat(self._source).st_size < rows * self._width:
             raise DamagedSegment(f"the segment {self._path} ends before row {rows}; restore it from a backup")
         if not len(positions):
@@ -314,7 +314,7 @@ class _Copy:
         self._end += len(content)
 
     def sync(self) -> None:
-        """Make sure that all of it is on disk, and its name."""
+        """Sync the file and its folder to disk."""
         os.fsync(self._target)
         sync_folder(self._folder)
 
@@ -352,12 +352,12 @@ def _log_by_position(connection: sqlite3.Connection, layout: Layout) -> Log:
 
 
 def _packing_of(name: str, segment: int) -> int | None:
-    """Return to which packing of a segment a file belongs, or None where it is of another segment."""
+    """Return the packing number in the name of a segment's file, or None if the file is another segment's."""
     found = re.match(r"(\d+)(?:-(\d+))?\.", name)
     return int(found[2] or 0) if found is not None and int(found[1]) == segment else None
 
 
 def left_over(folder: Path, layout: Layout) -> list[tuple[Path, int]]:
-    """Return the files of a segment that are not of its layout, with the packing that they belong to."""
+    """Return the files of a segment's other layouts, each with its packing number."""
     found = [(path, _packing_of(path.name, layout.segment)) for path in sorted(folder.iterdir())]
     return [(path, packing) for path, packing in found if packing is not None and packing != layout.packing]

@@ -1,4 +1,4 @@
-"""Keeping the approximate indexes of this process's segments: loading them, and having them built when it is time."""
+"""Index manager: loads the IVF indexes of this process's segments, checks them, and builds more in the background."""
 
 import os
 import sqlite3
@@ -10,23 +10,23 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from kedge.backends.sqlite import ivf
-from kedge.backends.sqlite.caches import Behind, Proof
+from kedge.backends.sqlite.cache_files import BackgroundTask, Proof
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.ivf import IvfIndex, PartFile
 from kedge.backends.sqlite.layout import Layout, Packed
 from kedge.backends.sqlite.segment import Segment
-from kedge.backends.sqlite.segments import SegmentWriter, translated
+from kedge.backends.sqlite.segment_writer import SegmentWriter, translated
 from kedge.backends.sqlite.sql import queries
 
 _SQL = queries("vectors")
 _used_in: dict[str, int] = {}
-_LOOK_SECONDS = 0.5  # how often a process looks for an index that another one has built
-_FAILED_SECONDS = 600.0  # how long one that could not build leaves it at that: a full disk does not empty at once
+_LOOK_SECONDS = 0.5  # between two looks for an index that another process has built
+_FAILED_SECONDS = 600.0  # pause after a failed build: a full disk stays full for a while
 _NEVER = float("-inf")
 
 
 class _Loaded(msgspec.Struct, frozen=True):
-    """What a process has of a segment's index, and when it last looked."""
+    """The loaded index of a segment, its files, and the time of the last look (monotonic seconds)."""
 
     at: float
     files: list[PartFile]
@@ -43,14 +43,14 @@ class Indexes:
         self._database = database
         self._folder = writer.folder
         self._loaded: WeakKeyDictionary[Segment, _Loaded] = WeakKeyDictionary()
-        self._builder = Behind("kedge-index")
+        self._builder = BackgroundTask("kedge-index")
         self._failed_at = _NEVER
-        self._checker = Behind("kedge-index-check")
+        self._checker = BackgroundTask("kedge-index-check")
         self._sound: dict[PartFile, bool] = {}  # the files that this process has read in full
 
     def of(self, connection: sqlite3.Connection, segment: Segment, metric: str) -> IvfIndex | None:
-        """Return what is indexed of a segment that has caught up; have more built where it is worth it."""
-        if segment.rows < ivf.ROWS_MIN or was_used_by_a_parent():
+        """Return the index of a segment that has caught up, and start a build if enough rows are not indexed."""
+        if segment.rows < ivf.ROWS_MIN or is_forked_after_use():
             return None
         loaded = self._loaded.get(segment, _NOTHING)
         if time.monotonic() - loaded.at > _LOOK_SECONDS:
@@ -67,13 +67,13 @@ class Indexes:
         if unread:
             self._checker.start(lambda: self._check(segment.layout.stem, metric, unread))
         if is_due(segment.rows, index) and self._may_build():
-            self._build_behind(segment, metric)
+            self._build_in_background(segment, metric)
         return _Loaded(time.monotonic(), files, index)
 
     def _usable(self, connection: sqlite3.Connection, layout: Layout, metric: str) -> list[PartFile]:
-        """Return the index files that are of this history and that nothing is known against, up to a first that is not.
+        """Return the index files of this history that are not known to be damaged, up to the first other one.
 
-        Rows are in order of seq, and each later one's is greater: where a part's last row is the same, all are.
+        Rows ascend by seq, and each later one's is greater: if the last row of a part is the same, all are.
         """
         found = []
         for file in ivf.parts_of(self._folder, layout.stem, metric):
@@ -86,12 +86,12 @@ class Indexes:
         return found
 
     def _check(self, stem: str, metric: str, files: Sequence[PartFile]) -> None:
-        """Read index files in full; take one that is not what was written out of the index, and all after it."""
+        """Read index files in full; remove a damaged one, and all after it, from the index."""
         for file in files:
             self._sound[file] = ivf.is_sound(self._folder, file)
             if self._sound[file] or self._database.read_only:
                 continue
-            with ivf.building(self._folder, stem) as is_ours:
+            with ivf.build_lock(self._folder, stem) as is_ours:
                 now = ivf.parts_of(self._folder, stem, metric)
                 if is_ours and file in now:
                     ivf.put_parts(self._folder, stem, metric, now[: now.index(file)])
@@ -102,9 +102,9 @@ class Indexes:
     def _may_build(self) -> bool:
         return not self._database.read_only and time.monotonic() - self._failed_at > _FAILED_SECONDS
 
-    def _build_behind(self, segment: Segment, metric: str) -> None:
+    def _build_in_background(self, segment: Segment, metric: str) -> None:
         def build() -> None:
-            self._failed_at = time.monotonic()  # until it has not
+            self._failed_at = time.monotonic()  # reset below after a success
             with suppress(Packed):
                 self.build(segment, metric, wait=False)
             self._failed_at = _NEVER
@@ -119,18 +119,19 @@ class Indexes:
         *,
         wait: bool = True,
     ) -> int:
-        """Index what is not indexed yet; return how many rows are indexed then.
+        """Index the rows that are not indexed yet; return the number of indexed rows.
 
-        Where another is at it, wait for that, or leave it to that. Where the segment was packed, raise `Packed`.
+        If another process is building, wait for it, or return at once if `wait` is not set. Raise `Packed` if a
+        compaction has replaced the segment file.
         """
         folder, layout = self._folder, segment.layout
         matrix = segment.matrix
-        rows = min(segment.rows, len(matrix)) // 8 * 8  # it may grow meanwhile
+        rows = min(segment.rows, len(matrix)) // 8 * 8  # the segment may grow meanwhile
         last = int(segment.seqs[rows - 1])
-        if was_used_by_a_parent():
+        if is_forked_after_use():
             return 0
         try:
-            with ivf.building(folder, layout.stem, wait=wait) as is_ours, self._database.connection() as connection:
+            with ivf.build_lock(folder, layout.stem, wait=wait) as is_ours, self._database.connection() as connection:
                 layout.check(connection)
                 if is_ours:
                     for file in ivf.parts_of(folder, layout.stem, metric):
@@ -149,26 +150,26 @@ class Indexes:
         return rows
 
     def forget(self) -> None:
-        """Look at the files anew at the next search."""
+        """Read the manifests again at the next search."""
         self._loaded.clear()
 
 
-def was_used_by_a_parent() -> bool:
-    """Say whether faiss has run in a process that this one was forked from: its threads are gone, and it would crash.
+def is_forked_after_use() -> bool:
+    """Say whether faiss has run in a process that this one was forked from.
 
-    Such a process searches exactly.
+    Its threads do not survive the fork, and it would crash. Such a process searches exactly.
     """
     here = os.getpid()
     return _used_in.setdefault("pid", here) != here
 
 
 def _end(files: Sequence[PartFile]) -> int:
-    """Return how many rows are indexed, from the first on."""
+    """Return the number of indexed rows."""
     return files[-1].first + files[-1].rows if files else 0
 
 
 def _first_to_build(files: Sequence[PartFile], rows: int) -> int:
-    """Return where a new part begins: it takes in the parts before it that are not much larger, so that few remain."""
+    """Return the first row of a new part. It absorbs former parts that are not much larger, to keep parts few."""
     first = _end(files)
     for file in reversed(files):
         if file.rows > 2 * (rows - first):
@@ -178,5 +179,5 @@ def _first_to_build(files: Sequence[PartFile], rows: int) -> int:
 
 
 def is_due(rows: int, index: IvfIndex) -> bool:
-    """Say whether enough rows are not indexed to make indexing them worth it."""
+    """Say whether so many rows are not indexed that a build pays off."""
     return rows - index.rows >= ivf.ROWS_MIN

@@ -1,8 +1,12 @@
-"""The approximate index of a segment: immutable faiss IVF files over ranges of rows. Caches: delete them at will.
+"""IVF index of a segment: immutable faiss files over ranges of rows. The files are caches and may be deleted.
 
-The lists are 8-bit scalar-quantised; what they propose is scored again from the segment file. A search visits a few
-lists, and goes on for as long as another may hold rows that the view shows and that are nearer than those found
-(`bounds.py`): what a rollback, a view or a filter hides is made up for by going further, and only there.
+IVF (inverted file: Jegou, Douze, Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011) clusters the
+rows by k-means and stores, for each centroid, the list of its rows. A search visits only the lists whose centroids are
+nearest to the query. The lists hold 8-bit scalar-quantized vectors (SQ8, faiss `QT_8bit`: each dimension is mapped
+linearly to 256 steps), a quarter of float32. The rows that a search proposes are scored again from the segment file.
+
+A search visits a few lists. It goes on as long as another list may hold a visible row that is nearer than those found
+(`list_bounds.py`). So it compensates for rows that a rollback, a view or a filter hides, and only then takes longer.
 """
 
 from collections.abc import Iterator
@@ -15,29 +19,29 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kedge.backends.sqlite import bounds
-from kedge.backends.sqlite.bounds import Bound
-from kedge.backends.sqlite.caches import Proof, alone, crc_of, index_lock, replacing
-from kedge.backends.sqlite.segment import Bits, Ints, Shown, Small, lengths_of
+from kedge.backends.sqlite import list_bounds
+from kedge.backends.sqlite.cache_files import Proof, atomic_replace, crc_of, exclusive_lock, index_lock
+from kedge.backends.sqlite.list_bounds import ListBound
+from kedge.backends.sqlite.segment import Bits, Ints, Small, VisibleRows, lengths_of
 from kedge.errors import StorageFull
 from kedge.ports.vectors import Floats
 from kedge.support.failpoints import reach
 
-faiss: Any = typed_faiss  # its wrappers are made at import time: what its stubs say is not what it takes
+faiss: Any = typed_faiss  # its wrappers are generated at import time, and its stubs do not match them
 
 PROBES = 20  # lists visited first
-ROWS_MIN = 20_000  # fewer are searched exactly in no time
+ROWS_MIN = 20_000  # an exact search over fewer takes no noticeable time
 _TRAINING_ROWS_A_LIST = 64
 _CHUNK_ROWS = 16_384
-_FEWEST_PROBES = 4  # where other parts have found something already
-_EFFORT_MAX = 8  # a search ends when it has met as many rows that the view shows as these times the first lists hold
+_FEWEST_PROBES = 4  # in a part, when other parts have found rows already
+_EFFORT_MAX = 8  # a search ends after so many times the visible rows that the first lists hold on average
 _TINY = np.float32(1e-30)
 _FORMAT = 3
-_HEAD_BYTES = 1 << 16  # of a file, besides centroids and sizes: what faiss follows blindly stands at the beginning
+_HEAD_BYTES = 1 << 16  # checked before loading, besides centroids and sizes: faiss trusts the beginning of a file
 
 
 class PartFile(msgspec.Struct, frozen=True):
-    """One index file as the manifest describes it; its last row is of the write that `proof` tells."""
+    """One index file, as the manifest describes it. `proof` names the write of its last row."""
 
     first: int
     rows: int
@@ -46,7 +50,7 @@ class PartFile(msgspec.Struct, frozen=True):
     head_bytes: int
     head_crc: int
     crc: int
-    bound: Bound
+    bound: ListBound
     proof: Proof
 
 
@@ -56,105 +60,108 @@ class _Manifest(msgspec.Struct, frozen=True):
     parts: list[PartFile]
 
 
-class _Nearest(msgspec.Struct, frozen=True):
-    """The lists nearest to a query, in order; `met` counts the rows that the view shows in each and all before."""
+class _NearestLists(msgspec.Struct, frozen=True):
+    """The lists nearest to a query, in order; `visible` is the cumulative number of visible rows in them."""
 
     order: Ints
     distances: Floats
-    met: Ints
+    visible: Ints
 
 
 class Part:
-    """One index file over the rows first … first + rows - 1; `first` is a multiple of 8, so that bits can be cut."""
+    """One index file over the rows first … first + rows - 1. `first` is a multiple of 8, so bitmaps split at a byte."""
 
-    def __init__(self, first: int, index: Any, bound: Bound) -> None:
+    def __init__(self, first: int, index: Any, bound: ListBound) -> None:
         self.first, self.index, self.bound = first, index, bound
         self.metric = "l2" if index.metric_type == faiss.METRIC_L2 else "ip"
         self.rows: int = index.ntotal
         self.lists: Small = _lists(index)
 
-    def search(self, asked: "Asked", best: "Best") -> bool:
-        """Add to the `best` rows those of this part that the view shows; return whether all lists were visited.
+    def search(self, query: "IvfQuery", best: "TopRows") -> bool:
+        """Add the nearest visible rows of this part to `best`; return whether all lists were visited.
 
-        Lists are visited, nearest first, until no other is likely to hold a row that is nearer than the `k`-th best.
+        Lists are visited from the nearest on, until no other is likely to hold a row nearer than the `k`-th best.
         """
         nlist: int = self.index.nlist
         done = 0
-        lists = self._nearest(asked, min(nlist, 4 * PROBES))
+        lists = self._nearest(query, min(nlist, 4 * PROBES))
         while True:
-            probes = self._probes(asked, lists, best, done)
+            probes = self._probes(query, lists, best, done)
             if probes == len(lists.order) < nlist:
-                lists = self._nearest(asked, nlist)
-                probes = self._probes(asked, lists, best, done)
+                lists = self._nearest(query, nlist)
+                probes = self._probes(query, lists, best, done)
             if probes <= done:
                 return done == nlist
-            best.add(*self._visit(asked, lists.order[done:probes], lists.distances[done:probes]))
+            best.add(*self._visit(query, lists.order[done:probes], lists.distances[done:probes]))
             done = probes
 
-    def _nearest(self, asked: "Asked", count: int) -> "_Nearest":
-        distances, order = self.index.quantizer.search(asked.query, count)
-        return _Nearest(order[0], distances[0], np.cumsum(self._shown_by_list(asked.shown)[order[0]]))
+    def _nearest(self, query: "IvfQuery", count: int) -> "_NearestLists":
+        distances, order = self.index.quantizer.search(query.vector, count)
+        return _NearestLists(order[0], distances[0], np.cumsum(self._visible_by_list(query.rows)[order[0]]))
 
-    def _probes(self, asked: "Asked", lists: "_Nearest", best: "Best", done: int) -> int:
-        """Return how many of these lists to visit, `done` of which were."""
+    def _probes(self, query: "IvfQuery", lists: "_NearestLists", best: "TopRows", done: int) -> int:
+        """Return how many of these lists to visit in all; `done` of them have been visited."""
         if done == 0:
-            enough = PROBES * asked.effort
+            enough = PROBES * query.effort
         else:
-            budget = PROBES * self.rows / self.index.nlist * asked.effort * _EFFORT_MAX
-            enough = int(np.searchsorted(lists.met, budget)) + 1
+            budget = PROBES * self.rows / self.index.nlist * query.effort * _EFFORT_MAX
+            enough = int(np.searchsorted(lists.visible, budget)) + 1
         if best.threshold > -np.inf:
-            centres = self._nearness(lists.distances)
-            near = self.bound.of(asked.query, centres, self.metric) >= best.threshold
+            centroids = self._scores(lists.distances)
+            near = self.bound.upper(query.vector, centroids, self.metric) >= best.threshold
             enough = min(enough, max(_FEWEST_PROBES, int(np.count_nonzero(near))))
         return min(len(lists.order), enough)
 
-    def _nearness(self, found: Floats) -> Floats:
+    def _scores(self, found: Floats) -> Floats:
         return -found if self.metric == "l2" else found
 
-    def _visit(self, asked: "Asked", lists: Ints, distances: Floats) -> tuple[Ints, Floats]:
-        """Search these lists, which faiss then need not find again; its wrapper for that takes no selector."""
-        scores, found = np.empty(asked.wanted, np.float32), np.empty(asked.wanted, np.int64)
-        bits = self._bits(asked.shown)
+    def _visit(self, query: "IvfQuery", lists: Ints, distances: Floats) -> tuple[Ints, Floats]:
+        """Search these lists by the C function of faiss: its Python wrapper for given lists takes no selector."""
+        scores, found = np.empty(query.wanted, np.float32), np.empty(query.wanted, np.int64)
+        bits = self._bits(query.rows)
         selector = faiss.IDSelectorBitmap(bits)
         parameters = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))
         lists, distances = np.ascontiguousarray(lists), np.ascontiguousarray(distances)
         pointers = (faiss.swig_ptr(array) for array in (lists, distances, scores, found))
-        query = faiss.swig_ptr(asked.query)
-        self.index.search_preassigned_c(1, query, asked.wanted, *pointers, False, parameters)  # noqa: FBT003
+        vector = faiss.swig_ptr(query.vector)
+        self.index.search_preassigned_c(1, vector, query.wanted, *pointers, False, parameters)  # noqa: FBT003
         there = (found >= 0) & (found < self.rows)
-        return found[there] + self.first, self._nearness(scores[there])
+        return found[there] + self.first, self._scores(scores[there])
 
-    def recounted(self, counts: Ints, flipped: Ints, shown: npt.NDArray[np.bool_]) -> Ints:
-        """Return how many rows are shown in each list, given how many were, and which rows have come or gone."""
-        within = (flipped >= self.first) & (flipped < self.first + self.rows)
-        lists, shown = self.lists[flipped[within] - self.first], shown[within]
+    def updated_counts(self, counts: Ints, changed: Ints, visible: npt.NDArray[np.bool_]) -> Ints:
+        """Return the number of visible rows in each list, given the former numbers and the rows that changed."""
+        within = (changed >= self.first) & (changed < self.first + self.rows)
+        lists, visible = self.lists[changed[within] - self.first], visible[within]
         nlist = len(counts)
-        return counts + np.bincount(lists[shown], minlength=nlist) - np.bincount(lists[~shown], minlength=nlist)
+        return counts + np.bincount(lists[visible], minlength=nlist) - np.bincount(lists[~visible], minlength=nlist)
 
-    def _bits(self, shown: Shown) -> Bits:
-        return shown.bits[self.first // 8 : (self.first + self.rows + 7) // 8]
+    def _bits(self, rows: VisibleRows) -> Bits:
+        return rows.bits[self.first // 8 : (self.first + self.rows + 7) // 8]
 
-    def _shown_by_list(self, shown: Shown) -> Ints:
-        """Return how many rows the view shows in each list."""
-        counts = shown.counts.get(self)
+    def _visible_by_list(self, rows: VisibleRows) -> Ints:
+        """Return the number of visible rows in each list."""
+        counts = rows.list_counts.get(self)
         if counts is None:
-            visible = np.unpackbits(self._bits(shown), count=self.rows, bitorder="little").view(bool)
-            counts = shown.counts[self] = np.bincount(self.lists[visible], minlength=self.index.nlist)
+            visible = np.unpackbits(self._bits(rows), count=self.rows, bitorder="little").view(bool)
+            counts = rows.list_counts[self] = np.bincount(self.lists[visible], minlength=self.index.nlist)
         return counts
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What is searched for: `wanted` rows that a view shows, near a query of shape (1, dim), the best `k` surely."""
+class IvfQuery(msgspec.Struct, frozen=True):
+    """A query: the vector, of shape (1, dim), and the rows that may be found.
 
-    query: Floats
-    shown: Shown
+    `wanted` rows are returned. The search ends when the best `k` are likely found; `effort` multiplies its length.
+    """
+
+    vector: Floats
+    rows: VisibleRows
     k: int
     wanted: int
     effort: int
 
 
-class Best:
-    """The rows found so far, in order of their scores, and what the `k`-th scores."""
+class TopRows:
+    """The best `wanted` rows so far, in order of their scores; `threshold` is the score of the `k`-th."""
 
     def __init__(self, k: int, wanted: int) -> None:
         self._k, self._wanted = k, wanted
@@ -163,7 +170,7 @@ class Best:
         self.threshold = -np.inf
 
     def add(self, rows: Ints, scores: Floats) -> None:
-        """Take in more rows, which are not here yet."""
+        """Add rows, which must be new."""
         scores = np.concatenate([self._scores, scores])
         order = np.argsort(-scores, kind="stable")[: self._wanted]
         self.rows, self._scores = np.concatenate([self.rows, rows])[order], scores[order]
@@ -173,7 +180,7 @@ class Best:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Search a single query without a team of threads, whose waking costs more than the search."""
+    """Run faiss on one thread: for a single query, waking a team of threads costs more than the search."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -183,27 +190,27 @@ def _one_thread() -> Iterator[None]:
 
 
 class IvfIndex:
-    """The parts of one segment that are indexed; rows from `rows` on are not."""
+    """The index parts of one segment. Rows from `rows` on are not indexed."""
 
     def __init__(self, parts: list[Part]) -> None:
         self.parts = parts
         self.rows = max((part.first + part.rows for part in parts), default=0)
 
-    def search(self, asked: Asked) -> tuple[Ints, bool]:
-        """Return rows that the view shows and that are near the query, and whether all were compared."""
-        best = Best(asked.k, asked.wanted)
+    def search(self, query: IvfQuery) -> tuple[Ints, bool]:
+        """Return the rows nearest to the query, and whether all lists were visited."""
+        best = TopRows(query.k, query.wanted)
         with _one_thread():
-            whole = [part.search(asked, best) for part in self.parts]
+            whole = [part.search(query, best) for part in self.parts]
         return best.rows, all(whole)
 
 
 def lists_for(rows: int) -> int:
-    """Return a number of lists: the power of two next to the square root, so that lists and centroids cost alike."""
+    """Return a number of lists: the power of two nearest to sqrt(rows), so that centroids cost as much as a list."""
     return int(2 ** round(np.log2(max(1, rows)) / 2))
 
 
-def prepared(rows: Floats, metric: str) -> Floats:
-    """Return rows as the index compares them: of length one under cosine."""
+def normalized(rows: Floats, metric: str) -> Floats:
+    """Return a copy of the rows as the index compares them: of length 1 for the cosine metric."""
     copied = np.array(rows, np.float32)
     if metric == "cosine":
         copied /= np.maximum(lengths_of(copied), _TINY)[:, None]
@@ -221,7 +228,7 @@ def build(matrix: Floats, first: int, rows: int, metric: str) -> Any:
     index.cp.min_points_per_centroid = 1
     index.cp.seed = 1
     sample = np.linspace(first, first + rows - 1, min(rows, nlist * _TRAINING_ROWS_A_LIST)).astype(np.int64)
-    index.train(prepared(matrix[sample], metric))
+    index.train(normalized(matrix[sample], metric))
     _fill(index, matrix[first : first + rows], metric)
     index.own_fields = True
     quantizer.this.disown()
@@ -229,20 +236,20 @@ def build(matrix: Floats, first: int, rows: int, metric: str) -> Any:
 
 
 def _fill(index: Any, matrix: Floats, metric: str) -> None:
-    """Add rows to lists that are made as long as they will be: lists that grow take up to twice the room."""
+    """Add rows to lists of the final size: lists that grow take up to twice the memory."""
     starts = range(0, len(matrix), _CHUNK_ROWS)
     chunks = [slice(start, start + _CHUNK_ROWS) for start in starts]
-    nearest = [index.quantizer.search(prepared(matrix[chunk], metric), 1)[1][:, 0] for chunk in chunks]
+    nearest = [index.quantizer.search(normalized(matrix[chunk], metric), 1)[1][:, 0] for chunk in chunks]
     for number, size in enumerate(np.bincount(np.concatenate(nearest), minlength=index.nlist).tolist()):
         index.invlists.resize(number, size)
         index.invlists.resize(number, 0)
     for chunk, lists in zip(chunks, nearest, strict=True):
-        rows = prepared(matrix[chunk], metric)
+        rows = normalized(matrix[chunk], metric)
         index.add_core(len(rows), faiss.swig_ptr(rows), None, faiss.swig_ptr(np.ascontiguousarray(lists)))
 
 
 def _lists(index: Any) -> Small:
-    """Return the list that each row is in; raise `IndexError` where it is not in one list and in no other."""
+    """Return the list of each row; raise `IndexError` unless each row is in exactly one list."""
     lists = np.full(index.ntotal, -1, np.int32)
     met = 0
     for number in range(index.nlist):
@@ -263,7 +270,7 @@ def _manifest_path(folder: Path, stem: str) -> Path:
 
 
 def parts_of(folder: Path, stem: str, metric: str) -> list[PartFile]:
-    """Return what the manifest describes, or nothing where there is none that can be used."""
+    """Return the files that the manifest describes, or [] if there is no usable manifest."""
     try:
         manifest = msgspec.json.decode(_manifest_path(folder, stem).read_bytes(), type=_Manifest)
     except (OSError, msgspec.MsgspecError):
@@ -272,12 +279,12 @@ def parts_of(folder: Path, stem: str, metric: str) -> list[PartFile]:
 
 
 def load(folder: Path, parts: list[PartFile]) -> IvfIndex:
-    """Return what is indexed by these files, the first of them that cannot be used and all after it left out."""
+    """Return the index of these files, up to the first unusable one."""
     loaded = []
     for described in parts:
         part = _load_part(folder / described.file, described)
         if part is None:
-            break  # rows are indexed from the first on without a gap
+            break  # an index has no gaps
         loaded.append(part)
     return IvfIndex(loaded)
 
@@ -287,14 +294,14 @@ def _load_part(path: Path, described: PartFile) -> Part | None:
         if not is_sound(path.parent, described, full=False):
             return None
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-        faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # or each search starts 32 threads
+        faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # otherwise each search starts 32 threads
         return Part(described.first, index, described.bound) if index.ntotal == described.rows else None
     except (OSError, RuntimeError, IndexError):
         return None
 
 
 def is_sound(folder: Path, part: PartFile, *, full: bool = True) -> bool:
-    """Read an index file in full, or what it begins with, and say whether it is what was written."""
+    """Check the CRC of an index file, or only of its beginning."""
     path = folder / part.file
     try:
         if path.stat().st_size != part.bytes:
@@ -304,21 +311,21 @@ def is_sound(folder: Path, part: PartFile, *, full: bool = True) -> bool:
         return False
 
 
-def building(folder: Path, stem: str, *, wait: bool = False) -> AbstractContextManager[bool]:
-    """Let one at a time change a segment's index; where another does, wait for it, or give False."""
-    return alone(index_lock(folder, stem), wait=wait)
+def build_lock(folder: Path, stem: str, *, wait: bool = False) -> AbstractContextManager[bool]:
+    """Hold the lock for changes to a segment's index; give False if another holds it and `wait` is not set."""
+    return exclusive_lock(index_lock(folder, stem), wait=wait)
 
 
 def add_part(folder: Path, stem: str, metric: str, matrix: Floats, first: int, proof: Proof) -> PartFile:
-    """Index the rows from `first` on, in place of all parts that hold any of them. The caller is `building` alone."""
+    """Index the rows from `first` on, in place of all parts with any of these rows. The caller holds `build_lock`."""
     rows = len(matrix) - first
-    for left in folder.glob(f"{stem}.*.ivf.tmp"):  # by a process that was killed
+    for left in folder.glob(f"{stem}.*.ivf.tmp"):  # left by a killed process
         left.unlink(missing_ok=True)
     index = build(matrix, first, rows, metric)
-    bound = bounds.measure(index, prepared(matrix[first + bounds.sample(rows)], metric), metric)
+    bound = list_bounds.fit(index, normalized(matrix[first + list_bounds.sample(rows)], metric), metric)
     path = folder / f"{stem}.{first}-{first + rows}.ivf"
     head_bytes = _HEAD_BYTES + index.nlist * (index.d * 4 + 16)
-    with replacing(path) as temporary:
+    with atomic_replace(path) as temporary:
         try:
             faiss.write_index(index, str(temporary))
         except RuntimeError as error:
@@ -333,8 +340,8 @@ def add_part(folder: Path, stem: str, metric: str, matrix: Floats, first: int, p
 
 
 def put_parts(folder: Path, stem: str, metric: str, parts: list[PartFile]) -> None:
-    """Make these files the index, and take all others away. The caller is `building` alone."""
-    with replacing(_manifest_path(folder, stem)) as temporary:
+    """Make these files the index, and delete the others. The caller holds `build_lock`."""
+    with atomic_replace(_manifest_path(folder, stem)) as temporary:
         temporary.write_bytes(msgspec.json.encode(_Manifest(_FORMAT, metric, parts)))
         reach("index:manifest-written")
     reach("index:manifest-in-place")
@@ -342,4 +349,4 @@ def put_parts(folder: Path, stem: str, metric: str, parts: list[PartFile]) -> No
     for stale in folder.glob(f"{stem}.*.ivf"):
         if stale.name not in named:
             with suppress(OSError):
-                stale.unlink()  # whoever has it mapped keeps it
+                stale.unlink()  # a process that has it mapped keeps it

@@ -1,4 +1,7 @@
-"""Where a segment's rows lie. Their numbers ascend with their seqs and never change; their positions do, by packing."""
+"""Segment layout: maps row numbers to positions in the segment file.
+
+Numbers ascend with seqs and never change. A compaction ("packing") drops rows and so changes positions.
+"""
 
 import sqlite3
 import zlib
@@ -14,13 +17,13 @@ GONE = -1
 
 
 class Packed(Exception):
-    """Compaction has put another file in place of one that was about to be used: look again."""
+    """A compaction has replaced a segment file that was about to be read: repeat in a new transaction."""
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """A segment as it was packed last: of its rows below `below`, those that are `kept` lie first, in order.
+    """The layout after a segment's last packing: of the rows below `below`, only those in `kept` remain, in order.
 
-    The others follow one by one. One that was never packed has each row at the position of its number.
+    All later rows follow. In a segment that was never packed, positions equal numbers. `gone` counts dropped rows.
     """
 
     segment: int
@@ -31,11 +34,11 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def stem(self) -> str:
-        """What the names of its files begin with: no other layout's do."""
+        """The beginning of the names of its files, unique to this layout."""
         return str(self.segment) if self.packing == 0 else f"{self.segment}-{self.packing}"
 
     def positions(self, numbers: Ints) -> Ints:
-        """Return where rows lie in the file; `GONE` for those that are not in it."""
+        """Return the positions of rows in the file; `GONE` for dropped rows."""
         found = numbers - self.gone
         early = numbers < self.below
         if early.any():
@@ -47,7 +50,7 @@ class Layout(msgspec.Struct, frozen=True):
         return found
 
     def position(self, number: int) -> int:
-        """Return where one row lies in the file, or `GONE`."""
+        """Return the position of one row in the file, or `GONE`."""
         return int(self.positions(np.array([number], np.int64))[0])
 
     def numbers(self, positions: Ints) -> Ints:
@@ -58,23 +61,23 @@ class Layout(msgspec.Struct, frozen=True):
         return found
 
     def number(self, position: int) -> int:
-        """Return the number of the row at a position, be it the next that is appended."""
+        """Return the number of the row at a position, which may be the next one to append."""
         return int(self.numbers(np.array([position], np.int64))[0])
 
     def check(self, connection: sqlite3.Connection) -> None:
-        """Raise `Packed` where a fresh look says that this is the layout no more."""
+        """Raise `Packed` if this is no longer the segment's layout."""
         if connection.execute(_SQL["packing_of"], (self.segment,)).fetchone() != (self.packing,):
             raise Packed
 
 
 class Layouts:
-    """The layouts of this process's segments, kept while they hold."""
+    """Cache of the layouts of this process's segments."""
 
     def __init__(self) -> None:
         self._known: dict[int, Layout] = {}
 
     def of(self, connection: sqlite3.Connection, segment: int, packing: int, gone: int) -> Layout:
-        """Return the layout that a transaction sees a segment in."""
+        """Return a segment's layout as a transaction sees it."""
         known = self._known.get(segment)
         if known is None or known.packing != packing:
             known = self._known[segment] = read(connection, segment, packing, gone)
@@ -90,5 +93,5 @@ def read(connection: sqlite3.Connection, segment: int, packing: int, gone: int) 
 
 
 def deflated(kept: Ints) -> bytes:
-    """Return ascending numbers as they are stored."""
+    """Return ascending numbers in their stored form: deltas, deflated."""
     return zlib.compress(np.diff(kept, prepend=0).astype(np.int64).tobytes(), 1)

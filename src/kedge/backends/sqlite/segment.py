@@ -1,4 +1,7 @@
-"""One embedding space as this process knows it: rows mapped, states in memory, and what each view sees of them."""
+"""Segment in memory: the rows of one embedding space, their states, and the rows that each view sees.
+
+The vectors are a read-only memory map. Seqs, states and norms are arrays of one value for each row.
+"""
 
 from collections import OrderedDict
 from typing import Protocol, TypeVar
@@ -16,62 +19,67 @@ Ints = npt.NDArray[np.int64]
 N = TypeVar("N", np.int64, np.int32, np.float32)
 Small = npt.NDArray[np.int32]
 
-# What a row is in a view: not seen; head; seen, but a write that could be rolled back took its place; seen, but gone.
+# The class of a row in a view. HIDDEN: not visible. HEAD: the newest visible write at its key. SUPERSEDED: visible, but
+# replaced by a newer write that a rollback could hide. DEAD: visible, but replaced in every view that sees it.
 HIDDEN, HEAD, SUPERSEDED, DEAD = 0, 1, 2, 3
-RANKS = np.array([False, True, True, False])  # the classes that a search must rank
-_STATES_COMPARED = 16  # rather than looked up: a comparison of all rows costs a twentieth
-_VIEW_BYTES_MAX = 64 * 1024 * 1024  # of classes and bits that one segment keeps for its views
+RANKABLE = np.array([False, True, True, False])  # classes that a search ranks: a superseded row tells what replaced it
+_STATES_COMPARED = 16  # up to so many, comparing all rows with a state is faster than a table lookup for each row
+_VIEW_BYTES_MAX = 64 * 1024 * 1024  # of classes and bits that one segment caches for its views
 
 
-class Lists(Protocol):
+class ListedRows(Protocol):
     """Rows that an index has divided into lists."""
 
-    def recounted(self, counts: Ints, flipped: Ints, shown: npt.NDArray[np.bool_]) -> Ints:
-        """Return how many rows are shown in each list, given how many were, and which rows have come or gone."""
+    def updated_counts(self, counts: Ints, changed: Ints, visible: npt.NDArray[np.bool_]) -> Ints:
+        """Return the number of visible rows in each list, given the former numbers.
+
+        `changed` are the rows whose visibility changed, `visible` says for each whether it is visible now.
+        """
 
 
-class Shown:
-    """What one view sees of a segment's rows at one instant: classes, the same as bits, and counts. Never changed.
+class VisibleRows:
+    """The rows of a segment that one view sees in one transaction. Immutable.
 
-    `counts` remembers how many rows are shown in each list of an index.
+    `classes` holds the class of each row; `bits` is the bitmap of the rows that a search must rank (8 rows a byte,
+    lowest bit first, as faiss takes it). `list_counts` caches the number of these rows in each list of an index.
     """
 
     def __init__(self, classes: Bytes, bits: Bits, version: int) -> None:
         self.classes = classes
         self.bits = bits
         self.version = version
-        self.counts: WeakKeyDictionary[Lists, Ints] = WeakKeyDictionary()
+        self.list_counts: WeakKeyDictionary[ListedRows, Ints] = WeakKeyDictionary()
         self._heads: int | None = None
-        self._ranked: int | None = None
+        self._count: int | None = None
         self._rows: Ints | None = None
 
     @classmethod
-    def of(cls, classes: Bytes, version: int = 0) -> "Shown":
-        """Return what a view sees, given the class of each row."""
-        return cls(classes, np.packbits(RANKS[classes], bitorder="little"), version)
+    def from_classes(cls, classes: Bytes, version: int = 0) -> "VisibleRows":
+        """Return the rows that a view sees, given the class of each row."""
+        return cls(classes, np.packbits(RANKABLE[classes], bitorder="little"), version)
 
     @property
     def heads(self) -> int:
-        """How many rows are head."""
+        """The number of rows that are head."""
         if self._heads is None:
             self._heads = int(np.count_nonzero(self.classes == HEAD))
         return self._heads
 
     @property
     def nbytes(self) -> int:
-        """What its bits and rows take in memory."""
+        """The memory that bits and row numbers take."""
         return self.bits.nbytes + (0 if self._rows is None else self._rows.nbytes)
 
     @property
-    def ranked(self) -> int:
-        """How many rows a search must rank."""
-        if self._ranked is None:
-            self._ranked = int(np.bitwise_count(self.bits).sum(dtype=np.int64))
-        return self._ranked
+    def count(self) -> int:
+        """The number of rows that a search must rank."""
+        if self._count is None:
+            self._count = int(np.bitwise_count(self.bits).sum(dtype=np.int64))
+        return self._count
 
     @property
     def rows(self) -> Ints:
-        """The rows that a search must rank, in order."""
+        """The numbers of the rows that a search must rank, ascending."""
         if self._rows is None:
             self._rows = self.rows_from(0)
         return self._rows
@@ -83,28 +91,28 @@ class Shown:
         bits[: first - start] = 0
         return np.flatnonzero(bits.view(bool)) + start
 
-    def narrowed(self, bits: Bits) -> "Shown":
-        """Return the same view with less for a search to rank: only rows whose bit is set here, too."""
+    def intersect(self, bits: Bits) -> "VisibleRows":
+        """Return the same view, in which a search ranks only the rows of another bitmap too."""
         held = min(len(bits), len(self.bits))
         both = np.zeros(len(self.bits), np.uint8)
         both[:held] = self.bits[:held] & bits[:held]
-        return Shown(self.classes, both, self.version)
+        return VisibleRows(self.classes, both, self.version)
 
-    def brought_up(self, states: Small, table: Bytes, changed: Ints, version: int) -> "Shown":
-        """Return what a view sees, given that it sees what this one does save of added rows and of those `changed`.
+    def updated(self, states: Small, table: Bytes, changed: Ints, version: int) -> "VisibleRows":
+        """Return the rows that a view sees, computed from this one: only added and `changed` rows differ.
 
-        `changed` are rows of this one, each once.
+        `states` are those of all rows, `table` gives the class of every state. `changed` holds each row once.
         """
         before, now = len(self.classes), len(states)
         classes = np.empty(now, np.int8)
         classes[:before] = self.classes
         classes[before:] = table[states[before:]]
         classes[changed] = table[states[changed]]
-        shown = Shown(classes, self._bits_of(classes, changed), version)
-        flipped = changed[RANKS[self.classes[changed]] != RANKS[classes[changed]]]
-        for lists, counts in self.counts.items():
-            shown.counts[lists] = lists.recounted(counts, flipped, RANKS[classes[flipped]])
-        return shown
+        found = VisibleRows(classes, self._bits_of(classes, changed), version)
+        flipped = changed[RANKABLE[self.classes[changed]] != RANKABLE[classes[changed]]]
+        for lists, counts in self.list_counts.items():
+            found.list_counts[lists] = lists.updated_counts(counts, flipped, RANKABLE[classes[flipped]])
+        return found
 
     def _bits_of(self, classes: Bytes, changed: Ints) -> Bits:
         now = len(classes)
@@ -116,27 +124,27 @@ class Shown:
         padded = np.zeros(len(touched) * 8, bool)
         rows = (touched[:, None] * 8 + np.arange(8)).ravel()
         within = rows < now
-        padded[within] = RANKS[classes[rows[within]]]
+        padded[within] = RANKABLE[classes[rows[within]]]
         bits[touched] = np.packbits(padded, bitorder="little")
         return bits
 
 
 class Segment:
-    """The rows of one embedding space. Appending and changing leave alone what a search has taken."""
+    """The rows of one embedding space. `extend` and `change` replace arrays that a running search may hold."""
 
     def __init__(self, layout: Layout, space: str, dim: int) -> None:
         self.layout, self.ident, self.space, self.dim = layout, layout.segment, space, dim
         self.rows = 0
         self.last_change = 0
-        self.taken_in = 0  # rows and changes, for telling how far a file of them has fallen behind
+        self.updates = 0  # rows and state changes so far: tells how far a cache file is behind
         self.matrix: Floats = np.empty((0, dim), np.float32)
         self._seqs: Ints = np.empty(0, np.int64)
         self._states: Small = np.empty(0, np.int32)
         self._norms: Floats = np.empty(0, np.float32)
         self._changes: list[Ints] = []
         self._present: tuple[tuple[int, int], Ints] | None = None
-        self._shown: OrderedDict[object, tuple[Bytes, Shown]] = OrderedDict()
-        self._newest: tuple[Bytes, Shown] | None = None
+        self._visible: OrderedDict[object, tuple[Bytes, VisibleRows]] = OrderedDict()
+        self._newest: tuple[Bytes, VisibleRows] | None = None
 
     @property
     def seqs(self) -> Ints:
@@ -150,21 +158,21 @@ class Segment:
 
     @property
     def norms(self) -> Floats:
-        """The length of each row's vector."""
+        """The Euclidean length of each row's vector."""
         return self._norms[: self.rows]
 
     @property
     def states_present(self) -> Ints:
-        """The states that some row is in, ascending."""
+        """The distinct states of the rows, ascending."""
         at = (self.rows, len(self._changes))
         if self._present is None or self._present[0] != at:
             self._present = (at, np.flatnonzero(np.bincount(self.states)))
         return self._present[1]
 
     def extend(self, seqs: Ints, states: Small, matrix: Floats, norms: Floats | None = None) -> None:
-        """Take in rows that were appended; `matrix` maps all rows, the added ones last.
+        """Add rows that were appended to the file; `matrix` maps all rows, the new ones last.
 
-        Interrupted anywhere, it is done again as if it had never begun: `rows` says how far the arrays hold.
+        An interrupted call may be repeated: it sets `rows` last, and arrays hold nothing beyond `rows`.
         """
         first, rows = self.rows, self.rows + len(seqs)
         if rows > len(self._seqs):
@@ -177,37 +185,37 @@ class Segment:
         self._norms[first:rows] = lengths_of(matrix[first:rows]) if norms is None else norms
         self.matrix = matrix
         self.rows = rows
-        self.taken_in += len(seqs)
+        self.updates += len(seqs)
 
     def change(self, rows: Ints, states: Small, last_change: int) -> None:
-        """Take in new states of rows."""
-        self._states = self._states.copy()  # a search that runs now keeps the array that it took
+        """Set new states of rows; `last_change` is the seq of the newest write that changed one."""
+        self._states = self._states.copy()  # a running search keeps the former array
         self._states[rows] = states
         self._changes.append(rows)
-        self.taken_in += len(rows)
+        self.updates += len(rows)
         self.last_change = last_change
 
-    def shown(self, view: object, table: Bytes) -> Shown:
-        """Return what a view sees; `table` gives the class of every state.
+    def visible(self, view: object, table: Bytes) -> VisibleRows:
+        """Return the rows that a view sees; `table` gives the class of every state.
 
-        It is worked out from what it saw before, or else from what another view sees: a rollback changes few states.
+        They are computed from the view's former rows, or else from another view's: a rollback changes few states.
         """
         version = len(self._changes)
-        before, found = self._shown.pop(view, None) or self._newest or (None, None)
+        before, found = self._visible.pop(view, None) or self._newest or (None, None)
         if before is None or found is None:
-            found = Shown.of(table[self.states], version)
+            found = VisibleRows.from_classes(table[self.states], version)
         elif before is not table or found.version != version or len(found.classes) != self.rows:
-            found = found.brought_up(self.states, table, self._changed(found, before, table), version)
-        self._shown[view] = self._newest = (table, found)
-        while len(self._shown) > max(2, _VIEW_BYTES_MAX // max(1, self.rows)):
-            self._shown.popitem(last=False)
+            found = found.updated(self.states, table, self._changed(found, before, table), version)
+        self._visible[view] = self._newest = (table, found)
+        while len(self._visible) > max(2, _VIEW_BYTES_MAX // max(1, self.rows)):
+            self._visible.popitem(last=False)
         return found
 
-    def _changed(self, shown: Shown, before: Bytes, table: Bytes) -> Ints:
-        """Return the rows of `shown` whose states changed since, or whose states are of another class than before."""
-        rows = len(shown.classes)
+    def _changed(self, visible: VisibleRows, before: Bytes, table: Bytes) -> Ints:
+        """Return the rows of `visible` whose state changed since, or whose state has another class in `table`."""
+        rows = len(visible.classes)
         changed = np.zeros(rows, bool)
-        for some in self._changes[shown.version :]:
+        for some in self._changes[visible.version :]:
             changed[some[some < rows]] = True
         states = self.states[:rows]
         differ = before != table[: len(before)]

@@ -1,4 +1,4 @@
-"""Compaction in the background: a look now and then, by whichever process works with the vectors."""
+"""Background compaction: any process that uses vectors checks from time to time whether a segment is due."""
 
 import threading
 import time
@@ -10,14 +10,14 @@ from kedge.backends.sqlite.sql import queries
 from kedge.errors import KedgeError
 
 _SQL = queries("compaction")
-LOOK_SECONDS = 10.0  # between two looks, while there is work at all
-SHARE = 0.3  # of a segment's rows that must be able to go
-ROWS_MIN = 10_000  # of smaller segments nothing is gained
-_REST = 30.0  # how many times as long as a vain decision took, until the next one about that segment
+LOOK_SECONDS = 10.0  # between two checks
+SHARE = 0.3  # of a segment's rows: fewer are not worth a rewrite
+ROWS_MIN = 10_000  # smaller segments gain nothing
+_REST = 30.0  # pause before a segment is checked again, as a multiple of the time that a check in vain took
 
 
 class Upkeep:
-    """Decides when a segment is packed."""
+    """Decides when a segment is compacted."""
 
     def __init__(self, database: Database, compactor: Compactor) -> None:
         self._database = database
@@ -27,20 +27,22 @@ class Upkeep:
         self._thread: threading.Thread | None = None
 
     def consider(self) -> None:
-        """Have a look taken in the background when it is time; costs no query."""
+        """Start a check in the background when it is due. Runs no query itself."""
         now = time.monotonic()
         if now < self._next or self._database.read_only or (self._thread is not None and self._thread.is_alive()):
             return
         self._next = now + LOOK_SECONDS
-        self._thread = threading.Thread(target=self._look_quietly, name="kedge-compaction", daemon=True)
+        self._thread = threading.Thread(target=self._check_ignoring_errors, name="kedge-compaction", daemon=True)
         self._thread.start()
 
-    def _look_quietly(self) -> None:
-        with suppress(KedgeError):  # nothing is lost; the next look tries again, and `kedge optimize` says what fails
-            self.look()
+    def _check_ignoring_errors(self) -> None:
+        with suppress(
+            KedgeError
+        ):  # nothing is lost: the next check tries again, and `kedge optimize` reports the error
+            self.check()
 
-    def look(self) -> None:
-        """Pack the segments of which much can go, as far as the log of what was superseded lets one hope."""
+    def check(self) -> None:
+        """Compact the segments with many superseded rows, as far as the log of superseding writes promises a gain."""
         with self._database.connection() as connection:
             found = connection.execute(_SQL["large"], (ROWS_MIN,)).fetchall()
         for segment, rows, cleared in found:

@@ -16,7 +16,7 @@ from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader
-from kedge.backends.sqlite.segments import SegmentWriter, folder_of
+from kedge.backends.sqlite.segment_writer import SegmentWriter, folder_of
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.backends.sqlite.vectors import SqliteVectors

@@ -1,4 +1,8 @@
-"""The embedded vector index: exact search over memory-mapped segments, the view a mask over row states."""
+"""Vector reader of SQLite: search and lookup over memory-mapped segment files.
+
+A search goes one way: segment snapshots (`segment_snapshots`), then view and filter as one set of rows
+(`payload_filters`), then ranking (`ranking`, `ivf`), then the heads of the best rows from the journal.
+"""
 
 import json
 import sqlite3
@@ -13,14 +17,14 @@ import numpy as np
 from kedge.backends.sqlite import ivf
 from kedge.backends.sqlite.catalog import Catalog
 from kedge.backends.sqlite.database import Database
-from kedge.backends.sqlite.frames import Frames
 from kedge.backends.sqlite.layout import GONE, Packed
 from kedge.backends.sqlite.lineages import Interner
-from kedge.backends.sqlite.masks import Masks, Narrowing
-from kedge.backends.sqlite.ranking import WIDER, Frame, ranked, score_exactly
+from kedge.backends.sqlite.payload_filters import PassingRows, PayloadFilters
+from kedge.backends.sqlite.ranking import WIDER, Ranking, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.segment import HEAD, SUPERSEDED, Ints
-from kedge.backends.sqlite.segments import SegmentWriter
+from kedge.backends.sqlite.segment_snapshots import SegmentSnapshot, SegmentSnapshots
+from kedge.backends.sqlite.segment_writer import SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
@@ -36,11 +40,11 @@ _SQL = queries("vectors")
 T = TypeVar("T")
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
 _CHUNK_SEQS = 5_000
-_SHARE_WORTH_IT = 0.05  # of the rows, to rewrite a file for when that is asked for
+_COMPACT_SHARE = 0.05  # of the rows: an explicit compaction rewrites a file only if so many can go
 
 
 class _Query(msgspec.Struct, frozen=True):
-    """What is searched for."""
+    """The arguments of a search."""
 
     collection: Collection
     space: str
@@ -50,8 +54,16 @@ class _Query(msgspec.Struct, frozen=True):
     exact: bool
 
 
+class _Proposed(msgspec.Struct, frozen=True):
+    """Rows to verify; `exact`: every row was compared; `scan_first`: scanning the filter first is cheaper."""
+
+    rows: Ints
+    exact: bool
+    scan_first: bool = False
+
+
 class SqliteVectors:
-    """The vector index beside one SQLite database."""
+    """The `VectorReader`, `VectorIndexer` and `VectorCompactor` of one SQLite database."""
 
     def __init__(
         self,
@@ -69,8 +81,8 @@ class SqliteVectors:
         self._compactor = upkeep.compactor
         self._catalog = Catalog(database)
         self._lock = ForkSafeLock()
-        self._frames = Frames(database, interner, states, writer, upkeep)
-        self._masks = Masks()
+        self._snapshots = SegmentSnapshots(database, interner, states, writer, upkeep)
+        self._filters = PayloadFilters()
 
     # ── collections ──
 
@@ -83,7 +95,7 @@ class SqliteVectors:
         return self._catalog.collections()
 
     def dim(self, collection: str, space: str) -> int | None:
-        """Return the dimension of an embedding space, or None where nothing was written to it."""
+        """Return the dimension of an embedding space, or None if nothing was written to it."""
         with self._database.connection() as connection:
             row = connection.execute(_SQL["segment"], (collection, space)).fetchone()
         return None if row is None else int(row[2])
@@ -117,67 +129,100 @@ class SqliteVectors:
                 connection = stack.enter_context(self._database.reading())
                 if view.upto is None:
                     check_epoch(connection, view.epoch)
-                frames = self._frames.of(connection, view, asked.collection)
-                others = [frame for frame in frames if frame.segment.space != asked.space]
-                elsewhere = self._lineages_of(connection, view, others)  # of states that the next search may change
+                snapshots = self._snapshots.take(connection, view, asked.collection)
+                others = [snapshot for snapshot in snapshots if snapshot.segment.space != asked.space]
+                elsewhere = self._lineages_of(
+                    connection, view, others
+                )  # under the lock: the next search may change the states
                 at_seq = self._reader.last_seq(connection)
-            unembedded = sum(frame.shown.heads for frame in others)
-            frame = next((frame for frame in frames if frame.segment.space == asked.space), None)
-            if frame is None or not len(frame.seqs):
+            unembedded = sum(snapshot.visible.heads for snapshot in others)
+            snapshot = next((snapshot for snapshot in snapshots if snapshot.segment.space == asked.space), None)
+            if snapshot is None or not len(snapshot.seqs):
                 return Search([], [], unembedded, elsewhere, exact=True, at_seq=at_seq)
-            hits, superseders, is_exact = self._search(connection, view, asked, frame)
+            hits, superseders, is_exact = self._rank(connection, view, asked, snapshot)
             return Search(hits, superseders, unembedded, elsewhere, exact=is_exact, at_seq=at_seq)
 
-    def _search(
-        self, connection: sqlite3.Connection, view: View, asked: _Query, frame: Frame
+    def _rank(
+        self, connection: sqlite3.Connection, view: View, asked: _Query, snapshot: SegmentSnapshot
     ) -> tuple[list[Found], list[Head], bool]:
-        """Return the hits, the heads that superseded rows which would have ranked, and whether all was compared."""
-        collection, query, k = asked.collection, asked.vector, asked.k
-        classes = frame.shown.classes
-        heads: dict[int, Head] = {}
-        narrowing = self._masks.narrowing(connection, frame, collection.fields, asked.where)
-        rows, is_exact = self._candidates(connection, asked, narrowing, heads)
-        present = rows[classes[rows] == HEAD]
-        scores = dict(zip(rows.tolist(), score_exactly(frame, rows, query, collection.metric).tolist(), strict=True))
-        ordered = sorted((scores[row] for row in present.tolist()), reverse=True)
+        """Return the hits, the heads that superseded rows which would have ranked, and whether all was compared.
+
+        Three steps: resolve view and filter to one set of rows, rank these, then read the heads of the best. Only where
+        checking proposed rows would cost more than reading all payloads does ranking start once more, on fewer rows.
+        """
+        filters, heads = self._filters.of(snapshot.segment), dict[int, Head]()
+        passing = filters.resolve(connection, snapshot.seqs, snapshot.visible, asked.collection.fields, asked.where)
+        proposed = self._propose(connection, asked, snapshot, passing, heads)
+        if proposed.scan_first:
+            passing = filters.scan(connection, snapshot.seqs, passing, asked.where or {})
+            proposed = self._propose(connection, asked, snapshot, passing, heads)
+        hits, superseders = self._verify(connection, view, asked, snapshot, proposed.rows, heads)
+        return hits, superseders, proposed.exact
+
+    def _propose(
+        self,
+        connection: sqlite3.Connection,
+        asked: _Query,
+        snapshot: SegmentSnapshot,
+        passing: PassingRows,
+        heads: dict[int, Head],
+    ) -> _Proposed:
+        """Return the nearest rows that pass the filter: enough heads among them, or all rows.
+
+        If the filter is not resolved, proposed rows are checked here, by their payloads in `heads`.
+        """
+        enough = asked.k + _MARGIN // 2
+        ranking = Ranking(snapshot, passing.rows, asked.vector, asked.collection.metric, asked.k, _MARGIN)
+        batches = ranking.batches(exact=asked.exact)
+        while True:
+            best = next(batches)
+            rows, unchecked = best.rows, passing.unchecked
+            if unchecked is not None:
+                unchecked.lookups += self._fetch(connection, asked.collection.name, snapshot, rows, heads)
+                rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
+            present = int(np.count_nonzero(snapshot.visible.classes[rows] == HEAD))
+            if present >= enough or best.whole:
+                return _Proposed(rows, best.exact)
+            missing = len(best.rows) * (enough - present) // max(1, present)  # if as many pass as so far
+            lookups = max(missing, len(best.rows) * (WIDER - 1))
+            if unchecked is not None and unchecked.is_scan_due(passing.rows, lookups):
+                return _Proposed(rows, best.exact, scan_first=True)
+
+    def _verify(
+        self,
+        connection: sqlite3.Connection,
+        view: View,
+        asked: _Query,
+        snapshot: SegmentSnapshot,
+        rows: Ints,
+        heads: dict[int, Head],
+    ) -> tuple[list[Found], list[Head]]:
+        """Score rows in float64 and return the `k` best heads, and the heads that superseded rows as good as these."""
+        collection, classes, k = asked.collection, snapshot.visible.classes, asked.k
+        exact_scores = score_exactly(snapshot, rows, asked.vector, collection.metric)
+        scores = dict(zip(rows.tolist(), exact_scores.tolist(), strict=True))
+        ordered = sorted((scores[row] for row in rows[classes[rows] == HEAD].tolist()), reverse=True)
         floor = ordered[k - 1] if len(ordered) >= k else float("-inf")
         chosen = np.array([row for row in rows.tolist() if scores[row] >= floor], np.int64)
-        self._fetch(connection, collection.name, frame, chosen, heads)
+        self._fetch(connection, collection.name, snapshot, chosen, heads)
         hits = [Found(heads[row], scores[row]) for row in chosen.tolist() if classes[row] == HEAD and row in heads]
         hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
         gone = {heads[row].key.name for row in chosen.tolist() if classes[row] == SUPERSEDED and row in heads}
         superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(gone)) if gone else {}
-        return hits[:k], list(superseders.values()), is_exact
+        return hits[:k], list(superseders.values())
 
-    def _candidates(
-        self, connection: sqlite3.Connection, asked: _Query, narrowing: Narrowing, heads: dict[int, Head]
-    ) -> tuple[Ints, bool]:
-        """Return the nearest rows that pass the filter, enough heads among them or all, and whether that is exact."""
-        enough = asked.k + _MARGIN // 2
-        while True:
-            frame = narrowing.frame
-            for best in ranked(frame, asked.vector, asked.collection.metric, asked.k, _MARGIN, exact=asked.exact):
-                rows = best.rows
-                if not narrowing.is_decided:
-                    narrowing.spend(self._fetch(connection, asked.collection.name, frame, rows, heads))
-                    rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
-                present = int(np.count_nonzero(frame.shown.classes[rows] == HEAD))
-                if present >= enough or best.whole:
-                    return rows, best.exact
-                missing = len(best.rows) * (enough - present) // max(1, present)  # if as many pass as so far
-                if narrowing.decide(lookups=max(missing, len(best.rows) * (WIDER - 1))):
-                    break
+    def _lineages_of(
+        self, connection: sqlite3.Connection, view: View, snapshots: list[SegmentSnapshot]
+    ) -> frozenset[Lineage]:
+        """Return the lineages that decide which rows of snapshots are head: the rows' own, and their superseders'.
 
-    def _lineages_of(self, connection: sqlite3.Connection, view: View, frames: list[Frame]) -> frozenset[Lineage]:
-        """Return the lineages that decide how many rows of these frames are head: theirs, and their superseders'.
-
-        The caller holds the lock, under which the frames were made.
+        The caller still holds the lock under which the snapshots were taken.
         """
         known = self._states.known(connection)
         members = self._interner.members
         found: set[Lineage] = set()
-        for frame in frames:
-            for state in frame.segment.states_present.tolist():
+        for snapshot in snapshots:
+            for state in snapshot.segment.states_present.tolist():
                 own, superseders = known[state]
                 if view.sees(members(connection, own)):
                     seen = [members(connection, other) for other in superseders]
@@ -185,11 +230,16 @@ class SqliteVectors:
         return frozenset(lineage for lineage in found if not lineage <= view.settled)
 
     def _fetch(
-        self, connection: sqlite3.Connection, collection: str, frame: Frame, rows: Ints, heads: dict[int, Head]
+        self,
+        connection: sqlite3.Connection,
+        collection: str,
+        snapshot: SegmentSnapshot,
+        rows: Ints,
+        heads: dict[int, Head],
     ) -> int:
-        """Look up the writes of those rows that are not among `heads` yet, and say how many they were."""
+        """Read the writes of the rows that are not in `heads` yet, and return how many they were."""
         wanted = [row for row in rows.tolist() if row not in heads]
-        row_of = dict(zip(frame.seqs[wanted].tolist(), wanted, strict=True)) if wanted else {}
+        row_of = dict(zip(snapshot.seqs[wanted].tolist(), wanted, strict=True)) if wanted else {}
         seqs = list(row_of)
         for start in range(0, len(seqs), _CHUNK_SEQS):
             chunk = json.dumps(seqs[start : start + _CHUNK_SEQS])
@@ -203,33 +253,33 @@ class SqliteVectors:
         return len(wanted)
 
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
-        """Index the rows of a collection that are not indexed yet; return how many are then."""
+        """Index the rows of a collection that are not indexed yet; return the number of indexed rows."""
         self._database.check_writable()
         return self._retrying(lambda: self._optimize_once(collection, progress))
 
     def _optimize_once(self, collection: Collection, progress: Callable[[int, int], None] | None) -> int:
         with self._lock, self._database.reading() as connection:
-            segments = self._frames.segments(connection, collection)
+            segments = self._snapshots.segments(connection, collection)
             for segment in segments:
-                self._frames.keep(connection, segment)
+                self._snapshots.save(connection, segment)
         segments = [segment for segment in segments if segment.rows >= ivf.ROWS_MIN]
-        indexed = sum(self._frames.indexes.build(segment, collection.metric, progress) for segment in segments)
-        self._frames.indexes.forget()
+        indexed = sum(self._snapshots.indexes.build(segment, collection.metric, progress) for segment in segments)
+        self._snapshots.indexes.forget()
         return indexed
 
     def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:
-        """Take the rows that no view can need any more out of the files, where they are more than a few."""
+        """Rewrite segment files without rows that no view can need any more, if these are more than a few percent."""
         self._database.check_writable()
         done = [
-            self._compactor.compact(segment, share=_SHARE_WORTH_IT, wait=True, progress=progress)
+            self._compactor.compact(segment, share=_COMPACT_SHARE, wait=True, progress=progress)
             for segment in self._compactor.segments_of(collection.name)
         ]
         return Reclaimed(sum(one.rows for one in done), sum(one.bytes for one in done))
 
     def close(self) -> None:
-        """Keep for the next process what this one knows of the rows."""
+        """Save the row data of the segments for the next process."""
         with self._lock:
-            self._frames.close()
+            self._snapshots.close()
 
     # ── rows ──
 
@@ -246,7 +296,7 @@ class SqliteVectors:
                 layout = self._compactor.layouts.of(connection, ident, *packed)
                 positions = layout.positions(numbers)
                 asked, positions = asked[positions != GONE], positions[positions != GONE]
-                taken = self._frames.vectors(layout, dim, committed, positions)
+                taken = self._snapshots.vectors(layout, dim, committed, positions)
                 found.update(zip(asked.tolist(), taken, strict=True))
         for number, head in enumerate(heads):
             if number not in found:
@@ -265,46 +315,50 @@ class SqliteVectors:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
             found = self.collection(collection)
-            frames = [] if found is None else self._frames.of(connection, view, found)
-            lineages = self._head_lineages(connection, view, frames, collection)
-            return Tally(sum(frame.shown.heads for frame in frames), lineages, self._reader.last_seq(connection))
+            snapshots = [] if found is None else self._snapshots.take(connection, view, found)
+            lineages = self._head_lineages(connection, view, snapshots, collection)
+            return Tally(
+                sum(snapshot.visible.heads for snapshot in snapshots), lineages, self._reader.last_seq(connection)
+            )
 
     def _head_lineages(
-        self, connection: sqlite3.Connection, view: View, frames: list[Frame], collection: str
+        self, connection: sqlite3.Connection, view: View, snapshots: list[SegmentSnapshot], collection: str
     ) -> frozenset[Lineage]:
         """Return the lineages of all heads of a collection, the revocable ones of its tombstones among them."""
         known = self._states.known(connection)
         states = {
             state
-            for frame in frames
-            for state in np.unique(frame.segment.states[: len(frame.seqs)][frame.shown.classes == HEAD]).tolist()
+            for snapshot in snapshots
+            for state in np.unique(
+                snapshot.segment.states[: len(snapshot.seqs)][snapshot.visible.classes == HEAD]
+            ).tolist()
         }
         lineages = {self._interner.members(connection, known[state][0]) for state in states}
         return frozenset(lineages | self._reader.tombstones_in(connection, view, "vectors", collection))
 
     def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
-        """Return the rows of one embedding space that are head: what an iteration goes through."""
+        """Return the rows of one embedding space that are head: the rows that an iteration visits."""
         return self._retrying(lambda: self._space_heads_once(view, collection, space))
 
     def _space_heads_once(self, view: View, collection: Collection, space: str) -> SpaceHeads:
         with self._lock, self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
-            frames = self._frames.of(connection, view, collection)
-            lineages = self._head_lineages(connection, view, frames, collection.name)
-            here = [frame for frame in frames if frame.segment.space == space]
-            seqs = [frame.seqs[frame.shown.classes == HEAD] for frame in here]
-            others = sum(frame.shown.heads for frame in frames if frame.segment.space != space)
+            snapshots = self._snapshots.take(connection, view, collection)
+            lineages = self._head_lineages(connection, view, snapshots, collection.name)
+            here = [snapshot for snapshot in snapshots if snapshot.segment.space == space]
+            seqs = [snapshot.seqs[snapshot.visible.classes == HEAD] for snapshot in here]
+            others = sum(snapshot.visible.heads for snapshot in snapshots if snapshot.segment.space != space)
             at_seq = self._reader.last_seq(connection)
         return SpaceHeads(np.concatenate([np.empty(0, np.int64), *seqs]), others, lineages, at_seq)
 
     def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
-        """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only."""
+        """Return the positions in `seqs` that are rows of an embedding space, and their vectors, read-only."""
         return self._retrying(lambda: self._matrix_once(collection, space, seqs))
 
     def _matrix_once(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
         with self._lock, self._database.reading() as connection:
-            found = self._frames.segments(connection, collection, space)
+            found = self._snapshots.segments(connection, collection, space)
             if not found:
                 return np.empty(0, np.int64), np.empty((0, collection.dim), np.float32)
             known, matrix = found[0].seqs, found[0].matrix
@@ -314,7 +368,7 @@ class SqliteVectors:
 
 
 def _window(matrix: Floats, rows: Ints) -> Floats:
-    """Return these rows, read-only: a part of the mapped file where they lie beside one another, else a copy."""
+    """Return these rows, read-only: a slice of the mapped file if they are contiguous, else a copy."""
     first = int(rows[0]) if len(rows) else 0
     if np.array_equal(rows, np.arange(first, first + len(rows))):
         return matrix[first : first + len(rows)]

@@ -8,11 +8,11 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from kedge.backends.sqlite import ivf, rowcache
+from kedge.backends.sqlite import ivf, row_cache
 from kedge.backends.sqlite.compaction import left_over
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
 from kedge.backends.sqlite.layout import GONE, Layout, read
-from kedge.backends.sqlite.segments import FLOAT_BYTES
+from kedge.backends.sqlite.segment_writer import FLOAT_BYTES
 
 Connect = Callable[[], sqlite3.Connection]
 
@@ -76,7 +76,7 @@ class SegmentFiles:
             if not sound and file in ivf.parts_of(folder, layout.stem, metric):  # still: others build while we look
                 inspection.note("index", where, f"{file.file} is not what was written; it will be built anew")
             inspection.count("index files")
-        if not rowcache.is_sound(folder, layout):
+        if not row_cache.is_sound(folder, layout):
             message = f"the file {layout.stem}.rows is not what was written; it will be written anew"
             inspection.note("rows", where, message)
 

@@ -14,7 +14,7 @@ from kedge.backends.sqlite.database import MOVED, Database
 from kedge.backends.sqlite.journal import next_position
 from kedge.backends.sqlite.layout import GONE, Layout
 from kedge.backends.sqlite.migration.portable import portable, select
-from kedge.backends.sqlite.segments import FLOAT_BYTES
+from kedge.backends.sqlite.segment_writer import FLOAT_BYTES
 from kedge.backends.sqlite.sql import queries
 from kedge.model import migration
 from kedge.model.migration import EMBEDDINGS, WRITES, Identity, Marks, Record, Sealed, Table

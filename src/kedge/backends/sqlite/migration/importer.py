@@ -15,7 +15,7 @@ from kedge import errors
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.migration.portable import insert, stored
-from kedge.backends.sqlite.segments import FLOAT_BYTES, sync_folder, translated
+from kedge.backends.sqlite.segment_writer import FLOAT_BYTES, sync_folder, translated
 from kedge.backends.sqlite.sql import queries
 from kedge.model import migration
 from kedge.model.migration import PLAIN_WRITES, WRITES, Arriving, Identity, Record, Sealed, Table

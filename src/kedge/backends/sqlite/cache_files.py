@@ -1,8 +1,10 @@
-"""Files beside the segments that only save time: delete them at will. Written whole or not at all, by one at a time.
+"""Cache files beside the segment files: written atomically, by one process at a time, and safe to delete.
 
-Each names the newest write that it reflects with that write's digest. Digests are salted, so that no other history has
-it: a file that was left behind when an older copy of the database came back is known for what it is. Rows in them are
-positions, which compaction moves: so their names begin with the stem of a layout, as no other layout's do.
+Each records the newest write that it reflects, and the digest of that write. Digests are salted, so no other history
+has the same one: a file that survived the restore of an older database copy is recognised and ignored.
+
+Cache files refer to rows by position, and a compaction moves rows. So their names begin with the stem of one layout
+(`layout.py`).
 """
 
 import fcntl
@@ -31,18 +33,21 @@ class Proof(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, connection: sqlite3.Connection, seq: int) -> "Proof":
-        """Return the proof that goes with a write, which must be there."""
+        """Return the proof of a write, which must exist."""
         return cls(seq, connection.execute(_SQL["write_digest"], (seq,)).fetchone()[0])
 
     def holds(self, connection: sqlite3.Connection) -> bool:
-        """Say whether this history has that write."""
+        """Say whether this history contains the write."""
         found = connection.execute(_SQL["write_digest"], (self.seq,)).fetchone()
         return found is not None and found[0] == self.digest
 
 
 @contextmanager
-def alone(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Let one at a time do something; where another does, wait for it, or give False. The killed hold no lock."""
+def exclusive_lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a file lock and give True, or give False if it is held elsewhere and `wait` is not set.
+
+    The lock ends with the process, however that ends.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
@@ -56,8 +61,8 @@ def alone(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write to, which takes the place of `path` at the end; an exception takes it away."""
+def atomic_replace(path: Path) -> Iterator[Path]:
+    """Give a temporary file to write, which replaces `path` at the end; an exception removes it."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         yield temporary
@@ -71,7 +76,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def crc_of(path: Path, upto: int | None = None) -> int:
-    """Return the CRC-32 of a file, or of what it begins with."""
+    """Return the CRC-32 of a file, or of its first `upto` bytes."""
     found = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES if upto is None else min(_CHUNK_BYTES, upto)):
@@ -81,27 +86,27 @@ def crc_of(path: Path, upto: int | None = None) -> int:
 
 
 def index_lock(folder: Path, stem: str) -> Path:
-    """Return the lock of whoever changes a segment's index."""
+    """Return the lock file for changes to a segment's index."""
     return folder / f"{stem}.ivf.lock"
 
 
 def drop(folder: Path, stem: str) -> None:
-    """Take away all that is kept beside a segment. Locks stay: one that is held must not be made anew."""
+    """Delete all cache files of a segment. Lock files stay: replacing one that is held would break the lock."""
     for path in folder.glob(f"{stem}.*"):
         if path.suffix not in {".f32", ".lock"}:
             with suppress(OSError):
                 path.unlink()
 
 
-class Behind:
-    """One piece of work at a time in a thread of its own, for what nobody waits for: its failure costs time only."""
+class BackgroundTask:
+    """A daemon thread that runs one optional task at a time. Errors of the file system and of Kedge are ignored."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._thread: threading.Thread | None = None
 
     def start(self, work: Callable[[], object]) -> bool:
-        """Begin it, unless one is under way; say whether it has begun."""
+        """Start a task, unless one is running; say whether it started."""
         if self._thread is not None and self._thread.is_alive():
             return False
 
@@ -114,6 +119,6 @@ class Behind:
         return True
 
     def join(self) -> None:
-        """Wait for what is under way."""
+        """Wait for the running task."""
         if self._thread is not None:
             self._thread.join()

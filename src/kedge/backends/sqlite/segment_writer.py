@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from kedge.backends.sqlite import caches
+from kedge.backends.sqlite import cache_files
 from kedge.backends.sqlite.catalog import Catalog
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.layout import GONE, Layout, Layouts
@@ -115,7 +115,7 @@ class SegmentWriter:
     def _find_place(
         self, connection: sqlite3.Connection, collection: str, vectors: VectorBatch
     ) -> tuple[Place, Path, int]:
-        """Return the place of the next rows, their file, and where in it they begin."""
+        """Return the place of the next rows, their file, and their offset in it (bytes)."""
         found = connection.execute(_SQL["segment"], (collection, vectors.space)).fetchone()
         if found is None:
             segment = connection.execute(_SQL["segment_insert"], (collection, vectors.space, vectors.dim)).fetchone()[0]
@@ -130,7 +130,7 @@ class SegmentWriter:
 
     def _append(self, path: Path, offset: int, content: bytes) -> None:
         try:
-            if offset == 0:  # a new segment, whatever a failed attempt at it has left
+            if offset == 0:  # a new segment: drop what a failed attempt has left
                 self.folder.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
             descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if offset == 0 else 0), 0o644)
@@ -186,9 +186,10 @@ class SegmentWriter:
         """Overwrite committed rows with zeros, and delete the files derived from them. May be repeated."""
         path = self.path(layout)
         try:
-            with caches.alone(caches.index_lock(self.folder, layout.stem), wait=True):  # who builds has read them
+            lock = cache_files.index_lock(self.folder, layout.stem)
+            with cache_files.exclusive_lock(lock, wait=True):  # a running index build has read the rows
                 self._zero(path, dim * FLOAT_BYTES, committed, positions)
-                caches.drop(self.folder, layout.stem)
+                cache_files.drop(self.folder, layout.stem)
         except OSError as error:
             raise translated(error, path) from error
 
@@ -205,7 +206,7 @@ class SegmentWriter:
             os.close(descriptor)
 
     def _check_length(self, path: Path, descriptor: int, committed: int) -> None:
-        """Raise `DamagedSegment` for a file that is shorter than committed: to write to it would fill the gap."""
+        """Raise `DamagedSegment` for a file shorter than committed: a write would fill the gap with zeros."""
         size = os.fstat(descriptor).st_size
         if size < committed:
             raise DamagedSegment(
@@ -215,9 +216,9 @@ class SegmentWriter:
     # ── states ──
 
     def _supersede(self, connection: sqlite3.Connection, rows: Sequence[Row], settled: Lineage) -> None:
-        """Put the rows that these writes supersede into their new states, all rows of a batch at once."""
+        """Update the states of the rows that the writes of a batch supersede."""
         found = connection.execute(_SQL["rows_to_supersede"], (rows[0].seq, rows[-1].seq)).fetchall()
-        moves: dict[tuple[int, int], int] = {}  # from a state, by a lineage, to a state
+        moves: dict[tuple[int, int], int] = {}  # (state, superseding lineage) → new state
         now: dict[tuple[int, int], int] = {}
         log = []
         for segment, position, state, seq, lineage in found:
@@ -239,7 +240,7 @@ class SegmentWriter:
     def _born_state(
         self, connection: sqlite3.Connection, segment: int, position: int, row: Row, settled: Lineage
     ) -> int:
-        """Return the state of a replayed row, which later writes to its key supersede from the start."""
+        """Return the state of a replayed row: later writes to its key supersede it from the start."""
         above = connection.execute(_SQL["lineages_above"], (row.space, row.key.name, row.rank, row.seq)).fetchall()
         for (lineage,) in above:
             connection.execute(_SQL["supersede_insert"], (row.seq, segment, position, lineage))
@@ -247,9 +248,9 @@ class SegmentWriter:
 
 
 class _BackgroundWrite:
-    """Work in a thread that is always waited for: what an interruption leaves behind must not write any more.
+    """A file write in a thread. `end` always waits for it: after an interruption, nothing may write any more.
 
-    Not by `Thread.join`: before Python 3.13 an interrupted one takes a thread that runs for one that has ended.
+    It does not use `Thread.join`: before Python 3.13, an interrupted `join` marks a running thread as ended.
     """
 
     def __init__(self, work: Callable[[], None]) -> None:
@@ -260,7 +261,7 @@ class _BackgroundWrite:
         self.error: BaseException | None = None
 
     def start(self) -> None:
-        """Begin, or give it up for good where that is interrupted before it has begun."""
+        """Start the thread; if this is interrupted before the write has begun, the write never begins."""
         try:
             threading.Thread(target=self._run, name="kedge-segment").start()
         except BaseException:
@@ -277,13 +278,13 @@ class _BackgroundWrite:
             self._is_begun = True
         try:
             self._work()
-        except BaseException as error:  # noqa: BLE001 - raised by whoever waits
+        except BaseException as error:  # noqa: BLE001 - `storing` raises it
             self.error = error
         finally:
             self._done.set()
 
     def end(self) -> None:
-        """Wait until it is done, and only then raise what interrupted the waiting."""
+        """Wait until the write has ended, and only then raise an interruption of the wait."""
         interruption: BaseException | None = None
         while True:
             try:
@@ -301,7 +302,7 @@ def folder_of(path: Path) -> Path:
 
 
 def translated(error: OSError, path: Path) -> KedgeError:
-    """Return what an error of the file system means to the caller, whose transaction it ends."""
+    """Return the Kedge error for an error of the file system."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return StorageFull(f"no room to extend {path} ({error.strerror}); nothing was written: free some space")
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
@@ -312,7 +313,7 @@ def translated(error: OSError, path: Path) -> KedgeError:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make sure that the names in a folder are on disk."""
+    """Sync the entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

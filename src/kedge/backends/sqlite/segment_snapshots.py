@@ -1,18 +1,23 @@
-"""The segments as this process knows them: mapped, caught up with the journal, and as views see them."""
+"""Segment snapshots: the segments of this process as one read transaction and one view see them.
+
+Rows are added and states changed by any process. A search first brings its segments up to date from SQLite, in the read
+transaction in which it will search. Then it takes a snapshot: arrays that later changes do not touch.
+"""
 
 import sqlite3
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.indexes import Indexes
+from kedge.backends.sqlite.ivf import IvfIndex
 from kedge.backends.sqlite.layout import GONE, Layout
 from kedge.backends.sqlite.lineages import Interner
-from kedge.backends.sqlite.ranking import Frame
-from kedge.backends.sqlite.rowcache import RowCache
-from kedge.backends.sqlite.segment import HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, Shown
-from kedge.backends.sqlite.segments import FLOAT_BYTES, SegmentWriter
+from kedge.backends.sqlite.row_cache import RowCache
+from kedge.backends.sqlite.segment import HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, VisibleRows
+from kedge.backends.sqlite.segment_writer import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
@@ -27,10 +32,21 @@ _TABLES_CACHED = 64
 _FEW_ROWS = 4
 
 
-class Frames:
-    """What views see of this process's segments. The caller holds a lock, save where vectors alone are read.
+class SegmentSnapshot(msgspec.Struct, frozen=True):
+    """The arrays of a segment in one read transaction, and the rows that a view sees. `index` is None for the past."""
 
-    `Packed` is raised where compaction has put another file in place of one: then look in a new transaction.
+    segment: Segment
+    seqs: Ints
+    visible: VisibleRows
+    matrix: Floats
+    norms: Floats
+    index: IvfIndex | None
+
+
+class SegmentSnapshots:
+    """The segments of this process. The caller holds a lock, except in `vectors`.
+
+    Methods raise `Packed` if a compaction has replaced a file: the caller repeats its search in a new transaction.
     """
 
     def __init__(
@@ -45,16 +61,16 @@ class Frames:
         self._segments: dict[int, Segment] = {}
         self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
         self.indexes = Indexes(database, writer)
-        self._kept = RowCache(writer.folder, read_only=database.read_only)
+        self._row_cache = RowCache(writer.folder, read_only=database.read_only)
 
-    # ── keeping up with the journal ──
+    # ── catching up with the journal ──
 
-    def of(self, connection: sqlite3.Connection, view: View, collection: Collection) -> list[Frame]:
-        """Catch up inside a fresh read transaction, and return what a view sees of a collection."""
+    def take(self, connection: sqlite3.Connection, view: View, collection: Collection) -> list[SegmentSnapshot]:
+        """Catch up inside a fresh read transaction, and return a snapshot of each segment of a collection."""
         if view.upto is not None and connection.execute(_COMPACTION["is_snapshot"], (view.upto,)).fetchone() is None:
             check_readable(view.upto, connection.execute(_COMPACTION["reclaimed"]).fetchone()[0])
         segments = self.segments(connection, collection)
-        return [self._frame(connection, view, segment, collection.metric) for segment in segments]
+        return [self._snapshot(connection, view, segment, collection.metric) for segment in segments]
 
     def segments(
         self, connection: sqlite3.Connection, collection: Collection, space: str | None = None
@@ -68,7 +84,7 @@ class Frames:
         ident, space, dim, committed, packing, gone = row
         layout = self._layouts.of(connection, ident, packing, gone)
         segment = self._segments.get(ident)
-        if segment is None or segment.layout.packing != packing:  # what is known of a segment by position goes with it
+        if segment is None or segment.layout.packing != packing:  # all that is known by position is dropped with it
             segment = self._segments[ident] = Segment(layout, space, dim)
         self._catch_up(connection, segment, committed)
         return segment
@@ -77,7 +93,7 @@ class Frames:
         layout = segment.layout
         if committed > segment.rows:
             matrix = self._map(layout, segment.dim, committed)
-            if segment.rows == 0 and not self._kept.recall(connection, segment, matrix):
+            if segment.rows == 0 and not self._row_cache.load(connection, segment, matrix):
                 segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
             first = layout.number(segment.rows)
             added = connection.execute(_SQL["rows_from"], (segment.ident, first))
@@ -90,18 +106,18 @@ class Frames:
             numbers, states, seqs = np.array(changed, np.int64).T
             rows = layout.positions(numbers)
             segment.change(rows[rows != GONE], states[rows != GONE].astype(np.int32), int(seqs.max()))
-        self._kept.follow(connection, segment)
+        self._row_cache.save_in_background(connection, segment)
 
-    def keep(self, connection: sqlite3.Connection, segment: Segment) -> None:
-        """Keep for other processes what this one knows of a segment's rows."""
-        self._kept.keep(connection, segment)
+    def save(self, connection: sqlite3.Connection, segment: Segment) -> None:
+        """Save the segment's row data in a file for other processes."""
+        self._row_cache.save(connection, segment)
 
     def close(self) -> None:
-        """Keep for the next process what this one knows of the rows, where that is worth it."""
-        for segment in filter(self._kept.is_due, self._segments.values()):
+        """Save the row data of large segments in files for the next process."""
+        for segment in filter(self._row_cache.is_due, self._segments.values()):
             with self._database.connection() as connection:
-                self._kept.keep(connection, segment)
-        self._kept.join()
+                self._row_cache.save(connection, segment)
+        self._row_cache.join()
 
     # ── the files ──
 
@@ -120,7 +136,7 @@ class Frames:
 
     def vectors(self, layout: Layout, dim: int, committed: int, positions: Ints) -> Sequence[Floats]:
         """Return copies of the vectors of some rows. No lock is needed."""
-        if len(positions) <= _FEW_ROWS:  # to map a file costs more
+        if len(positions) <= _FEW_ROWS:  # mapping the file costs more
             return [self._vector(layout, dim, position) for position in positions.tolist()]
         return list(self._map(layout, dim, committed)[positions])
 
@@ -137,25 +153,25 @@ class Frames:
         return np.frombuffer(content, np.float32).copy()
 
     def _unreadable(self, layout: Layout, error: OSError) -> DamagedSegment:
-        """Return what to say of a file that cannot be read, or raise `Packed` where it need not be any more."""
+        """Return the error for a file that cannot be read, or raise `Packed` if a compaction has replaced it."""
         with self._database.connection() as connection:
             layout.check(connection)
         path = self._writer.path(layout)
         return DamagedSegment(f"the segment {path} cannot be read ({error.strerror}); restore it")
 
-    # ── what views see ──
+    # ── visibility ──
 
-    def _frame(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> Frame:
+    def _snapshot(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> SegmentSnapshot:
         if view.upto is None:
-            shown = segment.shown((view.seen, view.settled), self._class_table(connection, view))
+            visible = segment.visible((view.seen, view.settled), self._class_table(connection, view))
             index = self.indexes.of(connection, segment, metric)
-            return Frame(segment, segment.seqs, shown, segment.matrix, segment.norms, index)
+            return SegmentSnapshot(segment, segment.seqs, visible, segment.matrix, segment.norms, index)
         rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
-        shown = Shown.of(self._past_classes(connection, view, segment, rows))
-        return Frame(segment, segment.seqs[:rows], shown, segment.matrix[:rows], segment.norms[:rows], None)
+        visible = VisibleRows.from_classes(self._past_classes(connection, view, segment, rows))
+        return SegmentSnapshot(segment, segment.seqs[:rows], visible, segment.matrix[:rows], segment.norms[:rows], None)
 
     def _class_table(self, connection: sqlite3.Connection, view: View) -> Bytes:
-        """Return the class of every state in a view: the visibility rule, as a table."""
+        """Return the class of every state in a view: the visibility rule (DESIGN §5) as a lookup table."""
         key = (view.seen, view.settled)
         table = self._classes.get(key)
         known = 0 if table is None else len(table)
