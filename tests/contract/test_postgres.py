@@ -19,9 +19,9 @@ from kedge.ports.backend import Backend
 from kedge.ports.vectors import METRICS
 from kedge.support import failpoints
 from kedge.testing import contracts, postgres
+from kedge.testing.contracts.backend_driver import BackendDriver, put
 from kedge.testing.contracts.cache import CACHE_BYTES
 from kedge.testing.contracts.fleet import ONE, at
-from kedge.testing.contracts.hand import Hand, put
 from tests.held import run_all
 from tests.places import create, drop, raw_rows
 
@@ -101,7 +101,7 @@ class TestFleet(contracts.FleetContract):
             thread.join(A_WHILE)
 
         failpoints.arm("control:before-commit", refresh_meanwhile, nth=1)
-        assert Hand(backend).change("stage", "v1").epoch == 1
+        assert BackendDriver(backend).change("stage", "v1").epoch == 1
         thread.join()
         other.close()
         assert answers == [1]
@@ -114,7 +114,7 @@ class TestFleet(contracts.FleetContract):
         other = opener()
 
         def change() -> None:
-            Hand(other).change("stage", "v1")
+            BackendDriver(other).change("stage", "v1")
             shown.append([member.uid for member in other.fleet.members()])
 
         thread = threading.Thread(target=change)
@@ -137,7 +137,7 @@ class TestFleet(contracts.FleetContract):
             answers.append(other.fleet.refresh(at(ONE, 0)))
 
         failpoints.arm("append:before-commit", refresh_meanwhile, nth=1)
-        Hand(backend).append([put(f"a/{number}", number) for number in range(500)])  # it holds all lanes
+        BackendDriver(backend).append([put(f"a/{number}", number) for number in range(500)])  # it holds all lanes
         other.close()
         assert answers == [0]
 
@@ -327,7 +327,7 @@ def test_a_password_is_shown_nowhere(postgres_url: str) -> None:
 
 @pytest.mark.parametrize("table", ["writes", "control_log"])
 def test_no_journal_entry_ever_changes(backend: PostgresBackend, postgres_url: str, table: str) -> None:
-    Hand(backend).put("a", 1)
+    BackendDriver(backend).put("a", 1)
     before = raw_rows(postgres_url, f"SELECT * FROM {table}")
     columns = [row[1] for row in raw_rows(postgres_url, COLUMNS) if row[0] == table]
     kinds = {row[1]: row[2] for row in raw_rows(postgres_url, COLUMNS) if row[0] == table}
@@ -356,8 +356,8 @@ def test_settled_releases_leave_few_heads(postgres_url: str) -> None:
 def test_a_look_at_a_key_of_many_writes_fetches_few_rows(
     backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand, fetched = Hand(backend), list[int]()
-    seqs = [hand.put("busy", number) for number in range(30)]
+    driver, fetched = BackendDriver(backend), list[int]()
+    seqs = [driver.put("busy", number) for number in range(30)]
     rows = Link.rows
 
     def count(link: Link, statement: bytes, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -366,6 +366,6 @@ def test_a_look_at_a_key_of_many_writes_fetches_few_rows(
         return found
 
     monkeypatch.setattr(Link, "rows", count)
-    (looked,) = backend.verification.check_keys(hand.view(), [Key("context", "", "busy")])
+    (looked,) = backend.verification.check_keys(driver.view(), [Key("context", "", "busy")])
     assert (looked.seq, looked.truth) == (seqs[-1], seqs[-1])
     assert sum(fetched) <= 5

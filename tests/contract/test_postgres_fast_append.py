@@ -23,7 +23,7 @@ from kedge.ports.clock import SystemClock
 from kedge.ports.control import EpochMoved
 from kedge.ports.journal import HeadMoved
 from kedge.testing import postgres
-from kedge.testing.contracts.hand import Hand, context, delete, put
+from kedge.testing.contracts.backend_driver import BackendDriver, context, delete, put
 from kedge.testing.proxy import Proxy
 from tests.held import held_at
 from tests.places import create, drop, raw_rows
@@ -76,12 +76,12 @@ def message(text: str, *, source: bool = False) -> Pending:
     return Pending(Key("memory", "s", ""), encode({"role": "user", "content": text}), source)
 
 
-def work(hand: Hand, seed: int) -> list[object]:
+def work(driver: BackendDriver, seed: int) -> list[object]:
     """Do what turns do, one write at a time; return what came of it."""
     dice = random.Random(seed)
     done: list[object] = []
     heads: dict[str, int] = {}
-    hand.live("v1", "v2")
+    driver.live("v1", "v2")
     for number in range(120):
         name, lineage = f"k{dice.randrange(4)}", dice.choice([EMPTY, EMPTY, EMPTY, ONE])
         value = f"{number}"
@@ -103,7 +103,7 @@ def work(hand: Hand, seed: int) -> list[object]:
         ]
         write = dice.choice(writes)
         try:
-            seq = hand.append([write], **options)[0]
+            seq = driver.append([write], **options)[0]
         except (HeadMoved, kedge.Conflict) as error:
             done.append(type(error).__name__)
             continue
@@ -123,7 +123,7 @@ def test_a_write_of_one_statement_is_the_same_as_one_of_two_round_trips(
             monkeypatch.setattr(Foreseer, "foresee", lambda *_: None)
         url = create(postgres_server)
         backend = PostgresBackend(url, StoodStill(), durability="normal", cache_bytes=10_000)
-        done = work(Hand(backend), seed)
+        done = work(BackendDriver(backend), seed)
         found.append((done, {table: sorted(raw_rows(url, sql), key=repr) for table, sql in TABLES.items()}))
         assert backend.fsck(full=True, progress=None).findings == ()
         backend.close()
@@ -134,10 +134,10 @@ def test_a_write_of_one_statement_is_the_same_as_one_of_two_round_trips(
 
 
 def test_a_message_of_one_statement_is_named_after_its_seq(backend: PostgresBackend, told: list[bool]) -> None:
-    hand = Hand(backend)
-    seqs = [hand.append([message(f"{n}")])[0] for n in range(4)]
+    driver = BackendDriver(backend)
+    seqs = [driver.append([message(f"{n}")])[0] for n in range(4)]
     assert told == [True, True]
-    names = [head.key.name for head in backend.journal.range(hand.view(), "memory", "s").heads]
+    names = [head.key.name for head in backend.journal.range(driver.view(), "memory", "s").heads]
     assert names == [memory_name(seq, seq) for seq in seqs]
 
 
@@ -148,22 +148,22 @@ def test_its_plans_walk_over_no_table_however_it_has_grown(backend: PostgresBack
         return int(backend.database.ask(counted)[0][0])
 
     backend.database.maintain(b"VACUUM ANALYZE kedge.heads, kedge.writes")  # known to be empty, from here on
-    hand = Hand(backend)
+    driver = BackendDriver(backend)
     for number in range(4 * PREPARED):
-        hand.put("k", number)
-    Hand(other).append([put(f"k{number}", number) for number in range(2_000)])
+        driver.put("k", number)
+    BackendDriver(other).append([put(f"k{number}", number) for number in range(2_000)])
     before = walked_over()
-    hand.put("k", "last")
+    driver.put("k", "last")
     assert walked_over() - before < 100
 
 
 # ── what another did first ──
 
 
-def warm(hand: Hand) -> None:
+def warm(driver: BackendDriver) -> None:
     """Have what a write needs remembered."""
-    hand.put("warm", 1)
-    hand.put("warm", 2)
+    driver.put("warm", 1)
+    driver.put("warm", 2)
 
 
 def meanwhile(backend: PostgresBackend, first: Callable[[], object], second: Callable[[], object]) -> None:
@@ -185,13 +185,13 @@ def meanwhile(backend: PostgresBackend, first: Callable[[], object], second: Cal
 def test_a_head_that_came_while_a_lane_was_waited_for_is_seen(
     backend: PostgresBackend, other: PostgresBackend, told: list[bool]
 ) -> None:
-    hand, elsewhere = Hand(backend), Hand(other)
-    hand.live("v1")
-    warm(hand)
-    meanwhile(backend, lambda: elsewhere.put("k", "theirs", lineage=ONE), lambda: hand.put("k", "ours"))
+    driver, elsewhere = BackendDriver(backend), BackendDriver(other)
+    driver.live("v1")
+    warm(driver)
+    meanwhile(backend, lambda: elsewhere.put("k", "theirs", lineage=ONE), lambda: driver.put("k", "ours"))
     assert told == [False], "another lineage has a head there by now"
-    hand.change("roll_back", "v1")
-    head = backend.journal.head(hand.view(), context("k"))
+    driver.change("roll_back", "v1")
+    head = backend.journal.head(driver.view(), context("k"))
     assert head is not None
     assert decode(head.payload) == "ours"
     assert backend.fsck(full=True, progress=None).findings == ()
@@ -200,14 +200,14 @@ def test_a_head_that_came_while_a_lane_was_waited_for_is_seen(
 def test_a_head_that_moved_while_a_lane_was_waited_for_is_not_written_over(
     backend: PostgresBackend, other: PostgresBackend, told: list[bool]
 ) -> None:
-    hand, elsewhere = Hand(backend), Hand(other)
-    warm(hand)
-    seq = hand.put("k", "old")
+    driver, elsewhere = BackendDriver(backend), BackendDriver(other)
+    warm(driver)
+    seq = driver.put("k", "old")
     refused = []
 
     def swap() -> None:
         try:
-            hand.append([put("k", "ours", expect=seq)])
+            driver.append([put("k", "ours", expect=seq)])
         except HeadMoved as error:
             refused.append(str(error))
 
@@ -220,49 +220,49 @@ def test_a_head_that_moved_while_a_lane_was_waited_for_is_not_written_over(
 def test_a_call_that_was_repeated_while_a_lane_was_waited_for_is_done_once(
     backend: PostgresBackend, other: PostgresBackend
 ) -> None:
-    hand, elsewhere = Hand(backend), Hand(other)
-    warm(hand)
+    driver, elsewhere = BackendDriver(backend), BackendDriver(other)
+    warm(driver)
     seqs: list[int] = []
 
-    def call(by: Hand) -> Callable[[], None]:
+    def call(by: BackendDriver) -> Callable[[], None]:
         return lambda: seqs.append(by.put("k", 1, idempotency="once"))
 
-    meanwhile(backend, call(elsewhere), call(hand))
+    meanwhile(backend, call(elsewhere), call(driver))
     assert seqs[0] == seqs[1]
     assert backend.database.ask(b"SELECT count(*) FROM kedge.writes WHERE name = 'k'") == [(1,)]
 
 
 def test_a_head_that_its_view_does_not_see_is_not_what_is_compared(backend: PostgresBackend, told: list[bool]) -> None:
-    hand = Hand(backend)
-    hand.live("v1")
-    seqs = [hand.put("k", value, lineage=ONE) for value in range(3)]
+    driver = BackendDriver(backend)
+    driver.live("v1")
+    seqs = [driver.put("k", value, lineage=ONE) for value in range(3)]
     with pytest.raises(HeadMoved, match=f"is seq 0, not {seqs[-1]}"):
-        hand.append([put("k", 3, expect=seqs[-1])], lineage=ONE, seen=())
+        driver.append([put("k", 3, expect=seqs[-1])], lineage=ONE, seen=())
     assert told == [True]
 
 
 def test_it_is_refused_once_the_record_has_moved(backend: PostgresBackend, told: list[bool]) -> None:
-    hand = Hand(backend)
-    warm(hand)
-    batch = hand.batch([put("k", 1)])
-    hand.change("stage", "v1")
+    driver = BackendDriver(backend)
+    warm(driver)
+    batch = driver.batch([put("k", 1)])
+    driver.change("stage", "v1")
     with pytest.raises(EpochMoved):
         backend.journal.append(batch)
     assert told == [False]
 
 
 def test_what_carries_something_purged_is_refused(backend: PostgresBackend, told: list[bool]) -> None:
-    hand = Hand(backend)
-    hand.live("v1")
+    driver = BackendDriver(backend)
+    driver.live("v1")
     for value in range(4):
-        hand.put("k", value, lineage=ONE)
+        driver.put("k", value, lineage=ONE)
     assert told == [True, True]
-    hand.change("roll_back", "v1")
-    hand.put("other", 1, lineage=ONE)  # hidden on arrival
-    hand.change("purge", "v1")
+    driver.change("roll_back", "v1")
+    driver.put("other", 1, lineage=ONE)  # hidden on arrival
+    driver.change("purge", "v1")
     for _ in range(2):
         with pytest.raises(RolledBack, match="purged"):
-            hand.put("k", 3, lineage=ONE)
+            driver.put("k", 3, lineage=ONE)
     assert told == [True, True]
 
 
@@ -274,17 +274,17 @@ def test_what_is_cut_off_at_any_byte_is_done_once(
 ) -> None:
     with Proxy(postgres_server.port, seed=7) as proxy:
         backend = PostgresBackend(proxy.url(postgres_url), durability="normal", cache_bytes=10_000)
-        hand, names = Hand(backend), (f"k{n:03}" for n in itertools.count())
-        hand.live("v1")
+        driver, names = BackendDriver(backend), (f"k{n:03}" for n in itertools.count())
+        driver.live("v1")
         seqs, before = [], dict(proxy.passed)
         for _ in range(PREPARED):
             before = dict(proxy.passed)
-            seqs.append(hand.put(next(names), 1))
+            seqs.append(driver.put(next(names), 1))
         took = {way: proxy.passed[way] - before[way] for way in before}
         for way, size in took.items():
             for byte in {*range(1, size, max(1, size // 8)), size - 1}:
                 proxy.cut_at(way, byte)
-                seqs.append(hand.put(next(names), 1))
+                seqs.append(driver.put(next(names), 1))
                 proxy.heal()
         assert len(told) == len(seqs) - 2
         assert [row[0] for row in raw_rows(postgres_url, "SELECT seq FROM kedge.writes ORDER BY seq")] == seqs
@@ -296,9 +296,9 @@ def test_what_was_not_sent_since_the_server_had_gone_was_not_done(
 ) -> None:
     with Proxy(postgres_server.port) as proxy:
         backend = PostgresBackend(proxy.url(postgres_url), cache_bytes=10_000, retry_seconds=0.2)
-        hand = Hand(backend)
-        warm(hand)
-        batch = hand.batch([put("k", 1)])
+        driver = BackendDriver(backend)
+        warm(driver)
+        batch = driver.batch([put("k", 1)])
     with pytest.raises(kedge.Unreachable, match="nothing was done"):
         backend.journal.append(batch)
     backend.close()
@@ -310,12 +310,12 @@ def test_what_arrives_after_it_was_given_up_does_nothing(
     monkeypatch.setattr("kedge.backends.postgres.liveness.ASK_SECONDS", 0.1)
     with Proxy(postgres_server.port) as proxy:
         backend = PostgresBackend(proxy.url(postgres_url), durability="normal", cache_bytes=10_000)
-        hand = Hand(backend)
-        warm(hand)
-        batch = hand.batch([put("k", "first")])
+        driver = BackendDriver(backend)
+        warm(driver)
+        batch = driver.batch([put("k", "first")])
         pid = backend.database.ask(b"SELECT pg_backend_pid()")[0][0]
         proxy.hold("requests", new=False)
-        seqs = [backend.journal.append(batch).seqs[0], hand.put("k", "second")]
+        seqs = [backend.journal.append(batch).seqs[0], driver.put("k", "second")]
         proxy.heal()
         while raw_rows(postgres_url, f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}"):
             time.sleep(0.01)

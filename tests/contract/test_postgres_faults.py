@@ -17,7 +17,7 @@ from kedge.ports.control import EpochMoved
 from kedge.ports.metrics import Sample
 from kedge.support import failpoints
 from kedge.testing import postgres
-from kedge.testing.contracts.hand import Hand, context, put
+from kedge.testing.contracts.backend_driver import BackendDriver, context, put
 from kedge.testing.proxy import Proxy
 from tests.held import fork
 
@@ -44,7 +44,7 @@ def backend(url: str) -> Iterator[PostgresBackend]:
 
 
 def values(backend: PostgresBackend) -> dict[str, object]:
-    heads = backend.journal.range(Hand(backend).view(), "context", "").heads
+    heads = backend.journal.range(BackendDriver(backend).view(), "context", "").heads
     return {head.key.name: decode(head.payload) for head in heads}
 
 
@@ -59,8 +59,8 @@ def writes_in(url: str) -> int:
 def test_an_append_whose_connection_is_terminated_is_done_again(
     backend: PostgresBackend, postgres_url: str, point: str
 ) -> None:
-    hand = Hand(backend)
-    hand.put("before", 1)
+    driver = BackendDriver(backend)
+    driver.put("before", 1)
 
     def terminate() -> None:
         with psycopg.connect(postgres_url, autocommit=True) as connection:
@@ -70,7 +70,7 @@ def test_an_append_whose_connection_is_terminated_is_done_again(
             )
 
     failpoints.arm(point, terminate, nth=1)
-    seqs = hand.append([put("a", "x"), put("b", "y")])
+    seqs = driver.append([put("a", "x"), put("b", "y")])
     assert values(backend) == {"before": 1, "a": "x", "b": "y"}
     assert backend.control.position().seq == seqs[-1]
     assert writes_in(postgres_url) == 3
@@ -81,11 +81,11 @@ def test_an_append_whose_connection_is_terminated_is_done_again(
 def test_an_append_whose_commit_has_no_answer_is_found_or_done_again(
     backend: PostgresBackend, proxy: Proxy, postgres_url: str, cut: Callable[[Proxy], None]
 ) -> None:
-    hand = Hand(backend)
-    hand.put("before", 1)
+    driver = BackendDriver(backend)
+    driver.put("before", 1)
     failpoints.arm("append:before-commit", lambda: cut(proxy), nth=1)
-    seqs = hand.append([put("a", "x"), put("b", "y")])
-    head = backend.journal.head(hand.view(), context("b"))
+    seqs = driver.append([put("a", "x"), put("b", "y")])
+    head = backend.journal.head(driver.view(), context("b"))
     assert head is not None
     assert head.seq == seqs[-1]
     assert writes_in(postgres_url) == 3, "once"
@@ -95,10 +95,10 @@ def test_an_append_whose_commit_has_no_answer_is_found_or_done_again(
 def test_a_flip_whose_commit_has_no_answer_is_resolved_by_its_operation(
     backend: PostgresBackend, proxy: Proxy, cut: Callable[[Proxy], None]
 ) -> None:
-    hand = Hand(backend)
-    hand.live("v1")
+    driver = BackendDriver(backend)
+    driver.live("v1")
     failpoints.arm("control:before-commit", lambda: cut(proxy), nth=1)
-    entry = hand.change("roll_back", "v1", operation="the-rollback")
+    entry = driver.change("roll_back", "v1", operation="the-rollback")
     assert (entry.operation, entry.epoch) == ("the-rollback", 3)
     assert backend.control.epoch() == 3
     assert len(backend.control.entries(operation="the-rollback")) == 1
@@ -127,8 +127,8 @@ def test_what_cannot_be_found_out_is_told_as_unknown(backend: PostgresBackend, p
 
 
 def test_a_read_whose_connection_is_lost_is_done_again(backend: PostgresBackend, proxy: Proxy) -> None:
-    hand = Hand(backend)
-    hand.put("a", 1)
+    driver = BackendDriver(backend)
+    driver.put("a", 1)
     for _ in range(3):
         proxy.cut()
         assert values(backend) == {"a": 1}
@@ -140,7 +140,7 @@ def test_a_server_that_stays_away_is_a_clear_error(postgres_url: str, postgres_s
         backend = PostgresBackend(url, cache_bytes=1_000, retry_seconds=1.0)
     began = time.monotonic()
     with pytest.raises(kedge.Unreachable, match="cannot be reached.*nothing was done: try again"):  # noqa: RUF043
-        Hand(backend).put("a", 1)
+        BackendDriver(backend).put("a", 1)
     assert time.monotonic() - began < 30
     backend.close()
     with pytest.raises(kedge.Unreachable):
@@ -179,17 +179,17 @@ def test_a_seq_that_a_crash_gave_to_another_is_not_taken_for_ones_own(
     postgres_url: str, postgres_server: postgres.Server
 ) -> None:
     backend, other = (PostgresBackend(postgres_url, cache_bytes=1_000) for _ in range(2))
-    hand, elsewhere = Hand(backend), Hand(other)
-    hand.put("before", 0)
+    driver, elsewhere = BackendDriver(backend), BackendDriver(other)
+    driver.put("before", 0)
     while backend.database.ask(b"SELECT log_cnt FROM kedge.seqs")[0][0]:
-        hand.put("before", 0)  # until the server has to log the next seqs, and a crash takes them back
+        driver.put("before", 0)  # until the server has to log the next seqs, and a crash takes them back
 
     def crash() -> None:
         postgres_server.restart("immediate")
         elsewhere.append([put("theirs", 1), put("theirs too", 1)])
 
     failpoints.arm("append:before-commit", crash, nth=1)
-    hand.append([put("ours", 1), put("ours too", 1)])
+    driver.append([put("ours", 1), put("ours too", 1)])
     assert values(backend) == {"before": 0, "theirs": 1, "theirs too": 1, "ours": 1, "ours too": 1}
     assert backend.fsck(full=True, progress=None).findings == ()
     for opened in (backend, other):
@@ -201,7 +201,7 @@ def test_a_batch_that_takes_too_long_is_told_to_be_smaller(postgres_url: str, mo
     backend = PostgresBackend(postgres_url, cache_bytes=1_000, retry_seconds=1.0)
     failpoints.arm("append:before-commit", lambda: time.sleep(1.5), nth=1)
     with pytest.raises(kedge.Busy, match=r"took longer than 1 s.* smaller batches"):
-        Hand(backend).append([put("k", 1)])
+        BackendDriver(backend).append([put("k", 1)])
     assert writes_in(postgres_url) == 0
     backend.close()
 
@@ -214,7 +214,7 @@ def test_a_process_that_stops_in_an_append_holds_nobody_up_for_long(
     stopped = PostgresBackend(postgres_url, cache_bytes=1_000)
     other = PostgresBackend(postgres_url, cache_bytes=1_000)
     woken = threading.Event()
-    batch = Hand(stopped).batch([put("late", 1)])
+    batch = BackendDriver(stopped).batch([put("late", 1)])
     refused: list[BaseException] = []
 
     def append() -> None:
@@ -234,7 +234,7 @@ def test_a_process_that_stops_in_an_append_holds_nobody_up_for_long(
     thread.start()
     assert reached.wait(30)
     began = time.monotonic()
-    Hand(other).live("v1")
+    BackendDriver(other).live("v1")
     assert time.monotonic() - began < 30
     woken.set()
     thread.join()

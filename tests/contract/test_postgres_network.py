@@ -14,7 +14,7 @@ import kedge
 from kedge.backends.postgres import database
 from kedge.backends.postgres.backend import PostgresBackend
 from kedge.testing import postgres
-from kedge.testing.contracts.hand import Hand, put
+from kedge.testing.contracts.backend_driver import BackendDriver, put
 from kedge.testing.proxy import Proxy
 from tests.places import raw_rows
 from tests.stateful.share import SOAKING
@@ -156,26 +156,28 @@ def test_resets_and_delays_change_nothing(k: kedge.Kedge, proxy: Proxy) -> None:
 
 
 @pytest.fixture
-def hand(postgres_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
-    """A hand that asks soon after an answer that does not come."""
+def driver(postgres_url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[BackendDriver]:
+    """A driver that asks soon after an answer that does not come."""
     monkeypatch.setattr("kedge.backends.postgres.liveness.ASK_SECONDS", 0.2)
     monkeypatch.setattr("kedge.backends.postgres.liveness.CONNECT_SECONDS", 2)
     monkeypatch.setitem(database._OPTIONS, "connect_timeout", 2)
     backend = PostgresBackend(proxy.url(postgres_url), durability="normal", cache_bytes=1_000, retry_seconds=2.0)
-    yield Hand(backend)
+    yield BackendDriver(backend)
     backend.close()
 
 
-def test_nobody_waits_for_ever_for_a_network_that_swallows_all(hand: Hand, proxy: Proxy, postgres_url: str) -> None:
-    hand.put("a", 1)
+def test_nobody_waits_for_ever_for_a_network_that_swallows_all(
+    driver: BackendDriver, proxy: Proxy, postgres_url: str
+) -> None:
+    driver.put("a", 1)
     proxy.hold()
     began = time.monotonic()
-    for call in (partial(hand.put, "b", 2), hand.backend.control.epoch)[: 2 if SOAKING else 1]:
+    for call in (partial(driver.put, "b", 2), driver.backend.control.epoch)[: 2 if SOAKING else 1]:
         with pytest.raises(kedge.Unreachable, match="nothing was done: try again"):
             call()
     assert time.monotonic() - began < SOON
     proxy.heal()
-    seq = hand.put("b", 2)
+    seq = driver.put("b", 2)
     assert raw_rows(postgres_url, "SELECT seq, name FROM writes ORDER BY seq")[1:] == [(seq, "b")]
 
 
@@ -193,16 +195,18 @@ def test_whoever_leaves_is_not_held_up_by_a_server_that_is_away(
     assert time.monotonic() - began < database.RETRY_SECONDS - 5
 
 
-def test_a_connection_that_has_died_in_silence_is_replaced(hand: Hand, proxy: Proxy, postgres_url: str) -> None:
+def test_a_connection_that_has_died_in_silence_is_replaced(
+    driver: BackendDriver, proxy: Proxy, postgres_url: str
+) -> None:
     """As behind a balancer that has forgotten it: what is asked does not arrive, or the answer does not."""
     for way in ("requests", "answers"):
         proxy.hold(way, new=False)
-        hand.append([put(way, 1), put("both", 2)])
+        driver.append([put(way, 1), put("both", 2)])
     assert raw_rows(postgres_url, "SELECT name FROM writes ORDER BY seq") == [
         (name,) for name in ("requests", "both", "answers", "both")
     ]
 
 
-def test_a_server_that_is_at_work_is_waited_for(hand: Hand) -> None:
-    assert isinstance(hand.backend, PostgresBackend)
-    assert hand.backend.database.ask(b"SELECT 7 FROM (SELECT pg_sleep(0.9)) AS slept") == [(7,)]
+def test_a_server_that_is_at_work_is_waited_for(driver: BackendDriver) -> None:
+    assert isinstance(driver.backend, PostgresBackend)
+    assert driver.backend.database.ask(b"SELECT 7 FROM (SELECT pg_sleep(0.9)) AS slept") == [(7,)]

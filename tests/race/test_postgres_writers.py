@@ -15,7 +15,7 @@ from kedge.model.visibility import View
 from kedge.model.writes import Key
 from kedge.ports.control import EpochMoved
 from kedge.support import failpoints
-from kedge.testing.contracts.hand import Hand, put
+from kedge.testing.contracts.backend_driver import BackendDriver, put
 from tests.held import held_at, run_all
 
 Opener = Callable[[], PostgresBackend]
@@ -34,14 +34,14 @@ def backend(opener: Opener) -> Iterator[PostgresBackend]:
 
 
 def test_a_point_waits_for_what_was_in_flight_before_it(backend: PostgresBackend, opener: Opener) -> None:
-    hand, other = Hand(backend), opener()
-    hand.put("before", 1)
+    driver, other = BackendDriver(backend), opener()
+    driver.put("before", 1)
     begun, released = held_at("append:before-commit")
     early: list[int] = []
-    writer = threading.Thread(target=lambda: early.append(Hand(other).put("early", 1)))
+    writer = threading.Thread(target=lambda: early.append(BackendDriver(other).put("early", 1)))
     writer.start()
     assert begun.wait(30)
-    late = hand.put("late", 2)  # drawn after the one in flight, committed before it
+    late = driver.put("late", 2)  # drawn after the one in flight, committed before it
     taken: list[int] = []
     taker = threading.Thread(target=lambda: taken.append(backend.control.take_snapshot("now", "x").seq))
     taker.start()
@@ -51,7 +51,7 @@ def test_a_point_waits_for_what_was_in_flight_before_it(backend: PostgresBackend
     writer.join()
     taker.join()
     assert early[0] < late <= taken[0]
-    past = hand.view(upto=taken[0])
+    past = driver.view(upto=taken[0])
     assert {h.key.name for h in backend.journal.range(past, "context", "").heads} == {"before", "early", "late"}
     other.close()
 
@@ -64,15 +64,15 @@ def test_points_never_change_their_answer_while_many_write(backend: PostgresBack
     failpoints.arm("append:before-commit", lambda: time.sleep(chance.random() * 0.004))
 
     def write(number: int) -> None:
-        hand = Hand(others[number])
+        driver = BackendDriver(others[number])
         for turn in itertools.count():
             if turn >= 40 and (len(named) > 5 or not looker.is_alive()):
                 return
             names = [f"{random.Random(f'{number} {turn} {n}').randrange(30)}" for n in range(3)]
-            hand.append([put(name, turn) for name in dict.fromkeys(names)])
+            driver.append([put(name, turn) for name in dict.fromkeys(names)])
 
     def seen(upto: int) -> list[int]:
-        return [head.seq for head in backend.journal.range(Hand(backend).view(upto=upto), "context", "").heads]
+        return [head.seq for head in backend.journal.range(BackendDriver(backend).view(upto=upto), "context", "").heads]
 
     def look() -> None:
         while not done.is_set():
@@ -104,7 +104,7 @@ def test_seq_order_is_commit_order_at_each_key(backend: PostgresBackend, opener:
 
     def write(number: int) -> None:
         for turn in range(40):
-            Hand(others[number]).append([put(f"k{turn % 2}", number), put(f"own {number} {turn}", 1)])
+            BackendDriver(others[number]).append([put(f"k{turn % 2}", number), put(f"own {number} {turn}", 1)])
 
     def look() -> None:
         """Whoever has seen a write at a key sees no lower seq come to it later."""
@@ -136,15 +136,15 @@ def test_no_append_commits_after_a_flip_at_the_epoch_before_it(backend: Postgres
 
     def write(number: int) -> None:
         nonlocal moved
-        hand = Hand(others[number])
+        driver = BackendDriver(others[number])
         for turn in range(60):
-            batch = hand.batch([put(f"{number} {turn}", 1)])
+            batch = driver.batch([put(f"{number} {turn}", 1)])
             try:
                 made.append((others[number].journal.append(batch).seqs[0], batch.epoch))
             except EpochMoved:
                 moved += 1
 
-    flipper = threading.Thread(target=lambda: [Hand(backend).change("stage", f"d{n}") for n in range(15)])
+    flipper = threading.Thread(target=lambda: [BackendDriver(backend).change("stage", f"d{n}") for n in range(15)])
     flipper.start()
     run_all(write, range(3))
     flipper.join()
@@ -160,10 +160,10 @@ def test_a_flip_is_not_starved_by_writers(backend: PostgresBackend, opener: Open
     written: list[int] = []
 
     def write(number: int) -> None:
-        hand = Hand(others[number])
+        driver = BackendDriver(others[number])
         while not done.is_set():
             try:
-                written.append(hand.put(f"{number}", 1))
+                written.append(driver.put(f"{number}", 1))
             except EpochMoved:
                 continue
 
@@ -171,7 +171,7 @@ def test_a_flip_is_not_starved_by_writers(backend: PostgresBackend, opener: Open
     for thread in threads:
         thread.start()
     for number in range(10):
-        Hand(backend).change("stage", f"d{number}")
+        BackendDriver(backend).change("stage", f"d{number}")
     done.set()
     for thread in threads:
         thread.join()
@@ -182,42 +182,42 @@ def test_a_flip_is_not_starved_by_writers(backend: PostgresBackend, opener: Open
 
 
 def test_writers_of_different_keys_do_not_wait_for_each_other(backend: PostgresBackend, opener: Opener) -> None:
-    hand, other = Hand(backend), opener()
-    hand.append([put("a", 1), put("z", 1)])
+    driver, other = BackendDriver(backend), opener()
+    driver.append([put("a", 1), put("z", 1)])
     begun, released = held_at("append:before-commit")
-    writer = threading.Thread(target=lambda: Hand(other).put("a", 2))
+    writer = threading.Thread(target=lambda: BackendDriver(other).put("a", 2))
     writer.start()
     assert begun.wait(30)
-    seq = hand.put("z", 2)
+    seq = driver.put("z", 2)
     released.set()
     writer.join()
-    head = backend.journal.head(hand.view(), Key("context", "", "z"))
+    head = backend.journal.head(driver.view(), Key("context", "", "z"))
     assert head is not None
     assert head.seq == seq
     other.close()
 
 
 def test_a_past_view_of_vectors_stays(backend: PostgresBackend) -> None:
-    hand = Hand(backend)
-    hand.live("v1")
-    hand.upsert("kb", {"a": [1.0, 0.0], "b": [0.0, 1.0]})
+    driver = BackendDriver(backend)
+    driver.live("v1")
+    driver.upsert("kb", {"a": [1.0, 0.0], "b": [0.0, 1.0]})
     then = backend.control.position().seq
-    hand.upsert("kb", {"a": [0.0, 1.0]}, lineage=frozenset({1}))
-    hand.delete("b", store="vectors", space="kb")
-    view = hand.view()
+    driver.upsert("kb", {"a": [0.0, 1.0]}, lineage=frozenset({1}))
+    driver.delete("b", store="vectors", space="kb")
+    view = driver.view()
     past = View(view.epoch, view.seen, view.settled, then)
     assert backend.vectors.tally(past, "kb").count == 2
     assert backend.vectors.tally(view, "kb").count == 1
 
 
 def test_who_waits_for_a_lane_holds_up_no_other_thread(backend: PostgresBackend, opener: Opener) -> None:
-    hand, other = Hand(backend), opener()
-    hand.put("a", 1)  # which made a state, so that the next append looks for more of them
+    driver, other = BackendDriver(backend), opener()
+    driver.put("a", 1)  # which made a state, so that the next append looks for more of them
     begun, released = held_at("append:before-commit")
-    holder = threading.Thread(target=lambda: Hand(other).put("a", 2))
+    holder = threading.Thread(target=lambda: BackendDriver(other).put("a", 2))
     holder.start()
     begun.wait(30)
-    waiter = threading.Thread(target=lambda: Hand(backend).put("a", 3))
+    waiter = threading.Thread(target=lambda: BackendDriver(backend).put("a", 3))
     waiter.start()
     while not backend.database.ask(b"SELECT 1 FROM pg_locks WHERE NOT granted"):
         time.sleep(0.01)

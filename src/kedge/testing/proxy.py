@@ -1,6 +1,6 @@
-"""A way to a server that fails: cut, reset, held up, swallowed, at a chosen byte or moment, and healed.
+"""TCP proxy with fault injection: delays, partitions, cuts and resets, at a chosen byte or moment.
 
-What it passes on it passes once and in order, as TCP does: a partition holds bytes back, and healing it lets them go.
+Bytes are delivered once and in order, as TCP does. A partition holds bytes back; healing it delivers them.
 """
 
 import contextlib
@@ -34,13 +34,13 @@ class _Line:
 
 
 class Proxy:
-    """Passes bytes on between a free port here and a port of this machine; `seed` decides on chance delays."""
+    """Forwards bytes between a free local port and a server's local port; `seed` determines random delays."""
 
     def __init__(self, port: int, *, seed: int = 0) -> None:
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        self.passed = {"requests": 0, "answers": 0}  # bytes, so far
+        self.passed = {"requests": 0, "answers": 0}  # bytes forwarded so far
         self._dice = random.Random(seed)  # noqa: S311 - no secret
         self._delay_seconds = 0.0
         self._lock = threading.Lock()
@@ -50,13 +50,13 @@ class Proxy:
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def url(self, url: str) -> str:
-        """Return an address of the server as one that leads through here."""
+        """Return a server URL with the port of this proxy."""
         return url.replace(f":{self._target}/", f":{self.port}/")
 
-    # ── what can go wrong ──
+    # ── faults ──
 
     def hold(self, *ways: str, new: bool = True) -> None:
-        """Deliver nothing from here on, `requests` or `answers` or both; with `new=False`, to those connected now."""
+        """Hold back `requests`, `answers` or both from now on; with `new=False`, only of existing connections."""
         chosen = ways or ("requests", "answers")
         with self._lock:
             for line in self._lines:
@@ -66,7 +66,7 @@ class Proxy:
                 self._held |= set(chosen)
 
     def heal(self) -> None:
-        """Deliver what was held back, and all that follows, without delay."""
+        """Deliver all held bytes, and everything that follows, without delay."""
         with self._lock:
             self._held.clear()
             self._delay_seconds, self._cut_at = 0.0, None
@@ -75,11 +75,11 @@ class Proxy:
                 line.answers.is_open.set()
 
     def delay(self, seconds: float) -> None:
-        """Take up to so many seconds for whatever is passed on, by chance."""
+        """Delay each chunk by a random time of up to so many seconds."""
         self._delay_seconds = seconds
 
     def cut(self, *, reset: bool = False) -> None:
-        """End all connections now, in good order or by a reset; new ones pass."""
+        """End all connections now, by a close or a reset. New ones are accepted."""
         with self._lock:
             lines, self._lines = self._lines, []
             self._cut_at = None
@@ -88,25 +88,25 @@ class Proxy:
             line.is_reset = reset
             for end in line.ends:
                 with contextlib.suppress(OSError):
-                    if reset:  # which is sent when it is closed, once nobody reads there any more
+                    if reset:  # sent on close, once no thread reads from the socket
                         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                     end.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
             line.requests.is_open.set()
             line.answers.is_open.set()
 
     def cut_at(self, way: str, byte: int) -> None:
-        """End all connections when so many more bytes have been passed on that way."""
+        """End all connections after so many more bytes in that direction."""
         with self._lock:
             self._cut_at = (way, self.passed[way] + byte)
 
     def lose_answers(self, seconds: float = 0.3) -> None:
-        """Let what is said arrive, but no answer come back, and cut all connections after some seconds."""
+        """Deliver requests but no answers, and end all connections after some seconds."""
         self.hold("answers", new=False)
         later = threading.Timer(seconds, self.cut)
         later.daemon = True
         later.start()
 
-    # ── passing on ──
+    # ── forwarding ──
 
     def _accept(self) -> None:
         while True:
@@ -134,7 +134,7 @@ class Proxy:
                     time.sleep(self._dice.random() * self._delay_seconds)
                 getattr(line, way).is_open.wait()
                 with self._lock:
-                    if line not in self._lines:  # cut while this was held back
+                    if line not in self._lines:  # cut while the bytes were held back
                         break
                     content, is_last = self._until_cut(way, content)
                     self.passed[way] += len(content)
@@ -150,21 +150,21 @@ class Proxy:
                 end.close()
 
     def _until_cut(self, way: str, content: bytes) -> tuple[bytes, bool]:
-        """Return what of this is passed on before the cut, and whether that comes now."""
+        """Return the bytes to forward before the cut, and whether the cut is due."""
         if self._cut_at is None or self._cut_at[0] != way:
             return content, False
         left = self._cut_at[1] - self.passed[way]
         return content[:left], len(content) >= left
 
     def __enter__(self) -> Self:
-        """Return the proxy, which passes all on."""
+        """Return the proxy."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take no more connections, and end those that there are."""
+        """Stop accepting connections, and end the existing ones."""
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # which wakes who waits in accept
+            self._listener.shutdown(socket.SHUT_RDWR)  # this ends a blocked accept()
         self._listener.close()
         self.cut()

@@ -1,6 +1,6 @@
-"""Contract suites: the laws of each port, as test classes that a backend joins by fixtures.
+"""Contract suites: the laws of each port as test classes. A backend joins them by two fixtures.
 
-A backend's test module makes two fixtures and subclasses what it offers:
+The test module of a backend defines the fixtures and subclasses the suites of the ports that it implements:
 
     @pytest.fixture
     def opener(tmp_path) -> Opener: ...        # opens the same new database again, as another process would
@@ -9,16 +9,16 @@ A backend's test module makes two fixtures and subclasses what it offers:
 
     class TestControl(ControlContract): ...
 
-It adds no test of its own for what is said here. What a backend cannot do is a skip with a reason in its subclass.
+It adds no tests of its own for these laws. A law that a backend cannot keep is a skip, with a reason, in its subclass.
 """
 
+from kedge.testing.contracts.backend_driver import BackendDriver, Opener
 from kedge.testing.contracts.cache import CacheContract
 from kedge.testing.contracts.compaction import CompactionContract
 from kedge.testing.contracts.control import ControlContract
 from kedge.testing.contracts.coverage import CoverageContract
 from kedge.testing.contracts.erasure import ErasureContract
 from kedge.testing.contracts.fleet import FleetContract
-from kedge.testing.contracts.hand import Hand, Opener
 from kedge.testing.contracts.histories import HistoryContract
 from kedge.testing.contracts.impact import ImpactContract
 from kedge.testing.contracts.journal import JournalContract
@@ -29,13 +29,13 @@ from kedge.testing.contracts.vectors import VectorContract
 from kedge.testing.contracts.verification import VerificationContract
 
 __all__ = [
+    "BackendDriver",
     "CacheContract",
     "CompactionContract",
     "ControlContract",
     "CoverageContract",
     "ErasureContract",
     "FleetContract",
-    "Hand",
     "HistoryContract",
     "ImpactContract",
     "JournalContract",

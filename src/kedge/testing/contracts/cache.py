@@ -1,10 +1,10 @@
-"""The laws of `Cache`: results stamped like the journal."""
+"""Contract of `Cache`: results carry lineages like writes of the journal."""
 
 import pytest
 
 from kedge.ports.backend import Backend
 from kedge.ports.control import EpochMoved
-from kedge.testing.contracts.hand import Hand
+from kedge.testing.contracts.backend_driver import BackendDriver
 
 CACHE_BYTES = 10_000  # what the fixture opens the backend with
 
@@ -14,11 +14,11 @@ class CacheContract:
 
     def found(self, backend: Backend, key: bytes, seen: set[int], now: float = 100.0) -> bytes | None:
         """Look a key up in a view of these deployments."""
-        cached = backend.cache.get(Hand(backend).view(seen), key, now)
+        cached = backend.cache.get(BackendDriver(backend).view(seen), key, now)
         return None if cached is None else cached.payload
 
     def test_an_entry_is_found_by_views_that_see_its_lineage(self, backend: Backend) -> None:
-        Hand(backend).live("v1", "v2")
+        BackendDriver(backend).live("v1", "v2")
         backend.cache.put(b"k", b"clean", frozenset(), 1.0, None)
         backend.cache.put(b"k", b"tainted", frozenset({2}), 2.0, None)
         assert self.found(backend, b"k", {1}) == b"clean"
@@ -26,23 +26,23 @@ class CacheContract:
         assert self.found(backend, b"other", {1, 2}) is None
 
     def test_an_entry_carries_its_lineage(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1")
+        driver = BackendDriver(backend)
+        driver.live("v1")
         backend.cache.put(b"k", b"x", frozenset({1}), 1.0, None)
-        cached = backend.cache.get(hand.view({1}), b"k", 2.0)
+        cached = backend.cache.get(driver.view({1}), b"k", 2.0)
         assert cached is not None
         assert (cached.lineage, cached.at) == (frozenset({1}), 1.0)
 
     def test_it_vanishes_with_a_rollback_and_comes_back_with_a_reinstatement(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1")
+        driver = BackendDriver(backend)
+        driver.live("v1")
         backend.cache.put(b"k", b"x", frozenset({1}), 1.0, None)
-        before = hand.view({1})
-        hand.change("roll_back", "v1")
+        before = driver.view({1})
+        driver.change("roll_back", "v1")
         assert self.found(backend, b"k", {1}) is None
         with pytest.raises(EpochMoved):
             backend.cache.get(before, b"k", 1.0)
-        hand.change("reinstate", "v1")
+        driver.change("reinstate", "v1")
         assert self.found(backend, b"k", {1}) == b"x"
 
     def test_it_holds_for_its_time_to_live(self, backend: Backend) -> None:

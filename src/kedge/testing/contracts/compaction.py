@@ -1,4 +1,4 @@
-"""The laws of compaction: no view answers otherwise for it, at any point that can be read; what may go does go."""
+"""Contract of `VectorCompactor`: no readable view changes its answer, and all rows that can go are removed."""
 
 import random
 
@@ -13,7 +13,7 @@ from kedge.model.visibility import View
 from kedge.ports.backend import Backend
 from kedge.ports.control import Change
 from kedge.ports.vectors import Collection, Reclaimed
-from kedge.testing.contracts.hand import Hand, Opener
+from kedge.testing.contracts.backend_driver import BackendDriver, Opener
 from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
 from kedge.testing.contracts.vectors import DIM, SPACES, Written, check
 
@@ -21,10 +21,10 @@ STEPS = 60
 NOTHING_BUT_NOW = 0.0
 
 
-def set_retention(hand: Hand, seconds: float | None) -> None:
+def set_retention(driver: BackendDriver, seconds: float | None) -> None:
     """Move the horizon: with 0 seconds, to the present."""
-    record = rules.set_retention(hand.backend.control.load(), seconds)
-    hand.backend.control.commit(Change(record, hand.backend.clock.fresh_id(), "retention", "contract"))
+    record = rules.set_retention(driver.backend.control.load(), seconds)
+    driver.backend.control.commit(Change(record, driver.backend.clock.fresh_id(), "retention", "contract"))
 
 
 def compact(backend: Backend, collection: Collection) -> Reclaimed:
@@ -34,21 +34,21 @@ def compact(backend: Backend, collection: Collection) -> Reclaimed:
 
 
 class History:
-    """A collection with a random history, and the points that it was looked at."""
+    """A collection with a random history, and past points at which it was read."""
 
     def __init__(self, backend: Backend, seed: int) -> None:
-        self.backend, self.hand = backend, Hand(backend)
+        self.backend, self.driver = backend, BackendDriver(backend)
         self.dice, self.noise = random.Random(seed), np.random.default_rng(seed)
-        self.hand.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
-        self.written = Written(self.hand, self.dice.choice(["cosine", "dot", "l2"]))
+        self.driver.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
+        self.written = Written(self.driver, self.dice.choice(["cosine", "dot", "l2"]))
         self.past: list[View] = []
         self.purged: Lineage = frozenset()
 
     def step(self) -> None:
-        """Change the control record or the vectors, look, and now and then name the point."""
+        """Change the control record or the vectors, and sometimes remember or name the point."""
         if self.dice.random() < 0.25:
-            random_change(self.hand, self.dice)
-        lineage = random_lineage(self.dice) - self.purged  # under what was purged, a write is refused
+            random_change(self.driver, self.dice)
+        lineage = random_lineage(self.dice) - self.purged  # the journal refuses writes under a purged deployment
         self.written.random_step(self.dice, self.noise, lineage)
         view = self._view()
         if self.dice.random() < 0.3:
@@ -57,7 +57,7 @@ class History:
                 self.backend.control.take_snapshot(f"s{len(self.past)}", "contract")
 
     def _view(self) -> View:
-        return self.hand.view(random_lineage(self.dice) - self.purged)
+        return self.driver.view(random_lineage(self.dice) - self.purged)
 
     def purge_one(self) -> None:
         """Roll back and purge a deployment that is not settled, if there is one."""
@@ -66,13 +66,13 @@ class History:
             return
         chosen = self.dice.choice(record.deployments)
         if not chosen.revoked:
-            self.hand.change("roll_back", chosen.name)
-        self.hand.change("purge", chosen.name)
+            self.driver.change("roll_back", chosen.name)
+        self.driver.change("purge", chosen.name)
         self.purged |= {chosen.number}
         self.backend.erasure.erase(self.backend.impact.lineages_with([chosen.number]))
 
     def check(self, backend: Backend) -> int:
-        """Compare searches, counts and vectors with brute force, at every point that can be read; count the others."""
+        """Compare searches, counts and vectors with brute force at all readable points; count the others."""
         reclaimed, refused = backend.control.reclaimed(), 0
         named = {snapshot.seq for snapshot in backend.control.snapshots()}
         written = self.written.through(backend)
@@ -80,7 +80,7 @@ class History:
         views = [*self.past, *(self._view() for _ in range(4))]
         for view in [msgspec.structs.replace(one, epoch=epoch) for one in views]:
             if not view.seen.isdisjoint(self.purged):
-                continue  # refused before it comes here
+                continue  # the caller of a port never asks for such a view
             query = self.noise.normal(size=DIM).astype(np.float32)
             if view.upto is None or view.upto >= reclaimed or view.upto in named:
                 check(written, view, query, self.dice.choice([1, 3, 50]))
@@ -110,14 +110,14 @@ class CompactionContract:
         for number in range(STEPS):
             history.step()
             if number % 15 == 14:
-                history.check(other)  # it has all rows in memory when they go
+                history.check(other)  # it holds all rows in memory when they are removed
                 if history.dice.random() < 0.3:
                     history.purge_one()
                 horizon = history.dice.random() < 0.7
-                set_retention(history.hand, NOTHING_BUT_NOW if horizon else None)
+                set_retention(history.driver, NOTHING_BUT_NOW if horizon else None)
                 compacting = history.dice.choice([backend, other])
                 reclaimed += compact(compacting, history.written.collection).rows
-                set_retention(history.hand, None)
+                set_retention(history.driver, None)
                 refused += history.check(backend)
                 history.check(other)
         again = opener()
@@ -128,55 +128,55 @@ class CompactionContract:
         assert reclaimed, "a history in which nothing may go says little"
 
     def test_without_a_horizon_only_what_was_purged_goes(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("d1")
-        written = Written(hand, "cosine")
+        driver = BackendDriver(backend)
+        driver.live("d1")
+        written = Written(driver, "cosine")
         for lineage in (frozenset[int](), frozenset({1}), frozenset[int]()):
-            hand.upsert("kb", {"a": [1, 0, 0], "b": [0, 1, 0]}, lineage=lineage)
+            driver.upsert("kb", {"a": [1, 0, 0], "b": [0, 1, 0]}, lineage=lineage)
         assert compact(backend, written.collection).rows == 0
-        hand.change("roll_back", "d1")
+        driver.change("roll_back", "d1")
         assert compact(backend, written.collection).rows == 0, "it may be reinstated"
-        hand.change("purge", "d1")
+        driver.change("purge", "d1")
         done = compact(backend, written.collection)
         assert (done.rows, done.bytes) == (2, 2 * DIM * 4)
         assert backend.control.reclaimed() == 0
         assert compact(backend, written.collection).rows == 0
 
     def test_a_snapshot_keeps_what_it_shows(self, backend: Backend) -> None:
-        written = Written(Hand(backend), "cosine")
+        written = Written(BackendDriver(backend), "cosine")
         for number in range(4):
-            written.hand.upsert("kb", {"a": [1, number, 0]}, embedding=SPACES[0])
+            written.driver.upsert("kb", {"a": [1, number, 0]}, embedding=SPACES[0])
             if number == 1:
                 backend.control.take_snapshot("one", "contract")
-        set_retention(written.hand, NOTHING_BUT_NOW)
+        set_retention(written.driver, NOTHING_BUT_NOW)
         assert compact(backend, written.collection).rows == 2
         backend.control.release_snapshot("one", "contract")
         assert compact(backend, written.collection).rows == 1
 
     def test_what_a_rollback_hides_is_kept_for_its_reinstatement(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("d1")
-        written = Written(hand, "cosine")
-        hand.upsert("kb", {"a": [1, 0, 0]})
-        hand.upsert("kb", {"a": [0, 1, 0]}, lineage=frozenset({1}))
-        hand.upsert("kb", {"a": [0, 0, 1]}, lineage=frozenset({1}))
-        hand.change("roll_back", "d1")
-        set_retention(hand, NOTHING_BUT_NOW)
+        driver = BackendDriver(backend)
+        driver.live("d1")
+        written = Written(driver, "cosine")
+        driver.upsert("kb", {"a": [1, 0, 0]})
+        driver.upsert("kb", {"a": [0, 1, 0]}, lineage=frozenset({1}))
+        driver.upsert("kb", {"a": [0, 0, 1]}, lineage=frozenset({1}))
+        driver.change("roll_back", "d1")
+        set_retention(driver, NOTHING_BUT_NOW)
         assert compact(backend, written.collection).rows == 1, "only that which d1 itself superseded"
         query = np.array([1, 1, 1], np.float32)
-        found = backend.vectors.search(hand.view(), written.collection, "", query, 5, None).found
+        found = backend.vectors.search(driver.view(), written.collection, "", query, 5, None).found
         assert [backend.vectors.vectors([hit.head])[0].tolist() for hit in found] == [[1, 0, 0]]
-        hand.change("reinstate", "d1")
-        found = backend.vectors.search(hand.view(), written.collection, "", query, 5, None).found
+        driver.change("reinstate", "d1")
+        found = backend.vectors.search(driver.view(), written.collection, "", query, 5, None).found
         assert [backend.vectors.vectors([hit.head])[0].tolist() for hit in found] == [[0, 0, 1]]
 
     def test_a_longer_retention_brings_nothing_back(self, backend: Backend) -> None:
-        written = Written(Hand(backend), "cosine")
-        first = written.hand.upsert("kb", {"a": [1, 0, 0]})[0]
-        written.hand.upsert("kb", {"a": [0, 1, 0]})
-        set_retention(written.hand, NOTHING_BUT_NOW)
+        written = Written(BackendDriver(backend), "cosine")
+        first = written.driver.upsert("kb", {"a": [1, 0, 0]})[0]
+        written.driver.upsert("kb", {"a": [0, 1, 0]})
+        set_retention(written.driver, NOTHING_BUT_NOW)
         compact(backend, written.collection)
-        set_retention(written.hand, None)
+        set_retention(written.driver, None)
         assert backend.control.reclaimed() > first
         with pytest.raises(PastUnreadable, match="no retention brings it back"):
-            backend.vectors.tally(written.hand.view(upto=first), "kb")
+            backend.vectors.tally(written.driver.view(upto=first), "kb")

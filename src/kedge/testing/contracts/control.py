@@ -1,4 +1,4 @@
-"""The laws of `Control`: one linearizable record, changed by compare-and-set, each operation once."""
+"""Contract of `Control`: one linearizable record, changed by compare-and-set, each operation once."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from kedge.model.control import stage as rules_stage
 from kedge.ports.backend import Backend
 from kedge.ports.control import Change, EpochMoved, Release
 from kedge.support import failpoints
-from kedge.testing.contracts.hand import Hand, Opener, context, put
+from kedge.testing.contracts.backend_driver import BackendDriver, Opener, context, put
 
 
 class ControlContract:
@@ -25,7 +25,7 @@ class ControlContract:
     def test_a_commit_is_seen_by_everyone_at_once(self, backend: Backend, opener: Opener) -> None:
         other = opener()
         assert other.control.load().epoch == 0
-        Hand(backend).live("v1")
+        BackendDriver(backend).live("v1")
         assert other.control.load() == backend.control.load()
         assert other.control.load().find("v1").status is Status.LIVE
         assert other.control.epoch() == 2
@@ -37,9 +37,9 @@ class ControlContract:
         other, reader = opener(), opener()
         assert other.control.known() in (None, ControlRecord()), "it may be loaded as it opens"
         assert other.control.load() == other.control.known()
-        hand = Hand(backend)
+        driver = BackendDriver(backend)
         for verb in ("stage", "promote", "settle"):
-            hand.change(verb, "v1")
+            driver.change(verb, "v1")
             known = backend.control.known()
             assert known is not None
             assert known == reader.control.load(), "as it is stored"
@@ -50,20 +50,20 @@ class ControlContract:
         reader.close()
 
     def test_a_commit_is_a_compare_and_set_on_the_epoch(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.change("stage", "v1")
-        stale = hand.decide(backend.control.load(), "promote", "v1")
-        hand.change("stage", "v2")
+        driver = BackendDriver(backend)
+        driver.change("stage", "v1")
+        stale = driver.decide(backend.control.load(), "promote", "v1")
+        driver.change("stage", "v2")
         before = (backend.control.load(), backend.control.position().seq, backend.control.entries())
         with pytest.raises(EpochMoved):
             backend.control.commit(stale)
         assert (backend.control.load(), backend.control.position().seq, backend.control.entries()) == before
 
     def test_a_refused_commit_leaves_nothing_of_what_goes_with_it(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.change("stage", "v1")
+        driver = BackendDriver(backend)
+        driver.change("stage", "v1")
         record = backend.control.load()
-        hand.change("stage", "v2")
+        driver.change("stage", "v2")
         stale = Change(
             rules_stage(record, "v3", artifacts=("k",), bases=(), now=1.0, by="x"),
             "op",
@@ -78,16 +78,16 @@ class ControlContract:
             backend.control.commit(stale)
         assert "v3" not in backend.control.names().values()
         assert backend.control.snapshots() == []
-        assert backend.journal.range(hand.view({1, 2, 3}), "artifacts", "").heads == []
+        assert backend.journal.range(driver.view({1, 2, 3}), "artifacts", "").heads == []
 
     def test_of_many_at_once_each_commits_once(self, backend: Backend) -> None:
         lost = []
 
         def stage(name: str) -> None:
-            hand = Hand(backend)
+            driver = BackendDriver(backend)
             while True:
                 try:
-                    hand.change("stage", name)
+                    driver.change("stage", name)
                 except EpochMoved:
                     lost.append(name)
                 else:
@@ -104,32 +104,32 @@ class ControlContract:
         assert [d.number for d in record.deployments] == list(range(1, 9))
 
     def test_an_operation_is_applied_once(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        change = hand.decide(backend.control.load(), "stage", "v1", operation="op-1")
+        driver = BackendDriver(backend)
+        change = driver.decide(backend.control.load(), "stage", "v1", operation="op-1")
         first = backend.control.commit(change)
-        hand.change("stage", "v2")
+        driver.change("stage", "v2")
         assert backend.control.commit(change) == first, "though the epoch has moved since"
         assert backend.control.epoch() == 2
         assert len(backend.control.entries(operation="op-1")) == 1
 
     def test_a_lost_answer_is_resolved_by_the_operation_s_id(self, backend: Backend) -> None:
-        hand = Hand(backend)
+        driver = BackendDriver(backend)
 
         def lose() -> None:
             raise OutcomeUnknown("the line broke after the commit")
 
         failpoints.arm("control:after-commit", lose, nth=1)
-        entry = hand.change("stage", "v1", operation="op-1")
+        entry = driver.change("stage", "v1", operation="op-1")
         assert (entry.operation, entry.epoch) == ("op-1", 1)
         assert backend.control.epoch() == 1
 
     def test_an_answer_lost_before_the_commit_is_told_as_unknown(self, backend: Backend) -> None:
-        hand = Hand(backend)
+        driver = BackendDriver(backend)
 
         def lose() -> None:
             raise OutcomeUnknown("the line broke before the commit")
 
-        change = hand.decide(backend.control.load(), "stage", "v1", operation="op-1")
+        change = driver.decide(backend.control.load(), "stage", "v1", operation="op-1")
         failpoints.arm("control:before-commit", lose, nth=1)
         with pytest.raises(OutcomeUnknown):
             backend.control.commit(change)
@@ -137,16 +137,16 @@ class ControlContract:
         assert backend.control.commit(change).epoch == 1, "done again, it is done"
 
     def test_an_entry_says_who_what_and_why(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.change("stage", "v1")
-        entry = hand.change("promote", "v1")
+        driver = BackendDriver(backend)
+        driver.change("stage", "v1")
+        entry = driver.change("promote", "v1")
         assert (entry.kind, entry.deployment, entry.by, entry.reason) == ("promote", "v1", "contract", "because")
         assert (entry.epoch, entry.is_step, entry.detail) == (2, False, {"n": 1})
         assert backend.control.entries(limit=1) == [entry]
         assert [e.kind for e in backend.control.entries()][:2] == ["promote", "stage"]
 
     def test_a_step_is_journaled_once(self, backend: Backend) -> None:
-        entry = Hand(backend).change("stage", "v1")
+        entry = BackendDriver(backend).change("stage", "v1")
         for detail in ({"ok": True}, {"ok": False}):
             backend.control.step(entry.operation, "verified", deployment="v1", by="x", detail=detail)
         steps = [e for e in backend.control.entries(operation=entry.operation) if e.is_step]
@@ -154,21 +154,21 @@ class ControlContract:
         assert backend.control.epoch() == 1, "a step is no change"
 
     def test_the_record_at_a_seq_is_the_one_that_stood_there(self, backend: Backend) -> None:
-        hand = Hand(backend)
+        driver = BackendDriver(backend)
         stood = {}
         for name in ("v1", "v2"):
             for kind in ("stage", "promote", "roll_back"):
-                seq = hand.change(kind, name).seq
-                hand.put("k", name)
+                seq = driver.change(kind, name).seq
+                driver.put("k", name)
                 stood[seq] = stood[seq + 1] = backend.control.load()
         assert {seq: backend.control.record_at(seq) for seq in stood} == stood
         assert backend.control.record_at(0) == ControlRecord()
 
     def test_time_and_seq_run_one_way(self, backend: Backend) -> None:
-        hand = Hand(backend)
+        driver = BackendDriver(backend)
         seqs = []
         for n in range(5):
-            seqs += [hand.change("stage", f"d{n}").seq, hand.put("k", n)]
+            seqs += [driver.change("stage", f"d{n}").seq, driver.put("k", n)]
         assert seqs == sorted(seqs)
         times = [backend.control.time_of(seq) for seq in seqs]
         assert times == sorted(times)
@@ -176,19 +176,19 @@ class ControlContract:
         assert backend.control.seq_at(times[0] - 1) == 0
 
     def test_names_and_releases_stay_for_ever(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1", "v2")
-        hand.change("settle", "v1")
-        hand.change("roll_back", "v2")
-        hand.change("purge", "v2")
+        driver = BackendDriver(backend)
+        driver.live("v1", "v2")
+        driver.change("settle", "v1")
+        driver.change("roll_back", "v2")
+        driver.change("purge", "v2")
         assert backend.control.names() == {1: "v1", 2: "v2"}
         assert [r.release.name for r in backend.control.recorded()] == ["v1", "v2"]
 
     def test_a_name_is_used_once(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1")
+        driver = BackendDriver(backend)
+        driver.live("v1")
         with pytest.raises(DuplicateName, match="'v1'"):
-            hand.change("stage", "v1")
+            driver.change("stage", "v1")
         assert backend.control.load().next_number == 2
 
     def test_a_version_label_holds_one_digest_for_ever(self, backend: Backend) -> None:
@@ -207,13 +207,13 @@ class ControlContract:
         assert "v4" not in backend.control.names().values()
 
     def test_snapshots_name_points(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        seq = hand.put("k", 1)
+        driver = BackendDriver(backend)
+        seq = driver.put("k", 1)
         taken = backend.control.take_snapshot("friday", "x")
         assert (taken.name, taken.seq, taken.epoch, taken.by) == ("friday", seq, 0, "x")
-        hand.put("k", 2)
+        driver.put("k", 2)
         assert backend.control.snapshots() == [taken]
-        past = backend.journal.head(hand.view(upto=taken.seq), context("k"))
+        past = backend.journal.head(driver.view(upto=taken.seq), context("k"))
         assert past is not None
         assert past.seq == seq
         with pytest.raises(DuplicateName, match="'friday'"):
@@ -236,7 +236,7 @@ class ControlContract:
     def test_another_process_is_told_of_a_change(self, backend: Backend, opener: Opener) -> None:
         other = opener()
         hint = other.change_hint()
-        Hand(backend).live("v1")
+        BackendDriver(backend).live("v1")
         deadline = time.monotonic() + 10
         while other.change_hint() == hint and time.monotonic() < deadline:
             time.sleep(0.001)  # a notice may take its time

@@ -2,7 +2,7 @@
 
 from kedge.model.reads import Reads, pack
 from kedge.ports.backend import Backend
-from kedge.testing.contracts.hand import Hand, delete, put
+from kedge.testing.contracts.backend_driver import BackendDriver, delete, put
 
 ONE = frozenset({1})
 
@@ -11,12 +11,12 @@ class CoverageContract:
     """Fixture: `backend`."""
 
     def test_pages_hold_every_name_once_in_order(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1")
+        driver = BackendDriver(backend)
+        driver.live("v1")
         names = ["a", "b", "é", "\ud7ff", "\ue000", "\U0010ffff"]
-        hand.append([put(name, 1, store="documents", space="kb") for name in reversed(names)], lineage=ONE)
-        hand.append([delete("b", store="documents", space="kb"), put("other", 1, store="documents", space="faq")])
-        hand.change("roll_back", "v1")
+        driver.append([put(name, 1, store="documents", space="kb") for name in reversed(names)], lineage=ONE)
+        driver.append([delete("b", store="documents", space="kb"), put("other", 1, store="documents", space="faq")])
+        driver.change("roll_back", "v1")
         coverage = backend.coverage
         for limit in (1, 4, 100):
             found: list[str] = []
@@ -29,11 +29,11 @@ class CoverageContract:
         assert coverage.names_after("documents", "kb", "", 9) == ["b"], "the others were written by what was erased"
 
     def test_names_since_leave_out_writes_of_given_lineages(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        since = hand.put("old", 1, store="documents", space="kb")
-        hand.append([put(name, 1, store="documents", space="kb") for name in ("b", "a")])
-        hand.append([put(name, 1, store="documents", space="kb") for name in ("a", "inside")], lineage=ONE)
-        hand.delete("gone", store="documents", space="kb")
+        driver = BackendDriver(backend)
+        since = driver.put("old", 1, store="documents", space="kb")
+        driver.append([put(name, 1, store="documents", space="kb") for name in ("b", "a")])
+        driver.append([put(name, 1, store="documents", space="kb") for name in ("a", "inside")], lineage=ONE)
+        driver.delete("gone", store="documents", space="kb")
         inside = backend.impact.lineages_with([1])
         names_since = backend.coverage.names_since
         assert names_since("documents", "kb", since) == ["a", "b", "gone", "inside"]
@@ -41,26 +41,26 @@ class CoverageContract:
         assert names_since("documents", "kb", backend.control.position().seq) == []
 
     def test_a_vector_is_of_the_version_that_its_batch_read(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        versions = [hand.put("a", number, store="documents", space="kb") for number in range(3)]
-        stray = hand.put("a", 1, store="documents", space="faq")
+        driver = BackendDriver(backend)
+        versions = [driver.put("a", number, store="documents", space="kb") for number in range(3)]
+        stray = driver.put("a", 1, store="documents", space="faq")
         read = pack(Reads([*versions[:2], stray]))
-        hand.upsert("kb", {"a": [1, 2], "unread": [1, 3]}, embedding="e1", reads=read)
-        heads = backend.journal.heads(hand.view(), "vectors", "kb", ["a", "unread"])
+        driver.upsert("kb", {"a": [1, 2], "unread": [1, 3]}, embedding="e1", reads=read)
+        heads = backend.journal.heads(driver.view(), "vectors", "kb", ["a", "unread"])
         assert backend.coverage.embedding_spaces(heads.values()) == {head.seq: "e1" for head in heads.values()}
         assert backend.coverage.embedded_versions("kb", heads.values()) == {heads["a"].seq: versions[1]}
-        hand.upsert("kb", {"a": [1, 4]}, author=type(hand.author)("another turn"))
-        heads = backend.journal.heads(hand.view(), "vectors", "kb", ["a"])
+        driver.upsert("kb", {"a": [1, 4]}, author=type(driver.author)("another turn"))
+        heads = backend.journal.heads(driver.view(), "vectors", "kb", ["a"])
         assert backend.coverage.embedded_versions("kb", heads.values()) == {}, "a turn that journaled no reads"
 
     def test_documents_are_uncovered_by_what_the_view_hides(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1")
-        seqs = hand.append([put(name, 1, store="documents", space="kb") for name in ("c", "b", "a")])
-        clean = hand.upsert("kb", {"b": [1, 0]})[0]
-        hand.upsert("kb", {"a": [1, 1], "b": [1, 2], "no document": [1, 3]}, lineage=ONE)
-        after = hand.view(())
-        hand.change("stage", "v2")
+        driver = BackendDriver(backend)
+        driver.live("v1")
+        seqs = driver.append([put(name, 1, store="documents", space="kb") for name in ("c", "b", "a")])
+        clean = driver.upsert("kb", {"b": [1, 0]})[0]
+        driver.upsert("kb", {"a": [1, 1], "b": [1, 2], "no document": [1, 3]}, lineage=ONE)
+        after = driver.view(())
+        driver.change("stage", "v2")
         lineages = backend.impact.lineages_with([1])
 
         def uncovered(*, include_covered: bool) -> list[tuple[str, int, int]]:
@@ -69,6 +69,6 @@ class CoverageContract:
 
         assert uncovered(include_covered=False) == [("a", seqs[2], 0)]
         assert uncovered(include_covered=True) == [("a", seqs[2], 0), ("b", seqs[1], clean)]
-        newer = hand.put("b", 2, store="documents", space="kb")
+        newer = driver.put("b", 2, store="documents", space="kb")
         assert uncovered(include_covered=False) == [("a", seqs[2], 0), ("b", newer, clean)]
         assert backend.coverage.uncovered(after, [], "kb", include_covered=True) == []

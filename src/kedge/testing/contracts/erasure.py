@@ -9,7 +9,7 @@ from kedge.model.writes import Head, Key
 from kedge.ports.backend import Backend
 from kedge.ports.vectors import Collection
 from kedge.support import failpoints
-from kedge.testing.contracts.hand import Hand, context, put
+from kedge.testing.contracts.backend_driver import BackendDriver, context, put
 
 ONE, TWO = frozenset({1}), frozenset({2})
 
@@ -30,15 +30,15 @@ class ErasureContract:
 
     @pytest.mark.parametrize("point", [None, "erase:before-commit", "erase-heads:before-commit"])
     def test_content_goes_and_the_rest_stays(self, backend: Backend, point: str | None) -> None:
-        hand = Hand(backend)
-        hand.live("v1", "v2")
+        driver = BackendDriver(backend)
+        driver.live("v1", "v2")
         backend.vector_writer.declare(Collection("kb", 2, "cosine", "embedder"), at=1.0)
-        hand.put("a", "clean", lineage=TWO)
-        seqs = hand.append([put("a", "tainted"), put("b", "tainted")], lineage=ONE)
-        hand.upsert("kb", {"a": [1, 2], "b": [1, 3]}, lineage=ONE)
-        hand.upsert("kb", {"a": [1, 4]}, lineage=TWO)
-        hand.change("roll_back", "v1")
-        hand.change("purge", "v1")
+        driver.put("a", "clean", lineage=TWO)
+        seqs = driver.append([put("a", "tainted"), put("b", "tainted")], lineage=ONE)
+        driver.upsert("kb", {"a": [1, 2], "b": [1, 3]}, lineage=ONE)
+        driver.upsert("kb", {"a": [1, 4]}, lineage=TWO)
+        driver.change("roll_back", "v1")
+        driver.change("purge", "v1")
         lineages = backend.impact.lineages_with([1])
         counts = backend.impact.count_writes(lineages)
         told: list[tuple[int, int]] = []
@@ -59,6 +59,6 @@ class ErasureContract:
         assert [truth(backend, context(name), ONE).seq for name in "ab"] == seqs, "the rows stay"
         assert [truth(backend, context(name), ONE).payload for name in "ab"] == [None, None]
         assert truth(backend, context("a"), TWO).payload == b'j"clean"'
-        kept = backend.journal.heads(hand.view(), "vectors", "kb", ["a"])["a"]
+        kept = backend.journal.heads(driver.view(), "vectors", "kb", ["a"])["a"]
         assert backend.vectors.vectors([kept])[0].tolist() == [1, 4]
         assert backend.fsck(full=True, progress=None).findings == ()

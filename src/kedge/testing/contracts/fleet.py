@@ -1,4 +1,4 @@
-"""The laws of `Fleet`: refreshes in one order with the control record, and who may be counted out."""
+"""Contract of `Fleet`: refreshes are ordered with changes of the control record; which members may be removed."""
 
 import threading
 
@@ -6,7 +6,7 @@ import msgspec
 
 from kedge.model.fleet import NO_EPOCH, Held, Standing
 from kedge.ports.backend import Backend
-from kedge.testing.contracts.hand import Hand, Opener
+from kedge.testing.contracts.backend_driver import BackendDriver, Opener
 
 ONE = Standing(
     "u1", "support-1", "host-a", 17, ("support",), 10.0, NO_EPOCH, joined_at=1.0, at=1.0, code={"support": "sha256:é"}
@@ -15,7 +15,7 @@ TWO = Standing("u2", "support-2", "host-b", 18, (), 5.0, NO_EPOCH, joined_at=2.0
 
 
 def at(member: Standing, epoch: int, when: float = 3.0, held: tuple[Held, ...] = ()) -> Standing:
-    """Return what a member says when it acknowledges an epoch."""
+    """Return the report of a member that acknowledges an epoch."""
     return msgspec.structs.replace(member, epoch=epoch, at=when, held=held)
 
 
@@ -23,9 +23,9 @@ class FleetContract:
     """Fixtures: `backend` and `opener`, of a new database."""
 
     def epoch(self, backend: Backend, epoch: int) -> None:
-        """Bring the control record to an epoch."""
+        """Advance the control record to an epoch."""
         for number in range(backend.control.epoch(), epoch):
-            Hand(backend).change("stage", f"v{number}")
+            BackendDriver(backend).change("stage", f"v{number}")
 
     def one(self, backend: Backend) -> Standing:
         (found,) = backend.fleet.members()
@@ -118,7 +118,7 @@ class FleetContract:
         assert self.one(backend).uid == TWO.uid
 
     def test_a_member_that_a_commit_does_not_show_is_answered_with_it(self, backend: Backend, opener: Opener) -> None:
-        """Members join while the record moves: who was answered with an older epoch is seen after the commit."""
+        """Members join while the record changes: one that got an older epoch is listed after the commit."""
         answers: dict[str, int] = {}
         begin = threading.Barrier(2)
 
@@ -137,7 +137,7 @@ class FleetContract:
         begin.wait()
         shown = {}
         for number in range(20):
-            epoch = Hand(backend).change("stage", f"v{number}").epoch
+            epoch = BackendDriver(backend).change("stage", f"v{number}").epoch
             shown[epoch] = {member.uid for member in backend.fleet.members()}
         thread.join()
         assert len(answers) == 60

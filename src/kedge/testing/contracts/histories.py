@@ -1,4 +1,4 @@
-"""Random histories: every way of reading equals a look at every write, in present views and in past ones."""
+"""Random histories: every way of reading equals a scan of all writes, in present and past views."""
 
 import random
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from kedge.model.verification import KeyCheck
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, Pending, encode
 from kedge.ports.backend import Backend
-from kedge.testing.contracts.hand import Hand
+from kedge.testing.contracts.backend_driver import BackendDriver
 
 DEPLOYMENTS = 4
 NAMES = ["a", "a/1", "a/2", "b", "c"]
@@ -24,20 +24,20 @@ def random_lineage(dice: random.Random) -> Lineage:
     return frozenset(dice.sample(range(1, DEPLOYMENTS + 1), dice.choice([0, 0, 1, 1, 2, 3])))
 
 
-def random_change(hand: Hand, dice: random.Random) -> None:
-    """Roll back, reinstate or settle something, where that is legal."""
-    record = hand.backend.control.load()
+def random_change(driver: BackendDriver, dice: random.Random) -> None:
+    """Roll back, reinstate or settle a deployment, if that is legal."""
+    record = driver.backend.control.load()
     kind = dice.choice(["roll_back", "roll_back", "reinstate", "reinstate", "settle"])
     if not record.deployments or (kind == "settle" and dice.random() < 0.8):
         return
     try:
-        hand.change(kind, dice.choice(record.deployments).name)
+        driver.change(kind, dice.choice(record.deployments).name)
     except IllegalTransition:
         return
 
 
-def random_writes(hand: Hand, dice: random.Random, written: dict[Key, list[int]]) -> None:
-    """Append a batch of puts and deletes of one store, now and then at the rank of an earlier write."""
+def random_writes(driver: BackendDriver, dice: random.Random, written: dict[Key, list[int]]) -> None:
+    """Append a batch of puts and deletes of one store, sometimes at the rank of an earlier write."""
     store, space = dice.choice([("context", ""), ("documents", "kb"), ("memory", "s")])
     pending = []
     for _ in range(dice.choice([1, 1, 2, 4])):
@@ -48,13 +48,13 @@ def random_writes(hand: Hand, dice: random.Random, written: dict[Key, list[int]]
         gone = key.name != "" and (store == "memory" or dice.random() < 0.3)
         payload = None if gone else encode({"role": "x", "content": dice.random()})
         pending.append(Pending(key, payload, source=dice.random() < 0.2))
-    last = hand.backend.control.position().seq
+    last = driver.backend.control.position().seq
     rank = dice.randint(1, last) if dice.random() < 0.2 else None
     if rank is not None and store == "memory":
         pending = [p for p in pending if p.payload is not None]
     if not pending:
         return
-    seqs = hand.append(pending, lineage=random_lineage(dice), rank=rank)
+    seqs = driver.append(pending, lineage=random_lineage(dice), rank=rank)
     for write, seq in zip(pending, seqs, strict=True):
         name = write.key.name or f"{seq if rank is None else rank:016x}.{seq:016x}"
         written.setdefault(Key(store, space, name), []).append(seq)
@@ -71,21 +71,21 @@ class HistoryContract:
     @pytest.mark.parametrize("seed", range(HISTORIES))
     def test_reads_equal_the_truth(self, backend: Backend, seed: int) -> None:
         dice = random.Random(seed)
-        hand = Hand(backend)
-        hand.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
+        driver = BackendDriver(backend)
+        driver.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
         written: dict[Key, list[int]] = {}
         moments: list[tuple[View, dict[Key, int | None]]] = []
         for step in range(STEPS):
             if dice.random() < 0.25:
-                random_change(hand, dice)
-            random_writes(hand, dice, written)
+                random_change(driver, dice)
+            random_writes(driver, dice, written)
             if step % 6 == 0:
-                view = hand.view(random_lineage(dice))
+                view = driver.view(random_lineage(dice))
                 truth = self.check(backend, view, written)
                 upto = backend.control.position().seq
                 moments.append((View(view.epoch, view.seen, view.settled, upto), truth))
         for _ in range(6):
-            self.check(backend, hand.view(random_lineage(dice)), written)
+            self.check(backend, driver.view(random_lineage(dice)), written)
         for past, truth in moments:
             assert self.check(backend, past, written) == {key: truth.get(key) for key in written}, "a stable past"
 

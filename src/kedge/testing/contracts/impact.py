@@ -3,7 +3,7 @@
 from kedge.model.writes import Key
 from kedge.ports.backend import Backend
 from kedge.ports.impact import WriteCount
-from kedge.testing.contracts.hand import Hand, context, delete, put
+from kedge.testing.contracts.backend_driver import BackendDriver, context, delete, put
 
 ONE, TWO, BOTH = frozenset({1}), frozenset({2}), frozenset({1, 2})
 
@@ -12,12 +12,12 @@ class ImpactContract:
     """Fixture: `backend`."""
 
     def test_lineages_are_chosen_by_the_deployments_in_them(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1", "v2")
+        driver = BackendDriver(backend)
+        driver.live("v1", "v2")
         ids = []
         for lineage in (ONE, BOTH, TWO, frozenset[int]()):
-            hand.put("a", 1, lineage=lineage)
-            found = backend.journal.head(hand.view(BOTH), context("a"))
+            driver.put("a", 1, lineage=lineage)
+            found = backend.journal.head(driver.view(BOTH), context("a"))
             assert found is not None
             ids.append(found.lineage_id)
         impact = backend.impact
@@ -27,12 +27,12 @@ class ImpactContract:
         assert impact.lineages_with([]) == impact.lineages_with([7]) == []
 
     def test_counts_are_exact_and_in_order_whatever_is_hidden(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1")
-        hand.append([put("a", 1), put("b", 1), put("b", 2, store="documents", space="kb")], lineage=ONE)
-        hand.append([delete("a"), put("c", 1, store="documents", space="faq")], lineage=ONE)
-        hand.put("a", 1)
-        hand.change("roll_back", "v1")
+        driver = BackendDriver(backend)
+        driver.live("v1")
+        driver.append([put("a", 1), put("b", 1), put("b", 2, store="documents", space="kb")], lineage=ONE)
+        driver.append([delete("a"), put("c", 1, store="documents", space="faq")], lineage=ONE)
+        driver.put("a", 1)
+        driver.change("roll_back", "v1")
         assert backend.impact.count_writes(backend.impact.lineages_with([1])) == [
             WriteCount("context", "", 2, 1),
             WriteCount("documents", "faq", 1, 0),
@@ -41,11 +41,11 @@ class ImpactContract:
         assert backend.impact.count_writes([]) == []
 
     def test_an_affected_key_comes_once(self, backend: Backend) -> None:
-        hand = Hand(backend)
+        driver = BackendDriver(backend)
         for lineage in (ONE, BOTH):
-            hand.append([put("a", 1), put("b", 1)], lineage=lineage)
-        hand.append([put("c", 1), put("d", 1, store="documents", space="kb")], lineage=ONE)
-        hand.put("untouched", 1)
+            driver.append([put("a", 1), put("b", 1)], lineage=lineage)
+        driver.append([put("c", 1), put("d", 1, store="documents", space="kb")], lineage=ONE)
+        driver.put("untouched", 1)
         lineages = backend.impact.lineages_with([1])
         keys, total = backend.impact.affected_keys(lineages, 10)
         assert sorted(key.label for key in keys) == ["context:/a", "context:/b", "context:/c", "documents:kb/d"]
@@ -55,20 +55,20 @@ class ImpactContract:
         assert at_least >= 4, "beyond the limit, a key counts once a lineage"
 
     def test_heads_are_paired_in_views_of_any_epoch(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1")
-        clean = hand.put("a", "clean")
-        tainted = hand.append([put("a", "tainted"), put("b", "new")], lineage=ONE)
-        before, after = hand.view(), hand.view(())
-        hand.change("roll_back", "v1")
+        driver = BackendDriver(backend)
+        driver.live("v1")
+        clean = driver.put("a", "clean")
+        tainted = driver.append([put("a", "tainted"), put("b", "new")], lineage=ONE)
+        before, after = driver.view(), driver.view(())
+        driver.change("roll_back", "v1")
         pairs = backend.impact.head_pairs(before, after, [context("b"), context("a"), context("none")])
         seqs = [tuple(head and head.seq for head in pair) for pair in pairs]
         assert seqs == [(tainted[1], None), (tainted[0], clean), (None, None)]
 
     def test_a_key_that_both_wrote_comes_once(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.append([put("a", 1), put("theirs", 1)])
-        hand.append([put("a", 1), put("mine", 1)], lineage=ONE)
-        hand.append([put("a", 1)], lineage=BOTH)
+        driver = BackendDriver(backend)
+        driver.append([put("a", 1), put("theirs", 1)])
+        driver.append([put("a", 1), put("mine", 1)], lineage=ONE)
+        driver.append([put("a", 1)], lineage=BOTH)
         assert backend.impact.written_by_both(1, 10) == [Key("context", "", "a")]
         assert backend.impact.written_by_both(1, 0) == backend.impact.written_by_both(7, 10) == []

@@ -1,8 +1,8 @@
-"""The laws of `Metrics`: samples and their tallies."""
+"""Contract of `Metrics`: samples and their tallies."""
 
 from kedge.ports.backend import Backend
 from kedge.ports.metrics import Sample, Tally
-from kedge.testing.contracts.hand import Hand
+from kedge.testing.contracts.backend_driver import BackendDriver
 
 
 class MetricsContract:
@@ -22,7 +22,7 @@ class MetricsContract:
         assert backend.metrics.tallies("kedge:%") == []
 
     def test_samples_come_back_in_order(self, backend: Backend) -> None:
-        Hand(backend).live("v1")
+        BackendDriver(backend).live("v1")
         for value in (True, 0.5, "yes", 3):
             backend.metrics.observe(Sample("resolved", value, 1.0, "s", "support", seen=frozenset({1})))
         backend.metrics.observe(Sample("other", 1, 1.0))

@@ -3,7 +3,7 @@
 from kedge.model.reads import Reads, pack
 from kedge.model.writes import Author, Key, decode
 from kedge.ports.backend import Backend
-from kedge.testing.contracts.hand import Hand, Opener, delete, put
+from kedge.testing.contracts.backend_driver import BackendDriver, Opener, delete, put
 
 ONE = frozenset({1})
 
@@ -12,13 +12,13 @@ class ProvenanceContract:
     """Fixture: `backend`."""
 
     def test_influenced_turns_come_in_the_order_of_their_first_write(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1")
-        hand.put("a", 1, store="documents", space="kb", author=Author("bystander"))
-        hand.put("a", 1, lineage=ONE, author=Author("answers", agent="support", session="s"))
-        hand.append([put("q", 1, source=True), put("r", 1)], lineage=ONE, author=Author("asks", parent="answers"))
-        hand.upsert("kb", {"a": [1.0, 2.0]}, lineage=ONE, author=Author("embeds"))
-        hand.change("roll_back", "v1")
+        driver = BackendDriver(backend)
+        driver.live("v1")
+        driver.put("a", 1, store="documents", space="kb", author=Author("bystander"))
+        driver.put("a", 1, lineage=ONE, author=Author("answers", agent="support", session="s"))
+        driver.append([put("q", 1, source=True), put("r", 1)], lineage=ONE, author=Author("asks", parent="answers"))
+        driver.upsert("kb", {"a": [1.0, 2.0]}, lineage=ONE, author=Author("embeds"))
+        driver.change("roll_back", "v1")
         turns = backend.provenance.influenced_turns(backend.impact.lineages_with([1]))
         assert [turn.uid for turn in turns] == ["answers", "asks", "embeds"]
         assert [(turn.derived, turn.sources, turn.embeds) for turn in turns] == [
@@ -29,11 +29,11 @@ class ProvenanceContract:
         assert named.turn == turns[1].turn
 
     def test_a_source_is_a_put_from_outside(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        hand.live("v1")
-        seqs = hand.append([put("said", "hi", source=True), put("made", 1), delete("gone", source=True)], lineage=ONE)
-        later = hand.append([put("again", "ho", source=True)], lineage=ONE)[0]
-        hand.change("roll_back", "v1")
+        driver = BackendDriver(backend)
+        driver.live("v1")
+        seqs = driver.append([put("said", "hi", source=True), put("made", 1), delete("gone", source=True)], lineage=ONE)
+        later = driver.append([put("again", "ho", source=True)], lineage=ONE)[0]
+        driver.change("roll_back", "v1")
         provenance = backend.provenance
         writers = provenance.writers_of([*seqs, 10**6])
         assert sorted(writers) == seqs
@@ -49,18 +49,18 @@ class ProvenanceContract:
         assert provenance.source_with_payload(seqs[1]) is None
 
     def test_reads_come_in_the_order_of_writes(self, backend: Backend) -> None:
-        hand = Hand(backend)
+        driver = BackendDriver(backend)
         logs = [Reads([1]), Reads([2, 3])]
         for number, log in enumerate(logs):
-            hand.append([put("a", number)], reads=pack(log))
-        (turn,) = backend.provenance.turns([hand.author.uid])
+            driver.append([put("a", number)], reads=pack(log))
+        (turn,) = backend.provenance.turns([driver.author.uid])
         assert backend.provenance.reads_of([turn.turn, 10**6]) == {turn.turn: logs}
 
     def test_the_newest_message_is_bounded_by_its_seq(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        first = hand.append([put("", "one", store="memory", space="s", source=True)])[0]
-        hand.put("", "an answer", store="memory", space="s")
-        last = hand.append([put("", "two", store="memory", space="s", source=True)])[0]
+        driver = BackendDriver(backend)
+        first = driver.append([put("", "one", store="memory", space="s", source=True)])[0]
+        driver.put("", "an answer", store="memory", space="s")
+        last = driver.append([put("", "two", store="memory", space="s", source=True)])[0]
         asked = [("s", last), ("s", last - 1), ("s", first - 1), ("unknown", last)]
         found = backend.provenance.newest_messages(asked)
         assert {place: source.seq for place, source in found.items()} == {("s", last): last, ("s", last - 1): first}

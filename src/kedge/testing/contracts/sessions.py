@@ -1,4 +1,4 @@
-"""The laws of sessions in `Control`: what a session sees is fixed once a generation, by whoever comes first."""
+"""Contract of sessions in `Control`: the first caller fixes what a session sees, once a generation."""
 
 import threading
 
@@ -6,7 +6,7 @@ import pytest
 
 from kedge.ports.backend import Backend
 from kedge.ports.control import EpochMoved, Session
-from kedge.testing.contracts.hand import Hand, Opener
+from kedge.testing.contracts.backend_driver import BackendDriver, Opener
 
 
 class SessionContract:
@@ -24,7 +24,7 @@ class SessionContract:
         assert backend.control.standing("s") == (backend.control.load(), first)
         assert (first.generation, first.base) == (1, frozenset({1}))
         other = opener()
-        assert self.begin(other, "s", {2}) == first, "whoever came first has decided"
+        assert self.begin(other, "s", {2}) == first, "the first caller decides"
         assert other.control.session("s") == first
         other.close()
 
@@ -50,10 +50,10 @@ class SessionContract:
         assert backend.control.standing("s") == (backend.control.load(), second)
 
     def test_the_past_keeps_its_generation(self, backend: Backend) -> None:
-        hand = Hand(backend)
-        before = hand.put("k", 1)
+        driver = BackendDriver(backend)
+        before = driver.put("k", 1)
         first = self.begin(backend, "s", {1})
-        between = hand.put("k", 2)
+        between = driver.put("k", 2)
         second = self.begin(backend, "s", {2}, after=1)
         assert backend.control.session("s", before) is None
         assert backend.control.session("s", between) == first
@@ -61,7 +61,7 @@ class SessionContract:
 
     def test_an_assignment_is_refused_once_the_record_has_moved(self, backend: Backend) -> None:
         epoch = backend.control.epoch()
-        Hand(backend).change("stage", "v1")
+        BackendDriver(backend).change("stage", "v1")
         with pytest.raises(EpochMoved):
             self.begin(backend, "s", {1}, epoch=epoch)
         assert backend.control.session("s") is None
@@ -75,7 +75,7 @@ class SessionContract:
         assert counts["seq"] == backend.control.position().seq
 
     def test_sessions_do_not_crowd_the_log(self, backend: Backend) -> None:
-        Hand(backend).change("stage", "v1")
+        BackendDriver(backend).change("stage", "v1")
         for n in range(30):
             self.begin(backend, f"s{n}", {1})
         assert backend.control.entries(limit=1)[0].kind == "stage"

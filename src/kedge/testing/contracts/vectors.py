@@ -16,7 +16,7 @@ from kedge.ports.backend import Backend
 from kedge.ports.control import EpochMoved
 from kedge.ports.vectors import METRICS, Collection, Floats, Search
 from kedge.support import failpoints
-from kedge.testing.contracts.hand import Hand, Opener, delete
+from kedge.testing.contracts.backend_driver import BackendDriver, Opener, delete
 from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
 
 DIM = 3
@@ -30,23 +30,23 @@ FILTERS: tuple[dict[str, object], ...] = (
 
 
 class Written:
-    """All vector writes of one collection, as a test made them."""
+    """The model: all vector writes of one collection, as a test made them."""
 
-    def __init__(self, hand: Hand, metric: str, *fields: str) -> None:
-        self.hand = hand
-        self.backend = hand.backend
+    def __init__(self, driver: BackendDriver, metric: str, *fields: str) -> None:
+        self.driver = driver
+        self.backend = driver.backend
         declared = Collection("kb", DIM, metric, "shared/embedder", fields)
         self.collection = self.backend.vector_writer.declare(declared, 1.0)
         self.rows: list[tuple[Head, str, Floats | None]] = []  # as head, embedding space, vector or None for a delete
 
     def through(self, backend: Backend) -> "Written":
-        """Return the same writes, to be read as another process does."""
+        """Return the same writes, read through another backend on the same database."""
         other = copy(self)
         other.backend = backend
         return other
 
     def random_step(self, dice: random.Random, noise: np.random.Generator, lineage: Lineage | None = None) -> None:
-        """Upsert or delete a few ids, now and then at the rank of an earlier write."""
+        """Upsert or delete a few ids, sometimes at the rank of an earlier write."""
         names = dice.sample(NAMES, dice.choice([1, 2, 5]))
         lineage = random_lineage(dice) if lineage is None else lineage
         last = self.backend.control.position().seq
@@ -54,17 +54,17 @@ class Written:
         space = dice.choice(SPACES)
         if dice.random() < 0.25:
             for name in names:
-                seq = self.hand.delete(name, store="vectors", space="kb", lineage=lineage, rank=rank)
+                seq = self.driver.delete(name, store="vectors", space="kb", lineage=lineage, rank=rank)
                 self.note(name, (seq, rank), lineage, space, None)
             return
         matrix = noise.normal(size=(len(names), DIM)).astype(np.float32)
         rows = dict(zip(names, matrix, strict=True))
-        seqs = self.hand.upsert("kb", dict(rows), embedding=space, lineage=lineage, rank=rank)
+        seqs = self.driver.upsert("kb", dict(rows), embedding=space, lineage=lineage, rank=rank)
         for name, seq in zip(names, seqs, strict=True):
             self.note(name, (seq, rank), lineage, space, rows[name])
 
     def note(self, name: str, at: tuple[int, int | None], lineage: Lineage, space: str, vector: Floats | None) -> None:
-        """Remember a write."""
+        """Record a write in the model."""
         seq, rank = at
         key = Key("vectors", "kb", name)
         head = Head(key, seq, seq if rank is None else rank, vector is None, 0, lineage)
@@ -135,7 +135,7 @@ def check(written: Written, view: View, query: Floats, k: int, where: dict[str, 
 
 
 def check_heads(written: Written, view: View, space: str, lineages: frozenset[Lineage]) -> None:
-    """Compare what an iteration goes through with the heads of the view."""
+    """Compare the rows that an iteration visits with the heads of the view."""
     index, collection = written.backend.vectors, written.collection
     heads = sorted((h.seq, h.key.name, v, s) for h, s, v in written.heads(view).values() if v is not None)
     here = [(seq, name, vector) for seq, name, vector, where_from in heads if where_from == space]
@@ -163,22 +163,22 @@ class VectorContract:
     @pytest.fixture
     def written(self, backend: Backend) -> Written:
         """Give an empty cosine collection, under live deployments."""
-        hand = Hand(backend)
-        hand.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
-        return Written(hand, "cosine")
+        driver = BackendDriver(backend)
+        driver.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
+        return Written(driver, "cosine")
 
     @pytest.mark.parametrize(("metric", "seed"), [(metric, seed) for metric in METRICS for seed in range(8)])
     def test_search_equals_brute_force(self, backend: Backend, metric: str, seed: int) -> None:
         dice, noise = random.Random(seed), np.random.default_rng(seed)
-        hand = Hand(backend)
-        hand.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
-        written = Written(hand, metric, *dice.choice([(), ("id",), ("id", "other")]))
+        driver = BackendDriver(backend)
+        driver.live(*(f"d{n}" for n in range(1, DEPLOYMENTS + 1)))
+        written = Written(driver, metric, *dice.choice([(), ("id",), ("id", "other")]))
         past: list[View] = []
         for step in range(40):
             if dice.random() < 0.25:
-                random_change(hand, dice)
+                random_change(driver, dice)
             written.random_step(dice, noise)
-            view = hand.view(random_lineage(dice))
+            view = driver.view(random_lineage(dice))
             query = noise.normal(size=DIM).astype(np.float32)
             if step % 4 == 0:
                 check(written, view, query, dice.choice([1, 3, 50]))
@@ -197,15 +197,15 @@ class VectorContract:
         dice = random.Random(3)
         for _ in range(12):
             written.random_step(dice, noise)
-            view = written.hand.view()
+            view = written.driver.view()
             mine = written.backend.vectors.search(view, written.collection, "", query, 5, None)
             theirs = other.vectors.search(view, written.collection, "", query, 5, None)
             assert [(f.head, f.score) for f in theirs.found] == [(f.head, f.score) for f in mine.found]
         other.close()
 
     def test_no_search_is_older_than_the_last_flip(self, written: Written) -> None:
-        view = written.hand.view()
-        written.hand.change("roll_back", "d1")
+        view = written.driver.view()
+        written.driver.change("roll_back", "d1")
         with pytest.raises(EpochMoved):
             written.backend.vectors.search(view, written.collection, "", np.ones(DIM, np.float32), 1, None)
         with pytest.raises(EpochMoved):
@@ -216,56 +216,58 @@ class VectorContract:
             written.backend.journal.contents(view, [1])
 
     def test_a_delete_crosses_embedding_spaces(self, written: Written) -> None:
-        hand = written.hand
+        driver = written.driver
         for at, space in enumerate(SPACES):
             rows = {"a": np.eye(DIM, dtype=np.float32)[at]}
-            written.note("a", (hand.upsert("kb", dict(rows), embedding=space)[0], None), frozenset(), space, rows["a"])
+            written.note(
+                "a", (driver.upsert("kb", dict(rows), embedding=space)[0], None), frozenset(), space, rows["a"]
+            )
         query = np.ones(DIM, np.float32)
-        assert check(written, hand.view(), query, 5).unembedded == 1, "the newest lies in the other space"
-        written.note("a", (hand.delete("a", store="vectors", space="kb"), None), frozenset(), "", None)
-        assert check(written, hand.view(), query, 5).unembedded == 0
+        assert check(written, driver.view(), query, 5).unembedded == 1, "the newest is in the other space"
+        written.note("a", (driver.delete("a", store="vectors", space="kb"), None), frozenset(), "", None)
+        assert check(written, driver.view(), query, 5).unembedded == 0
 
     def test_a_replayed_row_is_born_superseded(self, written: Written) -> None:
-        hand = written.hand
-        asked = hand.put("question", 1)
+        driver = written.driver
+        asked = driver.put("question", 1)
         rows = {"a": np.array([1, 0, 0], np.float32)}
         newer = {"a": np.array([0, 1, 0], np.float32)}
-        written.note("a", (hand.upsert("kb", dict(newer))[0], None), frozenset(), "", newer["a"])
+        written.note("a", (driver.upsert("kb", dict(newer))[0], None), frozenset(), "", newer["a"])
         for lineage in (frozenset[int](), frozenset({1})):
-            seq = hand.upsert("kb", dict(rows), rank=asked, lineage=lineage)[0]
+            seq = driver.upsert("kb", dict(rows), rank=asked, lineage=lineage)[0]
             written.note("a", (seq, asked), lineage, "", rows["a"])
-        found = check(written, hand.view(), rows["a"], 5)
+        found = check(written, driver.view(), rows["a"], 5)
         assert [decode(hit.head.payload) for hit in found.found] == [{"id": "a"}]
         assert found.found[0].score == pytest.approx(0.0)
 
     def test_a_replayed_row_is_head_where_the_later_one_is_hidden(self, written: Written) -> None:
-        hand = written.hand
-        asked = hand.put("question", 1)
+        driver = written.driver
+        asked = driver.put("question", 1)
         rows = {"a": np.array([1, 0, 0], np.float32)}
-        seq = hand.upsert("kb", dict(rows), lineage=frozenset({1}))[0]
+        seq = driver.upsert("kb", dict(rows), lineage=frozenset({1}))[0]
         written.note("a", (seq, None), frozenset({1}), "", rows["a"])
-        seq = hand.upsert("kb", dict(rows), rank=asked)[0]
+        seq = driver.upsert("kb", dict(rows), rank=asked)[0]
         written.note("a", (seq, asked), frozenset(), "", rows["a"])
-        assert check(written, hand.view(), rows["a"], 1).superseders[0].lineage == {1}
-        hand.change("roll_back", "d1")
-        assert check(written, hand.view(), rows["a"], 1).found[0].head.seq == seq
+        assert check(written, driver.view(), rows["a"], 1).superseders[0].lineage == {1}
+        driver.change("roll_back", "d1")
+        assert check(written, driver.view(), rows["a"], 1).found[0].head.seq == seq
 
     def test_one_batch_may_supersede_a_row_twice(self, written: Written) -> None:
-        hand = written.hand
+        driver = written.driver
         rows = {"a": np.array([1, 0, 0], np.float32)}
-        written.note("a", (hand.upsert("kb", dict(rows))[0], None), frozenset(), "", rows["a"])
+        written.note("a", (driver.upsert("kb", dict(rows))[0], None), frozenset(), "", rows["a"])
         lineages = [frozenset({1}), frozenset({2})]
         deletes = [delete("a", store="vectors", space="kb", lineage=lineage) for lineage in lineages]
-        for seq, lineage in zip(hand.append(deletes), lineages, strict=True):
+        for seq, lineage in zip(driver.append(deletes), lineages, strict=True):
             written.note("a", (seq, None), lineage, "", None)
         for seen in ({1}, {2}, {1, 2}, set[int]()):
-            check(written, hand.view(seen), rows["a"], 1)
+            check(written, driver.view(seen), rows["a"], 1)
 
     def test_a_vector_comes_back_bit_by_bit(self, written: Written, noise: np.random.Generator) -> None:
         matrix = noise.normal(size=(7, DIM)).astype(np.float32)
-        written.hand.upsert("kb", {f"n{n}": row for n, row in enumerate(matrix)})
+        written.driver.upsert("kb", {f"n{n}": row for n, row in enumerate(matrix)})
         names = [f"n{n}" for n in (5, 0, 6)]
-        heads = written.backend.journal.heads(written.hand.view(), "vectors", "kb", names)
+        heads = written.backend.journal.heads(written.driver.view(), "vectors", "kb", names)
         rows = written.backend.vectors.vectors([heads[name] for name in names])
         assert np.array_equal(np.stack(rows), matrix[[5, 0, 6]])
 
@@ -280,19 +282,19 @@ class VectorContract:
         query = np.ones(DIM, np.float32)
         failpoints.arm(point, fail, nth=1)
         with pytest.raises(InterruptedError):
-            written.hand.upsert("kb", {name: noise.normal(size=DIM) for name in ("a", "b", "c")})
+            written.driver.upsert("kb", {name: noise.normal(size=DIM) for name in ("a", "b", "c")})
         failpoints.disarm()
-        assert check(written, written.hand.view(), query, 5).found == []
+        assert check(written, written.driver.view(), query, 5).found == []
         for seed in range(4):  # an engine that knows rows by seq meets the same seqs again
             written.random_step(random.Random(seed), noise, frozenset())
-            check(written, written.hand.view(), query, 5)
+            check(written, written.driver.view(), query, 5)
 
     def test_an_erased_vector_cannot_be_read(self, written: Written, opener: Opener) -> None:
-        hand, backend = written.hand, written.backend
-        hand.upsert("kb", {"a": [1.0, 2.0, 3.0]}, lineage=frozenset({1}))
-        head = backend.journal.heads(hand.view(), "vectors", "kb", ["a"])["a"]
-        hand.change("roll_back", "d1")
-        hand.change("purge", "d1")
+        driver, backend = written.driver, written.backend
+        driver.upsert("kb", {"a": [1.0, 2.0, 3.0]}, lineage=frozenset({1}))
+        head = backend.journal.heads(driver.view(), "vectors", "kb", ["a"])["a"]
+        driver.change("roll_back", "d1")
+        driver.change("purge", "d1")
         for _ in range(2):
             backend.erasure.erase(backend.impact.lineages_with([1]))
         other = opener()
@@ -305,10 +307,10 @@ class VectorContract:
         other.close()
 
     def test_one_space_has_one_dimension(self, written: Written) -> None:
-        written.hand.upsert("kb", {"a": [1.0, 2.0, 3.0]})
+        written.driver.upsert("kb", {"a": [1.0, 2.0, 3.0]})
         with pytest.raises(InvalidVector, match="has 3 dimensions, not 2"):
-            written.hand.upsert("kb", {"b": [1.0, 2.0]})
-        written.hand.upsert("kb", {"b": [1.0, 2.0]}, embedding="sha256:other")
+            written.driver.upsert("kb", {"b": [1.0, 2.0]})
+        written.driver.upsert("kb", {"b": [1.0, 2.0]}, embedding="sha256:other")
         assert written.backend.vectors.dim("kb", "sha256:other") == 2
         assert written.backend.vectors.dim("kb", "sha256:nobody") is None
 

@@ -1,12 +1,11 @@
-"""A brute-force oracle: what Kedge must answer, told in the simplest way that a reader can believe.
+"""Brute-force oracle: a reference model of Kedge, simple enough to check by reading.
 
-It is written from the laws, not from the kernel, and shares no code with it. All that ever happened is one list:
-writes and control changes, in order. Every question is answered by scanning that list from the start. The past at a
-point is the list cut off there. A lineage is a plain frozenset of deployment names. There is no cache, no index, no id
-and no I/O.
+It is written from the laws and shares no code with the kernel. Its state is one list of all writes and control changes,
+in order. Every question is answered by scanning that list. A past point is a prefix of the list. A lineage is a
+frozenset of deployment names. There is no cache, no index, no id and no I/O.
 
-The oracle cannot know two things, and takes them from the real thing as it observes them: the `seq` that a write was
-given, and which canaries a new session was assigned to (it checks that the assignment was a possible one).
+The oracle takes two things from the system under test: the `seq` of each write, and the canaries that a new session was
+assigned to. It checks that the assignment was possible.
 
     history.py   the list, and what it says about deployments and sessions
     oracle.py    control changes, views, and reads in a view

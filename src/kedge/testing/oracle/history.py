@@ -1,4 +1,4 @@
-"""All that ever happened, as one list, and what its first part says about deployments and sessions."""
+"""History of the oracle: one list of all events, and the deployments and sessions after a prefix of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ NOBODY: Names = frozenset()
 
 
 class Refused(Exception):
-    """The real thing must refuse this call, with the error of `kedge.errors` that `kind` names."""
+    """Kedge must refuse this call with the error of `kedge.errors` named `kind`."""
 
     def __init__(self, kind: str, why: str) -> None:
         super().__init__(f"{kind}: {why}")
@@ -50,7 +50,7 @@ class Change:
 
 
 class World:
-    """The deployments and sessions, as some first part of the history leaves them.
+    """The deployments and sessions after a prefix of the history.
 
     A rollback changes no step: it marks the deployment, and whatever is marked, or stands on something marked, is
     rolled back. So a dependant goes in the same flip, comes back with the last of its rolled-back bases, and comes back
@@ -95,11 +95,11 @@ class World:
                 self.sessions[name], self.inside[name] = change.names, change.inside
 
     def needs(self, name: str) -> Names:
-        """`name`, all that it stands on, all that those stand on, and so on."""
+        """`name` and all its bases, directly or not."""
         return frozenset({name}).union(*(self.needs(base) for base in self.bases[name]))
 
     def dependants(self, name: str) -> Names:
-        """`name` and all that stands on it, directly or not."""
+        """`name` and all its dependants, directly or not."""
         return frozenset(other for other in self.steps if name in self.needs(other))
 
     def status(self, name: str) -> str:
@@ -121,12 +121,12 @@ class World:
 
     @property
     def standing(self) -> Names:
-        """Those that a view may see: neither taken back nor yet irrevocable."""
+        """Those that a view may see: neither revoked nor settled."""
         return self.having("staged", "canary", "live")
 
     @property
     def taken_back(self) -> Names:
-        """Those that no view sees."""
+        """The revoked ones, which no view sees."""
         return self.having("rolled back", "purged")
 
     def check_assignment(self, session: str, seen: Names, deployment: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Control changes, views, and reads in a view, each by a scan of the whole history."""
+"""The oracle: control changes, views, and reads in a view, each by a scan of the whole history."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class View:
 
 
 class Oracle:
-    """What a Kedge database must answer after the calls that were made on it."""
+    """The answers that a Kedge database must give after the calls made on it."""
 
     def __init__(self) -> None:
         self.history: list[Write | Change] = []
@@ -32,7 +32,7 @@ class Oracle:
         self.metrics[name], self.embedders[name] = metric, embedder
 
     def world(self, upto: int | None = None) -> World:
-        """Deployments and sessions now, or as the first `upto` entries left them."""
+        """Deployments and sessions now, or after the first `upto` entries."""
         return World(self.history if upto is None else self.history[:upto])
 
     # ------------------------------------------------------------ control changes
@@ -81,12 +81,12 @@ class Oracle:
         self.history.append(Change("settle", name))
 
     def rollback(self, name: str) -> None:
-        """Hide a deployment, and with it all that stands on it."""
+        """Hide a deployment and all its dependants."""
         self._demand(name, "staged", "canary", "live")
         self.history.append(Change("rollback", name))
 
     def reinstate(self, name: str) -> None:
-        """Bring a deployment back to what it was, and with it what went for its sake alone."""
+        """Restore a deployment, and the dependants that were hidden because of it alone."""
         self._demand(name, "rolled back")
         others = self.world().needs(name) & self.world().marked - {name}
         if others:
@@ -124,24 +124,24 @@ class Oracle:
         ]
 
     def snapshot(self, name: str) -> None:
-        """Name this point of the history."""
+        """Take a named snapshot of this point."""
         if name in self.snapshots:
             raise Refused("DuplicateName", name)
         self.snapshots[name] = len(self.history)
 
     def release_snapshot(self, name: str) -> None:
-        """Forget the name of a point."""
+        """Release a named snapshot."""
         del self.snapshots[name]
 
     def begin_session(self, session: str, seen: Names, deployment: str | None = None) -> None:
-        """Record what a session that begins now was observed to see, if that is possible."""
+        """Record the observed view of a new session; fail if it is impossible."""
         world = self.world()
         revocable = seen - world.settled
         world.check_assignment(session, revocable, deployment)
         self.history.append(Change("begin", session, names=revocable, inside=deployment))
 
     def refresh(self, session: str, seen: Names) -> None:
-        """Record what a session that is fixed anew was observed to see; it stays inside what it was opened with."""
+        """Record the observed view of a session that is fixed again, inside the deployment it was opened with."""
         self.begin_session(session, seen, self.world().inside.get(session))
 
     def _demand(self, name: str, *statuses: str) -> None:
@@ -248,7 +248,7 @@ class Oracle:
         rank: int | None = None,
         idempotency: str | None = None,
     ) -> Write:
-        """Append one write, however late it comes and whatever it is stamped with."""
+        """Append one write, of any rank and lineage."""
         place = len(self.history)
         rank = place if rank is None else rank
         write = Write(place, rank, store, space, name, value, deleted, lineage, origin, provenance, seq, idempotency)

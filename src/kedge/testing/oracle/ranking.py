@@ -1,4 +1,4 @@
-"""Exact search in the plainest form: score everything, sort, and say what would have ranked."""
+"""Exact search of the oracle: score all rows, sort them, and list the rows that would have ranked."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,12 +8,12 @@ from typing import Any
 from kedge.testing.oracle.history import NOBODY, Names, Write
 from kedge.testing.oracle.oracle import Oracle, View
 
-CLOSE = 1e-4  # scores nearer than this are a tie: the real thing computes in float32
+CLOSE = 1e-4  # scores nearer than this are a tie: Kedge ranks in float32
 
 
 @dataclass(frozen=True)
 class VectorValue:
-    """What a vector write holds; `embedder` is the artifact whose embedding space it lies in (None: none was seen)."""
+    """The value of a vector write; `embedder` is the artifact of its embedding space (None: none was seen)."""
 
     vector: tuple[float, ...]
     payload: Any
@@ -43,7 +43,7 @@ class Ranked:
         return [head.name for _, head in self.candidates[: self.k]]
 
     def lineage(self, ids: Sequence[str], added: Names = NOBODY) -> Names:
-        """Return what a search with these hits adds to its turn, which was seen to have `added` some."""
+        """Return the lineages that a search with these hits adds to its turn; `added` is what Kedge added."""
         hits = NOBODY.union(*(head.lineage for _, head in self.candidates if head.name in ids))
         chosen = [next((one for one in some if one <= added), min(some, key=len)) for some in self.pushed_out]
         return self.sure.union(hits, added & self.at_most, *chosen)
@@ -104,12 +104,12 @@ def search(oracle: Oracle, view: View, collection: str, vector: Sequence[float],
 
 
 def comes_after(later: Write, row: Write) -> bool:
-    """Does one write to a key supersede another?"""
+    """Say whether one write to a key supersedes another."""
     return (later.rank, later.position) > (row.rank, row.position)
 
 
 def is_dead(row: Write, superseding: Sequence[Names]) -> bool:
-    """Is a row superseded wherever it is seen? Then no rollback brings it back, and compaction may have taken it."""
+    """Say whether a row is superseded in every view that sees it: compaction may have removed it."""
     return any(lineage <= row.lineage for lineage in superseding)
 
 
@@ -122,7 +122,7 @@ def similarity(metric: str, a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def matches(payload: Any, where: Any) -> bool:
-    """Does a payload pass a filter? All of a filter's parts must hold; a field that is not there passes none."""
+    """Say whether a payload passes a filter: all parts must hold, and an absent field fails."""
     if where is None:
         return True
     return all(_holds(payload, part, wanted) for part, wanted in where.items())

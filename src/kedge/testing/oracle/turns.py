@@ -1,4 +1,4 @@
-"""Turns: what they pin, what they have read, what they stamp, and when they must stop."""
+"""Turns of the oracle: their pins, their reads, the lineage of their writes, and when they must stop."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -37,15 +37,15 @@ class OracleTurn:
         if agent is not None:
             self._read(oracle.heads(self.view, "artifacts", "", prefix=f"{agent}/").values())
 
-    # ------------------------------------------------------------ the ground under it
+    # ------------------------------------------------------------ whether it may go on
 
     @property
     def lineage(self) -> Names:
-        """What a derived write would be stamped with now: all that it read, less what is settled."""
+        """The lineage that a derived write would get now: the union of all reads, without settled deployments."""
         return self.read - self.oracle.world().settled
 
     def check(self) -> None:
-        """Refuse, as every operation does first, if the turn must not go on."""
+        """Refuse if the turn must stop; every operation calls this first."""
         world = self.oracle.world()
         influence = self.read & world.taken_back
         if influence:
@@ -115,26 +115,26 @@ class OracleTurn:
         hits: Sequence[str] | None = None,
         lineage: Names = NOBODY,
     ) -> Ranked:
-        """Search. `hits` and `lineage` are the real thing's, after it searched: among ties, only it can say which."""
+        """Search. `hits` and `lineage` are Kedge's results: only these tell which of several ties it chose."""
         self.check()
         ranked = search(self.oracle, self.view, collection, vector, k, where)
         self.read |= ranked.lineage(ranked.ids if hits is None else hits, lineage)
         return ranked
 
     def absorb(self, callee: "OracleTurn") -> None:
-        """Take over what a callee has read; strangers that it heard are seen from now on."""
+        """Absorb the reads of a callee; unsigned peers that it heard are seen from now on."""
         self.check()
         self.read |= callee.read
         self.view = View(self.view.base | (callee.read & self.oracle.world().externals))
 
     def hear(self, peer: str) -> None:
-        """Take over what a peer sends unsigned: it influences as a deployment of its own, which the turn now sees."""
+        """Absorb unsigned headers of a peer: it counts as a deployment of its own, which the turn now sees."""
         self.check()
         self.believe(peer)
         self.check()
 
     def believe(self, peer: str) -> None:
-        """Be influenced by a peer, as a turn is that begins with its unsigned headers."""
+        """Record the influence of a peer whose unsigned headers began the turn."""
         stranger = self.oracle.external(peer)
         self.read |= {stranger}
         self.view = View(self.view.base | {stranger})

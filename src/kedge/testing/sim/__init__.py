@@ -1,9 +1,9 @@
-"""The fleet's protocol on one seed: members, controllers, a store and a network, in virtual time.
+"""Fleet simulation: members, controllers, a store and a network in virtual time, from one seed.
 
-What is tried is the code that runs: `kedge.model.fleet` decides for members and controllers, `kedge.model.control` what
-a flip does, `kedge.model.turns` what it means to a turn, `kedge.model.visibility` what is seen. The store obeys the
-laws of the ports, and no more; the contract of `Fleet` is held against it too. One seed is one history, always the
-same: `python -m kedge.testing.sim SEED` tells it.
+It tests the code that runs in production: `kedge.model.fleet` decides for members and controllers,
+`kedge.model.control` makes flips, `kedge.model.turns` stops turns, and `kedge.model.visibility` decides what is seen.
+The store keeps the laws of the ports and nothing more; it joins the contract of `Fleet` too. A seed always gives the
+same run: `python -m kedge.testing.sim SEED` prints it.
 """
 
 from kedge.testing.sim.checks import Violation

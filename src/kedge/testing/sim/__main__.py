@@ -1,4 +1,4 @@
-"""`python -m kedge.testing.sim SEED [SEEDS]`: tell the history of a seed, or play so many from it on."""
+"""`python -m kedge.testing.sim SEED [SEEDS]`: print the trace of one seed, or run SEEDS seeds from it on."""
 
 import sys
 
@@ -6,7 +6,7 @@ from kedge.testing.sim.play import play
 
 
 def main(first: int, count: int | None = None) -> int:
-    """Play; return 1 where a law was broken."""
+    """Run the simulation; return 1 if a law was broken."""
     failed = 0
     for seed in range(first, first + (count or 1)):
         found = play(seed)

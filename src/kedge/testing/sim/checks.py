@@ -1,4 +1,4 @@
-"""What must hold after every step, said without the protocol's own words: by real time and by who could do what."""
+"""Invariants of the fleet simulation, checked by real time and without the protocol's own state."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ class Violation(AssertionError):
 
 
 class Made(msgspec.Struct):
-    """A flip as it truly was: when, at which epoch."""
+    """A flip: its real time and its epoch."""
 
     operation: str
     epoch: int
@@ -20,7 +20,7 @@ class Made(msgspec.Struct):
 
 
 class Checks:
-    """Knows the truth, which no node does."""
+    """The observer: it knows the real time and all events, as no node does."""
 
     def __init__(self, drift: float) -> None:
         self.drift = drift
@@ -32,7 +32,7 @@ class Checks:
         self.seen = 0
 
     def serve(self, who: str, knows: int, lease_seconds: float, now: float) -> None:
-        """A member serves at what it knows: no longer than a lease after a flip, nor once that has converged."""
+        """Check a serving member: not at an older epoch more than a lease after a flip, nor after convergence."""
         self.served += 1
         for flip in self.flips:
             if knows >= flip.epoch:
@@ -45,7 +45,7 @@ class Checks:
                 raise Violation(f"{who} serves epoch {knows}, though {flip.epoch} is said to have converged")
 
     def converge(self, operation: str, epoch: int, members: list[Any], now: float) -> None:
-        """A controller says that a flip has converged: nobody may be able to serve what was before."""
+        """Check a claim of convergence: no node may still be able to serve an older epoch."""
         self.converged.setdefault(operation, now)
         for member in members:
             if member.could_serve and member.knows < epoch:
@@ -53,20 +53,20 @@ class Checks:
                 raise Violation(f"{who}, but {epoch} is said to have converged")
 
     def see(self, who: str, idempotency: str, rolled_back: Lineage) -> None:
-        """A read was answered: with nothing that a rollback had hidden by then."""
+        """Check an answered read: nothing in it was hidden by a rollback at that time."""
         self.seen += 1
         hidden = self.true_lineage[idempotency] & rolled_back
         if hidden:
             raise Violation(f"{who} was shown {idempotency}, which {sorted(hidden)} had influenced")
 
     def finish(self, store: Any) -> None:
-        """All is quiet: every rollback has ended, and every acknowledged write is there, once."""
+        """Check the end: every rollback is finished, and every acknowledged write exists once."""
         left = store.unfinished()
         if left:
             raise Violation(f"rollbacks that never ended: {[flip.operation for flip in left]}")
         if store.record.held:
             raise Violation(f"still held: {store.record.held}")
-        # A call is what stands before a slash in its idempotency key.
+        # The part of the idempotency key before the slash names the call.
         by_key: dict[str, list[int]] = {}
         for write in store.journal:
             by_key.setdefault(write.idempotency.partition("/")[0], []).append(write.seq)

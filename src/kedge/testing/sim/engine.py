@@ -1,4 +1,4 @@
-"""Virtual time, clocks that drift, and a network that loses, doubles, delays and reorders."""
+"""Simulation engine: virtual time, drifting clocks, and a network that loses, repeats, delays and reorders messages."""
 
 import heapq
 import random
@@ -13,7 +13,7 @@ TIMEOUT_SECONDS = 1.0
 
 
 class Sleep(msgspec.Struct, frozen=True):
-    """Go on after so many seconds on the node's clock."""
+    """Sleep for so many seconds of the node's clock."""
 
     seconds: float
 
@@ -26,14 +26,14 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Lost(KedgeError):
-    """No answer came in time: the call may have been made, be made later, or never."""
+    """No answer arrived in time. The call may have run, may run later, or never."""
 
 
 Process = Generator[Sleep | Call, Any, Any]
 
 
 class Network(msgspec.Struct):
-    """How bad the network is; chances are of each message."""
+    """Faults of the network; probabilities are for each message."""
 
     drop: float = 0.0
     double: float = 0.0
@@ -43,20 +43,20 @@ class Network(msgspec.Struct):
 
 
 class Node:
-    """A process with a clock of its own, which can be paused, cut off and killed."""
+    """A process with its own clock. It can be paused, disconnected and killed."""
 
     def __init__(self, name: str, offset: float, rate: float) -> None:
         self.name = name
         self.offset = offset
         self.rate = rate
-        self.life = 0  # what a killed process had under way never goes on
+        self.life = 0  # incremented by a kill: pending steps of a former life never run
         self.alive = True
         self.paused_until = 0.0
         self.cut_until = 0.0
 
 
 class World:
-    """Everything that happens, in the order of one virtual time."""
+    """All events, in the order of one virtual time."""
 
     def __init__(self, seed: int, store: Any) -> None:
         self.dice = random.Random(seed)  # noqa: S311 - to replay a failure
@@ -72,23 +72,23 @@ class World:
         self.trace.append((round(self.time, 6), *what))
 
     def at(self, time: float, do: Callable[[], None]) -> None:
-        """Do something at a time."""
+        """Schedule an action at a time."""
         self._count += 1
         heapq.heappush(self._events, (time, self._count, do))
 
     def run(self, until: float) -> None:
-        """Let happen what happens up to a time."""
+        """Run all events up to a time."""
         while self._events and self._events[0][0] <= until:
             self.time, _, do = heapq.heappop(self._events)
             do()
         self.time = until
 
     def clock(self, node: Node) -> float:
-        """Return what a node's clock shows: it counts through pauses."""
+        """Return the time of a node's clock, which also runs during pauses."""
         return node.offset + node.rate * self.time
 
     def spawn(self, node: Node, process: Process) -> None:
-        """Let a process begin on a node."""
+        """Start a process on a node."""
         self._go_on(node, node.life, process, None)
 
     def _go_on(self, node: Node, life: int, process: Process, answer: Any) -> None:
@@ -141,7 +141,7 @@ class World:
                 self.at(self.time + delay, arrive)
 
     def notify(self, nodes: list[Node], hear: Callable[[Node], None]) -> None:
-        """Send a notice to nodes; it may be lost, as every message."""
+        """Send a notice to nodes; like every message, it may be lost."""
         for node in nodes:
             self._send(node, lambda node=node: hear(node))  # type: ignore[misc]
 

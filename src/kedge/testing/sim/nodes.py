@@ -1,4 +1,4 @@
-"""Members and controllers as processes of the simulation: they do what `kedge.model.fleet` decides."""
+"""Members and controllers of the fleet simulation. All their decisions are those of `kedge.model.fleet`."""
 
 from contextlib import suppress
 
@@ -18,19 +18,19 @@ POLL_SECONDS = 0.25
 
 
 class MemberNode:
-    """A member: keeps its lease, works in turns, and answers from what it knows."""
+    """A member: renews its lease, runs turns, and answers reads at the epoch it knows."""
 
     def __init__(self, world: World, checks: Checks, node: Node, lease_seconds: float, slow_seconds: float) -> None:
         self._world, self._checks = world, checks
         self._lease_seconds = lease_seconds
-        self._slow_seconds = slow_seconds  # what catching up takes at most
+        self._slow_seconds = slow_seconds  # the longest time that catching up takes
         self.node = node
         self.begin()
 
     def begin(self) -> None:
-        """Begin a life, with nothing in memory."""
+        """Start with empty memory."""
         self.lease = Lease(self._lease_seconds)
-        self.knows = fleet.NO_EPOCH  # the epoch of what it has in memory
+        self.knows = fleet.NO_EPOCH  # the epoch of the state in memory
         self.noticed = False
         self._writes = 0
         self._uid = f"{self.node.name}.{self.node.life}"
@@ -44,7 +44,7 @@ class MemberNode:
 
     @property
     def could_serve(self) -> bool:
-        """Whether it would serve, if it were asked now, or as soon as it goes on."""
+        """Whether it would serve a request now, or when it resumes."""
         return self.node.alive and self.lease.holds(self.now())
 
     def _keep(self) -> Process:
@@ -87,7 +87,7 @@ class MemberNode:
                     yield from self._turn()
 
     def _turn(self) -> Process:
-        """Read, then write what is influenced by what was read, as `kedge.turns.turn` does."""
+        """Read, then write with the lineage of what was read, as `kedge.turns.turn` does."""
         dice = self._world.dice
         record = yield Call("load")
         base = rules.assign(record, self.node.name)
@@ -112,7 +112,7 @@ class MemberNode:
         while True:
             try:
                 return (yield from self._call(view, base, mine, "append", key, frozenset(mine), self.call_name(name)))
-            except Lost:  # again, under the same name: it is done once
+            except Lost:  # retry with the same key: it runs once
                 continue
 
     def call_name(self, name: str) -> str:
@@ -129,7 +129,7 @@ class MemberNode:
 
 
 class ControllerNode:
-    """Rolls back and reinstates, and finishes what others left unfinished."""
+    """A controller: rolls back and reinstates, and finishes interrupted operations of others."""
 
     def __init__(self, world: World, checks: Checks, node: Node, members: list[MemberNode], drift: float) -> None:
         self._world, self._checks, self._members, self._drift = world, checks, members, drift
@@ -139,7 +139,7 @@ class ControllerNode:
         self.begin()
 
     def begin(self) -> None:
-        """Begin a life."""
+        """Start."""
         self._world.spawn(self.node, self._live())
 
     def _live(self) -> Process:
@@ -152,7 +152,7 @@ class ControllerNode:
                 if not self.resting:
                     yield from self._change()
             except (Lost, EpochMoved):
-                pass  # what is begun is finished at the next look
+                pass  # the next check finishes it
 
     def _change(self) -> Process:
         record = yield Call("load")
@@ -168,7 +168,7 @@ class ControllerNode:
         yield from self._complete(flip)
 
     def _commit(self, record: rules.ControlRecord, operation: str, kind: str) -> Process:
-        """Commit, and where the answer is lost ask again, by the same operation."""
+        """Commit; repeat the same operation if the answer is lost."""
         for _ in range(3):
             try:
                 return (yield Call("commit", (record, operation, kind)))

@@ -1,4 +1,4 @@
-"""One seed, one history: a time of faults, then a time of rest, and what must hold."""
+"""Simulation run of one seed: a phase with faults, a quiet phase, then the final checks."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from kedge.testing.sim.nodes import ControllerNode, MemberNode
 from kedge.testing.sim.store import Flip, SimStore, Write
 
 MEMBERS, CONTROLLERS, DEPLOYMENTS = 3, 2, 3
-DRIFT = 0.2  # far beyond what is allowed outside: the formula is tried, not the number
+DRIFT = 0.2  # far above the real limit: this tests the formula, not the number
 FAULTY_SECONDS, QUIET_SECONDS = 60.0, 60.0
 LEASES_SECONDS = (2.0, 5.0, 12.0)
-SLOW_SECONDS = (0.0, 0.0, 0.5, 0.5, 4.0, 1e6)  # what catching up takes at most: some members never do
-FAULTS_SECONDS = (4.0, 12.0, 60.0)  # between two faults of a node, on average
+SLOW_SECONDS = (0.0, 0.0, 0.5, 0.5, 4.0, 1e6)  # the longest time that catching up takes; some members never catch up
+FAULTS_SECONDS = (4.0, 12.0, 60.0)  # mean time between two faults of a node
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a history went: what was violated, if anything, and a digest of all that happened."""
+    """The result of a run: the violation, if any, and a digest of the trace."""
 
     seed: int
     violation: str | None
@@ -33,7 +33,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """What a history is made of: a test plants its mutants here, or in `kedge.model.fleet` itself."""
+    """The parts of a run. A mutation test replaces them, or functions of `kedge.model.fleet`."""
 
     store: Callable[[int], SimStore] = SimStore
     world: Callable[[int, SimStore], World] = World
@@ -41,7 +41,7 @@ class Parts(msgspec.Struct, frozen=True):
 
 
 def play(seed: int, parts: Parts | None = None) -> Outcome:
-    """Play one seed."""
+    """Run one seed."""
     parts = parts or Parts()
     store = parts.store(DEPLOYMENTS)
     world = parts.world(seed, store)
@@ -90,7 +90,7 @@ def _node(world: World, name: str) -> Node:
 
 
 def _watch_flips(world: World, store: SimStore, checks: Checks, members: list[MemberNode]) -> None:
-    """Note each flip as it is made, ring for it, look at what is read, and look again when a lease must be over."""
+    """Record each flip, send its notice, check each read, and check again when leases must have expired."""
 
     def look(epoch: int) -> None:
         for member in members:

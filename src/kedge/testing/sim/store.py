@@ -1,4 +1,4 @@
-"""A store in memory that obeys the laws of the ports: one record, one journal, one list of members, in one order."""
+"""In-memory store of the simulation: control record, journal and members, in one order, by the laws of the ports."""
 
 from collections.abc import Callable, Iterable
 
@@ -30,7 +30,7 @@ class Flip(msgspec.Struct, frozen=True):
 
 
 class SimStore:
-    """What `Control`, `Journal` and `Fleet` promise, as far as the protocol leans on it."""
+    """The parts of `Control`, `Journal` and `Fleet` that the protocol uses."""
 
     def __init__(self, deployments: int) -> None:
         self.record = ControlRecord()
@@ -51,7 +51,7 @@ class SimStore:
         return self.record
 
     def commit(self, record: ControlRecord, operation: str, kind: str) -> Flip:
-        """Replace the record, if it is the one before; once for each operation."""
+        """Replace the record by compare-and-set, once for each operation."""
         done = next((flip for flip in self.log if flip.operation == operation), None)
         if done is not None:
             return done
@@ -92,14 +92,14 @@ class SimStore:
         return next((w for w in reversed(self.journal) if w.key == key and view.sees(w.lineage)), None)
 
     def check_epoch(self, view: View) -> None:
-        """Raise `EpochMoved` unless the record stands at the view's epoch."""
+        """Raise `EpochMoved` unless the record is at the view's epoch."""
         if view.epoch != self.record.epoch:
             raise EpochMoved(f"at {self.record.epoch}, not {view.epoch}")
 
     # ── fleet ──
 
     def refresh(self, member: Standing) -> int:
-        """Record what a member says; return the epoch."""
+        """Record a member's report; return the epoch."""
         before = self.rows.get(member.uid)
         behind = member.epoch < self.record.epoch
         self.rows[member.uid] = msgspec.structs.replace(
@@ -110,11 +110,11 @@ class SimStore:
         return self.record.epoch
 
     def leave(self, uid: str) -> None:
-        """Forget a member."""
+        """Remove a member."""
         self.rows.pop(uid, None)
 
     def members(self, behind: int | None = None) -> list[Standing]:
-        """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
+        """Return the members in order of joining; with an epoch, those that have not acknowledged it."""
         found = [member for member in self.rows.values() if behind is None or member.epoch < behind]
         return sorted(found, key=lambda member: (member.joined_at, member.uid))
 

@@ -1,4 +1,4 @@
-"""Working a backend by hand, below turns: control changes by name, appends with any lineage at any rank."""
+"""Backend driver for contract tests: control changes by name, and appends of any lineage at any rank, without turns."""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -19,12 +19,12 @@ Opener = Callable[[], Backend]
 _BY: dict[str, Any] = {"now": 1.0, "by": "contract"}
 
 
-class Hand:
-    """A backend in the hand of a test."""
+class BackendDriver:
+    """Drives one backend through its ports."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.author = Author(backend.clock.fresh_id(), agent="hand")
+        self.author = Author(backend.clock.fresh_id(), agent="driver")
         self._operations = itertools.count(1)
 
     # ── control ──
@@ -58,7 +58,7 @@ class Hand:
             self.change("promote", name)
 
     def view(self, seen: Iterable[int] | None = None, upto: int | None = None) -> View:
-        """Return a view as of now: of what is live, or of these numbers as far as they stand."""
+        """Return a view as of now: of the live deployments, or of those of these numbers that are not revoked."""
         record = self.backend.control.load()
         base = record.live if seen is None else record.seen_by(seen)
         return View(record.epoch, base, record.settled, upto)
@@ -66,7 +66,7 @@ class Hand:
     # ── writes ──
 
     def batch(self, writes: Sequence[Pending], **options: Any) -> Batch:
-        """Return a batch of a view of what is live, unless `seen` says otherwise."""
+        """Return a batch of a view of the live deployments, or of those in `seen`."""
         view = self.view(options.pop("seen", None))
         return Batch(
             epoch=options.pop("epoch", view.epoch),
@@ -109,12 +109,12 @@ class Hand:
 
 
 def put(name: str, value: Any, *, store: str = "context", space: str = "", **fields: Any) -> Pending:
-    """Return a put on its way."""
+    """Return a put to append."""
     return Pending(Key(store, space, name), encode(value), **fields)
 
 
 def delete(name: str, *, store: str = "context", space: str = "", **fields: Any) -> Pending:
-    """Return a delete on its way."""
+    """Return a delete to append."""
     return Pending(Key(store, space, name), None, **fields)
 
 
