@@ -105,7 +105,7 @@ class VectorRows:
         if known is None:
             if self.is_typed and vectors.dim > DIM_MAX:
                 raise InvalidVector(
-                    f"vectors of {vectors.dim} dimensions are more than the {DIM_MAX} that pgvector takes; use fewer"
+                    f"{vectors.dim} dimensions are too many for pgvector: use an embedder with at most {DIM_MAX}"
                 )
             made = link.row(_SQL["embedding_insert"], collection, vectors.space, vectors.dim)
             known = made or link.one(_SQL["embedding"], collection, vectors.space)
@@ -137,7 +137,7 @@ class VectorRows:
             link.send(_SQL["rows_restate"], list(now), list(now.values()))
 
     def _born(self, link: Link, rows: Sequence[Row], settled: Lineage) -> list[int]:
-        """Return the state of each row; one of a replay is superseded from the start by later writes to its key."""
+        """Return the state of each row. Later writes to the key of a replayed row supersede it from the start."""
         plain: dict[int, int] = {}
         states = []
         for row in rows:

@@ -1,4 +1,4 @@
-"""Vectors on the wire: little-endian float32 here, pgvector's type or plain bytes in the database."""
+"""Vector encoding: little-endian float32 here, pgvector's type or plain bytes in the database."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class Vector(bytes):
 
 
 class VectorDumper(Dumper):
-    """Sends a vector as pgvector takes it in binary."""
+    """Encodes a vector in pgvector's binary format."""
 
     format = psycopg.pq.Format.BINARY
 
@@ -40,7 +40,7 @@ class VectorDumper(Dumper):
 
 
 class VectorLoader(Loader):
-    """Takes a vector as pgvector sends it in binary."""
+    """Decodes a vector from pgvector's binary format."""
 
     format = psycopg.pq.Format.BINARY
 
@@ -50,7 +50,7 @@ class VectorLoader(Loader):
 
 
 def register(connection: Connection, oid: int, array_oid: int) -> None:
-    """Have a connection speak pgvector's type, whose ids differ from database to database."""
+    """Register pgvector's type with a connection; its ids differ between databases."""
     TypeInfo("vector", oid, array_oid).register(connection)
     dumper = type("VectorDumper", (VectorDumper,), {"oid": oid})
     connection.adapters.register_dumper(Vector, dumper)
@@ -58,13 +58,13 @@ def register(connection: Connection, oid: int, array_oid: int) -> None:
 
 
 def vector_oids(connection: Connection) -> tuple[int, int] | None:
-    """Return the ids of pgvector's type and of its array, or None where vectors are kept as plain bytes."""
+    """Return the ids of pgvector's type and of its array type, or None if vectors are stored as plain bytes."""
     row = connection.execute(_TYPE).fetchone()
     return None if row is None or row[2] != "vector" else (row[0], row[1])
 
 
 def are_plain(rows: Floats) -> bool:
-    """Say whether pgvector can compare these vectors: it adds squares up in float32."""
+    """Say whether pgvector can compare these vectors: it sums squares in float32, which over- or underflow."""
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
     return bool(np.all((lengths == 0) | ((lengths > _LENGTH_MIN) & (lengths < _LENGTH_MAX))))
 

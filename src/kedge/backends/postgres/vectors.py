@@ -1,4 +1,8 @@
-"""Searching vectors: the view is a set of states, and what is found is scored again in float64."""
+"""Vector reader of PostgreSQL: search by pgvector or by a scan, with the view as a set of states.
+
+The database returns the nearest rows in the states that the view sees; they are scored again in float64. Without
+pgvector, or for lengths that pgvector cannot compare (`vector_type.are_plain`), rows are fetched and compared here.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,19 +29,20 @@ from kedge.ports.vectors import Collection, Floats, Found, Ints, Search, SpaceHe
 
 _SQL = queries("vectors")
 _EPOCH = queries("journal")["epoch"]
-_EXACT_ROWS = 10_000  # a view that shows no more is searched exactly
-_EFFORT_MIN, _EFFORT_MAX = 100, 1_000  # candidates: the most is what pgvector takes
-_NEAR_MAX = 3_000  # rows that a filter may have the index bring: then all are compared
-_SCANNED_MAX = 100_000  # rows that an iterative scan looks at before it gives up: then all are compared
-_MARGIN = 32  # rows scored again in float64 beyond the k asked for
-_SCAN_ROWS = 5_000  # that one statement brings where the database cannot compare vectors itself
+_EXACT_ROWS = 10_000  # up to so many visible rows, a search is exact
+_EFFORT_MIN, _EFFORT_MAX = 100, 1_000  # candidates of an index search; pgvector allows no more
+_NEAR_MAX = 3_000  # rows that the index proposes for a filter before all rows are compared instead
+_SCANNED_MAX = 100_000  # rows that an iterative index scan visits before all rows are compared instead
+_MARGIN = 32  # rows scored again in float64 beyond the k request for
+_SCAN_ROWS = 5_000  # fetched by one statement where the database cannot compare vectors
 
-# What a row is in a view: head; seen, but a write that could be rolled back took its place; not seen, or gone.
+# The class of a row in a view. HEAD: the newest visible write at its key. SUPERSEDED: visible, but replaced by a newer
+# write that a rollback could hide. HIDDEN: not visible, or replaced in every view that sees it.
 HEAD, SUPERSEDED, HIDDEN = 1, 2, 0
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What is searched for, and by whom."""
+class Request(msgspec.Struct, frozen=True):
+    """The arguments of a search."""
 
     view: View
     collection: Collection
@@ -49,7 +54,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """A row that may be among the best."""
+    """A row that may rank among the best."""
 
     seq: int
     name: str
@@ -58,15 +63,15 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ranked(msgspec.Struct, frozen=True):
-    """The nearest rows; `whole`: there are no more that the view shows. `exact`: every row was compared."""
+    """The nearest rows. `whole`: these are all visible rows. `exact`: every visible row was compared."""
 
     rows: list[Candidate]
     whole: bool
     exact: bool
 
 
-class Here(msgspec.Struct, frozen=True):
-    """The embedding space that is searched: whether the database can compare all its vectors, and has them indexed."""
+class SearchedSpace(msgspec.Struct, frozen=True):
+    """The embedding space to search: whether the database can compare all its vectors, and has an index on them."""
 
     ident: int = 0
     dim: int = 0
@@ -74,15 +79,15 @@ class Here(msgspec.Struct, frozen=True):
     is_indexed: bool = False
 
 
-class Around(msgspec.Struct, frozen=True):
-    """What lies in the embedding spaces that are not searched: how many heads, and the lineages that decide it."""
+class OtherSpaces(msgspec.Struct, frozen=True):
+    """The embedding spaces that are not searched: the number of their heads, and the lineages that decide it."""
 
     heads: int
     lineages: frozenset[Lineage]
 
 
 class PostgresVectors:
-    """The vectors of one PostgreSQL database."""
+    """The `VectorReader` and `VectorIndexer` of one PostgreSQL database."""
 
     def __init__(
         self, database: Database, interner: Interner, states: States, reader: Reader, writer: VectorRows
@@ -105,7 +110,7 @@ class PostgresVectors:
         return [collection_of(row) for row in self._database.ask(_SQL["collections"])]
 
     def dim(self, collection: str, space: str) -> int | None:
-        """Return the dimension of an embedding space, or None where nothing was written to it."""
+        """Return the dimension of an embedding space, or None if nothing was written to it."""
         rows = self._database.ask(_SQL["embedding"], collection, space)
         return int(rows[0][1]) if rows else None
 
@@ -123,70 +128,74 @@ class PostgresVectors:
         exact: bool = False,
     ) -> Search:
         """Return the `k` best rows of one embedding space for a query of shape (dim,)."""
-        asked = Asked(view, collection, space, query, k, where, exact)
+        request = Request(view, collection, space, query, k, where, exact)
 
         def look(link: Link) -> Search:
             check_epoch(link.send(_EPOCH), view)
             embeddings = link.rows(_SQL["embeddings"], collection.name)
-            here = next((Here(ident, *rest) for ident, name, *rest in embeddings if name == space), None)
+            searched = next((SearchedSpace(ident, *rest) for ident, name, *rest in embeddings if name == space), None)
             others = [ident for ident, name, *_ in embeddings if name != space]
             at_seq = self._reader.last_seq(link)
             if view.upto is None:
-                around, batches = self._present(link, asked, here or Here(), others)
+                elsewhere, batches = self._present(link, request, searched or SearchedSpace(), others)
             else:
-                around, batches = self._past(link, asked, here or Here(), others)
-            if here is None:
-                return Search([], [], around.heads, around.lineages, exact=True, at_seq=at_seq)
-            return self._choose(link, asked, around, batches, at_seq)
+                elsewhere, batches = self._past(link, request, searched or SearchedSpace(), others)
+            if searched is None:
+                return Search([], [], elsewhere.heads, elsewhere.lineages, exact=True, at_seq=at_seq)
+            return self._choose(link, request, elsewhere, batches, at_seq)
 
         return self._database.read(look)
 
-    def _present(self, link: Link, asked: Asked, here: Here, others: list[int]) -> tuple[Around, Iterator[Ranked]]:
-        counts = link.rows(_SQL["state_counts"], asked.collection.name)
+    def _present(
+        self, link: Link, request: Request, searched: SearchedSpace, others: list[int]
+    ) -> tuple[OtherSpaces, Iterator[Ranked]]:
+        counts = link.rows(_SQL["state_counts"], request.collection.name)
         known = self._states.learn(link, [state for _, state, _ in counts])
-        classes = {state: self._class_of(link, asked.view, known[state]) for _, state, _ in counts}
+        classes = {state: self._class_of(link, request.view, known[state]) for _, state, _ in counts}
         heads = sum(rows for embedding, state, rows in counts if embedding in others and classes[state] == HEAD)
         states = {state for embedding, state, _ in counts if embedding in others}
-        around = Around(heads, self._lineages_of(link, asked.view, [known[state] for state in states]))
-        shown = [state for embedding, state, _ in counts if embedding == here.ident and classes[state] != HIDDEN]
+        elsewhere = OtherSpaces(heads, self._lineages_of(link, request.view, [known[state] for state in states]))
+        shown = [state for embedding, state, _ in counts if embedding == searched.ident and classes[state] != HIDDEN]
 
         def as_candidates(found: list[tuple[Any, ...]]) -> list[Candidate]:
             return [Candidate(seq, key, vector, classes[state] == HEAD) for seq, state, key, vector in found]
 
         def rows(name: str, *last: Any) -> list[Candidate]:
-            return as_candidates(link.rows(self._statement(name, asked), here.ident, shown, *last))
+            return as_candidates(link.rows(self._statement(name, request), searched.ident, shown, *last))
 
         def near(query: Vector, wanted: int) -> list[Candidate]:
             link.send(_SQL["settings"], str(min(_EFFORT_MAX, 2 * wanted)), str(_SCANNED_MAX))
             return as_candidates(
-                link.rows(self._filled("nearest_by_index", asked.collection, here), shown, query, wanted)
+                link.rows(self._filled("nearest_by_index", request.collection, searched), shown, query, wanted)
             )
 
-        ranked = sum(rows for embedding, state, rows in counts if embedding == here.ident and state in shown)
-        is_worth_it = here.is_indexed and ranked > _EXACT_ROWS and not asked.exact
-        return around, self._ranked(asked, here, rows, "", near if is_worth_it else None)
+        ranked = sum(rows for embedding, state, rows in counts if embedding == searched.ident and state in shown)
+        is_worth_it = searched.is_indexed and ranked > _EXACT_ROWS and not request.exact
+        return elsewhere, self._ranked(request, searched, rows, "", near if is_worth_it else None)
 
-    def _past(self, link: Link, asked: Asked, here: Here, others: list[int]) -> tuple[Around, Iterator[Ranked]]:
-        view = asked.view
-        lineages = self._reader.lineages_in(link, view, "vectors", asked.collection.name)
+    def _past(
+        self, link: Link, request: Request, searched: SearchedSpace, others: list[int]
+    ) -> tuple[OtherSpaces, Iterator[Ranked]]:
+        view = request.view
+        lineages = self._reader.lineages_in(link, view, "vectors", request.collection.name)
         heads = link.rows(_SQL["heads_then"], others, view.upto, lineages) if others else []
         members = frozenset(self._interner.members(link, lineage) for lineage in lineages)
-        around = Around(len(heads), frozenset(m for m in members if others and not m <= view.settled))
+        elsewhere = OtherSpaces(len(heads), frozenset(m for m in members if others and not m <= view.settled))
 
         def rows(name: str, *last: Any) -> list[Candidate]:
-            found = link.rows(self._statement(name, asked), here.ident, lineages, *last, view.upto)
+            found = link.rows(self._statement(name, request), searched.ident, lineages, *last, view.upto)
             seqs = [row[0] for row in found]
             gone = {row[0] for row in link.rows(_SQL["superseded_then"], seqs, view.upto, lineages)}
             return [Candidate(seq, key, vector, seq not in gone) for seq, _, key, vector in found]
 
-        return around, self._ranked(asked, here, rows, "_then")
+        return elsewhere, self._ranked(request, searched, rows, "_then")
 
-    def _statement(self, name: str, asked: Asked) -> bytes:
-        return self._writer.sql(name).replace(b"{distance}", DISTANCES[asked.collection.metric].encode())
+    def _statement(self, name: str, request: Request) -> bytes:
+        return self._writer.sql(name).replace(b"{distance}", DISTANCES[request.collection.metric].encode())
 
-    def _filled(self, name: str, collection: Collection, here: Here) -> bytes:
+    def _filled(self, name: str, collection: Collection, searched: SearchedSpace) -> bytes:
         metric = collection.metric
-        fields = {"embedding": str(here.ident), "dim": str(here.dim), "distance": DISTANCES[metric]}
+        fields = {"embedding": str(searched.ident), "dim": str(searched.dim), "distance": DISTANCES[metric]}
         fields["operators"] = OPERATORS[metric]
         sql = _SQL[name].decode()
         for field, text in fields.items():
@@ -195,19 +204,19 @@ class PostgresVectors:
 
     def _ranked(
         self,
-        asked: Asked,
-        here: Here,
+        request: Request,
+        searched: SearchedSpace,
         rows: Callable[..., list[Candidate]],
         when: str,
         near: Callable[[Vector, int], list[Candidate]] | None = None,
     ) -> Iterator[Ranked]:
-        """Yield ever more of the nearest rows, until the view shows no more: by the index, while that finds enough."""
-        wanted = asked.k + _MARGIN
-        query = asked.vector
-        if asked.collection.metric == "cosine":
-            query = query / np.linalg.norm(query.astype(np.float64))  # no order changes, and no product is too large
-        if not (self._writer.is_typed and here.is_plain and are_plain(query[None, :])):
-            yield from self._scanned(asked, rows, when)
+        """Yield ever longer lists of the nearest rows, up to all visible ones: by the index, while it finds enough."""
+        wanted = request.k + _MARGIN
+        query = request.vector
+        if request.collection.metric == "cosine":
+            query = query / np.linalg.norm(query.astype(np.float64))  # this changes no order, and no product overflows
+        if not (self._writer.is_typed and searched.is_plain and are_plain(query[None, :])):
+            yield from self._scanned(request, rows, when)
             return
         sent = Vector(query.astype("<f4").tobytes())
         while near is not None and wanted <= _NEAR_MAX:
@@ -221,14 +230,16 @@ class PostgresVectors:
             yield Ranked(found, whole=len(found) < wanted, exact=True)
             wanted *= 4
 
-    def _scanned(self, asked: Asked, rows: Callable[..., list[Candidate]], when: str) -> Iterator[Ranked]:
-        """Bring all rows that the view shows, a part at a time, and keep the nearest."""
-        wanted = asked.k + _MARGIN
+    def _scanned(self, request: Request, rows: Callable[..., list[Candidate]], when: str) -> Iterator[Ranked]:
+        """Fetch all visible rows, a part at a time, and keep the nearest."""
+        wanted = request.k + _MARGIN
         while True:
             best: list[tuple[float, Candidate]] = []
             last, is_whole = 0, True
             while part := rows("scan" + when, last, _SCAN_ROWS):
-                scores = score_exactly(as_floats([row.vector for row in part]), asked.vector, asked.collection.metric)
+                scores = score_exactly(
+                    as_floats([row.vector for row in part]), request.vector, request.collection.metric
+                )
                 best += zip(scores.tolist(), part, strict=True)
                 best.sort(key=lambda scored: -scored[0])
                 is_whole = is_whole and len(best) <= wanted
@@ -237,33 +248,37 @@ class PostgresVectors:
             yield Ranked([row for _, row in best], whole=is_whole, exact=True)
             wanted *= 4
 
-    def _choose(self, link: Link, asked: Asked, around: Around, batches: Iterator[Ranked], at_seq: int) -> Search:
+    def _choose(
+        self, link: Link, request: Request, elsewhere: OtherSpaces, batches: Iterator[Ranked], at_seq: int
+    ) -> Search:
         heads: dict[int, Head] = {}
         while True:
             best = next(batches)
             rows = best.rows
-            if asked.where is not None:
-                self._fetch(link, asked, rows, heads)
-                rows = [row for row in rows if _passes(heads.get(row.seq), asked.where)]
-            if sum(row.is_head for row in rows) >= asked.k + _MARGIN // 2 or best.whole:
+            if request.where is not None:
+                self._fetch(link, request, rows, heads)
+                rows = [row for row in rows if _passes(heads.get(row.seq), request.where)]
+            if sum(row.is_head for row in rows) >= request.k + _MARGIN // 2 or best.whole:
                 break
-        scores = self._scores(asked, rows)
+        scores = self._scores(request, rows)
         ordered = sorted((scores[row.seq] for row in rows if row.is_head), reverse=True)
-        floor = ordered[asked.k - 1] if len(ordered) >= asked.k else float("-inf")
+        floor = ordered[request.k - 1] if len(ordered) >= request.k else float("-inf")
         chosen = [row for row in rows if scores[row.seq] >= floor]
-        self._fetch(link, asked, chosen, heads)
+        self._fetch(link, request, chosen, heads)
         hits = [Found(heads[row.seq], scores[row.seq]) for row in chosen if row.is_head]
         hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
         gone = {row.name for row in chosen if not row.is_head}
-        over = self._reader.heads_in(link, asked.view, "vectors", asked.collection.name, sorted(gone)) if gone else {}
+        over = (
+            self._reader.heads_in(link, request.view, "vectors", request.collection.name, sorted(gone)) if gone else {}
+        )
         return Search(
-            hits[: asked.k], list(over.values()), around.heads, around.lineages, exact=best.exact, at_seq=at_seq
+            hits[: request.k], list(over.values()), elsewhere.heads, elsewhere.lineages, exact=best.exact, at_seq=at_seq
         )
 
-    def _scores(self, asked: Asked, rows: Sequence[Candidate]) -> dict[int, float]:
+    def _scores(self, request: Request, rows: Sequence[Candidate]) -> dict[int, float]:
         if not rows:
             return {}
-        found = score_exactly(as_floats([row.vector for row in rows]), asked.vector, asked.collection.metric)
+        found = score_exactly(as_floats([row.vector for row in rows]), request.vector, request.collection.metric)
         return dict(zip((row.seq for row in rows), found.tolist(), strict=True))
 
     def _class_of(self, link: Link, view: View, state: State) -> int:
@@ -286,33 +301,33 @@ class PostgresVectors:
                 found |= {members(link, own)} | {other for other in seen if view.sees(other)}
         return frozenset(lineage for lineage in found if not lineage <= view.settled)
 
-    def _fetch(self, link: Link, asked: Asked, rows: Sequence[Candidate], heads: dict[int, Head]) -> None:
-        """Look up the writes of those rows that are not among `heads` yet."""
+    def _fetch(self, link: Link, request: Request, rows: Sequence[Candidate], heads: dict[int, Head]) -> None:
+        """Read the writes of the rows that are not in `heads` yet."""
         wanted = [row.seq for row in rows if row.seq not in heads]
         if not wanted:
             return
         for seq, name, lineage, rank, source, at, fresh_for, payload in link.rows(_SQL["writes"], wanted):
             heads[seq] = Head(
-                key=Key("vectors", asked.collection.name, name), seq=seq, rank=rank, deleted=False, lineage_id=lineage,
-                lineage=self._interner.members(link, lineage), source=source, at=at, fresh_for=fresh_for,
-                payload=payload,
+                key=Key("vectors", request.collection.name, name), seq=seq, rank=rank, deleted=False,
+                lineage_id=lineage, lineage=self._interner.members(link, lineage), source=source, at=at,
+                fresh_for=fresh_for, payload=payload,
             )  # fmt: skip
 
     def optimize(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> int:
-        """Have large embedding spaces indexed, while others read and write; return how many rows are indexed then.
+        """Index large embedding spaces while others work; return the number of indexed rows.
 
-        What is written afterwards is indexed as it comes. Without pgvector, or beyond its dimensions, nothing is.
+        Later writes are indexed as they come. Without pgvector, or beyond its dimensions, nothing is indexed.
         """
         indexed = 0
         for ident, _, *rest in self._database.ask(_SQL["embeddings"], collection.name):
-            here = Here(ident, *rest)
+            searched = SearchedSpace(ident, *rest)
             rows = int(self._database.ask(_SQL["rows_in"], ident)[0][0])
-            can_be = self._writer.is_typed and here.is_plain and here.dim <= INDEXED_DIM_MAX
-            if not here.is_indexed and (rows < _EXACT_ROWS or not can_be):
+            can_be = self._writer.is_typed and searched.is_plain and searched.dim <= INDEXED_DIM_MAX
+            if not searched.is_indexed and (rows < _EXACT_ROWS or not can_be):
                 continue
-            if not here.is_indexed:
+            if not searched.is_indexed:
                 self._database.maintain(
-                    self._filled("index_drop", collection, here), self._filled("index", collection, here)
+                    self._filled("index_drop", collection, searched), self._filled("index", collection, searched)
                 )
             indexed += rows
             if progress is not None:
@@ -322,12 +337,12 @@ class PostgresVectors:
     # ── rows ──
 
     def vectors(self, heads: Sequence[Head]) -> list[Floats]:
-        """Return the stored vector of each of these vector writes, or raise `PastUnreadable` where it was erased."""
+        """Return the stored vector of each of these writes, or raise `PastUnreadable` if one was erased."""
         found = dict(self._database.ask(_SQL["rows_of"], [head.seq for head in heads]))
         gone = [head for head in heads if head.seq not in found]
         if gone:
             key, seq = gone[0].key, gone[0].seq
-            raise PastUnreadable(f"the vector of {key.name!r} in {key.space!r}, at seq {seq}, was purged meanwhile")
+            raise PastUnreadable(f"the vector of {key.name!r} in {key.space!r}, at seq {seq}, was purged; read again")
         return [np.frombuffer(found[head.seq], np.float32).copy() for head in heads]
 
     def tally(self, view: View, collection: str) -> Tally:
@@ -355,7 +370,7 @@ class PostgresVectors:
         return Tally(len(heads), frozenset(self._interner.members(link, row[2]) for row in heads), at_seq)
 
     def space_heads(self, view: View, collection: Collection, space: str) -> SpaceHeads:
-        """Return the rows of one embedding space that are head: what an iteration goes through."""
+        """Return the rows of one embedding space that are head: the rows that an iteration visits."""
 
         def look(link: Link) -> SpaceHeads:
             tally = self._tally(link, view, collection.name)
@@ -377,7 +392,7 @@ class PostgresVectors:
         return [row[0] for row in link.rows(_SQL["rows_in_states"], embedding, states)]
 
     def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
-        """Return which of these seqs, by position, are rows of an embedding space, and their vectors, read-only."""
+        """Return the positions in `seqs` that are rows of an embedding space, and their vectors, read-only."""
         embedding = self._database.ask(_SQL["embedding"], collection.name, space)
         found = self._database.ask(_SQL["matrix"], seqs.tolist(), embedding[0][0]) if embedding else []
         if not found:

@@ -9,7 +9,7 @@ ON CONFLICT DO NOTHING RETURNING id, dim, is_plain;
 UPDATE kedge.embeddings SET is_plain = FALSE WHERE id = $1;
 
 -- name: embeddings
--- With whether there is an index: one that is being built, or whose building failed, is none.
+-- The last column says whether there is a usable index. One that is being built, or failed to build, does not count.
 SELECT e.id, e.space, e.dim, e.is_plain, coalesce(i.indisvalid, FALSE)
 FROM kedge.embeddings e LEFT JOIN pg_index i ON i.indexrelid = to_regclass('kedge.vectors_' || e.id)
 WHERE e.collection = $1 ORDER BY e.id;
@@ -21,7 +21,7 @@ SELECT set_config('hnsw.iterative_scan', 'relaxed_order', TRUE), set_config('hns
     set_config('enable_mergejoin', 'off', TRUE);
 
 -- name: nearest_by_index
--- The index is one of the rows of an embedding space, so that its number must stand here as it is.
+-- A partial index covers one embedding space. Its number must be a literal here for the planner to use the index.
 SELECT v.seq, s.state, v.name, v.vector FROM kedge.vector_rows v JOIN kedge.row_states s ON s.seq = v.seq
 WHERE v.embedding = {embedding} AND s.state = ANY($1::int8[])
 ORDER BY v.vector::vector({dim}) {distance} $2::vector LIMIT $3;
@@ -146,7 +146,7 @@ SELECT name, dim, metric, embedder, fields FROM kedge.collections ORDER BY name;
 SELECT state, count(*) FROM kedge.heads WHERE space = $1 AND state = ANY($2::int8[]) AND NOT deleted GROUP BY state;
 
 -- name: erase_rows
--- Take up to $3 vector rows away, and off the counts of their states.
+-- Delete up to $3 vector rows, and subtract them from the counts of their states.
 WITH chosen AS (
     SELECT r.seq FROM kedge.states s JOIN kedge.embeddings e ON true
     JOIN kedge.row_states r ON r.embedding = e.id AND r.state = s.id
