@@ -19,9 +19,9 @@ _CHUNK = 1000
 
 
 class Lack(msgspec.Struct, frozen=True):
-    """What has no vector of its own in an embedding space, and the vector that stands at its id now, if one does.
+    """An item without a current vector in an embedding space, and the vector at its id, if there is one.
 
-    `searchable` where that vector lies in the space at least, though it was made of an older version.
+    `searchable`: that vector is in the space, but was computed from an older version.
     """
 
     document: Head
@@ -30,18 +30,18 @@ class Lack(msgspec.Struct, frozen=True):
 
 
 class Corpus(msgspec.Struct, frozen=True):
-    """What is to be embedded: the same-named documents, or what the payloads of a collection say."""
+    """What to embed: the documents of a collection, or the payloads of its vectors."""
 
     collection: Collection
     kind: str
 
     @property
     def store(self) -> str:
-        """The store whose names are those of the corpus."""
+        """The store that holds the names of the corpus."""
         return "documents" if self.kind == DOCUMENTS else "vectors"
 
     def lacking(self, backend: Backend, view: View, space: str, names: Sequence[str]) -> list[Lack]:
-        """Return those of these ids that are present and have no vector of their own in an embedding space."""
+        """Return those of these ids that are present and have no current vector in an embedding space."""
         name = self.collection.name
         vectors = {n: h for n, h in backend.journal.heads(view, "vectors", name, names).items() if not h.deleted}
         if self.kind == PAYLOADS:
@@ -63,7 +63,7 @@ class Corpus(msgspec.Struct, frozen=True):
 
 
 def uncovered(kernel: Kernel, view: View, lineages: Sequence[int]) -> list[tuple[Collection, Uncovered]]:
-    """Return the documents that have vectors of these lineages, and none of their own that a view would find."""
+    """Return the documents that have vectors of these lineages and no current vector that a view finds."""
     found = []
     for collection in kernel.backend.vectors.collections():
         space = _space(kernel.backend, view, collection)
@@ -82,10 +82,10 @@ def _space(backend: Backend, view: View, collection: Collection) -> str:
 
 
 def _has_foreign_rows(kernel: Kernel, view: View, collection: Collection, space: str) -> bool:
-    """Say whether a view may see vectors of a collection in another space than its embedder's.
+    """Return whether a view may see vectors of a collection outside its embedder's space.
 
-    A row carries the lineage of the embedder that its turn saw: where the view sees none of an embedder's deployments,
-    it sees none of its rows.
+    A row carries the lineage of the embedder that its turn saw. A view that sees none of an embedder's deployments
+    sees none of its rows.
     """
     others = {""} if space else set[str]()
     for recorded in kernel.backend.control.recorded():

@@ -97,9 +97,8 @@ class _Follower:
         self._clock = lease_clock(kernel.backend.clock)
         self._began = self._clock.elapsed()
         self._stop = threading.Event()
-        self._done = (
-            threading.Event()
-        )  # not join(): interrupted, it marks a running thread as ended (CPython before 3.13)
+        # Not Thread.join(): an interrupted join marks a running thread as ended (CPython before 3.13).
+        self._done = threading.Event()
         threading.Thread(target=self._run, name=f"kedge-reconcile-{name}", daemon=True).start()
 
     def _left(self) -> float:

@@ -187,7 +187,7 @@ def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Con
     found = wait_for_members(
         kernel, entry.epoch, committed_at=timing.committed_at, wait_seconds=timing.wait_seconds, tell=tell
     )
-    if found.members:  # without members there is nothing to record: whoever joins later starts at this epoch or after
+    if found.members:  # without members there is nothing to record: later members join at this epoch or after
         kind = CONVERGED if found.converged else NOT_CONVERGED
         detail = msgspec.to_builtins(found)
         control.step(entry.operation, kind, deployment=entry.deployment, by=entry.by, detail=detail)

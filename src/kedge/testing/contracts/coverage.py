@@ -49,6 +49,8 @@ class CoverageContract:
         heads = backend.journal.heads(driver.view(), "vectors", "kb", ["a", "unread"])
         assert backend.coverage.embedding_spaces(heads.values()) == {head.seq: "e1" for head in heads.values()}
         assert backend.coverage.embedded_versions("kb", heads.values()) == {heads["a"].seq: versions[1]}
+        driver.upsert("kb", {"b": [1, 2]}, reads=pack(Reads([versions[2]])))
+        assert backend.coverage.embedded_versions("kb", heads.values()) == {heads["a"].seq: versions[1]}, "read later"
         driver.upsert("kb", {"a": [1, 4]}, author=type(driver.author)("another turn"))
         heads = backend.journal.heads(driver.view(), "vectors", "kb", ["a"])
         assert backend.coverage.embedded_versions("kb", heads.values()) == {}, "a turn that journaled no reads"
@@ -57,8 +59,9 @@ class CoverageContract:
         driver = BackendDriver(backend)
         driver.live("v1")
         seqs = driver.append([put(name, 1, store="documents", space="kb") for name in ("c", "b", "a")])
-        clean = driver.upsert("kb", {"b": [1, 0]})[0]
-        driver.upsert("kb", {"a": [1, 1], "b": [1, 2], "no document": [1, 3]}, lineage=ONE)
+        clean = driver.upsert("kb", {"b": [1, 0], "c": [2, 0]})
+        driver.upsert("kb", {"a": [1, 1], "b": [1, 2], "c": [2, 2], "no document": [1, 3]}, lineage=ONE)
+        driver.delete("c", store="vectors", space="kb", lineage=frozenset({2}))
         after = driver.view(())
         driver.change("stage", "v2")
         lineages = backend.impact.lineages_with([1])
@@ -68,7 +71,11 @@ class CoverageContract:
             return [(row.name, row.document, row.covering) for row in rows]
 
         assert uncovered(include_covered=False) == [("a", seqs[2], 0)]
-        assert uncovered(include_covered=True) == [("a", seqs[2], 0), ("b", seqs[1], clean)]
+        assert uncovered(include_covered=True) == [
+            ("a", seqs[2], 0),
+            ("b", seqs[1], clean[0]),
+            ("c", seqs[0], clean[1]),
+        ]
         newer = driver.put("b", 2, store="documents", space="kb")
-        assert uncovered(include_covered=False) == [("a", seqs[2], 0), ("b", newer, clean)]
+        assert uncovered(include_covered=False) == [("a", seqs[2], 0), ("b", newer, clean[0])]
         assert backend.coverage.uncovered(after, [], "kb", include_covered=True) == []

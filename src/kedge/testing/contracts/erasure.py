@@ -1,8 +1,10 @@
 """The laws of `Erasure`: content goes, rows and other lineages stay, and a retry finishes what a crash left."""
 
+from contextlib import suppress
+
 import pytest
 
-from kedge.errors import KedgeError
+from kedge.errors import KedgeError, PastUnreadable
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
@@ -36,6 +38,7 @@ class ErasureContract:
         driver.put("a", "clean", lineage=TWO)
         seqs = driver.append([put("a", "tainted"), put("b", "tainted")], lineage=ONE)
         driver.upsert("kb", {"a": [1, 2], "b": [1, 3]}, lineage=ONE)
+        lost = backend.journal.heads(driver.view(), "vectors", "kb", ["a", "b"])["b"]
         driver.upsert("kb", {"a": [1, 4]}, lineage=TWO)
         driver.change("roll_back", "v1")
         driver.change("purge", "v1")
@@ -59,6 +62,8 @@ class ErasureContract:
         assert [truth(backend, context(name), ONE).seq for name in "ab"] == seqs, "the rows stay"
         assert [truth(backend, context(name), ONE).payload for name in "ab"] == [None, None]
         assert truth(backend, context("a"), TWO).payload == b'j"clean"'
+        with suppress(PastUnreadable):
+            assert backend.vectors.vectors([lost])[0].tolist() == [0, 0]
         kept = backend.journal.heads(driver.view(), "vectors", "kb", ["a"])["a"]
         assert backend.vectors.vectors([kept])[0].tolist() == [1, 4]
         assert backend.fsck(full=True, progress=None).findings == ()

@@ -34,7 +34,7 @@ SELECT DISTINCT lineage FROM kedge.counters WHERE space IN ($1, $2);
 
 -- name: uncovered
 -- $1, $2: the spaces of the vectors and of the documents; $3: the lineages asked for; $4: those that the view sees.
--- NOT EXISTS sorts out the many that some visible put covers for sure, so that few are looked at closely.
+-- NOT EXISTS drops the many names that a visible put certainly covers; the exact test then runs on few.
 SELECT f.name, f.document, d.rank, CASE WHEN NOT c.deleted THEN c.seq ELSE 0 END, w.turn, t.agent, t.session
 FROM (
     SELECT h.name, max(h.seq) AS vector,

@@ -14,7 +14,7 @@ SELECT DISTINCT c.space, s.store, s.space FROM kedge.counters c JOIN kedge.space
 WHERE c.lineage = ANY($1::int8[]) ORDER BY s.store, s.space;
 
 -- name: affected_keys
--- Of the spaces in $1, in their order.
+-- Keys of the spaces in $1, in the order of the spaces.
 SELECT k.number - 1, h.name
 FROM unnest($1::int8[]) WITH ORDINALITY AS k (space, number)
 CROSS JOIN LATERAL (
@@ -35,7 +35,7 @@ JOIN kedge.heads h ON h.space = s.id AND h.name = k.name
 JOIN kedge.writes w ON w.seq = h.seq;
 
 -- name: written_by_both
--- A key once, however many of the deployment's lineages have a head there: by the least of them.
+-- Each key once: only the smallest of the deployment's lineages with a head there returns it.
 SELECT s.store, s.space, h.name FROM kedge.heads h JOIN kedge.spaces s ON s.id = h.space
 WHERE h.lineage IN (SELECT lineage FROM kedge.lineage_members WHERE number = $1)
   AND EXISTS (SELECT 1 FROM kedge.heads o WHERE o.space = h.space AND o.name = h.name

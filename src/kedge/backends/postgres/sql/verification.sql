@@ -10,7 +10,7 @@ JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
 JOIN kedge.heads h ON h.space = s.id AND h.name = k.name;
 
 -- name: newest_writes
--- By every write to a key, however many: one row of each lineage comes back.
+-- Reads all writes to each key; returns one row a lineage, the newest.
 SELECT number - 1, lineage, newest[1], newest[2]
 FROM (
     SELECT k.number, w.lineage, max(ARRAY[w.rank, w.seq]) AS newest

@@ -22,7 +22,7 @@ SELECT count(*) FROM heads INDEXED BY heads_by_state
 WHERE space = ? AND state IN (SELECT id FROM states WHERE lineage IN (SELECT value FROM json_each(?)));
 
 -- name: written_by_both
--- A key once, however many of the deployment's lineages have a head there: by the least of them.
+-- Each key once: only the smallest of the deployment's lineages with a head there returns it.
 SELECT s.store, s.space, h.name FROM heads h JOIN spaces s ON s.id = h.space
 WHERE h.lineage IN (SELECT lineage FROM lineage_members WHERE number = ?1)
   AND EXISTS (SELECT 1 FROM heads o WHERE o.space = h.space AND o.name = h.name
