@@ -37,7 +37,7 @@ def test_a_database_is_moved_and_compared(here: Path, tmp_path: Path, capsys: py
     assert says(looked.out, "ann")
     assert says(run("log", "--limit", "1", "--json", "--db", str(here)).out, f"sqlite:///{there}")
     changed = run("promote", "x", "--db", str(here))
-    assert (changed.code, says(changed.err, "open that; this one takes no writes any more")) == (2, True)
+    assert (changed.code, says(changed.err, "open that; this one is read-only now")) == (2, True)
     same = run("diff", "--with", there, "--db", str(here))
     assert (same.code, says(same.out, "Both hold the same:")) == (0, True)
     assert run("promote", "x", "--db", there).code == 0

@@ -202,7 +202,7 @@ def test_who_speaks_nothing_sends_and_takes_nothing(k: Kedge) -> None:
 )
 def test_rules_that_say_nothing_are_refused_when_they_are_deployed(k: Kedge, value: Any) -> None:
     given = value if value is not None else kedge.Artifact(uri="x", digest="sha256:1")
-    with pytest.raises(InvalidValue, match="artifact 'billing/speaks' does not say what is spoken"):
+    with pytest.raises(InvalidValue, match="artifact 'billing/speaks' has no valid rules"):
         k.deploy("bad", {"billing/speaks": given})
 
 

@@ -98,7 +98,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgres_server: post
 
 def test_a_server_that_is_too_old_is_refused(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "_VERSION_MIN", 990_000)
-    with pytest.raises(kedge.InvalidValue, match=r"by PostgreSQL \d+, and Kedge needs 99 at least: upgrade it"):
+    with pytest.raises(kedge.InvalidValue, match=r"runs PostgreSQL \d+; Kedge needs 99 or newer: upgrade it"):
         kedge.open(postgres_url)
 
 

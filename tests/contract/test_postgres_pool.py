@@ -157,7 +157,7 @@ def test_connections_of_another_encoding_are_refused(postgres_url: str) -> None:
     arguments = {"client_encoding": "latin1"}
     with (
         psycopg_pool.ConnectionPool(postgres_url, kwargs=arguments, min_size=1) as pool,
-        pytest.raises(kedge.InvalidValue, match="give them client_encoding='utf8'"),
+        pytest.raises(kedge.InvalidValue, match="set client_encoding='utf8'"),
     ):
         kedge.open(postgres_url, pool=pool)
 

@@ -204,7 +204,7 @@ def test_another_program_s_database_is_left_alone(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE notes (text TEXT)")
     content = path.read_bytes()
-    with pytest.raises(kedge.NotAKedgeDatabase, match=r"theirs\.db is an SQLite database of another program"):
+    with pytest.raises(kedge.NotAKedgeDatabase, match=r"theirs\.db is a SQLite database of another program"):
         Database(path)
     assert path.read_bytes() == content
 

@@ -1,4 +1,4 @@
-"""Artifacts: the pinned inputs that make an agent what it is."""
+"""Artifacts: the pinned inputs of an agent."""
 
 import hashlib
 from base64 import b64decode, b64encode
@@ -17,7 +17,7 @@ _KIND_BY_LAST_PART = {
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
-    """One pinned input: a value kept in the journal, or the address (`uri`) and `digest` of one kept elsewhere."""
+    """One pinned input: a value stored in the journal, or the `uri` and `digest` of one stored elsewhere."""
 
     value: Any = None
     uri: str | None = None
@@ -27,7 +27,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def as_artifact(key: str, given: object) -> Artifact:
-    """Return the complete artifact that a manifest entry means; raise `InvalidValue` for one that names no content."""
+    """Return the complete artifact of a manifest entry; raise `InvalidValue` for one without content."""
     artifact = given if isinstance(given, Artifact) else Artifact(value=given)
     _check_texts(key, artifact)
     kind = artifact.kind or guess_kind(key)
@@ -47,24 +47,24 @@ def as_artifact(key: str, given: object) -> Artifact:
 
 
 def _check_texts(key: str, artifact: Artifact) -> None:
-    """Raise `InvalidValue` for a field that is no text: once recorded, the manifest could not be read any more."""
+    """Raise `InvalidValue` for a field that is not text: the recorded manifest would be unreadable."""
     for what in ("uri", "digest", "kind", "version"):
         text = getattr(artifact, what)
         if text is None and what in {"uri", "version"}:
             continue
         if not isinstance(text, str) or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
-            raise InvalidValue(f"artifact {key!r} has the {what} {text!r:.80}, which is no text; write it as a string")
+            raise InvalidValue(f"artifact {key!r} has the {what} {text!r:.80}, which is not text; write it as a string")
 
 
 def guess_kind(key: str) -> str:
-    """Return the kind that a key's last part names, or configuration."""
+    """Return the kind that the last part of a key names, or configuration."""
     last = key.rsplit("/", 1)[-1]
     last = _KIND_BY_LAST_PART.get(last, last)
     return last if last in KINDS else "configuration"
 
 
 def dimension_of(embedder: Artifact, default: int) -> int:
-    """Return how many dimensions an embedder's vectors have: the `dim` of its value, where it says so."""
+    """Return the dimension of an embedder's vectors: the `dim` of its value, or None."""
     named = embedder.value.get("dim") if isinstance(embedder.value, dict) else None
     return named if isinstance(named, int) else default
 
@@ -99,7 +99,7 @@ def manifest_digest(artifacts: dict[str, Artifact]) -> str:
 
 
 def manifest_warnings(artifacts: dict[str, Artifact]) -> tuple[str, ...]:
-    """Say what a careful colleague would ask about a manifest."""
+    """Return warnings about a manifest."""
     owners_of_data = {key.rpartition("/")[0] for key, a in artifacts.items() if a.kind == "training-data"}
     return tuple(
         f"{key} changes a model without naming its training-data snapshot"
@@ -119,12 +119,12 @@ def plain(key: str, artifact: Artifact) -> dict[str, Any]:
 
 
 def names_of(pin: Artifact) -> frozenset[str]:
-    """Return what a pin may be called: its digest, uri, version, or a value that is text."""
+    """Return the names of a pin: its digest, uri, version, and a value that is text."""
     named = {pin.digest, pin.uri, pin.version, pin.value if isinstance(pin.value, str) else None}
     return frozenset(name for name in named if name)
 
 
 def label(pin: Artifact) -> str:
-    """Return the name of a pin that says most to people."""
+    """Return the most readable name of a pin."""
     text = pin.value if isinstance(pin.value, str) and len(pin.value) <= _SHOWN_CHARACTERS else None
     return pin.uri or pin.version or text or pin.digest

@@ -1,4 +1,4 @@
-"""Where a turn's headers travel: HTTP requests, the metadata of A2A messages, the `_meta` of MCP requests.
+"""Carriers of a turn's headers: HTTP requests, the metadata of A2A messages, the `_meta` of MCP requests.
 
 Each function returns a copy. What is taken from a message is whatever may be ours; whether it is to be trusted,
 `k.turn(parent=…)` and `turn.absorb(…)` decide, and what they do not trust counts as `external:<peer>`.
@@ -16,14 +16,14 @@ _META = "_meta"
 
 
 def to_http(headers: Mapping[str, str], request: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return a request's headers with ours among them; other members of its `baggage` stay."""
+    """Return a request's headers with Kedge's added; other members of its `baggage` stay."""
     others = dict(request or {})
     found = next((name for name in others if name.lower() == HEADER), HEADER)
     return {**others, found: _merged(headers, others.get(found))}
 
 
 def from_http(request: Mapping[str, str]) -> dict[str, str]:
-    """Return our headers out of a request's."""
+    """Return Kedge's headers from a request's."""
     return _baggage({name.lower(): value for name, value in request.items()})
 
 
@@ -36,7 +36,7 @@ def to_a2a(headers: Mapping[str, str], message: Mapping[str, Any]) -> dict[str, 
 
 
 def from_a2a(message: Mapping[str, Any]) -> dict[str, str]:
-    """Return our headers out of an A2A message."""
+    """Return Kedge's headers from an A2A message."""
     return _baggage(_within(message, "metadata", A2A_EXTENSION))
 
 
@@ -48,12 +48,12 @@ def to_mcp(headers: Mapping[str, str], params: Mapping[str, Any]) -> dict[str, A
 
 
 def from_mcp(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return our headers out of the params of an MCP request, or its result."""
+    """Return Kedge's headers from the params of an MCP request, or its result."""
     return _baggage(_within(params, _META))
 
 
 def _merged(headers: Mapping[str, str], present: object) -> str:
-    """Return a baggage value with our member in place of any other of that name."""
+    """Return a baggage value with Kedge's member, which replaces one of that name."""
     others = [each.strip() for each in present.split(",")] if isinstance(present, str) else []
     kept = [each for each in others if each and each.partition("=")[0].strip() != MEMBER]
     return ",".join([*kept, headers.get(HEADER, "")]).strip(",")

@@ -12,14 +12,14 @@ SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
 
 
 def check_names(what: str, names: object) -> tuple[str, ...]:
-    """Return several names, or raise `InvalidValue`: for a lone string, too, which is no list of its letters."""
+    """Return several names, or raise `InvalidValue`, also for a single string."""
     if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidValue(f"{what}={names!r} is no list of names; pass one, such as ['support']")
+        raise InvalidValue(f"{what}={names!r} is not a list of names; pass one, such as ['support']")
     return tuple(check_name(f"a name in {what}", name) for name in names)
 
 
 def check_name(what: str, name: object, *, empty: bool = False) -> str:
-    """Return the name, or raise `InvalidValue` for one that no key may have."""
+    """Return a valid name, or raise `InvalidValue`."""
     if not isinstance(name, str):
         raise InvalidValue(f"{what} must be a string, not {name!r} ({type(name).__name__}); convert it first")
     if name.isascii() and name.isprintable() and len(name) <= NAME_CHARACTERS_MAX and (name or empty):
@@ -37,7 +37,7 @@ def check_name(what: str, name: object, *, empty: bool = False) -> str:
 
 
 def check_origin(origin: str | None) -> Origin | None:
-    """Return an origin that a caller gave, or raise `InvalidValue`."""
+    """Return a valid origin or None, or raise `InvalidValue`."""
     if origin is None:
         return None
     try:

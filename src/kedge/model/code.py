@@ -1,4 +1,4 @@
-"""Which code a process says that it runs, and whether that is what a view pins in `<agent>/code`."""
+"""Code pins: the code that a process reports, compared with the artifact `<agent>/code`."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,13 +8,13 @@ from kedge.model.checks import check_name
 from kedge.model.negotiation import OWN
 
 CODE = "code"  # the last part of the key of the artifact that pins it
-COUNTED = f"{OWN}code:"  # how the metrics begin under which turns on other code are counted
-EVERY = "*"  # in place of an agent: all for whom nothing else is said
+COUNTED = f"{OWN}code:"  # prefix of the metrics that count turns on other code
+EVERY = "*"  # all agents that are not named
 POLICIES = ("ignore", "warn", "refuse")
 
 
 def read_code(given: str | Mapping[str, str] | None) -> dict[str, str]:
-    """Return what runs by agent, of one digest for all or a mapping; nothing where nothing is said."""
+    """Return the code by agent, from one digest for all or a mapping; empty for None."""
     if given is None:
         return {}
     said = {EVERY: given} if isinstance(given, str) else given
@@ -26,17 +26,17 @@ def read_code(given: str | Mapping[str, str] | None) -> dict[str, str]:
 
 
 def running(code: Mapping[str, str], agent: str) -> str | None:
-    """Return the code that runs as an agent, where the process says so."""
+    """Return the code that runs an agent, where the process reports it."""
     return code.get(agent, code.get(EVERY))
 
 
 def is_other(code: Mapping[str, str], agent: str, pin: Artifact) -> bool:
-    """Say whether a process runs, as an agent, other code than is pinned; not where it says nothing at all."""
+    """Return whether a process runs an agent on other code than the pinned one; False where it reports none."""
     return bool(code) and running(code, agent) not in names_of(pin)
 
 
 def others(code: Mapping[str, str], serves: tuple[str, ...], pins: Mapping[str, Artifact]) -> Iterator[str]:
-    """Return the agents among what a process serves, or names, for which it runs other code than is pinned."""
+    """Yield the agents that a process serves or names on other code than the pinned one."""
     for agent, pin in pins.items():
         if (agent in serves or agent in code) and is_other(code, agent, pin):
             yield agent

@@ -1,4 +1,4 @@
-"""Compaction: which rows of vectors no view can need any more, however far back it reads."""
+"""Compaction rule: the vector rows that no readable view needs."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,20 +14,20 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Past(msgspec.Struct, frozen=True):
-    """A point that can be read, and what was settled there."""
+    """A readable point, and what was settled there."""
 
     seq: int
     settled: Lineage
 
 
 class Readable(msgspec.Struct, frozen=True):
-    """What of the past can be read: every seq from the horizon on, and the snapshots, in order."""
+    """The readable past: every seq from the horizon on, and the snapshots, in order."""
 
     horizon: Past
     snapshots: tuple[Past, ...] = ()
 
     def oldest(self, seq: int) -> Past:
-        """Return the oldest readable point that holds what was written at a seq; from the horizon on, that seq."""
+        """Return the oldest readable point at or after a seq; from the horizon on, the seq itself."""
         here = Past(seq, self.horizon.settled) if seq > self.horizon.seq else self.horizon
         return next((past for past in self.snapshots if seq <= past.seq < here.seq), here)
 
@@ -40,7 +40,7 @@ class Rows(msgspec.Struct, frozen=True):
 
 
 class Log(msgspec.Struct, frozen=True):
-    """When rows, by position, were superseded by which lineages."""
+    """The seqs at which rows, by position, were superseded by lineages."""
 
     rows: Ints
     seqs: Ints
@@ -50,9 +50,9 @@ class Log(msgspec.Struct, frozen=True):
 def may_go(
     seq: int, lineage: Lineage, superseded: Iterable[tuple[int, Lineage]], readable: Readable, purged: Lineage
 ) -> bool:
-    """Say whether no view can need a row, given the seqs at which lineages superseded it.
+    """Return whether no view needs a row, given the seqs at which lineages superseded it.
 
-    What supersedes a row wherever it is seen at the oldest point does so at all later ones: what is settled only grows.
+    A row that is superseded in every view at the oldest point is so at all later ones: the settled set only grows.
     """
     oldest = readable.oldest(seq)
     return not lineage.isdisjoint(purged) or any(
@@ -65,7 +65,7 @@ def _hides(by: Lineage, lineage: Lineage, settled: Lineage) -> bool:
 
 
 def rows_to_go(rows: Rows, log: Log, members: Mapping[int, Lineage], readable: Readable, purged: Lineage) -> Mask:
-    """Say of each row whether it may go: `may_go` for many rows at once."""
+    """Return `may_go` of each row."""
     pasts = [past for past in readable.snapshots if past.seq < readable.horizon.seq] + [readable.horizon]
     at = np.searchsorted(np.array([past.seq for past in pasts], np.int64), rows.seqs)
     oldest = np.where(at < len(pasts), np.array([*(past.seq for past in pasts), 0], np.int64)[at], rows.seqs)
@@ -83,9 +83,9 @@ def rows_to_go(rows: Rows, log: Log, members: Mapping[int, Lineage], readable: R
 
 
 def check_readable(seq: int, reclaimed: int) -> None:
-    """Raise `PastUnreadable` for a seq before that up to which compaction has reclaimed what was superseded."""
+    """Raise `PastUnreadable` for a seq before `reclaimed`, up to which compaction removed superseded rows."""
     if seq < reclaimed:
         raise PastUnreadable(
-            f"seq {seq} lies before seq {reclaimed}: what was superseded there was reclaimed by a compaction, and no "
-            "retention brings it back; read at a later point, or at a named snapshot"
+            f"seq {seq} is before seq {reclaimed}: a compaction removed what was superseded there, irrevocably; "
+            "read at a later point, or at a named snapshot"
         )

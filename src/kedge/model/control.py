@@ -1,4 +1,4 @@
-"""The control record, and which changes of it are legal."""
+"""Control record: deployments, levels and settings, and the legal changes of them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ RETENTION_SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
 
 
 class Status(StrEnum):
-    """Where a deployment stands in its life."""
+    """The state of a deployment in its life cycle."""
 
     STAGED = "staged"
     CANARY = "canary"
@@ -26,19 +26,19 @@ class Status(StrEnum):
 
 
 class Level(StrEnum):
-    """The rung of the degradation ladder that a feature stands on."""
+    """The degradation level of a feature."""
 
     FULL = "full"
     FROZEN = "frozen"
     OFF = "off"
 
 
-SAFE_LEVEL = Level.FROZEN  # where features are held while a rollback converges
+SAFE_LEVEL = Level.FROZEN  # the level of features while a rollback converges
 _STRICTNESS = tuple(Level)
 
 
 def stricter(a: Level, b: Level) -> Level:
-    """Return the lower of two levels."""
+    """Return the stricter of two levels."""
     return max(a, b, key=_STRICTNESS.index)
 
 
@@ -58,7 +58,7 @@ class Revocable(msgspec.Struct, frozen=True):
 
 
 class ControlRecord(msgspec.Struct, frozen=True, dict=True):
-    """The one linearizable record. Every change is a new record whose epoch is one greater."""
+    """The linearizable record of a database. Every change is a new record with the next epoch."""
 
     epoch: int = 0
     next_number: int = 1
@@ -77,7 +77,7 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def purged(self) -> frozenset[int]:
-        """The numbers that are never seen again."""
+        """The numbers that were purged: no view ever sees them again."""
         return from_ranges(self.purged_ranges)
 
     @cached_property
@@ -87,7 +87,7 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def rolled_back(self) -> frozenset[int]:
-        """The numbers that are hidden: revoked themselves, or resting on one that is."""
+        """The hidden numbers: revoked themselves, or based on one that is."""
         hidden: set[int] = set()
         for deployment in self.deployments:  # in number order: bases come first
             if deployment.revoked or not hidden.isdisjoint(deployment.bases):
@@ -106,17 +106,17 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def externals(self) -> frozenset[int]:
-        """The pseudo-deployments of unsigned peers, which every view sees until they are rolled back."""
+        """The pseudo-deployments of unsigned peers; every view sees them until they are rolled back."""
         return frozenset(n for n in self.revocable if self.by_number[n].kind == EXTERNAL)
 
     def level(self, feature: str) -> Level:
-        """Return the level that a feature stands on, held or not."""
+        """Return the level of a feature; a held one is at least frozen."""
         chosen = self.levels.get(feature, Level.FULL)
         return stricter(chosen, SAFE_LEVEL) if feature in self.held else chosen
 
     @property
     def below_full(self) -> dict[str, Level]:
-        """The features that do not stand at full, with their levels."""
+        """The features below full, with their levels."""
         return {feature: self.level(feature) for feature in sorted({*self.levels, *self.held})}
 
     def find(self, name: str) -> Revocable:
@@ -127,15 +127,15 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
         known = [deployment.name for deployment in self.deployments]
         raise UnknownName(
             f"no revocable deployment is named {name!r}{nearest(name, known)}; "
-            "`kedge status` lists them (settled and purged ones cannot change any more)"
+            "`kedge status` lists them (settled and purged ones never change)"
         )
 
     def status(self, deployment: Revocable) -> Status:
-        """Return a deployment's status, a rollback of its bases included."""
+        """Return the status of a deployment; a rolled-back base makes it rolled back."""
         return Status.ROLLED_BACK if deployment.number in self.rolled_back else deployment.status
 
     def closure(self, numbers: Iterable[int]) -> frozenset[int]:
-        """Return these numbers and those of all revocable deployments that they rest on."""
+        """Return these numbers and those of all their revocable bases."""
         found: set[int] = set()
         frontier = list(numbers)
         while frontier:
@@ -146,7 +146,7 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
         return frozenset(found)
 
     def dependants(self, number: int) -> frozenset[int]:
-        """Return the numbers of the deployments that rest on this one, itself left out."""
+        """Return the numbers of the deployments based on this one, without itself."""
         found = {number}
         for deployment in self.deployments:
             if not found.isdisjoint(deployment.bases):
@@ -162,9 +162,9 @@ _LEGAL: dict[Status, str] = {
     Status.STAGED: "canary, promote, rollback",
     Status.CANARY: "canary (another weight), promote, rollback",
     Status.LIVE: "settle, rollback",
-    Status.SETTLED: "nothing: it is irrevocable",
+    Status.SETTLED: "nothing, it is irrevocable",
     Status.ROLLED_BACK: "reinstate, purge",
-    Status.PURGED: "nothing: it is gone",
+    Status.PURGED: "nothing, it was purged",
 }
 
 
@@ -175,7 +175,7 @@ def _require(record: ControlRecord, deployment: Revocable, verb: str, *allowed: 
 
 
 def illegal(name: str, status: Status, verb: str) -> IllegalTransition:
-    """Return the error for a change that the status does not allow, saying what is legal."""
+    """Return the error for a change that the status does not allow; it names the legal ones."""
     return IllegalTransition(f"cannot {verb} {name!r}: it is {status}; legal now: {_LEGAL[status]}")
 
 
@@ -200,7 +200,7 @@ def _with(record: ControlRecord, changed: Revocable) -> ControlRecord:
 def check_weight(weight: object) -> float:
     """Return a canary weight as a float in 0..1, or raise `InvalidValue`."""
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
-        raise InvalidValue(f"the canary weight {weight!r} is not a number from 0 to 1; 0.1 means one session in ten")
+        raise InvalidValue(f"invalid canary weight {weight!r}: must be from 0 to 1; 0.1 is one session in ten")
     return float(weight)
 
 
@@ -234,7 +234,7 @@ def stage(
 
 
 def canary(record: ControlRecord, name: str, weight: float, *, now: float, by: str) -> ControlRecord:
-    """Show a deployment to a share of the sessions that appear from now on."""
+    """Show a deployment to a share of the sessions that begin from now on."""
     deployment = record.find(name)
     _require(record, deployment, "canary", Status.STAGED, Status.CANARY)
     _require_bases(record, deployment, "canary", Status.LIVE)
@@ -270,14 +270,14 @@ def settle(record: ControlRecord, name: str) -> ControlRecord:
 
 
 def roll_back(record: ControlRecord, name: str, *, now: float, by: str) -> ControlRecord:
-    """Hide a deployment, and all that rests on it, from everyone."""
+    """Hide a deployment and its dependants from every view."""
     deployment = record.find(name)
     _require(record, deployment, "roll back", Status.STAGED, Status.CANARY, Status.LIVE)
     return _with(record, msgspec.structs.replace(deployment, revoked=True, since=now, by=by))
 
 
 def reinstate(record: ControlRecord, name: str, *, now: float, by: str) -> ControlRecord:
-    """Undo a rollback; what rests on the deployment comes back with the last of its hidden bases."""
+    """Undo a rollback; a dependant is visible again when none of its bases is hidden."""
     deployment = record.find(name)
     _require(record, deployment, "reinstate", Status.ROLLED_BACK)
     hidden = [record.by_number[n].name for n in deployment.bases if n in record.rolled_back]
@@ -289,7 +289,7 @@ def reinstate(record: ControlRecord, name: str, *, now: float, by: str) -> Contr
 
 
 def purge(record: ControlRecord, name: str) -> tuple[ControlRecord, frozenset[int]]:
-    """Give up a rolled-back deployment and its dependants for good; return the record and the numbers gone."""
+    """Purge a rolled-back deployment and its dependants, irrevocably; return the record and their numbers."""
     deployment = record.find(name)
     _require(record, deployment, "purge", Status.ROLLED_BACK)
     gone = record.dependants(deployment.number) | {deployment.number}
@@ -306,13 +306,13 @@ def purge(record: ControlRecord, name: str) -> tuple[ControlRecord, frozenset[in
 
 
 def joins_canary(deployment: str, session: str, weight: float) -> bool:
-    """Say whether a session falls into a canary: SHA-256 of (deployment, session), as a fraction, below the weight."""
+    """Return whether a session is in a canary: SHA-256 of (deployment, session), as a fraction, is below the weight."""
     hashed = hashlib.sha256(f"{deployment}\0{session}".encode()).digest()
     return int.from_bytes(hashed[:8], "big") / 2**64 < weight
 
 
 def assign(record: ControlRecord, session: str, opened_with: str | None = None) -> frozenset[int]:
-    """Return the deployments that a session appearing now is fixed to."""
+    """Return the deployments that a session that begins now is fixed to."""
     base = set(record.live)
     taken: set[str] = set()
     if opened_with is not None:
@@ -337,16 +337,16 @@ def open_in(record: ControlRecord, name: str) -> int:
 
 
 def set_level(record: ControlRecord, feature: str, level: Level) -> ControlRecord:
-    """Put a feature on a rung of the ladder."""
+    """Set the level of a feature."""
     levels, held = {**record.levels, feature: level}, dict(record.held)
     if level is Level.FULL:
         del levels[feature]
-        held.pop(feature, None)  # who says so outranks a rollback that still holds it
+        held.pop(feature, None)  # an explicit decision overrides a rollback that holds it
     return msgspec.structs.replace(record, epoch=record.epoch + 1, levels=levels, held=held)
 
 
 def hold(record: ControlRecord, features: Iterable[str], operation: str) -> ControlRecord:
-    """Hold features at the safe level for an operation, within the change that `record` is the result of."""
+    """Hold features at the safe level for an operation, as part of the change that made `record`."""
     held = dict(record.held)
     for feature in features:
         held[feature] = tuple(dict.fromkeys((*held.get(feature, ()), operation)))
@@ -354,7 +354,7 @@ def hold(record: ControlRecord, features: Iterable[str], operation: str) -> Cont
 
 
 def release(record: ControlRecord, operation: str) -> ControlRecord:
-    """Let go of all that an operation holds; what another holds as well stays held."""
+    """Release all features that an operation holds; those that another holds stay held."""
     left = {feature: tuple(o for o in by if o != operation) for feature, by in record.held.items()}
     return msgspec.structs.replace(
         record, epoch=record.epoch + 1, held={feature: by for feature, by in left.items() if by}
@@ -362,11 +362,11 @@ def release(record: ControlRecord, operation: str) -> ControlRecord:
 
 
 def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord:
-    """Set how far back any seq can be read; None means for ever."""
+    """Set how far back the past is readable; None means without limit."""
     if seconds is not None and not (
         isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= RETENTION_SECONDS_MAX
     ):
-        raise InvalidValue(f"the retention {seconds!r} is not a number of seconds, 0 or more, or None")
+        raise InvalidValue(f"invalid retention {seconds!r}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None")
     return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=seconds)
 
 

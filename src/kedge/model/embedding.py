@@ -1,4 +1,4 @@
-"""Versions of documents and their vectors: which vector was computed from which version."""
+"""Which version of a document a vector was computed from, and whether that version is current."""
 
 from collections.abc import Iterable, Mapping
 
@@ -30,9 +30,9 @@ def versions_read(
 
 
 def is_current(document: Head, vector: Head | None, *, made_of: int | None) -> bool:
-    """Say whether a vector was made of this version of its document.
+    """Return whether a vector was computed from this version of its document.
 
-    `made_of` is the seq of the version that the vector's turn had read, where it had read one; else order decides.
+    `made_of` is the seq of the version that the vector's turn had read, or None: then their order decides.
     """
     if vector is None or vector.deleted:
         return False
@@ -42,8 +42,8 @@ def is_current(document: Head, vector: Head | None, *, made_of: int | None) -> b
 
 
 def rank_below(document: Head, vector: Head | None) -> int | None:
-    """Return the rank at which a vector stands for its document and yet below what was made of it since.
+    """Return the rank of a backfilled vector: that of its document, below all later vectors.
 
-    None where only the newest rank would do: the vector there now is newer than the document.
+    None where it must take the newest rank: the present vector is newer than the document.
     """
     return document.rank if vector is None or vector.rank < document.rank else None

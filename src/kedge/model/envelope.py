@@ -12,7 +12,7 @@ MEMBER = "kedge"
 
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What crosses: the caller's session, what it sees, what has influenced it, and for whom and how long it holds.
+    """The content of headers: the caller's session, view and lineage, the audience and the expiry.
 
     `hidden`: what of `base` it did not see any more; `speaks`: the version that its agent speaks of each schema;
     `digest`: of the one payload that it belongs to; `asks`: "sync", where the message that it answers was stale.
@@ -33,7 +33,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """Why headers are not taken at their word."""
+    """The reason why headers are not trusted."""
 
     why: str
 
@@ -45,7 +45,7 @@ def seal(envelope: Envelope, key: bytes) -> dict[str, str]:
 
 
 def unseal(headers: Mapping[str, str], key: bytes, *, now: float, audience: str | None) -> Envelope | Rejected:
-    """Return the envelope in headers, or why there is none to be trusted."""
+    """Return the envelope in headers, or the reason why none is trusted."""
     sealed = _member(headers)
     if sealed is None:
         return Rejected("no kedge member in the baggage header")

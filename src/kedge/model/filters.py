@@ -53,11 +53,11 @@ def check_fields(fields: object) -> None:
         raise InvalidValue(f"fields must be a list of payload fields, not {fields!r:.80}; write fields=[…]")
     for field in fields:
         if check_name("a field", field) in {"and", "or"}:
-            raise InvalidValue(f"{field!r} cannot be declared as a field: in a filter, it joins conditions")
+            raise InvalidValue(f"{field!r} cannot be declared as a field: it is an operator of filters")
 
 
 def matches(payload: Any, where: Mapping[str, Any]) -> bool:
-    """Say whether a payload passes a filter; a field that is missing, or not comparable, does not."""
+    """Return whether a payload matches a filter; a missing or incomparable field does not."""
     fields = payload if isinstance(payload, dict) else {}
     return all(_holds(fields, payload, field, condition) for field, condition in where.items())
 
@@ -71,7 +71,7 @@ def _holds(fields: Mapping[str, Any], payload: Any, field: str, condition: Any) 
 
 
 def holds(value: Any, condition: Any) -> bool:
-    """Say whether the value of a field that is there meets a condition on it."""
+    """Return whether the value of a present field meets a condition."""
     if not isinstance(condition, Mapping):
         return bool(value == condition)
     return all(_compare(name, value, operand) for name, operand in condition.items())
@@ -92,7 +92,7 @@ def wanted_scalars(condition: Any) -> list[Any] | None:
 
 
 def is_scalar(value: object) -> bool:
-    """Say whether a JSON value holds no others."""
+    """Return whether a JSON value is a scalar."""
     return type(value) in _SCALARS
 
 
@@ -140,4 +140,4 @@ def cache_key(where: Any) -> Hashable:
     if is_scalar(where):
         scalar: Hashable = where  # True and 1 are one key: they compare alike
         return scalar
-    raise TypeError(f"{where!r:.80} of type {type(where).__name__} is no JSON value")
+    raise TypeError(f"{where!r:.80} of type {type(where).__name__} is not a JSON value")

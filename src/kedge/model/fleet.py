@@ -1,9 +1,9 @@
-"""Members, their leases, and when a rollback has converged: decided from values and clocks that are handed in.
+"""Leases of members, and the convergence of a rollback; values and clocks are parameters.
 
-A lease holds on the member's own clock from the moment at which a refresh was *sent*, and only if the store stood, when
-it took the refresh, at the epoch that the member had caught up with. So whoever still holds a lease at an older epoch
-sent for it before the flip: a controller that has waited `patience` since it saw the flip knows that it holds no more.
-No clock is ever compared with another; all that is asked of them is that they run about equally fast.
+A lease runs on the member's own clock from the moment at which its refresh was *sent*. It holds only if the store,
+when it took the refresh, was at the epoch that the member had caught up with. So a member with a lease at an older
+epoch sent for it before the flip: once a controller has waited `patience` since it saw the flip, that lease is over.
+Clocks are never compared with one another; they only need to run at about the same rate.
 """
 
 import json
@@ -13,20 +13,20 @@ from typing import Any
 
 import msgspec
 
-DRIFT_BOUND = 0.001  # how much too fast or too slow any clock may run: twice what an NTP daemon may slew a clock by
-MARGIN_SECONDS = 0.5  # between a member's look at its lease and what it does upon it
+DRIFT_BOUND = 0.001  # greatest error of a clock's rate: twice the slew rate of an NTP daemon
+MARGIN_SECONDS = 0.5  # between the check of a lease and the action that it permits
 REFRESHES = 3  # tries before a lease runs out
-LOOKS = 12  # times in a lease that a member asks for the epoch unprompted, in case a notice was lost
-LOOK_SECONDS = 0.005  # between two looks at who has acknowledged, at first
+LOOKS = 12  # polls of the epoch in a lease, in case a notification was lost
+LOOK_SECONDS = 0.005  # first pause between two polls of acknowledgements
 LOOK_SECONDS_MAX = 0.02
 LEASE_SECONDS_MAX = 86_400.0
-FORGET_SECONDS = 86_400.0  # how long a member whose lease was waited out is still listed
-HELD_MAX = 256  # things that a member reports to hold
+FORGET_SECONDS = 86_400.0  # how long an expired member stays listed
+HELD_MAX = 256  # items that a member reports as held
 NO_EPOCH = -1
 
 
 class Held(msgspec.Struct, frozen=True):
-    """Something that a process holds outside the stores: one write to the context, or one message of a session."""
+    """A write that a process holds outside the stores: of the context, or one message of a session."""
 
     store: str
     key: str
@@ -37,8 +37,8 @@ class Held(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True):
     """A member as the store knows it: the epoch that it has acknowledged, and when it last refreshed (wall time).
 
-    `expired`: it holds no lease for certain, for one that it may have held was waited out, and it got none since.
-    `code`: what it says that it runs, by agent.
+    `expired`: it certainly holds no lease: its last one has run out, and it got none since.
+    `code`: the code that it reports, by agent.
     """
 
     uid: str
@@ -69,7 +69,7 @@ def decode_standing(row: Iterable[Any]) -> Standing:
 
 
 class State(StrEnum):
-    """How a member stands to an epoch: it has acknowledged it, may still serve an older one, or serves nothing."""
+    """A member's state at an epoch: it has acknowledged it, may still serve an older one, or serves nothing."""
 
     SAFE = "safe"
     LAGGARD = "laggard"
@@ -111,11 +111,11 @@ class Lease:
         self._is_over = False
 
     def holds(self, now: float) -> bool:
-        """Say whether the member may serve at the epoch that it has caught up with."""
+        """Return whether the member may serve at the epoch that it has caught up with."""
         return now < self.until
 
     def is_due(self, now: float) -> bool:
-        """Say whether it is time for the next refresh."""
+        """Return whether the next refresh is due."""
         return now >= self._due
 
     def send(self, now: float) -> Refresh:
@@ -124,7 +124,7 @@ class Lease:
         return Refresh(now, self.epoch)
 
     def answered(self, refresh: Refresh, epoch: int) -> bool:
-        """Take the epoch at which the store took a refresh; say whether it is one to catch up with first."""
+        """Process the epoch that answers a refresh; return whether the member must catch up with it first."""
         if epoch > refresh.epoch:
             return epoch > self.epoch
         if not self._is_over:
@@ -132,11 +132,11 @@ class Lease:
         return False
 
     def caught_up(self, epoch: int) -> None:
-        """Take note that this process knows the control record of an epoch, and all that hangs on it is renewed."""
+        """Record that this process has loaded the control record of an epoch and updated what depends on it."""
         self.epoch = max(self.epoch, epoch)
 
     def end(self) -> None:
-        """Hold no more, and ask for none; nor does the answer to what was asked count."""
+        """End the lease: no refresh is due, and an outstanding answer is ignored."""
         self._is_over = True
         self.until = float("-inf")
         self._due = float("inf")
@@ -145,9 +145,9 @@ class Lease:
 def renew(lease: Lease, now: Callable[[], float], heard: int = NO_EPOCH) -> Generator[Refresh | CatchUp, int, None]:
     """Refresh a lease, and catch up and refresh again while the store is ahead.
 
-    Whoever drives it sends each `Refresh` and answers with the store's epoch, does each `CatchUp`, and closes it where
-    either fails: nothing is lost but time. With an epoch that was `heard` from the store, it catches up first: one
-    refresh then does for both.
+    The driver sends each `Refresh` and answers with the store's epoch, runs each `CatchUp`, and closes the generator
+    where either fails: only time is lost. With an epoch `heard` from the store it catches up first, so that one
+    refresh is enough.
     """
     if heard > lease.epoch:
         yield CatchUp(heard)
@@ -165,7 +165,7 @@ def renew(lease: Lease, now: Callable[[], float], heard: int = NO_EPOCH) -> Gene
 
 
 class Assessment(msgspec.Struct, frozen=True):
-    """The members by how they stand to an epoch."""
+    """The members by their state at an epoch."""
 
     safe: tuple[Standing, ...] = ()
     laggards: tuple[Standing, ...] = ()
@@ -173,12 +173,12 @@ class Assessment(msgspec.Struct, frozen=True):
 
     @property
     def converged(self) -> bool:
-        """Whether every member has acknowledged, or serves nothing."""
+        """Whether every member has acknowledged the epoch or serves nothing."""
         return not self.laggards
 
 
 def state(member: Standing, epoch: int, waited_seconds: float, drift: float = DRIFT_BOUND) -> State:
-    """Say how a member stands to an epoch that a controller has seen this many seconds ago."""
+    """Return a member's state at an epoch that the controller saw `waited_seconds` ago."""
     if member.epoch >= epoch:
         return State.SAFE
     if member.expired or waited_seconds >= patience(member.lease_seconds, drift):
@@ -187,7 +187,7 @@ def state(member: Standing, epoch: int, waited_seconds: float, drift: float = DR
 
 
 def assess(members: Iterable[Standing], epoch: int, waited_seconds: float, drift: float = DRIFT_BOUND) -> Assessment:
-    """Sort the members by how they stand to an epoch."""
+    """Return the members by their state at an epoch."""
     found: dict[State, list[Standing]] = {each: [] for each in State}
     for member in members:
         found[state(member, epoch, waited_seconds, drift)].append(member)
@@ -195,20 +195,20 @@ def assess(members: Iterable[Standing], epoch: int, waited_seconds: float, drift
 
 
 class Look(msgspec.Struct, frozen=True):
-    """Ask for the members as they are now: those that have not acknowledged `behind` yet, or all."""
+    """Read the members: those that have not acknowledged `behind` yet, or all."""
 
     behind: int | None = None
 
 
 class CountOut(msgspec.Struct, frozen=True):
-    """Record that these members hold no lease, so that nobody waits for them again."""
+    """Mark these members as expired, so that no controller waits for them again."""
 
     uids: tuple[str, ...]
     epoch: int
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Wait so long before the next look."""
+    """Wait before the next look."""
 
     seconds: float
 
@@ -222,12 +222,11 @@ def converge(
 ) -> Generator[Look | CountOut | Pause, Sequence[Standing], Assessment]:
     """Wait until every member has acknowledged an epoch or its lease has run out, at most `wait_seconds`.
 
-    To be started once the flip is known to be made: the time counts from then. Whoever drives it answers each `Look`
-    with the members, and does the rest. Begun anew by another process after a crash, it comes to the same end, and
-    waits anew for those whose leases had not run out yet: how long they were waited for already, only the clock of the
-    process that is gone could say. The journal has the time of the flip by the wall clock of the database, which an
-    operator or NTP may set, and a failover exchanges for another machine's: hours may seem to have passed since a flip
-    while a member still serves what was before it.
+    Start it once the flip is committed: the time counts from then. The driver answers each `Look` with the members and
+    runs the other steps. After a crash another process starts it again, with the same result; it waits anew for leases
+    that had not run out, because only the clock of the crashed process knew how long it had waited. The time of the
+    flip in the journal is no substitute: NTP or an operator may set that wall clock, and a failover replaces it with
+    another machine's, so that hours seem to have passed while a member still serves the old epoch.
     """
     began = now()
     pause = LOOK_SECONDS
@@ -236,7 +235,7 @@ def converge(
         waited = now() - began
         found = assess(members, epoch, waited, drift)
         new = tuple(member.uid for member in found.expired if not member.expired)
-        if new:  # at once, for whoever goes on after a crash need not wait for these again
+        if new:  # at once: after a crash, nobody waits for these again
             yield CountOut(new, epoch)
         if found.converged or (wait_seconds is not None and waited >= wait_seconds):
             return assess((yield Look()), epoch, waited, drift)

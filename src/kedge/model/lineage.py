@@ -1,4 +1,4 @@
-"""Lineages: which revocable deployments influenced a write."""
+"""Lineages: the sets of revocable deployments that influenced writes."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,12 +7,12 @@ EMPTY: Lineage = frozenset()
 
 
 def union(lineages: Iterable[Lineage]) -> Lineage:
-    """Return the lineage of something that read all of these."""
+    """Return the lineage of a write that read all of these."""
     return EMPTY.union(*lineages)
 
 
 def antichain(lineages: Iterable[Lineage]) -> list[Lineage]:
-    """Return the minimal sets among these, smallest first: a superset is seen only where a subset is."""
+    """Return the minimal sets, smallest first: a view that sees a superset sees the subset."""
     minimal: list[Lineage] = []
     for candidate in sorted(set(lineages), key=lambda members: (len(members), sorted(members))):
         if not any(kept <= candidate for kept in minimal):

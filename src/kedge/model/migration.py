@@ -1,7 +1,7 @@
-"""A database in portable rows: what every backend can give and take, whatever its tables look like.
+"""Portable rows: the format in which a database migrates between backends.
 
-Each column has a kind: `i` integer, `f` float, `o` boolean, `b` bytes, `t` text, `s` text that may hold whatever a
-person typed, `I` and `T` lists of integers and of texts. Any of them may be None where the table allows it.
+Each column has a kind: `i` integer, `f` float, `o` boolean, `b` bytes, `t` text, `s` text that people typed
+and may have any characters, `I` and `T` lists of integers and of texts. Values may be None where the table allows it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,10 +18,10 @@ Record = tuple[Any, ...]
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table in portable rows: its columns by name and kind, and how many of the first ones its rows are in order of.
+    """A table in portable rows: its columns by name and kind; the first `key` columns are its sort key.
 
-    Rows that are `lasting` never change nor go. A `bound` is a column of seqs: no row is added at or below one that
-    the journal has passed.
+    Rows of a `lasting` table never change and are never deleted. `bound` names a column of seqs: no row is added with
+    a seq that the journal has passed.
     """
 
     name: str
@@ -110,7 +110,7 @@ TABLES: dict[str, Table] = dict(
 
 
 def turned(table: Table, rows: Iterable[Any], turns: Mapping[str, Callable[[Any], Any]]) -> Iterator[Record]:
-    """Yield a table's rows with every value that is there turned as its column's kind wants it."""
+    """Yield rows with each value that is not None converted by the kind of its column."""
     turning = [(at, turns[kind]) for at, kind in enumerate(table.kinds) if kind in turns]
     for row in rows:
         values = list(row)
@@ -121,33 +121,33 @@ def turned(table: Table, rows: Iterable[Any], turns: Mapping[str, Callable[[Any]
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """What makes a database the one that it is, wherever it lies."""
+    """The id and keys of a database, which a migration keeps."""
 
     database_id: bytes
     header_key: bytes
-    reclaimed: int  # the seq before which compaction has taken rows of vectors away
+    reclaimed: int  # the seq before which compaction has removed vector rows
 
 
 class Marks(msgspec.Struct, frozen=True):
-    """How often something was taken out of a database whose journal otherwise only grows."""
+    """How often rows were removed from a database, whose journal otherwise only grows."""
 
     purges: int
     packings: int
 
 
 class Arriving(msgspec.Struct, frozen=True):
-    """A move that has begun, as the database that it leads to keeps it until it is complete."""
+    """An unfinished migration, as its target stores it."""
 
     source: str
     database_id: str
     marks: Marks
     sealed: int | None = None  # the seq of the entry that closed the source
-    done: tuple[str, ...] = ()  # tables that are wholly there
+    done: tuple[str, ...] = ()  # complete tables
     abandoned: bool = False
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """Where a database was moved to, as it keeps it itself, and the seq of its last entry, which says so."""
+    """Where a database was moved to, as it stores it, and the seq of the log entry of that, its last one."""
 
     to: str
     seq: int
@@ -213,15 +213,12 @@ def no_record(place: str) -> NotAKedgeDatabase:
 
 
 def moved_message(place: str, to: str) -> str:
-    """Return what to say to whoever works with a database that was moved."""
-    return (
-        f"{place} was moved to {to}: open that; this one takes no writes any more, and can still be looked at "
-        "(read_only=True)"
-    )
+    """Return the message for the use of a database that was moved."""
+    return f"{place} was moved to {to}: open that; this one is read-only now (read_only=True opens it)"
 
 
 def arriving_message(place: str, arriving: Arriving) -> str:
-    """Return what to say to whoever opens a database that is not complete."""
+    """Return the message for opening a database that is not complete."""
     if arriving.abandoned:
         return f"{place} is not complete, and never will be: the move from {arriving.source} was given up; drop it"
     return (
@@ -231,17 +228,17 @@ def arriving_message(place: str, arriving: Arriving) -> str:
 
 
 def two_at_once(place: str) -> str:
-    """Return what to say where rows are there that another process has brought."""
-    return f"another process is moving a database to {place}, too; leave it to one of them"
+    """Return the message for rows that another process has imported."""
+    return f"another process is moving a database to {place}; let one of them finish"
 
 
 def abandoned_message(place: str) -> str:
-    """Return what to say of a move that was given up, to whoever is still at it."""
-    return f"the move to {place} was given up, and its source is in use again; give a new move an empty place"
+    """Return the message for continuing a migration that was given up."""
+    return f"the move to {place} was given up, and its source is in use again; migrate to an empty place"
 
 
 def chunk_rows(dims: Iterable[int]) -> int:
-    """Return how many writes to move at a time: few of long vectors, so that they fit into memory."""
+    """Return how many writes to copy at a time: fewer for long vectors, to bound the memory."""
     return max(16, min(_CHUNK_ROWS, _CHUNK_BYTES // (4 * max(dims, default=1))))
 
 

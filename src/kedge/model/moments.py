@@ -1,4 +1,4 @@
-"""Moments: where in the journal a time lies."""
+"""Search for the seq of a moment."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 def seq_at(moment: float, last: int, time_of: Callable[[int], float]) -> int:
     """Return the greatest seq up to the last one that is not later than a moment (seconds since the Unix epoch).
 
-    Times of writes that overlapped may be out of order by as much. So the steps are of fixed sizes, and go up from 0:
-    what is written later does not lead them elsewhere.
+    Times of concurrent writes may be out of order. So the search goes up from 0 in steps of fixed sizes: later writes
+    do not change its result.
     """
     found = 0
     for bit in reversed(range(last.bit_length())):

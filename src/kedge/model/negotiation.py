@@ -1,4 +1,4 @@
-"""Which version of a message's schema a receiver takes, by the rules that its view pins in `<agent>/speaks`."""
+"""Message schema negotiation, by the rules in the artifact `<agent>/speaks`."""
 
 import hashlib
 from collections import deque
@@ -11,13 +11,13 @@ import msgspec
 from kedge.errors import InvalidValue
 
 SPEAKS = "speaks"  # the last part of the key of the artifact that holds the rules
-OWN = "kedge:"  # how the metrics begin that Kedge keeps itself
-MESSAGE = f"{OWN}message:"  # and those under which verdicts on messages are counted
+OWN = "kedge:"  # prefix of Kedge's own metrics
+MESSAGE = f"{OWN}message:"  # prefix of the metrics that count verdicts on messages
 _DETERMINISTIC = msgspec.json.Encoder(order="deterministic")
 
 
 class Verdict(StrEnum):
-    """What becomes of a message."""
+    """The decision on a message."""
 
     ACCEPT = "accept"
     TRANSLATE = "translate"
@@ -26,7 +26,7 @@ class Verdict(StrEnum):
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an agent speaks of one schema: the `version` that it sends and understands, and what it does with others.
+    """An agent's rule for one schema: the `version` that it sends and accepts, and what it does with others.
 
     `takes`: versions to translate from; None: all from which casters lead here. `stale`: what to do with a message
     whose sender saw, as it sent, what has been rolled back since, though it was not influenced by it.
@@ -38,7 +38,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """A verdict, why, and for a translation the versions on the way, both ends included."""
+    """A verdict and its reason; for a translation, the path of versions, both ends included."""
 
     verdict: Verdict
     why: str = ""
@@ -51,14 +51,14 @@ def read_rules(key: str, value: Any) -> dict[str, Rule]:
         given = msgspec.convert(value, dict[str, int | Rule])
     except msgspec.ValidationError as error:
         raise InvalidValue(
-            f'artifact {key!r} does not say what is spoken: {error}; write {{"case": 3}}, or '
+            f'artifact {key!r} has no valid rules: {error}; write {{"case": 3}}, or '
             '{"case": {"version": 3, "takes": [1, 2], "stale": "sync"}}'
         ) from None
     return {schema: Rule(rule) if isinstance(rule, int) else rule for schema, rule in given.items()}
 
 
 def path(edges: Collection[tuple[int, int]], start: int, end: int) -> tuple[int, ...]:
-    """Return the shortest way from one version to another over casters, or nothing; of two, that by lower versions."""
+    """Return the shortest path of casters between two versions, or (); of two, the one by lower versions."""
     ways: dict[int, tuple[int, ...]] = {start: (start,)}
     frontier = deque([start])
     while frontier and end not in ways:
@@ -70,7 +70,7 @@ def path(edges: Collection[tuple[int, int]], start: int, end: int) -> tuple[int,
 
 
 def decide(rule: Rule, sent: int, edges: Collection[tuple[int, int]], *, stale: str = "") -> Decision:
-    """Decide on a message of a version; `stale` says what its sender saw that has been rolled back since."""
+    """Decide on a message of a version; `stale` names what its sender saw and a rollback has hidden since."""
     if stale and rule.stale != "accept":
         why = f"its sender saw {stale}, rolled back since"
         return Decision(Verdict(rule.stale), why)
@@ -85,7 +85,7 @@ def decide(rule: Rule, sent: int, edges: Collection[tuple[int, int]], *, stale: 
 
 
 def digest(schema: str, payload: object) -> str:
-    """Return what ties headers to a payload: SHA-256 over the schema's name and the payload's canonical JSON."""
+    """Return the digest that binds headers to a payload: SHA-256 over the schema and canonical JSON."""
     try:
         body = _DETERMINISTIC.encode([schema, payload])
     except (TypeError, ValueError, RecursionError) as error:

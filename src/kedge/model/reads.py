@@ -1,4 +1,4 @@
-"""What a turn has read, kept compactly: single writes by seq, ranges as ranges."""
+"""Read log of a turn: single writes by seq, ranges as ranges."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ _MET_MAX = 1_000
 
 
 class RangeRead(msgspec.Struct, frozen=True, array_like=True):
-    """A range that was read: the names of a space from a prefix on, as the journal stood at `at_seq`."""
+    """A range that was read: the names of a space that begin with a prefix, as of `at_seq`."""
 
     store: str
     space: str
@@ -21,14 +21,14 @@ class RangeRead(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Reads(msgspec.Struct, array_like=True):
-    """All that a turn has read since it last wrote."""
+    """What a turn has read since its last write."""
 
     seqs: list[int] = []
     ranges: list[RangeRead] = []
 
 
 def pack(reads: Reads) -> bytes:
-    """Return reads as msgpack: seqs sorted, unique, each as its distance from the one before."""
+    """Return reads as msgpack: seqs are sorted, unique and delta-encoded."""
     ordered = sorted(set(reads.seqs))
     gaps = [seq - before for before, seq in zip([0, *ordered], ordered, strict=False)]
     unique = list(dict.fromkeys(reads.ranges))
@@ -36,7 +36,7 @@ def pack(reads: Reads) -> bytes:
 
 
 def unpack(packed: bytes) -> Reads:
-    """Return the reads that `pack` made these bytes of."""
+    """Return the reads that `pack` encoded."""
     reads = msgspec.msgpack.decode(packed, type=Reads)
     seqs: list[int] = []
     for gap in reads.seqs:
@@ -45,7 +45,7 @@ def unpack(packed: bytes) -> Reads:
 
 
 class ReadLog:
-    """What a turn has read: the lineage that it takes on thereby, and what of it is not journaled yet."""
+    """What a turn has read: the lineage that this gives it, and what is not journaled yet."""
 
     def __init__(self) -> None:
         self.members: set[int] = set()
@@ -54,19 +54,19 @@ class ReadLog:
         self._met: dict[Key, tuple[int, Lineage]] = {}
 
     def saw(self, heads: Iterable[Head]) -> None:
-        """Take note of writes whose value, or whose delete, was read."""
+        """Record writes that were read, deletes included."""
         for head in heads:
             self._seqs.add(head.seq)
             if head.lineage:
                 self.members |= head.lineage
 
     def saw_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
-        """Take note of a range that was read, and of the lineages of all heads in it."""
+        """Record a range that was read, with the lineages of all heads in it."""
         self._ranges[read] = None
         self.members.update(*lineages)
 
     def saw_call(self, seqs: Iterable[int], lineage: Lineage) -> None:
-        """Take note of a call of another turn that was read."""
+        """Record a call of another turn that was read."""
         self._seqs.update(seqs)
         self.members |= lineage
 
@@ -77,7 +77,7 @@ class ReadLog:
         self._met[key] = (seq, lineage)
 
     def compares(self, key: Key, seq: int) -> bool:
-        """Say whether this is the put that was last known as a key's head: then it counts as read, and is forgotten."""
+        """Return whether this is the known head of a key; it then counts as read and is forgotten."""
         known, lineage = self._met.pop(key, (None, EMPTY))
         if known != seq:
             return False
@@ -85,10 +85,10 @@ class ReadLog:
         return True
 
     def packed(self) -> bytes | None:
-        """Return what is to be journaled, or None where that is nothing."""
+        """Return the reads to journal, or None."""
         return pack(Reads(list(self._seqs), list(self._ranges))) if self._seqs or self._ranges else None
 
     def forget(self) -> None:
-        """Forget what has been journaled, so that it is journaled once."""
+        """Forget the reads that have been journaled."""
         self._seqs.clear()
         self._ranges.clear()

@@ -1,4 +1,4 @@
-"""Which artifacts external systems follow, what a change of the record moves for them, and when to try again."""
+"""Reconciliation rules: artifacts that external systems follow, what a change moves, and retries."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -15,7 +15,7 @@ PAUSE_SECONDS_MAX = 10.0
 
 
 class Reconciled(msgspec.Struct, frozen=True):
-    """How an external system stands to the pin of one artifact: what is `wanted` there, and its `actual` version.
+    """The state of one artifact in an external system: the `wanted` version and the `actual` one.
 
     `changed`: it was converged, and had not been there before. `why` says what is wrong where it is not `ok`.
     """
@@ -32,19 +32,19 @@ class Reconciled(msgspec.Struct, frozen=True):
 
 
 def follows(pattern: str, key: str) -> bool:
-    """Say whether a pattern means this artifact."""
+    """Return whether a pattern matches an artifact key."""
     return fnmatchcase(key, pattern)
 
 
 def match(reconcilers: Mapping[str, str], keys: Iterable[str]) -> dict[str, list[str]]:
-    """Return the keys that each reconciler follows, those without any left out."""
+    """Return the keys that each reconciler follows; reconcilers without keys are left out."""
     known = sorted(set(keys))
     found = {name: [key for key in known if follows(reconcilers[name], key)] for name in sorted(reconcilers)}
     return {name: matched for name, matched in found.items() if matched}
 
 
 def moved(before: ControlRecord, after: ControlRecord) -> dict[str, list[str]]:
-    """Return what external systems must look at after a change: what new sessions began, or ceased, to see."""
+    """Return the artifacts to reconcile after a change: those that new sessions begin or cease to see."""
     if not after.reconcilers:
         return {}
     numbers = (before.live | before.settled) ^ (after.live | after.settled)
@@ -53,7 +53,7 @@ def moved(before: ControlRecord, after: ControlRecord) -> dict[str, list[str]]:
 
 
 def pauses(chance: Iterator[float]) -> Iterator[float]:
-    """Return how long to wait before each retry: twice as long each time up to a bound, less by half at a chance."""
+    """Yield the seconds before each retry: exponential up to a bound, with up to half taken off at random."""
     pause = PAUSE_SECONDS
     for draw in chance:
         yield pause * (0.5 + draw / 2)
@@ -61,5 +61,5 @@ def pauses(chance: Iterator[float]) -> Iterator[float]:
 
 
 def troubles(outcomes: Iterable[Reconciled]) -> str:
-    """Return in half a sentence what is not reconciled, and why; empty where all is."""
+    """Return what is not reconciled, with reasons; empty where all is."""
     return "; ".join(f"{outcome.name} of {outcome.key} ({outcome.why})" for outcome in outcomes if not outcome.ok)

@@ -1,4 +1,4 @@
-"""How near one vector is to others, to the last bit the same wherever they lie."""
+"""Exact vector scores in float64, identical on every backend."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,7 +7,7 @@ import numpy.typing as npt
 def score_exactly(
     rows: npt.NDArray[np.float32], query: npt.NDArray[np.float32], metric: str
 ) -> npt.NDArray[np.float64]:
-    """Return the scores of a few vectors in float64, greater for the nearer."""
+    """Return the float64 scores of vectors; a nearer vector scores higher."""
     vectors = rows.astype(np.float64)
     wanted = query.astype(np.float64)
     dots: npt.NDArray[np.float64] = (vectors * wanted).sum(axis=1)

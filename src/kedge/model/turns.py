@@ -1,4 +1,4 @@
-"""What a change of the control record means to a turn that is under way."""
+"""Effect of a changed control record on an open turn."""
 
 from collections.abc import Callable, Iterable
 
@@ -17,7 +17,7 @@ def move(
 ) -> View:
     """Return a turn's view at the record's epoch; raise where the turn must end.
 
-    `base` is what its view was fixed to, `influences` what it has read so far, both as numbers.
+    `base` has the deployments that its view is fixed to, `influences` those that it has read from, as numbers.
     """
     hidden = influences & (record.rolled_back | record.purged)
     if hidden:

@@ -1,4 +1,4 @@
-"""Keys, writes and heads: what the journal is made of."""
+"""Keys, writes and heads of the journal; encoding and digests of values."""
 
 import hashlib
 import math
@@ -28,7 +28,7 @@ class Origin(StrEnum):
 
 
 class Key(msgspec.Struct, frozen=True, gc=False):
-    """What a write is to."""
+    """The key of a write."""
 
     store: str
     space: str
@@ -41,7 +41,7 @@ class Key(msgspec.Struct, frozen=True, gc=False):
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
-    """One write as a reader meets it: the newest visible one at its key."""
+    """The newest visible write of a key, as a reader gets it."""
 
     key: Key
     seq: int
@@ -56,7 +56,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False):
-    """A write on its way to the journal.
+    """A write to append.
 
     `payload` None deletes; `lineage` None takes the batch's stamp; `rank` None takes the batch's, or else its seq.
     """
@@ -71,7 +71,7 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
 
 
 class Author(msgspec.Struct, frozen=True):
-    """The turn that writes: who, in which session, called by whom."""
+    """The turn that writes: its agent, person, session and caller."""
 
     uid: str
     agent: str | None = None
@@ -97,7 +97,7 @@ class VectorBatch(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One call's writes: all there or not at all, refused if the control record has left `epoch`."""
+    """The writes of one call, appended atomically; refused if the control record has left `epoch`."""
 
     epoch: int
     author: Author
@@ -113,7 +113,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A write on its way into the journal: what heads and vector rows must know of it."""
+    """A write with its ids, as heads and vector rows need it."""
 
     seq: int
     space: int
@@ -121,11 +121,11 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     lineage: int
     rank: int
     deleted: bool
-    is_new: bool = False  # its key was made for it, so nothing else was ever written to it
+    is_new: bool = False  # its key is new: no other write has it
 
 
 def prefix_end(prefix: str) -> str | None:
-    """Return the least string after all that begin with `prefix`, in the order of code points; None: there is none."""
+    """Return the least string, by code points, after all that begin with `prefix`; None where there is none."""
     while prefix:
         if prefix[-1] != _LAST_CHARACTER:
             following = ord(prefix[-1]) + 1
@@ -135,14 +135,14 @@ def prefix_end(prefix: str) -> str | None:
 
 
 def _as_plain(value: object) -> object:
-    """Return what a subclass of str, int or float holds."""
+    """Return the plain value of a subclass of str, int or float."""
     if isinstance(value, str):
         return str.__str__(value)
     return int(value) if isinstance(value, int) else float(value)  # type: ignore[arg-type]  # checked before
 
 
 _SHA256 = hashlib.sha256
-_DELETED = b"\xff" * 8  # in the place of a length
+_DELETED = b"\xff" * 8  # in place of a length
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _INNER_PAD, _OUTER_PAD = (bytes([pad]) * (_SHA256().block_size - SALT_BYTES) for pad in (0x36, 0x5C))
 _TO_JSON = msgspec.json.Encoder(enc_hook=_as_plain).encode
@@ -155,7 +155,7 @@ def memory_name(rank: int, seq: int) -> str:
 
 
 def encode(value: object, what: str = "value") -> bytes:
-    """Return the bytes the journal keeps for a JSON value or bytes; raise `InvalidValue` for anything else."""
+    """Return the stored bytes of a JSON value or bytes; raise `InvalidValue` for anything else."""
     kind = type(value)
     if kind is not dict and isinstance(value, (bytes, bytearray, memoryview)):
         encoded = b"b" + bytes(value)
@@ -178,7 +178,7 @@ def _not_json(error: Exception, what: str) -> InvalidValue:
     if isinstance(error, RecursionError):
         return InvalidValue(f"{what} is nested too deeply to be JSON; flatten it")
     if isinstance(error, UnicodeEncodeError):
-        return InvalidValue(f"{what} holds a lone surrogate at character {error.start}; it is no valid text")
+        return InvalidValue(f"{what} has a lone surrogate at character {error.start}; pass valid Unicode text")
     return InvalidValue(f"{what} is not JSON: {error}; write it as a string")
 
 
@@ -204,11 +204,11 @@ def _check_leaf(value: object, path: str) -> None:
             "pass str, numbers, bool, None, lists, dicts, or bytes"
         )
     if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidValue(f"{path} is {value!r}, which JSON cannot say; use None or a string")
+        raise InvalidValue(f"{path} is {value!r}, which JSON cannot represent; use None or a string")
 
 
 def decode(payload: bytes | None) -> Any:
-    """Return the value that `encode` made these bytes of."""
+    """Return the value that `encode` encoded."""
     if payload is None:
         return None
     return bytes(payload[1:]) if payload[:1] == b"b" else _FROM_JSON(payload[1:])
@@ -225,8 +225,7 @@ def digest(salt: bytes, payload: bytes | None, vector: bytes = b"") -> bytes:
 def digests(salts: bytes, contents: Iterable[tuple[bytes | None, bytes]]) -> list[bytes]:
     """Return the digest of each content, (payload, vector), under its own part of `salts`.
 
-    HMAC is spelled out: `hmac.digest` has OpenSSL look the algorithm up at every call, half again the time, for every
-    write.
+    HMAC is written out here: `hmac.digest` looks up the algorithm in OpenSSL at every call, which takes 50% longer.
     """
     inner, outer = salts.translate(_INNER), salts.translate(_OUTER)
     found = []

@@ -1,4 +1,4 @@
-"""All that a `Kedge` needs of one database."""
+"""Backend port: the parts of one database."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -20,11 +20,11 @@ from kedge.ports.verification import Verification
 
 
 class Backend(Protocol):
-    """One database: its parts share transactions where their laws need it."""
+    """One database; its parts share transactions where their laws need it."""
 
     @property
     def url(self) -> str:
-        """Where it is, as `kedge.open` takes it."""
+        """The address, as `kedge.open` takes it."""
 
     @property
     def control(self) -> Control:
@@ -88,7 +88,7 @@ class Backend(Protocol):
 
     @property
     def clock(self) -> Clock:
-        """Where time and fresh names come from."""
+        """The source of time and fresh ids."""
 
     def change_hint(self) -> object:
         """Return something that differs once another process may have changed the control record; costs no query."""
@@ -97,4 +97,4 @@ class Backend(Protocol):
         """Check what is on disk, all of it or a sample of large tables, in one snapshot; write nothing."""
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""

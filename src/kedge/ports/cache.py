@@ -1,4 +1,4 @@
-"""Cached results, stamped like writes and kept outside the journal."""
+"""Result cache, stamped like writes and stored outside the journal."""
 
 from typing import Protocol
 

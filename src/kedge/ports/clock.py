@@ -1,29 +1,29 @@
-"""Time and names come in through here, so that a test can decide them."""
+"""Clock port: the source of time and fresh ids, which tests replace."""
 
 import secrets
 import time
 from typing import Protocol, runtime_checkable
 
-# Linux' CLOCK_MONOTONIC stands still during suspend; elsewhere it is the one that does not.
+# Linux' CLOCK_MONOTONIC stops during suspend; on other systems it does not.
 _COUNTS_THROUGH_SUSPEND = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock(Protocol):
-    """Where wall time and fresh names come from. `now` may step backwards; the journal never does."""
+    """Wall time and fresh ids. `now` may step backwards; the times in the journal never do."""
 
     def now(self) -> float:
         """Return seconds since the Unix epoch."""
 
     def fresh_id(self) -> str:
-        """Return a name that nobody else has."""
+        """Return a unique id."""
 
 
 @runtime_checkable
 class LeaseClock(Protocol):
-    """What leases are timed on."""
+    """The clock for leases."""
 
     def elapsed(self) -> float:
-        """Return seconds since some moment, counted through suspend, and never set by anybody."""
+        """Return seconds since a fixed moment: counted through suspend, and never adjusted."""
 
 
 class SystemClock:
@@ -43,5 +43,5 @@ class SystemClock:
 
 
 def lease_clock(clock: Clock) -> LeaseClock:
-    """Return a clock that leases can be timed on: the given one, if it can do that."""
+    """Return a clock for leases: the given one if it has `elapsed`, else the system's."""
     return clock if isinstance(clock, LeaseClock) else SystemClock()

@@ -11,20 +11,20 @@ __all__ = ["Change", "Control", "Entry", "EpochMoved", "Position", "Recorded", "
 class Control(Protocol):
     """The one linearizable record of a database.
 
-    Laws: `commit` is a compare-and-set on the epoch: it applies wholly, exactly when the stored epoch is one less
-    than the new record's, else it raises `EpochMoved` and nothing has changed. An operation id that has been applied
-    is not applied again: `commit` returns as if it had been. `load` sees every commit that returned before it began,
-    in whatever process; `known` sees those that were made, or seen by a `load`, here.
+    Laws: `commit` is an atomic compare-and-set on the epoch: it applies exactly when the stored epoch is one less than
+    the new record's, else it raises `EpochMoved` and changes nothing. An operation id is applied once: a second
+    `commit` returns the first one's entry. `load` sees every commit, of any process, that returned before it began;
+    `known` sees those that this process made or loaded.
     """
 
     def load(self) -> ControlRecord:
-        """Return the record as it is now."""
+        """Return the current record."""
 
     def known(self) -> ControlRecord | None:
         """Return the newest record that was loaded or committed here, without I/O."""
 
     def epoch(self) -> int:
-        """Return the epoch as it is now."""
+        """Return the current epoch."""
 
     def commit(self, change: Change) -> Entry:
         """Apply a change, once."""
@@ -39,57 +39,57 @@ class Control(Protocol):
         reason: str = "",
         detail: dict[str, Any] | None = None,
     ) -> None:
-        """Journal a step of an operation; a step that is there already is left as it is."""
+        """Log a step of an operation, once."""
 
     def entries(self, *, limit: int | None = None, operation: str | None = None) -> list[Entry]:
-        """Return control entries, the newest first; sessions only where their operation is asked for."""
+        """Return control entries, newest first; those of sessions only by their operation."""
 
     def record_at(self, seq: int) -> ControlRecord:
-        """Return the record as it was when the journal stood at this seq."""
+        """Return the record as of a seq."""
 
     def recorded(self) -> list[Recorded]:
-        """Return every deployment ever staged, in number order."""
+        """Return every deployment ever staged, in order of number."""
 
     def names(self) -> dict[int, str]:
         """Return the name of every deployment ever staged, by number."""
 
     def secret(self, name: str) -> bytes:
-        """Return a value of the database's own: `database_id`, or the `header_key` that signs headers."""
+        """Return `database_id`, or the `header_key` that signs headers."""
 
     def moved_to(self) -> str | None:
-        """Return where the database was moved to, or None."""
+        """Return the address that the database was moved to, or None."""
 
     def position(self) -> Position:
-        """Return the last seq, and the time that the next entry gets at the earliest."""
+        """Return the last seq, and the earliest time of the next entry."""
 
     def seq_at(self, moment: float) -> int:
-        """Return the greatest seq that is not later than a moment (seconds since the Unix epoch)."""
+        """Return the greatest seq whose time is not later than `moment` (seconds since the Unix epoch)."""
 
     def reclaimed(self) -> int:
-        """Return the seq before which only snapshots can be read: compaction has reclaimed what was superseded."""
+        """Return the seq before which only snapshots are readable: compaction has removed superseded rows."""
 
     def time_of(self, seq: int) -> float:
-        """Return the time of the entry at, or last before, a seq."""
+        """Return the time of the last entry up to a seq."""
 
     def take_snapshot(self, name: str, by: str) -> Snapshot:
-        """Name the point that the journal stands at."""
+        """Name the current position."""
 
     def snapshots(self) -> list[Snapshot]:
-        """Return the named points, the oldest first."""
+        """Return the snapshots, oldest first."""
 
     def release_snapshot(self, name: str, by: str) -> None:
-        """Let go of a named point."""
+        """Remove a snapshot."""
 
     def session(self, session: str, upto: int | None = None) -> Session | None:
-        """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
+        """Return a session, now or as of a seq; None where it had not begun."""
 
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
-        """Return the record as it is now, and what a session was fixed to then or just before; in one statement."""
+        """Return the current record and a session, in one statement."""
 
     def begin_session(
         self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
     ) -> Session:
-        """Fix what a session sees, unless another process did so first: `after` is the generation it follows."""
+        """Fix what a session sees, unless another process has done so: `after` is the previous generation."""
 
     def counts(self) -> dict[str, int]:
         """Return how many sessions there are, and the last seq."""

@@ -1,4 +1,4 @@
-"""The members of a database: who holds a lease, and which epoch each has acknowledged."""
+"""Fleet port: the members of a database, their leases, and the epochs that they have acknowledged."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -10,42 +10,42 @@ from kedge.model.fleet import Standing
 class Fleet(Protocol):
     """The members of one database.
 
-    Laws: `refresh` is atomic, and in one order with every commit of the control record: the epoch that it returns is
-    the record's at that instant, and a member that `members` does not show yet after a commit is answered with that
-    commit's epoch, or a later one. A member's epoch never goes back, however late a refresh arrives. A refresh that
-    acknowledges the epoch which it is answered with ends `expired`; one that acknowledges less does not, and whoever
-    joins so is expired. `count_out` touches no member that has acknowledged the epoch. All may be repeated.
+    Laws: `refresh` is atomic and serialized with every commit of the control record: it returns the record's epoch at
+    that point, and a member that `members` does not show yet after a commit gets that commit's epoch, or a later one.
+    A member's epoch never decreases, however late a refresh arrives. A refresh that acknowledges the epoch that it
+    returns clears `expired`; one that acknowledges less does not, and a member that joins with one is expired.
+    `count_out` changes no member that has acknowledged the epoch. All calls may be repeated.
 
-    Rows need not survive what ends every process that they speak of, as a power failure of their one machine does.
+    Rows may be lost in a failure that ends all their processes, such as a power failure of the one machine.
     """
 
     def refresh(self, member: Standing) -> int:
-        """Record that a member is there, and what it acknowledges and holds; return the control record's epoch."""
+        """Record a member, and what it acknowledges and holds; return the control record's epoch."""
 
     def leave(self, uid: str) -> None:
-        """Forget a member: it serves nothing any more, by its own word."""
+        """Remove a member that has stopped serving."""
 
     def members(self, behind: int | None = None) -> list[Standing]:
-        """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
+        """Return the members in order of joining, or those that have not acknowledged an epoch yet."""
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:
-        """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""
+        """Mark members as expired, unless they have acknowledged the epoch meanwhile."""
 
 
 class Membership(Protocol):
-    """What a turn asks of the member that its process is, without I/O."""
+    """The lease of this process, as a turn checks it; without I/O."""
 
     def check(self) -> None:
         """Raise `LeaseExpired` unless the lease holds."""
 
     @property
     def epoch(self) -> int | None:
-        """The epoch that this process has caught up with; None where its lease has run out."""
+        """The epoch that this process has caught up with; None after its lease has run out."""
 
     @property
     def heard(self) -> int:
-        """The newest epoch that this process has heard of, whether it has caught up with it or not."""
+        """The newest epoch that this process has heard of, caught up with or not."""
 
     @property
     def safe_level(self) -> Level:
-        """The level that features stand on here while the lease has run out."""
+        """The level of features in this process after its lease has run out."""

@@ -1,4 +1,4 @@
-"""The journal of one database: append, heads, ranges and histories."""
+"""Journal port: append, heads, ranges and histories of one database."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -23,10 +23,10 @@ class Journal(Protocol):
     """
 
     def append(self, batch: Batch) -> Appended:
-        """Commit a batch, or find that its call was committed before; return the seqs of its writes, in order."""
+        """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
 
     def call(self, view: View, idempotency: str) -> Call | None:
-        """Return the newest call with this key that the view sees: what a repeat of it is told of."""
+        """Return the newest call with this key that the view sees."""
 
     def head(self, view: View, key: Key) -> Head | None:
         """Return the newest visible write at a key, a delete included, with its payload."""
@@ -38,7 +38,7 @@ class Journal(Protocol):
         """Return the heads of all names that begin with a prefix, in name order, without payloads if so asked."""
 
     def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
-        """Return name and payload of each of these writes, which the view was told of."""
+        """Return (name, payload) of these writes, which the caller knows to be visible."""
 
     def history(self, view: View, space: str, limit: int | None) -> Range:
         """Return the newest `limit` memory heads of a session, oldest first."""
@@ -46,10 +46,10 @@ class Journal(Protocol):
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
     ) -> list[tuple[str, str, int]]:
-        """Return (name, role, seq) of the messages from `low` on that were deleted, or that a rollback hid."""
+        """Return (name, role, seq) of the seen messages from `low` on that a delete or a rollback has removed."""
 
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""
 
     def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
-        """Journal that headers left a turn ("call") or came back to it ("absorb"), and what the turn had read."""
+        """Record headers that a turn sent ("call") or absorbed ("absorb"), and what it had read."""

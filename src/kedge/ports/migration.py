@@ -1,4 +1,4 @@
-"""Moving a database: one end gives portable rows, the other takes them."""
+"""Migration ports: export and import of a database as portable rows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
@@ -7,23 +7,23 @@ from kedge.model.migration import Arriving, Identity, Marks, Record, Sealed, Tab
 
 
 class Exporter(Protocol):
-    """A database to be read as portable rows (`kedge.model.migration`), and in the end to be closed for good.
+    """The source of a migration: portable rows (`kedge.model.migration`), and a seal at the end.
 
-    Laws: writes up to `last_seq` never change and no more appear among them, while `marks` stay as they are. `seal` is
-    one transaction: either nothing has happened, or a control entry says that the database was moved, it is the last
-    entry, and no process of any version can write to the database any more. It does nothing where the marks have
-    moved. What was acknowledged before is before that entry.
+    Laws: while `marks` do not change, writes up to `last_seq` never change, and none are added among them. `seal` is
+    one transaction: either nothing happens, or the last entry of the control log says that the database was moved, and
+    no process of any version can write any more. It does nothing where the marks have changed. All acknowledged writes
+    are before that entry.
     """
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address."""
 
     def identity(self) -> Identity:
-        """Return what makes it the database that it is."""
+        """Return the id and the keys of the database, which a migration keeps."""
 
     def marks(self) -> Marks:
-        """Return how often something was taken out of it, or raise `IllegalTransition` during a purge."""
+        """Return how often rows were removed, or raise `IllegalTransition` during a purge."""
 
     def last_seq(self) -> int:
         """Return the last seq, once nothing before it is in flight."""
@@ -47,58 +47,58 @@ class Exporter(Protocol):
         """Return where the database was moved to, or None."""
 
     def seal(self, to: str, by: str, marks: Marks) -> Sealed | None:
-        """Close the database for good, or return None where the marks are others by now."""
+        """Refuse all further writes, or return None where the marks have changed."""
 
     def unseal(self, by: str) -> None:
-        """Open a database again that was closed."""
+        """Accept writes again."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the database."""
 
 
 class Importer(Protocol):
-    """A database that is being filled with portable rows. Nobody can open it before `finish`.
+    """The target of a migration. It cannot be opened before `finish`.
 
-    Laws: each call is one transaction, durable when it returns, together with what `arriving` then says of it. After
-    `abandon` every one raises `Conflict`: so of `finish` and `abandon`, only the one that comes first takes place.
+    Laws: each call is one transaction, durable when it returns, together with its result in `arriving`. After
+    `abandon` every call raises `Conflict`: of `finish` and `abandon`, only the first succeeds.
     """
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address."""
 
     def arriving(self) -> Arriving | None:
-        """Return the move that has begun, or None where nothing is there yet; raise `NotEmpty` for anything else."""
+        """Return the unfinished migration, or None where nothing is there yet; raise `NotEmpty` for anything else."""
 
     def arrived(self) -> Sealed | None:
-        """Return the seal of the source of a move that is complete, or None where there is no such."""
+        """Return the seal of the source of a complete migration, or None."""
 
     def begin(self, arriving: Arriving) -> None:
-        """Take note that a move has begun, in a database that is empty."""
+        """Record that a migration has begun, in an empty database."""
 
     def abandon(self) -> None:
-        """Take note that the move was given up; nothing where none has begun."""
+        """Record that the migration was given up; do nothing where none has begun."""
 
     def discard(self) -> None:
-        """Take away all that has come, so that the move can begin anew."""
+        """Delete all that has been imported, so that the migration can start over."""
 
     def last_write(self) -> tuple[int, bytes]:
-        """Return the seq and the digest of the last write that is there; (0, b"") where there is none."""
+        """Return the seq and the digest of the last imported write, or (0, b"")."""
 
     def count_writes(self) -> int:
-        """Return how many writes are there."""
+        """Return how many writes have been imported."""
 
     def put_embeddings(self, embeddings: Sequence[Record]) -> None:
-        """Take embedding spaces, those that are there already among them."""
+        """Import embedding spaces; those that exist already are skipped."""
 
     def put_writes(self, writes: Sequence[Record]) -> None:
-        """Take the next writes with their vectors."""
+        """Import the next writes with their vectors."""
 
     def put_table(self, table: Table, rows: Iterable[Record], arriving: Arriving) -> int:
-        """Take a whole table, and note what is done; return how many rows it has."""
+        """Import a whole table, and record that it is done; return how many rows it has."""
 
     def finish(self, identity: Identity, record: tuple[int, bytes], sealed: Sealed) -> None:
-        """Make what is rebuilt from the rest, and let the database be opened."""
+        """Rebuild derived tables, and allow the database to be opened."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the database."""

@@ -1,4 +1,4 @@
-"""Cached results, in a table beside the journal."""
+"""Result cache in PostgreSQL."""
 
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.journal import PostgresJournal
@@ -45,7 +45,7 @@ class PostgresCache:
 
         def act(link: Link) -> int | None:
             if self._journal.purged_of(link, lineage):
-                return None  # what a purge erased does not come back by way of a turn that was under way
+                return None  # a turn in progress must not bring back what a purge erased
             lineage_id = self._interner.intern(link, lineage)
             expires = None if ttl is None else now + ttl
             link.send(_SQL["cache_put"], key, lineage_id, now, expires, len(payload), payload)
@@ -63,4 +63,4 @@ class PostgresCache:
             self._interner.learn(lineage, lineage_id)
 
 
-_CACHE_LANE = 0  # one at a time: of two that make room at once, each would take the other's
+_CACHE_LANE = 0  # one eviction at a time: two would each evict what the other needs

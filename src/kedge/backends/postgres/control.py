@@ -1,4 +1,4 @@
-"""The control record of one PostgreSQL database, its log, and what is recorded with its changes."""
+"""Control record of a PostgreSQL database, its log, deployments, sessions and snapshots."""
 
 import json
 from typing import Any
@@ -43,7 +43,7 @@ class PostgresControl:
         database.write("create", self._create, lanes=ALL, find=again)
 
     def _check_complete(self, arriving: list[Any]) -> None:
-        """Raise `Arriving` where a database is being moved to here."""
+        """Raise `Arriving` during a migration to here."""
         if arriving:
             begun = msgspec.json.decode(arriving[0][0], type=Arriving)
             raise errors.Arriving(arriving_message(self._database.url, begun))
@@ -56,7 +56,7 @@ class PostgresControl:
     # ── the record ──
 
     def load(self) -> ControlRecord:
-        """Return the record as it is now."""
+        """Return the current record."""
         return self._known.at(self.epoch()) or self._load()
 
     def _load(self) -> ControlRecord:
@@ -69,7 +69,7 @@ class PostgresControl:
         return self._known.learn(record)
 
     def _check_not_behind(self, known: ControlRecord | None, epoch: int) -> None:
-        """Raise where the server stands before the newest record that was known here when it was asked."""
+        """Raise where the server is behind the newest record that this process knew before it asked."""
         if known is not None and epoch < known.epoch:
             where, is_primary = self._database.url, not self._database.read_only
             self._database.known.give_up(f"epoch {known.epoch}", where, is_primary=is_primary)
@@ -79,7 +79,7 @@ class PostgresControl:
         return self._known.record
 
     def missing(self, link: Link) -> str | None:
-        """Return what is remembered and is not there."""
+        """Return what the server has lost of the known record, or None."""
         known = self._known.record
         if known is None:
             return None
@@ -91,7 +91,7 @@ class PostgresControl:
         )
 
     def epoch(self) -> int:
-        """Return the epoch as it is now."""
+        """Return the current epoch."""
         known = self._known.record
         epoch = int(self._database.ask(_EPOCH)[0][0])
         self._check_not_behind(known, epoch)
@@ -123,7 +123,7 @@ class PostgresControl:
         return control_log.applied(link.rows(_SQL["log_of_operation"], operation))
 
     def _apply(self, link: Link, change: Change) -> Entry:
-        before = self._journal.last_seq(link)  # all lanes are held: nothing is in flight
+        before = self._journal.last_seq(link)  # all lanes are locked: nothing is in flight
         drawn = self._journal.draw(link, 1 + len(change.writes))
         epoch, entry = change.record.epoch, NewEntry.of(change)
         if not link.rows(_SQL["replace"], epoch, entry.record):
@@ -168,7 +168,7 @@ class PostgresControl:
         reason: str = "",
         detail: dict[str, Any] | None = None,
     ) -> None:
-        """Journal a step of an operation; a step that is there already is left as it is."""
+        """Log a step of an operation, once."""
 
         def act(link: Link) -> None:
             if not control_log.has_step(link.rows(_SQL["log_of_operation"], operation), kind):
@@ -178,7 +178,7 @@ class PostgresControl:
         self._database.write("step", act, lanes=[lane_of("operation", operation)], find=again)
 
     def entries(self, *, limit: int | None = None, operation: str | None = None) -> list[Entry]:
-        """Return control entries, the newest first."""
+        """Return control entries, newest first."""
         if operation is not None:
             rows = self._database.ask(_SQL["log_of_operation"], operation)
         else:
@@ -186,12 +186,12 @@ class PostgresControl:
         return [control_log.decode_entry(row) for row in rows[:limit]]
 
     def record_at(self, seq: int) -> ControlRecord:
-        """Return the record as it was when the journal stood at this seq."""
+        """Return the record as of a seq."""
         rows = self._database.ask(_SQL["record_at"], seq)
         return control_log.decode_record(rows[0][0]) if rows else ControlRecord()
 
     def recorded(self) -> list[Recorded]:
-        """Return every deployment ever staged, in number order."""
+        """Return every deployment ever staged, in order of number."""
         return [control_log.decode_recorded(row) for row in self._database.ask(_SQL["deployments"])]
 
     def names(self) -> dict[int, str]:
@@ -199,38 +199,38 @@ class PostgresControl:
         return dict(self._database.ask(_SQL["names"]))
 
     def secret(self, name: str) -> bytes:
-        """Return a value of the database's own: its id, or the key that signs headers."""
+        """Return the id of the database, or the key that signs headers."""
         return bytes(self._database.ask(_SQL["meta"], name)[0][0])
 
     def moved_to(self) -> str | None:
-        """Return where the database was moved to, or None."""
+        """Return the address that the database was moved to, or None."""
         moved = self._database.ask(_SQL["load"])[0][1]
         return None if moved is None else msgspec.json.decode(moved, type=Sealed).to
 
     # ── points in the past ──
 
     def position(self) -> Position:
-        """Return the last seq, once nothing before it is in flight, and the time of the next entry at the earliest."""
+        """Return the last seq, once nothing before it is in flight, and the earliest time of the next entry."""
         return self._database.settle(self._journal.stand)
 
     def seq_at(self, moment: float) -> int:
-        """Return the greatest seq that is not later than a moment (seconds since the Unix epoch)."""
+        """Return the greatest seq whose time is not later than `moment` (seconds since the Unix epoch)."""
         return seq_at(moment, self.position().seq, self.time_of)
 
     def reclaimed(self) -> int:
-        """Return the seq before which only snapshots can be read: 0, unless rows were taken out where it came from."""
+        """Return the seq before which only snapshots are readable: above 0 only after a migration from SQLite."""
         found = self._database.ask(_SQL["reclaimed"])
         return int(found[0][0]) if found else 0
 
     def time_of(self, seq: int) -> float:
-        """Return the time of the entry at, or last before, a seq."""
+        """Return the time of the last entry up to a seq."""
         return float(self._database.ask(_SQL["time_of"], seq)[0][0])
 
     def take_snapshot(self, name: str, by: str) -> Snapshot:
-        """Name the point that the journal stands at."""
+        """Name the current position."""
 
         def stand(link: Link) -> tuple[Position, int]:
-            link.send(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")  # so that seq and epoch are of one instant
+            link.send(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")  # seq and epoch from one snapshot
             epoch = link.send(_EPOCH)
             at = self._journal.stand(link)
             link.send(b"COMMIT")
@@ -253,11 +253,11 @@ class PostgresControl:
         return self._database.write("snapshot", act, lanes=[lane_of("snapshot", name)], find=find)
 
     def snapshots(self) -> list[Snapshot]:
-        """Return the named points, the oldest first."""
+        """Return the snapshots, oldest first."""
         return [Snapshot(*row) for row in self._database.ask(_SQL["snapshots"])]
 
     def release_snapshot(self, name: str, by: str) -> None:
-        """Let go of a named point."""
+        """Remove a snapshot."""
 
         def act(link: Link) -> None:
             if not link.rows(_SQL["snapshot_delete"], name):
@@ -270,12 +270,12 @@ class PostgresControl:
     # ── sessions ──
 
     def session(self, session: str, upto: int | None = None) -> Session | None:
-        """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
+        """Return a session, now or as of a seq; None where it had not begun."""
         rows = self._database.ask(_SQL["session"], session, SEQ_MAX if upto is None else upto)
         return control_log.decode_session(rows[0]) if rows else None
 
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
-        """Return the record as it is now, and what a session was fixed to then or just before; in one statement."""
+        """Return the current record and a session, in one statement."""
         epoch, *row = self._database.ask(_SQL["standing"], session)[0]
         found = None if row[0] is None else control_log.decode_session(row)
         return self._known.at(epoch) or self._load(), found
@@ -283,7 +283,7 @@ class PostgresControl:
     def begin_session(
         self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
     ) -> Session:
-        """Fix what a session sees, unless another process did so first: `after` is the generation it follows."""
+        """Fix what a session sees, unless another process has done so: `after` is the previous generation."""
 
         def find(link: Link) -> Session | None:
             row = link.row(_SQL["session"], session, SEQ_MAX)

@@ -1,8 +1,8 @@
-"""A write whose heads are foreseen: one statement, a transaction of its own, where others take two round trips.
+"""Fast append: one write as one statement, in one round trip instead of two.
 
-Most writes are of a turn that has written before, to a key where no other lineage has a head. What such a write does to
-the heads is known without a look: it becomes the head of its lineage, and nothing supersedes it. The server makes sure
-of that under the key's lane, and does nothing where it is not so.
+Most writes come from a turn that has written before, to a key where no other lineage has a head. Such a write becomes
+the head of its lineage, and nothing supersedes it. The statement checks this under the lane of the key, and does
+nothing where it does not hold; the caller then uses the general path.
 """
 
 import os
@@ -19,7 +19,7 @@ from kedge.model.writes import SALT_BYTES, Batch, digest
 
 
 class Foreseen(msgspec.Struct, frozen=True):
-    """The parameters of `append_one`; and the turn and the digest, by which it is found if its answer is lost."""
+    """The parameters of `append_one`; the turn and the digest find the write if its answer is lost."""
 
     parameters: tuple[Any, ...]
     turn: int
@@ -27,7 +27,7 @@ class Foreseen(msgspec.Struct, frozen=True):
 
 
 class Foreseer:
-    """Decides from what this process remembers. `tick_seconds` is how much later than the last one an entry is."""
+    """Plans fast appends from caches. `tick_seconds` is the least time between two entries."""
 
     def __init__(
         self, interner: Interner, states: States, now: Callable[[], float | None], tick_seconds: float
@@ -40,17 +40,17 @@ class Foreseer:
         self._fence = 0
 
     def learn_fence(self, fence: int) -> None:
-        """Remember the fence, of which a statement tells when it was sent."""
+        """Cache the fence: statements planned before it was raised do nothing."""
         self._fence = fence
 
     def learn(self, epoch: int, purged: Lineage) -> None:
-        """Remember what is purged at an epoch."""
+        """Cache the purged deployments at an epoch."""
         self._purged = (epoch, purged)
 
     def foresee(self, batch: Batch, lanes: tuple[int, ...], known: tuple[int, int] | None) -> Foreseen | None:
-        """Return how a batch is written if its heads are as usual, or None where that is not known from here.
+        """Return the fast append of a batch, or None where the caches do not allow one.
 
-        `known` is the id of the batch's turn, and of the lineage that was written with it.
+        `known` has the ids of the batch's turn and of its lineage, from its last write.
         """
         stamp = self._interner.cached_lineage(batch.lineage)
         if known is None or stamp is None or known[1] != stamp or len(batch.writes) != 1:
@@ -72,7 +72,7 @@ class Foreseer:
         return Foreseen(parameters, turn, mark)
 
     def _is_plain(self, batch: Batch, members: Lineage) -> bool:
-        """Say whether the batch ranks at its seq, has no vector, is not known as refused, and sees what it expects."""
+        """Return whether the batch ranks at its seq, has no vector, and cannot be refused for what is cached."""
         write = batch.writes[0]
         return (
             batch.rank is None

@@ -12,7 +12,7 @@ from kedge.backends.postgres.sql import queries
 from kedge.model.fleet import FORGET_SECONDS, Standing, decode_standing
 
 _SQL = queries("fleet")
-_LEAVE_SECONDS = 3.0  # whoever ends is not held up for longer by a server that is away: its lease is waited out
+_LEAVE_SECONDS = 3.0  # limit for a process that exits while the server is away; its lease then runs out
 
 
 class PostgresFleet:
@@ -23,11 +23,11 @@ class PostgresFleet:
         self._refreshes: Together[str, Standing, int] = Together(self._refresh)
 
     def refresh(self, member: Standing) -> int:
-        """Record that a member is there, and what it acknowledges and holds; return the control record's epoch.
+        """Record a member, and what it acknowledges and holds; return the control record's epoch.
 
-        No lanes: a refresh waits for no append, however long, only for a change of the record that is being committed.
-        It is on disk before it is answered, whatever the durability, since members outlive a crash of their server:
-        one that was forgotten would hold a lease that nobody waits for. Members of one process share a transaction.
+        It takes no lanes: a refresh waits only for a change of the record that is being committed, for no append.
+        It is on disk before it returns, whatever the durability: members outlive a crash of the server, and the lease
+        of a member that it has lost would be ignored. Members of one process share a transaction.
         """
         return self._refreshes.call(member.uid, member)
 
@@ -48,7 +48,7 @@ class PostgresFleet:
         return self._database.write("refresh", lambda link: int(link.one(_SQL["refresh"], *columns)[0]), find=again)
 
     def leave(self, uid: str) -> None:
-        """Forget a member: it serves nothing any more, by its own word."""
+        """Remove a member that has stopped serving."""
 
         def act(link: Link) -> None:
             link.send(_SQL["leave"], uid)
@@ -57,11 +57,11 @@ class PostgresFleet:
         self._database.write("leave", act, find=again, retry_seconds=_LEAVE_SECONDS)
 
     def members(self, behind: int | None = None) -> list[Standing]:
-        """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
+        """Return the members in order of joining, or those that have not acknowledged an epoch yet."""
         return [decode_standing(row) for row in self._database.ask(_SQL["members"], behind)]
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:
-        """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""
+        """Mark members as expired, unless they have acknowledged the epoch meanwhile."""
         asked = sorted(uids)
 
         def act(link: Link) -> None:

@@ -1,4 +1,4 @@
-"""The heads at the keys of a batch, and how many writes each lineage has: what goes with every append."""
+"""Changes of the tables of heads and counters that go with an append."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,28 +19,28 @@ Heads = dict[Place, dict[int, Standing]]  # by lineage
 
 
 class Changes(NamedTuple):
-    """What a batch does to the heads: those that are new or have changed, and those to drop, as (place, lineage)."""
+    """The heads that a batch puts, new or changed, and those that it drops, as (space, name, lineage)."""
 
     puts: list[tuple[int, str, Standing]]
     drops: list[tuple[int, str, int]]
 
 
 class HeadWriter:
-    """Keeps the tables of heads and of counters beside the journal."""
+    """Computes the changes of the heads."""
 
     def __init__(self, interner: Interner, states: States) -> None:
         self._interner = interner
         self._states = states
 
     def ask(self, link: Link, places: Iterable[Place]) -> list[tuple[int, Cursor]]:
-        """Ask for the heads at these keys, whose lanes the transaction holds."""
+        """Send the query for the heads at these keys, whose lanes the transaction holds."""
         names: dict[int, list[str]] = {}
         for space, name in places:
             names.setdefault(space, []).append(name)
         return [(space, link.send(_SQL["heads_at"], space, asked)) for space, asked in names.items()]
 
     def found(self, asked: list[tuple[int, Cursor]]) -> Heads:
-        """Return the heads that were asked for."""
+        """Return the heads of a query sent by `ask`."""
         heads: Heads = {}
         for space, cursor in asked:
             for name, lineage, *rest in cursor.fetchall():
@@ -48,7 +48,7 @@ class HeadWriter:
         return heads
 
     def changes(self, link: Link, rows: Sequence[Row], before: Heads, settled: Lineage) -> Changes:
-        """Return how these rows change the heads."""
+        """Return the changes that these rows make to the heads."""
         puts: list[tuple[int, str, Standing]] = []
         drops: list[tuple[int, str, int]] = []
         plain = {row.lineage: self._states.intern(link, row.lineage, ()) for row in rows}
@@ -70,9 +70,9 @@ class HeadWriter:
     def _after(
         self, link: Link, added: list[Row], there: dict[int, Standing], settled: Lineage, plain: dict[int, int]
     ) -> list[Standing]:
-        """Return the heads of one key that have changed; a state of 0 is one to drop, which another hides everywhere.
+        """Return the changed heads of one key. A state of 0 means to drop it: another hides it in every view.
 
-        What is settled counts for nothing: however many releases follow one another, a key has few heads.
+        Settled deployments are left out of states: a key keeps few heads over many releases.
         """
         now = dict(there)
         for row in added:
@@ -92,13 +92,13 @@ class HeadWriter:
 
 
 def drop_in(link: Link, drops: list[tuple[int, str, int]]) -> None:
-    """Take heads away that another one hides everywhere."""
+    """Delete heads that another one hides in every view."""
     if drops:
         link.send(_SQL["heads_drop"], *map(list, zip(*drops, strict=True)))
 
 
 def counted(rows: Sequence[Row]) -> tuple[list[int], ...]:
-    """Return what these rows add to the counters: spaces, lineages, puts and deletes, by column."""
+    """Return the additions to the counters as columns: spaces, lineages, puts, deletes."""
     puts: Counter[tuple[int, int]] = Counter()
     deletes: Counter[tuple[int, int]] = Counter()
     for row in rows:
@@ -117,7 +117,7 @@ def _as_head(row: Row, state: int) -> Standing:
 
 
 def columns(puts: list[tuple[int, str, Standing]]) -> tuple[list[object], ...]:
-    """Return heads by column."""
+    """Return the columns of heads."""
     heads = [head for _, _, head in puts]
     return (
         [space for space, _, _ in puts],

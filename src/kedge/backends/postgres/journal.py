@@ -1,4 +1,4 @@
-"""Appending to the journal: one batch, one transaction, which holds the lanes of its keys."""
+"""Journal of a PostgreSQL database: each batch is one transaction that holds the lanes of its keys."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -33,7 +33,7 @@ Now = Callable[[], float | None]
 
 
 class Drawn(msgspec.Struct, frozen=True):
-    """Where entries go: the record that they are decided on, their time, and their seqs."""
+    """The seqs and the time of new entries, and the control record that they are based on."""
 
     epoch: int
     record: bytes
@@ -42,7 +42,7 @@ class Drawn(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What an append did: the seqs to return, and the ids that are committed with them, or whose call they repeat."""
+    """The result of an append: the seqs, and the ids committed with them, or the call that they repeat."""
 
     seqs: list[int]
     stamp: int | None = None
@@ -52,7 +52,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class PostgresJournal(Reader):
-    """The journal of one PostgreSQL database. `now` is the time of a test's clock, or None for the database's."""
+    """The journal of one PostgreSQL database. `now` is a test's clock; it returns None for the server's time."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class PostgresJournal(Reader):
         self._turns: dict[str, tuple[int, int]] = {}
 
     def missing(self, link: Link) -> str | None:
-        """Return what is remembered of turns and is not there."""
+        """Return a cached turn that the server has lost, or None."""
         turns = [(uid, ident) for uid, (ident, _) in list(self._turns.items())]
         for (uid,) in link.rows(_SQL["turns_missing"], *map(list, zip(*turns, strict=True))) if turns else ():
             return f"the turn {uid}"
@@ -79,18 +79,18 @@ class PostgresJournal(Reader):
     # ── appending ──
 
     def append(self, batch: Batch) -> Appended:
-        """Commit a batch, or find that its call was committed before; return the seqs of its writes, in order."""
+        """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
         lanes = lanes_of(batch)
         foreseen = self._foreseer.foresee(batch, lanes, self._turns.get(batch.author.uid))
         seq = None if foreseen is None else self._append_one(foreseen, lanes)
         return self._append_all(batch, lanes) if seq is None else Appended([seq])
 
     def _append_one(self, foreseen: Foreseen, lanes: tuple[int, ...]) -> int | None:
-        """Return the seq of a write whose heads were foreseen, or None where they are others."""
+        """Return the seq of a fast append, or None where its assumptions do not hold."""
 
         def find(link: Link) -> tuple[Any, ...] | None:
             found = link.row(_SQL["append_one_find"], foreseen.turn, foreseen.digest)
-            if found is None:  # it may still be on its way: from here on it would do nothing
+            if found is None:  # it may still arrive: the fence makes it do nothing
                 link.one(_SQL["fence_raise"])
             return found
 
@@ -135,7 +135,7 @@ class PostgresJournal(Reader):
         return Written(drawn.seqs, stamp, turn, tuple(rows))
 
     def draw(self, link: Link, count: int, *, epoch: int | None = None) -> Drawn:
-        """Return where the next entries go, at this epoch; the transaction holds a lane."""
+        """Draw the seqs of the next entries, at this epoch; the transaction holds a lane."""
         found, record, at, seqs = link.one(_SQL["look"], self._now(), epoch, count, TICK_SECONDS)
         if epoch is not None:
             check_epoch(found, epoch)
@@ -160,7 +160,7 @@ class PostgresJournal(Reader):
     def write_in(
         self, link: Link, batch: Batch, drawn: Drawn, stamp_and_lane: tuple[int, int], heads: Heads | None = None
     ) -> tuple[int, list[Row]]:
-        """Write a batch inside a transaction of the caller's; return the turn's id and the rows."""
+        """Write a batch inside the caller's transaction; return the id of the turn and the rows."""
         stamp, lane = stamp_and_lane
         self._check_purged(batch.lineage, drawn)
         turn = self._turn(link, batch.author, stamp)
@@ -190,7 +190,7 @@ class PostgresJournal(Reader):
         check_not_purged(lineage, purged)
 
     def purged_of(self, link: Link, lineage: Lineage) -> Lineage:
-        """Return which of these deployments have been purged, as a transaction sees it."""
+        """Return the purged deployments in a lineage, as a transaction sees them."""
         return lineage & decode_record(link.one(_SQL["record"])[0]).purged if lineage else lineage
 
     def _turn(self, link: Link, author: Author, stamp: int) -> int:
@@ -247,7 +247,7 @@ class PostgresJournal(Reader):
     # ── edges ──
 
     def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
-        """Journal that headers left a turn ("call") or came back to it ("absorb"), and what the turn had read."""
+        """Record headers that a turn sent ("call") or absorbed ("absorb"), and what it had read."""
 
         def act(link: Link) -> tuple[int, int]:
             stamp = self._interner.intern(link, lineage)
@@ -262,10 +262,10 @@ class PostgresJournal(Reader):
         self._interner.learn(lineage, stamp)
         self._turns[author.uid] = (turn, stamp)
 
-    # ── where it stands ──
+    # ── position ──
 
     def stand(self, link: Link) -> Position:
-        """Return the last seq, and the time that the next entry gets at the earliest; see `Database.settle`."""
+        """Return the last seq, and the earliest time of the next entry; see `Database.settle`."""
         last = link.send(_SQL["last_seq"])
         drawn = self.draw(link, 0)
         return Position(int(last.fetchall()[0][0]), drawn.at)

@@ -1,4 +1,4 @@
-"""Interned lineages and spaces: small integers for frozen sets and for (store, space)."""
+"""Interning of lineages and spaces as small integers."""
 
 import json
 from heapq import nlargest
@@ -13,7 +13,7 @@ _ASKED_MAX = 1_000
 
 
 class Interner:
-    """Both tables, cached. An id is cached only when it is known to be committed."""
+    """Both tables with caches, which hold committed ids only."""
 
     def __init__(self) -> None:
         self._members: dict[int, Lineage] = {0: EMPTY}
@@ -21,11 +21,11 @@ class Interner:
         self._space_ids: dict[tuple[str, str], int] = {}
 
     def is_cached(self, lineage_id: int) -> bool:
-        """Say whether the set behind an id is known without a look."""
+        """Return whether the set of an id is cached."""
         return lineage_id in self._members
 
     def members(self, link: Link | None, lineage_id: int) -> Lineage:
-        """Return the set behind an id that is committed; without a link, one that is cached."""
+        """Return the set of a committed id; without a link, of a cached one."""
         cached = self._members.get(lineage_id)
         if cached is not None or link is None:
             return self._members[lineage_id]
@@ -34,7 +34,7 @@ class Interner:
         return lineage
 
     def members_uncached(self, link: Link, lineage_id: int) -> Lineage:
-        """Return the set behind an id that this transaction may have made, and that must not be cached yet."""
+        """Return the set of an id that this transaction may have made: it is not cached yet."""
         cached = self._members.get(lineage_id)
         if cached is not None:
             return cached
@@ -52,18 +52,18 @@ class Interner:
         row = link.row(_SQL["lineage_id"], text)
         if row is None:
             row = link.row(_SQL["lineage_insert"], text)
-            if row is None:  # another transaction has made it in between, and has committed
+            if row is None:  # another transaction has committed it in between
                 return int(link.one(_SQL["lineage_id"], text)[0])
             link.send(_SQL["lineage_members_insert"], sorted(lineage), row[0])
         return int(row[0])
 
     def learn(self, lineage: Lineage, lineage_id: int) -> None:
-        """Remember an id that is known to be committed."""
+        """Cache a committed id."""
         self._members[lineage_id] = lineage
         self._lineage_ids[lineage] = lineage_id
 
     def missing(self, link: Link) -> str | None:
-        """Return what is remembered and is not there, or is something else there: of the newest, which goes first."""
+        """Return a cached id that the server has lost or reassigned, or None; it checks the newest."""
         newest = nlargest(_ASKED_MAX, list(self._members.items()), key=lambda item: item[0])
         lineages = [(ident, json.dumps(sorted(members))) for ident, members in newest]
         for (ident,) in link.rows(_SQL["lineages_missing"], *map(list, zip(*lineages, strict=True))):
@@ -75,11 +75,11 @@ class Interner:
         return None
 
     def cached_lineage(self, lineage: Lineage) -> int | None:
-        """Return the id of a set if it is known without a look."""
+        """Return the id of a set if it is cached."""
         return self._lineage_ids.get(lineage)
 
     def cached_space(self, store: str, space: str) -> int | None:
-        """Return the id of a space if it is known without a look."""
+        """Return the id of a space if it is cached."""
         return self._space_ids.get((store, space))
 
     def space(self, link: Link, store: str, space: str) -> int | None:
@@ -90,7 +90,7 @@ class Interner:
         return found
 
     def space_uncached(self, link: Link, store: str, space: str) -> int | None:
-        """Return the id of a space that this transaction may have made, and that must not be cached yet."""
+        """Return the id of a space that this transaction may have made: it is not cached yet."""
         cached = self._space_ids.get((store, space))
         if cached is not None:
             return cached
@@ -106,5 +106,5 @@ class Interner:
         return found
 
     def learn_space(self, store: str, space: str, space_id: int) -> None:
-        """Remember a space's id that is known to be committed."""
+        """Cache the committed id of a space."""
         self._space_ids[store, space] = space_id

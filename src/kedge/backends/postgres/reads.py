@@ -1,4 +1,4 @@
-"""Reading heads, ranges and histories by skip: the cost does not grow with what the view hides."""
+"""Reads of heads, ranges and histories, whose cost does not grow with what the view hides."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -23,7 +23,7 @@ _ALL_NAMES = ("", _AFTER_ALL_NAMES)
 
 
 def check_epoch(asked: Cursor, view: View) -> None:
-    """Raise `EpochMoved` unless the control record, as asked for, still stands at the epoch of a present view."""
+    """Raise `EpochMoved` unless the control record is at the epoch of a present view."""
     if view.upto is None:
         control_log.check_epoch(asked.fetchall()[0][0], view.epoch)
 
@@ -37,7 +37,7 @@ class Reader:
         self._states = states
 
     def _enter(self, link: Link, view: View, store: str, space: str) -> None:
-        """Begin a read: nothing that it finds is older than the last flip."""
+        """Begin a read; it raises `EpochMoved` after a change of the control record."""
         epoch = link.send(_SQL["epoch"])
         self._interner.space(link, store, space)
         check_epoch(epoch, view)
@@ -63,7 +63,7 @@ class Reader:
         return self._database.read(look)
 
     def head_in(self, link: Link, view: View, key: Key) -> Head | None:
-        """Return a head inside a transaction of the caller's, which has checked the epoch."""
+        """Return a head inside the caller's transaction, which has checked the epoch."""
         space = self._interner.space_uncached(link, key.store, key.space)
         if space is None:
             return None
@@ -76,7 +76,7 @@ class Reader:
         return self.choose(link, view, key, rows)
 
     def choose(self, link: Link | None, view: View, key: Key, rows: Iterable[Any]) -> Head | None:
-        """Return the newest of a key's heads, as rows of them, that a view sees."""
+        """Return the newest of a key's heads that a view sees, given their rows."""
         return rules.choose(key, rows, view, self._members(link))
 
     def _members(self, link: Link | None) -> Members:
@@ -99,7 +99,7 @@ class Reader:
     def heads_in(
         self, link: Link, view: View, store: str, space: str, names: Sequence[str], *, payloads: bool = True
     ) -> dict[str, Head]:
-        """Return heads inside a transaction of the caller's, which has checked the epoch."""
+        """Return heads inside the caller's transaction, which has checked the epoch."""
         if view.bounds(store) is not None:
             found = {name: self.head_in(link, view, Key(store, space, name)) for name in names}
             return {name: head for name, head in found.items() if head is not None}
@@ -130,7 +130,7 @@ class Reader:
     def range_in(
         self, link: Link, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True
     ) -> Range:
-        """Return a range inside a transaction of the caller's, which has checked the epoch."""
+        """Return a range inside the caller's transaction, which has checked the epoch."""
         at_seq = self.last_seq(link)
         space_id = self._interner.space_uncached(link, store, space)
         if space_id is None:
@@ -149,13 +149,13 @@ class Reader:
         return Range(heads, self._tombstones(link, view, space_id, standing, names), at_seq)
 
     def last_seq(self, link: Link) -> int:
-        """Return the greatest seq that a transaction sees: some before it may still be in flight."""
+        """Return the greatest seq that a transaction sees; earlier ones may still be in flight."""
         return int(link.one(_SQL["last_seq"])[0])
 
     def _tombstones(
         self, link: Link, view: View, space_id: int, standing: list[tuple[int, int]], names: tuple[str, str]
     ) -> frozenset[Lineage]:
-        """Return the revocable lineages under which a visible delete is head somewhere in the range of names."""
+        """Return the revocable lineages of visible deletes that are heads in a range of names."""
         members = {state: self._interner.members(link, lineage) for state, lineage in standing}
         asked = [state for state, lineage in members.items() if not lineage <= view.settled]
         if not asked:
@@ -163,14 +163,14 @@ class Reader:
         return frozenset(members[row[0]] for row in link.rows(_SQL["states_with_deletes"], space_id, asked, *names))
 
     def tombstones_in(self, link: Link, view: View, store: str, space: str) -> frozenset[Lineage]:
-        """Return the revocable lineages of the deletes that are head anywhere in a space."""
+        """Return the revocable lineages of visible deletes that are heads in a space."""
         space_id = self._interner.space_uncached(link, store, space)
         if space_id is None or view.upto is not None:
             return frozenset()
         return self._tombstones(link, view, space_id, self._states.heads(link, view, space_id), _ALL_NAMES)
 
     def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
-        """Return name and payload of each of these writes, which the view was told of."""
+        """Return (name, payload) of these writes, which the caller knows to be visible."""
 
         def look(link: Link) -> list[tuple[str, bytes | None]]:
             epoch = link.send(_SQL["epoch"])
@@ -222,7 +222,7 @@ class Reader:
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
     ) -> list[tuple[str, str, int]]:
-        """Return (name, role, seq) of the messages from `low` on that were deleted, or that a rollback hid."""
+        """Return (name, role, seq) of the seen messages from `low` on that a delete or a rollback has removed."""
 
         def look(link: Link) -> list[tuple[str, str, int]]:
             self._enter(link, view, "memory", space)

@@ -1,4 +1,4 @@
-"""Cached results, in a table beside the journal."""
+"""Result cache in SQLite."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class SqliteCache:
         """Keep an entry, and drop expired and then the oldest ones beyond the size cap."""
         with self._database.writing("cache") as connection:
             if self._journal.purged_of(connection, lineage):
-                return  # what a purge erased does not come back by way of a turn that was under way
+                return  # a turn in progress must not bring back what a purge erased
             lineage_id = self._interner.intern(connection, lineage)
             expires = None if ttl is None else now + ttl
             connection.execute(_SQL["cache_put"], (key, lineage_id, now, expires, len(payload), payload))

@@ -1,4 +1,4 @@
-"""The control record of one SQLite database, its log, and what is recorded with its changes."""
+"""Control record of a SQLite database, its log, deployments, sessions and snapshots."""
 
 import json
 import sqlite3
@@ -48,7 +48,7 @@ class SqliteControl:
     # ── the record ──
 
     def load(self) -> ControlRecord:
-        """Return the record as it is now."""
+        """Return the current record."""
         return self._known.at(self.epoch()) or self._load()
 
     def _load(self) -> ControlRecord:
@@ -61,11 +61,11 @@ class SqliteControl:
         return self._known.record
 
     def load_in(self, connection: sqlite3.Connection) -> ControlRecord:
-        """Return the record as a transaction of the caller's sees it."""
+        """Return the record that the caller's transaction sees."""
         return control_log.decode_record(connection.execute(_SQL["load"]).fetchone()[0])
 
     def epoch(self) -> int:
-        """Return the epoch as it is now."""
+        """Return the current epoch."""
         with self._database.connection() as connection:
             return self._epoch(connection)
 
@@ -136,7 +136,7 @@ class SqliteControl:
         reason: str = "",
         detail: dict[str, Any] | None = None,
     ) -> None:
-        """Journal a step of an operation; a step that is there already is left as it is."""
+        """Log a step of an operation, once."""
         with self._database.writing("step", interruptible=True) as connection:
             if not control_log.has_step(connection.execute(_SQL["log_of_operation"], (operation,)), kind):
                 self._log_step(connection, NewEntry(operation, kind, by, deployment, reason, detail or {}))
@@ -149,7 +149,7 @@ class SqliteControl:
         log_in(connection, next_position(connection, self._clock), self._epoch(connection), entry)
 
     def entries(self, *, limit: int | None = None, operation: str | None = None) -> list[Entry]:
-        """Return control entries, the newest first."""
+        """Return control entries, newest first."""
         with self._database.connection() as connection:
             if operation is not None:
                 rows = connection.execute(_SQL["log_of_operation"], (operation,)).fetchall()
@@ -158,13 +158,13 @@ class SqliteControl:
         return [control_log.decode_entry(row) for row in rows[:limit]]
 
     def record_at(self, seq: int) -> ControlRecord:
-        """Return the record as it was when the journal stood at this seq."""
+        """Return the record as of a seq."""
         with self._database.connection() as connection:
             row = connection.execute(_SQL["record_at"], (seq,)).fetchone()
         return ControlRecord() if row is None else control_log.decode_record(row[0])
 
     def recorded(self) -> list[Recorded]:
-        """Return every deployment ever staged, in number order."""
+        """Return every deployment ever staged, in order of number."""
         with self._database.connection() as connection:
             return [control_log.decode_recorded(row) for row in connection.execute(_SQL["deployments"])]
 
@@ -174,45 +174,45 @@ class SqliteControl:
             return dict(connection.execute(_SQL["names"]).fetchall())
 
     def secret(self, name: str) -> bytes:
-        """Return a value of the database's own: its id, or the key that signs headers."""
+        """Return the id of the database, or the key that signs headers."""
         with self._database.connection() as connection:
             value = connection.execute(_SQL["meta"], (name,)).fetchone()[0]
         return value if isinstance(value, bytes) else str(value).encode()
 
     def moved_to(self) -> str | None:
-        """Return where the database was moved to, or None."""
+        """Return the address that the database was moved to, or None."""
         return self._database.moved_to() or None
 
     # ── points in the past ──
 
     def position(self) -> Position:
-        """Return the last seq, and the time now as the journal counts it."""
+        """Return the last seq, and the earliest time of the next entry."""
         with self._database.reading() as connection:
             following = next_position(connection, self._clock)
         return Position(following.seq - 1, following.at)
 
     def seq_at(self, moment: float) -> int:
-        """Return the greatest seq that is not later than a moment (seconds since the Unix epoch)."""
+        """Return the greatest seq whose time is not later than `moment` (seconds since the Unix epoch)."""
         return seq_at(moment, self.position().seq, self.time_of)
 
     def readable(self, record: ControlRecord) -> Readable:
-        """Return what of the past can be read under a record: nothing that becomes readable later is older."""
+        """Return the readable part of the past under a record; it never grows backwards."""
         seq = 0 if record.retention_seconds is None else self.seq_at(self.position().at - record.retention_seconds)
         pasts = [Past(at, self.record_at(at).settled) for at in sorted({s.seq for s in self.snapshots()})]
         return Readable(Past(seq, self.record_at(seq).settled), tuple(pasts))
 
     def reclaimed(self) -> int:
-        """Return the seq before which only snapshots can be read: compaction has reclaimed what was superseded."""
+        """Return the seq before which only snapshots are readable: compaction has removed superseded rows."""
         with self._database.connection() as connection:
             return int(connection.execute(_COMPACTION["reclaimed"]).fetchone()[0])
 
     def time_of(self, seq: int) -> float:
-        """Return the time of the entry at, or last before, a seq."""
+        """Return the time of the last entry up to a seq."""
         with self._database.connection() as connection:
             return float(connection.execute(_SQL["time_of"], (seq,)).fetchone()[0])
 
     def take_snapshot(self, name: str, by: str) -> Snapshot:
-        """Name the point that the journal stands at."""
+        """Name the current position."""
         with self._database.writing("snapshot") as connection:
             if connection.execute(_SQL["snapshot"], (name,)).fetchone():
                 raise control_log.snapshot_exists(name)
@@ -222,12 +222,12 @@ class SqliteControl:
         return Snapshot(name, position.seq - 1, epoch, position.at, by)
 
     def snapshots(self) -> list[Snapshot]:
-        """Return the named points, the oldest first."""
+        """Return the snapshots, oldest first."""
         with self._database.connection() as connection:
             return [Snapshot(*row) for row in connection.execute(_SQL["snapshots"])]
 
     def release_snapshot(self, name: str, by: str) -> None:
-        """Let go of a named point."""
+        """Remove a snapshot."""
         with self._database.writing("snapshot") as connection:
             if not connection.execute(_SQL["snapshot_delete"], (name,)).rowcount:
                 raise control_log.no_snapshot(name, connection.execute(_SQL["snapshots"]))
@@ -238,7 +238,7 @@ class SqliteControl:
     # ── sessions ──
 
     def session(self, session: str, upto: int | None = None) -> Session | None:
-        """Return what a session is fixed to, or was at a seq; None where it had not appeared."""
+        """Return a session, now or as of a seq; None where it had not begun."""
         with self._database.connection() as connection:
             return self._session(connection, session, SEQ_MAX if upto is None else upto)
 
@@ -247,7 +247,7 @@ class SqliteControl:
         return None if row is None else control_log.decode_session(row)
 
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
-        """Return the record as it is now, and what a session was fixed to then or just before; in one statement."""
+        """Return the current record and a session, in one statement."""
         with self._database.connection() as connection:
             epoch, *row = connection.execute(_SQL["standing"], {"session": session}).fetchone()
         found = None if row[0] is None else control_log.decode_session(row)
@@ -256,7 +256,7 @@ class SqliteControl:
     def begin_session(
         self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
     ) -> Session:
-        """Fix what a session sees, unless another process did so first: `after` is the generation it follows."""
+        """Fix what a session sees, unless another process has done so: `after` is the previous generation."""
         with self._database.writing("session") as connection:
             found = self._session(connection, session, SEQ_MAX)
             if found is not None and found.generation > after:

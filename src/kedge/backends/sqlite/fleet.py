@@ -19,7 +19,7 @@ class SqliteFleet:
         self._database = database
 
     def refresh(self, member: Standing) -> int:
-        """Record that a member is there, and what it acknowledges and holds; return the control record's epoch."""
+        """Record a member, and what it acknowledges and holds; return the control record's epoch."""
         row = (
             member.uid, member.name, member.host, member.pid, json.dumps(member.serves), member.lease_seconds,
             member.epoch, member.joined_at, member.at, msgspec.json.encode(member.held), json.dumps(member.code),
@@ -30,16 +30,16 @@ class SqliteFleet:
             return int(connection.execute(_SQL["epoch"]).fetchone()[0])
 
     def leave(self, uid: str) -> None:
-        """Forget a member: it serves nothing any more, by its own word."""
+        """Remove a member that has stopped serving."""
         with self._database.writing("leave", durable=False) as connection:
             connection.execute(_SQL["leave"], (uid,))
 
     def members(self, behind: int | None = None) -> list[Standing]:
-        """Return the members in the order in which they joined, or those that have not acknowledged an epoch yet."""
+        """Return the members in order of joining, or those that have not acknowledged an epoch yet."""
         with self._database.connection() as connection:
             return [decode_standing(row) for row in connection.execute(_SQL["members"], (behind,))]
 
     def count_out(self, uids: Iterable[str], epoch: int) -> None:
-        """Record that these members hold no lease, unless they have acknowledged the epoch meanwhile."""
+        """Mark members as expired, unless they have acknowledged the epoch meanwhile."""
         with self._database.writing("count-out", durable=False) as connection:
             connection.executemany(_SQL["count_out"], [(uid, epoch) for uid in uids])

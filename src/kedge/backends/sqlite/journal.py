@@ -1,4 +1,4 @@
-"""Appending to the journal: one batch, one transaction."""
+"""Journal of a SQLite database: each batch is one transaction."""
 
 import json
 import os
@@ -30,7 +30,7 @@ _CHUNK_NAMES = 500
 
 
 def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
-    """Return where the next entry goes: a microsecond after the last one, at least: a moment stays what it was."""
+    """Return the position of the next entry, at least a microsecond after the last one."""
     written, written_at, controlled, controlled_at = connection.execute(_SQL["position"]).fetchone()
     return Position(
         seq=max(written or 0, controlled or 0) + 1,
@@ -58,7 +58,7 @@ class SqliteJournal(Reader):
         self._vectors = vectors
 
     def append(self, batch: Batch) -> Appended:
-        """Commit a batch, or find that its call was committed before; return the seqs of its writes, in order."""
+        """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
         with self._database.writing("append") as connection:
             check_epoch(connection, batch.epoch)
             if batch.idempotency is not None:
@@ -82,7 +82,7 @@ class SqliteJournal(Reader):
             self._interner.learn_space(row.key.store, row.key.space, row.space)
 
     def write_in(self, connection: sqlite3.Connection, batch: Batch, position: Position) -> tuple[int, list[Row]]:
-        """Write a batch inside a transaction of the caller's; return the stamp's id and the rows."""
+        """Write a batch inside the caller's transaction; return the id of its lineage and the rows."""
         stamp = self._stamp(connection, batch.lineage)
         turn = self._turn(connection, batch.author, stamp)
         seqs = range(position.seq, position.seq + len(batch.writes))
@@ -124,7 +124,7 @@ class SqliteJournal(Reader):
         return self._interner.intern(connection, lineage)
 
     def purged_of(self, connection: sqlite3.Connection, lineage: Lineage) -> Lineage:
-        """Return which of these deployments have been purged, as a transaction sees it."""
+        """Return the purged deployments in a lineage, as a transaction sees them."""
         if not lineage:
             return lineage
         record = decode_record(connection.execute("SELECT record FROM control").fetchone()[0])
@@ -153,9 +153,9 @@ class SqliteJournal(Reader):
                 self._restate(connection, space, sorted(names), settled)
 
     def _restate(self, connection: sqlite3.Connection, space: int, names: list[str], settled: Lineage) -> None:
-        """Work out which heads at these names supersede which, and drop those that one hides wherever they are seen.
+        """Update the states of the heads at these names, and drop heads that another hides in every view.
 
-        What is settled counts for nothing: however many releases follow one another, a key has few heads.
+        Settled deployments are left out of states: a key keeps few heads over many releases.
         """
         for start in range(0, len(names), _CHUNK_NAMES):
             chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
@@ -213,7 +213,7 @@ class SqliteJournal(Reader):
     # ── edges ──
 
     def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
-        """Journal that headers left a turn ("call") or came back to it ("absorb"), and what the turn had read."""
+        """Record headers that a turn sent ("call") or absorbed ("absorb"), and what it had read."""
         with self._database.writing("edge") as connection:
             position = next_position(connection, self._clock)
             stamp = self._interner.intern(connection, lineage)

@@ -1,4 +1,4 @@
-"""Interned lineages and spaces: small integers for frozen sets and for (store, space)."""
+"""Interning of lineages and spaces as small integers."""
 
 import json
 import sqlite3
@@ -11,7 +11,7 @@ _SQL = queries("journal")
 
 
 class Interner:
-    """Both tables, cached. An id is cached only when it is known to be committed: ids of a failed commit come again."""
+    """Both tables with caches. Only committed ids are cached: a failed commit's ids are assigned again."""
 
     def __init__(self) -> None:
         self._members: dict[int, Lineage] = {0: EMPTY}
@@ -19,7 +19,7 @@ class Interner:
         self._space_ids: dict[tuple[str, str], int] = {}
 
     def members(self, connection: sqlite3.Connection, lineage_id: int) -> Lineage:
-        """Return the set behind an id, looking it up where it is newer than the cache."""
+        """Return the set of an id, from the cache or the table."""
         cached = self._members.get(lineage_id)
         if cached is not None:
             return cached
@@ -31,7 +31,7 @@ class Interner:
         return lineage
 
     def members_uncached(self, connection: sqlite3.Connection, lineage_id: int) -> Lineage:
-        """Return the set behind an id that this transaction may have made, and that must not be cached yet."""
+        """Return the set of an id that this transaction may have made: it is not cached yet."""
         cached = self._members.get(lineage_id)
         if cached is not None:
             return cached
@@ -50,7 +50,7 @@ class Interner:
         return int(row[0])
 
     def learn(self, lineage: Lineage, lineage_id: int) -> None:
-        """Remember an id that is known to be committed."""
+        """Cache a committed id."""
         self._members[lineage_id] = lineage
         self._lineage_ids[lineage] = lineage_id
 
@@ -76,5 +76,5 @@ class Interner:
         return found
 
     def learn_space(self, store: str, space: str, space_id: int) -> None:
-        """Remember a space's id that is known to be committed."""
+        """Cache the committed id of a space."""
         self._space_ids[store, space] = space_id

@@ -1,4 +1,4 @@
-"""Reading heads, ranges and histories by skip: the cost does not grow with what the view hides."""
+"""Reads of heads, ranges and histories, whose cost does not grow with what the view hides."""
 
 import json
 import sqlite3
@@ -18,13 +18,13 @@ from kedge.model.writes import Head, Key, prefix_end
 
 _SQL = queries("journal")
 _HEAD = _SQL["head"]
-_BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  # where no content is wanted
+_BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  # without payloads
 _CHUNK_NAMES = 5_000
 _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 
 
 def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
-    """Raise `EpochMoved` unless the control record still stands at this epoch."""
+    """Raise `EpochMoved` unless the control record is at this epoch."""
     control_log.check_epoch(connection.execute(_SQL["epoch"]).fetchone()[0], epoch)
 
 
@@ -59,7 +59,7 @@ class Reader:
             return rules.choose(key, [row[1:] for row in rows], view, self._members(connection))
 
     def head_in(self, connection: sqlite3.Connection, view: View, key: Key) -> Head | None:
-        """Return a head inside a transaction of the caller's, which has checked the epoch."""
+        """Return a head inside the caller's transaction, which has checked the epoch."""
         space = self._interner.space(connection, key.store, key.space)
         if space is None:
             return None
@@ -100,7 +100,7 @@ class Reader:
         *,
         payloads: bool = True,
     ) -> dict[str, Head]:
-        """Return heads inside a transaction of the caller's, which has checked the epoch."""
+        """Return heads inside the caller's transaction, which has checked the epoch."""
         if view.bounds(store) is not None:
             found = {name: self.head_in(connection, view, Key(store, space, name)) for name in names}
             return {name: head for name, head in found.items() if head is not None}
@@ -138,7 +138,7 @@ class Reader:
         *,
         payloads: bool = True,
     ) -> Range:
-        """Return a range inside a transaction of the caller's, which has checked the epoch."""
+        """Return a range inside the caller's transaction, which has checked the epoch."""
         at_seq = self.last_seq(connection)
         space_id = self._interner.space(connection, store, space)
         if space_id is None:
@@ -173,7 +173,7 @@ class Reader:
         standing: list[tuple[int, int]],
         names: tuple[str, str | bytes],
     ) -> frozenset[Lineage]:
-        """Return the revocable lineages under which a visible delete is head somewhere in the range of names."""
+        """Return the revocable lineages of visible deletes that are heads in a range of names."""
         found: set[Lineage] = set()
         for state, lineage in standing:
             members = self._interner.members(connection, lineage)
@@ -186,7 +186,7 @@ class Reader:
         return frozenset(found)
 
     def tombstones_in(self, connection: sqlite3.Connection, view: View, store: str, space: str) -> frozenset[Lineage]:
-        """Return the revocable lineages of the deletes that are head anywhere in a space."""
+        """Return the revocable lineages of visible deletes that are heads in a space."""
         space_id = self._interner.space(connection, store, space)
         if space_id is None or view.upto is not None:
             return frozenset()
@@ -194,7 +194,7 @@ class Reader:
         return self._tombstones(connection, view, space_id, standing, ("", _AFTER_ALL_TEXT))
 
     def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
-        """Return name and payload of each of these writes, which the view was told of."""
+        """Return (name, payload) of these writes, which the caller knows to be visible."""
         with self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
@@ -246,7 +246,7 @@ class Reader:
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
     ) -> list[tuple[str, str, int]]:
-        """Return (name, role, seq) of the messages from `low` on that were deleted, or that a rollback hid."""
+        """Return (name, role, seq) of the seen messages from `low` on that a delete or a rollback has removed."""
         with self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)

@@ -1,4 +1,4 @@
-"""Portable rows as PostgreSQL keeps them: what a person may have typed is in bytes, lists are arrays."""
+"""Conversion of portable rows: PostgreSQL stores lists as arrays, and text that people typed as bytes."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -23,7 +23,7 @@ def select(table: Table) -> bytes:
 
 
 def portable(table: Table, rows: Iterable[Any]) -> Iterator[Record]:
-    """Yield rows that `select` has found as portable ones."""
+    """Yield rows of `select` as portable rows."""
     return turned(table, rows, _OUT)
 
 

@@ -1,4 +1,4 @@
-"""The schema: scripts in order, applied at open under a row lock."""
+"""Schema migrations: scripts in order, applied at open under a row lock."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _STATEMENT = re.compile(r";\s*\n\n")
 
 
 def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
-    """Bring the schema up to date, or raise for one that is another program's, or a newer Kedge's."""
+    """Migrate the schema; raise for one of another program, or of a newer Kedge."""
     found = _version(connection, where)
     if found == len(migrations()):
         return
@@ -34,7 +34,7 @@ def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
     if not found:
         _make_version(connection)
     with connection.transaction():
-        connection.execute("SELECT version FROM kedge.schema_version FOR UPDATE")  # who comes second waits here
+        connection.execute("SELECT version FROM kedge.schema_version FOR UPDATE")  # a second process waits here
         found = _version(connection, where)
         if found == len(migrations()):
             return
@@ -53,12 +53,10 @@ def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
 
 
 def _version(connection: Connection, where: str) -> int:
-    tables = {row[0] for row in connection.execute(_TABLES.encode())}  # in one statement: others may be making them
+    tables = {row[0] for row in connection.execute(_TABLES.encode())}  # one statement: others may be creating them
     if "schema_version" not in tables:
         if tables:
-            raise NotAKedgeDatabase(
-                f"{where} has a schema `kedge` of another program; give Kedge a database without one"
-            )
+            raise NotAKedgeDatabase(f"{where} has a schema `kedge` of another program; use another database")
         return 0
     version = int(_one(connection, "SELECT coalesce(max(version), 0) FROM kedge.schema_version"))
     if version > len(migrations()):
@@ -74,7 +72,7 @@ def _make_version(connection: Connection) -> None:
     ):
         try:
             connection.execute(statement)
-        except psycopg.Error as error:  # IF NOT EXISTS does not wait for who makes it at the same time
+        except psycopg.Error as error:  # IF NOT EXISTS does not wait for a concurrent CREATE
             if error.sqlstate not in _MADE_MEANWHILE:
                 raise
 

@@ -1,6 +1,5 @@
 -- name: refresh
--- The epoch is held until the refresh is committed, and a change of the record holds it to itself: so the two are in one
--- order. Written to disk before it is answered.
+-- The share lock on the control row orders refreshes and changes of the record. The commit is on disk before it returns.
 WITH control AS (
     SELECT epoch FROM kedge.control FOR SHARE
 ), refreshed AS (
@@ -21,7 +20,7 @@ WITH control AS (
 SELECT epoch, (SELECT set_config('synchronous_commit', 'on', TRUE)) FROM control;
 
 -- name: forget
--- It reads them all, so it goes with what is rare.
+-- It reads all members, so it runs only with rare statements.
 DELETE FROM kedge.members WHERE expired AND at < (SELECT max(at) FROM kedge.members) - $1;
 
 -- name: leave

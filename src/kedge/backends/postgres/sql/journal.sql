@@ -1,6 +1,6 @@
 -- name: look
--- The epoch, the record, the time of the next entry, a tick after the last one at least, and seqs for it, drawn only at
--- the epoch that is asked for.
+-- The epoch, the record, the time of the next entry (at least a tick after the last one), and its seqs, which are drawn
+-- only at the given epoch.
 SELECT c.epoch, c.record,
     greatest(
         coalesce($1::float8, extract(epoch FROM clock_timestamp())::float8),
@@ -59,8 +59,8 @@ ON CONFLICT (uid) DO UPDATE SET lineage = excluded.lineage
 RETURNING id;
 
 -- name: append_alike
--- Writes that differ in seq, name, digest (32 bytes each), salt (16) and payload alone, rank at their seqs, and become
--- heads in one state.
+-- Writes that differ only in seq, name, digest (32 bytes each), salt (16) and payload, whose ranks are their seqs, and
+-- that become heads in one state.
 WITH given AS (
     SELECT seq, name, payload, substr($4::bytea, 32 * n::int4 - 31, 32) AS digest, substr($5::bytea, 16 * n::int4 - 15, 16) AS salt
     FROM unnest($1::int8[], $2::text[], $3::bytea[]) WITH ORDINALITY AS g (seq, name, payload, n)
@@ -97,7 +97,7 @@ SELECT last_value FROM kedge.fences;
 SELECT nextval('kedge.fences');
 
 -- name: append_many
--- Writes ($1 to $14), the heads that have changed with them ($15 to $21), and what is added to the counters.
+-- Writes ($1 to $14), the heads that they change ($15 to $21), and the additions to the counters.
 WITH written AS (
     INSERT INTO kedge.writes
         (seq, space, name, lineage, rank, deleted, source, provenance, fresh_for, digest, salt, payload, turn, at)
@@ -148,7 +148,7 @@ SELECT w.name, w.payload FROM unnest($1::int8[]) WITH ORDINALITY AS asked (seq, 
 JOIN kedge.writes w ON w.seq = asked.seq ORDER BY asked.position;
 
 -- name: is_written
--- By whose it is: a crash takes back seqs that were drawn and not committed, and others draw them again.
+-- By turn, too: after a crash, uncommitted seqs are drawn again by others.
 SELECT 1 FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = $1 AND t.uid = $2;
 
 -- name: head
@@ -183,7 +183,7 @@ WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >=
 ORDER BY h.name;
 
 -- name: newest_names
--- One cursor a state.
+-- One index scan for each state.
 SELECT n.name FROM unnest($2::int8[]) AS s (state) CROSS JOIN LATERAL (
     SELECT h.name FROM kedge.heads h
     WHERE h.space = $1 AND h.state = s.state AND NOT h.deleted ORDER BY h.name DESC LIMIT $3

@@ -85,7 +85,7 @@ SELECT count(*) FROM kedge.vector_rows v FULL JOIN kedge.row_states s ON s.seq =
 WHERE v.seq IS NULL OR s.seq IS NULL;
 
 -- name: draw_on
--- From here on numbers are drawn after those that came.
+-- The sequences continue after the imported ids.
 SELECT setval(pg_get_serial_sequence('kedge.lineages', 'id'), (SELECT greatest(max(id), 1) FROM kedge.lineages)),
     setval(pg_get_serial_sequence('kedge.spaces', 'id'), (SELECT greatest(max(id), 1) FROM kedge.spaces)),
     setval(pg_get_serial_sequence('kedge.turns', 'id'), (SELECT greatest(max(id), 1) FROM kedge.turns)),

@@ -1,4 +1,4 @@
-"""Moving a database from SQLite, and to it."""
+"""Migration of a database from SQLite, and to it."""
 
 from kedge.backends.sqlite.migration.exporter import SqliteExporter
 from kedge.backends.sqlite.migration.importer import SqliteImporter

@@ -1,4 +1,4 @@
-"""Portable rows as SQLite keeps them: lists are JSON texts, booleans are integers."""
+"""Conversion of portable rows: SQLite stores lists as JSON text and booleans as integers."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +34,7 @@ def insert(table: Table) -> str:
 
 
 def portable(table: Table, rows: Iterable[Any]) -> Iterator[Record]:
-    """Yield rows that `select` has found as portable ones."""
+    """Yield rows of `select` as portable rows."""
     if table.name == "idempotency":
         rows = ((key, _seqs(first, count), lineage) for key, first, count, lineage in rows)
     yield from turned(table, rows, _OUT)

@@ -34,7 +34,7 @@ SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'moved\_%' E
 SELECT id, dim, rows, packing, gone FROM segments;
 
 -- name: writes
--- What was purged has no vector, though its row in the file is still there.
+-- Purged writes have no vector, though their row is still in the file.
 SELECT w.seq, w.space, w.name, w.lineage, w.rank, w.deleted, w.source, w.provenance, w.turn, w.at, w.fresh_for,
     w.digest, w.salt, w.payload, v.segment, v.row
 FROM writes w LEFT JOIN vector_rows v
