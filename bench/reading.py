@@ -9,6 +9,7 @@ import kedge
 from bench.harness import Measured, Setting, interleave, micro, ratio
 from bench.raw import SELECT, connect
 from kedge.model.writes import Key, Pending, encode
+from kedge.turns.scope import scope_of
 
 SHOWN = 50
 SHOWN_VALUE = {"n": 1}
@@ -30,7 +31,7 @@ def heads(setting: Setting) -> Iterator[Measured]:
     keys = [f"case/{number}" for number in range(10_000)]
     with kedge.open(folder) as k:
         with k.turn(agent="a") as turn:
-            turn.write([Pending(Key("context", "", key), encode(value)) for key in keys])
+            scope_of(turn).write([Pending(Key("context", "", key), encode(value)) for key in keys])
         raw = connect(folder)
         try:
             space = raw.execute("SELECT id FROM spaces WHERE store = 'context'").fetchone()[0]
@@ -100,7 +101,9 @@ class _Masses:
     ) -> None:
         with self._k.turn(agent="support", deployment=deployment) as turn:
             for start in range(0, len(names), BATCH):
-                turn.write([Pending(Key("context", "", n), payload, source) for n in names[start : start + BATCH]])
+                scope_of(turn).write(
+                    [Pending(Key("context", "", n), payload, source) for n in names[start : start + BATCH]]
+                )
 
     def _say(self, session: str, role: str, deployment: str) -> list[int]:
         with self._k.turn(session, "support", deployment=deployment) as turn:
@@ -114,7 +117,7 @@ class _Masses:
         keys = [Key("memory", session, f"{seq:016x}.{seq:016x}") for seq in seqs]
         with self._k.turn(session, "support") as turn:
             for start in range(0, len(keys), BATCH):
-                turn.write([Pending(key, None) for key in keys[start : start + BATCH]])
+                scope_of(turn).write([Pending(key, None) for key in keys[start : start + BATCH]])
 
 
 def _gets(k: kedge.Kedge, calls: int, kind: str) -> None:

@@ -50,10 +50,10 @@ from kedge.reports.diff import diff as compare
 from kedge.reports.status import SystemStatus
 from kedge.reports.status import status as survey_status
 from kedge.stores.spaces import find_collection
-from kedge.turns import code_check, messages
+from kedge.turns import code_check, messages, sessions
 from kedge.turns.kernel import Caster, Kernel, actor
 from kedge.turns.turn import Turn
-from kedge.turns.view import Point, ReadView
+from kedge.turns.view import Point, ReadView, open_view
 
 Progress = Callable[[int, int], None]
 DIM_MAX = 65_536
@@ -233,22 +233,22 @@ class Kedge:
 
     def view(self, session: str | None = None, deployment: str | None = None) -> ReadView:
         """Return a read-only view: what a new session, this session, or a turn inside this deployment sees."""
-        return ReadView(self._kernel, session=session, deployment=deployment)
+        return open_view(self._kernel, session=session, deployment=deployment)
 
     def at(self, point: Point, session: str | None = None, deployment: str | None = None) -> ReadView:
         """Return a read-only view as of a snapshot's name, a seq, or a datetime with a time zone."""
-        return ReadView(self._kernel, session=session, deployment=deployment, point=point)
+        return open_view(self._kernel, session=session, deployment=deployment, point=point)
 
     def assignment(self, session: str) -> list[str]:
         """Return the deployments that a session sees, fixing them if it has just appeared."""
         check_name("the session", session)
-        record, fixed = self._kernel.session(session)
+        record, fixed = sessions.assign(self._kernel, session)
         return sorted(self._kernel.names(record.seen_by(fixed.base)))
 
     def refresh(self, session: str, *, by: str | None = None) -> list[str]:
         """Fix anew what a session sees from its next turn on, as if it had just appeared."""
         check_name("the session", session)
-        self._kernel.refresh(session, actor(by))
+        sessions.refresh(self._kernel, session, actor(by))
         return self.assignment(session)
 
     def snapshot(self, name: str, *, by: str | None = None) -> Snapshot:

@@ -14,7 +14,7 @@ from kedge.drill.trace import Place
 from kedge.drill.visible import visible
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
-from kedge.turns.turn import Turn
+from kedge.turns.scope import TurnScope
 from tests.acceptance.cli import spawn
 
 DOCUMENTS, SESSIONS = 400, 8
@@ -84,17 +84,17 @@ def test_hidden_writes_that_are_seen_fail_it(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_influence_that_is_not_stamped_fails_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    joined = Turn.saw_range
+    original = TurnScope.record_range
 
-    def saw_range(turn: Turn, read: Any, _: Iterable[Lineage]) -> None:
-        joined(turn, read, ())
+    def record_range(scope: TurnScope, read: Any, _: Iterable[Lineage]) -> None:
+        original(scope, read, ())
 
-    monkeypatch.setattr(Turn, "saw_range", saw_range)
+    monkeypatch.setattr(TurnScope, "record_range", record_range)
     assert {"every_read_right", "plan_exact", "counterfactual_stopped"} <= failed(rehearse().checks)
 
 
 def test_user_words_that_are_taken_for_derived_fail_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Turn, "is_source", lambda _turn, _origin, _default: False)
+    monkeypatch.setattr(TurnScope, "is_source", lambda _scope, _origin, _default: False)
     assert {"sources_survive", "counterfactual_stopped"} <= failed(rehearse().checks)
 
 

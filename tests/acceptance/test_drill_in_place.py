@@ -16,6 +16,7 @@ from kedge.drill import InPlaceReport, inplace, inventory, rehearse_in_place, to
 from kedge.drill.inventory import Inventory, PastSample
 from kedge.model.visibility import View
 from kedge.model.writes import STORES, Key
+from kedge.turns.scope import scope_of
 from tests.acceptance.cli import make_world
 
 
@@ -27,7 +28,7 @@ def db(tmp_path: Path) -> str:
 
 def heads_at(view: kedge.ReadView) -> dict[Key, int]:
     """Return the seq of every head that a view lets through."""
-    journal = view.backend.journal
+    journal = scope_of(view).backend.journal
     found: dict[Key, int] = {}
 
     def look(seen: View) -> None:
@@ -35,7 +36,7 @@ def heads_at(view: kedge.ReadView) -> dict[Key, int]:
             for space in journal.spaces(store):
                 found.update({head.key: head.seq for head in journal.range(seen, store, space).heads})
 
-    view.read(look)
+    scope_of(view).read(look)
     return found
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import kedge
 from kedge import Kedge
+from kedge.turns.scope import scope_of
 
 POSTGRES_ONE_IN = 5
 
@@ -95,7 +96,7 @@ def test_a_wrong_dimension_is_refused_and_what_said_so_is_read(k: Kedge) -> None
 
 def test_a_flip_between_two_collections_does_not_mix(both: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first collection is searched, then v2 falls: the second is not the only one to show it."""
-    view, index = both.view(deployment="v2"), both.view().backend.vectors
+    view, index = both.view(deployment="v2"), scope_of(both.view()).backend.vectors
     original = type(index).search
     searches = itertools.count(1)
 
@@ -117,7 +118,7 @@ def test_a_flip_between_embedder_and_rows_has_the_search_begin_anew(
     with k.turn() as turn:
         turn.vectors("kb").upsert(["old"], [A])
     k.deploy("e2", {"shared/embedder": {"name": "e2", "dim": 3}}, canary=1.0)
-    reader, journal = getattr(k, who)(deployment="e2"), k.view().backend.journal
+    reader, journal = getattr(k, who)(deployment="e2"), scope_of(k.view()).backend.journal
     original = type(journal).head
     looks = itertools.count(1)
 

@@ -12,6 +12,7 @@ import pytest
 
 import kedge
 from kedge import Kedge, Level, Turn
+from kedge.turns.scope import scope_of
 from tests.contract.conftest import HandClock
 
 POSTGRES_ONE_IN = 8
@@ -209,7 +210,7 @@ def test_headers_keep_what_the_caller_had_read(k: Kedge) -> None:
     with k.turn(session="s", agent="support") as turn:
         turn.context.get("a")
         turn.headers()
-        provenance = turn.backend.provenance
+        provenance = scope_of(turn).backend.provenance
         (stored,) = provenance.turns([turn.id])
         assert provenance.reads_of([stored.turn])[stored.turn], "though the turn wrote nothing"
 
@@ -295,7 +296,7 @@ def test_below_full_derived_writes_are_refused_and_reads_and_sources_are_not(k: 
         for level in (Level.FROZEN, Level.OFF):
             k.set_level("support", level, reason="incident", by="ann")
             assert (turn.level, other.level, k.levels()) == (level, Level.FULL, {"support": level})
-            with pytest.raises(kedge.Frozen, match=f"'support' stands at level {level}"):
+            with pytest.raises(kedge.Frozen, match=f"'support' is at level {level}"):
                 turn.context.put("a", 1)
             turn.memory.append("user", "still heard")
             turn.context.get("a")
@@ -311,7 +312,7 @@ def test_samples_carry_the_session_s_deployments(k: Kedge, v2: str) -> None:
     with k.turn(session="s", agent="support") as turn:
         for value in (True, 0.5, "thumbs up"):
             turn.observe("resolved", value)
-        samples = turn.backend.metrics.observations("resolved")
+        samples = scope_of(turn).backend.metrics.observations("resolved")
     assert [s.value for s in samples] == [True, 0.5, "thumbs up"]
     number = k.deployment(v2).number
     assert {(s.session, s.agent, s.seen) for s in samples} == {("s", "support", frozenset({number}))}

@@ -11,6 +11,7 @@ from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Key, Pending
 from kedge.ports.backend import Backend
 from kedge.ports.journal import Range
+from kedge.turns.scope import scope_of
 
 POSTGRES_ONE_IN = 6
 NUMBERS = (1, 2, 3, 4)
@@ -61,7 +62,7 @@ def same(found: Range, heads: list[Head], tombstones: set[Lineage]) -> bool:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_ranges_equal_their_heads(k: kedge.Kedge, seed: int) -> None:
-    backend = k.view().backend
+    backend = scope_of(k.view()).backend
     write(backend, k.epoch, random.Random(seed), 60)
     for view in views(k.epoch):
         for store, space in (("context", ""), ("memory", SESSION)):

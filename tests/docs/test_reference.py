@@ -33,10 +33,6 @@ FACES: dict[str, type] = {
     "turn.cache": Cache,
 }
 DUNDERS = {"__getitem__", "__contains__", "__iter__"}
-FOR_THE_STORES = {  # what turns and views do for the stores: not public, and not in the reference
-    "compares", "derive_key", "is_source", "joined", "met", "names", "now", "read", "sample", "saw", "saw_range",
-    "stamp", "was_seen", "write",
-}  # fmt: skip
 
 
 def _signature(name: str, function: object) -> str:
@@ -51,7 +47,7 @@ def _public() -> Iterator[str]:
         yield _signature(f"kedge.{function.__name__}", function)
     for face, owner in FACES.items():
         for name, member in inspect.getmembers(owner):
-            if name in FOR_THE_STORES or (name.startswith("_") and name not in DUNDERS):
+            if name.startswith("_") and name not in DUNDERS:
                 continue
             if isinstance(member, property):
                 yield f"{face}.{name}"

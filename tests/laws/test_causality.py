@@ -10,6 +10,7 @@ import pytest
 
 import kedge
 from kedge import Kedge, Turn
+from kedge.turns.scope import scope_of
 from tests.laws.scene import AWAY, BAD, VECTOR, clerk, helper, release, write_everywhere
 
 READS: dict[str, Callable[[Turn], Any]] = {
@@ -92,7 +93,7 @@ def test_a_compare_and_set_with_what_was_just_read_reads_it_again(bad: Kedge) ->
         turn.context.put("between", "journals what was read")
         mine = turn.context.put("key", "built on it", expect=entry.seq)
         turn.context.put("key", "built on that", expect=mine)
-    provenance = turn.backend.provenance
+    provenance = scope_of(turn).backend.provenance
     (written,) = provenance.turns([turn.id])
     _, again, own = [set(reads.seqs) for reads in provenance.reads_of([written.turn])[written.turn]]
     assert again == {read}, "what is compared counts as read, though it was read before"

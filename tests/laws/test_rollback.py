@@ -11,6 +11,7 @@ import kedge
 from kedge import Kedge, Turn
 from kedge.ports.control import EpochMoved
 from kedge.ports.journal import Appended
+from kedge.turns.scope import scope_of
 from tests.laws.scene import BAD, EMPTY, VECTOR, clerk, full, helper, read_everywhere, release, write_everywhere
 
 # ---------------------------------------------------------------- source survives
@@ -93,7 +94,7 @@ class Late:
             held.append(batch)
             return Appended([0])
 
-        self._journal = turn.backend.journal
+        self._journal = scope_of(turn).backend.journal
         with monkeypatch.context() as patch:
             patch.setattr(self._journal, "append", hold)
             turn.context.put(key, "late")

@@ -21,6 +21,7 @@ from kedge.model.checks import check_name, check_seconds
 from kedge.model.visibility import View
 from kedge.ports.vectors import Collection
 from kedge.turns.kernel import Kernel, actor
+from kedge.turns.scope import scope_of
 
 BATCH_MAX = 100_000
 WORKERS_MAX = 256
@@ -144,7 +145,7 @@ def _corpus(kernel: Kernel, collection: Collection, side: Side, kind: str | None
             heads = journal.heads(view, store, collection.name, names)
             return {name for name, head in heads.items() if not head.deleted}
 
-        vectors, documents = turn.read(lambda view: (present(view, "vectors"), present(view, DOCUMENTS)))
+        vectors, documents = scope_of(turn).read(lambda view: (present(view, "vectors"), present(view, DOCUMENTS)))
     if vectors and not vectors & documents:
         raise InvalidValue(
             f"the vectors of {collection.name!r} have other ids than its documents, such as {min(vectors)!r}: say what "

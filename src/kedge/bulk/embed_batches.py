@@ -21,6 +21,7 @@ from kedge.model.embedding import rank_below
 from kedge.model.writes import Head, Key, Pending, VectorBatch, decode, encode
 from kedge.ports.vectors import Collection, Floats
 from kedge.turns.kernel import Kernel
+from kedge.turns.scope import scope_of
 from kedge.turns.turn import Turn
 
 PAGE = 1000  # names looked at in one go
@@ -152,7 +153,8 @@ class Feed:
 
     def _lacking(self, page: Sequence[str]) -> list[str]:
         with self._turn() as turn:
-            lacks = turn.read(lambda view: self._corpus.lacking(turn.backend, view, self.space, page))
+            scope = scope_of(turn)
+            lacks = scope.read(lambda view: self._corpus.lacking(scope.backend, view, self.space, page))
             heads = {lack.document.key.name: lack.document for lack in lacks}
             if self._known is None and heads:
                 self._known = self._text_among(turn, [name for name in page if name not in heads])
@@ -160,7 +162,8 @@ class Feed:
 
     def _text_among(self, turn: Turn, names: Sequence[str]) -> str | None:
         """Return the text of one of these ids, if one has any."""
-        heads = turn.read(lambda view: turn.backend.journal.heads(view, self._corpus.store, self._place, names))
+        scope = scope_of(turn)
+        heads = scope.read(lambda view: scope.backend.journal.heads(view, self._corpus.store, self._place, names))
         for head in heads.values():
             with suppress(Exception):  # the source is the user's; what it does not find here is no failure
                 found = None if head.deleted else self._found(head)
@@ -186,10 +189,11 @@ class Feed:
                 f"{self._corpus.collection.embedder!r} was {self.space!r} and is now {space!r}; "
                 "begin the backfill anew, with that embedder"
             )
-        lacks = turn.read(lambda view: self._corpus.lacking(turn.backend, view, space, names))
+        scope = scope_of(turn)
+        lacks = scope.read(lambda view: self._corpus.lacking(scope.backend, view, space, names))
         items = [item for lack in lacks if (item := self._item(lack)) is not None]
         for item in items:
-            turn.saw([head for head in (item.lack.document, item.lack.vector) if head is not None])
+            scope.record_read([head for head in (item.lack.document, item.lack.vector) if head is not None])
         return _Batch(turn, items, names, self._submit(items))
 
     def _submit(self, items: list[_Item]) -> "Future[Embedded]":
@@ -274,7 +278,7 @@ class Feed:
             )
             for item in good
         ]
-        batch.turn.write(pending, vectors=VectorBatch(self.space, self.dim, rows.tobytes()))
+        scope_of(batch.turn).write(pending, vectors=VectorBatch(self.space, self.dim, rows.tobytes()))
         self._known = good[0].text
         for item in good:
             self._tally.failed.pop((f"{self._place}/{item.name}", self._side.outside), None)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from kedge.errors import InvalidValue, StorageFull
-from kedge.stores.batches import VectorBatches, VectorRows, as_json
+from kedge.stores.batches import VectorBatches, VectorRows, as_json, each_batch
 from kedge.support.optional import require
 
 Progress = Callable[[int, int], None]
@@ -59,7 +59,7 @@ def export(
     with _complaining(target, parts):
         sink = _open(target.suffix, parts, batches)
         try:
-            for rows in batches.tried():
+            for rows in each_batch(batches):
                 sink.write(rows)
                 written, seen = written + len(rows), min(seen + batches.size, batches.rows)
                 if progress is not None:

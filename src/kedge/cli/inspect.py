@@ -14,6 +14,7 @@ from kedge.cli.points import NOW, POINT_HELP, view_of
 from kedge.cli.terminal import ago, count, emit, heading, listing, one_line, say, spinner, table, utc_short
 from kedge.errors import InvalidValue
 from kedge.reports.diff import KeyChange, SpaceDiff
+from kedge.turns.scope import scope_of
 
 
 @app.command(rich_help_panel=LOOK)
@@ -158,7 +159,7 @@ def assignment(session: SessionName, *, db: Db = None, as_json: Json = False) ->
     """
     with database.for_reading(db) as k:
         view = k.view(session=session)
-        sees, fixed = sorted(view.seen), view.backend.control.session(session)
+        sees, fixed = sorted(view.seen), scope_of(view).backend.control.session(session)
     if as_json:
         emit({"session": session, "sees": sees, "fixed_at": None if fixed is None else fixed.at})
         return

@@ -24,6 +24,7 @@ from kedge.cli.terminal import (
     when,
 )
 from kedge.errors import InvalidValue, UnknownName, nearest
+from kedge.turns.scope import scope_of
 
 FOR_EVER = ("forever", "for-ever")
 
@@ -205,7 +206,7 @@ def refresh(session: SessionName, *, by: By = None, db: Db = None, as_json: Json
     From its next turn on, it sees what a session that appears now would see.
     """
     with database.for_changing(db) as k:
-        known = k.view(session=session).backend.control.session(session)
+        known = scope_of(k.view(session=session)).backend.control.session(session)
         if known is None:
             raise UnknownName(
                 f"no session is named {session!r}: it has not had a turn yet, so there is nothing to fix anew"

@@ -20,6 +20,7 @@ from kedge.model.writes import STORES, Head, Origin, encode
 from kedge.ports.vectors import Floats
 from kedge.stores.keyed import Entry, KeyedView
 from kedge.stores.vectors import VectorRow
+from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
 
 _NEAR = 500
@@ -109,7 +110,7 @@ def _wanted(k: Kedge, store: str, where: list[str]) -> _Wanted:
 def _spaces(k: Kedge, store: str) -> list[str]:
     if store == "vectors":
         return [collection.name for collection in k.collections()]
-    return sorted(k.view().backend.journal.spaces(store))
+    return sorted(scope_of(k.view()).backend.journal.spaces(store))
 
 
 # ── reading ──
@@ -185,7 +186,8 @@ def _vectors(view: ReadView, wanted: _Wanted, limit: int) -> tuple[list[_Row], i
     rows = kept.get(found[:limit])
     if not rows and not wanted.is_range:
         raise UnknownName(f"{_place(wanted)} is absent in this view{nearest(wanted.key, ids[:_NEAR])}")
-    heads = view.read(lambda v: view.backend.journal.heads(v, "vectors", wanted.space, list(rows)))
+    scope = scope_of(view)
+    heads = scope.read(lambda v: scope.backend.journal.heads(v, "vectors", wanted.space, list(rows)))
     return [_vector_row(view, row, heads.get(row.id)) for row in rows.values()], len(found)
 
 
@@ -195,7 +197,7 @@ def _vector_row(view: ReadView, row: VectorRow, head: Head | None) -> _Row:
         key=row.id,
         value=row.payload,
         seq=row.seq,
-        lineage=tuple(sorted(view.names(head.lineage))) if known and head is not None else (),
+        lineage=tuple(sorted(scope_of(view).names(head.lineage))) if known and head is not None else (),
         at=head.at if known and head is not None else 0.0,
         origin=str(Origin.SOURCE if head is not None and head.source else Origin.DERIVED),
         vector=row.vector,
@@ -267,7 +269,7 @@ def _tell_one(k: Kedge, wanted: _Wanted, row: _Row, view: ReadView) -> None:
 
 
 def _memory(k: Kedge, sessions: list[str], at: str | None, limit: int, *, tombstones: bool, as_json: bool) -> None:
-    known = sorted(k.view().backend.journal.spaces("memory"))
+    known = sorted(scope_of(k.view()).backend.journal.spaces("memory"))
     if len(sessions) != 1:
         raise InvalidValue("name one session: kedge show memory SESSION")
     session = sessions[0]

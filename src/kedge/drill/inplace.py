@@ -20,6 +20,7 @@ from kedge.errors import KedgeError, Retryable, UnknownName
 from kedge.model.control import Status
 from kedge.model.writes import Key
 from kedge.recovery.rollback import RollbackReport
+from kedge.turns.scope import scope_of
 from kedge.turns.turn import Turn
 from kedge.turns.view import ReadView
 
@@ -245,7 +246,8 @@ class _Rehearsal:
 
 def _is_later(view: ReadView, key: Key, at_seq: int | None) -> bool:
     """Say whether the newest visible write at a key, a delete included, came after a seq."""
-    head = view.read(lambda v: view.backend.journal.head(v, key))
+    scope = scope_of(view)
+    head = scope.read(lambda v: scope.backend.journal.head(v, key))
     return head is not None and at_seq is not None and head.seq > at_seq
 
 

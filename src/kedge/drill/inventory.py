@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kedge.model.writes import STORES, Key
+from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
 
 PAST_KEYS_MAX = 10_000
@@ -70,18 +71,20 @@ class PastSample:
 def spaces(view: ReadView) -> Iterator[tuple[str, str]]:
     """Yield every space of every store: collections, sessions, the shared ones."""
     for store in STORES:
-        for space in sorted(view.backend.journal.spaces(store)):
+        for space in sorted(scope_of(view).backend.journal.spaces(store)):
             yield store, space
 
 
 def heads(view: ReadView, store: str, space: str) -> dict[str, int]:
     """Return the seqs of all heads of one space that a view lets through, by name."""
-    seen = view.read(lambda v: view.backend.journal.range(v, store, space, payloads=False))
+    scope = scope_of(view)
+    seen = scope.read(lambda v: scope.backend.journal.range(v, store, space, payloads=False))
     return {head.key.name: head.seq for head in seen.heads}
 
 
 def _seqs_of(view: ReadView, store: str, space: str, names: list[str]) -> dict[Key, int]:
-    found = view.read(lambda v: view.backend.journal.heads(v, store, space, names))
+    scope = scope_of(view)
+    found = scope.read(lambda v: scope.backend.journal.heads(v, store, space, names))
     return {head.key: head.seq for head in found.values()}
 
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from kedge.drill.database import Database
 from kedge.drill.embedder import Vector
+from kedge.stores.scope import Scope
+from kedge.turns.scope import Scoped, scope_of
 from kedge.turns.turn import Turn
 from kedge.turns.view import ReadView
 
@@ -84,7 +86,9 @@ class MemoryProbe(_Base):
 
     def read(self, reader: Reader) -> Any:
         """Return how many messages of the rehearsal's session this reader's view lets through."""
-        found = reader.read(lambda view: reader.backend.journal.history(view, self.space, None))
+        either: Scoped[Scope] = reader
+        scope = scope_of(either)
+        found = scope.read(lambda view: scope.backend.journal.history(view, self.space, None))
         return len(found.heads) or None
 
 
@@ -160,7 +164,7 @@ def peek(turn: Turn, key: str) -> Any:
 
 def probes_for(k: Database, name: str, session: str) -> list[Probe]:
     """Return a probe for every store and every collection of a database."""
-    documents = k.view().backend.journal.spaces("documents") or [name]
+    documents = scope_of(k.view()).backend.journal.spaces("documents") or [name]
     return [
         ArtifactProbe(name),
         ContextProbe(name),

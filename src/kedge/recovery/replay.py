@@ -13,7 +13,8 @@ from kedge.ports.coverage import Uncovered
 from kedge.ports.vectors import Collection
 from kedge.recovery.replay_inputs import InputFinder
 from kedge.turns.kernel import Kernel
-from kedge.turns.turn import Replays, Turn
+from kedge.turns.scope import Replays
+from kedge.turns.turn import Turn
 
 
 class ReplayInput(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.model.writes import STORES
+from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
 
 
@@ -51,12 +52,13 @@ def diff(a: ReadView, b: ReadView) -> Diff:
 
     Time and memory grow with what the views see, one space at a time.
     """
-    if a.backend is not b.backend:
+    backend = scope_of(a).backend
+    if backend is not scope_of(b).backend:
         raise InvalidValue(
             "cannot compare views of two databases: their seqs are unrelated; take both views from one Kedge"
         )
     spaces = [
-        _compare(a, b, store, space) for store in sorted(STORES) for space in sorted(a.backend.journal.spaces(store))
+        _compare(a, b, store, space) for store in sorted(STORES) for space in sorted(backend.journal.spaces(store))
     ]
     return Diff(tuple(sorted(a.seen)), tuple(sorted(b.seen)), a.upto, b.upto, tuple(spaces))
 
@@ -75,7 +77,8 @@ def _compare(a: ReadView, b: ReadView, store: str, space: str) -> SpaceDiff:
 
 
 def _seqs(view: ReadView, store: str, space: str) -> dict[str, int]:
-    found = view.read(lambda v: view.backend.journal.range(v, store, space))
+    scope = scope_of(view)
+    found = scope.read(lambda v: scope.backend.journal.range(v, store, space))
     return {head.key.name: head.seq for head in found.heads}
 
 

@@ -74,13 +74,13 @@ class VectorBatches:
             raise InvalidValue(f"size={size!r} is not a number of rows, 1 or more")
         if where is not None:
             check_filter(where)
-        self._reader = scope
+        self._scope = scope
         self._collection = collection
         self.size = size
         self._where = where
-        self._space, found, view = self._reader.read(self._settle)
-        scope.saw(self._space.read)
-        scope.saw_range(RangeRead("vectors", collection.name, "", found.at_seq), found.lineages)
+        self._space, found, view = self._scope.read(self._settle)
+        scope.record_read(self._space.read)
+        scope.record_range(RangeRead("vectors", collection.name, "", found.at_seq), found.lineages)
         self._seqs = found.seqs
         embedder = (head.lineage for head in self._space.read)
         self._decided_by = union((*found.lineages, *embedder)) - view.settled
@@ -88,8 +88,8 @@ class VectorBatches:
         self.unembedded = found.unembedded
 
     def _settle(self, view: View) -> tuple[EmbeddingSpace, SpaceHeads, View]:
-        space = space_of(self._reader, view, self._collection)
-        return space, self._reader.backend.vectors.space_heads(view, self._collection, space.digest), view
+        space = space_of(self._scope, view, self._collection)
+        return space, self._scope.backend.vectors.space_heads(view, self._collection, space.digest), view
 
     @property
     def dim(self) -> int:
@@ -98,21 +98,20 @@ class VectorBatches:
 
     def __iter__(self) -> Iterator[VectorRows]:
         """Return the rows in the order in which they were written; a batch that no row passes is left out."""
-        return (rows for rows in self.tried() if rows.ids)
+        return (rows for rows in self._each() if rows.ids)
 
-    def tried(self) -> Iterator[VectorRows]:
-        """Return what passes of each `size` rows, be it nothing: for whoever says how far it has come."""
+    def _each(self) -> Iterator[VectorRows]:
         for first in range(0, self.rows, self.size):
             yield self._batch(self._seqs[first : first + self.size])
 
     def _batch(self, seqs: Ints) -> VectorRows:
-        contents = self._reader.read(lambda view: self._contents(view, seqs))
+        contents = self._scope.read(lambda view: self._contents(view, seqs))
         names, payloads = [name for name, _ in contents], [decode(payload) for _, payload in contents]
         if self._where is not None:
             passing = [place for place, payload in enumerate(payloads) if matches(payload, self._where)]
             names, payloads = [names[place] for place in passing], [payloads[place] for place in passing]
             seqs = seqs[passing]
-        there, vectors = self._reader.backend.vectors.matrix(self._collection, self._space.digest, seqs)
+        there, vectors = self._scope.backend.vectors.matrix(self._collection, self._space.digest, seqs)
         if len(there) < len(seqs):
             raise Retryable(
                 f"rows of {self._collection.name!r} were compacted away while it was gone through; begin anew"
@@ -123,13 +122,18 @@ class VectorBatches:
         """Return names and payloads, unless this view does not see any more what decided the rows."""
         gone = self._decided_by - view.seen - view.settled
         if gone:
-            names = tuple(sorted(self._reader.names(gone)))
+            names = tuple(sorted(self._scope.names(gone)))
             raise RolledBack(
                 f"{', '.join(map(repr, names))} was rolled back while {self._collection.name!r} was gone through; "
                 "drop what came of it and begin anew",
                 names,
             )
-        return self._reader.backend.journal.contents(view, seqs.tolist())
+        return self._scope.backend.journal.contents(view, seqs.tolist())
+
+
+def each_batch(batches: VectorBatches) -> Iterator[VectorRows]:
+    """Return one `VectorRows` for each `size` rows, also where the filter passes none: for progress reports."""
+    return batches._each()  # noqa: SLF001 - not part of the public iterator
 
 
 def undisturbed(look: Callable[[], H], take: Callable[[H], T]) -> tuple[H, T]:
@@ -162,7 +166,7 @@ def fetch(scope: Scope, collection: Collection, ids: Sequence[str]) -> VectorRow
         return kept, vectors
 
     (space, heads), (kept, vectors) = undisturbed(lambda: scope.read(look), take)
-    scope.saw((*space.read, *heads.values()))
+    scope.record_read((*space.read, *heads.values()))
     if not kept:
         vectors = np.empty((0, space.dim), np.float32)
     seqs = np.array([head.seq for head in kept], np.int64)

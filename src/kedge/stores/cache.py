@@ -19,11 +19,11 @@ class Cache:
         """Return the cached value at a key, or what `compute()` returns, kept for `ttl` seconds (None: no limit)."""
         check_name("the cache key", key)
         budget = check_seconds("ttl", ttl)
-        digest = hashlib.sha256(key.encode() + b"\0" + self._scope.derive_key()).digest()
+        digest = hashlib.sha256(key.encode() + b"\0" + self._scope.artifacts_key()).digest()
         cache = self._scope.backend.cache
         found = self._scope.read(lambda view: cache.get(view, digest, self._scope.now()))
         if found is not None:
-            self._scope.joined(found.lineage)
+            self._scope.join(found.lineage)
             return decode(found.payload)
         value = compute()
         payload = encode(value, f"the result for cache key {key!r}")

@@ -33,7 +33,7 @@ class KeyedView:
     """Values by name in one space of a store, as a view sees them."""
 
     def __init__(self, scope: Scope, store: str, space: str) -> None:
-        self._reader = scope
+        self._scope = scope
         self._store = store
         self._space = space
 
@@ -42,9 +42,9 @@ class KeyedView:
 
     def _head(self, name: str) -> Head | None:
         key = self._key(name)
-        head = self._reader.read(lambda view: self._reader.backend.journal.head(view, key))
+        head = self._scope.read(lambda view: self._scope.backend.journal.head(view, key))
         if head is not None:
-            self._reader.saw((head,))
+            self._scope.record_read((head,))
         return head
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -62,19 +62,19 @@ class KeyedView:
             key=head.key.name,
             value=decode(head.payload),
             seq=head.seq,
-            lineage=self._reader.names(head.lineage),
+            lineage=self._scope.names(head.lineage),
             at=head.at,
-            stale=head.fresh_for is not None and self._reader.now() > head.at + head.fresh_for,
+            stale=head.fresh_for is not None and self._scope.now() > head.at + head.fresh_for,
             origin=Origin.SOURCE if head.source else Origin.DERIVED,
             fresh_for=head.fresh_for,
         )
 
     def _range(self, prefix: str, *, payloads: bool = True) -> list[Head]:
         check_name("the prefix", prefix, empty=True)
-        journal = self._reader.backend.journal
-        found = self._reader.read(lambda view: journal.range(view, self._store, self._space, prefix, payloads=payloads))
+        journal = self._scope.backend.journal
+        found = self._scope.read(lambda view: journal.range(view, self._store, self._space, prefix, payloads=payloads))
         lineages = {head.lineage for head in found.heads} | found.tombstones
-        self._reader.saw_range(RangeRead(self._store, self._space, prefix, found.at_seq), lineages)
+        self._scope.record_range(RangeRead(self._store, self._space, prefix, found.at_seq), lineages)
         return found.heads
 
     def items(self, prefix: str = "") -> dict[str, Any]:
@@ -93,11 +93,10 @@ class KeyedView:
 class Keyed(KeyedView):
     """Values by name in one space of a store, for a turn to read and write."""
 
-    _default_origin = Origin.DERIVED
+    _scope: WritingScope
 
     def __init__(self, scope: WritingScope, store: str, space: str) -> None:
         super().__init__(scope, store, space)
-        self._writer = scope
 
     def _put(
         self,
@@ -111,7 +110,7 @@ class Keyed(KeyedView):
         fresh_for: float | None = None,
     ) -> int:
         key = self._key(name)
-        source = self._writer.is_source(origin, default)
+        source = self._scope.is_source(origin, default)
         budget = check_seconds("fresh_for", fresh_for)
         while True:
             failed: ExpectationFailed | None = None
@@ -123,26 +122,26 @@ class Keyed(KeyedView):
                 compared, failed = _NO_SEQ, error  # but this very call may have been made before
             pending = Pending(key, payload, source, budget, compared)
             try:
-                seq = self._writer.write((pending,), idempotency=idempotency)[0]
+                seq = self._scope.write((pending,), idempotency=idempotency)[0]
             except HeadMoved:
                 if failed is not None:
                     raise failed from None
                 continue  # another write came between: compare with that one
             if expect is not None and payload is not None and idempotency is None:
-                self._writer.met(key, seq, EMPTY if source else self._writer.stamp)
+                self._scope.remember_head(key, seq, EMPTY if source else self._scope.stamp)
             return seq
 
     def _head(self, name: str) -> Head | None:
         head = super()._head(name)
         if head is not None and not head.deleted:
-            self._writer.met(head.key, head.seq, head.lineage)
+            self._scope.remember_head(head.key, head.seq, head.lineage)
         return head
 
     def _compare(self, name: str, expect: int) -> int:
         """Return the seq that the journal has to find; what this turn has just read there is not read once more."""
         if isinstance(expect, bool) or not isinstance(expect, int) or expect < 0:
             raise InvalidValue(f"expect={expect!r} is no seq; pass the seq that entry() gave, or 0 for absent")
-        if self._writer.compares(self._key(name), expect):
+        if self._scope.compare_head(self._key(name), expect):
             return expect
         head = self._head(name)
         present = 0 if head is None or head.deleted else head.seq
@@ -211,12 +210,12 @@ class Documents(Keyed):
         self, values: Mapping[str, Any], *, origin: str | None = None, idempotency: str | None = None
     ) -> list[int]:
         """Write documents by id as one batch, all or none, and return their seqs."""
-        source = self._writer.is_source(origin, Origin.SOURCE)
+        source = self._scope.is_source(origin, Origin.SOURCE)
         pending = [
             Pending(self._key(ident), encode(value, f"the document {ident!r}"), source)
             for ident, value in values.items()
         ]
-        return self._writer.write(pending, idempotency=idempotency)
+        return self._scope.write(pending, idempotency=idempotency)
 
     def delete(
         self, ident: str, *, expect: int | None = None, origin: str | None = None, idempotency: str | None = None

@@ -28,11 +28,11 @@ class MemoryView:
     """The messages of one session, as a view sees them."""
 
     def __init__(self, scope: Scope) -> None:
-        self._reader = scope
+        self._scope = scope
 
     @property
     def _space(self) -> str:
-        return self._reader.session or ""
+        return self._scope.session or ""
 
     def history(
         self,
@@ -48,11 +48,11 @@ class MemoryView:
             raise InvalidValue(f"limit={limit!r} is not a number of messages, 0 or more, or None")
         if limit is not None:
             limit = min(limit, _LIMIT_MAX)
-        journal = self._reader.backend.journal
-        found = self._reader.read(lambda view: journal.history(view, self._space, limit))
+        journal = self._scope.backend.journal
+        found = self._scope.read(lambda view: journal.history(view, self._space, limit))
         low = found.heads[0].key.name if limit is not None and len(found.heads) == limit and limit else ""
         lineages = {head.lineage for head in found.heads} | found.tombstones
-        self._reader.saw_range(RangeRead("memory", self._space, low, found.at_seq, limit), lineages)
+        self._scope.record_range(RangeRead("memory", self._space, low, found.at_seq, limit), lineages)
         messages = [(head.key.name, _message(head)) for head in found.heads]
         if tombstones:
             messages += self._retracted(low)
@@ -60,17 +60,18 @@ class MemoryView:
         return [message for _, message in messages]
 
     def _retracted(self, low: str) -> list[tuple[str, Message]]:
-        journal = self._reader.backend.journal
-        hidden = self._reader.read(lambda view: journal.retracted(view, self._space, low, self._reader.was_seen))
+        journal = self._scope.backend.journal
+        hidden = self._scope.read(lambda view: journal.retracted(view, self._space, low, self._scope.was_visible))
         return [(name, Message(role, None, seq, retracted=True)) for name, role, seq in hidden]
 
 
 class Memory(MemoryView):
     """The messages of the turn's session, for it to read and extend."""
 
+    _scope: WritingScope
+
     def __init__(self, scope: WritingScope) -> None:
         super().__init__(scope)
-        self._writer = scope
 
     def append(self, role: str, content: Any, *, origin: str | None = None, idempotency: str | None = None) -> int:
         """Add a message and return its seq; what role "user" says is a source write unless `origin` says otherwise."""
@@ -86,36 +87,36 @@ class Memory(MemoryView):
         for role, content in _pairs(messages):
             if type(role) is not str or role not in spoken:
                 default = Origin.SOURCE if check_name("the role", role) == USER else Origin.DERIVED
-                spoken[role] = (self._writer.is_source(origin, default), f"the message of {role!r}")
+                spoken[role] = (self._scope.is_source(origin, default), f"the message of {role!r}")
             is_source, called = spoken[role]
             if type(content) is not str:
                 _check_content(content)
             pending.append(Pending(key, encode({"role": role, "content": content}, called), is_source))
-        return self._writer.write(pending, idempotency=idempotency)
+        return self._scope.write(pending, idempotency=idempotency)
 
     def delete(self, seq: int, *, origin: str | None = None, idempotency: str | None = None) -> int:
         """Delete the visible message of this seq and return the seq of the delete."""
         found = self._message(seq)
         if found is None:
             raise InvalidValue(f"no message with seq {seq!r} is visible in session {self._space!r}")
-        source = self._writer.is_source(origin, Origin.DERIVED)
-        return self._writer.write((Pending(found.key, None, source),), idempotency=idempotency)[0]
+        source = self._scope.is_source(origin, Origin.DERIVED)
+        return self._scope.write((Pending(found.key, None, source),), idempotency=idempotency)[0]
 
     def _message(self, seq: int) -> Head | None:
         if isinstance(seq, bool) or not isinstance(seq, int) or seq < 1:
             raise InvalidValue(f"seq={seq!r} is no message's seq; history() tells them")
         key = Key("memory", self._space, memory_name(seq, seq))
-        head = self._reader.read(lambda view: self._reader.backend.journal.head(view, key))
+        head = self._scope.read(lambda view: self._scope.backend.journal.head(view, key))
         if head is None:  # a replayed message is named after the rank of its input
             return next((message for message in self._named() if message.seq == seq), None)
-        self._reader.saw((head,))
+        self._scope.record_read((head,))
         return None if head.deleted else head
 
     def _named(self) -> list[Head]:
-        journal = self._reader.backend.journal
-        found = self._reader.read(lambda view: journal.history(view, self._space, None))
+        journal = self._scope.backend.journal
+        found = self._scope.read(lambda view: journal.history(view, self._space, None))
         lineages = {head.lineage for head in found.heads} | found.tombstones
-        self._reader.saw_range(RangeRead("memory", self._space, "", found.at_seq), lineages)
+        self._scope.record_range(RangeRead("memory", self._space, "", found.at_seq), lineages)
         return found.heads
 
 

@@ -1,4 +1,4 @@
-"""What the stores need of whoever reads or writes through them."""
+"""Scopes: what the stores read and write through."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Scope(Protocol):
-    """A reader: a turn, which collects lineage from all that it is told it saw, or a view, which does not."""
+    """Reads at one view. A turn's scope adds the lineage of each recorded read to the turn; a view's ignores it."""
 
     backend: Backend
 
@@ -22,13 +22,13 @@ class Scope(Protocol):
         """The session whose memory this scope reads."""
 
     def read(self, look: Callable[[View], T]) -> T:
-        """Call `look` with the view, again with a newer one while the control record moves under it."""
+        """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`."""
 
-    def saw(self, heads: Iterable[Head]) -> None:
-        """Take note of writes whose value, or whose delete, was read."""
+    def record_read(self, heads: Iterable[Head]) -> None:
+        """Record that these writes (values or deletes) were read."""
 
-    def saw_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
-        """Take note of a range that was read, and of the lineages of all heads in it."""
+    def record_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
+        """Record that a range was read, with the lineages of all heads in it."""
 
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
         """Return the names of deployments."""
@@ -36,33 +36,33 @@ class Scope(Protocol):
     def now(self) -> float:
         """Return the time that freshness is measured against."""
 
-    def was_seen(self, lineage: Lineage) -> bool:
-        """Say whether a write of this lineage would be visible, had nothing been rolled back."""
+    def was_visible(self, lineage: Lineage) -> bool:
+        """Return whether a write of this lineage would be visible if nothing had been rolled back."""
 
 
 class WritingScope(Scope, Protocol):
-    """A turn."""
+    """Reads and writes for one turn."""
 
     def write(
         self, writes: Sequence[Pending], *, idempotency: str | None = None, vectors: VectorBatch | None = None
     ) -> list[int]:
-        """Stamp these writes and commit them as one batch; return their seqs."""
+        """Stamp these writes with the turn's lineage, commit them as one batch, and return their seqs."""
 
     def is_source(self, origin: str | None, default: Origin) -> bool:
-        """Say whether a write is a source write: as asked for, else by whose turn this is, else by the store."""
+        """Return whether a write is a source write: `origin` decides, then whether a person acts, then `default`."""
 
-    def derive_key(self) -> bytes:
-        """Return the digests of the agent's artifact heads, which are part of each cache key."""
+    def artifacts_key(self) -> bytes:
+        """Return the part of a cache key that stands for the agent's artifacts."""
 
-    def met(self, key: Key, seq: int, lineage: Lineage) -> None:
-        """Remember the put that was last known as a key's head, by its seq."""
+    def remember_head(self, key: Key, seq: int, lineage: Lineage) -> None:
+        """Remember the put with this seq as the head of a key, for the next compare-and-set."""
 
-    def compares(self, key: Key, seq: int) -> bool:
-        """Say whether this is the put that was last known as a key's head: then it counts as read, and is forgotten."""
+    def compare_head(self, key: Key, seq: int) -> bool:
+        """Return whether `seq` is the remembered head of a key; if so, record it as read and forget it."""
 
-    def joined(self, lineage: Lineage) -> None:
-        """Take on the lineage of something read that is not in the journal."""
+    def join(self, lineage: Lineage) -> None:
+        """Add the lineage of something read that is not in the journal, such as a cached result."""
 
     @property
     def stamp(self) -> Lineage:
-        """The lineage that a write would get now."""
+        """The lineage that a derived write would get now, as deployment numbers."""

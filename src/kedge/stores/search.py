@@ -51,25 +51,6 @@ class Hits(list[Hit]):
         return self._unembedded
 
 
-class SearchesSeveral:
-    """What a turn and a view have in common: the search of several collections."""
-
-    def search(
-        self: Scope,
-        collections: Sequence[str],
-        vector: npt.ArrayLike,
-        k: int = 10,
-        where: Mapping[str, Any] | None = None,
-        *,
-        exact: bool = False,
-    ) -> Hits:
-        """Return the `k` best hits for a query vector among several collections, which are one metric's and embedder's.
-
-        The rest is as for the search of one: `vectors(collection).search`.
-        """
-        return search_named(self, collections, vector, k, where, exact=exact)
-
-
 def search_named(
     scope: Scope, names: Sequence[str], vector: npt.ArrayLike, k: int, where: Mapping[str, Any] | None, *, exact: bool
 ) -> Hits:
@@ -113,7 +94,7 @@ def search(
     try:
         results = scope.read(look)
     finally:  # also where what the embedders say refuses the query
-        scope.saw(head for space in spaces for head in space.read)
+        scope.record_read(head for space in spaces for head in space.read)
     return _merged(scope, collections, results, k)
 
 
@@ -122,13 +103,13 @@ def _merged(scope: Scope, collections: Sequence[Collection], results: Sequence[S
     found = [hit for result in results for hit in result.found]
     found.sort(key=lambda hit: (-hit.score, hit.head.key.space, hit.head.key.name))
     best = found[:k]
-    scope.saw(hit.head for hit in best)
+    scope.record_read(hit.head for hit in best)
     for result in results:
-        scope.saw(result.superseders)
+        scope.record_read(result.superseders)
 
     def count() -> None:
         for collection, result in zip(collections, results, strict=True):
-            scope.saw_range(RangeRead("vectors", collection.name, "", result.at_seq), result.elsewhere)
+            scope.record_range(RangeRead("vectors", collection.name, "", result.at_seq), result.elsewhere)
 
     return Hits(
         (

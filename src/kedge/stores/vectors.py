@@ -31,7 +31,7 @@ class VectorsView:
     """The vectors of one collection, as a view sees them."""
 
     def __init__(self, scope: Scope, name: str) -> None:
-        self._reader = scope
+        self._scope = scope
         self._collection = find_collection(scope.backend.vectors, name)
 
     @property
@@ -41,8 +41,8 @@ class VectorsView:
 
     def _embedder(self) -> EmbeddingSpace:
         """Read the head of the collection's embedder; return the embedding space."""
-        space = self._reader.read(lambda view: space_of(self._reader, view, self._collection))
-        self._reader.saw(space.read)
+        space = self._scope.read(lambda view: space_of(self._scope, view, self._collection))
+        self._scope.record_read(space.read)
         return space
 
     def search(
@@ -59,18 +59,18 @@ class VectorsView:
         `{"and": [...]}`, `{"or": [...]}`. `exact` compares every row;
         without it, large collections are searched by their index, and the hits say whether that was so.
         """
-        return search(self._reader, [self._collection], vector, k, where, exact=exact)
+        return search(self._scope, [self._collection], vector, k, where, exact=exact)
 
     def get(self, ids: Sequence[str]) -> dict[str, VectorRow]:
         """Return the rows of these ids that are present, whatever their embedding space."""
         ids = _as_ids(ids)
         self._embedder()
-        index, journal, name = self._reader.backend.vectors, self._reader.backend.journal, self._collection.name
+        index, journal, name = self._scope.backend.vectors, self._scope.backend.journal, self._collection.name
         heads, rows = undisturbed(
-            lambda: self._reader.read(lambda view: journal.heads(view, "vectors", name, ids)),
+            lambda: self._scope.read(lambda view: journal.heads(view, "vectors", name, ids)),
             lambda heads: index.vectors([head for head in heads.values() if not head.deleted]),
         )
-        self._reader.saw(heads.values())
+        self._scope.record_read(heads.values())
         present = [head for head in heads.values() if not head.deleted]
         return {
             h.key.name: VectorRow(h.key.name, v, decode(h.payload), h.seq) for h, v in zip(present, rows, strict=True)
@@ -78,21 +78,21 @@ class VectorsView:
 
     def fetch(self, ids: Sequence[str]) -> VectorRows:
         """Return the rows of these ids as arrays, in this order: those present in the space of the view's embedder."""
-        return fetch(self._reader, self._collection, _as_ids(ids))
+        return fetch(self._scope, self._collection, _as_ids(ids))
 
     def batches(self, size: int = BATCH_ROWS, where: Mapping[str, Any] | None = None) -> VectorBatches:
         """Return all rows of the space of the view's embedder as arrays, at most `size` at a time, the oldest first.
 
         What is head is settled here and now; iterate as often as you like. `where` filters payloads as in a search.
         """
-        return VectorBatches(self._reader, self._collection, size, where)
+        return VectorBatches(self._scope, self._collection, size, where)
 
     def count(self) -> int:
         """Return how many ids are present, over all embedding spaces."""
         self._embedder()
         name = self._collection.name
-        tally = self._reader.read(lambda view: self._reader.backend.vectors.tally(view, name))
-        self._reader.saw_range(RangeRead("vectors", name, "", tally.at_seq), tally.lineages)
+        tally = self._scope.read(lambda view: self._scope.backend.vectors.tally(view, name))
+        self._scope.record_range(RangeRead("vectors", name, "", tally.at_seq), tally.lineages)
         return tally.count
 
     def ids(self) -> list[str]:
@@ -102,20 +102,19 @@ class VectorsView:
 
     def _range(self) -> list[Head]:
         name = self._collection.name
-        found = self._reader.read(
-            lambda view: self._reader.backend.journal.range(view, "vectors", name, payloads=False)
-        )
+        found = self._scope.read(lambda view: self._scope.backend.journal.range(view, "vectors", name, payloads=False))
         lineages = {head.lineage for head in found.heads} | found.tombstones
-        self._reader.saw_range(RangeRead("vectors", name, "", found.at_seq), lineages)
+        self._scope.record_range(RangeRead("vectors", name, "", found.at_seq), lineages)
         return found.heads
 
 
 class Vectors(VectorsView):
     """The vectors of one collection, for a turn to read and write."""
 
+    _scope: WritingScope
+
     def __init__(self, scope: WritingScope, name: str) -> None:
         super().__init__(scope, name)
-        self._writer = scope
 
     def upsert(
         self,
@@ -147,12 +146,12 @@ class Vectors(VectorsView):
         given = [None] * len(ids) if payloads is None else list(payloads)
         if len(given) != len(ids):
             raise InvalidVector(f"{len(ids)} ids came with {len(given)} payloads; give one each")
-        source = self._writer.is_source(origin, Origin.DERIVED)
+        source = self._scope.is_source(origin, Origin.DERIVED)
         pending = [
             Pending(Key("vectors", self._collection.name, ident), encode(payload, f"the payload of {ident!r}"), source)
             for ident, payload in zip(ids, given, strict=True)
         ]
-        return self._writer.write(
+        return self._scope.write(
             pending, idempotency=idempotency, vectors=VectorBatch(space.digest, space.dim, rows.tobytes())
         )
 
@@ -160,9 +159,9 @@ class Vectors(VectorsView):
         """Delete these ids, in whatever embedding space, as one batch; return the seqs of the deletes."""
         ids = _as_ids(ids)
         self._embedder()
-        source = self._writer.is_source(origin, Origin.DERIVED)
+        source = self._scope.is_source(origin, Origin.DERIVED)
         pending = [Pending(Key("vectors", self._collection.name, ident), None, source) for ident in ids]
-        return self._writer.write(pending, idempotency=idempotency) if pending else []
+        return self._scope.write(pending, idempotency=idempotency) if pending else []
 
 
 def _as_ids(ids: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.reconcile import DETAIL, moved
 from kedge.model.visibility import View
 from kedge.ports.backend import Backend
-from kedge.ports.control import Change, Entry, EpochMoved, Session
+from kedge.ports.control import Change, Entry, EpochMoved
 from kedge.ports.fleet import Membership
 from kedge.ports.reconciler import Reconciler
 from kedge.turns.artifact_cache import ArtifactCache
@@ -118,53 +118,6 @@ class Kernel:
             if name in self.names(record.settled):
                 return None
             raise
-
-    def session(self, session: str, deployment: str | None = None) -> tuple[ControlRecord, Session]:
-        """Return the record, and what a session is fixed to: now, where it has just appeared or its time is over.
-
-        The store is asked each time, for another process may have fixed the session anew, which raises no epoch.
-        """
-        control = self.backend.control
-        while True:
-            record, found = control.standing(session)
-            if found is not None and not self._is_over(found):
-                return record, found
-            opened_with = self.opened(record, deployment) or self._still_open(record, found)
-            base = rules.assign(record, session, opened_with)
-            after = 0 if found is None else found.generation
-            try:
-                begun = control.begin_session(session, record.epoch, base, opened_with, after=after, by="assignment")
-                return control.load(), begun
-            except EpochMoved:
-                continue
-
-    def would_see(self, record: ControlRecord, session: str) -> frozenset[int]:
-        """Return what the next turn of a session would be fixed to, without fixing it."""
-        found = self.backend.control.session(session)
-        if found is not None and not self._is_over(found):
-            return found.base
-        return rules.assign(record, session, self._still_open(record, found))
-
-    def _is_over(self, session: Session) -> bool:
-        return self.session_ttl is not None and session.at + self.session_ttl < self.backend.clock.now()
-
-    def _still_open(self, record: ControlRecord, session: Session | None) -> str | None:
-        """Return the deployment that a session was opened with, if it can still be opened."""
-        name = None if session is None else session.opened_with
-        return name if any(d.name == name and d.number in record.revocable for d in record.deployments) else None
-
-    def refresh(self, session: str, by: str) -> Session:
-        """Fix a session anew, to what a session that appears now would see."""
-        control = self.backend.control
-        while True:
-            record, found = control.standing(session)
-            opened_with = self._still_open(record, found)
-            base = rules.assign(record, session, opened_with)
-            after = 0 if found is None else found.generation
-            try:
-                return control.begin_session(session, record.epoch, base, opened_with, after=after, by=by)
-            except EpochMoved:
-                continue
 
 
 def actor(by: str | None) -> str:

@@ -90,7 +90,7 @@ def receive(kernel: Kernel, record: ControlRecord, receiver: Receiver, rule: Rul
     return payload
 
 
-def turn_away(kernel: Kernel, record: ControlRecord, receiver: Receiver, sender: Sender | None) -> None:
+def count_refused(kernel: Kernel, record: ControlRecord, receiver: Receiver, sender: Sender | None) -> None:
     """Count what a turn did not begin with, or did not absorb, since something rolled back had influenced it."""
     envelope = None if sender is None else sender.envelope
     if sender is not None and envelope is not None and not record.rolled_back.isdisjoint(envelope.lineage):

@@ -1,8 +1,10 @@
 """Read-only views: what a new session, a session or a deployment sees, now or at a point in the past."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy.typing as npt
 
 from kedge.errors import InvalidValue, PastUnreadable, UnknownName, nearest
 from kedge.model import control as rules
@@ -17,42 +19,33 @@ from kedge.ports.control import EpochMoved, Snapshot
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.keyed import KeyedView
 from kedge.stores.memory import MemoryView
-from kedge.stores.search import SearchesSeveral
+from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import VectorsView
+from kedge.turns import sessions
 from kedge.turns.kernel import Kernel
 
 T = TypeVar("T")
 Point = str | int | float | datetime | Snapshot
 
 
-class ReadView(SearchesSeveral):
-    """A view to read through: it influences nobody, and costs no write."""
+class ViewScope:
+    """What a view reads through: it keeps no lineage and writes nothing. `upto` is None for the present."""
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        *,
-        session: str | None = None,
-        deployment: str | None = None,
-        point: Point | None = None,
-    ) -> None:
+    def __init__(self, kernel: Kernel, session: str | None, deployment: str | None, point: Point | None) -> None:
         self._kernel = kernel
         self.backend = kernel.backend
-        self._session = session
+        self.session = session
         if session is not None:
             check_name("the session", session)
-        self._upto: int | None = None
+        self.upto: int | None = None
         self._at: float | None = None
         if point is not None:
-            self._upto, self._at = self._resolve(point)
+            self.upto, self._at = self._resolve(point)
         present = self.backend.control.load()
-        record = present if self._upto is None else self.backend.control.record_at(self._upto)
+        record = present if self.upto is None else self.backend.control.record_at(self.upto)
         self._base = self._fixed_base(record, session, deployment) | record.externals
-        self._past = None if self._upto is None else record
+        self._past = None if self.upto is None else record
         self._view = self._view_at(present)
-        self.artifacts = Artifacts(self)
-        self.memory = MemoryView(self)
-        self.context = KeyedView(self, "context", "")
 
     def _fixed_base(self, record: ControlRecord, session: str | None, deployment: str | None) -> frozenset[int]:
         if session is not None and deployment is not None:
@@ -62,9 +55,9 @@ class ReadView(SearchesSeveral):
             return record.live | record.closure({rules.open_in(record, opened)})
         if session is None:
             return record.live
-        if self._upto is None:
-            return self._kernel.would_see(record, session)
-        fixed = self.backend.control.session(session, self._upto)
+        if self.upto is None:
+            return sessions.preview(self._kernel, record, session)
+        fixed = self.backend.control.session(session, self.upto)
         return rules.assign(record, session) if fixed is None else fixed.base
 
     def _resolve(self, point: Point) -> tuple[int, float]:
@@ -110,62 +103,94 @@ class ReadView(SearchesSeveral):
         purged = seen & present.purged
         if purged:
             names = ", ".join(map(repr, sorted(self._kernel.names(purged))))
-            raise PastUnreadable(f"this view of seq {self._upto} saw {names}, which was purged since; it is gone")
-        return View(present.epoch, seen, self._past.settled, self._upto)
-
-    # ── what the stores use ──
-
-    @property
-    def session(self) -> str | None:
-        """The session whose memory this view reads."""
-        return self._session
+            raise PastUnreadable(f"this view of seq {self.upto} saw {names}, which was purged since; it is gone")
+        return View(present.epoch, seen, self._past.settled, self.upto)
 
     def read(self, look: Callable[[View], T]) -> T:
-        """Call `look` with the view, again with a newer one while the control record moves under it."""
+        """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`."""
         while True:
-            if self._upto is not None and self.backend.control.epoch() != self._view.epoch:
+            if self.upto is not None and self.backend.control.epoch() != self._view.epoch:
                 self._view = self._view_at(self.backend.control.load())
             try:
                 return look(self._view)
             except EpochMoved:
                 self._view = self._view_at(self.backend.control.load())
 
-    def saw(self, heads: Iterable[Head]) -> None:
-        """Take no note: a view has no lineage."""
+    def record_read(self, heads: Iterable[Head]) -> None:
+        """Do nothing: a view has no lineage."""
 
-    def saw_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
-        """Take no note: a view has no lineage."""
+    def record_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
+        """Do nothing: a view has no lineage."""
 
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
         """Return the names of deployments."""
         return self._kernel.names(numbers)
 
     def now(self) -> float:
-        """Return the time that freshness is measured against: the point's, for a past view."""
+        """Return the time that freshness is measured against: for a past view, the time of its point."""
         return self.backend.clock.now() if self._at is None else self._at
 
-    def was_seen(self, lineage: Lineage) -> bool:
-        """Say whether a write of this lineage would be visible, had nothing been rolled back."""
+    def was_visible(self, lineage: Lineage) -> bool:
+        """Return whether a write of this lineage would be visible if nothing had been rolled back."""
         return lineage <= self._base | self._view.settled
 
-    # ── the public face ──
+    def seen(self) -> frozenset[int]:
+        """Return the revocable deployments that are visible now."""
+        present = self._past is None
+        view = self._view_at(self.backend.control.load()) if present else self.read(lambda view: view)
+        return view.seen
+
+
+class ReadView:
+    """A read-only view. Reading through it leaves no lineage and writes nothing."""
+
+    def __init__(self, scope: ViewScope) -> None:
+        self._scope = scope
+        self.artifacts = Artifacts(scope)
+        self.memory = MemoryView(scope)
+        self.context = KeyedView(scope, "context", "")
+
+    @property
+    def session(self) -> str | None:
+        """The session whose memory this view reads, or None."""
+        return self._scope.session
 
     @property
     def seen(self) -> frozenset[str]:
         """The names of the revocable deployments that this view sees."""
-        present = self._past is None
-        view = self._view_at(self.backend.control.load()) if present else self.read(lambda view: view)
-        return self._kernel.names(view.seen)
+        return self._scope.names(self._scope.seen())
 
     @property
     def upto(self) -> int | None:
         """The last seq that this view sees, or None for a view of the present."""
-        return self._upto
+        return self._scope.upto
 
     def documents(self, collection: str) -> KeyedView:
         """Return the documents of a collection."""
-        return KeyedView(self, "documents", check_name("the collection", collection))
+        return KeyedView(self._scope, "documents", check_name("the collection", collection))
 
     def vectors(self, collection: str) -> VectorsView:
         """Return the vectors of a declared collection, or raise `UnknownName`."""
-        return VectorsView(self, collection)
+        return VectorsView(self._scope, collection)
+
+    def search(
+        self,
+        collections: Sequence[str],
+        vector: npt.ArrayLike,
+        k: int = 10,
+        where: Mapping[str, Any] | None = None,
+        *,
+        exact: bool = False,
+    ) -> Hits:
+        """Return the `k` best hits for a query vector over several collections of one metric and one embedder.
+
+        The other arguments are those of `vectors(collection).search`.
+        """
+        return search_named(self._scope, collections, vector, k, where, exact=exact)
+
+
+def open_view(
+    kernel: Kernel, *, session: str | None = None, deployment: str | None = None, point: Point | None = None
+) -> ReadView:
+    """Return a view for a new session, a session or a deployment, of the present or at a point in the past."""
+    return ReadView(ViewScope(kernel, session, deployment, point))

@@ -1,0 +1,287 @@
+"""Turn scope: a turn's view, read log and author; reads add to its lineage, writes are stamped with it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from kedge.errors import Frozen, IdempotencyMismatch, KedgeError, TurnClosed
+from kedge.model.checks import check_name, check_origin
+from kedge.model.control import ControlRecord, Level, stricter
+from kedge.model.lineage import Lineage
+from kedge.model.reads import RangeRead, ReadLog
+from kedge.model.repeats import Call
+from kedge.model.turns import move
+from kedge.model.visibility import View
+from kedge.model.writes import Author, Batch, Head, Key, Origin, Pending, VectorBatch, encode
+from kedge.ports.control import EpochMoved
+from kedge.ports.journal import Appended
+from kedge.ports.metrics import Sample
+from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
+from kedge.turns.begin import TurnStart, own_artifacts
+from kedge.turns.kernel import Kernel
+
+T = TypeVar("T")
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Replays(msgspec.Struct, frozen=True):
+    """The input that a turn replays: its rank and seq, and the last hidden turn that the replay replaces."""
+
+    rank: int
+    seq: int
+    upto_turn: int
+
+
+class TurnScope:
+    """What one turn reads and writes through: a `WritingScope` for its stores, and the state behind its face."""
+
+    def __init__(
+        self, kernel: Kernel, start: TurnStart, *, agent: str | None, person: str | None, replays: Replays | None
+    ) -> None:
+        self._kernel = kernel
+        self.backend = kernel.backend
+        self.record = start.record
+        self.base = start.base | start.record.externals
+        self._replays = replays
+        self._rank = None if replays is None else replays.rank
+        self.view = View(self.record.epoch, self.record.seen_by(self.base), self.record.settled, upto_rank=self._rank)
+        now = self.backend.clock.now()
+        self.author = Author(
+            uid=self.backend.clock.fresh_id(),
+            agent=agent,
+            person=person,
+            session=start.session,
+            parent=start.parent,
+            replays=None if replays is None else replays.seq,
+            began_at=now,
+            began_epoch=self.record.epoch,
+        )
+        self.own = NO_ARTIFACTS
+        self._reads = ReadLog()
+        self._reads.members.update(start.lineage)
+        self._write_count = 0
+        self._last_seq = 0
+        self._closed = False
+        self._ended: KedgeError | None = None
+
+    @property
+    def session(self) -> str | None:
+        """The session whose memory this scope reads."""
+        return self.author.session
+
+    @property
+    def agent(self) -> str | None:
+        """The agent whose turn it is."""
+        return self.author.agent
+
+    # ── the view ──
+
+    def read(self, look: Callable[[View], T]) -> T:
+        """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`."""
+        while True:
+            self.check_open()
+            if self._kernel.membership is not None:
+                self._kernel.membership.check()
+            try:
+                return look(self.view)
+            except EpochMoved:
+                self.catch_up()
+
+    def read_current(self, look: Callable[[View], T]) -> T:
+        """Call `look` as `read` does, with a view of the store's newest epoch."""
+
+        def current(view: View) -> T:
+            self._check_epoch(view.epoch)
+            return look(view)
+
+        return self.read(current)
+
+    def check_open(self) -> None:
+        """Raise `TurnClosed` if the turn is closed, or the error that ended it."""
+        if self._ended is not None:
+            raise self._ended
+        if self._closed:
+            raise TurnClosed(f"this turn ({self.author.uid}) is closed; begin another with k.turn()")
+
+    def close(self) -> None:
+        """Make every later operation raise `TurnClosed`."""
+        self._closed = True
+
+    def catch_up(self) -> None:
+        """Move the view to the newest control record; raise, and end the turn, where that record ends it."""
+        self.record = self.backend.control.load()
+        try:
+            influences = frozenset(self._reads.members)
+            self.view = move(self.view, self.base, influences, self.record, self._kernel.names)
+        except KedgeError as error:
+            self._ended = error
+            raise
+
+    def _check_epoch(self, epoch: int) -> None:
+        if self.backend.control.epoch() != epoch:
+            raise EpochMoved("the level may have changed")
+
+    def level(self) -> Level:
+        """Return the level of the agent's feature now; a member need not ask the store."""
+        membership = self._kernel.membership
+        if membership is None:
+            return self.read_current(lambda _: self._recorded_level())
+        self.check_open()
+        epoch, known = membership.epoch, self.backend.control.known()
+        if epoch is None:
+            return stricter(membership.safe_level, self._recorded_level())
+        if epoch > self.view.epoch or (known is not None and known.epoch > self.view.epoch):
+            self.catch_up()
+        return self._recorded_level()
+
+    def _recorded_level(self) -> Level:
+        return self.record.level(self.author.agent or "")
+
+    # ── reads ──
+
+    def record_read(self, heads: Iterable[Head]) -> None:
+        """Record that these writes (values or deletes) were read."""
+        self._reads.saw(heads)
+
+    def record_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
+        """Record that a range was read, with the lineages of all heads in it."""
+        self._reads.saw_range(read, lineages)
+
+    def remember_head(self, key: Key, seq: int, lineage: Lineage) -> None:
+        """Remember the put with this seq as the head of a key, for the next compare-and-set."""
+        self._reads.met(key, seq, lineage)
+
+    def compare_head(self, key: Key, seq: int) -> bool:
+        """Return whether `seq` is the remembered head of a key; if so, record it as read and forget it."""
+        return self._reads.compares(key, seq)
+
+    def join(self, lineage: Lineage) -> None:
+        """Add the lineage of something read that is not in the journal, such as a cached result."""
+        self._reads.members |= lineage
+
+    def join_sender(self, lineage: Lineage, record: ControlRecord | None) -> None:
+        """Add the lineage of a message's sender; untrusted peers in it become visible to this turn."""
+        self.join(lineage)
+        self.record = record or self.backend.control.load()
+        self.base |= self._reads.members & self.record.externals
+
+    def pin_artifacts(self, agent: str) -> AgentArtifacts:
+        """Read the agent's own artifacts once, at the start of the turn."""
+        self.own = own_artifacts(self._kernel, self, self.view, agent)
+        self.record_range(self.own.read, self.own.lineages)
+        return self.own
+
+    def artifacts_key(self) -> bytes:
+        """Return the part of a cache key that stands for the agent's artifacts."""
+        return encode([self.author.agent or ""] + [(head.payload or b"").decode() for head in self.own.heads])
+
+    @property
+    def stamp(self) -> Lineage:
+        """The lineage that a derived write would get now, as deployment numbers: without settled deployments."""
+        return frozenset(self._reads.members) - self.view.settled
+
+    def names(self, numbers: Iterable[int]) -> frozenset[str]:
+        """Return the names of deployments."""
+        return self._kernel.names(numbers)
+
+    def now(self) -> float:
+        """Return the time that freshness is measured against."""
+        return self.backend.clock.now()
+
+    def was_visible(self, lineage: Lineage) -> bool:
+        """Return whether a write of this lineage would be visible if nothing had been rolled back."""
+        return lineage <= self.base | self.record.settled
+
+    # ── writes ──
+
+    def is_source(self, origin: str | None, default: Origin) -> bool:
+        """Return whether a write is a source write: `origin` decides, then whether a person acts, then `default`."""
+        chosen = check_origin(origin)
+        if chosen is None:
+            chosen = Origin.SOURCE if self.author.person is not None else default
+        return chosen is Origin.SOURCE
+
+    def write(
+        self, writes: Sequence[Pending], *, idempotency: str | None = None, vectors: VectorBatch | None = None
+    ) -> list[int]:
+        """Stamp these writes with the turn's lineage, commit them as one batch, and return their seqs."""
+        if idempotency is not None:
+            check_name("the idempotency key", idempotency)
+        if not writes:
+            return []
+        if self._replays is not None and idempotency is None:
+            # A replay that runs again finds its own earlier writes instead of repeating them.
+            idempotency = f"replay:{self._replays.seq}:{self._replays.upto_turn}:{self._write_count}"
+        packed = self._reads.packed()
+
+        def append(view: View) -> Appended:
+            if not all(write.source for write in writes):
+                self._check_level()
+            batch = Batch(
+                epoch=view.epoch,
+                author=self.author,
+                writes=tuple(writes),
+                lineage=self.stamp,
+                seen=view.seen,
+                settled=view.settled,
+                reads=packed,
+                idempotency=idempotency,
+                first_wins=self._rank is not None,
+                rank=self._rank,
+                vectors=vectors,
+            )
+            return self.backend.journal.append(batch)
+
+        try:
+            done = self.read(append)
+        except IdempotencyMismatch:
+            if idempotency is not None:
+                self._record_call(self.backend.journal.call(self.view, idempotency))
+            raise
+        self._write_count += 1
+        is_another_turns = self._record_call(done.repeats)
+        if not is_another_turns and done.seqs[0] > self._last_seq:
+            self._last_seq = done.seqs[-1]
+            self._reads.forget()
+        return done.seqs
+
+    def _record_call(self, call: Call | None) -> bool:
+        """Record a repeated call as read if another turn made it: its result carries that turn's lineage."""
+        if call is None or call.turn == self.author.uid:
+            return False
+        self._reads.saw_call(call.seqs, call.lineage)
+        return True
+
+    def _check_level(self) -> None:
+        level = self._recorded_level()
+        if level is not Level.FULL:
+            raise Frozen(
+                f"the feature {self.author.agent!r} is at level {level}: derived writes are refused; "
+                "answer without writing, or wait until its level is full"
+            )
+
+    # ── edges and samples ──
+
+    def record_edge(self, kind: str, peer: str) -> None:
+        """Journal a call or an absorb, with the turn's lineage and what it has read since its last write."""
+        packed = self._reads.packed()
+        self.read_current(lambda _: self.backend.journal.record_edge(kind, self.author, peer, self.stamp, packed))
+        self._reads.forget()
+
+    def sample(self, metric: str, value: Any) -> Sample:
+        """Return a metric sample of this turn."""
+        author = self.author
+        return Sample(metric, value, self.now(), author.session, author.agent, self.stamp, self.view.seen)
+
+
+class Scoped(Protocol[S_co]):
+    """A turn or a view, which holds its scope privately."""
+
+    @property
+    def _scope(self) -> S_co: ...
+
+
+def scope_of(owner: Scoped[S_co]) -> S_co:
+    """Return the scope of a turn or a view: for Kedge's own modules, which read and write below the stores."""
+    return owner._scope  # noqa: SLF001 - the one place that takes it from a user's object
