@@ -1,4 +1,4 @@
-"""The async façade: everything that `Kedge` does, awaited. No twin: each call is the sync one, made in a thread.
+"""Async façade: every method of `Kedge`, awaited. Each call runs the sync method in a thread.
 
     async with kedge.aio.open("sqlite:///state/kedge.db") as k:
         await k.deploy("support-v2", {"support/prompt": "Answer briefly…"}, canary=0.1)
@@ -7,18 +7,18 @@
             await turn.memory.append("user", "Where is my order?")
             hits = await turn.vectors("kb").search(vector, k=5)
 
-- Names and arguments are those of the sync face. What is a property there is called here: `await turn.lineage()`.
-- A turn belongs to one thread: an open turn has one of its own, and its calls run there one after another, in the order
-  in which they were made. Different turns run side by side.
-- What is iterated in batches is so by `async for`: `async for rows in await turn.vectors("kb").batches(): …`.
-- A callable that is given (a replay's handler, what a cache computes, a change callback) may be `async def`: it runs in
-  the event loop, and may use the turn that waits for it. A plain one runs in the thread.
-- A thread cannot be stopped: where an await is cancelled, a call that has begun runs to its end before the turn's next
-  one does; a call that has not begun is dropped.
-- So every write carries an idempotency key, one that Kedge makes (`aio:<turn>:<count>`) where the caller gives none.
+- Names and arguments are those of the sync classes. A property is called here: `await turn.lineage()`.
+- Each open turn has a thread of its own. Its calls run there one after another, in the order in which they were made.
+  Different turns run in parallel.
+- Iterate over batches with `async for`: `async for rows in await turn.vectors("kb").batches(): …`.
+- A callable argument (a replay's handler, a cache's compute function, a change callback) may be `async def`: it runs in
+  the event loop, and may use the turn that waits for it. A plain function runs in the thread.
+- A thread cannot be stopped. When an await is cancelled, a call that has begun runs to its end before the turn's next
+  call; a call that has not begun is dropped.
+- So every write carries an idempotency key. Where the caller gives none, Kedge makes one (`aio:<turn>:<count>`).
   Where the answer was lost (the await was cancelled after the call had begun, or it raised `OutcomeUnknown`), the key
-  stands in `turn.unanswered`: the same call again with `idempotency=` that key is done once, and returns the seqs. The
-  façade repeats nothing by itself: whether a cancelled write is still wanted, only the caller knows.
+  is in `turn.unanswered`. The same call with `idempotency=` that key is done only once, and returns the seqs. The
+  façade repeats nothing by itself: only the caller knows whether a cancelled write is still wanted.
 """
 
 import asyncio
@@ -50,18 +50,18 @@ from kedge.stores.vectors import Vectors
 from kedge.turns.turn import Turn
 from kedge.turns.view import ReadView
 
-THREADS = 8  # for calls that belong to no turn
+THREADS = 8  # for calls outside turns
 _STORES = frozenset({"artifacts", "memory", "context", "cache"})
 _SPACES = frozenset({"documents", "vectors"})
 
 
 def open(url: str | Path, **options: Any) -> "AsyncKedge":  # noqa: A001 - the twin of `kedge.open`
-    """Return a database to open, by `async with` or `await`; the options are those of `kedge.open`."""
+    """Return a database that `async with` or `await` opens; the options are those of `kedge.open`."""
     return AsyncKedge(partial(open_sync, url, **options))
 
 
 async def migrate_store(source: str | Path, target: str | Path, **options: Any) -> MoveReport | None:
-    """Move a database in a thread; the options are those of `kedge.migrate_store`, whose functions it calls there."""
+    """Move a database in a thread; the options are those of `kedge.migrate_store`. Callbacks run in that thread."""
     return await asyncio.to_thread(migrate_store_sync, source, target, **options)
 
 
@@ -83,30 +83,30 @@ class _Job(NamedTuple):
             return
         try:
             self.answer.set_result(self.context.run(self.call))
-        except BaseException as error:  # noqa: BLE001 - the edge of the thread: it is raised where the call is awaited
+        except BaseException as error:  # noqa: BLE001 - the edge of the thread: it is raised at the await
             self.answer.set_exception(error)
 
 
 class _Worker:
-    """One thread that makes calls in the order in which they come."""
+    """One thread that runs calls in the order of their submission."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._leaving = False  # as the event loop knows it
-        self._stopped = False  # as the thread does
+        self._leaving = False  # set in the event loop
+        self._stopped = False  # set in the thread
         self._thread = threading.Thread(target=self._work, name="kedge-turn", daemon=True)
         self._thread.start()
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
         if self._leaving:
-            raise TurnClosed("this turn is closed, and its thread gone; begin another with k.turn()")
+            raise TurnClosed("this turn is closed; begin another with k.turn()")
         job = _Job(call, contextvars.copy_context(), Future())
         self._jobs.put(job)
         return job.answer
 
     def stop(self) -> None:
-        """End the thread after the calls that were made before."""
+        """End the thread after the calls submitted before."""
         self._leaving = True
         self._jobs.put(_Job(self._stop, contextvars.copy_context(), Future()))
 
@@ -126,7 +126,7 @@ class _Worker:
         return threading.current_thread() is self._thread
 
     def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """In the thread: run a coroutine in the event loop, and meanwhile make the calls that it asks for."""
+        """In the thread: run a coroutine in the event loop, and serve the calls that it submits meanwhile."""
         answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         answer.add_done_callback(lambda _: self._jobs.put(None))  # wakes the thread up
         while not answer.done():
@@ -135,12 +135,12 @@ class _Worker:
 
 
 def _callable_in_thread(function: Callable[..., Any], worker: _Worker | None) -> Callable[..., Any]:
-    """Return a plain function that a thread can call in place of a coroutine function."""
+    """Return a plain function that runs a coroutine function, to be called in a thread."""
     loop = asyncio.get_running_loop()
 
     def call(*arguments: Any) -> Any:
         if loop.is_closed():
-            raise TurnClosed(f"the event loop that {function!r} belongs to is closed; keep it open as long as Kedge")
+            raise TurnClosed(f"the event loop of {function!r} is closed; keep it open as long as Kedge")
         inside = worker if worker is not None and worker.is_current() else None
         given = [
             AsyncTurn(inside, argument) if inside is not None and isinstance(argument, Turn) else argument
@@ -158,11 +158,11 @@ def _is_async(argument: object) -> bool:
 
 
 def _given(arguments: dict[str, Any] | tuple[Any, ...], worker: _Worker | None) -> Any:
-    """Return arguments as the sync face takes them."""
+    """Return arguments for a sync call: façades replaced by their targets, async functions by plain ones."""
     if isinstance(arguments, dict):
         return dict(zip(arguments, _given(tuple(arguments.values()), worker), strict=True))
     return tuple(
-        argument._target()  # noqa: SLF001 - a façade's own
+        argument._target()  # noqa: SLF001 - of a façade in this module
         if isinstance(argument, _Proxy)
         else _callable_in_thread(argument, worker)
         if _is_async(argument)
@@ -171,11 +171,11 @@ def _given(arguments: dict[str, Any] | tuple[Any, ...], worker: _Worker | None) 
     )
 
 
-# ── what stands for a turn, a view and their stores ──
+# ── façades of turns, views and stores ──
 
 
-class _Ways:
-    """How calls on one turn or view are made: in which thread, and under which idempotency keys."""
+class _Calls:
+    """How calls of one turn or view run: in which thread, with which idempotency keys."""
 
     def __init__(self, submit: Callable[[Callable[[], Any]], Future[Any]], worker: _Worker | None, name: str) -> None:
         self._submit = submit
@@ -224,7 +224,7 @@ def _parameters(function: Callable[..., Any]) -> frozenset[str]:
 
 @cache
 def _writing() -> frozenset[str]:
-    """Return the names of the methods that take an idempotency key, in whatever store."""
+    """Return the names of all store methods that take an idempotency key."""
     methods = [
         method for store in (Memory, Context, Documents, Vectors) for method in inspect.getmembers(store, callable)
     ]
@@ -236,80 +236,80 @@ def _writing() -> frozenset[str]:
 class AsyncBatches:
     """A collection's rows in batches: `async for rows in await turn.vectors("kb").batches()`."""
 
-    def __init__(self, ways: _Ways, batches: VectorBatches) -> None:
-        self._ways = ways
+    def __init__(self, calls: _Calls, batches: VectorBatches) -> None:
+        self._calls = calls
         self._batches = batches
         self.rows, self.unembedded = batches.rows, batches.unembedded
         self.size, self.dim = batches.size, batches.dim
 
     async def __aiter__(self) -> AsyncIterator[VectorRows]:
-        """Return the batches, each of them read in the thread of the turn."""
+        """Return the batches; each is read in the thread of the turn."""
         batches = iter(self._batches)
-        while (rows := await self._ways.call(lambda: partial(next, batches, None), "__call__", (), {})) is not None:
+        while (rows := await self._calls.call(lambda: partial(next, batches, None), "__call__", (), {})) is not None:
             yield rows
 
 
 class _Proxy:
-    """Stands for something sync: each method of it is awaited."""
+    """Façade of a sync object: its methods are awaited."""
 
-    def __init__(self, ways: _Ways, target: Callable[[], Any]) -> None:
-        self._ways = ways
+    def __init__(self, calls: _Calls, target: Callable[[], Any]) -> None:
+        self._calls = calls
         self._target = target
 
     def __getattr__(self, name: str) -> Any:
-        """Return a coroutine function that calls the sync method of this name, or gives the property."""
+        """Return a coroutine function that calls the sync method of this name, or returns the property."""
         if name.startswith("_"):
             raise AttributeError(name)
 
         async def call(*arguments: Any, **options: Any) -> Any:
-            return await self._ways.call(self._target, name, arguments, options)
+            return await self._calls.call(self._target, name, arguments, options)
 
         call.__name__ = name
         return call
 
     async def __getitem__(self, key: Any) -> Any:
-        """Await what stands at a key."""
-        return await self._ways.call(lambda: partial(operator.getitem, self._target()), "__call__", (key,), {})
+        """Return the item at a key."""
+        return await self._calls.call(lambda: partial(operator.getitem, self._target()), "__call__", (key,), {})
 
 
-class _Scope(_Proxy):
-    """Stands for a turn or a view: its stores are there at once, and what they do is awaited."""
+class _ReadProxy(_Proxy):
+    """Façade of a turn or a view: its stores are plain attributes, and their methods are awaited."""
 
     _kind: type[Turn] | type[ReadView]
 
     def __getattr__(self, name: str) -> Any:
         """Return a store, a function that returns one, or a method to await."""
         if name in _STORES and (name != "cache" or self._kind is Turn):
-            return _Proxy(self._ways, lambda: getattr(self._target(), name))
+            return _Proxy(self._calls, lambda: getattr(self._target(), name))
         if name in _SPACES:
-            return lambda collection: _Proxy(self._ways, cache(lambda: getattr(self._target(), name)(collection)))
+            return lambda collection: _Proxy(self._calls, cache(lambda: getattr(self._target(), name)(collection)))
         if not hasattr(self._kind, name):
             raise AttributeError(f"a {self._kind.__name__} has no {name!r}")
         return super().__getattr__(name)
 
 
-class AsyncTurn(_Scope):
-    """A turn, in a thread of its own: `async with k.turn(…) as turn`."""
+class AsyncTurn(_ReadProxy):
+    """A turn in a thread of its own: `async with k.turn(…) as turn`."""
 
     _kind = Turn
 
     def __init__(self, worker: _Worker, turn: Turn) -> None:
-        super().__init__(_Ways(worker.submit, worker, turn.id), lambda: turn)
+        super().__init__(_Calls(worker.submit, worker, turn.id), lambda: turn)
 
     @property
     def unanswered(self) -> tuple[str, ...]:
-        """The idempotency keys of writes whose answer was lost, oldest first: repeat the call with its key."""
-        return tuple(self._ways.unanswered)
+        """The idempotency keys of writes whose answer was lost, oldest first: repeat each call with its key."""
+        return tuple(self._calls.unanswered)
 
 
 class AsyncMember(_Proxy):
     """This process as a member: `async with await k.join(name="support-1") as member`, or `await member.leave()`."""
 
     def __init__(self, pool: ThreadPoolExecutor, member: Member) -> None:
-        super().__init__(_Ways(pool.submit, None, ""), lambda: member)
+        super().__init__(_Calls(pool.submit, None, ""), lambda: member)
 
     def __getattr__(self, name: str) -> Any:
-        """Return a coroutine function that calls the sync method of this name, or gives the property."""
+        """Return a coroutine function that calls the sync method of this name, or returns the property."""
         if not hasattr(Member, name):
             raise AttributeError(f"a Member has no {name!r}")
         return super().__getattr__(name)
@@ -325,13 +325,13 @@ class AsyncMember(_Proxy):
         await self.leave()
 
 
-class AsyncReadView(_Scope):
+class AsyncReadView(_ReadProxy):
     """A read-only view: `view = await k.view()`, `past = await k.at("before-friday")`."""
 
     _kind = ReadView
 
     def __init__(self, pool: ThreadPoolExecutor, view: ReadView) -> None:
-        super().__init__(_Ways(pool.submit, None, ""), lambda: view)
+        super().__init__(_Calls(pool.submit, None, ""), lambda: view)
 
 
 # ── the database ──
@@ -361,18 +361,18 @@ class AsyncKedge:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the database."""
+        """Close the database."""
         await self.close()
 
     @property
     def sync(self) -> Kedge:
-        """The sync face of the same open database."""
+        """The sync `Kedge` of the same open database."""
         if self._opened is None:
-            raise InvalidValue("this database is not open yet; write `async with kedge.aio.open(…) as k`, or await it")
+            raise InvalidValue("the database is not open; write `async with kedge.aio.open(…) as k`, or await it first")
         return self._opened
 
     async def close(self) -> None:
-        """Let go of the database, once the calls that have begun are done."""
+        """Close the database after the calls that have begun."""
         if self._opened is not None:
             await self._in_pool(self._opened.close)
         self._pool.shutdown(wait=False)
@@ -381,7 +381,7 @@ class AsyncKedge:
         return await asyncio.wrap_future(self._pool.submit(contextvars.copy_context().run, call))
 
     def __getattr__(self, name: str) -> Any:
-        """Return a coroutine function that calls the sync method of this name, or gives the property."""
+        """Return a coroutine function that calls the sync method of this name, or returns the property."""
         if name.startswith("_") or not hasattr(Kedge, name):
             raise AttributeError(f"a Kedge has no {name!r}")
 
@@ -399,7 +399,7 @@ class AsyncKedge:
             return await self._in_pool(
                 partial(_do, lambda: self.sync, name, _given(arguments, None), _given(options, None), None)
             )
-        worker = _Worker()  # a thread that can wait for a coroutine, and serve it
+        worker = _Worker()  # a thread that waits for a coroutine and serves its calls
         try:
             given, named = _given(arguments, worker), _given(options, worker)
             return await asyncio.wrap_future(worker.submit(partial(_do, lambda: self.sync, name, given, named, None)))
@@ -417,7 +417,7 @@ class AsyncKedge:
             turn: Turn = await asyncio.wrap_future(worker.submit(partial(sync.turn, session, agent, **options)))
             try:
                 yield AsyncTurn(worker, turn)
-            finally:  # a call that was cancelled half-way is over before the turn is
+            finally:  # a cancelled call that has begun ends before the turn does
                 await asyncio.shield(asyncio.wrap_future(worker.submit(turn.close)))
         finally:
             worker.stop()

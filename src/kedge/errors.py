@@ -1,43 +1,43 @@
-"""Every error that Kedge raises, grouped by what the handler does.
+"""Error classes, grouped by what the handler does.
 
 KedgeError
 ├── Retryable               try again, in a new turn where it says so
-│   ├── Busy                another writer held the database, or others every connection, for too long
-│   ├── Unreachable         the database server cannot be reached, or went away; nothing was done
+│   ├── Busy                timed out waiting for the database or for a connection
+│   ├── Unreachable         the database server cannot be reached or disconnected; nothing was done
 │   ├── StorageFull         the disk is full; nothing was written
-│   ├── Arriving            a database is being moved to here, and is not complete
-│   ├── SyncNeeded          a message was sent under what has been rolled back since: it must be sent afresh
-│   ├── LeaseExpired        this member could not refresh its lease: it serves nothing until it has caught up
+│   ├── Arriving            a database is being moved here and is not complete
+│   ├── SyncNeeded          a message's sender saw a deployment that is rolled back: it must send again
+│   ├── LeaseExpired        this member's lease ran out: it serves nothing until it has caught up
 │   └── SettledMeanwhile    a deployment that this turn did not see was settled
-├── Conflict                someone or something else holds another value: resolve it
+├── Conflict                the stored state contradicts the call: resolve it
 │   ├── ExpectationFailed   a compare-and-set found another head
-│   ├── IdempotencyMismatch the same idempotency key came with another payload
+│   ├── IdempotencyMismatch the idempotency key was used before with another payload
 │   ├── DuplicateName       the name is taken
 │   ├── IllegalTransition   the deployment's status does not allow this
-│   ├── NotEmpty            something else lies where a database shall be moved to
-│   ├── SessionBegun        what the session sees was fixed at its first turn
-│   ├── SchemaRefused       a message cannot be taken in the version in which it came
-│   ├── OtherCode           this process runs other code than the turn's view pins
-│   ├── ArtifactChanged     the same version label came with another digest
-│   └── SnapshotInTheWay    a named snapshot can still reach what a purge would remove
-├── OutcomeUnknown          the answer was lost: find out whether it was done before you do it again
-├── RolledBack              stop: the ground has moved
+│   ├── NotEmpty            the target of a move is not empty
+│   ├── SessionBegun        the session's view was fixed at its first turn
+│   ├── SchemaRefused       this agent does not accept the message's schema version
+│   ├── OtherCode           this process runs different code than the turn's view pins
+│   ├── ArtifactChanged     the version label was used before with another digest
+│   └── SnapshotInTheWay    a named snapshot can still read what the purge would erase
+├── OutcomeUnknown          the answer to a commit was lost: check whether it was done before you retry
+├── RolledBack              stop: a deployment that influenced this turn was rolled back
 │   └── Frozen              the feature's level does not allow derived writes
 ├── Misuse                  fix the call
 │   ├── UnknownName         nothing has this name
 │   ├── InvalidValue        the value has the wrong type, form or range
 │   ├── InvalidVector       a vector has the wrong dimension, a NaN, or no direction
 │   ├── TurnClosed          the turn has ended
-│   ├── Moved               the database lies elsewhere now
-│   ├── PastUnreadable      the point lies before the horizon, or saw something since purged
-│   ├── ReadOnly            this database, or this view, takes no writes
-│   └── ConfirmationNeeded  what cannot be undone asks to be confirmed by name
-└── Corruption              stop and look: what is on disk is not what was written
-    ├── NotAKedgeDatabase   the file is something else
+│   ├── Moved               the database was moved to another address
+│   ├── PastUnreadable      the point is before the horizon, or its view saw something purged since
+│   ├── ReadOnly            this database or view does not accept writes
+│   └── ConfirmationNeeded  an irreversible call needs confirm=, with the name repeated
+└── Corruption              stop: what is on disk is not what was written
+    ├── NotAKedgeDatabase   the file is not a Kedge database
     ├── NewerSchema         a newer Kedge wrote this database
     └── DamagedSegment      a vector segment file is shorter than committed, or altered
 
-A message says what was wrong, with the offending value, and what to do.
+A message has three parts: what is wrong, the value, and what to do.
 """
 
 import difflib
@@ -45,19 +45,19 @@ from collections.abc import Iterable
 
 
 class KedgeError(Exception):
-    """The root: catches whatever Kedge itself raises."""
+    """Base class of all errors that Kedge raises."""
 
 
 class Retryable(KedgeError):
-    """Nothing was done, and the same call may succeed later; where the message says so, in a new turn."""
+    """Nothing was done. The same call may succeed later, or in a new turn where the message says so."""
 
 
 class Busy(Retryable):
-    """Another writer held the database, or others every connection of a pool, for longer than the time-out."""
+    """Timed out waiting for another writer of the database, or for a connection of the pool."""
 
 
 class Unreachable(Retryable):
-    """The database server cannot be reached, or went away before anything was done."""
+    """The database server cannot be reached, or disconnected before anything was done."""
 
 
 class StorageFull(Retryable):
@@ -65,15 +65,15 @@ class StorageFull(Retryable):
 
 
 class Arriving(Retryable):
-    """A database is being moved to here, and is not complete: finish the move."""
+    """A database is being moved here and is not complete: finish the move."""
 
 
 class LeaseExpired(Retryable):
-    """This member could not refresh its lease, and serves nothing until it has caught up. Nothing was done."""
+    """This member's lease ran out. It serves nothing until it has caught up. Nothing was done."""
 
 
 class SyncNeeded(Retryable):
-    """A message was sent under what has been rolled back since: its sender must begin a new turn, and send again."""
+    """A message's sender saw a deployment that is rolled back now: it must begin a new turn and send again."""
 
 
 class SettledMeanwhile(Retryable):
@@ -81,13 +81,13 @@ class SettledMeanwhile(Retryable):
 
 
 class Conflict(KedgeError):
-    """Something else already holds: look at it, decide, and call again with what you decided."""
+    """The stored state contradicts the call: read it, decide, and call again."""
 
 
 class ExpectationFailed(Conflict):
     """A compare-and-set found another head than the expected one.
 
-    `seq` is the seq of the head that it found, 0 where the key is absent: what to read before deciding anew.
+    `seq` is the seq of the head that it found, 0 where the key is absent: read it before you decide again.
     """
 
     def __init__(self, message: str, seq: int = 0) -> None:
@@ -96,11 +96,11 @@ class ExpectationFailed(Conflict):
 
 
 class IdempotencyMismatch(Conflict):
-    """The same idempotency key came before, with another payload."""
+    """The idempotency key was used before with another payload."""
 
 
 class DuplicateName(Conflict):
-    """The name is taken, and names are for ever."""
+    """The name is taken. Names are never reused."""
 
 
 class IllegalTransition(Conflict):
@@ -108,37 +108,37 @@ class IllegalTransition(Conflict):
 
 
 class NotEmpty(Conflict):
-    """Something else lies where a database shall be moved to: give it a place of its own."""
+    """The target of a move is not empty: choose another address."""
 
 
 class SessionBegun(Conflict):
-    """The session began without this deployment, and what a session sees is fixed at its first turn."""
+    """The session began without this deployment, and its view is fixed at its first turn."""
 
 
 class SchemaRefused(Conflict):
-    """A message cannot be taken in the version in which it came; the message says which is spoken here, and why."""
+    """This agent does not accept the message's schema version. The error names the versions and the reason."""
 
 
 class OtherCode(Conflict):
-    """This process runs other code than the turn's view pins, and was opened to refuse that: route it elsewhere."""
+    """This process runs different code than the turn's view pins, and refuses that: route the session elsewhere."""
 
 
 class ArtifactChanged(Conflict):
-    """An artifact's version label came before, with another digest."""
+    """An artifact's version label was used before with another digest."""
 
 
 class SnapshotInTheWay(Conflict):
-    """A named snapshot can still reach what a purge would remove: release it first."""
+    """A named snapshot can still read what the purge would erase: release it first."""
 
 
 class OutcomeUnknown(KedgeError):
-    """The answer to a commit was lost, so it may or may not have been done: find out before you repeat it."""
+    """The answer to a commit was lost: check whether it was done before you retry."""
 
 
 class RolledBack(KedgeError):
     """A deployment that influenced this turn was rolled back: drop the turn's results and begin a new one.
 
-    `deployments` are the names of those rolled back, empty where they are not known.
+    `deployments` names those rolled back; it is empty where they are not known.
     """
 
     def __init__(self, message: str, deployments: Iterable[str] = ()) -> None:
@@ -147,15 +147,15 @@ class RolledBack(KedgeError):
 
 
 class Frozen(RolledBack):
-    """The level of the agent's feature does not allow derived writes now."""
+    """The level of the agent's feature does not allow derived writes."""
 
 
 class Misuse(KedgeError):
-    """The call is wrong, and will be until it is changed."""
+    """The call is wrong: fix it."""
 
 
 class UnknownName(Misuse):
-    """Nothing has this name; the message names the nearest that exists."""
+    """Nothing has this name. The message suggests the nearest name that exists."""
 
 
 class InvalidValue(Misuse):
@@ -171,19 +171,19 @@ class TurnClosed(Misuse):
 
 
 class Moved(Misuse):
-    """The database was moved: open it where it lies now."""
+    """The database was moved: open it at its new address."""
 
 
 class PastUnreadable(Misuse):
-    """The point lies before the horizon and no snapshot names it, or its view saw something since purged."""
+    """The point is before the horizon and no snapshot names it, or its view saw something purged since."""
 
 
 class ReadOnly(Misuse):
-    """This database or view takes no writes."""
+    """This database or view does not accept writes."""
 
 
 class ConfirmationNeeded(Misuse):
-    """What cannot be undone asks to be confirmed by name."""
+    """An irreversible call needs `confirm=`, with the name repeated."""
 
 
 class Corruption(KedgeError):
@@ -191,11 +191,11 @@ class Corruption(KedgeError):
 
 
 class NotAKedgeDatabase(Corruption):
-    """The file is no SQLite database, or another program's."""
+    """The file is not a SQLite database, or belongs to another program."""
 
 
 class NewerSchema(Corruption):
-    """A newer Kedge wrote this database: upgrade, nothing was touched."""
+    """A newer Kedge wrote this database: upgrade Kedge. Nothing was changed."""
 
 
 class DamagedSegment(Corruption):

@@ -1,4 +1,4 @@
-"""The public face: one open database."""
+"""`Kedge`, the public class: one open database."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from kedge.bulk.export import export
 from kedge.bulk.load import Writer, load
 from kedge.bulk.rate_limit import RateLimit
 from kedge.deployments import lifecycle as lives
-from kedge.deployments.lifecycle import AUTOMATIC, Deployment, PromoteReport
+from kedge.deployments.lifecycle import SNAPSHOT_PREFIX, Deployment, PromoteReport
 from kedge.errors import InvalidValue
 from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
@@ -57,12 +57,12 @@ from kedge.turns.view import Point, ReadView, open_view
 
 Progress = Callable[[int, int], None]
 DIM_MAX = 65_536
-_LIMIT_MAX = 2**63 - 1  # what SQLite can count to
+_LIMIT_MAX = 2**63 - 1  # the largest integer of SQLite
 LOAD_ROWS = 10_000
 
 
 class Optimized(msgspec.Struct, frozen=True):
-    """What came of optimizing a collection: how many rows are indexed, and how much space compaction gave back."""
+    """The result of optimizing a collection: newly indexed rows, and rows and bytes that compaction reclaimed."""
 
     indexed: int
     reclaimed_rows: int
@@ -83,7 +83,7 @@ class Kedge:
         read_only: bool = False,
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
-        code_check.state(self._kernel, code, other_code)
+        code_check.configure(self._kernel, code, other_code)
         reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
         self._watcher = Watcher(self._kernel)
 
@@ -100,9 +100,9 @@ class Kedge:
         by: str | None = None,
         note: str = "",
     ) -> Deployment:
-        """Stage a deployment: seen by nobody but turns opened with `deployment=`, unless a canary weight is given.
+        """Stage a deployment; only turns with `deployment=` see it, unless a canary weight is given.
 
-        It rests on the deployments whose artifacts it overrides, in what is live (and `base`), and falls with them
+        It rests on the live deployments whose artifacts it overrides (and on `base`), and is rolled back with them
         unless it is `independent`.
         """
         return lives.deploy(
@@ -110,22 +110,22 @@ class Kedge:
         )
 
     def canary(self, name: str, weight: float, *, by: str | None = None) -> Deployment:
-        """Show a deployment to this share (0..1) of the sessions that appear from now on."""
+        """Show a deployment to this share (0 to 1) of new sessions."""
         return lives.start_canary(self._kernel, name, weight, by=by)
 
     def promote(
         self, name: str, *, by: str | None = None, on_step: Callable[[str], object] | None = None
     ) -> PromoteReport:
-        """Show a deployment to every new session, and bring external systems to what is pinned then."""
+        """Show a deployment to every new session, and bring external systems to the new pins."""
         report, entry = lives.promote(self._kernel, name, by=by)
         return msgspec.structs.replace(report, reconciled=reconciling.follow(self._kernel, entry, on_step))
 
     def settle(self, name: str, *, by: str | None = None) -> Deployment:
-        """Declare a deployment irrevocable."""
+        """Make a deployment irrevocable: every view sees it, and it leaves all lineages."""
         return lives.settle(self._kernel, name, by=by)
 
     def plan(self, name: str) -> RollbackPlan:
-        """Say what a rollback would do, and change nothing."""
+        """Return what a rollback would do; changes nothing."""
         return plans.plan(self._kernel, name)
 
     def rollback(
@@ -139,10 +139,10 @@ class Kedge:
         wait: float | None = None,
         on_step: Callable[[str], object] | None = None,
     ) -> RollbackReport:
-        """Make all that a deployment caused disappear, everywhere, at once; wait for the members; then verify it.
+        """Hide all that a deployment caused, in one commit; wait for the members; then verify the stores.
 
-        It waits until each has acknowledged or its lease has run out, or for `wait` seconds at most. `hold` names
-        features that stand at frozen until then. `on_step` is told of each step in one sentence, once it is done.
+        It waits until each member has acknowledged or its lease has run out, but at most `wait` seconds. `hold` names
+        features that are kept at frozen until then. `on_step(text)` is called after each step.
         """
         seconds = None if wait is None else check_wait(wait)
         return rollbacks.roll_back(
@@ -157,7 +157,7 @@ class Kedge:
         by: str | None = None,
         on_step: Callable[[str], object] | None = None,
     ) -> Deployment:
-        """Undo a rollback, exactly; external systems that do not follow in time are in `status().unfinished`."""
+        """Undo a rollback exactly. External systems that fail to follow are in `status().unfinished`."""
         deployed, entry = lives.reinstate(self._kernel, name, reason=reason, by=by)
         reconciling.follow(self._kernel, entry, on_step)
         return deployed
@@ -165,7 +165,7 @@ class Kedge:
     def purge(
         self, name: str, *, confirm: str | None = None, by: str | None = None, progress: Progress | None = None
     ) -> PurgeReport:
-        """Erase what a rolled-back deployment and its dependants caused, for good; `confirm` repeats the name."""
+        """Erase what a rolled-back deployment and its dependants caused; `confirm` repeats the name."""
         return purges.purge(self._kernel, name, confirm=confirm, by=by, progress=progress)
 
     def deployments(self) -> list[Deployment]:
@@ -173,27 +173,27 @@ class Kedge:
         return lives.list_all(self._kernel)
 
     def deployment(self, name: str) -> Deployment:
-        """Return one deployment as it stands."""
+        """Return one deployment."""
         return lives.show(self._kernel, name)
 
     def recover(self, *, on_step: Callable[[str], object] | None = None, progress: Progress | None = None) -> list[str]:
-        """Finish what a crashed process began, and what external systems did not follow. Say what was done."""
+        """Finish operations of crashed processes, and external systems that did not follow; return what was done."""
         return rollbacks.recover(self._kernel, on_step=on_step, progress=progress)
 
     def reconcile(self, name: str | None = None, *, check: bool = False, by: str | None = None) -> list[Reconciled]:
-        """Bring external systems to what is pinned, or only `check`: all, or those of one reconciler or artifact."""
+        """Bring external systems to the current pins, or only `check`: all, or those of one reconciler or artifact."""
         return list(reconciling.reconcile(self._kernel, name, check=check, by=by))
 
     def reconcilers(self) -> dict[str, str]:
-        """Return the external systems that are declared, by name, with the artifacts that each follows."""
+        """Return the declared external systems by name, with the artifacts that each follows."""
         return dict(self._kernel.backend.control.load().reconcilers)
 
     def forget_reconciler(self, name: str, *, by: str | None = None) -> None:
-        """Declare that an external system follows nothing any more, so that nobody waits for it."""
+        """Remove an external system: rollbacks and promotions no longer wait for it."""
         reconciling.forget(self._kernel, name, by=by)
 
     def status(self) -> SystemStatus:
-        """Return how things stand, in one look: deployments, levels, what is hidden, pending or unfinished."""
+        """Return the state of the database: deployments, levels, and what is hidden, pending or unfinished."""
         return survey_status(self._kernel)
 
     def diff(self, a: ReadView, b: ReadView) -> Diff:
@@ -201,11 +201,11 @@ class Kedge:
         return compare(a, b)
 
     def verify(self) -> Indicators:
-        """Compute the indicators from the stores."""
+        """Compute the indicators from samples of the stores."""
         return verify(self._kernel)
 
     def fsck(self, *, full: bool = False, progress: Progress | None = None) -> FsckReport:
-        """Check what is on disk against every invariant, and write nothing; large tables by sample unless `full`."""
+        """Check every invariant on disk; write nothing. Large tables are sampled unless `full`."""
         return self._kernel.backend.fsck(full=full, progress=progress)
 
     # ── turns and views ──
@@ -220,7 +220,7 @@ class Kedge:
         parent: Mapping[str, str] | None = None,
         peer: str | None = None,
     ) -> Turn:
-        """Begin a turn: an agent's or a person's, in a session or not, inside a deployment or a caller's turn."""
+        """Begin a turn of an agent or a person, optionally in a session, a deployment or a caller's turn."""
         return Turn(
             self._kernel,
             session=session,
@@ -240,22 +240,24 @@ class Kedge:
         return open_view(self._kernel, session=session, deployment=deployment, point=point)
 
     def assignment(self, session: str) -> list[str]:
-        """Return the deployments that a session sees, fixing them if it has just appeared."""
+        """Return the deployments that a session sees; a new session is assigned first."""
         check_name("the session", session)
         record, fixed = sessions.assign(self._kernel, session)
         return sorted(self._kernel.names(record.seen_by(fixed.base)))
 
     def refresh(self, session: str, *, by: str | None = None) -> list[str]:
-        """Fix anew what a session sees from its next turn on, as if it had just appeared."""
+        """Reassign a session: from its next turn on, it sees what a new session would see."""
         check_name("the session", session)
         sessions.refresh(self._kernel, session, actor(by))
         return self.assignment(session)
 
     def snapshot(self, name: str, *, by: str | None = None) -> Snapshot:
-        """Name this point, to read at later. Costs nothing, blocks nobody."""
+        """Name the current point, to read at it later. Blocks no reader or writer."""
         check_name("the snapshot name", name)
-        if name.startswith(AUTOMATIC):
-            raise InvalidValue(f"snapshot names that begin with {AUTOMATIC!r}, such as {name!r}, are kept for staging")
+        if name.startswith(SNAPSHOT_PREFIX):
+            raise InvalidValue(
+                f"invalid snapshot name {name!r}: the prefix {SNAPSHOT_PREFIX!r} is reserved; choose another"
+            )
         return self._kernel.backend.control.take_snapshot(name, actor(by))
 
     def snapshots(self) -> list[Snapshot]:
@@ -263,7 +265,7 @@ class Kedge:
         return self._kernel.backend.control.snapshots()
 
     def release_snapshot(self, name: str, *, by: str | None = None) -> None:
-        """Let go of a snapshot."""
+        """Release a snapshot."""
         self._kernel.backend.control.release_snapshot(name, actor(by))
 
     # ── collections ──
@@ -277,26 +279,26 @@ class Kedge:
         embedder: str = "shared/embedder",
         fields: Sequence[str] = (),
     ) -> Collection:
-        """Declare a collection of vectors, or return it if it is there with the same settings.
+        """Declare a collection of vectors, or return an existing one with the same settings.
 
-        `fields` are payload fields that filters of searches name often; those that are new join those that are there.
+        `fields` are payload fields that searches often filter by; new fields are added to the existing ones.
         """
         check_name("the collection", name)
         check_name("the embedder", embedder)
         check_fields(fields)
         if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= DIM_MAX:
-            raise InvalidValue(f"dim={dim!r} is not a number of dimensions from 1 to {DIM_MAX}")
+            raise InvalidValue(f"invalid dim {dim!r}: must be an integer from 1 to {DIM_MAX}")
         if metric not in METRICS:
-            raise InvalidValue(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
+            raise InvalidValue(f"invalid metric {metric!r}: must be one of {', '.join(METRICS)}")
         backend = self._kernel.backend
         declared = Collection(name, dim, metric, embedder, tuple(fields))
         return backend.vector_writer.declare(declared, backend.clock.now())
 
     def optimize(self, collection: str | None = None, *, progress: Progress | None = None) -> dict[str, Optimized]:
-        """Compact and index the vectors of a collection, or of all; return by name what came of it.
+        """Compact and index the vectors of a collection, or of all; return the results by name.
 
-        Compaction gives back the space of rows that no view can need any more: purged, or superseded before the horizon
-        and every snapshot. It never blocks readers, and writers for moments only.
+        Compaction reclaims the space of rows that no view can read: purged, or superseded before the horizon and every
+        snapshot. It never blocks readers; it blocks writers only briefly.
         """
         backend = self._kernel.backend
         vectors, indexer, compactor = backend.vectors, backend.vector_indexer, backend.vector_compactor
@@ -331,11 +333,11 @@ class Kedge:
     ) -> BackfillReport:
         """Embed the documents that lack a vector in the space of a deployment's embedder, inside that deployment.
 
-        `embed(texts)` returns float32 of shape (n, dim); with `workers`, it is called in that many processes. Stopped
-        anywhere, it goes on when it is called again. Without a deployment: what is missing in what is live. `dual` is
-        the embedder of the readers outside the deployment, whose space is then fed, too; `follow` goes on with what
-        comes, looking every so many seconds, until the deployment is settled or rolled back.
-        `on_failure(where, why)` is told of each document that fails, as it does.
+        `embed(texts)` returns float32 of shape (n, dim); with `workers`, it is called in that many processes. A
+        stopped backfill resumes when it is called again. Without a deployment, it fills what is missing in what is
+        live. `dual` is the embedder of readers outside the deployment, whose space is then filled too. `follow` polls
+        for new documents every so many seconds, until the deployment is settled or rolled back.
+        `on_failure(where, why)` is called for each document that fails, when it fails.
         """
         options = Options(source, corpus, batch, workers, follow, progress, on_failure)
         pace = RateLimit(rate)
@@ -361,14 +363,14 @@ class Kedge:
     ) -> LoadReport:
         """Load vectors in bulk: a file (.npy, Parquet, Arrow), or a source of `kedge.bulk`, `batch` rows a commit.
 
-        Made again, it goes on where it was stopped: batches that are there are skipped, unless `again`. What the agent
-        (by default one named like the deployment, else "loader") loads inside a `deployment` falls with it.
+        A stopped load resumes when it is called again: batches already loaded are skipped, unless `again`. What the
+        agent (by default named like the deployment, else "loader") loads inside a `deployment` is rolled back with it.
         """
         columns = Columns(ids, vector, payload, document)
         if isinstance(source, str | Path):
             source = open_file(source, columns)
         elif columns != Columns():
-            raise InvalidValue("ids, vector, payload and document say where to look in a file; give them to the source")
+            raise InvalidValue("ids, vector, payload and document are for files only; pass them to the source")
         writer = Writer(agent, person, deployment)
         return load(self._kernel, collection, source, writer=writer, batch=batch, again=again, progress=progress)
 
@@ -383,9 +385,9 @@ class Kedge:
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> ExportReport:
-        """Write a collection to a file, .npy, Parquet or Arrow, that `load` reads: wholly, or not at all.
+        """Write a collection to a .npy, Parquet or Arrow file that `load` reads; a failed export leaves no file.
 
-        It holds what a view shows (by default that of a new session) in the space of the view's embedder.
+        It holds what a view sees (by default, the view of a new session) in the space of the view's embedder.
         """
         batches = (view or self.view()).vectors(collection).batches(batch, where)
         return export(collection, batches, path, overwrite=overwrite, progress=progress)
@@ -408,15 +410,15 @@ class Kedge:
         return replays.pending(self._kernel, deployment)
 
     def set_level(self, feature: str, level: str, *, reason: str = "", by: str | None = None) -> None:
-        """Put a feature on a level: "full", "frozen" or "off"."""
+        """Set the level of a feature: "full", "frozen" or "off"."""
         levels.set_level(self._kernel, feature, level, reason=reason, by=by)
 
     def levels(self) -> dict[str, Level]:
-        """Return the features that stand below full, with their levels."""
+        """Return the features below full, with their levels."""
         return self._kernel.backend.control.load().below_full
 
     def set_retention(self, seconds: float | None, *, by: str | None = None) -> None:
-        """Set the horizon: how many seconds back any seq can be read; None means for ever."""
+        """Set the horizon: how many seconds back any seq can be read; None means without limit."""
         who, operation = actor(by), self._kernel.backend.clock.fresh_id()
         self._kernel.change(
             lambda record: Change(
@@ -441,7 +443,7 @@ class Kedge:
     ) -> Member:
         """Make this process a member: it acknowledges epochs, and serves nothing while it cannot refresh its lease.
 
-        `serves` names its features, for people to see; `holds()` returns what it holds outside the stores, as `Held`.
+        `serves` names its features, for display. `holds()` returns what it holds outside the stores, as `Held`.
         """
         return join(
             self._kernel,
@@ -458,7 +460,7 @@ class Kedge:
         messages.add_caster(self._kernel, schema, start, end, cast)
 
     def verdicts(self) -> list[Tally]:
-        """Return what became of messages that agents took, counted: by verdict, receiver, versions and sender."""
+        """Return counts of received messages, by verdict, receiver, versions and sender."""
         return messages.verdicts(self._kernel)
 
     def members(self) -> list[MemberStatus]:
@@ -469,7 +471,7 @@ class Kedge:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the control record now."""
+        """The current epoch of the control record."""
         return self._kernel.backend.control.epoch()
 
     @property
@@ -479,26 +481,26 @@ class Kedge:
 
     @property
     def url(self) -> str:
-        """Where the database is."""
+        """The address of the database."""
         return self._kernel.backend.url
 
     @property
     def moved_to(self) -> str | None:
-        """Where the database was moved to; None where it was not, and this is it."""
+        """The address that the database was moved to, or None."""
         return self._kernel.backend.control.moved_to()
 
     def log(self, limit: int = 50) -> list[Entry]:
         """Return control changes and the steps of operations, the newest first."""
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise InvalidValue(f"limit={limit!r} is not a number of entries, 0 or more")
+            raise InvalidValue(f"invalid limit {limit!r}: must be 0 or more entries")
         return self._kernel.backend.control.entries(limit=min(limit, _LIMIT_MAX))
 
     def on_change(self, callback: Callable[[int], object]) -> Callable[[], None]:
-        """Call back with the epoch after each one that this process catches up with; return what ends it."""
+        """Call `callback(epoch)` after each epoch that this process catches up with; return a function that ends it."""
         return self._watcher.add(callback)
 
     def close(self) -> None:
-        """Let go of the database. Turns and views of it can do nothing more."""
+        """Close the database. Its turns and views cannot be used afterwards."""
         if isinstance(self._kernel.membership, Member):
             self._kernel.membership.leave()
         self._watcher.close()
@@ -511,5 +513,5 @@ class Kedge:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self.close()

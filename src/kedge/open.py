@@ -1,4 +1,4 @@
-"""The only place that chooses backends."""
+"""Opening, moving and comparing databases: the only module that chooses backends."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -44,16 +44,16 @@ def open(
     code: str | Mapping[str, str] | None = None,
     other_code: str = "warn",
 ) -> Kedge:
-    """Open a database, creating it or bringing its schema up to date where needed.
+    """Open a database; create it, or migrate its schema, where needed.
 
     `url` is `sqlite:///relative.db`, `sqlite:////absolute.db`, a folder, or `postgresql://user@host/database`, which
-    must be there. `durability="normal"` may lose the last commits on power failure, or when a PostgreSQL server
-    crashes; never when this process does.
-    `session_ttl` (seconds) fixes sessions anew when over. `read_only` makes nothing, and raises `UnknownName` where
-    there is no database. `pool` is a psycopg_pool.ConnectionPool to the same server database, which Kedge uses in place
-    of its own and never closes. `reconcilers` bring external systems to what is pinned: by name, or a path to a
-    `kedge.toml`. `code` is what this process runs, one digest or by agent; where a turn's view pins another in
-    `<agent>/code`, `other_code` says whether to "ignore", "warn" or "refuse".
+    must exist. `durability="normal"` may lose the last commits when the power fails or a PostgreSQL server crashes, but
+    never when this process crashes.
+    `session_ttl`: a session older than this many seconds is reassigned. `read_only` creates nothing, and raises
+    `UnknownName` where there is no database. `pool` is a psycopg_pool.ConnectionPool to the same server database; Kedge
+    uses it instead of its own and never closes it. `reconcilers` bring external systems to the current pins: a mapping
+    by name, or a path to a `kedge.toml`. `code` is the code that this process runs, one digest or a mapping by agent.
+    `other_code` is the policy for turns whose view pins another digest in `<agent>/code`: "ignore", "warn" or "refuse".
     """
     chosen = read_config(Path(reconcilers)) if isinstance(reconcilers, str | Path) else reconcilers
     backend = _backend(url, durability=durability, cache_bytes=cache_bytes, read_only=read_only, clock=clock, pool=pool)
@@ -78,19 +78,19 @@ def _backend(
     if is_server(url):
         return _postgres(str(url), durability, cache_bytes, clock, read_only=read_only, pool=pool)
     if pool is not None:
-        raise InvalidValue(f"a pool is for postgresql://… addresses, and {str(url)!r:.80} is a file; leave pool= out")
+        raise InvalidValue(f"pool= needs a postgresql://… address, and {str(url)!r:.80} is a file; leave pool= out")
     path = locate(url)
     if read_only and not path.exists():
-        raise UnknownName(f"there is no database at {path}; check the path, or open it for writing to make one")
+        raise UnknownName(f"there is no database at {path}; check the path, or open it for writing to create one")
     return SqliteBackend(
         path, clock or SystemClock(), durability=durability, read_only=read_only, cache_bytes=cache_bytes
     )
 
 
 def server_databases(url: str) -> "ServerDatabases":
-    """Return a maker of databases of one's own on a server, to be used as a context manager: it drops them."""
+    """Return a context manager that creates databases on a server, and drops them at its end."""
     if not is_server(url):
-        raise InvalidValue(f"{url!r} is no server; give postgresql://user@host/database")
+        raise InvalidValue(f"invalid server address {url!r}: must be postgresql://user@host/database")
     _need_driver()
     from kedge.backends.postgres.databases import ServerDatabases  # noqa: PLC0415 - its driver is an extra
 
@@ -129,11 +129,11 @@ def migrate_store(
     progress: Progress | None = None,
     say: Say | None = None,
 ) -> MoveReport | None:
-    """Move a database between SQLite and PostgreSQL, or within one of them; made again, it goes on where it stopped.
+    """Move a database between or within SQLite and PostgreSQL; a stopped move resumes when it is called again.
 
-    The source can be written to until little is left to copy; then it is closed for good, and whoever still works with
-    it gets `Moved`. `abandon` gives an unfinished move up, opens the source again, and returns None. `progress` is told
-    of seqs, `say` of each step in one sentence.
+    The source accepts writes until little is left to copy. Then it is closed for good, and its users get `Moved`.
+    `abandon` cancels an unfinished move, opens the source again, and returns None. `progress(done, total)` counts seqs;
+    `say(text)` is called for each step.
     """
     with ExitStack() as stack:
         leaving = _exporter(source)
@@ -143,11 +143,11 @@ def migrate_store(
         except UnknownName:
             if not abandon:
                 raise
-            migrate.abandon(leaving, None, by=actor(by))  # what is not there was never opened
+            migrate.abandon(leaving, None, by=actor(by))  # the target does not exist: nothing to clean up there
             return None
         stack.callback(arriving.close)
         if leaving.url == arriving.url:
-            raise InvalidValue(f"{leaving.url} cannot be moved to itself; name another place")
+            raise InvalidValue(f"cannot move {leaving.url} to itself; give another target")
         if abandon:
             migrate.abandon(leaving, arriving, by=actor(by))
             return None
@@ -155,9 +155,9 @@ def migrate_store(
 
 
 def compare_stores(a: str | Path, b: str | Path, *, progress: Progress | None = None) -> StoreDiff:
-    """Compare two databases whole, row by row and view by view, in what both had when the first of them ended.
+    """Compare two databases, row by row and view by view, up to the smaller of their last seqs.
 
-    Nothing is written. Of a database that was moved, both ends are the same for ever.
+    Writes nothing. The source and target of a finished move stay equal up to the seq of the move.
     """
     with ExitStack() as stack:
         sides = []
@@ -174,7 +174,7 @@ def _exporter(url: str | Path, *, read_only: bool = False) -> Exporter:
         _need_driver()
         from kedge.backends.postgres.migration import PostgresExporter  # noqa: PLC0415 - its driver is an extra
 
-        found = PostgresExporter(str(url), read_only=True)  # which makes nothing, where there is nothing
+        found = PostgresExporter(str(url), read_only=True)  # creates nothing where there is no database
         if read_only:
             return found
         found.close()
@@ -195,29 +195,31 @@ def _importer(url: str | Path) -> Importer:
 
 
 def is_server(url: str | Path) -> bool:
-    """Say whether a URL means a database of a server, and no file."""
+    """Return whether a URL names a database on a server."""
     scheme, separator, _ = str(url).partition("://")
     return bool(separator) and scheme in _POSTGRES
 
 
 def locate(url: str | Path) -> Path:
-    """Return the database file that a URL or a folder means, whether it is there or not."""
+    """Return the database file that a URL or a folder names, existing or not."""
     text = str(url)
     if "\0" in text:
-        raise InvalidValue(f"the path {text!r:.80} holds a NUL, which no path may; remove it")
+        raise InvalidValue(f"invalid path {text!r:.80}: must not contain NUL")
     scheme, separator, rest = text.partition("://")
     if separator and scheme != "sqlite":
         raise InvalidValue(
-            f"{text!r}: the scheme {scheme!r} is not supported; use sqlite:///PATH, postgresql://… or a folder"
+            f"invalid address {text!r}: unknown scheme {scheme!r}; use sqlite:///PATH, postgresql://… or a folder"
         )
     if separator:
         if not rest.startswith("/") or len(rest) == 1:
-            raise InvalidValue(f"{text!r} names no file; write sqlite:///relative.db or sqlite:////absolute.db")
+            raise InvalidValue(
+                f"invalid address {text!r}: no file name; write sqlite:///relative.db or sqlite:////absolute.db"
+            )
         return Path(rest[1:])
     if not text:
-        raise InvalidValue("the path is empty; name a folder, or sqlite:///PATH")
+        raise InvalidValue("invalid path '': must not be empty; give a folder, or sqlite:///PATH")
     path = Path(text)
     try:
         return path if path.is_file() else path / FILE_NAME
     except OSError as error:
-        raise InvalidValue(f"the path {text!r:.80} cannot be ({error.strerror}); choose another") from None
+        raise InvalidValue(f"invalid path {text!r:.80} ({error.strerror}); choose another") from None

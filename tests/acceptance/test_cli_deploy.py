@@ -110,7 +110,7 @@ def test_a_wrong_manifest(run_nowhere: Run, tmp_path: Path, manifest: str, says:
         (("v1", "-a", "=x"), "KEY=TEXT"),
         (("v1", "-a", "k=@missing"), "missing"),
         (("v1", "-a", "k:={"), "not JSON"),
-        (("external:x", "-a", "k=v"), "kept for Kedge's own"),
+        (("external:x", "-a", "k=v"), "this prefix is reserved"),
         (("v1", "-a", "k=v", "--canary", "2"), "from 0 to 1"),
         (("v1", "-a", "k=v", "--base", "nope"), "nope"),
     ],

@@ -230,7 +230,7 @@ def test_a_source_of_ones_own(k: kedge.Kedge) -> None:
     k.collection("kb", dim=4)
     report = k.load("kb", Texts("a"))
     assert (report.rows, report.documents, report.vectorless) == (3, 2, 1)
-    with pytest.raises(kedge.InvalidValue, match="give them to the source"):
+    with pytest.raises(kedge.InvalidValue, match="pass them to the source"):
         k.load("kb", Texts("a"), ids="id")
 
 
@@ -289,7 +289,7 @@ def test_a_staged_load_is_taken_back(run: Run) -> None:
         (("load", "kb", "objects.npy"), "cannot be read as an .npy file"),
         (("load", "kb", "nan.npy"), "'nan/1' holds NaN"),
         (("load", "kb", "ok.npy", "--ids", "few.txt"), "3 rows, but there are 2 ids"),
-        (("load", "kb", "ok.npy", "--ids", "twice.txt"), "'a' is given twice"),
+        (("load", "kb", "ok.npy", "--ids", "twice.txt"), "'a' occurs twice"),
         (("load", "kb", "ok.npy", "--ids", "bad.json"), "bad.json holds no ids"),
         (("load", "kb", "ok.npy", "--json-payload", "few.txt"), "line 1 of few.txt is no JSON"),
         (("load", "kb", "ok.npy", "--json-payload", "short.jsonl"), "fewer lines than there are rows"),

@@ -110,7 +110,7 @@ def test_a_database_is_opened_by_await_too(tmp_path: Path) -> None:
 
     async def story() -> None:
         waiting = kedge.aio.open(tmp_path)
-        with pytest.raises(kedge.InvalidValue, match="not open yet"):
+        with pytest.raises(kedge.InvalidValue, match="is not open"):
             waiting.sync.deployments()
         assert not exists()
         k = await waiting

@@ -47,9 +47,7 @@ def test_the_code_that_is_pinned_and_none_that_is_stated_pass(k: Kedge, code: An
 @pytest.mark.parametrize("code", [V2, {"support": V2, "*": V1}, {"billing": V1}])
 def test_other_code_is_refused_before_anything_is_written(k: Kedge, code: Any) -> None:
     with running(k, code) as process:
-        with pytest.raises(
-            OtherCode, match=r"as 'support', where the view pins git:abc: route its session to a process"
-        ):
+        with pytest.raises(OtherCode, match=r"as 'support', but the view pins git:abc: route the session to a process"):
             process.turn(session="s", agent="support")
         process.turn(session="s", agent="other").close()
         process.turn(session="s", person="ann").close()
@@ -60,7 +58,7 @@ def test_other_code_is_refused_before_anything_is_written(k: Kedge, code: Any) -
 def test_other_code_is_said_once_and_counted_each_time(k: Kedge) -> None:
     with running(k, V2, "warn") as process:
         with pytest.warns(
-            OtherCodeWarning, match=f"this process runs {V2} as 'support', where the view pins git:abc"
+            OtherCodeWarning, match=f"this process runs {V2} as 'support', but the view pins git:abc"
         ) as said:
             turns = [process.turn(session="s", agent="support") for _ in range(3)]
         assert len(said) == 1

@@ -252,7 +252,7 @@ def test_a_moment_is_over_even_where_the_clock_stands(k: Kedge, clock: HandClock
     assert k.at(moment).context.get("fact") is None
     assert k.at(written).context.get("fact") == "first", "at the same reading of the clock"
     clock.time += 60
-    with pytest.raises(kedge.PastUnreadable, match="has not come yet"):
+    with pytest.raises(kedge.PastUnreadable, match="is in the future"):
         k.at(datetime.fromtimestamp(clock.time, UTC))
     before = k.at(datetime.fromtimestamp(clock.time - 1, UTC))
     with k.turn(agent="other") as turn:
@@ -278,7 +278,7 @@ def test_reading_reaches_back_to_the_horizon_and_to_named_snapshots(k: Kedge, cl
     clock.time += 599
     assert k.at(seq).context.get("fact") == "clean"
     clock.time += 2
-    with pytest.raises(kedge.PastUnreadable, match=f"seq {seq} lies before the horizon.*named snapshot"):
+    with pytest.raises(kedge.PastUnreadable, match=f"seq {seq} is before the horizon.*named snapshot"):
         k.at(seq)
     with pytest.raises(kedge.PastUnreadable, match="horizon"):
         k.at(datetime.fromtimestamp(MONDAY, UTC))

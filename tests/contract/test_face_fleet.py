@@ -140,7 +140,7 @@ def test_closing_leaves_and_joining_again_is_fine(place: str, k: Kedge) -> None:
         ({"safe_level": "full"}, kedge.InvalidValue, "'full'.*frozen, off"),
         ({"serves": "support"}, kedge.InvalidValue, r"serves='support' is no list"),
         ({"name": ""}, kedge.InvalidValue, "the member's name is empty"),
-        ({"holds": lambda: ["x"]}, kedge.InvalidValue, "'x'; it must give kedge.Held"),
+        ({"holds": lambda: ["x"]}, kedge.InvalidValue, "'x': must be kedge.Held"),
     ],
 )
 def test_what_no_member_can_be(m: Kedge, options: dict[str, Any], error: type[Exception], says: str) -> None:
@@ -152,7 +152,7 @@ def test_what_no_member_can_be(m: Kedge, options: dict[str, Any], error: type[Ex
 
 
 def test_one_kedge_is_one_member(m: Kedge) -> None:
-    with m.join("one"), pytest.raises(kedge.Misuse, match=r"a member already.*leave\(\) first"):
+    with m.join("one"), pytest.raises(kedge.Misuse, match=r"already a member.*leave\(\) first"):
         m.join("two")
 
 

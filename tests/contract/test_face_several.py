@@ -69,10 +69,10 @@ def test_unembedded_counts_all_and_reading_it_is_a_read_of_all(both: Kedge) -> N
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("kb", "is no list of names"),
-        ([], "is no list of names"),
-        (["kb", "kb"], "names one twice"),
-        (["kb", "far"], "'kb' is compared by cosine, 'far' by l2"),
+        ("kb", "must be a list of names"),
+        ([], "must be a list of names"),
+        (["kb", "kb"], "occurs twice"),
+        (["kb", "far"], "'kb' has metric cosine, 'far' has l2"),
         (["kb", "other"], r"'kb' is embedded by 'sha256:\w+' \('shared/embedder'\), 'other' by none"),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_wrong_dimension_is_refused_and_what_said_so_is_read(k: Kedge) -> None
     k.collection("wiki", dim=3)
     k.deploy("e2", {"shared/embedder": {"name": "e2", "dim": 4}})
     with k.turn(deployment="e2") as turn:
-        with pytest.raises(kedge.InvalidVector, match="in 'kb' makes 4"):
+        with pytest.raises(kedge.InvalidVector, match="for 'kb' has 4"):
             turn.search(["kb", "wiki"], A)
         assert turn.lineage == {"e2"}
     with pytest.raises(kedge.UnknownName, match="'wikki' \\(did you mean 'wiki'\\?\\)"):

@@ -87,7 +87,7 @@ def test_a_rollback_in_the_middle_of_a_conversation_takes_the_rules_along(k: Ked
     assert ask() == V3
     under_way = sent(k, V3, session="s")
     k.rollback("billing-v3")
-    with pytest.raises(SyncNeeded, match=r"its sender saw billing-v3, rolled back since; ask it to begin a new turn"):
+    with pytest.raises(SyncNeeded, match=r"saw billing-v3, rolled back since; the sender must begin a new turn"):
         ask(under_way)  # its sender saw what is gone, though nothing of it has influenced the message
     assert ask() == V2
     k.reinstate("billing-v3")
@@ -177,7 +177,7 @@ def test_a_message_that_breaks_a_caster_is_refused_and_stays_whole(k: Kedge, bre
     speaking(k, "billing", 2)
     payload = {"id": 42}
     with k.turn(agent="billing", parent=sent(k, payload)) as turn:
-        with pytest.raises(SchemaRefused, match=r"the caster from 1 to 2 failed on it: (KeyError|InvalidValue)"):
+        with pytest.raises(SchemaRefused, match=r"the caster from version 1 to 2 failed: (KeyError|InvalidValue)"):
             turn.receive("case", payload)
         turn.context.put("note", "refused")  # the turn goes on
     assert payload == {"id": 42}
@@ -187,11 +187,11 @@ def test_a_message_that_breaks_a_caster_is_refused_and_stays_whole(k: Kedge, bre
 def test_who_speaks_nothing_sends_and_takes_nothing(k: Kedge) -> None:
     speaking(k, "triage", 1)
     with k.turn(agent="mute") as turn:
-        with pytest.raises(InvalidValue, match="mute/speaks of this view names no schema 'case'"):
+        with pytest.raises(InvalidValue, match="unknown schema 'case': not in mute/speaks of this view"):
             turn.send("case", V1)
         with pytest.raises(InvalidValue, match="no headers came with this message"):
             turn.receive("case", V1)
-    with k.turn(person="ann") as turn, pytest.raises(InvalidValue, match="no agent's turn sends or takes"):
+    with k.turn(person="ann") as turn, pytest.raises(InvalidValue, match="need an agent's turn"):
         turn.send("case", V1)
     with k.turn(agent="mute", parent=sent(k, V1)) as turn, pytest.raises(InvalidValue, match="mute/speaks"):
         turn.receive("case", V1)
@@ -210,7 +210,7 @@ def test_a_caster_is_a_function_between_two_versions(k: Kedge) -> None:
     for start, end, cast in ((1, 1, lambda case: case), (1, "2", lambda case: case), (1, 2, None)):
         with pytest.raises(InvalidValue):
             k.add_caster("case", start, end, cast)  # type: ignore[arg-type]
-    with k.turn() as turn, pytest.raises(InvalidValue, match="kept for Kedge's own"):
+    with k.turn() as turn, pytest.raises(InvalidValue, match="prefix 'kedge:' is reserved"):
         turn.observe("kedge:message:accept", "x")
 
 
@@ -312,7 +312,7 @@ def test_what_was_tampered_with_is_external_in_each_carrier(k: Kedge, name: str,
     with k.turn(agent="billing", parent=carrier.take(message), peer="partner") as turn:
         assert turn.session is None
         assert turn.lineage == {"external:partner", "billing-v1"}
-        with pytest.raises(SchemaRefused, match="it has no valid signature; say version="):
+        with pytest.raises(SchemaRefused, match="it has no valid signature; pass version="):
             turn.receive("case", V1)
         assert turn.receive("case", V1, version=1) == V1
         turn.context.put("answer", 1)
@@ -336,9 +336,9 @@ def test_a_replay_gains_nothing_in_any_carrier(k: Kedge, clock: HandClock, name:
     message = carrier.put(sent(k, V1, audience="billing", ttl=60))
     taken = carrier.take(message)
     with k.turn(agent="billing", parent=taken) as turn:
-        with pytest.raises(SchemaRefused, match="the headers belong to another payload"):
+        with pytest.raises(SchemaRefused, match="the headers were made for another payload"):
             turn.receive("case", {"id": 43})
-        with pytest.raises(SchemaRefused, match="its headers name no version of that"):
+        with pytest.raises(SchemaRefused, match="its headers name no version of this schema"):
             turn.receive("bill", V1)
         assert turn.receive("case", V1) == V1
         assert turn.lineage == {"triage-v1", "b"}  # twice in its time: as influenced as the first

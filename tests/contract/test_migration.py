@@ -369,7 +369,7 @@ def test_what_cannot_be_moved_is_refused(place_on: Places, postgres_server: post
     source, other = place_on("sqlite", full=True), place_on("sqlite")
     with pytest.raises(kedge.UnknownName, match="there is no database at"):
         kedge.migrate_store(other, source)
-    with pytest.raises(kedge.InvalidValue, match="cannot be moved to itself"):
+    with pytest.raises(kedge.InvalidValue, match=r"cannot move .* to itself"):
         kedge.migrate_store(source, source)
     full = place_on("postgres")
     kedge.open(full).close()

@@ -35,7 +35,7 @@ def m(place: str, k: Kedge) -> Iterator[Kedge]:  # noqa: ARG001 - its deployment
 def deaf(m: Kedge, monkeypatch: pytest.MonkeyPatch) -> Kedge:
     """A member that hears of no change any more, and whose lease holds."""
     with m.turn(agent="support"):
-        monkeypatch.setattr(m._kernel.membership, "_hears_news", lambda: False)
+        monkeypatch.setattr(m._kernel.membership, "_has_news", lambda: False)
     return m
 
 

@@ -34,7 +34,7 @@ def test_what_is_restored_beneath_open_connections_is_not_gone_on_with(
         for call in calls:
             with pytest.raises(kedge.Corruption, match=r"does not have epoch 1, .*reopen the database"):
                 call()
-        with pytest.raises(kedge.Corruption, match=r"stands at epoch 0, before epoch 1|does not have epoch 1"):
+        with pytest.raises(kedge.Corruption, match=r"is at epoch 0, but .* acknowledged epoch 1|does not have epoch 1"):
             member._refresh()  # so that its lease runs out; its thread may have asked before
         with kedge.open(url) as another:
             another.deploy("v2", {"support/prompt": "y"})  # its epoch is 1, too

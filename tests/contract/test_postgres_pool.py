@@ -134,7 +134,7 @@ def test_kedges_own_pool_says_so_too(postgres_url: str) -> None:
 def test_a_pool_that_cannot_be_used_is_refused_by_name(
     pool: psycopg_pool.ConnectionPool[Any], postgres_url: str, postgres_server: postgres.Server, tmp_path: Any
 ) -> None:
-    with pytest.raises(kedge.InvalidValue, match=r"a pool is for postgresql://.*leave pool= out"):
+    with pytest.raises(kedge.InvalidValue, match=r"needs a postgresql://.*leave pool= out"):
         kedge.open(tmp_path, pool=pool)
     never: psycopg_pool.ConnectionPool[Any] = psycopg_pool.ConnectionPool(postgres_url, open=False, name="never")
     with pytest.raises(kedge.InvalidValue, match="'never' is closed, or was never opened"):

@@ -66,6 +66,13 @@ def test_every_name_is_listed() -> None:
     assert not missing
 
 
+def test_the_error_tree_is_the_one_in_the_code() -> None:
+    assert kedge.errors.__doc__ is not None
+    tree = kedge.errors.__doc__.split("\n\n")[1]
+    assert tree.startswith("KedgeError\n├──")
+    assert tree in REFERENCE
+
+
 def test_every_value_is_listed_with_its_fields() -> None:
     rows = re.findall(r"^\| `(\w+)` \| ([^;|]*)", REFERENCE, flags=re.MULTILINE)
     listed = {name: tuple(re.findall(r"`(\w+)`", fields)) for name, fields in rows}

@@ -1,1 +1,1 @@
-"""The life cycle of deployments."""
+"""Deployment life cycle."""

@@ -1,4 +1,4 @@
-"""The life of deployments: deploy, canary, promote, settle, reinstate."""
+"""Deployment life cycle: deploy, canary, promote, settle, reinstate."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,14 +17,14 @@ from kedge.model.writes import Key, Pending
 from kedge.ports.control import Change, Entry, Recorded, Release
 from kedge.turns.kernel import Kernel, actor
 
-AUTOMATIC = "before:"  # how the names of the snapshots begin that staging takes
-BOTH_MAX = 100  # keys that both sides wrote which a promotion names
+SNAPSHOT_PREFIX = "before:"  # prefix of the names of snapshots that staging takes
+BOTH_MAX = 100  # at most so many keys that both sides wrote are in a promotion's report
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """A deployment as it stands. Times are seconds since the Unix epoch.
+    """A deployment. Times are seconds since the Unix epoch.
 
-    `since`, `by` and `reason` are of the newest change that concerned it: its own, or a base's that took it along.
+    `since`, `by` and `reason` are those of the newest change of its status: its own, or that of a base it rests on.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class PromoteReport(msgspec.Struct, frozen=True):
-    """A promotion, and what to look at: artifacts that newer deployments shadow, up to 100 keys that both sides wrote.
+    """A promotion: artifacts that newer deployments shadow, and up to 100 keys that both it and others wrote.
 
-    `reconciled`: how the external systems followed that are declared for its artifacts.
+    `reconciled`: the result for each external system that follows one of its artifacts.
     """
 
     deployment: Deployment
@@ -71,15 +71,15 @@ def deploy(
     """Stage a deployment, and start it as a canary if a weight is given."""
     check_name("the deployment name", name)
     if name.startswith((f"{rules.EXTERNAL}:", "#")):
-        raise InvalidValue(f"the deployment name {name!r} is kept for Kedge's own; choose another")
+        raise InvalidValue(f"invalid deployment name {name!r}: this prefix is reserved; choose another name")
     if canary is not None:
         rules.check_weight(canary)
     if not isinstance(artifacts, Mapping):
-        raise InvalidValue(f"artifacts must be a mapping of keys to values, not {type(artifacts).__name__}")
+        raise InvalidValue(f"invalid artifacts: must be a mapping of keys to values, not {type(artifacts).__name__}")
     manifest = {check_name("the artifact key", key): as_artifact(key, value) for key, value in artifacts.items()}
     for key, artifact in manifest.items():
         if key.endswith(f"/{SPEAKS}"):
-            read_rules(key, artifact.value)  # refused now, and not at the first message
+            read_rules(key, artifact.value)  # raises here rather than at the first message
     who = actor(by)
     operation = kernel.backend.clock.fresh_id()
 
@@ -97,7 +97,9 @@ def deploy(
             kind=kind,
         )
         if canary is not None:
-            rules.canary(staged, name, canary, now=kernel.backend.clock.now(), by=who)  # refused now, or not at all
+            rules.canary(
+                staged, name, canary, now=kernel.backend.clock.now(), by=who
+            )  # raises before anything is staged
         release = Release(
             record.next_number, name, kind, manifest_digest(manifest), manifest, manifest_warnings(manifest), note
         )
@@ -111,7 +113,7 @@ def deploy(
             {"digest": release.digest, "artifacts": sorted(manifest)},
             release=release,
             writes=writes,
-            snapshot=f"{AUTOMATIC}{name}",
+            snapshot=f"{SNAPSHOT_PREFIX}{name}",
         )
 
     kernel.change(decide)
@@ -121,7 +123,7 @@ def deploy(
 def _artifact_writes(
     kernel: Kernel, record: ControlRecord, manifest: Mapping[str, Artifact], *, independent: bool, base: str | None
 ) -> tuple[tuple[Pending, ...], frozenset[int]]:
-    """Return the manifest's writes, and the deployments that they rest on: those of the heads they override."""
+    """Return the manifest's writes and its bases: the deployments of the heads that they override."""
     number = record.next_number
     opened = kernel.opened(record, base)
     seen = record.live if opened is None else record.live | record.closure({rules.open_in(record, opened)})
@@ -137,7 +139,7 @@ def _artifact_writes(
 
 
 def start_canary(kernel: Kernel, name: str, weight: float, *, by: str | None) -> Deployment:
-    """Show a deployment to a share of the sessions that appear from now on."""
+    """Show a deployment to a share of new sessions."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
@@ -150,7 +152,7 @@ def start_canary(kernel: Kernel, name: str, weight: float, *, by: str | None) ->
 
 
 def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport, Entry]:
-    """Show a deployment to every new session, and report what it is shadowed by and what both sides wrote."""
+    """Show a deployment to every new session; report what shadows it and what both sides wrote."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
@@ -172,7 +174,7 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport
 
 
 def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
-    """Declare a deployment irrevocable, and let go of the snapshot that staging it took."""
+    """Make a deployment irrevocable, and release the snapshot that staging took."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
@@ -184,7 +186,7 @@ def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
 
 
 def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> tuple[Deployment, Entry]:
-    """Undo a rollback: what it hid, and what arrived hidden since, is visible again."""
+    """Undo a rollback: what it hid, and what was written hidden since, is visible again."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
@@ -199,7 +201,7 @@ def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> tupl
 
 
 def show(kernel: Kernel, name: str) -> Deployment:
-    """Return a deployment as it stands, settled and purged ones included, or raise `UnknownName`."""
+    """Return a deployment, settled and purged ones included, or raise `UnknownName`."""
     found = _list(kernel, [recorded for recorded in kernel.backend.control.recorded() if recorded.release.name == name])
     if not found:
         kernel.backend.control.load().find(name)
@@ -214,7 +216,7 @@ def list_all(kernel: Kernel) -> list[Deployment]:
 
 def _list(kernel: Kernel, recorded: Iterable[Recorded]) -> list[Deployment]:
     record = kernel.backend.control.load()
-    newest: dict[str | int, Entry] = {}  # by name, and by number where it went along with another
+    newest: dict[str | int, Entry] = {}  # by name, and by number where a base's change included it
     for entry in kernel.backend.control.entries():
         if not entry.is_step and entry.kind != "stage":
             for concerned in (entry.deployment, *entry.detail.get("numbers", ())):

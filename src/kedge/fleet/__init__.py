@@ -1,1 +1,1 @@
-"""Running processes that know one another through the database: members and their leases."""
+"""Fleet: member processes, their leases, and change callbacks."""

@@ -1,4 +1,4 @@
-"""A process as a member: it holds a lease, acknowledges epochs, and serves nothing while it can do neither."""
+"""Fleet member: a process that holds a lease and acknowledges epochs, and serves nothing without a lease."""
 
 import atexit
 import os
@@ -43,8 +43,8 @@ _leases: WeakSet[Lease] = WeakSet()
 class Member:
     """This process as a member: `k.join()` makes one. Use it as a context manager, or `leave()`.
 
-    A thread refreshes the lease at a third of its time, and at once when the control record changes. While the lease
-    has run out, turns raise `LeaseExpired` and their level is the safe one; it comes back by itself.
+    A thread refreshes the lease after a third of its duration, and at once when the control record changes. While the
+    lease has run out, turns raise `LeaseExpired` and their level is at most the safe one. The thread keeps trying.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Member:
         self._holds = holds
         self._clock = lease_clock(kernel.backend.clock)
         self._lease = Lease(standing.lease_seconds)
-        self._trouble: str | None = None
-        self._catching_up: int | None = None
+        self._last_error: str | None = None
+        self._catch_up_thread: int | None = None
         self._has_left = False
         self._refreshing = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kedge-member", daemon=True)
-        self._hint = kernel.backend.change_hint()  # before the epoch is read: what changes later differs
-        self._looked = time.monotonic()
-        self._look_seconds = max(UNPROMPTED_SECONDS, standing.lease_seconds / LOOKS)
-        self._seen = NO_EPOCH
+        self._hint = kernel.backend.change_hint()  # before the epoch is read: a later change gives another hint
+        self._polled_at = time.monotonic()
+        self._poll_seconds = max(UNPROMPTED_SECONDS, standing.lease_seconds / LOOKS)
+        self._newest_epoch = NO_EPOCH
         _leases.add(self._lease)
         self._lease.caught_up(self._catch_up(kernel.backend.control.epoch()))
         self._refresh()
@@ -79,28 +79,28 @@ class Member:
     def _run(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
             try:
-                if self._hears_news():
-                    self._refresh(self._seen)
+                if self._has_news():
+                    self._refresh(self._newest_epoch)
                 elif self._lease.is_due(self._clock.elapsed()):
                     self._refresh()
                 else:
                     continue
-                self._trouble = None
-            except Exception as error:  # noqa: BLE001 - the edge of this thread: it says why, and tries on
-                self._trouble = f"{type(error).__name__}: {error}"
+                self._last_error = None
+            except Exception as error:  # noqa: BLE001 - the edge of this thread: it records why and retries
+                self._last_error = f"{type(error).__name__}: {error}"
                 if not isinstance(error, KedgeError):  # a callback's
                     report(error)
-        if self._has_left:  # before this thread had ended: what it sent last may have come after
-            self._tell_that_it_left()
+        if self._has_left:  # leave() timed out on this thread: its last refresh may have followed
+            self._report_leave()
 
-    def _hears_news(self) -> bool:
-        """Say whether there is a newer epoch: the store is asked once a notice came, and now and then unprompted."""
+    def _has_news(self) -> bool:
+        """Return whether there is a newer epoch; ask the store after a change hint, and at intervals without one."""
         found, now = self._kernel.backend.change_hint(), time.monotonic()
-        if found == self._hint and now - self._looked < self._look_seconds:
+        if found == self._hint and now - self._polled_at < self._poll_seconds:
             return False
-        self._hint, self._looked = found, now
-        before, self._seen = self._seen, max(self._seen, self._kernel.backend.control.epoch())
-        return self._seen > before
+        self._hint, self._polled_at = found, now
+        before, self._newest_epoch = self._newest_epoch, max(self._newest_epoch, self._kernel.backend.control.epoch())
+        return self._newest_epoch > before
 
     def _refresh(self, heard: int = NO_EPOCH) -> None:
         with self._refreshing:
@@ -120,38 +120,39 @@ class Member:
         epoch = self._kernel.backend.fleet.refresh(standing)
         if epoch < refresh.epoch:
             raise Corruption(
-                f"the store stands at epoch {epoch}, before epoch {refresh.epoch}, which this member has acknowledged: "
-                "it was restored, or failed over to one that lost it; find out what, then start this process anew"
+                f"the database is at epoch {epoch}, but this member has acknowledged epoch {refresh.epoch}: it was "
+                "restored from a backup, or failed over to a server without the last commits; check which, then "
+                "restart this process"
             )
-        self._seen = max(self._seen, epoch)
+        self._newest_epoch = max(self._newest_epoch, epoch)
         return epoch
 
     def _catch_up(self, epoch: int) -> int:
-        self._catching_up = threading.get_ident()
+        self._catch_up_thread = threading.get_ident()
         try:
-            self._watcher.tell(epoch)
+            self._watcher.notify(epoch)
         finally:
-            self._catching_up = None
+            self._catch_up_thread = None
         return epoch
 
-    # ── what turns ask ──
+    # ── what turns use ──
 
     def check(self) -> None:
-        """Raise `LeaseExpired` unless the lease holds: to be called before something leaves this process."""
-        if not self.serving and threading.get_ident() != self._catching_up:
+        """Raise `LeaseExpired` unless the lease holds; call it before anything leaves this process."""
+        if not self.serving and threading.get_ident() != self._catch_up_thread:
             raise LeaseExpired(
-                f"the lease of member {self.name!r} ({self._lease.seconds:g} s) has run out: {self._why()}; it serves "
-                "nothing until it has caught up, which it tries by itself: begin a new turn later"
+                f"the lease of member {self.name!r} ({self._lease.seconds:g} s) has run out: {self._why()}; "
+                "the member retries by itself: begin a new turn later"
             )
 
     def _why(self) -> str:
         if self._is_fork:
-            return "this process is a fork of the member, and each joins for itself: leave() here, then k.join()"
+            return "this process is a fork of the member, and a fork must join itself: call leave() here, then k.join()"
         if (callback := self._watcher.calling) is not None:
             name = getattr(callback, "__qualname__", repr(callback))
             return f"the on_change callback {name} has not returned"
-        if self._trouble is not None:
-            return f"it could not be refreshed ({self._trouble})"
+        if self._last_error is not None:
+            return f"it could not be refreshed ({self._last_error})"
         if self._stop.is_set():
             return "it has left; k.join() again"
         also = "" if self._holds is None else ", or holds() has not returned"
@@ -159,17 +160,17 @@ class Member:
 
     @property
     def name(self) -> str:
-        """The member's name, as the fleet is shown it."""
+        """The member's name."""
         return self._standing.name
 
     @property
     def lease_seconds(self) -> float:
-        """How long the lease holds after a refresh was sent."""
+        """How many seconds the lease holds after a refresh was sent."""
         return self._lease.seconds
 
     @property
     def safe_level(self) -> Level:
-        """The level that its features stand on at best while the lease has run out."""
+        """The highest level of its features while the lease has run out."""
         return self._safe_level
 
     @property
@@ -179,13 +180,13 @@ class Member:
 
     @property
     def epoch(self) -> int | None:
-        """The epoch that this process has caught up with; None while the lease has run out."""
+        """The epoch that this process has caught up with, or None while the lease has run out."""
         return self._lease.epoch if self.serving else None
 
     @property
     def heard(self) -> int:
-        """The newest epoch that this process has heard of, whether it has caught up with it or not."""
-        return self._seen
+        """The newest epoch that this process knows of, caught up with or not."""
+        return self._newest_epoch
 
     # ── the end ──
 
@@ -194,7 +195,7 @@ class Member:
         return os.getpid() != self._standing.pid
 
     def leave(self) -> None:
-        """Be a member no more. Where the database cannot be told, a rollback waits the lease out instead."""
+        """End the membership. If the database cannot be reached, rollbacks wait until the lease has run out."""
         if self._is_fork:
             self._kernel.membership = None
             return
@@ -208,9 +209,9 @@ class Member:
         if self._kernel.membership is self:
             self._kernel.membership = None
         self._has_left = True
-        self._tell_that_it_left()
+        self._report_leave()
 
-    def _tell_that_it_left(self) -> None:
+    def _report_leave(self) -> None:
         with suppress(KedgeError):
             self._kernel.backend.fleet.leave(self._standing.uid)
 
@@ -226,7 +227,7 @@ class Member:
 
 
 def _after_fork() -> None:
-    for lease in list(_leases):  # nobody refreshes them in the child
+    for lease in list(_leases):  # the child has no thread that refreshes them
         lease.end()
 
 
@@ -243,9 +244,9 @@ def join(
     serves: Iterable[str],
     holds: Holds | None,
 ) -> Member:
-    """Make this process a member, once its first refresh is answered."""
+    """Make this process a member; return after its first refresh."""
     if kernel.membership is not None:
-        raise Misuse("this Kedge is a member already, and can be one only once: leave() first, or open another")
+        raise Misuse("this Kedge is already a member; call leave() first, or open another Kedge")
     host, pid, now = socket.gethostname(), os.getpid(), kernel.backend.clock.now()
     standing = Standing(
         uid=kernel.backend.clock.fresh_id(),
@@ -260,23 +261,23 @@ def join(
         code=kernel.code,
     )
     if safe_level not in SAFE_LEVELS:
-        raise InvalidValue(f"the safe level {safe_level!r} is none; use one of {', '.join(SAFE_LEVELS)}")
+        raise InvalidValue(f"invalid safe level {safe_level!r}: must be one of {', '.join(SAFE_LEVELS)}")
     return Member(kernel, watcher, standing, safe_level=Level(safe_level), holds=holds)
 
 
 def _seconds(lease_seconds: float) -> float:
     seconds = check_seconds("lease_seconds", lease_seconds)
     if seconds is None or seconds > LEASE_SECONDS_MAX:
-        raise InvalidValue(f"lease_seconds={lease_seconds!r} is no number of seconds up to {LEASE_SECONDS_MAX:g}")
+        raise InvalidValue(f"invalid lease_seconds {lease_seconds!r}: must be positive, up to {LEASE_SECONDS_MAX:g}")
     return seconds
 
 
 def _checked(held: Iterable[Held]) -> tuple[Held, ...]:
-    """Return what a process says that it holds, as far as it is reported."""
+    """Return the first entries of what a process holds, as many as are reported."""
     reported = []
     for item in held:
         if not isinstance(item, Held) or item.store not in {"context", "memory"}:
-            raise InvalidValue(f"holds() gave {item!r:.80}; it must give kedge.Held of context or memory")
+            raise InvalidValue(f"invalid result of holds(): {item!r:.80}: must be kedge.Held of context or memory")
         reported.append(item)
         if len(reported) == HELD_MAX:
             break

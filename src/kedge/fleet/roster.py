@@ -1,4 +1,4 @@
-"""The members as people look at them."""
+"""Roster: the state of each member."""
 
 import msgspec
 
@@ -10,13 +10,13 @@ from kedge.turns.kernel import Kernel
 
 
 class MemberStatus(msgspec.Struct, frozen=True):
-    """A member as it stands. `epoch` is acknowledged, `refreshed_at` wall time of its own machine.
+    """The state of a member. `epoch` is the acknowledged one; `refreshed_at` is wall time of its own machine.
 
-    `code` is what it says that it runs, by agent or "*"; `other_code` the agents among what it serves for which new
-    sessions see other code pinned.
+    `code` is the code that it states to run, by agent or "*". `other_code` names the agents that it serves for which
+    new sessions see other code pinned.
 
-    `state` is "serving"; "behind": it has not acknowledged the epoch; "silent": by the wall clock its lease has run
-    out, which only a rollback waits out for certain; or "expired": that was done, and it has not come back.
+    `state` is "serving"; "behind": it has not acknowledged the newest epoch; "silent": by the wall clock its lease has
+    run out, but no rollback has waited for that; or "expired": a rollback has, and the member has not come back.
     """
 
     name: str

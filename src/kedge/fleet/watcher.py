@@ -1,4 +1,4 @@
-"""Telling callbacks that the control record has moved."""
+"""Watcher: calls back after each new epoch."""
 
 import threading
 import time
@@ -13,30 +13,31 @@ Callback = Callable[[int], object]
 
 
 def report(error: Exception) -> None:
-    """Tell `threading.excepthook` what a thread of Kedge's own met and goes on after."""
+    """Pass an exception that a background thread survives to `threading.excepthook`."""
     args = (type(error), error, error.__traceback__, threading.current_thread())
     threading.excepthook(threading.ExceptHookArgs(args))
 
 
 class Watcher:
-    """One thread a `Kedge`, started with the first callback: looks at the doorbell often, at the epoch now and then.
+    """One thread for each `Kedge`, started with the first callback. It polls the change hint, and the epoch less often.
 
-    A callback that raises is told to `threading.excepthook` and called again at the next epoch. While this process is a
-    member, it is the member's thread that tells: what it acknowledges, the callbacks have heard of.
+    An exception of a callback goes to `threading.excepthook`; the callback is called again at the next epoch. While
+    this process is a member, the member's thread calls back instead: before it acknowledges an epoch, all callbacks
+    have returned.
     """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._callbacks: dict[int, tuple[Callback, int]] = {}
         self._lock = threading.Lock()
-        self._telling = threading.RLock()
+        self._calling_lock = threading.RLock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._next = 0
-        self.calling: Callback | None = None  # what has not returned yet
+        self.calling: Callback | None = None  # the callback that has not returned yet
 
     def add(self, callback: Callback) -> Callable[[], None]:
-        """Call back after each epoch that this process catches up with; return what ends it."""
+        """Call back after each epoch that this process catches up with; return a function that ends it."""
         epoch = self._kernel.backend.control.epoch()
         with self._lock:
             ticket, self._next = self._next, self._next + 1
@@ -53,40 +54,40 @@ class Watcher:
 
     def _run(self) -> None:
         hint: object = None
-        looked = 0.0
+        polled_at = 0.0
         while not self._stop.wait(POLL_SECONDS):
             found = self._kernel.backend.change_hint()
             now = time.monotonic()
-            if found == hint and now - looked < UNPROMPTED_SECONDS:
+            if found == hint and now - polled_at < UNPROMPTED_SECONDS:
                 continue
-            hint, looked = found, now
+            hint, polled_at = found, now
             if self._kernel.membership is not None:
                 continue
             try:
-                with self._telling:
-                    self._try_each(self._kernel.backend.control.epoch())
-            except Exception as error:  # noqa: BLE001 - the edge of this thread: it reports, and watches on
+                with self._calling_lock:
+                    self._notify_each(self._kernel.backend.control.epoch())
+            except Exception as error:  # noqa: BLE001 - the edge of this thread: it reports and continues
                 if self._stop.is_set():
                     return
                 report(error)
 
-    def _try_each(self, epoch: int) -> None:
+    def _notify_each(self, epoch: int) -> None:
         for ticket, callback in self._behind(epoch):
-            self._heard(ticket, epoch)
+            self._mark_called(ticket, epoch)
             try:
                 self._call(callback, epoch)
-            except Exception as error:  # noqa: BLE001 - somebody else's: it is reported, and the others are told
+            except Exception as error:  # noqa: BLE001 - the user's callback: report it and call the others
                 report(error)
 
-    def tell(self, epoch: int) -> None:
-        """Call those back that have not heard of this epoch, and return when all have.
+    def notify(self, epoch: int) -> None:
+        """Call each callback that was not called for this epoch yet; return when all have returned.
 
-        What one raises comes out, and it is called again at the next try.
+        An exception of a callback propagates; that callback is called again at the next try.
         """
-        with self._telling:
+        with self._calling_lock:
             for ticket, callback in self._behind(epoch):
                 self._call(callback, epoch)
-                self._heard(ticket, epoch)
+                self._mark_called(ticket, epoch)
 
     def _call(self, callback: Callback, epoch: int) -> None:
         self.calling = callback
@@ -97,9 +98,9 @@ class Watcher:
 
     def _behind(self, epoch: int) -> list[tuple[int, Callback]]:
         with self._lock:
-            return [(ticket, callback) for ticket, (callback, told) in self._callbacks.items() if told < epoch]
+            return [(ticket, callback) for ticket, (callback, called) in self._callbacks.items() if called < epoch]
 
-    def _heard(self, ticket: int, epoch: int) -> None:
+    def _mark_called(self, ticket: int, epoch: int) -> None:
         with self._lock:
             if ticket in self._callbacks:
                 self._callbacks[ticket] = (self._callbacks[ticket][0], epoch)

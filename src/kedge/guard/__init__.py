@@ -1,1 +1,1 @@
-"""Levels that features stand on; what will watch canaries grows here."""
+"""Guard: levels of features."""

@@ -1,4 +1,4 @@
-"""The degradation ladder, as far as it goes now: full, frozen, off."""
+"""Levels of features: full, frozen, off."""
 
 from kedge.errors import InvalidValue
 from kedge.model import control as rules
@@ -9,12 +9,12 @@ from kedge.turns.kernel import Kernel, actor
 
 
 def set_level(kernel: Kernel, feature: str, level: str, *, reason: str, by: str | None) -> None:
-    """Put a feature (by default named like its agent) on a level; below full its derived writes are refused."""
+    """Set the level of a feature (by default named like its agent); below full its derived writes are refused."""
     check_name("the feature", feature)
     try:
         chosen = Level(level)
     except ValueError:
-        raise InvalidValue(f"the level {level!r} is unknown; use one of {', '.join(Level)}") from None
+        raise InvalidValue(f"invalid level {level!r}: must be one of {', '.join(Level)}") from None
     who, operation = actor(by), kernel.backend.clock.fresh_id()
     detail = {"feature": feature, "level": str(chosen)}
     kernel.change(

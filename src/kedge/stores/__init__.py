@@ -1,1 +1,1 @@
-"""What a turn works with: one small class a store, over a scope that reads, collects and stamps."""
+"""Stores: one small class each, reading and writing through the scope of a turn or a view."""

@@ -1,4 +1,4 @@
-"""The artifacts that a view pins."""
+"""Artifacts, as a view pins them: read-only."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from kedge.stores.scope import Scope
 
 
 class Artifacts(KeyedView):
-    """Artifacts by key. Only deploying writes them."""
+    """Artifacts by key. Only `k.deploy` writes them."""
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope, "artifacts", "")
@@ -19,17 +19,17 @@ class Artifacts(KeyedView):
         head = self._head(key)
         if head is None or head.deleted:
             raise UnknownName(
-                f"no artifact {key!r} is visible here{nearest(key, list(self))}; deploy it, or check the view"
+                f"no artifact {key!r} is visible in this view{nearest(key, list(self))}; deploy it, or check the view"
             )
         return unpack(head.payload)
 
     def __contains__(self, key: str) -> bool:
-        """Say whether the view pins an artifact at a key."""
+        """Return whether the view pins an artifact at a key."""
         head = self._head(key)
         return head is not None and not head.deleted
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the keys that are pinned, in order."""
+        """Iterate over the pinned keys, in order."""
         return iter([head.key.name for head in self._range("")])
 
     def get(self, name: str, default: Artifact | None = None) -> Artifact | None:

@@ -1,4 +1,4 @@
-"""Vectors many at a time, as arrays: those of given ids, or a whole collection in batches."""
+"""Vector rows as arrays: those of given ids, or a whole collection in batches."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 
 class VectorRows(msgspec.Struct, frozen=True, eq=False):
-    """Some rows of one embedding space, as arrays side by side: `vectors` is float32 of shape (n, dim), read-only.
+    """Rows of one embedding space as parallel arrays: `vectors` is float32 of shape (n, dim), read-only.
 
-    It may be a window on the mapped file: copy what you keep, for a purge blanks there what it erases.
+    `vectors` may be a view of a mapped file: copy what you keep, since a purge overwrites the rows that it erases.
     """
 
     ids: list[str]
@@ -56,22 +56,22 @@ def as_json(ident: str, payload: Any) -> bytes:
     """Return a payload as JSON, or raise `InvalidValue` for bytes."""
     if isinstance(payload, bytes):
         raise InvalidValue(
-            f"the payload of {ident!r} is {len(payload):,} bytes, which JSON cannot say; take the arrays"
+            f"the payload of {ident!r} is {len(payload):,} bytes, which JSON cannot hold; use the arrays"
         )
     return msgspec.json.encode(payload)
 
 
 class VectorBatches:
-    """The rows of a collection in one embedding space, as an instant showed them: iterate for `VectorRows`.
+    """The rows of a collection in one embedding space, as of one instant: iterate for `VectorRows`.
 
-    `rows`: how many were head then, which come `size` at a time; `unembedded`: how many keys were present in other
-    spaces only. What is written later is not among them. Where a rollback has hidden some of them since, the iteration
-    raises `RolledBack`.
+    `rows`: how many were head then; they come `size` at a time. `unembedded`: how many keys were present in other
+    spaces only. Later writes are not included. If a rollback has hidden some of the rows since, the iteration raises
+    `RolledBack`.
     """
 
     def __init__(self, scope: Scope, collection: Collection, size: int, where: Mapping[str, Any] | None) -> None:
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InvalidValue(f"size={size!r} is not a number of rows, 1 or more")
+            raise InvalidValue(f"invalid size {size!r}: must be 1 or more rows")
         if where is not None:
             check_filter(where)
         self._scope = scope
@@ -93,11 +93,11 @@ class VectorBatches:
 
     @property
     def dim(self) -> int:
-        """How many dimensions the vectors have."""
+        """The number of dimensions of the vectors."""
         return self._space.dim
 
     def __iter__(self) -> Iterator[VectorRows]:
-        """Return the rows in the order in which they were written; a batch that no row passes is left out."""
+        """Return the rows in the order in which they were written; empty batches are left out."""
         return (rows for rows in self._each() if rows.ids)
 
     def _each(self) -> Iterator[VectorRows]:
@@ -114,18 +114,18 @@ class VectorBatches:
         there, vectors = self._scope.backend.vectors.matrix(self._collection, self._space.digest, seqs)
         if len(there) < len(seqs):
             raise Retryable(
-                f"rows of {self._collection.name!r} were compacted away while it was gone through; begin anew"
+                f"rows of {self._collection.name!r} were compacted away during this iteration; call batches() again"
             )
         return VectorRows(names, vectors, payloads, seqs)
 
     def _contents(self, view: View, seqs: Ints) -> list[tuple[str, bytes | None]]:
-        """Return names and payloads, unless this view does not see any more what decided the rows."""
+        """Return names and payloads; raise `RolledBack` if a deployment that decided the rows is hidden now."""
         gone = self._decided_by - view.seen - view.settled
         if gone:
             names = tuple(sorted(self._scope.names(gone)))
             raise RolledBack(
-                f"{', '.join(map(repr, names))} was rolled back while {self._collection.name!r} was gone through; "
-                "drop what came of it and begin anew",
+                f"{', '.join(map(repr, names))} was rolled back while {self._collection.name!r} was read in batches; "
+                "drop the results and call batches() again",
                 names,
             )
         return self._scope.backend.journal.contents(view, seqs.tolist())
@@ -137,7 +137,7 @@ def each_batch(batches: VectorBatches) -> Iterator[VectorRows]:
 
 
 def undisturbed(look: Callable[[], H], take: Callable[[H], T]) -> tuple[H, T]:
-    """Return what was found and what was taken by it, both anew where a compaction has come in between."""
+    """Return `look()` and `take()` of it; repeat both if a compaction came between them."""
     before: H | None = None
     while True:
         found = look()
@@ -162,7 +162,7 @@ def fetch(scope: Scope, collection: Collection, ids: Sequence[str]) -> VectorRow
         there, vectors = index.matrix(collection, space.digest, np.array([head.seq for head in present], np.int64))
         kept = [present[place] for place in there.tolist()]
         seqs = {head.seq for head in kept}
-        index.vectors([head for head in present if head.seq not in seqs])  # they lie in another space, or it raises
+        index.vectors([head for head in present if head.seq not in seqs])  # of other spaces, or it raises
         return kept, vectors
 
     (space, heads), (kept, vectors) = undisturbed(lambda: scope.read(look), take)

@@ -1,4 +1,4 @@
-"""Cached results, which vanish with whatever influenced them."""
+"""Cache of computed results: a rollback hides those that it influenced."""
 
 import hashlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from kedge.stores.scope import WritingScope
 
 
 class Cache:
-    """Results by key. The agent's artifacts are part of every key, so that no version serves another's answers."""
+    """Results by key. The agent's artifacts are part of each key: no version serves another version's answers."""
 
     def __init__(self, scope: WritingScope) -> None:
         self._scope = scope

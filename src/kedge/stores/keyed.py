@@ -1,4 +1,4 @@
-"""Reading and writing values by name: what documents and the shared context have in common."""
+"""Keyed stores: documents and the shared context."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +13,11 @@ from kedge.model.writes import Head, Key, Origin, Pending, decode, encode
 from kedge.ports.journal import HeadMoved
 from kedge.stores.scope import Scope, WritingScope
 
-_NO_SEQ = -1  # no head has it, so that nothing is written
+_NO_SEQ = -1  # no head has this seq, so nothing is written
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One value with what is known of it. `lineage` holds names; `stale`: older than its freshness budget."""
+    """One value with its metadata. `lineage` holds deployment names; `stale`: older than its freshness budget."""
 
     key: str
     value: Any
@@ -119,14 +119,14 @@ class Keyed(KeyedView):
             except ExpectationFailed as error:
                 if idempotency is None:
                     raise
-                compared, failed = _NO_SEQ, error  # but this very call may have been made before
+                compared, failed = _NO_SEQ, error  # the same call may have committed earlier: the journal decides
             pending = Pending(key, payload, source, budget, compared)
             try:
                 seq = self._scope.write((pending,), idempotency=idempotency)[0]
             except HeadMoved:
                 if failed is not None:
                     raise failed from None
-                continue  # another write came between: compare with that one
+                continue  # a concurrent write: compare with its seq
             if expect is not None and payload is not None and idempotency is None:
                 self._scope.remember_head(key, seq, EMPTY if source else self._scope.stamp)
             return seq
@@ -138,9 +138,9 @@ class Keyed(KeyedView):
         return head
 
     def _compare(self, name: str, expect: int) -> int:
-        """Return the seq that the journal has to find; what this turn has just read there is not read once more."""
+        """Return the head's seq that the journal must find; a head that this turn has just read is not read again."""
         if isinstance(expect, bool) or not isinstance(expect, int) or expect < 0:
-            raise InvalidValue(f"expect={expect!r} is no seq; pass the seq that entry() gave, or 0 for absent")
+            raise InvalidValue(f"invalid expect {expect!r}: must be the seq that entry() returned, or 0 for absent")
         if self._scope.compare_head(self._key(name), expect):
             return expect
         head = self._head(name)
@@ -148,14 +148,14 @@ class Keyed(KeyedView):
         if present != expect:
             found = f"its head is seq {present}" if present else "it is absent"
             raise ExpectationFailed(
-                f"{self._store} {name!r} was expected at seq {expect}, but {found}; read it again and decide anew",
+                f"{self._store} {name!r} was expected at seq {expect}, but {found}; read it again and decide again",
                 seq=present,
             )
         return 0 if head is None else head.seq
 
 
 class Context(Keyed):
-    """The shared context: facts that agents write for one another."""
+    """The shared context: facts that agents share."""
 
     def put(
         self,

@@ -1,4 +1,4 @@
-"""The memory of a session: its messages, in order."""
+"""Memory of a session: its messages, in order."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ _LIMIT_MAX = 2**63 - 1  # what SQLite can count to
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One message. A `retracted` one was deleted or taken away by a rollback: its content is gone."""
+    """One message. A `retracted` one was deleted, or hidden by a rollback: its content is None."""
 
     role: str
     content: Any
@@ -41,11 +41,11 @@ class MemoryView:
     ) -> list[Message]:
         """Return the newest `limit` messages, oldest first.
 
-        With `tombstones`, messages that were deleted, or that a rollback took from this session, stand at their
-        places with no content; they do not count towards `limit`.
+        With `tombstones`, messages that were deleted, or that a rollback hid from this session, keep their places
+        with no content; they do not count towards `limit`.
         """
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-            raise InvalidValue(f"limit={limit!r} is not a number of messages, 0 or more, or None")
+            raise InvalidValue(f"invalid limit {limit!r}: must be 0 or more messages, or None")
         if limit is not None:
             limit = min(limit, _LIMIT_MAX)
         journal = self._scope.backend.journal
@@ -74,7 +74,7 @@ class Memory(MemoryView):
         super().__init__(scope)
 
     def append(self, role: str, content: Any, *, origin: str | None = None, idempotency: str | None = None) -> int:
-        """Add a message and return its seq; what role "user" says is a source write unless `origin` says otherwise."""
+        """Add a message and return its seq. Role "user" makes it a source write, unless `origin` says otherwise."""
         return self.extend([(role, content)], origin=origin, idempotency=idempotency)[0]
 
     def extend(
@@ -83,7 +83,7 @@ class Memory(MemoryView):
         """Add messages as one batch, all or none, and return their seqs."""
         key = Key("memory", self._space, "")
         pending = []
-        spoken: dict[str, tuple[bool, str]] = {}  # by role: is it source, and what a message is called in errors
+        spoken: dict[str, tuple[bool, str]] = {}  # by role: whether it is source, and the message's label in errors
         for role, content in _pairs(messages):
             if type(role) is not str or role not in spoken:
                 default = Origin.SOURCE if check_name("the role", role) == USER else Origin.DERIVED
@@ -98,16 +98,16 @@ class Memory(MemoryView):
         """Delete the visible message of this seq and return the seq of the delete."""
         found = self._message(seq)
         if found is None:
-            raise InvalidValue(f"no message with seq {seq!r} is visible in session {self._space!r}")
+            raise InvalidValue(f"no message with seq {seq!r} is visible in session {self._space!r}; see history()")
         source = self._scope.is_source(origin, Origin.DERIVED)
         return self._scope.write((Pending(found.key, None, source),), idempotency=idempotency)[0]
 
     def _message(self, seq: int) -> Head | None:
         if isinstance(seq, bool) or not isinstance(seq, int) or seq < 1:
-            raise InvalidValue(f"seq={seq!r} is no message's seq; history() tells them")
+            raise InvalidValue(f"invalid seq {seq!r}: must be the seq of a message; history() returns the seqs")
         key = Key("memory", self._space, memory_name(seq, seq))
         head = self._scope.read(lambda view: self._scope.backend.journal.head(view, key))
-        if head is None:  # a replayed message is named after the rank of its input
+        if head is None:  # the name of a replayed message holds the rank of its input
             return next((message for message in self._named() if message.seq == seq), None)
         self._scope.record_read((head,))
         return None if head.deleted else head
@@ -132,9 +132,9 @@ def _pairs(messages: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
             return [(role, content) for role, content in given]
     except (TypeError, ValueError):
         pass
-    raise InvalidValue(f"{messages!r:.80} is no list of messages; pass pairs such as [('user', 'hello')]")
+    raise InvalidValue(f"invalid messages {messages!r:.80}: must be pairs (role, content), such as [('user', 'hello')]")
 
 
 def _check_content(content: Any) -> None:
     if isinstance(content, (bytes, bytearray, memoryview)):
-        raise InvalidValue("a message's content is JSON; keep bytes in a document and name it in the message")
+        raise InvalidValue("invalid message content: must be JSON, not bytes; keep bytes in a document")

@@ -1,4 +1,4 @@
-"""Searching vectors: one collection, or several whose scores can be told apart."""
+"""Vector search in one collection, or in several of one metric and one embedder."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """One row that a search found; `score` is greater for the better, `lineage` holds deployment names."""
+    """One row that a search found. A greater `score` is better; `lineage` holds deployment names."""
 
     id: str
     score: float
@@ -45,7 +45,7 @@ class Hits(list[Hit]):
 
     @property
     def unembedded(self) -> int:
-        """How many keys are present in other embedding spaces only. To ask for it is a read of all that decides it."""
+        """How many keys are present in other embedding spaces only. Using it is a read of the whole collection."""
         if self._on_reading is not None:
             self._on_reading()
         return self._unembedded
@@ -56,10 +56,10 @@ def search_named(
 ) -> Hits:
     """Return the `k` best hits among the rows of several collections."""
     if isinstance(names, str) or not names:
-        raise InvalidValue(f"collections={names!r} is no list of names; write ['kb', 'wiki']")
+        raise InvalidValue(f"invalid collections {names!r}: must be a list of names, such as ['kb', 'wiki']")
     collections = [find_collection(scope.backend.vectors, name) for name in names]
     if len(set(names)) != len(collections):
-        raise InvalidValue(f"collections={list(names)!r} names one twice; name each once")
+        raise InvalidValue(f"invalid collections {list(names)!r}: a name occurs twice; keep one of them")
     return search(scope, collections, vector, k, where, exact=exact)
 
 
@@ -72,16 +72,16 @@ def search(
     *,
     exact: bool,
 ) -> Hits:
-    """Return the `k` best hits for one query vector, all of them as one epoch shows them."""
+    """Return the `k` best hits for one query vector, all of one epoch."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InvalidValue(f"k={k!r} is not a number of hits, 1 or more")
+        raise InvalidValue(f"invalid k {k!r}: must be 1 or more hits")
     if where is not None:
         check_filter(where)
     _check_one_metric(collections)
     spaces: list[EmbeddingSpace] = []
 
     def look(view: View) -> list[Search]:
-        # At one epoch: a flip between the two would have the rows of the new space searched for in the old one.
+        # At one epoch: else a commit between the two would search the old space for rows of the new one.
         spaces[:] = [space_of(scope, view, collection) for collection in collections]
         _check_one_space(collections, spaces)
         found = []
@@ -93,13 +93,13 @@ def search(
 
     try:
         results = scope.read(look)
-    finally:  # also where what the embedders say refuses the query
+    finally:  # also where the query does not fit the embedder: the embedder was read
         scope.record_read(head for space in spaces for head in space.read)
     return _merged(scope, collections, results, k)
 
 
 def _merged(scope: Scope, collections: Sequence[Collection], results: Sequence[Search], k: int) -> Hits:
-    """Return the best of what was found, having read them and what pushed others out."""
+    """Return the best hits; record them, and the writes that superseded other rows, as read."""
     found = [hit for result in results for hit in result.found]
     found.sort(key=lambda hit: (-hit.score, hit.head.key.space, hit.head.key.name))
     best = found[:k]
@@ -134,19 +134,19 @@ def _check_one_metric(collections: Sequence[Collection]) -> None:
     other = next((c for c in collections if c.metric != first.metric), None)
     if other is not None:
         raise InvalidValue(
-            f"{first.name!r} is compared by {first.metric}, {other.name!r} by {other.metric}: their scores cannot be "
-            "merged; search them apart"
+            f"{first.name!r} has metric {first.metric}, {other.name!r} has {other.metric}: their scores cannot be "
+            "merged; search them separately"
         )
 
 
 def _check_one_space(collections: Sequence[Collection], spaces: Sequence[EmbeddingSpace]) -> None:
-    """Raise `InvalidValue` where a query would be compared with vectors of two embedding spaces."""
+    """Raise `InvalidValue` where the collections are in different embedding spaces."""
     place = next((n for n, space in enumerate(spaces) if space.digest != spaces[0].digest), None)
     if place is not None:
         first, other = collections[0], collections[place]
         raise InvalidValue(
             f"{first.name!r} is embedded by {_embedder(first, spaces[0])}, {other.name!r} by "
-            f"{_embedder(other, spaces[place])}: no query vector belongs to both; search them apart"
+            f"{_embedder(other, spaces[place])}: one query vector cannot search both; search them separately"
         )
 
 

@@ -1,4 +1,4 @@
-"""Embedding spaces: which one a view sees in a collection, and what may be compared there."""
+"""Embedding spaces: the one that a view sees in a collection, and checks of vectors for it."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ _MATRIX = 2  # dimensions of an array
 
 
 class EmbeddingSpace(msgspec.Struct, frozen=True):
-    """The embedding space that a view sees in a collection, and the head of the embedder that says so."""
+    """The embedding space that a view sees in a collection, and the head of the embedder that decides it."""
 
     digest: str
     dim: int
@@ -26,12 +26,12 @@ class EmbeddingSpace(msgspec.Struct, frozen=True):
 
     @property
     def read(self) -> tuple[Head, ...]:
-        """The write that was read to know it, if there is one."""
+        """The writes that were read to find it: the embedder's head, if there is one."""
         return () if self.head is None else (self.head,)
 
 
 def space_of(scope: Scope, view: View, collection: Collection) -> EmbeddingSpace:
-    """Return the embedding space of a collection; without an embedder, it has one of its own."""
+    """Return the embedding space of a collection; without an embedder, the collection is a space of its own."""
     head = scope.backend.journal.head(view, Key("artifacts", "", collection.embedder))
     if head is None or head.deleted:
         return EmbeddingSpace("", collection.dim, head)
@@ -54,28 +54,28 @@ def find_collection(index: VectorReader, name: str) -> Collection:
 def as_rows(
     matrix: npt.ArrayLike, dim: int, collection: Collection, ids: Sequence[str], *, single: bool = False
 ) -> Floats:
-    """Return vectors as float32 of shape (n, dim), or raise `InvalidVector` that names the one that is wrong."""
+    """Return vectors as float32 of shape (n, dim), or raise `InvalidVector` that names the first invalid one."""
     try:
-        with np.errstate(over="ignore"):  # it becomes an infinity, which is refused below
+        with np.errstate(over="ignore"):  # an overflow becomes an infinity, which is refused below
             rows = np.asarray(matrix, dtype="<f4")
     except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidVector(f"the vectors are no float32 array ({error}); pass shape (n, {dim})") from None
+        raise InvalidVector(f"invalid vectors ({error}): must be a float32 array of shape (n, {dim})") from None
     if single and rows.ndim == 1:
         rows = rows[None, :]
     if rows.ndim != _MATRIX:
-        raise InvalidVector(f"the vectors have shape {rows.shape}, not (n, {dim})")
+        raise InvalidVector(f"invalid vectors of shape {rows.shape}: must be (n, {dim})")
     if len(rows) != len(ids):
-        raise InvalidVector(f"{len(ids)} ids came with {len(rows)} vectors; give one each")
+        raise InvalidVector(f"got {len(ids)} ids and {len(rows)} vectors; pass one vector for each id")
     if rows.shape[1] != dim:
         raise InvalidVector(
-            f"{ids[0]!r} has {rows.shape[1]} dimensions, but the embedder that this view sees in "
-            f"{collection.name!r} makes {dim}"
+            f"{ids[0]!r} has {rows.shape[1]} dimensions, but the embedder that this view pins for "
+            f"{collection.name!r} has {dim}; embed it with that embedder"
         )
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
-        raise InvalidVector(f"the vector of {ids[int(np.argmin(finite))]!r} holds NaN or an infinity")
+        raise InvalidVector(f"the vector of {ids[int(np.argmin(finite))]!r} holds NaN or an infinity; leave it out")
     if collection.metric == "cosine":
         zero = ~rows.any(axis=1)
         if zero.any():
-            raise InvalidVector(f"the vector of {ids[int(np.argmax(zero))]!r} is zero, which has no cosine")
+            raise InvalidVector(f"the vector of {ids[int(np.argmax(zero))]!r} is zero and has no cosine; leave it out")
     return np.ascontiguousarray(rows)

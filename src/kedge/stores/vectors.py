@@ -1,4 +1,4 @@
-"""Vectors of one collection."""
+"""Vector store: the vectors of one collection, with payloads."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ class VectorsView:
 
     @property
     def collection(self) -> Collection:
-        """What was declared: dimension, metric and embedder."""
+        """The declaration: dimension, metric, embedder and fields."""
         return self._collection
 
     def _embedder(self) -> EmbeddingSpace:
@@ -57,12 +57,12 @@ class VectorsView:
 
         `where` filters payloads: `{"lang": "en"}`, `{"n": {"gte": 3, "lt": 9}}`, `{"tag": {"in": [...]}}`,
         `{"and": [...]}`, `{"or": [...]}`. `exact` compares every row;
-        without it, large collections are searched by their index, and the hits say whether that was so.
+        without it, large collections are searched by their index, and `hits.exact` is False.
         """
         return search(self._scope, [self._collection], vector, k, where, exact=exact)
 
     def get(self, ids: Sequence[str]) -> dict[str, VectorRow]:
-        """Return the rows of these ids that are present, whatever their embedding space."""
+        """Return the rows of these ids that are present, in any embedding space."""
         ids = _as_ids(ids)
         self._embedder()
         index, journal, name = self._scope.backend.vectors, self._scope.backend.journal, self._collection.name
@@ -83,7 +83,7 @@ class VectorsView:
     def batches(self, size: int = BATCH_ROWS, where: Mapping[str, Any] | None = None) -> VectorBatches:
         """Return all rows of the space of the view's embedder as arrays, at most `size` at a time, the oldest first.
 
-        What is head is settled here and now; iterate as often as you like. `where` filters payloads as in a search.
+        The call decides which rows are head; iterate as often as you like. `where` filters payloads as in a search.
         """
         return VectorBatches(self._scope, self._collection, size, where)
 
@@ -128,8 +128,8 @@ class Vectors(VectorsView):
     ) -> list[int]:
         """Write vectors, float32 of shape (n, dim), with JSON payloads, as one batch; return their seqs.
 
-        They belong to the embedding space of the embedder that the view sees; `embedder` is the digest that the
-        caller embedded with, and a foreign one is refused.
+        They belong to the embedding space of the embedder that the view pins. `embedder` is the digest of the
+        embedder that the caller used; another one than the view's raises `InvalidVector`.
         """
         ids = _as_ids(ids)
         if not ids:
@@ -137,15 +137,15 @@ class Vectors(VectorsView):
         space = self._embedder()
         if embedder is not None and embedder != space.digest:
             raise InvalidVector(
-                f"{ids[0]!r} was embedded by {embedder!r}, but this turn sees {space.digest!r} at "
-                f"{self._collection.embedder!r}; embed it with what turn.artifacts holds"
+                f"{ids[0]!r} was embedded by {embedder!r}, but this turn's view pins {space.digest!r} at "
+                f"{self._collection.embedder!r}; embed it with the embedder in turn.artifacts"
             )
         rows = as_rows(matrix, space.dim, self._collection, ids)
         if payloads is not None and (isinstance(payloads, (str, bytes)) or not isinstance(payloads, Iterable)):
-            raise InvalidValue(f"payloads must be a list with one value an id, not {payloads!r:.80}")
+            raise InvalidValue(f"invalid payloads {payloads!r:.80}: must be a list with one value for each id")
         given = [None] * len(ids) if payloads is None else list(payloads)
         if len(given) != len(ids):
-            raise InvalidVector(f"{len(ids)} ids came with {len(given)} payloads; give one each")
+            raise InvalidVector(f"got {len(ids)} ids and {len(given)} payloads; pass one payload for each id")
         source = self._scope.is_source(origin, Origin.DERIVED)
         pending = [
             Pending(Key("vectors", self._collection.name, ident), encode(payload, f"the payload of {ident!r}"), source)
@@ -156,7 +156,7 @@ class Vectors(VectorsView):
         )
 
     def delete(self, ids: Sequence[str], *, origin: str | None = None, idempotency: str | None = None) -> list[int]:
-        """Delete these ids, in whatever embedding space, as one batch; return the seqs of the deletes."""
+        """Delete these ids, in any embedding space, as one batch; return the seqs of the deletes."""
         ids = _as_ids(ids)
         self._embedder()
         source = self._scope.is_source(origin, Origin.DERIVED)
@@ -166,11 +166,11 @@ class Vectors(VectorsView):
 
 def _as_ids(ids: Sequence[str]) -> list[str]:
     if isinstance(ids, str):
-        raise InvalidValue(f"ids must be a list of strings, not the string {ids!r}; write [{ids!r}]")
+        raise InvalidValue(f"invalid ids {ids!r}: must be a list of strings; write [{ids!r}]")
     if not isinstance(ids, Iterable):
-        raise InvalidValue(f"ids must be a list of strings, not {ids!r}")
+        raise InvalidValue(f"invalid ids {ids!r}: must be a list of strings")
     checked = [check_name("the vector id", ident) for ident in ids]
     if len(set(checked)) != len(checked):
         twice = Counter(checked).most_common(1)[0][0]
-        raise InvalidVector(f"the id {twice!r} is given twice in one call; keep one of them")
+        raise InvalidVector(f"id {twice!r} occurs twice in one call; keep one of them")
     return checked

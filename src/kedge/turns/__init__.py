@@ -1,1 +1,1 @@
-"""Turns and views: what a caller opens to read and write."""
+"""Turns and views, and the kernel that they share."""

@@ -11,7 +11,7 @@ _KEPT_MAX = 256
 
 
 class AgentArtifacts(msgspec.Struct, frozen=True):
-    """An agent's own artifacts: their heads, the range that they were read by, and all lineages in it."""
+    """An agent's own artifacts: their heads, the range read that found them, and all lineages in it."""
 
     heads: list[Head]
     read: RangeRead
@@ -22,22 +22,22 @@ NO_ARTIFACTS = AgentArtifacts([], RangeRead("artifacts", "", "", 0), frozenset()
 
 
 class ArtifactCache:
-    """Agents' own artifacts by what a view sees.
+    """Cache of agents' own artifacts, by the deployments that a view sees.
 
-    Artifacts are written by changes of the control record alone, so at one epoch they stay what they are. Shared by
-    threads without a lock: what one of them loses is read again.
+    Only changes of the control record write artifacts, so they are constant at one epoch. Threads share it without a
+    lock: an entry lost to a race is read again.
     """
 
     def __init__(self) -> None:
         self._kept: tuple[int, dict[tuple[str, frozenset[int]], AgentArtifacts]] = (-1, {})
 
     def of(self, view: View, agent: str) -> AgentArtifacts | None:
-        """Return what lies under an agent's name in a view of the present, if it is known."""
+        """Return an agent's own artifacts in a view of the present, or None where they are not cached."""
         epoch, kept = self._kept
         return kept.get((agent, view.seen)) if epoch == view.epoch else None
 
     def keep(self, view: View, agent: str, own: AgentArtifacts) -> None:
-        """Remember what was read in this view."""
+        """Cache what was read in this view."""
         epoch, kept = self._kept
         if epoch != view.epoch or len(kept) >= _KEPT_MAX:
             self._kept = (view.epoch, {(agent, view.seen): own})

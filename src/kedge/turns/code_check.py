@@ -1,4 +1,4 @@
-"""A turn on other code than its view pins: let it pass, say so, or refuse it."""
+"""Code check: a turn whose process runs different code than its view pins is ignored, warned about or refused."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -14,25 +14,25 @@ from kedge.turns.kernel import Kernel
 
 
 class OtherCodeWarning(UserWarning):
-    """A turn runs other code than its view pins."""
+    """A turn runs different code than its view pins."""
 
 
 class Sampled(Protocol):
-    """A turn, as far as counting needs it."""
+    """What counting needs of a turn."""
 
     def sample(self, metric: str, value: str) -> Sample:
         """Return a metric sample of this turn."""
 
 
-def state(kernel: Kernel, code: str | Mapping[str, str] | None, policy: str) -> None:
-    """Take what code this process says that it runs, and what shall become of turns whose view pins another."""
+def configure(kernel: Kernel, code: str | Mapping[str, str] | None, policy: str) -> None:
+    """Set the code that this process runs, and the policy for turns whose view pins other code."""
     if policy not in POLICIES:
-        raise InvalidValue(f"other_code={policy!r} is unknown; use one of {', '.join(POLICIES)}")
+        raise InvalidValue(f"invalid other_code {policy!r}: must be one of {', '.join(POLICIES)}")
     kernel.code, kernel.other_code = read_code(code), policy
 
 
 def check(kernel: Kernel, turn: Sampled, agent: str, own_artifacts: Iterable[Head]) -> None:
-    """Count it where this process runs other code than a turn's view pins, and warn or raise `OtherCode`."""
+    """Count a turn whose view pins other code than this process runs; then warn or raise `OtherCode`."""
     if not kernel.code or kernel.other_code == "ignore":
         return
     head = next((head for head in own_artifacts if head.key.name == f"{agent}/{CODE}"), None)
@@ -41,13 +41,13 @@ def check(kernel: Kernel, turn: Sampled, agent: str, own_artifacts: Iterable[Hea
     pin = unpack(head.payload)
     if not is_other(kernel.code, agent, pin):
         return
-    runs = running(kernel.code, agent) or "code that it does not name"
+    runs = running(kernel.code, agent) or "unnamed code"
     what = f"runs {runs}, view pins {label(pin)}"
     with suppress(ReadOnly):
         kernel.backend.metrics.observe(turn.sample(COUNTED + kernel.other_code, what))
     said = (
-        f"this process runs {runs} as {agent!r}, where the view pins {label(pin)}: route its session to a process that "
-        "runs that (k.assignment says what it sees)"
+        f"this process runs {runs} as {agent!r}, but the view pins {label(pin)}: route the session to a process that "
+        "runs the pinned code (k.assignment returns what a session sees)"
     )
     if kernel.other_code == "refuse":
         raise OtherCode(said)

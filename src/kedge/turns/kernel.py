@@ -1,4 +1,4 @@
-"""One open database with what this process knows of it: shared by turns, views, deployments and recovery."""
+"""Kernel: one open database with this process's caches and options, shared by turns, deployments and recovery."""
 
 import getpass
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ Decide = Callable[[ControlRecord], Change]
 
 
 class Kernel:
-    """A backend, and the small caches and options that go with it. Safe to share between threads."""
+    """A backend with the caches and options of this process. Safe to share between threads."""
 
     def __init__(self, backend: Backend, *, session_ttl: float | None = None) -> None:
         self.backend = backend
@@ -34,13 +34,13 @@ class Kernel:
         self.membership: Membership | None = None  # set while this process is a member
         self.artifact_cache = ArtifactCache()
         self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version
-        self.code: dict[str, str] = {}  # what this process says that it runs, by agent
-        self.other_code = "warn"  # what becomes of turns whose view pins another
+        self.code: dict[str, str] = {}  # the code that this process runs, by agent, as its opener stated
+        self.other_code = "warn"  # policy for turns whose view pins other code: ignore, warn or refuse
         self.warned: set[str] = set()
-        self.reconcilers: dict[str, Reconciler] = {}  # those that this process can work, by name
+        self.reconcilers: dict[str, Reconciler] = {}  # those that this process can run, by name
 
     def edges(self, schema: str) -> list[tuple[int, int]]:
-        """Return from which versions of a schema to which this process can translate."""
+        """Return the pairs of versions (from, to) of a schema that this process can translate."""
         return [(start, end) for name, start, end in self.casters if name == schema]
 
     @property
@@ -51,7 +51,7 @@ class Kernel:
         return self._header_key
 
     def record(self) -> ControlRecord:
-        """Return the record to pin a view to: a member knows it without I/O, until it hears of a newer one."""
+        """Return the record to pin a view to; a member has it without I/O until it hears of a newer epoch."""
         known, membership = self.backend.control.known(), self.membership
         if (
             known is not None
@@ -63,7 +63,7 @@ class Kernel:
         return self.backend.control.load()
 
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
-        """Return the names of deployments, whatever became of them."""
+        """Return the names of deployments, settled and purged ones included."""
         found = set()
         for number in numbers:
             if number not in self._names:
@@ -75,21 +75,21 @@ class Kernel:
         self._names = self.backend.control.names()
 
     def change(self, decide: Decide) -> tuple[ControlRecord, Entry]:
-        """Decide on the record as it is, and commit; decide anew while others commit in between."""
+        """Commit what `decide` makes of the newest record; decide again after each concurrent commit."""
         while True:
             try:
                 before = self.backend.control.load()
                 change = decide(before)
                 _check_reason(change.reason)
                 followed = moved(before, change.record)
-                if followed:  # whoever goes on with this operation after a crash must know of it
+                if followed:  # recovery after a crash reads it from the log
                     change = msgspec.structs.replace(change, detail=change.detail | {DETAIL: followed})
                 return change.record, self.backend.control.commit(change)
             except EpochMoved:
                 continue
 
     def read_present(self, look: Callable[[View], T], view: View) -> T:
-        """Call `look` with a view of what is live, again with a newer one while the control record moves."""
+        """Call `look` with a view of what is live; call it again with a newer view each time it raises `EpochMoved`."""
         while True:
             try:
                 return look(view)
@@ -109,7 +109,7 @@ class Kernel:
             raise rules.illegal(name, status, verb) from None
 
     def opened(self, record: ControlRecord, name: str | None) -> str | None:
-        """Return the deployment to open something in: None where it is settled, for then everybody sees it."""
+        """Return the deployment to open a turn or view in; None for a settled one, which every view sees."""
         if name is None:
             return None
         try:
@@ -121,7 +121,7 @@ class Kernel:
 
 
 def actor(by: str | None) -> str:
-    """Return who a control call is by: as given, or the user of this process."""
+    """Return who makes a control call: `by`, or the user of this process."""
     if by is not None:
         return check_name("by", by)
     try:
@@ -132,4 +132,4 @@ def actor(by: str | None) -> str:
 
 def _check_reason(reason: object) -> None:
     if not isinstance(reason, str) or (not reason.isascii() and any("\ud800" <= c <= "\udfff" for c in reason)):
-        raise InvalidValue(f"the reason {reason!r:.80} is no text; say why in a string")
+        raise InvalidValue(f"invalid reason {reason!r:.80}: must be a string of valid Unicode")

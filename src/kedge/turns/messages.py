@@ -1,4 +1,4 @@
-"""What a turn sends to other agents, and takes from them: bound to its headers, and in the version that it speaks."""
+"""Messages between agents: bound to signed headers, with schema versions negotiated and translated."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,11 +17,11 @@ from kedge.model.writes import Head
 from kedge.ports.metrics import Sample, Tally
 from kedge.turns.kernel import Caster, Kernel
 
-_OTHER = "belong to another payload"
+_OTHER = "were made for another payload"
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """Who sent the headers that a turn was given last: their envelope, or why there is none to be trusted."""
+    """The sender of the last headers that a turn got: its envelope, or why there is no trusted one."""
 
     name: str
     envelope: Envelope | None
@@ -29,7 +29,7 @@ class Sender(msgspec.Struct, frozen=True):
 
 
 class Incoming(msgspec.Struct, frozen=True):
-    """A message as it came; `version` is what its receiver knows of a sender that signs nothing."""
+    """A received message. `version` is the version that an unsigned sender is known to speak."""
 
     schema: str
     payload: Any
@@ -38,13 +38,13 @@ class Incoming(msgspec.Struct, frozen=True):
 
     @property
     def sent(self) -> int | None:
-        """The version that its sender speaks, if it is known."""
+        """The version that its sender speaks, or None where it is not known."""
         envelope = self.sender.envelope
         return self.version if envelope is None else envelope.speaks.get(self.schema)
 
 
 class Receiver(Protocol):
-    """A turn, as far as taking a message needs it."""
+    """What receiving a message needs of a turn."""
 
     @property
     def agent(self) -> str | None:
@@ -55,7 +55,7 @@ class Receiver(Protocol):
 
 
 def rules_of(agent: str | None, own_artifacts: list[Head]) -> dict[str, Rule]:
-    """Return what an agent speaks, by its artifacts as its turn read them."""
+    """Return the message schemas that an agent speaks, from its artifacts."""
     key = f"{agent}/{SPEAKS}"
     found = next((head for head in own_artifacts if head.key.name == key), None)
     return {} if found is None or found.payload is None else read_rules(key, unpack(found.payload).value)
@@ -65,17 +65,17 @@ def rule_for(agent: str | None, rules: Mapping[str, Rule], schema: str) -> Rule:
     """Return the rule of a schema, or raise `InvalidValue`."""
     check_name("the schema", schema)
     if agent is None:
-        raise InvalidValue(f"no agent's turn sends or takes messages of schema {schema!r}; begin it with agent=")
+        raise InvalidValue(f"messages of schema {schema!r} need an agent's turn; begin it with agent=")
     if schema not in rules:
         raise InvalidValue(
-            f"the artifact {agent}/{SPEAKS} of this view names no schema {schema!r}{nearest(schema, rules)}; deploy it "
+            f"unknown schema {schema!r}{nearest(schema, rules)}: not in {agent}/{SPEAKS} of this view; deploy it "
             f'with {{"{schema}": 1}}'
         )
     return rules[schema]
 
 
 def receive(kernel: Kernel, record: ControlRecord, receiver: Receiver, rule: Rule, message: Incoming) -> Any:
-    """Return a message's payload in the version that the receiver speaks, or raise; each verdict is counted."""
+    """Return a message's payload in the version that the receiver speaks, or raise; count each verdict."""
     schema, sender, payload = message.schema, message.sender.name, message.payload
     decision = _decide(kernel, record, rule, message)
     if decision.verdict is Verdict.TRANSLATE:
@@ -84,14 +84,14 @@ def receive(kernel: Kernel, record: ControlRecord, receiver: Receiver, rule: Rul
     kernel.backend.metrics.observe(receiver.sample(MESSAGE + decision.verdict, what))
     said = f"{receiver.agent!r} speaks version {rule.version} of {schema!r}, and {sender!r} sent {message.sent}"
     if decision.verdict is Verdict.SYNC:
-        raise SyncNeeded(f"{said}: {decision.why}; ask it to begin a new turn and send again")
+        raise SyncNeeded(f"{said}: {decision.why}; the sender must begin a new turn and send again")
     if decision.verdict is Verdict.REFUSE:
         raise SchemaRefused(f"{said}: {decision.why}")
     return payload
 
 
 def count_refused(kernel: Kernel, record: ControlRecord, receiver: Receiver, sender: Sender | None) -> None:
-    """Count what a turn did not begin with, or did not absorb, since something rolled back had influenced it."""
+    """Count headers that a turn refused because their lineage holds a rolled-back deployment."""
     envelope = None if sender is None else sender.envelope
     if sender is not None and envelope is not None and not record.rolled_back.isdisjoint(envelope.lineage):
         why = f"anything from {sender.name}, influenced by what is rolled back"
@@ -102,8 +102,8 @@ def count_refused(kernel: Kernel, record: ControlRecord, receiver: Receiver, sen
 def _decide(kernel: Kernel, record: ControlRecord, rule: Rule, message: Incoming) -> Decision:
     envelope, sent = message.sender.envelope, message.sent
     if sent is None:
-        unsigned = "it has no valid signature; say version= if you know which it speaks"
-        return Decision(Verdict.REFUSE, unsigned if envelope is None else "its headers name no version of that")
+        unsigned = "it has no valid signature; pass version= if you know which version it speaks"
+        return Decision(Verdict.REFUSE, unsigned if envelope is None else "its headers name no version of this schema")
     stale = ""
     if envelope is not None:
         if envelope.digest != digest(message.schema, message.payload):
@@ -117,14 +117,14 @@ def _decide(kernel: Kernel, record: ControlRecord, rule: Rule, message: Incoming
 def _translate(
     casters: Mapping[tuple[str, int, int], Caster], decision: Decision, schema: str, payload: Any
 ) -> tuple[Decision, Any]:
-    """Return what casters make of a payload; one that raises, or makes what is no JSON, is a refusal."""
-    made = msgspec.json.decode(msgspec.json.encode(payload))  # whatever a caster does to it, the caller's stays whole
+    """Return a payload translated by casters; a caster that raises or does not return JSON means a refusal."""
+    made = msgspec.json.decode(msgspec.json.encode(payload))  # a copy: a caster may modify it in place
     for start, end in pairwise(decision.path):
         try:
             made = casters[schema, start, end](made)
             digest(schema, made)
-        except Exception as error:  # noqa: BLE001 - somebody else's code: the message is refused, and says why
-            why = f"the caster from {start} to {end} failed on it: {type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - the user's code: the refusal says what it raised
+            why = f"the caster from version {start} to {end} failed: {type(error).__name__}: {error}"
             return Decision(Verdict.REFUSE, why), None
     return decision, made
 
@@ -134,13 +134,15 @@ def add_caster(kernel: Kernel, schema: str, start: int, end: int, cast: Caster) 
     check_name("the schema", schema)
     for version in (start, end):
         if isinstance(version, bool) or not isinstance(version, int):
-            raise InvalidValue(f"the version {version!r} of schema {schema!r} is no integer; number its versions")
+            raise InvalidValue(f"invalid version {version!r} of schema {schema!r}: must be an integer")
     if start == end or not callable(cast):
-        raise InvalidValue(f"a caster of {schema!r} is a function from one version to another, not {cast!r:.60}")
+        raise InvalidValue(
+            f"invalid caster of {schema!r}: {cast!r:.60}: must be a function from one version to another"
+        )
     kernel.casters[schema, start, end] = cast
 
 
 def verdicts(kernel: Kernel, prefix: str = OWN) -> list[Tally]:
-    """Return what Kedge has counted itself; how all its own metrics begin is left out."""
+    """Return the counters that Kedge keeps itself, without the common prefix of their names."""
     found = kernel.backend.metrics.tallies(prefix)
     return [msgspec.structs.replace(tally, metric=tally.metric.removeprefix(OWN)) for tally in found]

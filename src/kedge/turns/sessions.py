@@ -35,7 +35,7 @@ def preview(kernel: Kernel, record: ControlRecord, session: str) -> frozenset[in
 
 
 def refresh(kernel: Kernel, session: str, by: str) -> Session:
-    """Assign a session anew: it gets what a session that appears now would get."""
+    """Reassign a session: it gets what a new session would get."""
     control = kernel.backend.control
     while True:
         record, found = control.standing(session)

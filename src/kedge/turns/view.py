@@ -1,4 +1,4 @@
-"""Read-only views: what a new session, a session or a deployment sees, now or at a point in the past."""
+"""Read-only views of a new session, a session or a deployment, now or at a point in the past."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -61,7 +61,7 @@ class ViewScope:
         return rules.assign(record, session) if fixed is None else fixed.base
 
     def _resolve(self, point: Point) -> tuple[int, float]:
-        """Return the seq of a point and its time, or raise where it cannot be read any more."""
+        """Return the seq and time of a point, or raise where it cannot be read."""
         control = self.backend.control
         last = control.position()
         if isinstance(point, Snapshot):
@@ -75,15 +75,15 @@ class ViewScope:
             return found.seq, found.at
         if isinstance(point, datetime):
             if point.tzinfo is None:
-                raise InvalidValue(f"the time {point!r} has no time zone; add one, such as datetime.UTC")
-            if point.timestamp() >= last.at:  # what is written from now on has this time at the earliest
-                raise PastUnreadable(f"{point.isoformat()} has not come yet; k.view() reads the present")
+                raise InvalidValue(f"invalid time {point!r}: must have a time zone, such as datetime.UTC")
+            if point.timestamp() >= last.at:  # later writes may still get this time
+                raise PastUnreadable(f"{point.isoformat()} is in the future; k.view() reads the present")
             seq = control.seq_at(point.timestamp())
             return seq, self._within_horizon(control.load(), seq, point.timestamp(), last.at)
         if isinstance(point, bool) or not isinstance(point, int):
-            raise InvalidValue(f"the point {point!r} is no snapshot name, seq or datetime")
+            raise InvalidValue(f"invalid point {point!r}: must be a snapshot's name, a seq or a datetime")
         if not 0 <= point <= last.seq:
-            raise PastUnreadable(f"seq {point} is not in the journal, which stands at {last.seq}")
+            raise PastUnreadable(f"seq {point} is not in the journal; its last seq is {last.seq}")
         return point, self._within_horizon(control.load(), point, control.time_of(point), last.at)
 
     def _within_horizon(self, record: ControlRecord, seq: int, at: float, now: float) -> float:
@@ -92,7 +92,7 @@ class ViewScope:
         if retention is not None and at < now - retention:
             horizon = datetime.fromtimestamp(now - retention, UTC).isoformat(timespec="seconds")
             raise PastUnreadable(
-                f"seq {seq} lies before the horizon ({horizon}); read at a named snapshot, or raise the retention"
+                f"seq {seq} is before the horizon ({horizon}); read at a named snapshot, or raise the retention"
             )
         return at
 
@@ -103,7 +103,9 @@ class ViewScope:
         purged = seen & present.purged
         if purged:
             names = ", ".join(map(repr, sorted(self._kernel.names(purged))))
-            raise PastUnreadable(f"this view of seq {self.upto} saw {names}, which was purged since; it is gone")
+            raise PastUnreadable(
+                f"this view of seq {self.upto} saw {names}, which was purged since; read at another point"
+            )
         return View(present.epoch, seen, self._past.settled, self.upto)
 
     def read(self, look: Callable[[View], T]) -> T:
