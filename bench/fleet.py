@@ -60,7 +60,7 @@ def leases(setting: Setting) -> Iterator[Measured]:
 def _pin(kernel: Kernel) -> AgentArtifacts | None:
     """Do what a turn does to pin its view."""
     record = kernel.record()
-    return kernel.artifact_cache.of(View(record.epoch, record.seen_by(record.live), record.settled), "support")
+    return kernel.artifact_cache.get(View(record.epoch, record.seen_by(record.live), record.settled), "support")
 
 
 def _many(call: Action) -> Action:

@@ -23,7 +23,7 @@ def test_an_epoch_s_artifacts_are_forgotten_with_it_and_never_pile_up() -> None:
     for epoch in (1, 2):
         for number in range(1_000):
             view = View(epoch, frozenset({number}), EMPTY)
-            assert pins.of(view, "a") is None
-            pins.keep(view, "a", NO_ARTIFACTS)
-            assert pins.of(view, "a") is NO_ARTIFACTS
-    assert len(pins._kept[1]) <= 256
+            assert pins.get(view, "a") is None
+            pins.put(view, "a", NO_ARTIFACTS)
+            assert pins.get(view, "a") is NO_ARTIFACTS
+    assert len(pins._entries[1]) <= 256

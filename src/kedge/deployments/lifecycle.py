@@ -125,7 +125,7 @@ def _artifact_writes(
 ) -> tuple[tuple[Pending, ...], frozenset[int]]:
     """Return the manifest's writes and its bases: the deployments of the heads that they override."""
     number = record.next_number
-    opened = kernel.opened(record, base)
+    opened = kernel.openable(record, base)
     seen = record.live if opened is None else record.live | record.closure({rules.open_in(record, opened)})
     view = View(record.epoch, seen, record.settled)
     heads = kernel.backend.journal.heads(view, "artifacts", "", sorted(manifest))

@@ -78,7 +78,7 @@ class VectorBatches:
         self._collection = collection
         self.size = size
         self._where = where
-        self._space, found, view = self._scope.read(self._settle)
+        self._space, found, view = self._scope.read(self._resolve)
         scope.record_read(self._space.read)
         scope.record_range(RangeRead("vectors", collection.name, "", found.at_seq), found.lineages)
         self._seqs = found.seqs
@@ -87,7 +87,7 @@ class VectorBatches:
         self.rows = len(found.seqs)
         self.unembedded = found.unembedded
 
-    def _settle(self, view: View) -> tuple[EmbeddingSpace, SpaceHeads, View]:
+    def _resolve(self, view: View) -> tuple[EmbeddingSpace, SpaceHeads, View]:
         space = space_of(self._scope, view, self._collection)
         return space, self._scope.backend.vectors.space_heads(view, self._collection, space.digest), view
 
@@ -136,7 +136,7 @@ def each_batch(batches: VectorBatches) -> Iterator[VectorRows]:
     return batches._each()  # noqa: SLF001 - not part of the public iterator
 
 
-def undisturbed(look: Callable[[], H], take: Callable[[H], T]) -> tuple[H, T]:
+def retry_if_compacted(look: Callable[[], H], take: Callable[[H], T]) -> tuple[H, T]:
     """Return `look()` and `take()` of it; repeat both if a compaction came between them."""
     before: H | None = None
     while True:
@@ -165,7 +165,7 @@ def fetch(scope: Scope, collection: Collection, ids: Sequence[str]) -> VectorRow
         index.vectors([head for head in present if head.seq not in seqs])  # of other spaces, or it raises
         return kept, vectors
 
-    (space, heads), (kept, vectors) = undisturbed(lambda: scope.read(look), take)
+    (space, heads), (kept, vectors) = retry_if_compacted(lambda: scope.read(look), take)
     scope.record_read((*space.read, *heads.values()))
     if not kept:
         vectors = np.empty((0, space.dim), np.float32)

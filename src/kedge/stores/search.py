@@ -36,18 +36,18 @@ class Hits(list[Hit]):
         *,
         exact: bool = True,
         unembedded: int = 0,
-        on_reading: Callable[[], None] | None = None,
+        on_count: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(hits)
         self.exact = exact
         self._unembedded = unembedded
-        self._on_reading = on_reading
+        self._on_count = on_count
 
     @property
     def unembedded(self) -> int:
         """How many keys are present in other embedding spaces only. Using it is a read of the whole collection."""
-        if self._on_reading is not None:
-            self._on_reading()
+        if self._on_count is not None:
+            self._on_count()
         return self._unembedded
 
 
@@ -107,7 +107,7 @@ def _merged(scope: Scope, collections: Sequence[Collection], results: Sequence[S
     for result in results:
         scope.record_read(result.superseders)
 
-    def count() -> None:
+    def record_count() -> None:
         for collection, result in zip(collections, results, strict=True):
             scope.record_range(RangeRead("vectors", collection.name, "", result.at_seq), result.elsewhere)
 
@@ -125,7 +125,7 @@ def _merged(scope: Scope, collections: Sequence[Collection], results: Sequence[S
         ),
         exact=all(result.exact for result in results),
         unembedded=sum(result.unembedded for result in results),
-        on_reading=count,
+        on_count=record_count,
     )
 
 

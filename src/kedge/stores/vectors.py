@@ -12,7 +12,7 @@ from kedge.model.checks import check_name
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, decode, encode
 from kedge.ports.vectors import Collection, Floats
-from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch, undisturbed
+from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch, retry_if_compacted
 from kedge.stores.scope import Scope, WritingScope
 from kedge.stores.search import Hits, search
 from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
@@ -66,7 +66,7 @@ class VectorsView:
         ids = _as_ids(ids)
         self._embedder()
         index, journal, name = self._scope.backend.vectors, self._scope.backend.journal, self._collection.name
-        heads, rows = undisturbed(
+        heads, rows = retry_if_compacted(
             lambda: self._scope.read(lambda view: journal.heads(view, "vectors", name, ids)),
             lambda heads: index.vectors([head for head in heads.values() if not head.deleted]),
         )

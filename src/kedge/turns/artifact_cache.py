@@ -7,7 +7,7 @@ from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
 from kedge.model.writes import Head
 
-_KEPT_MAX = 256
+_ENTRIES_MAX = 256
 
 
 class AgentArtifacts(msgspec.Struct, frozen=True):
@@ -29,17 +29,17 @@ class ArtifactCache:
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[int, dict[tuple[str, frozenset[int]], AgentArtifacts]] = (-1, {})
+        self._entries: tuple[int, dict[tuple[str, frozenset[int]], AgentArtifacts]] = (-1, {})
 
-    def of(self, view: View, agent: str) -> AgentArtifacts | None:
+    def get(self, view: View, agent: str) -> AgentArtifacts | None:
         """Return an agent's own artifacts in a view of the present, or None where they are not cached."""
-        epoch, kept = self._kept
-        return kept.get((agent, view.seen)) if epoch == view.epoch else None
+        epoch, entries = self._entries
+        return entries.get((agent, view.seen)) if epoch == view.epoch else None
 
-    def keep(self, view: View, agent: str, own: AgentArtifacts) -> None:
+    def put(self, view: View, agent: str, own: AgentArtifacts) -> None:
         """Cache what was read in this view."""
-        epoch, kept = self._kept
-        if epoch != view.epoch or len(kept) >= _KEPT_MAX:
-            self._kept = (view.epoch, {(agent, view.seen): own})
+        epoch, entries = self._entries
+        if epoch != view.epoch or len(entries) >= _ENTRIES_MAX:
+            self._entries = (view.epoch, {(agent, view.seen): own})
         else:
-            kept[agent, view.seen] = own
+            entries[agent, view.seen] = own

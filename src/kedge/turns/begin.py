@@ -78,10 +78,10 @@ def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: O
 def _fixed_base(kernel: Kernel, session: str | None, deployment: str | None) -> tuple[ControlRecord, frozenset[int]]:
     if session is None:  # load the record for a named deployment: another process may have just staged it
         record = kernel.record() if deployment is None else kernel.backend.control.load()
-        deployment = kernel.opened(record, deployment)
+        deployment = kernel.openable(record, deployment)
         opened = EMPTY if deployment is None else record.closure({rules.open_in(record, deployment)})
         return record, record.live | opened
-    deployment = kernel.opened(kernel.backend.control.load(), deployment) if deployment is not None else None
+    deployment = kernel.openable(kernel.backend.control.load(), deployment) if deployment is not None else None
     record, fixed = sessions.assign(kernel, session, deployment)
     if deployment is not None and rules.open_in(record, deployment) not in fixed.base:
         raise SessionBegun(
@@ -114,13 +114,13 @@ def _external(kernel: Kernel, peer: str, why: str) -> tuple[ControlRecord, int]:
 
 def own_artifacts(kernel: Kernel, scope: Scope, view: View, agent: str) -> AgentArtifacts:
     """Return the artifacts under an agent's name; cached, since only a newer control record changes them."""
-    own = kernel.artifact_cache.of(view, agent)
+    own = kernel.artifact_cache.get(view, agent)
     if own is None:
         prefix = f"{agent}/"
         found, view = scope.read(lambda now: (kernel.backend.journal.range(now, "artifacts", "", prefix), now))
         read = RangeRead("artifacts", "", prefix, found.at_seq)
         own = AgentArtifacts(found.heads, read, frozenset({head.lineage for head in found.heads} | found.tombstones))
-        kernel.artifact_cache.keep(view, agent, own)
+        kernel.artifact_cache.put(view, agent, own)
     return own
 
 

@@ -39,7 +39,7 @@ class Kernel:
         self.warned: set[str] = set()
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can run, by name
 
-    def edges(self, schema: str) -> list[tuple[int, int]]:
+    def translations(self, schema: str) -> list[tuple[int, int]]:
         """Return the pairs of versions (from, to) of a schema that this process can translate."""
         return [(start, end) for name, start, end in self.casters if name == schema]
 
@@ -108,7 +108,7 @@ class Kernel:
             status = Status.PURGED if number in record.purged else Status.SETTLED
             raise rules.illegal(name, status, verb) from None
 
-    def opened(self, record: ControlRecord, name: str | None) -> str | None:
+    def openable(self, record: ControlRecord, name: str | None) -> str | None:
         """Return the deployment to open a turn or view in; None for a settled one, which every view sees."""
         if name is None:
             return None

@@ -111,7 +111,7 @@ def _decide(kernel: Kernel, record: ControlRecord, rule: Rule, message: Incoming
             return Decision(Verdict.REFUSE, f"the headers {none if envelope.digest is None else _OTHER}")
         gone = frozenset(envelope.base).difference(envelope.hidden, record.revocable, record.settled)
         stale = ", ".join(sorted(kernel.names(gone)))
-    return decide(rule, sent, kernel.edges(message.schema), stale=stale)
+    return decide(rule, sent, kernel.translations(message.schema), stale=stale)
 
 
 def _translate(

@@ -80,7 +80,8 @@ class TurnScope:
     def read(self, look: Callable[[View], T]) -> T:
         """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`."""
         while True:
-            self.check_open()
+            if self._closed or self._ended is not None:
+                self.check_open()
             if self._kernel.membership is not None:
                 self._kernel.membership.check()
             try:

@@ -16,7 +16,7 @@ def assign(kernel: Kernel, session: str, deployment: str | None = None) -> tuple
         record, found = control.standing(session)
         if found is not None and not _is_expired(kernel, found):
             return record, found
-        opened_with = kernel.opened(record, deployment) or _reopened(record, found)
+        opened_with = kernel.openable(record, deployment) or _reopened(record, found)
         base = rules.assign(record, session, opened_with)
         after = 0 if found is None else found.generation
         try:

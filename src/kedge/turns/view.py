@@ -50,7 +50,7 @@ class ViewScope:
     def _fixed_base(self, record: ControlRecord, session: str | None, deployment: str | None) -> frozenset[int]:
         if session is not None and deployment is not None:
             raise InvalidValue(f"session={session!r} and deployment={deployment!r} exclude each other; give one")
-        opened = self._kernel.opened(record, deployment)
+        opened = self._kernel.openable(record, deployment)
         if opened is not None:
             return record.live | record.closure({rules.open_in(record, opened)})
         if session is None:
