@@ -340,9 +340,16 @@ class Kedge:
         `on_failure(where, why)` is called for each document that fails, when it fails.
         """
         options = Options(source, corpus, batch, workers, follow, progress, on_failure)
-        pace = RateLimit(rate)
+        rate_limit = RateLimit(rate)
         return fill(
-            self._kernel, deployment, embed, collection=collection, dual=dual, by=by, pace=pace, options=options
+            self._kernel,
+            deployment,
+            embed,
+            collection=collection,
+            dual=dual,
+            by=by,
+            rate_limit=rate_limit,
+            options=options,
         )
 
     def load(

@@ -103,7 +103,7 @@ def test_after_a_rollback_what_is_missing_is_found_and_embedded(run: Run, db: Pa
         (["wide"], "--embedder"),
         (["wide", "--embedder", "nowhere:embed"], "cannot be imported"),
         (["wide", "--embedder", WIDE_ONE, "--follow", "soon"], "no duration"),
-        (["wide", "--embedder", "tests.embedders:narrow"], "made 8 dimensions of kb 'doc-00'"),
+        (["wide", "--embedder", "tests.embedders:narrow"], "returned 8 dimensions for kb 'doc-00'"),
         (["wyde", "--embedder", WIDE_ONE], "did you mean 'wide'"),
         (["wide", "--embedder", WIDE_ONE, "--rate", "0"], "rate=0"),
     ],

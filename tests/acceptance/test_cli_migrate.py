@@ -29,7 +29,7 @@ def test_a_database_is_moved_and_compared(here: Path, tmp_path: Path, capsys: py
     moved = run("migrate-store", str(here), there, "--yes", "--by", "ann")
     assert moved.code == 0
     assert says(moved.out, f"Moved to sqlite:///{there}/kedge.db, up to seq")
-    assert says(moved.err, "is closed at seq")
+    assert says(moved.err, "is closed to writes at seq")
     again = run("migrate-store", str(here), there, "--yes", "--json")
     assert again.document["move"]["already_done"] is True
     looked = run("log", "--limit", "1", "--db", str(here))

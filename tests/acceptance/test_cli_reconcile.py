@@ -122,7 +122,7 @@ def test_a_broken_set_up_stops_it_before_anything_is_done(
     (tmp_path / "kedge.toml").write_text("[reconcilers.models]\nartifacts = 1", encoding="utf-8")
     result = run("promote", "model-v2")
     assert result.code == 2
-    assert "kedge.toml: the reconciler 'models' does not fit" in " ".join(result.err.split())
+    assert "kedge.toml: the reconciler 'models' is not valid" in " ".join(result.err.split())
     assert run("status", "--json").document["deployments"][-1]["status"] == "staged"
     monkeypatch.setenv("KEDGE_CONFIG", os.devnull)
     assert run("promote", "model-v2").code == 0
@@ -166,12 +166,12 @@ headers = { Authorization = "Bearer ${KEDGE_TEST_TOKEN}" }
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[reconcilers", "no valid TOML"),
-        ("[other]\nx = 1", "not other"),
-        ("reconcilers = 3", "not 3"),
-        ("[reconcilers.x]\nartifacts = '*'\nobserve = 'true'", "it needs artifacts, observe and converge"),
-        ("[reconcilers.x]\nartifacts = '*'\nurl = 'https://x'\nobserve = 'true'", "it needs artifacts and url"),
-        (HTTP, "wants the environment variable 'KEDGE_TEST_TOKEN'"),
+        ("[reconcilers", "not valid TOML"),
+        ("[other]\nx = 1", "the unknown content other"),
+        ("reconcilers = 3", "the unknown content 3"),
+        ("[reconcilers.x]\nartifacts = '*'\nobserve = 'true'", "give artifacts, observe and converge"),
+        ("[reconcilers.x]\nartifacts = '*'\nurl = 'https://x'\nobserve = 'true'", "give artifacts and url"),
+        (HTTP, "uses the environment variable 'KEDGE_TEST_TOKEN'"),
         (HTTP.replace("${", "$("), "write \\$\\$"),
     ],
 )

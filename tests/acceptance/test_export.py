@@ -93,7 +93,7 @@ def test_an_npy_file_is_numpy_s(filled: kedge.Kedge) -> None:
 @HERE
 def test_nothing_is_overwritten_unasked(filled: kedge.Kedge) -> None:
     Path("kb.jsonl").write_text("mine")
-    with pytest.raises(kedge.InvalidValue, match=r"'kb.jsonl' exists; give another path"):
+    with pytest.raises(kedge.InvalidValue, match=r"'kb.jsonl' already exists; choose another path"):
         filled.export("kb", "kb.npy")
     assert written(Path()) == ["kb.jsonl"]
     assert filled.export("kb", "kb.npy", overwrite=True).rows == 24
@@ -103,7 +103,7 @@ def test_nothing_is_overwritten_unasked(filled: kedge.Kedge) -> None:
 @HERE
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("kb.csv", "none of the files that can be written"), ("no/folder/kb.npy", "cannot be written")],
+    [("kb.csv", "has an unknown suffix"), ("no/folder/kb.npy", "cannot be written")],
 )
 def test_a_wrong_path_is_refused(filled: kedge.Kedge, path: str, message: str) -> None:
     with pytest.raises(kedge.InvalidValue, match=message):

@@ -281,7 +281,7 @@ def test_a_staged_load_is_taken_back(run: Run) -> None:
     ("argv", "said"),
     [
         (("load", "kb", "none.npy"), "there is no file at 'none.npy'"),
-        (("load", "kb", "x.csv"), "none of the files that can be loaded"),
+        (("load", "kb", "x.csv"), "has an unknown suffix"),
         (("load", "nothing", "ok.npy"), "no collection is named 'nothing'"),
         (("load", "kb", "wide.npy"), "'wide/0' has 5 dimensions"),
         (("load", "kb", "flat.npy"), "of shape (4,)"),
@@ -290,18 +290,18 @@ def test_a_staged_load_is_taken_back(run: Run) -> None:
         (("load", "kb", "nan.npy"), "'nan/1' holds NaN"),
         (("load", "kb", "ok.npy", "--ids", "few.txt"), "3 rows, but there are 2 ids"),
         (("load", "kb", "ok.npy", "--ids", "twice.txt"), "'a' occurs twice"),
-        (("load", "kb", "ok.npy", "--ids", "bad.json"), "bad.json holds no ids"),
-        (("load", "kb", "ok.npy", "--json-payload", "few.txt"), "line 1 of few.txt is no JSON"),
+        (("load", "kb", "ok.npy", "--ids", "bad.json"), "bad.json cannot be read as ids"),
+        (("load", "kb", "ok.npy", "--json-payload", "few.txt"), "line 1 of few.txt is not JSON"),
         (("load", "kb", "ok.npy", "--json-payload", "short.jsonl"), "fewer lines than there are rows"),
         (("load", "kb", "ok.npy", "--json-payload", "long.jsonl"), "more lines than there are rows"),
         (("load", "kb", "ok.npy", "--vector", "v"), "has no columns"),
-        (("load", "kb", "ok.npy", "--payload", "v"), "is no file"),
+        (("load", "kb", "ok.npy", "--payload", "v"), "is not a file"),
         (("import", "qdrant", "none.jsonl"), "there is no file at 'none.jsonl'"),
         (("import", "qdrant", "kb.snapshot"), "only Qdrant can read"),
-        (("import", "qdrant", "x.csv"), "is no JSON"),
+        (("import", "qdrant", "x.csv"), "is not JSON"),
         (("import", "chroma", "none"), "there is no folder at 'none'"),
-        (("import", "chroma", "."), "is no Chroma folder"),
-        (("import", "lancedb", "."), "is no LanceDB folder"),
+        (("import", "chroma", "."), "is not a Chroma folder"),
+        (("import", "lancedb", "."), "is not a LanceDB folder"),
         (("import", "chroma", ".", "--ids", "x"), "have no meaning"),
         (("import", "milvus", "."), "milvus"),
     ],
@@ -407,9 +407,9 @@ def test_columns_are_found_or_asked_for(k: kedge.Kedge) -> None:
         k.load("kb", "docs.parquet", ids="key")
     with pytest.raises(kedge.UnknownName, match="did you mean 'emb2'"):
         k.load("kb", "docs.parquet", ids="key", vector="mb2")
-    with pytest.raises(kedge.InvalidValue, match="no lists of floats"):
+    with pytest.raises(kedge.InvalidValue, match="not lists of floats"):
         k.load("kb", "docs.parquet", ids="key", vector="lang", payload=[])
-    with pytest.raises(kedge.InvalidValue, match="holds 'en', which is no JSON"):
+    with pytest.raises(kedge.InvalidValue, match="holds 'en', which is not JSON"):
         k.load("kb", "docs.parquet", ids="key", vector="emb", payload="lang")
     assert k.load("kb", "docs.parquet", ids="key", vector="emb", payload=[]).rows == 3
     assert stored(k, "kb")["0"][1] is None

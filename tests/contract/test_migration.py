@@ -232,7 +232,7 @@ def test_what_is_purged_while_it_is_copied_is_gone_there_too(place_on: Places, a
 
     failpoints.arm("move:writes", purge, nth=1)
     assert kedge.migrate_store(source, target, say=said.append) is not None
-    assert any("beginning anew" in told for told in said)
+    assert any("restarting" in told for told in said)
     assert differing(source, target) == []
     assert findings(target) == ()
     kept = places.raw_rows(target, "SELECT count(*) FROM writes WHERE salt IS NULL")
@@ -312,7 +312,7 @@ def test_a_target_that_lacks_a_write_is_not_opened(place_on: Places, monkeypatch
     monkeypatch.setattr(
         SqliteExporter, "writes", lambda self, *asked: [w for w in all_of_them(self, *asked) if w[0] != 9]
     )
-    with pytest.raises(kedge.Corruption, match=r"has 35 writes, .* 36; nothing was opened"):
+    with pytest.raises(kedge.Corruption, match=r"has 35 writes, .* 36; the target was not opened"):
         kedge.migrate_store(source, target)
     with pytest.raises(kedge.Arriving):
         kedge.open(target)
@@ -384,7 +384,7 @@ def test_what_cannot_be_moved_is_refused(place_on: Places, postgres_server: post
         kedge.migrate_store(source, tmp_path / "strange.db")
     with kedge.open(source) as k, k.turn(agent="support") as turn:
         turn.context.put("still", "open")
-    with pytest.raises(kedge.IllegalTransition, match="was not moved; there is nothing to give up"):
+    with pytest.raises(kedge.IllegalTransition, match="is not being moved; there is nothing to abandon"):
         kedge.migrate_store(source, other, abandon=True)
 
 

@@ -23,7 +23,7 @@ def test_an_id_is_text(value: Any, text: str) -> None:
 
 @pytest.mark.parametrize("value", [None, 1.0, True, b"x", [1], {}])
 def test_what_is_no_id_is_named(value: Any) -> None:
-    with pytest.raises(InvalidValue, match="row 1 has the id"):
+    with pytest.raises(InvalidValue, match="row 1 has the invalid id"):
         ident(value, "row 1")
 
 
@@ -52,7 +52,7 @@ def test_vectors_are_stacked() -> None:
     assert stack([np.zeros(2, np.float64)], ["a"]).dtype == np.float32
     with pytest.raises(InvalidValue, match="the vector of 'b' has 1 dimensions, that of 'a' 2"):
         stack([[1, 2], [3]], ["a", "b"])
-    with pytest.raises(InvalidValue, match="from 'a' on are no numbers"):
+    with pytest.raises(InvalidValue, match="from 'a' on are not numbers"):
         stack([["x", "y"]], ["a"])
 
 
@@ -66,7 +66,7 @@ def test_names_are_chosen_among_those_that_are_there() -> None:
 
 
 def test_a_missing_package_is_named_with_its_extra() -> None:
-    with pytest.raises(Misuse, match=r'needs the Python package no_such, .*pip install "kedge\[some\]"'):
+    with pytest.raises(Misuse, match=r'the Python package no_such cannot.*pip install "kedge\[some\]"'):
         require("no_such.part", "some")
     assert require("json", "some").loads("1") == 1
 

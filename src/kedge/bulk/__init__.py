@@ -1,6 +1,6 @@
-"""Bringing in vectors in bulk, from files and other vector databases, and writing them to files.
+"""Bulk import and export of vectors: files, other vector databases, and new embedders.
 
-Each `open_…` gives sources, and `k.load(collection, source)` loads one. `docs/importing.md` shows how.
+Each `open_…` function returns sources; `k.load(collection, source)` loads one. See `docs/importing.md`.
 """
 
 from kedge.bulk.chroma import open_chroma

@@ -1,4 +1,4 @@
-"""Rows that lie in Arrow's columns: Parquet files, Arrow IPC files and streams, LanceDB tables."""
+"""Sources of vectors in Arrow columns: Parquet files, Arrow IPC files and streams, LanceDB tables."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,11 +20,11 @@ ID, VECTOR = "id", "vector"
 _PEEK = 1_000
 _PANDAS_INDEX = "__index_level_"
 _IPC_FILE = b"ARROW1"
-_WHOLE = "check that it is whole, and what its name says"
+_WHOLE = "check that the file is complete and that its suffix is right"
 
 
 class _Layout(msgspec.Struct, frozen=True):
-    """Which column holds what. `fields`: the columns that make the payload; `json`: the one that is it."""
+    """The column of each part. `fields`: the columns that make up the payload; `json`: the one that is the payload."""
 
     ids: str
     vector: str
@@ -34,13 +34,13 @@ class _Layout(msgspec.Struct, frozen=True):
 
     @property
     def all(self) -> list[str]:
-        """Every column that is read."""
+        """All columns to read."""
         others = [name for name in (self.json, self.document) if name is not None]
         return list(dict.fromkeys([self.ids, self.vector, *self.fields, *others]))
 
 
 class ArrowSource:
-    """The rows of what gives record batches. `scan(columns, size)` begins to read them anew."""
+    """The rows of a source of record batches. Each `scan(columns, size)` reads from the first row."""
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class ArrowSource:
         for table in _of_size(self._scan(self._layout.all, size), size):
             yield _rows(table, self._layout, f"{self.name}, row {first:,} or after,")
             first += table.num_rows
-        if first != self.rows:  # rather than load a part in silence
+        if first != self.rows:  # fail rather than load a part silently
             raise InvalidValue(
-                f"{self.name} gave {first:,} rows of {self.rows:,}: somebody writes to it, or it is damaged; try again"
+                f"{self.name} returned {first:,} of {self.rows:,} rows: it is being written to, or damaged; try again"
             )
 
 
@@ -96,7 +96,7 @@ def open_parquet(path: Path, columns: Columns) -> ArrowSource:
 
 
 def open_arrow(path: Path, columns: Columns) -> ArrowSource:
-    """Open an Arrow IPC file (Feather is one) or stream, mapped, not read."""
+    """Open an Arrow IPC file (Feather included) or stream, memory-mapped."""
     pyarrow = require("pyarrow", "arrow")
     ipc = require("pyarrow.ipc", "arrow")
 
@@ -127,9 +127,11 @@ def _layout(name: str, schema: Any, columns: Columns) -> _Layout:
     known = list(schema.names)
     for what in ("ids", "payload"):
         if isinstance(getattr(columns, what), Path):
-            raise InvalidValue(f"{what}={getattr(columns, what)!r} is a path; what {name} holds is named by column")
+            raise InvalidValue(
+                f"invalid {what}={getattr(columns, what)!r} for {name}: a path; give the name of a column"
+            )
     if columns.ids is not None and not isinstance(columns.ids, str):
-        raise InvalidValue(f"ids={columns.ids!r:.80} is no column's name")
+        raise InvalidValue(f"invalid ids={columns.ids!r:.80}: must be the name of a column")
     ids = pick(columns.ids or ID, known, "column of ids", name)
     vector = _find_vector(name, schema) if columns.vector is None else pick(columns.vector, known, "column", name)
     document = None if columns.document is None else pick(columns.document, known, "column", name)
@@ -149,7 +151,7 @@ def _find_vector(name: str, schema: Any) -> str:
     if len(found) == 1:
         return str(found[0])
     what = f"several columns of floats, {', '.join(found)}" if found else f"no column of floats among {schema.names}"
-    raise InvalidValue(f"{name} has {what}; name the one that holds the vectors")
+    raise InvalidValue(f"{name} has {what}; name the column that holds the vectors")
 
 
 def _storage_type(kind: Any) -> Any:
@@ -167,7 +169,7 @@ def _is_floats(kind: Any) -> bool:
 
 
 def _of_size(batches: Iterable[Any], size: int) -> Iterator[Any]:
-    """Return tables of so many rows, whatever the batches have, the last one with the rest."""
+    """Regroup batches into tables of `size` rows; the last table holds the rest."""
     pyarrow = require("pyarrow", "arrow")
     held: list[Any] = []
     count = 0
@@ -207,7 +209,7 @@ def _matrix(column: Any, name: str, ids: Sequence[str]) -> Floats:
     if not ids:
         return np.empty((0, 0), np.float32)
     if not hasattr(array, "flatten") or hasattr(array, "field"):
-        raise InvalidValue(f"the column {name!r} holds {array.type}, no lists of floats; name the one with the vectors")
+        raise InvalidValue(f"the column {name!r} holds {array.type}, not lists of floats; name the vector column")
     lengths = (
         np.diff(array.offsets.to_numpy()) if hasattr(array, "offsets") else np.full(len(ids), array.type.list_size)
     )
@@ -215,13 +217,11 @@ def _matrix(column: Any, name: str, ids: Sequence[str]) -> Floats:
     if odd.size:
         raise InvalidValue(
             f"the vector of {ids[odd[0]]!r} has {lengths[odd[0]]} dimensions, that of {ids[0]!r} {lengths[0]}; "
-            "a collection holds vectors of one length: load them apart"
+            "a collection holds vectors of one length; load them into separate collections"
         )
     values = array.flatten().to_numpy(zero_copy_only=False)
     if values.dtype.kind not in "fiu":
-        raise InvalidValue(
-            f"the column {name!r} holds {array.type}, no lists of numbers; name the one with the vectors"
-        )
+        raise InvalidValue(f"the column {name!r} holds {array.type}, not lists of numbers; name the vector column")
     return np.ascontiguousarray(values.reshape(len(ids), int(lengths[0])), dtype=np.float32)
 
 
@@ -245,13 +245,13 @@ def _json(value: Any, column: str) -> Any:
         return msgspec.json.decode(value)
     except ValueError:
         raise InvalidValue(
-            f"the column {column!r} holds {value!r:.60}, which is no JSON; to have it as a field, name it in a list of "
-            "columns"
+            f"the column {column!r} holds {value!r:.60}, which is not JSON; to store it as a field, name it in a "
+            "list of columns"
         ) from None
 
 
 def plain(value: Any, column: str) -> Any:
-    """Return what a payload can hold: times as ISO 8601, decimals and UUIDs as text, NaN and infinities as None."""
+    """Convert a value for a JSON payload: times to ISO 8601, decimals and UUIDs to text, NaN and infinities to None."""
     if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
@@ -267,6 +267,6 @@ def plain(value: Any, column: str) -> Any:
     if isinstance(value, Decimal | UUID):
         return str(value)
     raise InvalidValue(
-        f"the column {column!r} holds {value!r:.60} of type {type(value).__name__}, which no payload can; name the "
-        "columns that you want in it"
+        f"the column {column!r} holds {value!r:.60} of type {type(value).__name__}, which a payload cannot hold; "
+        "name the columns that the payload takes"
     )

@@ -1,8 +1,8 @@
-"""Backfill: embeds a corpus into the space of an embedder, in small turns, so that it can stop and go on anywhere.
+"""Backfill of an embedding space: embeds a corpus in small turns, so that it can stop and resume anywhere.
 
-What is done is told from the journal alone: a document is done when the vector that is head in the view lies in the
-view's embedding space and was made of this version of the document. So a run that was killed goes on where it stood,
-and two that run at once do double work at worst.
+Progress is read from the journal alone. A document is done when its head vector in the view belongs to the view's
+embedding space and was made from this version of the document. So a killed run resumes where it stopped, and two
+concurrent runs duplicate work at worst.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from kedge.turns.scope import scope_of
 
 BATCH_MAX = 100_000
 WORKERS_MAX = 256
-SETTLING_PASSES = 3  # over what others wrote meanwhile, where nobody asked to follow
+SETTLING_PASSES = 3  # over concurrent writes of others, without `follow`
 _PROBED = 200
 
 Feeds = list[tuple[Corpus, list[Feed]]]
@@ -35,7 +35,7 @@ class BackfillReport(msgspec.Struct, frozen=True):
     """What a backfill did. `failed`: ("collection/id", why) of each document that could not be embedded.
 
     `embedded` and `outside` count the vectors written for readers inside the deployment and, with `dual`, outside it;
-    `unchanged` the documents that were found done.
+    `unchanged` counts the documents that already had their vector.
     """
 
     deployment: str | None
@@ -60,10 +60,10 @@ def backfill(
     collection: str | None,
     dual: Embed | str | None,
     by: str | None,
-    pace: RateLimit,
+    rate_limit: RateLimit,
     options: Options,
 ) -> BackfillReport:
-    """Embed what lacks a vector in the space of the deployment's embedder, or of what is live."""
+    """Embed the documents that lack a vector in the space of the deployment's embedder, or of the live one."""
     who = actor(by)
     _check(deployment, dual, options)
     collections = _chosen(kernel, deployment, collection)
@@ -72,13 +72,15 @@ def backfill(
     began = time.monotonic()
     operation = kernel.backend.clock.fresh_id()
 
-    job = Job(kernel, options, pace, tally)
+    job = Job(kernel, options, rate_limit, tally)
     try:
         with ExitStack() as stack:
             sides = [(Side(deployment), stack.enter_context(Caller(embed, options.workers)))]
             if dual is not None:
                 outside = stack.enter_context(Caller(dual, options.workers))
-                sides.insert(0, (Side(deployment, outside=True), outside))  # what is made inside then stands above
+                sides.insert(
+                    0, (Side(deployment, outside=True), outside)
+                )  # first, so that vectors made inside rank above
             _run(job, _feeds(job, collections, sides), deployment)
     finally:
         if tally.embedded or tally.outside:
@@ -91,20 +93,20 @@ def backfill(
 
 def _check(deployment: str | None, dual: object, options: Options) -> None:
     if dual is not None and deployment is None:
-        raise InvalidValue("dual= feeds the readers outside a deployment; name the deployment")
+        raise InvalidValue("dual= embeds for readers outside a deployment; name the deployment")
     for what, number, least, most in (
         ("batch", options.batch, 1, BATCH_MAX),
         ("workers", options.workers, 0, WORKERS_MAX),
     ):
         if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-            raise InvalidValue(f"{what}={number!r} is not a whole number from {least} to {most:,}")
+            raise InvalidValue(f"invalid {what}={number!r}: must be a whole number from {least} to {most:,}")
     if options.corpus is not None and options.corpus not in CORPORA:
         raise InvalidValue(f"corpus={options.corpus!r} is unknown; use one of {', '.join(CORPORA)}, or None")
     check_seconds("follow", options.follow)
 
 
 def _chosen(kernel: Kernel, deployment: str | None, name: str | None) -> list[Collection]:
-    """Return the collections to fill: the one that is named, or those whose embedder the deployment brings."""
+    """Return the collections to fill: the named one, or those whose embedder the deployment contains."""
     known = kernel.backend.vectors.collections()
     if name is not None:
         check_name("the collection", name)
@@ -123,7 +125,7 @@ def _chosen(kernel: Kernel, deployment: str | None, name: str | None) -> list[Co
             )
         known = [collection for collection in known if collection.embedder in keys]
     if not known:
-        whose = "there is none" if deployment is None else f"{deployment!r} brings the embedder of none"
+        whose = "there is none" if deployment is None else f"{deployment!r} contains the embedder of none"
         raise InvalidValue(f"no collection to fill: {whose}; name one with collection=")
     if len({collection.embedder for collection in known}) > 1:
         listed = ", ".join(repr(collection.name) for collection in known)
@@ -148,9 +150,9 @@ def _corpus(kernel: Kernel, collection: Collection, side: Side, kind: str | None
         vectors, documents = scope_of(turn).read(lambda view: (present(view, "vectors"), present(view, DOCUMENTS)))
     if vectors and not vectors & documents:
         raise InvalidValue(
-            f"the vectors of {collection.name!r} have other ids than its documents, such as {min(vectors)!r}: say what "
-            f"is to be embedded, corpus={DOCUMENTS!r} (each document whole) or corpus={PAYLOADS!r} (what the vectors' "
-            "payloads say)"
+            f"the vectors of {collection.name!r} have other ids than its documents, such as {min(vectors)!r}; choose "
+            f"what to embed: corpus={DOCUMENTS!r} (each whole document) or corpus={PAYLOADS!r} (the text in the "
+            "vectors' payloads)"
         )
     return Corpus(collection, DOCUMENTS)
 
@@ -163,7 +165,7 @@ def _feeds(job: Job, collections: Sequence[Collection], sides: Sequence[tuple[Si
         if len({feed.space for feed in feeds}) < len(feeds):
             raise InvalidValue(
                 f"readers inside and outside the deployment search {collection.name!r} in the same embedding space: "
-                "there is nothing to feed twice; leave dual= out"
+                "nothing is to be embedded twice; omit dual="
             )
         job.tally.total += job.kernel.backend.coverage.names_count(corpus.store, collection.name) * len(feeds)
         found.append((corpus, feeds))
@@ -171,7 +173,7 @@ def _feeds(job: Job, collections: Sequence[Collection], sides: Sequence[tuple[Si
 
 
 def _run(job: Job, feeds: Feeds, deployment: str | None) -> None:
-    """Fill all, and go on with that for as long as it is asked to follow a deployment that can still be fed."""
+    """Fill all collections; with `follow`, continue until the deployment is settled or rolled back."""
     try:
         _fill(job, feeds, deployment)
     except (RolledBack, IllegalTransition):
@@ -196,11 +198,11 @@ def _fill(job: Job, feeds: Feeds, deployment: str | None) -> None:
         elif not _is_open(job.kernel, deployment):
             return
         else:
-            job.pace.sleep(follow)
+            job.rate_limit.sleep(follow)
 
 
 def _catch_up(job: Job, feeds: Feeds, deployment: str | None, since: int) -> int:
-    """Embed what others wrote since; return how much lacked a vector."""
+    """Embed what others have written since a seq; return how many documents lacked a vector."""
     lacked = 0
     for corpus, of_corpus in feeds:
         names = _changed(job.kernel, corpus, deployment, since)
@@ -210,7 +212,7 @@ def _catch_up(job: Job, feeds: Feeds, deployment: str | None, since: int) -> int
 
 
 def _is_open(kernel: Kernel, deployment: str | None) -> bool:
-    """Say whether a deployment is still revocable and not rolled back; without one, there is no end."""
+    """Say whether a deployment is still revocable and not rolled back; always true without a deployment."""
     record = kernel.backend.control.load()
     return deployment is None or any(d.name == deployment and d.number in record.revocable for d in record.deployments)
 
@@ -223,7 +225,7 @@ def _all_names(kernel: Kernel, corpus: Corpus) -> Iterator[str]:
 
 
 def _changed(kernel: Kernel, corpus: Corpus, deployment: str | None, since: int) -> list[str]:
-    """Return the ids at which something was written since, by others than the turns inside the deployment."""
+    """Return the ids that turns outside the deployment have written since a seq."""
     coverage = kernel.backend.coverage
     numbers = {number for number, name in kernel.backend.control.names().items() if name == deployment}
     inside = kernel.backend.impact.lineages_with(numbers)

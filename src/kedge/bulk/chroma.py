@@ -1,4 +1,4 @@
-"""The collections of a Chroma folder. It is copied, and the copy read: opening it would bring its schema up to date."""
+"""Import from a Chroma folder. It reads a copy, because opening a folder migrates its schema."""
 
 import shutil
 import sqlite3
@@ -14,16 +14,16 @@ from kedge.support.optional import require
 
 _DATABASE = "chroma.sqlite3"
 _METRICS = {"cosine": "cosine", "ip": "dot", "l2": "l2"}
-_NEWER = "if a newer Chroma wrote it, install that one"
+_NEWER = "if a newer Chroma wrote it, install that version"
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
 @contextmanager
 def open_chroma(path: str | Path, collections: Iterable[str] | None = None) -> Iterator[list[Source]]:
-    """Lend the collections of a Chroma folder, or those that are named. Metadata is the payload."""
+    """Open the collections of a Chroma folder, all or the named ones. Metadata becomes the payload."""
     folder = there(path, "folder")
     if not (folder / _DATABASE).is_file():
-        raise InvalidValue(f"{str(path)!r} is no Chroma folder: it holds no {_DATABASE}; name the one that does")
+        raise InvalidValue(f"{str(path)!r} is not a Chroma folder: it holds no {_DATABASE}; name the folder that does")
     chromadb = require("chromadb", "chroma")
     with tempfile.TemporaryDirectory(prefix="kedge-import-") as temporary:
         copy = Path(temporary) / "chroma"
@@ -36,12 +36,12 @@ def open_chroma(path: str | Path, collections: Iterable[str] | None = None) -> I
         try:
             yield [ChromaSource(found[name]) for name in names]
         finally:
-            if hasattr(client, "close"):  # older ones have none
+            if hasattr(client, "close"):  # older clients have none
                 client.close()
 
 
 def _copy(folder: Path, copy: Path) -> None:
-    """Copy a Chroma folder, its database as of one moment, though somebody may be writing to it."""
+    """Copy a Chroma folder; its database is copied at one instant, even while it is written to."""
     try:
         shutil.copytree(
             folder, copy, ignore=shutil.ignore_patterns(_DATABASE, *(_DATABASE + end for end in _SIDE_FILES))
@@ -53,7 +53,7 @@ def _copy(folder: Path, copy: Path) -> None:
             old.backup(new)
     except (OSError, sqlite3.Error, shutil.Error) as error:
         raise InvalidValue(
-            f"{str(folder)!r} cannot be copied to be read ({error}); make room where temporary files go (TMPDIR)"
+            f"{str(folder)!r} cannot be copied ({error}); make room for temporary files (TMPDIR)"
         ) from None
 
 
@@ -81,6 +81,6 @@ def _rows(ids: list[str], embeddings: Any, metadatas: list[Any], documents: list
     places = [place for place, vector in enumerate(embeddings) if vector is not None]
     kept = [ids[place] for place in places]
     vectors = stack([embeddings[place] for place in places], kept)
-    # Chroma gives the fields in whatever order, and a row that is loaded again has to be the same row.
+    # Chroma returns fields in any order, but a row that is loaded again must be identical.
     payloads = [None if metadatas[place] is None else dict(sorted(metadatas[place].items())) for place in places]
     return Rows(kept, vectors, payloads, [documents[place] for place in places], len(ids) - len(kept))

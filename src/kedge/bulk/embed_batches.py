@@ -1,4 +1,4 @@
-"""Feeding one embedding space: finds what lacks a vector there, has it embedded, and writes it, batch by batch."""
+"""Embedding in batches: finds documents without a vector in one embedding space, embeds them, writes the vectors."""
 
 import itertools
 from collections import deque
@@ -24,7 +24,7 @@ from kedge.turns.kernel import Kernel
 from kedge.turns.scope import scope_of
 from kedge.turns.turn import Turn
 
-PAGE = 1000  # names looked at in one go
+PAGE = 1000  # names read at once
 ATTEMPTS_MAX = 5
 
 Bools = npt.NDArray[np.bool_]
@@ -34,7 +34,7 @@ OnFailure = Callable[[str, str], object]
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How to go about it: see `Kedge.backfill`."""
+    """Options of a backfill: see `Kedge.backfill`."""
 
     source: Source | None = None
     corpus: str | None = None
@@ -46,27 +46,27 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Side(msgspec.Struct, frozen=True):
-    """Whose view is fed: readers inside a deployment, those outside it, or (no deployment) what is live."""
+    """The readers to embed for: inside a deployment, outside it, or (no deployment) of the live state."""
 
     deployment: str | None
     outside: bool = False
 
     @property
     def ranks_below(self) -> bool:
-        """Whether its vectors stand below what a deployment made of the same documents, so as not to hide that."""
+        """Whether its vectors rank below those that a deployment made of the same documents, to keep these visible."""
         return self.outside or self.deployment is None
 
     def turn(self, kernel: Kernel, agent: str | None) -> Turn:
-        """Begin a turn that sees what these readers see."""
+        """Begin a turn with the view of these readers."""
         if not self.outside:
             return Turn(kernel, agent=agent, deployment=self.deployment)
         record = kernel.backend.control.load()
-        number = kernel.find(record, self.deployment or "", "feed readers outside").number
+        number = kernel.find(record, self.deployment or "", "embed outside").number
         return Turn(kernel, agent=agent, base=record.live - record.dependants(number) - {number})
 
 
 class Tally:
-    """Counts, for the report and the progress bar."""
+    """Counters of a backfill, for the report and the progress bar."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.embedded = self.outside = self.unchanged = self.done = self.total = 0
@@ -74,18 +74,18 @@ class Tally:
         self._progress = progress
 
     def advance(self, names: int) -> None:
-        """Tell how far it is."""
+        """Count processed names, and report progress."""
         self.done += names
         if self._progress is not None:
             self._progress(self.done, max(self.total, self.done))
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What all feeds of one run share."""
+    """Shared state of all feeds of one run."""
 
     kernel: Kernel
     options: Options
-    pace: RateLimit
+    rate_limit: RateLimit
     tally: Tally
 
 
@@ -107,10 +107,11 @@ class _Batch(msgspec.Struct):
 
 
 class Feed:
-    """Feeds one side of one collection."""
+    """Embeds one collection for the readers of one side."""
 
     def __init__(self, job: Job, side: Side, corpus: Corpus, caller: Caller) -> None:
-        self._kernel, self._options, self._pace, self._tally = job.kernel, job.options, job.pace, job.tally
+        self._kernel, self._options, self._tally = job.kernel, job.options, job.tally
+        self._rate_limit = job.rate_limit
         self._side, self._corpus, self._caller = side, corpus, caller
         self._agent = corpus.collection.embedder.rpartition("/")[0] or None
         self._under_way: deque[_Batch] = deque()
@@ -120,8 +121,8 @@ class Feed:
             self.space, self.dim = _pinned(turn, corpus.collection)
         if caller.digest is not None and caller.digest != self.space:
             raise InvalidVector(
-                f"the embedder says that it is {caller.digest!r}, but this view pins {self.space!r} at "
-                f"{corpus.collection.embedder!r}; pass that one"
+                f"the embedder is for the digest {caller.digest!r}, but this view pins {self.space!r} at "
+                f"{corpus.collection.embedder!r}; pass the pinned one"
             )
 
     @property
@@ -161,11 +162,11 @@ class Feed:
         return [name for name, head in heads.items() if self._failed_at.get(name) != head.seq]
 
     def _text_among(self, turn: Turn, names: Sequence[str]) -> str | None:
-        """Return the text of one of these ids, if one has any."""
+        """Return the text of the first of these ids that has one."""
         scope = scope_of(turn)
         heads = scope.read(lambda view: scope.backend.journal.heads(view, self._corpus.store, self._place, names))
         for head in heads.values():
-            with suppress(Exception):  # the source is the user's; what it does not find here is no failure
+            with suppress(Exception):  # the source is the user's; a text that it does not find here is not a failure
                 found = None if head.deleted else self._found(head)
                 text = found[0] if isinstance(found, tuple) else found
                 if isinstance(text, str):
@@ -181,13 +182,13 @@ class Feed:
             self._finish(self._under_way.popleft())
 
     def _open(self, names: list[str]) -> _Batch:
-        """Begin a turn that reads these documents, and have their texts embedded."""
+        """Begin a turn that reads these documents, and submit their texts to the embedder."""
         turn = self._turn()
         space, _ = _pinned(turn, self._corpus.collection)
         if space != self.space:
             raise InvalidVector(
                 f"{self._corpus.collection.embedder!r} was {self.space!r} and is now {space!r}; "
-                "begin the backfill anew, with that embedder"
+                "restart the backfill with that embedder"
             )
         scope = scope_of(turn)
         lacks = scope.read(lambda view: self._corpus.lacking(scope.backend, view, space, names))
@@ -205,17 +206,17 @@ class Feed:
             found = self._found(lack.document)
             text, payload = found if isinstance(found, tuple) else (found, _kept(lack))
             packed = encode(payload, f"the payload of {name!r}")
-        except Exception as error:  # noqa: BLE001 - the source is the user's: what it raises goes into the report
+        except Exception as error:  # noqa: BLE001 - the source is the user's: its errors go into the report
             self._fail(lack, f"{type(error).__name__}: {error}")
             return None
         if isinstance(text, str):
             return _Item(lack, text, packed)
         if text is not None:
-            self._fail(lack, f"it is no text but {type(text).__name__}; pass source=, a function that finds its text")
+            self._fail(lack, f"not a text but {type(text).__name__}; pass source=, a function that returns its text")
         return None
 
     def _found(self, document: Head) -> Any:
-        """Return what is to be embedded of a document: its text, (text, payload), or what is neither."""
+        """Return what to embed of a document: its text, (text, payload), or another value."""
         value = decode(document.payload)
         return _text(value) if self._options.source is None else self._options.source(document.key.name, value)
 
@@ -237,7 +238,7 @@ class Feed:
         self._tally.advance(len(batch.names))
 
     def _written(self, batch: _Batch, attempts: int) -> int:
-        """Write what has been embedded; where the ground has moved, once more from the start."""
+        """Write what has been embedded; where the view has changed meanwhile, start this batch again."""
         try:
             return self._write(batch)
         except Retryable as error:
@@ -253,8 +254,8 @@ class Feed:
             embedded = batch.answer.result()
         except BrokenProcessPool as error:
             raise InvalidValue(
-                f"a process of the embedder died while it had {batch.items[0].name!r} and {len(batch.items) - 1} more; "
-                "is memory short? Run it again: what is done stays done"
+                f"a process of the embedder died on a batch of {len(batch.items)} from {batch.items[0].name!r} on; "
+                "check its memory, then run the backfill again: finished documents are kept"
             ) from error
         for position, why in embedded.failed.items():
             self._fail(batch.items[position].lack, why)
@@ -262,14 +263,14 @@ class Feed:
             first = min(embedded.failed)
             raise InvalidVector(
                 f"the embedder failed on {len(embedded.failed)} documents in a row, the first {self._place} "
-                f"{batch.items[first].name!r}: {embedded.failed[first]}; repair it, and run the backfill again: "
-                "what is done stays done"
+                f"{batch.items[first].name!r}: {embedded.failed[first]}; repair it, then run the backfill again: "
+                "finished documents are kept"
             )
         good = [item for position, item in enumerate(batch.items) if position not in embedded.failed]
         good, rows = self._checked(good, embedded.rows)
         if not good:
             return 0
-        self._pace.wait(len(good))
+        self._rate_limit.wait(len(good))
         pending = [
             Pending(
                 Key("vectors", self._place, item.name),
@@ -285,19 +286,19 @@ class Feed:
         return len(good)
 
     def _checked(self, items: list[_Item], rows: Floats) -> tuple[list[_Item], Floats]:
-        """Return what can be stored; the rest is told by name. A wrong dimension ends the whole."""
+        """Return the rows that can be stored; report the others by name. A wrong dimension ends the backfill."""
         if items and rows.shape[1] != self.dim:
             raise InvalidVector(
-                f"the embedder made {rows.shape[1]} dimensions of {self._place} {items[0].name!r}, but "
-                f"{self._corpus.collection.embedder!r} says {self.dim}: is it the right one? (An embedder artifact "
-                'says so in its value: {"dim": …})'
+                f"the embedder returned {rows.shape[1]} dimensions for {self._place} {items[0].name!r}, but "
+                f"{self._corpus.collection.embedder!r} has {self.dim}; pass the right embedder (its artifact states "
+                'the dimension in its value: {"dim": …})'
             )
         finite: Bools = np.asarray(np.isfinite(rows).all(axis=1), np.bool_)
         usable = finite.copy()
         if self._corpus.collection.metric == "cosine":
             usable &= rows.any(axis=1)
         for position in np.flatnonzero(~usable).tolist():
-            why = "is zero, which has no cosine" if finite[position] else "holds NaN or an infinity"
+            why = "is zero: it has no cosine" if finite[position] else "holds NaN or an infinity"
             self._fail(items[position].lack, f"its vector {why}")
         return [item for item, good in zip(items, usable, strict=True) if good], np.ascontiguousarray(rows[usable])
 

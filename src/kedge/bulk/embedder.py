@@ -1,4 +1,4 @@
-"""The user's embedder: found by its import path, called here or in other processes, its failures told one by one."""
+"""Caller of the user's embedder: imports it, runs it here or in worker processes, and reports failures per text."""
 
 import importlib
 import multiprocessing
@@ -20,12 +20,12 @@ from kedge.errors import InvalidValue, InvalidVector
 from kedge.ports.vectors import Floats
 
 Embed = Callable[[list[str]], Any]
-FAILURES_MAX = 8  # documents that fail before the first that does not: then it may be the embedder that is broken
+FAILURES_MAX = 8  # documents that fail before any succeeds: then the embedder may be broken
 _MATRIX = 2  # dimensions of an array
 
 
 class Embedded(msgspec.Struct, frozen=True):
-    """What became of a batch of texts: the rows of those that went well, and by position why the others did not."""
+    """Result for a batch of texts: the rows of those that succeeded, and the reason for each failed position."""
 
     rows: Floats
     failed: dict[int, str]
@@ -33,19 +33,19 @@ class Embedded(msgspec.Struct, frozen=True):
 
 
 def load(embed: Callable[..., Any] | str) -> Callable[..., Any]:
-    """Return the function that `package.module:function` names, or raise `InvalidValue`; a function is one already."""
+    """Import the function that `package.module:function` names, or raise `InvalidValue`; return a function as it is."""
     if not isinstance(embed, str):
         if not callable(embed):
-            raise InvalidValue(f"the embedder {embed!r:.80} is no function; pass one, or 'package.module:function'")
+            raise InvalidValue(f"the embedder {embed!r:.80} is not a function; pass one, or 'package.module:function'")
         return embed
     module_name, colon, path = embed.partition(":")
     if not colon or not module_name or not path:
-        raise InvalidValue(f"{embed!r} names no function; write package.module:function")
+        raise InvalidValue(f"invalid function {embed!r}: must be package.module:function")
     try:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
         raise InvalidValue(
-            f"the embedder {embed!r} cannot be imported: {error}; is {module_name!r} installed, or in this folder?"
+            f"the embedder {embed!r} cannot be imported: {error}; install {module_name!r}, or put it in this folder"
         ) from error
     for part in path.split("."):
         found = getattr(found, part, None)
@@ -55,7 +55,7 @@ def load(embed: Callable[..., Any] | str) -> Callable[..., Any]:
 
 
 def import_path(embed: Embed | str) -> str:
-    """Return the path by which another process finds the function, or raise `InvalidValue` where there is none."""
+    """Return the path by which another process can import the function, or raise `InvalidValue`."""
     if isinstance(embed, str):
         load(embed)
         return embed
@@ -64,26 +64,28 @@ def import_path(embed: Embed | str) -> str:
     if not module or not name or module == "__main__" or "<" in name:
         raise InvalidValue(
             f"other processes cannot import the embedder {embed!r:.80}; put it at the top level of a module, and pass "
-            "it or 'package.module:function'; or leave workers= at 0"
+            "it or 'package.module:function'; or use workers=0"
         )
     if load(path) != embed:
-        raise InvalidValue(f"{path!r} is not the embedder that was passed, but what other processes would find there")
+        raise InvalidValue(
+            f"{path!r} is another function than the embedder that was passed; other processes would import it"
+        )
     return path
 
 
 def attempt(embed: Embed, texts: Sequence[str], known: str | None = None) -> Embedded:
-    """Embed texts in one call; where that fails, one by one, so that it is known which of them fail.
+    """Embed texts in one call; if that fails, one by one, to find which of them fail.
 
-    It gives up where the first ones all fail, and so does `known`, a text that has been embedded before (without one,
-    the last of the texts).
+    It gives up if the first FAILURES_MAX texts all fail and so does `known`, a text that has been embedded before
+    (without one, the last of the texts).
     """
     try:
         return Embedded(_as_rows(embed(list(texts)), len(texts)), {})
     except InvalidVector:
         raise
-    except Exception as error:  # noqa: BLE001 - the embedder is the user's: whatever it raises goes into the report
+    except Exception as error:  # noqa: BLE001 - the embedder is the user's: its errors go into the report
         if len(texts) == 1:
-            return Embedded(np.empty((0, 0), np.float32), {0: _told(error)})
+            return Embedded(np.empty((0, 0), np.float32), {0: _described(error)})
     rows: list[Floats] = []
     failed: dict[int, str] = {}
     for position, text in enumerate(texts):
@@ -108,15 +110,15 @@ def _as_rows(found: Any, count: int) -> Floats:
     return rows
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
 class Caller:
-    """Calls the embedder, here or in `workers` processes. A context manager: leaving it ends the processes."""
+    """Calls the embedder, here or in `workers` processes. A context manager: it ends the processes on exit."""
 
     def __init__(self, embed: Embed | str, workers: int) -> None:
-        self.depth = 1 if workers == 0 else 2 * workers  # batches worth having under way
+        self.depth = 1 if workers == 0 else 2 * workers  # batches to keep in flight
         self._pool: ProcessPoolExecutor | None = None
         self._embed = load(embed)
         if workers:
@@ -127,12 +129,12 @@ class Caller:
 
     @property
     def digest(self) -> str | None:
-        """The digest that the function says it embeds for, where it has one."""
+        """The digest that the function declares, if any."""
         found = getattr(self._embed, "digest", None)
         return found if isinstance(found, str) else None
 
     def submit(self, texts: Sequence[str], known: str | None) -> "Future[Embedded]":
-        """Begin to embed these texts; `known` is one that has been embedded before, where there is one."""
+        """Start to embed these texts; `known` is a text that has been embedded before, if any."""
         answer: Future[Embedded] = Future()
         if self._pool is None:
             answer.set_result(attempt(self._embed, texts, known))
@@ -150,7 +152,7 @@ class Caller:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the processes: at once where something went wrong, so that nobody waits for what nobody wants."""
+        """End the processes: at once after an error, because their results are not needed."""
         if self._pool is None:
             return
         if kind is not None:
@@ -160,7 +162,7 @@ class Caller:
 
 
 def _begin(path: list[str]) -> None:
-    """Set a worker up: it finds modules as its parent does, leaves Ctrl-C to it, and does not outlive it."""
+    """Set up a worker: same import path as its parent, Ctrl-C left to the parent, ends with it."""
     sys.path[:] = path
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="kedge-worker", daemon=True).start()
@@ -169,8 +171,8 @@ def _begin(path: list[str]) -> None:
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()  # until the pipe breaks that came from there: however it ends, SIGKILL included
-        os._exit(1)  # what the embedder is at has no reader any more
+        parent.join()  # returns when the pipe from the parent breaks, also after SIGKILL
+        os._exit(1)  # nobody reads the result of the running call
 
 
 @cache

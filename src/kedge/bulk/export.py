@@ -1,4 +1,4 @@
-"""Writing a collection to a file that `load` reads: .npy with ids and payloads beside it, Parquet, Arrow."""
+"""Export of a collection to files that `load` reads: .npy with ids and payloads beside it, Parquet, Arrow."""
 
 import errno
 import time
@@ -20,7 +20,7 @@ _PARQUET = {".parquet", ".pq"}
 
 
 class ExportReport(msgspec.Struct, frozen=True):
-    """What an export wrote: so many rows, to these files; `unembedded` keys were left out, being of other spaces."""
+    """What an export wrote. `unembedded` counts the keys that were left out: they are in other embedding spaces."""
 
     collection: str
     rows: int
@@ -30,13 +30,13 @@ class ExportReport(msgspec.Struct, frozen=True):
 
 
 class _Sink(Protocol):
-    """Takes rows; what it is writing stands under other names until it is renamed."""
+    """Writer of rows. Its files have temporary names until they are complete."""
 
     def write(self, rows: VectorRows) -> None:
         """Write some more rows."""
 
     def close(self) -> None:
-        """End the files as they have to end."""
+        """Complete the files."""
 
 
 def export(
@@ -47,16 +47,16 @@ def export(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ExportReport:
-    """Write all rows of these batches to a file of the kind that its suffix says: wholly, or not at all."""
+    """Write all rows of these batches to a file, in the format of its suffix: all of it, or nothing."""
     began = time.monotonic()
     target = Path(path)
     files = _files(target)
     there = next((file for file in files if file.exists()), None)
     if there is not None and not overwrite:
-        raise InvalidValue(f"{str(there)!r} exists; give another path, or overwrite=True (--overwrite)")
+        raise InvalidValue(f"{str(there)!r} already exists; choose another path, or pass overwrite=True (--overwrite)")
     parts = [file.with_name(file.name + ".part") for file in files]
     seen = written = 0
-    with _complaining(target, parts):
+    with _cleaned_up(target, parts):
         sink = _open(target.suffix, parts, batches)
         try:
             for rows in each_batch(batches):
@@ -78,7 +78,7 @@ def _files(path: Path) -> list[Path]:
         return [path.with_suffix(".ids.json"), path.with_suffix(".jsonl"), path]
     if path.suffix in _ARROW | _PARQUET:
         return [path]
-    raise InvalidValue(f"{path.name!r} is none of the files that can be written: .npy, .parquet, .arrow, .feather")
+    raise InvalidValue(f"{path.name!r} has an unknown suffix; use .npy, .parquet, .arrow or .feather")
 
 
 def _open(suffix: str, parts: list[Path], batches: VectorBatches) -> _Sink:
@@ -89,8 +89,8 @@ def _open(suffix: str, parts: list[Path], batches: VectorBatches) -> _Sink:
 
 
 @contextmanager
-def _complaining(target: Path, parts: list[Path]) -> Iterator[None]:
-    """Take away what is left half-written, and say of the file system's errors what they mean."""
+def _cleaned_up(target: Path, parts: list[Path]) -> Iterator[None]:
+    """Remove temporary files at the end, and translate errors of the file system."""
     try:
         yield
     except OSError as error:
@@ -103,7 +103,7 @@ def _complaining(target: Path, parts: list[Path]) -> Iterator[None]:
 
 
 class _Npy:
-    """An .npy file, a JSON list of ids, and a JSON document a line for the payloads."""
+    """An .npy file, a JSON list of ids, and the payloads as one JSON document a line."""
 
     def __init__(self, parts: list[Path], batches: VectorBatches) -> None:
         ids, payloads, vectors = parts
@@ -112,10 +112,10 @@ class _Npy:
         self._vectors = vectors.open("wb")
         self._ids = ids.open("wb")
         self._payloads = payloads.open("wb")
-        self._head(batches.rows)
+        self._write_header(batches.rows)
 
-    def _head(self, rows: int) -> None:
-        """Write the head, which has the same length for every number of rows."""
+    def _write_header(self, rows: int) -> None:
+        """Write the header, whose length does not depend on the number of rows."""
         shape = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._dim)}
         np.lib.format.write_array_header_1_0(self._vectors, shape)
 
@@ -128,15 +128,15 @@ class _Npy:
             self._rows += 1
 
     def close(self) -> None:
-        """End the list, and correct how many rows there are."""
+        """End the list of ids, and correct the number of rows in the header."""
         with self._vectors, self._ids, self._payloads:
             self._ids.write(b"]\n" if self._rows else b"[]\n")
             self._vectors.seek(0)
-            self._head(self._rows)
+            self._write_header(self._rows)
 
 
 class _Arrow:
-    """A Parquet or an Arrow IPC file, as `VectorRows.to_arrow` gives its columns."""
+    """A Parquet or Arrow IPC file with the columns of `VectorRows.to_arrow`."""
 
     def __init__(self, suffix: str, part: Path, empty: VectorRows) -> None:
         schema = empty.to_arrow().schema
@@ -150,5 +150,5 @@ class _Arrow:
         self._writer.write_table(rows.to_arrow())
 
     def close(self) -> None:
-        """End the file."""
+        """Complete the file."""
         self._writer.close()

@@ -1,4 +1,4 @@
-"""The tables of a LanceDB folder."""
+"""Import from a LanceDB folder."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,18 +12,20 @@ from kedge.support.optional import require
 
 _METRICS = {"cosine": "cosine", "dot": "dot", "l2": "l2"}
 _SUFFIX = ".lance"
-_NEWER = "if a newer LanceDB wrote it, install that one"
+_NEWER = "if a newer LanceDB wrote it, install that version"
 
 
 @contextmanager
 def open_lancedb(
     path: str | Path, columns: Columns | None = None, tables: Iterable[str] | None = None
 ) -> Iterator[list[Source]]:
-    """Lend the tables of a LanceDB folder, by name, or those that are named; `columns` as for Parquet."""
+    """Open the tables of a LanceDB folder, all or the named ones; `columns` as for Parquet."""
     folder = there(path, "folder")
     known = sorted(found.name.removesuffix(_SUFFIX) for found in folder.glob(f"*{_SUFFIX}") if found.is_dir())
     if not known:
-        raise InvalidValue(f"{str(path)!r} is no LanceDB folder: no table lies in it; name the one with the *{_SUFFIX}")
+        raise InvalidValue(
+            f"{str(path)!r} is not a LanceDB folder: it holds no table; name the folder with the *{_SUFFIX} folders"
+        )
     lancedb = require("lancedb", "lancedb")
     names = chosen(known, tables, "table", str(path))
     with readable(str(path), _NEWER):
@@ -46,7 +48,7 @@ def _open_table(database: Any, name: str, columns: Columns) -> Source:
 
 
 def _metric(table: Any, column: str) -> str | None:
-    """Return what the index of the vectors compares by; without one, LanceDB takes l2."""
+    """Return the metric of the index of the vectors; without an index LanceDB uses l2."""
     for index in table.list_indices():
         if column in index.columns:
             stats = table.index_stats(index.name)

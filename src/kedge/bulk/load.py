@@ -1,4 +1,4 @@
-"""Loading rows into a collection: batch by batch, and not again what an earlier run has loaded."""
+"""Bulk load of vectors into a collection, in batches; a repeated load skips what is there."""
 
 import hashlib
 import time
@@ -19,9 +19,9 @@ LOADER = "loader"
 
 
 class LoadReport(msgspec.Struct, frozen=True):
-    """What a load did: rows written now, rows `skipped` as an earlier run had written them, documents among the former.
+    """What a load did: rows written, with how many documents, and rows `skipped` because an earlier run wrote them.
 
-    `vectorless` counts the rows that were left out since they have no vector.
+    `vectorless` counts the rows that were left out because they have no vector.
     """
 
     collection: str
@@ -33,14 +33,14 @@ class LoadReport(msgspec.Struct, frozen=True):
 
 
 class Writer(msgspec.Struct, frozen=True):
-    """Who loads: an agent (by default one named like the deployment, else "loader") or a person; inside what."""
+    """Who loads: an agent (default: named like the deployment, else "loader") or a person, perhaps in a deployment."""
 
     agent: str | None = None
     person: str | None = None
     deployment: str | None = None
 
     def begin(self, kernel: Kernel) -> Turn:
-        """Begin the turn that loads."""
+        """Begin the turn of the load."""
         agent = self.agent
         if agent is None and self.person is None:
             agent = self.deployment or LOADER
@@ -59,16 +59,16 @@ def load(
 ) -> LoadReport:
     """Write all rows of a source in one turn, `batch` rows a commit.
 
-    A batch is known by its place and content, so a load that is made again skips what is there (unless `again`).
+    Position and content identify a batch, so a repeated load skips what is there (unless `again`).
     """
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise InvalidValue(f"batch={batch!r} is not a number of rows, 1 or more")
+        raise InvalidValue(f"invalid batch={batch!r}: must be a number of rows, at least 1")
     began = time.monotonic()
     salt = kernel.backend.clock.fresh_id() if again else ""
     rows = skipped = documents = vectorless = 0
     with writer.begin(kernel) as turn:
         _check_revocable(turn, collection, writer)
-        # What comes inside a deployment is to fall with it; else what was uploaded is a source, as ever.
+        # A load inside a deployment is rolled back with it; any other upload is a source.
         origin = None if writer.deployment is None or writer.person is not None else Origin.DERIVED
         for number, part in enumerate(source.batches(batch)):
             vectorless += part.vectorless
@@ -85,7 +85,7 @@ def load(
 
 
 def _put_documents(turn: Turn, collection: str, part: Rows, origin: Origin | None, key: str, before: int) -> int:
-    """Write the documents of a batch; return how many were not there."""
+    """Write the documents of a batch; return how many are new."""
     if part.documents is None:
         return 0
     texts = {name: text for name, text in zip(part.ids, part.documents, strict=True) if text is not None}
@@ -94,21 +94,21 @@ def _put_documents(turn: Turn, collection: str, part: Rows, origin: Origin | Non
 
 
 def _check_revocable(turn: Turn, collection: str, writer: Writer) -> None:
-    """Raise `InvalidValue` where what is loaded inside a deployment would not fall with it."""
+    """Raise `InvalidValue` where a load inside a deployment would not be rolled back with it."""
     embedder = turn.vectors(collection).collection.embedder
-    turn.artifacts.get(embedder)  # as each vector call reads it
+    turn.artifacts.get(embedder)  # each vector call reads it too
     name = writer.deployment
     if name is None or writer.person is not None or name not in turn.seen or name in turn.lineage:
         return
     raise InvalidValue(
-        f"what {turn.agent!r} loads inside {name!r} would stay after its rollback, for nothing of that deployment "
-        f"influences it; deploy an artifact of the loader's with it, such as {f'{turn.agent}/source'!r}, or load as an "
-        "agent that has one there"
+        f"a rollback of {name!r} would not hide what {turn.agent!r} loads: no artifact of that deployment influences "
+        f"this agent; add one to the deployment, such as {f'{turn.agent}/source'!r}, or load as an agent that "
+        "has one there"
     )
 
 
 def _key(salt: str, collection: str, number: int, part: Rows) -> str:
-    """Return the idempotency key of a batch: its place and its content."""
+    """Return the idempotency key of a batch, made of its position and content."""
     digest = hashlib.sha256()
     for item in (salt, collection, str(number), *part.ids):
         digest.update(encode(item))

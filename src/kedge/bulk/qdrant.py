@@ -1,4 +1,4 @@
-"""A Qdrant export: points as its scroll API gives them, in JSON."""
+"""Import from a Qdrant export: points in the JSON of its scroll API."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from kedge.errors import InvalidValue
 
 _HOW = (
     "export the points with the scroll API (POST /collections/NAME/points/scroll with with_vector and with_payload "
-    "true), one answer or one point a line"
+    "true), one response or one point a line"
 )
 _SNAPSHOTS = {".snapshot", ".tar"}
 _DECODE = msgspec.json.Decoder().decode
@@ -20,19 +20,19 @@ _DECODE = msgspec.json.Decoder().decode
 
 @contextmanager
 def open_qdrant(path: str | Path, columns: Columns | None = None) -> Iterator[list[Source]]:
-    """Lend the one collection of a Qdrant export, named like the file.
+    """Open the one collection of a Qdrant export, named like the file.
 
-    The file holds points, lists of points, or answers of the scroll API, one a line, or one of these in all. `vector`
-    names one of the vectors that a point has, `document` the field of the payload that goes to the documents.
+    The file holds points, lists of points, or responses of the scroll API: one a line, or a single one. `vector` names
+    one of the vectors of a point, `document` the field of the payload that goes to the documents.
     """
     found = there(path, "file")
     if found.suffix in _SNAPSHOTS:
-        raise InvalidValue(f"{found.name} is a snapshot, which only Qdrant can read; restore it there, and {_HOW}")
+        raise InvalidValue(f"{found.name} is a snapshot, which only Qdrant can read; restore it in Qdrant and {_HOW}")
     if found.is_dir():
-        raise InvalidValue(f"{str(path)!r} is a folder, and Qdrant's storage is for Qdrant alone; {_HOW}")
+        raise InvalidValue(f"{str(path)!r} is a folder, and only Qdrant can read its storage; {_HOW}")
     wanted = columns or Columns()
     if wanted.ids is not None or wanted.payload is not None:
-        raise InvalidValue("a Qdrant point has one id and one payload: leave ids and payload out")
+        raise InvalidValue("a Qdrant point has one id and one payload; omit ids and payload")
     yield [QdrantSource(found, wanted)]
 
 
@@ -43,7 +43,7 @@ class QdrantSource:
         self._path = path
         self._document = columns.document
         self.name = path.stem
-        self.metric: str | None = None  # an export does not say
+        self.metric: str | None = None  # an export does not state it
         self.rows = 0
         self.dim: int | None = None
         names: set[str] = set()
@@ -64,7 +64,7 @@ class QdrantSource:
         if len(names) > 1:
             raise InvalidValue(
                 f"the points of {self._path.name} have the vectors {', '.join(map(repr, names))}, and a collection "
-                "holds one of them; name it, and load each into a collection of its own"
+                "holds one of them; name one, and load each into its own collection"
             )
         return names[0]
 
@@ -93,11 +93,11 @@ class QdrantSource:
         for number, found in enumerate(self._read(), 1):
             for point in _points_in(found, f"{self._path.name}, document {number}"):
                 if not isinstance(point, dict) or "id" not in point:
-                    raise InvalidValue(f"{self._path.name} holds {point!r:.80}, no point; {_HOW}")
+                    raise InvalidValue(f"{self._path.name} holds {point!r:.80}, not a point; {_HOW}")
                 yield point
 
     def _read(self) -> Iterator[Any]:
-        """Return the JSON documents of the file: one a line, or else the one that it is."""
+        """Return the JSON documents of the file: one a line, or the whole file as one."""
         with self._path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
@@ -106,7 +106,9 @@ class QdrantSource:
                     found = _DECODE(line)
                 except ValueError as error:
                     if number > 1:
-                        raise InvalidValue(f"line {number} of {self._path.name} is no JSON ({error}); {_HOW}") from None
+                        raise InvalidValue(
+                            f"line {number} of {self._path.name} is not JSON ({error}); {_HOW}"
+                        ) from None
                     break
                 yield found
             else:
@@ -114,11 +116,11 @@ class QdrantSource:
         try:
             yield _DECODE(self._path.read_bytes())
         except ValueError as error:
-            raise InvalidValue(f"{self._path.name} is no JSON ({error}); {_HOW}") from None
+            raise InvalidValue(f"{self._path.name} is not JSON ({error}); {_HOW}") from None
 
 
 def _points_in(found: Any, where: str) -> list[Any]:
-    """Return the points of one document: an answer of the scroll API, a list of points, or a point."""
+    """Return the points of one document: a response of the scroll API, a list of points, or a point."""
     if isinstance(found, dict) and isinstance(found.get("result"), dict):
         found = found["result"]
     if isinstance(found, dict) and "points" in found:
@@ -127,11 +129,11 @@ def _points_in(found: Any, where: str) -> list[Any]:
         return [found]
     if isinstance(found, list):
         return found
-    raise InvalidValue(f"{where} holds {found!r:.60}, no points; {_HOW}")
+    raise InvalidValue(f"{where} holds {found!r:.60}, not points; {_HOW}")
 
 
 def _dense(point: Any) -> dict[str, Any]:
-    """Return the dense vectors of a point by name; the one without a name has the empty one."""
+    """Return the dense vectors of a point by name; an unnamed one has the empty name."""
     given = point.get("vector")
     vectors = given if isinstance(given, dict) else {"": given}
     return {

@@ -1,4 +1,4 @@
-"""Going no faster than a number of rows a second."""
+"""Rate limiter (rows per second)."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from kedge.errors import InvalidValue
 
 
 class RateLimit:
-    """Holds its caller back so that, from its first call on, no more rows pass than the rate allows."""
+    """Delays its caller, so that from the first call on the rows never exceed the rate. Unused rate is not saved up."""
 
     def __init__(
         self,
@@ -18,14 +18,14 @@ class RateLimit:
     ) -> None:
         given = rows_per_second
         if given is not None and (isinstance(given, bool) or not isinstance(given, int | float) or not given > 0):
-            raise InvalidValue(f"rate={given!r} is not a positive number of rows a second; give one, or None")
+            raise InvalidValue(f"invalid rate={given!r}: must be a positive number of rows per second, or None")
         self._rate = given
         self._now = now
         self.sleep = sleep
         self._free_at: float | None = None
 
     def wait(self, rows: int) -> None:
-        """Wait until these rows may pass: as long as those before them take at the rate."""
+        """Wait until these rows may pass: for as long as the rows before them take at the rate."""
         if self._rate is None:
             return
         now = self._now()

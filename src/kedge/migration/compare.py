@@ -1,4 +1,4 @@
-"""Whether two databases hold the same: every row of what was written, and the heads of every view of both."""
+"""Comparison of two databases: all written rows, and the heads of every view."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -17,11 +17,11 @@ from kedge.ports.migration import Exporter
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 _EXAMPLES = 5
-_DERIVED = {"heads", "counters", "states", "rows"}  # what views are made from: they are compared instead
+_DERIVED = {"heads", "counters", "states", "rows"}  # derived data: the views made from it are compared instead
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What differs in one table, or in the heads that views see: how many rows, and the first few of them by key."""
+    """Differences in one table, or in the heads of views: counts of rows, and the keys of the first few."""
 
     what: str
     only_a: int
@@ -37,9 +37,9 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class StoreDiff(msgspec.Struct, frozen=True):
-    """How two databases differ in what both had at `upto`, the last seq of the one that stands further back.
+    """Differences of two databases up to `upto`, the lesser of their last seqs.
 
-    `skipped` are the tables that cannot be compared, since one of the two has gone on.
+    `skipped` are the tables that cannot be compared, because one of the two databases has changed since.
     """
 
     a: str
@@ -58,14 +58,14 @@ class StoreDiff(msgspec.Struct, frozen=True):
 
 
 class Side(msgspec.Struct, frozen=True):
-    """One of two databases: its ports, and its rows."""
+    """One of the two databases: its ports, and the exporter of its rows."""
 
     backend: Backend
     exporter: Exporter
 
 
 def compare(a: Side, b: Side, progress: Progress | None = None) -> StoreDiff:
-    """Compare two databases whole. What was copied from one to the other has the same seqs and ids there."""
+    """Compare two whole databases. A copied row has the same seq and id in both."""
     a_seq, b_seq = a.exporter.last_seq(), b.exporter.last_seq()
     upto, is_level = min(a_seq, b_seq), a_seq == b_seq
     found = [_compare_identities(a, b), _compare_writes(a, b, upto, progress)]
@@ -86,7 +86,7 @@ def compare(a: Side, b: Side, progress: Progress | None = None) -> StoreDiff:
 
 
 def _compare_identities(a: Side, b: Side) -> Difference:
-    """Compare ids and the keys that sign headers; they are told by name only."""
+    """Compare ids and the keys that sign headers; a difference names them only, without the secret."""
     rows = [
         [("database_id", identity.database_id), ("header_key", identity.header_key), ("reclaimed", identity.reclaimed)]
         for identity in (a.exporter.identity(), b.exporter.identity())
@@ -120,7 +120,7 @@ def _upto(rows: Iterable[Record], table: Table, upto: int) -> Iterator[Record]:
 def _compare_rows(
     what: str, key: int, a_rows: Iterable[Record], b_rows: Iterable[Record], *, ahead: str = ""
 ) -> Difference:
-    """Compare two streams in order of their keys; what only the one has that is `ahead` is no difference."""
+    """Compare two streams in order of their keys; rows that only the `ahead` one has do not differ."""
     only_a = only_b = changed = same = 0
     examples: list[str] = []
     for left, right in _paired(iter(a_rows), iter(b_rows), key):
@@ -132,7 +132,7 @@ def _compare_rows(
         only_a, only_b = only_a + (right is None), only_b + (left is None)
         changed += left is not None and right is not None
         if len(examples) < _EXAMPLES:
-            examples.append(_told(left or right or (), key))
+            examples.append(_shown_key(left or right or (), key))
     return Difference(what, only_a, only_b, changed, same, tuple(examples))
 
 
@@ -150,11 +150,11 @@ def _paired(a: Iterator[Record], b: Iterator[Record], key: int) -> Iterator[tupl
             left, right = next(a, None), next(b, None)
 
 
-def _told(row: Record, key: int) -> str:
-    return " ".join(f"{part:.40}" if isinstance(part, str) else _told_value(part) for part in row[:key])
+def _shown_key(row: Record, key: int) -> str:
+    return " ".join(f"{part:.40}" if isinstance(part, str) else _shown_value(part) for part in row[:key])
 
 
-def _told_value(value: Any) -> str:
+def _shown_value(value: Any) -> str:
     return f"{len(value)} bytes" if isinstance(value, bytes) else f"{value!s:.40}"
 
 
@@ -162,7 +162,7 @@ def _told_value(value: Any) -> str:
 
 
 def _compare_views(a: Side, b: Side, upto: int, *, is_level: bool) -> tuple[int, list[Difference]]:
-    """Compare what every view sees: that of a new session, of each deployment and of each session that began."""
+    """Compare the heads of every view: of a new session, of each deployment and of each session that began."""
     record = a.backend.control.record_at(upto)
     sessions = TABLES["sessions"]
     bases = {row[sessions.at("base")] for row in a.exporter.rows(sessions) if row[sessions.at("seq")] <= upto}
@@ -170,7 +170,7 @@ def _compare_views(a: Side, b: Side, upto: int, *, is_level: bool) -> tuple[int,
     seen |= {record.seen_by(record.live | record.closure({number})) for number in record.revocable}
     differences = []
     for number, one in enumerate(sorted(seen, key=sorted)):
-        then = None if is_level else View(record.epoch, one, record.settled, upto)  # slower to read than the present
+        then = None if is_level else View(record.epoch, one, record.settled, upto)  # a past view is slower to read
         what = f"heads seen by {sorted(one)}" + ("" if is_level else f" at seq {upto}")
         differences.append(_compare_rows(what, 3, _heads(a, one, then), _heads(b, one, then)))
         if is_level:
@@ -179,16 +179,16 @@ def _compare_views(a: Side, b: Side, upto: int, *, is_level: bool) -> tuple[int,
 
 
 def _summed(differences: list[Difference]) -> list[Difference]:
-    """Return the differences that there are, and one that counts what is the same."""
+    """Return the views that differ, and one entry that counts the equal heads."""
     same = Difference("heads", 0, 0, 0, sum(difference.same for difference in differences))
     return [same, *(difference for difference in differences if difference.differs)]
 
 
 def _heads(side: Side, seen: frozenset[int], then: View | None) -> Iterator[Record]:
-    """Yield the heads that a view sees, now or then, one space after another."""
+    """Yield the heads of a view, present or past, space by space."""
     journal = side.backend.journal
     for place in [(store, space) for store in sorted(STORES) for space in sorted(journal.spaces(store))]:
-        for head in _steady(side, partial(_heads_in, side, place, seen, then)):
+        for head in _at_one_epoch(side, partial(_heads_in, side, place, seen, then)):
             lineage = sorted(head.lineage)
             yield (*place, head.key.name, head.seq, head.rank, lineage, head.source, head.at, head.fresh_for)
 
@@ -201,11 +201,11 @@ def _heads_in(
 
 
 def _found(side: Side, seen: frozenset[int]) -> list[Record]:
-    """Return the rows that a search goes through, by collection and embedding space."""
+    """Return the rows that a search covers, by collection and embedding space."""
     index = side.backend.vectors
     spaces = sorted({(collection, space) for _, collection, space, _ in side.exporter.embeddings()})
     known = {collection.name: collection for collection in index.collections()}
-    return _steady(
+    return _at_one_epoch(
         side,
         lambda record: [
             (collection, space, seq)
@@ -218,8 +218,8 @@ def _found(side: Side, seen: frozenset[int]) -> list[Record]:
     )
 
 
-def _steady(side: Side, look: Callable[[ControlRecord], list[T]]) -> list[T]:
-    """Return what is found under the control record, again under a newer one while that moves."""
+def _at_one_epoch(side: Side, look: Callable[[ControlRecord], list[T]]) -> list[T]:
+    """Return the result of `look`, retried with a newer control record when the epoch moves."""
     while True:
         try:
             return look(side.backend.control.load())

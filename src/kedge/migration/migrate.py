@@ -1,8 +1,8 @@
-"""Moving a database from one backend to another, or to another place: nothing acknowledged is lost, nothing is twice.
+"""Migration of a database to another backend or place. No acknowledged write is lost or duplicated.
 
-Writes are copied in rounds while the source goes on. When a round has left little to do, the source is sealed: one
-transaction after which nobody can write to it, in whatever process and version. The rest of the journal and all other
-tables are copied then, and the target is opened for use in one transaction. Stopped anywhere, the same call goes on.
+Writes are copied in rounds while the source stays in use. When little is left, one transaction seals the source: no
+process of any version can write to it afterwards. Then the rest of the journal and all other tables are copied, and one
+transaction opens the target for use. After a stop at any point, the same call resumes.
 """
 
 import time
@@ -19,14 +19,14 @@ Progress = Callable[[int, int], None]
 Say = Callable[[str], object]
 
 _DIGEST = WRITES.at("digest")
-_FEW_WRITES = 2_000  # that the source can wait for
+_FEW_WRITES = 2_000  # copied while the source is sealed
 _ROUNDS_MAX = 10
-_WORTH_TELLING_ROWS = 100_000
+_REPORTED_ROWS = 100_000
 _RESTARTS_MAX = 5
 
 
 class MoveReport(msgspec.Struct, frozen=True):
-    """What came of a move: where to, the last seq of the source, and for how long nobody could write."""
+    """Result of a move: its target, the last seq of the source, and for how long it could not be written to."""
 
     source: str
     target: str
@@ -39,17 +39,17 @@ class MoveReport(msgspec.Struct, frozen=True):
 def move(
     source: Exporter, target: Importer, *, by: str, progress: Progress | None = None, say: Say | None = None
 ) -> MoveReport:
-    """Move a database, or go on with a move that was stopped."""
+    """Move a database, or resume a move that was stopped."""
     tell = say or (lambda _: None)
     sealed = source.sealed()
     done = _if_done(source, target, sealed)
     if done is not None:
         return done
     if sealed is not None and sealed.to != target.url:
-        raise Moved(f"{source.url} was moved to {sealed.to} by {sealed.by}; move that on, or open it")
+        raise Moved(f"{source.url} was already moved to {sealed.to} by {sealed.by}; open or move that database")
     copied = 0
     for _ in range(_RESTARTS_MAX):
-        copy = _Copy(source, target, _begun(source, target, sealed, tell), progress, tell)
+        copy = _Copy(source, target, _begin_or_resume(source, target, sealed, tell), progress, tell)
         if sealed is None:
             copied += copy.keep_up()
             sealed = source.seal(target.url, by, copy.arriving.marks)
@@ -57,27 +57,27 @@ def move(
             began = time.monotonic()
             copied += copy.finish(sealed)
             return MoveReport(source.url, target.url, sealed.seq, copied, time.monotonic() - began)
-        tell("the source was purged or compacted meanwhile: beginning anew")
+        tell("restarting: the source was purged or compacted during the copy")
         target.discard()
     raise Conflict(
-        f"{source.url} was purged or compacted {_RESTARTS_MAX} times while it was copied; move it when that is over"
+        f"{source.url} was purged or compacted {_RESTARTS_MAX} times during the copy; move it when that has ended"
     )
 
 
 def abandon(source: Exporter, target: Importer | None, *, by: str) -> None:
-    """Give a move up, and open the source for writing again; `target` is None where it is not there any more."""
+    """Abandon a move, and open the source for writing again; `target` is None if it no longer exists."""
     sealed = source.sealed()
     if sealed is None:
-        raise IllegalTransition(f"{source.url} was not moved; there is nothing to give up")
+        raise IllegalTransition(f"{source.url} is not being moved; there is nothing to abandon")
     if target is not None and sealed.to != target.url:
-        raise InvalidValue(f"{source.url} was moved to {sealed.to}, not to {target.url}; name that")
+        raise InvalidValue(f"{source.url} was moved to {sealed.to}, not to {target.url}; name {sealed.to}")
     if target is not None and target.arrived() is not None:
         raise IllegalTransition(
-            f"{target.url} is complete and may have been written to since, so that {source.url} stays closed; to go "
-            "back, move the new database to a new place"
+            f"cannot abandon: {target.url} is complete and may have been written to since, so {source.url} stays "
+            "closed; to go back, move the new database to a new place"
         )
     if target is not None:
-        target.abandon()  # first: a process that is still at it must not complete it once the source is open
+        target.abandon()  # first: another process must not complete the move once the source is open
     source.unseal(by)
 
 
@@ -88,8 +88,8 @@ def _if_done(source: Exporter, target: Importer, sealed: Sealed | None) -> MoveR
     return MoveReport(source.url, target.url, arrived.seq, 0, 0.0, already_done=True)
 
 
-def _begun(source: Exporter, target: Importer, sealed: Sealed | None, tell: Say) -> Arriving:
-    """Return the move as far as it has come, begun now where it had not, or raise for one that is another's."""
+def _begin_or_resume(source: Exporter, target: Importer, sealed: Sealed | None, tell: Say) -> Arriving:
+    """Return the state of the move, begun now if it was not; raise if the target belongs to another move."""
     source.record()
     marks = source.marks()
     found = target.arriving()
@@ -106,18 +106,18 @@ def _begun(source: Exporter, target: Importer, sealed: Sealed | None, tell: Say)
     if found.abandoned or not is_same:
         raise Conflict(
             f"{target.url} holds an unfinished move of another database, or of another state of this one (from "
-            f"{found.source}); give this move an empty place"
+            f"{found.source}); choose an empty target"
         )
     if found.marks != marks and sealed is None:
-        tell("the source was purged or compacted since the last try: beginning anew")
+        tell("restarting: the source was purged or compacted since the last attempt")
         target.discard()
-        return _begun(source, target, sealed, tell)
-    tell(f"going on after seq {seq:,}")
+        return _begin_or_resume(source, target, sealed, tell)
+    tell(f"resuming after seq {seq:,}")
     return found
 
 
 class _Copy:
-    """One try at a move."""
+    """One attempt at a move."""
 
     def __init__(
         self, source: Exporter, target: Importer, arriving: Arriving, progress: Progress | None, tell: Say
@@ -153,17 +153,17 @@ class _Copy:
         return copied
 
     def finish(self, sealed: Sealed) -> int:
-        """Copy what is left of a source that is sealed, and open the target; return how many writes were copied."""
+        """Copy the rest of a sealed source, and open the target; return how many writes were copied."""
         reach("move:sealed")
-        self._tell(f"{self._source.url} is closed at seq {sealed.seq:,}; copying the rest")
+        self._tell(f"{self._source.url} is closed to writes at seq {sealed.seq:,}; copying the rest")
         copied = self._copy_writes(sealed.seq)
         for table in TABLES.values():
             if table.name not in self.arriving.done:
                 done = (*self.arriving.done, table.name)
                 noted = msgspec.structs.replace(self.arriving, sealed=sealed.seq, done=done)
                 count = self._target.put_table(table, self._source.rows(table), noted)
-                if count >= _WORTH_TELLING_ROWS:
-                    self._tell(f"{count:,} rows of {table.name}")
+                if count >= _REPORTED_ROWS:
+                    self._tell(f"copied {count:,} rows of {table.name}")
                 self.arriving = noted
                 reach("move:table")
         self._check_writes()
@@ -172,10 +172,10 @@ class _Copy:
         return copied
 
     def _check_writes(self) -> None:
-        """Check that all writes have come, before anybody works with them."""
+        """Check that all writes arrived, before the target is opened."""
         here, there = self._source.count_writes(), self._target.count_writes()
         if here != there:
             raise Corruption(
-                f"{self._target.url} has {there:,} writes, {self._source.url} {here:,}; nothing was opened; look at "
-                "both, or give the move up (`kedge migrate-store … --abandon`)"
+                f"{self._target.url} has {there:,} writes, {self._source.url} {here:,}; the target was not opened; "
+                "inspect both, or abandon the move (`kedge migrate-store … --abandon`)"
             )

@@ -1,1 +1,1 @@
-"""Ready-made reconcilers: a command in a shell, a resource over HTTP, and the file that sets them up."""
+"""Reconcilers of external systems: shell commands, HTTP resources, and their configuration file."""

@@ -1,7 +1,7 @@
-"""Reconcilers as `kedge.toml` sets them up.
+"""Configuration of reconcilers in `kedge.toml`.
 
-It is a file, and not a table of the database: who can write to the database must not thereby run commands on the
-machine that rolls back, and what runs there belongs under review with the rest of that machine's set-up.
+It is a file, not a table of the database: write access to the database must not allow anybody to run commands on the
+machine that rolls back. The commands are reviewed with the rest of that machine's configuration.
 """
 
 import os
@@ -39,18 +39,18 @@ class _Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_config(path: Path) -> dict[str, Reconciler]:
-    """Return the reconcilers that a `kedge.toml` sets up, by name; `${NAME}` in a header is an environment variable."""
+    """Return the reconcilers of a `kedge.toml`, by name; `${NAME}` in a header is an environment variable."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidValue(f"{path} is no valid TOML: {error}") from None
+        raise InvalidValue(f"{path} is not valid TOML: {error}") from None
     tables = document.get("reconcilers", {})
-    strange = sorted(document.keys() - {"reconcilers"})
-    if strange or not isinstance(tables, dict):
-        wrong = ", ".join(strange) or repr(tables)
-        raise InvalidValue(f"{path} may have tables [reconcilers.NAME] alone, not {wrong}")
+    unknown = sorted(document.keys() - {"reconcilers"})
+    if unknown or not isinstance(tables, dict):
+        wrong = ", ".join(unknown) or repr(tables)
+        raise InvalidValue(f"{path} has the unknown content {wrong}; it may hold [reconcilers.NAME] tables only")
     return {name: _reconciler(f"{path}: the reconciler {name!r}", table) for name, table in tables.items()}
 
 
@@ -64,13 +64,13 @@ def _reconciler(where: str, table: object) -> Reconciler:
         return ShellReconciler(**msgspec.structs.asdict(msgspec.convert(table, _Shell)))
     except msgspec.ValidationError as error:
         needs = "artifacts and url" if by_http else "artifacts, observe and converge, or artifacts and url"
-        raise InvalidValue(f"{where} does not fit: {error}; it needs {needs}") from None
+        raise InvalidValue(f"{where} is not valid: {error}; give {needs}") from None
 
 
 def _filled(where: str, text: str) -> str:
     try:
         return Template(text).substitute(os.environ)
     except KeyError as error:
-        raise InvalidValue(f"{where} wants the environment variable {error}, which is not set") from None
+        raise InvalidValue(f"{where} uses the environment variable {error}, which is not set; set it") from None
     except ValueError as error:
         raise InvalidValue(f"{where} has the header {text!r}: {error}; write $$ for a dollar sign") from None

@@ -1,4 +1,4 @@
-"""A reconciler of a resource over HTTP: GET says what is there, PUT puts what is pinned there."""
+"""HTTP reconciler: GET reads what a server runs, PUT sends what is pinned."""
 
 import json
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact, plain
 from kedge.reconcilers.limits import limit
 
-_BODY_BYTES = 1_000_000  # of an answer that are looked at
+_BODY_BYTES = 1_000_000  # of a response that are read
 _NOT_FOUND = 404
 
 
 class HttpReconciler:
-    """Asks and tells a server. `{key}` in a URL stands for the artifact's key.
+    """Reads from and writes to a server. `{key}` in a URL is replaced by the artifact's key.
 
-    What is there is the body of the answer to GET, or the `field` of its JSON (`"model.version"`); 404 means nothing.
-    The pin is sent as a JSON object: `key`, `value`, `uri`, `digest`, `version`, `kind`.
+    The observed value is the body of the response to GET, or the `field` of its JSON (`"model.version"`); 404 means
+    nothing. The pin is sent as a JSON object: `key`, `value`, `uri`, `digest`, `version`, `kind`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class HttpReconciler:
         self._headers = dict(headers or {})
 
     def observe(self, key: str, timeout: float) -> str | None:
-        """Return what the server says is there."""
+        """Return what the server reports."""
         try:
             body = self._ask(Request(_filled(self._url, key), headers=self._headers), timeout)  # noqa: S310 - see `_http`
         except HTTPError as error:
@@ -62,7 +62,7 @@ class HttpReconciler:
         return None if found is None else str(found)
 
     def converge(self, key: str, pin: Artifact, timeout: float) -> None:
-        """Send the pin, and raise unless the server takes it."""
+        """Send the pin, and raise unless the server accepts it."""
         headers = {"Content-Type": "application/json", **self._headers}
         body = msgspec.json.encode(plain(key, pin))
         url = _filled(self._converge_url, key)
@@ -82,14 +82,12 @@ class HttpReconciler:
         except (TimeoutError, URLError) as error:
             if not isinstance(getattr(error, "reason", error), TimeoutError):
                 raise
-            raise TimeoutError(f"{request.get_method()} was not answered within {which}") from None
+            raise TimeoutError(f"no response to {request.get_method()} within {which}") from None
 
 
 def _http(url: str) -> str:
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
-        raise InvalidValue(
-            f"{url!r} is no address of an HTTP server; write https://host/path, {{key}} where the key goes"
-        )
+        raise InvalidValue(f"invalid URL {url!r}: must be https://host/path, with {{key}} in place of the key")
     return url
 
 

@@ -1,4 +1,4 @@
-"""A reconciler made of two commands: one says what is there, one puts what is pinned there."""
+"""Shell reconciler: one command prints what runs, another applies what is pinned."""
 
 import os
 import signal
@@ -14,19 +14,19 @@ from kedge.model.artifacts import Artifact, plain
 from kedge.reconcilers.limits import limit
 
 _SHOWN_CHARACTERS = 200
-_VALUE_CHARACTERS = 10_000  # in the environment, which has its bounds
+_VALUE_CHARACTERS = 10_000  # in the environment, whose size is limited
 
 
 class CommandFailed(Exception):
-    """A command ended otherwise than well, or not in time."""
+    """A command failed, or did not end in time."""
 
 
 class ShellReconciler:
-    """Runs commands: a string through `/bin/sh -c`, a list as it stands.
+    """Runs commands: a string through `/bin/sh -c`, a list as it is.
 
-    `observe` prints what is there now, or nothing. Both find `KEDGE_KEY` in their environment, `converge` also
-    `KEDGE_DIGEST`, `KEDGE_URI`, `KEDGE_VERSION` and `KEDGE_VALUE` (empty where the pin has none, or a value that is no
-    short text), and on stdin the whole pin as JSON.
+    `observe` prints what runs now, or nothing. Both commands have `KEDGE_KEY` in their environment; `converge` also has
+    `KEDGE_DIGEST`, `KEDGE_URI`, `KEDGE_VERSION` and `KEDGE_VALUE` (empty if the pin has none; a long or non-text value
+    is empty too), and reads the whole pin as JSON from stdin.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class ShellReconciler:
         self._lock = threading.Lock()
 
     def observe(self, key: str, timeout: float) -> str | None:
-        """Return what the command printed, without blanks around it; None where it printed nothing."""
+        """Return what the command printed, stripped; None if it printed nothing."""
         printed = self._run(self._observe, {"KEDGE_KEY": key}, b"", timeout)
         try:
             return printed.decode().strip() or None
         except UnicodeDecodeError:
-            raise CommandFailed(f"{self._observe} printed what is no UTF-8: {printed[:40]!r}") from None
+            raise CommandFailed(f"{self._observe} printed bytes that are not UTF-8: {printed[:40]!r}") from None
 
     def converge(self, key: str, pin: Artifact, timeout: float) -> None:
-        """Run the command, and raise unless it ends with 0."""
+        """Run the command, and raise unless it exits with 0."""
         given = {
             "KEDGE_KEY": key,
             "KEDGE_DIGEST": pin.digest,
@@ -67,13 +67,13 @@ class ShellReconciler:
 
     def _run(self, argv: list[str], given: dict[str, str], stdin: bytes, timeout: float) -> bytes:
         seconds, which = limit(self.timeout_seconds, timeout)
-        process = subprocess.Popen(  # noqa: S603 - whoever sets a reconciler up says what is run
+        process = subprocess.Popen(  # noqa: S603 - the configuration of the reconciler
             argv,
             env={**os.environ, **given},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            process_group=0,  # so that what it started ends with it
+            process_group=0,  # so that its child processes end with it
         )
         with self._lock:
             self._running.add(process)
@@ -81,7 +81,7 @@ class ShellReconciler:
             printed, complaint = process.communicate(stdin, timeout=seconds)
         except BaseException as error:
             _kill(process)
-            _let_go(process)
+            _reap(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise CommandFailed(f"{argv} did not end within {which}, and was killed") from None
             raise
@@ -90,7 +90,7 @@ class ShellReconciler:
                 self._running.discard(process)
         if process.returncode:
             said = complaint.decode(errors="replace").strip()[-_SHOWN_CHARACTERS:]
-            raise CommandFailed(f"{argv} ended with {process.returncode}{f': {said}' if said else ''}")
+            raise CommandFailed(f"{argv} exited with {process.returncode}{f': {said}' if said else ''}")
         return printed
 
     def interrupt(self) -> None:
@@ -104,21 +104,21 @@ class ShellReconciler:
 def _argv(what: str, command: str | Sequence[str]) -> list[str]:
     argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
     if not command or not all(isinstance(word, str) for word in argv):
-        raise InvalidValue(f"the {what} command {command!r} is neither a line for the shell nor a list of words")
+        raise InvalidValue(f"invalid {what} command {command!r}: must be a shell command line or a list of words")
     return argv
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command that has not ended, with all that it started and left in its process group."""
+    """Kill a running command, with all processes in its group."""
     if process.returncode is None:
-        with suppress(ProcessLookupError, PermissionError):  # the latter is how macOS says that only zombies are left
+        with suppress(ProcessLookupError, PermissionError):  # macOS raises the latter if only zombies are left
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _let_go(process: subprocess.Popen[bytes]) -> None:
-    """Reap a killed command, whoever else may still hold the other ends of its pipes."""
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Reap a killed command, even if other processes still hold the other ends of its pipes."""
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
-            with suppress(OSError):  # what it was to read is lost with it
+            with suppress(OSError):  # its unread input is lost with it
                 pipe.close()

@@ -1,1 +1,1 @@
-"""Fork-safe locks, crash points, optional imports: nothing that knows of Kedge's data."""
+"""Helpers that do not depend on Kedge's data: fork-safe locks, failpoints, optional imports."""

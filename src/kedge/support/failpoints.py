@@ -1,7 +1,7 @@
-"""Crash points: named places in the code where a test can kill the process, or run an action of its own.
+"""Failpoints: named places in the code where a test can kill the process or run an action.
 
 `KEDGE_FAILPOINT=append:rows` kills this process (SIGKILL: nothing is flushed, no handler runs) when it first reaches
-`append:rows`; `append:rows:3` does so at the third time. A test inside the process arms an action of its own instead.
+`append:rows`; `append:rows:3` does so at the third time. A test in the same process arms an action instead.
 """
 
 import os
@@ -27,7 +27,7 @@ _any_armed = False
 
 
 def reach(name: str) -> None:
-    """Mark a place where a crash must do no harm. Costs one test of a flag unless something is armed."""
+    """Mark a place where a crash must do no harm. Costs one check of a flag unless something is armed."""
     if _any_armed:
         _act(name)
 
@@ -35,11 +35,11 @@ def reach(name: str) -> None:
 def arm(name: str, action: Action, *, nth: int | None = None) -> None:
     """Run `action` at every reach of `name` from now on, or at the `nth` only.
 
-    It runs in the thread that reaches the place, and what it raises comes out there.
+    It runs in the thread that reaches the place; its exceptions propagate there.
     """
-    global _any_armed  # noqa: PLW0603 - a module-level flag is the cheapest thing that `reach` can ask
+    global _any_armed  # noqa: PLW0603 - a module-level flag is the cheapest check for `reach`
     if nth is not None and nth < 1:
-        raise ValueError(f"nth={nth} of crash point {name!r}: reaches are counted from 1")
+        raise ValueError(f"invalid nth={nth} of failpoint {name!r}: must be at least 1")
     with _lock:
         _points[name] = _Armed(action, nth)
         _reached[name] = 0
@@ -47,7 +47,7 @@ def arm(name: str, action: Action, *, nth: int | None = None) -> None:
 
 
 def disarm() -> None:
-    """Take every armed action away."""
+    """Remove all armed actions."""
     global _any_armed  # noqa: PLW0603 - as in `arm`
     with _lock:
         _points.clear()
@@ -56,12 +56,12 @@ def disarm() -> None:
 
 
 def kill_self() -> None:
-    """End this process as a power cut would: at once, with no handler, no flush and no exit code of its own."""
+    """End this process as a power cut does: at once, without handlers, flushes or an exit code."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def arm_from(setting: str) -> None:
-    """Arm a kill as `KEDGE_FAILPOINT` spells it: `name`, or `name:nth`. Names may hold colons themselves."""
+    """Arm a kill from the value of `KEDGE_FAILPOINT`: `name` or `name:nth`. A name may contain colons."""
     name, colon, tail = setting.rpartition(":")
     if colon and tail.isdecimal():
         arm(name, kill_self, nth=int(tail))

@@ -1,4 +1,4 @@
-"""What a forked process may go on with."""
+"""Locks that are free in a forked child process."""
 
 import os
 import threading
@@ -6,22 +6,22 @@ from weakref import WeakSet
 
 
 class ForkSafeLock:
-    """A lock that is free in a forked child: the thread that held it does not exist there."""
+    """A reentrant lock that is free in a forked child: the thread that held it does not exist there."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         _fork_safe.add(self)
 
     def after_fork(self) -> None:
-        """Forget who held it."""
+        """Replace the lock, whose holder does not exist in this process."""
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:
-        """Wait for it, and hold it."""
+        """Acquire the lock."""
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        """Let go of it."""
+        """Release the lock."""
         self._lock.release()
 
 

@@ -1,4 +1,4 @@
-"""Packages that Kedge works with where they are installed."""
+"""Imports of optional packages."""
 
 import importlib
 from typing import Any
@@ -12,6 +12,6 @@ def require(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise Misuse(
-            f"this needs the Python package {module.partition('.')[0]}, which cannot be imported ({error}); "
+            f"the Python package {module.partition('.')[0]} cannot be imported ({error}); "
             f'install it with: pip install "kedge[{extra}]"'
         ) from error
