@@ -1,4 +1,4 @@
-"""Clustered vectors, and what share of their true neighbours a search by the index finds."""
+"""Clustered vectors, and the recall of the index on them."""
 
 from __future__ import annotations
 

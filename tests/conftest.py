@@ -1,4 +1,4 @@
-"""What every test can lean on: Hypothesis profiles, an open database, and no crash point left armed."""
+"""Fixtures of all tests: Hypothesis profiles, an open database, disarmed failpoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ settings.register_profile(
 settings.load_profile(os.environ.get("KEDGE_HYPOTHESIS", "ci" if os.environ.get("CI") == "true" else "default"))
 
 
-pytest_plugins = ["tests.places"]
+pytest_plugins = ["tests.databases"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Embedders that other processes can import: of a text's words, each a direction of its own."""
+"""Embedders that other processes can import: each word of a text is a direction."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def wide(texts: Sequence[str]) -> Rows:
 
 
 def slow(texts: Sequence[str]) -> Rows:
-    """Embed like `wide`, a fiftieth of a second each."""
+    """Embed like `wide`, in a fiftieth of a second a text."""
     time.sleep(len(texts) / 50)
     return wide(texts)
 
 
 def picky(texts: Sequence[str]) -> Rows:
-    """Embed like `wide`, but choke on one word."""
+    """Embed like `wide`, but fail on one word."""
     if any("bones" in text for text in texts):
         raise ValueError("bones are hard to swallow")
     return wide(texts)
 
 
 def die(texts: Sequence[str]) -> Rows:
-    """End the process, as one that has run out of memory does."""
+    """End the process, like the out-of-memory killer."""
     os._exit(len(texts))
 
 
 def last(texts: Sequence[str]) -> Rows:
-    """Lock the file that HELD names, for as long as this process lives, and embed for ever."""
+    """Lock the file that HELD names until this process ends, and never return."""
     file = Path(os.environ["HELD"]).open("w", encoding="utf-8")  # noqa: SIM115 - the system closes it
     fcntl.flock(file, fcntl.LOCK_EX)
     file.write(str(os.getpid()))

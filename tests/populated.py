@@ -1,4 +1,4 @@
-"""A small database in which something of everything has happened, for tests that damage it or look it over."""
+"""A small database with every kind of data, for tests that damage or inspect it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def vectors(count: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.fl
 
 
 def again(turn: kedge.Turn, item: kedge.ReplayInput) -> None:
-    """Replay an input: its writes rank below what was written since."""
+    """Replay an input: its writes rank below later ones."""
     turn.memory.append("assistant", f"again: {item.value}")
     turn.vectors("kb").upsert(["z", "new"], vectors(2, 6))
 
@@ -35,7 +35,7 @@ def populate(folder: Path) -> Path:
 
 
 def populate_at(place: Path | str) -> None:
-    """Make a database wherever it is."""
+    """Make a database at an address or in a folder."""
     with kedge.open(place, durability="normal") as k:
         k.collection("kb", dim=DIM)
         k.deploy("base", {"support/prompt": "hello", **EMBEDDER})
@@ -62,7 +62,7 @@ def populate_at(place: Path | str) -> None:
             callee.context.get("case/2")
             callee.context.put("case/3", "from the callee")
             callee.vectors("kb").upsert(["b", "y"], vectors(2, 3))
-        for name in ("x", "y"):  # outside of the canary: each sees its own overwrite of z alone
+        for name in ("x", "y"):  # outside the canary: each sees only its own overwrite of z
             k.deploy(name, {f"agent-{name}/prompt": name})
             with k.turn(agent=f"agent-{name}", deployment=name) as turn:
                 turn.vectors("kb").upsert(["z"], vectors(1, 5))
@@ -82,14 +82,14 @@ def populate_at(place: Path | str) -> None:
 
 
 def copy_of(folder: Path, to: Path) -> Path:
-    """Copy a database with all that lies beside it, and return the copy's file."""
+    """Copy a database with all files beside it, and return the copy's file."""
     shutil.copytree(folder, to)
     return to / "kedge.db"
 
 
 @contextmanager
 def raw(path: Path) -> Iterator[sqlite3.Connection]:
-    """Lend a plain connection to a database whose triggers do not fire; they are back afterwards."""
+    """Open a plain connection to a database without its triggers; restore them afterwards."""
     with closing(sqlite3.connect(path)) as connection:
         triggers = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
         for name, _ in triggers:

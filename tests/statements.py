@@ -1,4 +1,4 @@
-"""What this thread asks of a database, statement by statement."""
+"""Recorder of the SQL statements that this thread sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import kedge
 
 @contextmanager
 def statements(k: kedge.Kedge) -> Iterator[list[str]]:
-    """Collect the statements that this thread sends; other threads of the process go on, and are left out."""
+    """Collect the statements that this thread sends; those of other threads are left out."""
     here = threading.get_ident()
     sent: list[str] = []
     database: Any = k._kernel.backend.database  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Thresholds lowered, so that a few rows are indexed and kept like millions: in this process, or through a patch."""
+"""Lowered thresholds, so that a few rows are indexed and cached like millions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LISTS = 4  # all of which a search visits, so that its answer must be brute forc
 
 
 def lower(rows: int = ROWS_MIN, *, behind: bool = True, put: Callable[[object, str, object], None] = setattr) -> None:
-    """Index and keep collections from `rows` on; without `behind`, do so only where that is asked for."""
+    """Index and cache collections of at least `rows` rows; without `behind`, not in the background."""
     put(ivf, "ROWS_MIN", rows)
     put(row_cache, "ROWS_MIN", rows)
     put(ranking, "EXACT_ROWS", rows // 5)
@@ -29,7 +29,7 @@ def lower(rows: int = ROWS_MIN, *, behind: bool = True, put: Callable[[object, s
 def lowered(rows_min: int = 8, exact_rows: int = 3) -> Iterator[None]:
     """Index segments of `rows_min` rows, and search by the index where a view shows more than `exact_rows`.
 
-    Nothing is built in the background: `k.optimize()` seals what there is, at that moment and at no other.
+    Nothing is built in the background; only `k.optimize()` builds indexes.
     """
     with pytest.MonkeyPatch.context() as patch:
         lower(rows_min, behind=False, put=patch.setattr)

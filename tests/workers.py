@@ -1,7 +1,7 @@
-"""Processes of their own that work on one database: told what to do line by line, answering line by line.
+"""Worker processes on one database: one JSON request a line, one JSON answer a line.
 
 `python -m tests.workers FOLDER WHO` reads one JSON request `[name, arguments…]` a line and prints the JSON result, or
-`{"error": class, "message": …}` for what Kedge refused. Any other exception ends it, with a traceback on stderr.
+`{"error": class, "message": …}` for an error of Kedge. Any other exception ends it, with a traceback on stderr.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy.typing as npt
 import kedge
 from kedge.open import locate
 from kedge.support import failpoints
-from tests.places import raw_rows
+from tests.databases import raw_rows
 from tests.thresholds import lower
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ KEYS = [f"k{n:02}" for n in range(24)]
 WAIT_SECONDS = 60
 
 
-# ── what they can do ──
+# ── requests ──
 
 
 def put(k: kedge.Kedge, key: str, value: Any, expect: int | None = None) -> int:

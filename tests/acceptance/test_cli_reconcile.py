@@ -14,7 +14,7 @@ from kedge.errors import InvalidValue
 from kedge.reconcilers.config import read_config
 from tests.acceptance.cli import Run, spawn
 from tests.acceptance.test_cli_process import finish, read_until
-from tests.reconciled import model
+from tests.external_systems import model
 
 OUTCOME = {"name", "key", "ok", "changed", "wanted", "actual", "attempts", "seconds", "why"}
 CONFIG = """

@@ -1,4 +1,4 @@
-"""A database with a clock in the test's hand. `durability="normal"`: what a power cut does is not asked here."""
+"""A database with a clock that the test moves. `durability="normal"`: power cuts are not tested here."""
 
 from __future__ import annotations
 

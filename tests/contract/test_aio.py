@@ -1,4 +1,4 @@
-"""The async façade: the sync face, awaited; what a cancelled await leaves behind; and which thread does what."""
+"""The async façade: same calls, awaited; cancelled awaits; the thread of each call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backfill: every document once in the new space, whatever interrupts it; no reader ever meets the other space."""
+"""Backfill: each document once in the new space, after any interruption; no reader meets a foreign space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases of the release before the modules moved: opened, they give the answers that they gave then.
+"""Databases of the release before the modules moved give the same answers as then.
 
 `tests/fixtures/make_before_layout.py` made them, with that release.
 """
@@ -17,8 +17,8 @@ import pytest
 
 import kedge
 from kedge.testing import postgres
+from tests.databases import create, drop
 from tests.fixtures import make_before_layout as before
-from tests.places import create, drop
 
 STORED: dict[str, Any] = json.loads(lzma.decompress(before.ANSWERS.read_bytes()))
 LATER_IDS = 10**6  # above those that the program counted

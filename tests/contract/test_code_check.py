@@ -1,4 +1,4 @@
-"""A turn whose process runs other code than its view pins: ignored, said, or refused; and who is told."""
+"""Turns of a process whose code differs from the pinned code: ignored, warned about or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns decide a filter as `matches` does, payload by payload: one rule, whatever the values."""
+"""Columns of payload fields decide filters exactly as `matches` does."""
 
 from __future__ import annotations
 

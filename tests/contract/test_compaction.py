@@ -1,4 +1,4 @@
-"""Compaction through the public face: points that cannot be read any more, full disks, indexes, the background."""
+"""Compaction through public calls: unreadable points in the past, full disks, indexes, background runs."""
 
 from __future__ import annotations
 

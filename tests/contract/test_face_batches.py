@@ -1,4 +1,4 @@
-"""Vectors many at a time: arrays of given ids, and whole collections in batches, as one instant shows them."""
+"""Vectors in batches: arrays of given ids, and whole collections at one instant."""
 
 from __future__ import annotations
 

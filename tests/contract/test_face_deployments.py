@@ -1,4 +1,4 @@
-"""Deployments, plans, rollbacks, purges, the past and the change notice, as a user calls them."""
+"""Deployments, plans, rollbacks, purges, past views and change notices through public calls."""
 
 from __future__ import annotations
 

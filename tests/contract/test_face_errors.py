@@ -1,4 +1,4 @@
-"""Every misuse of the public face: the class of its error, and that the message holds the value and what to do."""
+"""Misuse of each public call: the class of its error, and a message with the value and the remedy."""
 
 from __future__ import annotations
 

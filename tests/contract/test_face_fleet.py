@@ -1,4 +1,4 @@
-"""Members on the public face: what a lease holds back, what is acknowledged when, and how a rollback converges."""
+"""Members through public calls: leases, acknowledgements, and convergence of a rollback."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from kedge.errors import Busy
 from kedge.model.fleet import Standing
 from kedge.ports.clock import SystemClock
 from kedge.recovery.rollback import _release
+from tests.concurrency import fork
 from tests.contract.conftest import canaried
-from tests.held import fork
 from tests.statements import statements
 
 POSTGRES_ONE_IN = 8

@@ -1,4 +1,4 @@
-"""Replay: each hidden input once, in order, at its place; again after a failure or a kill, and no more than once."""
+"""Replay: each hidden input once, in order, at its rank; resumed after failures and kills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns as a user calls them: whose they are, what they stamp, how they cross processes, and when they must end."""
+"""Turns through public calls: ownership, stamps, headers between processes, and when they end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Full disks, read-only files, damaged segments, values and names that are none: a clear error, nothing half-done."""
+"""Full disks, read-only files, damaged segments, invalid values and names: a clear error, nothing half-done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Index files that are not what was written, or not of this history: noticed, never used for long, and built anew."""
+"""Damaged or foreign index files are detected, not used for long, and rebuilt."""
 
 from __future__ import annotations
 

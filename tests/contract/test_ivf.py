@@ -1,4 +1,4 @@
-"""The approximate index: recall floors on fixed data, never a row that is not head, and files that may vanish."""
+"""The approximate index: recall floors on fixed data, only rows that are head, files that may vanish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A database moves to another backend: it is the same there, nothing acknowledged is lost, the source is closed."""
+"""Migration to another backend: equal data, no acknowledged write lost, the source closed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from kedge.migration import migrate
 from kedge.model.migration import TABLES, WRITES
 from kedge.support import failpoints
 from kedge.testing import postgres
-from tests import places, populated
-from tests.held import held_at
+from tests import databases, populated
+from tests.concurrency import pause_at
 from tests.stateful.share import SOAKING
 
 
@@ -41,7 +41,7 @@ def place_on(tmp_path: Path, postgres_server: postgres.Server, full_places: dict
 
     def make(backend: str, *, full_one: bool) -> str:
         if backend == "postgres":
-            made.append(places.create(postgres_server, like=full_places["postgres"] if full_one else None))
+            made.append(databases.create(postgres_server, like=full_places["postgres"] if full_one else None))
             return made[-1]
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         if full_one:
@@ -56,7 +56,7 @@ def place_on(tmp_path: Path, postgres_server: postgres.Server, full_places: dict
     yield place
     failpoints.disarm()
     for url in made:
-        places.drop(postgres_server, url)
+        databases.drop(postgres_server, url)
 
 
 def findings(url: str) -> tuple[object, ...]:
@@ -129,7 +129,7 @@ def test_a_source_that_was_moved_takes_no_writes_and_says_where_to(place_on: Pla
         assert k.status().deployments, "it can still be looked at"
     for table in ("writes", "control", "turns", "meta", "members"):
         with pytest.raises(Exception, match="moved"):
-            places.raw_rows(source, f"DELETE FROM {table}")
+            databases.raw_rows(source, f"DELETE FROM {table}")
 
 
 @pytest.mark.parametrize(("a", "b"), ACROSS)
@@ -185,7 +185,7 @@ def test_a_write_that_was_in_flight_when_later_ones_were_copied_comes_along(plac
             turn.context.put(name, name)
 
     put("before")
-    drawn, released = held_at("append:before-commit")
+    drawn, released = pause_at("append:before-commit")
     early = threading.Thread(target=put, args=("early",))
     early.start()
     assert drawn.wait(30)
@@ -208,7 +208,7 @@ def test_calls_whose_seqs_others_drew_between_keep_their_keys(place_on: Places) 
         first = turn.documents("kb").put("x", "one")
         other.documents("kb").put("between", "another")
         last = turn.documents("kb").put("y", "two")
-    places.run(source, f"INSERT INTO idempotency (key, seqs, lineage) VALUES ('both', '{{{first},{last}}}', 0)")
+    databases.run(source, f"INSERT INTO idempotency (key, seqs, lineage) VALUES ('both', '{{{first},{last}}}', 0)")
     assert kedge.migrate_store(source, target) is not None
     assert differing(source, target) == []
     assert findings(target) == ()
@@ -235,8 +235,8 @@ def test_what_is_purged_while_it_is_copied_is_gone_there_too(place_on: Places, a
     assert any("restarting" in told for told in said)
     assert differing(source, target) == []
     assert findings(target) == ()
-    kept = places.raw_rows(target, "SELECT count(*) FROM writes WHERE salt IS NULL")
-    assert kept == places.raw_rows(source, "SELECT count(*) FROM writes WHERE salt IS NULL")
+    kept = databases.raw_rows(target, "SELECT count(*) FROM writes WHERE salt IS NULL")
+    assert kept == databases.raw_rows(source, "SELECT count(*) FROM writes WHERE salt IS NULL")
     assert kept[0][0] > 5
 
 
@@ -268,12 +268,12 @@ def test_vectors_move_to_a_server_without_pgvector(
 ) -> None:
     from kedge.backends.postgres import schema  # noqa: PLC0415 - not there where the server is not
 
-    source, target = place_on("sqlite", full=True), places.create(postgres_server, empty=True)
+    source, target = place_on("sqlite", full=True), databases.create(postgres_server, empty=True)
     monkeypatch.setattr(schema, "_EXTENSION", "CREATE EXTENSION no_such_thing")
     assert kedge.migrate_store(source, target) is not None
     assert differing(source, target) == []
     assert findings(target) == ()
-    places.drop(postgres_server, target)
+    databases.drop(postgres_server, target)
 
 
 def test_a_database_that_is_not_complete_cannot_be_opened(place_on: Places) -> None:
@@ -321,7 +321,7 @@ def test_a_target_that_lacks_a_write_is_not_opened(place_on: Places, monkeypatch
 @contextmanager
 def stopped_move(source: str, target: str, point: str, nth: int = 1) -> Iterator[list[kedge.KedgeError]]:
     """Have a move stand at a point, and go on at the end; yield what it will have been refused with."""
-    stopped, released = held_at(point, nth)
+    stopped, released = pause_at(point, nth)
     refused: list[kedge.KedgeError] = []
 
     def move() -> None:
@@ -391,10 +391,10 @@ def test_what_cannot_be_moved_is_refused(place_on: Places, postgres_server: post
 def test_a_newer_schema_at_either_end_is_refused(place_on: Places) -> None:
     source, target = place_on("sqlite", full=True), place_on("postgres")
     newer = place_on("postgres")
-    places.run(newer, "UPDATE schema_version SET version = 99")
+    databases.run(newer, "UPDATE schema_version SET version = 99")
     with pytest.raises(kedge.NewerSchema, match="has schema 99, newer than this Kedge's"):
         kedge.migrate_store(source, newer)
-    places.run(source, "PRAGMA user_version = 99")
+    databases.run(source, "PRAGMA user_version = 99")
     with pytest.raises(kedge.NewerSchema):
         kedge.migrate_store(source, target)
 
@@ -455,7 +455,7 @@ def test_every_column_of_the_schema_is_moved(place_on: Places, backend: str) -> 
         "postgres": "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'kedge' "
         "AND table_name NOT LIKE 'vectors%'",
     }[backend]
-    there = {(table, column) for table, column in places.raw_rows(place, columns) if table not in APART} - OWN
+    there = {(table, column) for table, column in databases.raw_rows(place, columns) if table not in APART} - OWN
     moved = {(table.name, column) for table in (WRITES, *TABLES.values()) for column in table.names}
     with_the_vector = {
         ("writes", "embedding"),

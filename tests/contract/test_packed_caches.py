@@ -1,4 +1,4 @@
-"""Indexes and files of rows hold positions, which compaction moves: what is of another layout answers nothing."""
+"""Index and row files of another packing are not used: compaction moves the positions of rows."""
 
 from __future__ import annotations
 

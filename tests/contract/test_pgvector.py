@@ -1,4 +1,4 @@
-"""pgvector's index: recall floors on fixed data, never a row that is not head, and what does not touch it."""
+"""pgvector's index: recall floors on fixed data, only rows that are head, calls that do not use it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import kedge
 from kedge.backends.postgres import vectors
 from tests.clustered import DIM, Matrix, clustered, recall
-from tests.places import raw_rows
+from tests.databases import raw_rows
 
 ROWS = 4_000
 INDEX_BYTES = """

@@ -1,4 +1,4 @@
-"""What a turn pins as it begins: what of it costs no statement, and that nothing is kept for longer than it holds."""
+"""The start of a turn: which parts cost no statement, and that no pin is cached for too long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL joins the contract suites; and what is its own: schema, opening at once, points in the past, order."""
+"""PostgreSQL in the contract suites, and its own laws: schema, concurrent opening, past views, order."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from kedge.testing import contracts, postgres
 from kedge.testing.contracts.backend_driver import BackendDriver, put
 from kedge.testing.contracts.cache import CACHE_BYTES
 from kedge.testing.contracts.fleet import ONE, at
+from kedge.testing.contracts.hand import put
+from tests.concurrency import run_all
+from tests.databases import create, drop, raw_rows
 from tests.held import run_all
 from tests.places import create, drop, raw_rows
 

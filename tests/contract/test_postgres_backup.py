@@ -1,4 +1,4 @@
-"""What PostgreSQL's own tools back up, while agents write, is a whole database of Kedge's."""
+"""Backups by PostgreSQL's own tools, taken while agents write, restore to a whole database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import kedge
 from kedge.testing import postgres
-from tests.places import create, drop
+from tests.databases import create, drop
 
 WRITERS = 2
 AHEAD = 5  # turns of each writer before the dump begins

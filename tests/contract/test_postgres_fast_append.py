@@ -1,4 +1,4 @@
-"""A write of one statement on PostgreSQL: the same as one of two round trips, and nothing where another came first."""
+"""Single-statement appends on PostgreSQL: equal to two round trips, and no write where another came first."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from kedge.ports.journal import HeadMoved
 from kedge.testing import postgres
 from kedge.testing.contracts.backend_driver import BackendDriver, context, delete, put
 from kedge.testing.proxy import Proxy
-from tests.held import held_at
-from tests.places import create, drop, raw_rows
+from tests.concurrency import pause_at
+from tests.databases import create, drop, raw_rows
 
 ONE = frozenset({1})
 PREPARED = 8  # calls after which every statement is prepared
@@ -168,7 +168,7 @@ def warm(driver: BackendDriver) -> None:
 
 def meanwhile(backend: PostgresBackend, first: Callable[[], object], second: Callable[[], object]) -> None:
     """Do `second` while `first` is under way, before its commit; the second has to wait for the first one's lane."""
-    begun, released = held_at("append:before-commit")
+    begun, released = pause_at("append:before-commit")
     one, two = threading.Thread(target=first), threading.Thread(target=second)
     one.start()
     assert begun.wait(30)

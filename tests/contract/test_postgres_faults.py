@@ -1,4 +1,4 @@
-"""PostgreSQL's connections are lost at any moment, and the server too: what was done is known, and done once."""
+"""Lost connections and servers: the outcome of each call is known, and it happens once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kedge.support import failpoints
 from kedge.testing import postgres
 from kedge.testing.contracts.backend_driver import BackendDriver, context, put
 from kedge.testing.proxy import Proxy
-from tests.held import fork
+from tests.concurrency import fork
 
 POINTS = ["append:begun", "append:before-rows", "append:rows", "append:heads", "append:before-commit"]
 

@@ -1,4 +1,4 @@
-"""`fsck` on PostgreSQL: a sound database is clean, and each damage is found and named."""
+"""`fsck` on PostgreSQL: no finding in a sound database; each kind of damage is found and named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import kedge
 from kedge.model.fsck import inspection
 from kedge.testing import postgres
-from tests.places import create, drop
+from tests.databases import create, drop
 from tests.populated import populate_at
 
 ONE = "(SELECT min(seq) FROM kedge.writes WHERE salt IS NOT NULL)"

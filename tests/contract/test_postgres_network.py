@@ -1,4 +1,4 @@
-"""A network that fails between Kedge and PostgreSQL: at any byte, for any call, and without a sound."""
+"""Network failures between Kedge and PostgreSQL: at any byte, in any call, also silent ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kedge.backends.postgres.backend import PostgresBackend
 from kedge.testing import postgres
 from kedge.testing.contracts.backend_driver import BackendDriver, put
 from kedge.testing.proxy import Proxy
-from tests.places import raw_rows
+from tests.databases import raw_rows
 from tests.stateful.share import SOAKING
 
 SOON = 30.0

@@ -1,4 +1,4 @@
-"""A pool that the caller owns: Kedge works with its connections, whatever they are set to, and hands them back so."""
+"""A connection pool of the caller: used under any settings, and connections return unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import kedge
 import kedge.aio
 from kedge.testing import postgres
 from kedge.testing.proxy import Proxy
-from tests import places, populated
+from tests import databases, populated
 
 _ODD = (
     "SET search_path = pg_catalog; SET lock_timeout = '7s'; SET default_transaction_isolation = 'serializable'; "
@@ -145,7 +145,7 @@ def test_a_pool_that_cannot_be_used_is_refused_by_name(
     asynchronous: Any = psycopg_pool.AsyncConnectionPool(postgres_url, open=False, name="async")
     with pytest.raises(kedge.InvalidValue, match="'async' is an AsyncConnectionPool"):
         kedge.open(postgres_url, pool=asynchronous)
-    for elsewhere in (postgres_server.url(), places.create(postgres_server)):
+    for elsewhere in (postgres_server.url(), databases.create(postgres_server)):
         with (
             psycopg_pool.ConnectionPool(elsewhere, min_size=1, name="elsewhere") as other,
             pytest.raises(kedge.InvalidValue, match="'elsewhere' connects to another database"),

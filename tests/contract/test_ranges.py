@@ -1,4 +1,4 @@
-"""Ranges and histories, read by states, hold what the heads of their names say one by one, in every view."""
+"""Ranges and histories, read by states, equal the heads read name by name, in every view."""
 
 import random
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""External systems follow the pins: over HTTP and by commands, at once, late, never, and after a crash."""
+"""Reconcilers: external systems follow the pins over HTTP and by commands, also late, never, or after a crash."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kedge.model.artifacts import Artifact, names_of
 from kedge.model.reconcile import PAUSE_SECONDS_MAX, follows, pauses
 from kedge.reconcilers.limits import limit
 from kedge.reconcilers.shell import CommandFailed
-from tests.reconciled import ModelServer, model, model_server, on_file
+from tests.external_systems import ModelServer, model, model_server, on_file
 
 POSTGRES_ONE_IN = 5
 ROOT = Path(__file__).resolve().parents[2]
@@ -374,7 +374,7 @@ def test_who_converges_late_looks_at_the_pin_again(place: str, server: ModelServ
 CRASH = """
 import os, signal, sys
 import kedge
-from tests.reconciled import on_file
+from tests.external_systems import on_file
 from pathlib import Path
 
 class Dies:

@@ -1,4 +1,4 @@
-"""The file of a segment's rows: what comes from it is what SQLite would say; what is wrong with it is of no account."""
+"""The row cache file of a segment: equal to SQLite, and ignored when it is wrong."""
 
 from __future__ import annotations
 

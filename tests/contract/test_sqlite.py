@@ -1,4 +1,4 @@
-"""SQLite joins the contract suites; and what is its own: schema, opening at once, a database that is none."""
+"""SQLite in the contract suites, and its own laws: schema, concurrent opening, files that are not databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a purge erases is no longer in the file, whatever SQLite was built with."""
+"""Purged bytes are gone from the file, under any build of SQLite."""
 
 import sqlite3
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Filters under the index: what brute force finds, at any selectivity, declared or not, in any view, as rows come."""
+"""Filters under the index find what brute force finds: any selectivity, any view, declared fields or not."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A deterministic stream of operations, each acknowledged on stdout when it has returned, for a parent that kills it.
+"""A deterministic stream of operations, each acknowledged on stdout, for a parent that kills it.
 
-`python -m tests.crash.stream PLACE` runs the whole stream on a new database. KEDGE_FAILPOINT says where it dies.
+`python -m tests.crash.stream URL` runs the whole stream on a new database, up to the kill of KEDGE_FAILPOINT.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a compaction: the next process drops or finishes it, and a check calls none of it damage."""
+"""kill -9 during a compaction: the next process drops or finishes it, and fsck reports no damage."""
 
 from __future__ import annotations
 

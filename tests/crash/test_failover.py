@@ -1,4 +1,4 @@
-"""A primary is killed and a standby takes its place: nothing acknowledged is lost, and no outcome is guessed."""
+"""Failover to a standby: no acknowledged write is lost, and no outcome is guessed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 import kedge
 from kedge.testing import postgres
 from tests.crash.writer import SIZE
-from tests.places import create, drop, raw_rows
+from tests.databases import create, drop, raw_rows
 from tests.stateful.share import SOAKING
 
 ROOT = Path(__file__).resolve().parents[2]

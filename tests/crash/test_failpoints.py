@@ -1,4 +1,4 @@
-"""kill -9 at every crash point: reopened, the database holds all that was acknowledged, and nothing by half."""
+"""kill -9 at every failpoint: the reopened database holds all acknowledged writes, and no partial ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from kedge.support import failpoints
 from tests.crash.stream import DIM, IN_PARTS, ROWS_MIN, STEPS, dump, open_in
-from tests.places import create, drop
+from tests.databases import create, drop
 from tests.stateful.share import SOAKING
 from tests.thresholds import lower
 

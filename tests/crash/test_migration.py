@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a move: made again, it goes on, and what comes of it is the same."""
+"""kill -9 during a migration: a repeated call resumes it, with the same result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import kedge
 from kedge.support import failpoints
 from kedge.testing import postgres
-from tests import places, populated
+from tests import databases, populated
 from tests.stateful.share import SOAKING
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,9 +42,9 @@ def test_a_move_that_was_killed_goes_on(
     there = f"sqlite:///{tmp_path / 'there' / 'kedge.db'}"
     if a == "sqlite":
         source = f"sqlite:///{populated.copy_of(Path(full_places['sqlite']), tmp_path / 'here')}"
-        target = places.create(postgres_server)
+        target = databases.create(postgres_server)
     else:
-        source, target = places.create(postgres_server, like=full_places["postgres"]), there
+        source, target = databases.create(postgres_server, like=full_places["postgres"]), there
     assert is_dead_by_then(source, target, point)
     is_open = point != "move:finished"
     if is_open:
@@ -57,4 +57,4 @@ def test_a_move_that_was_killed_goes_on(
     for url in (source, target):
         with kedge.open(url, read_only=True) as k:
             assert k.fsck(full=True).findings == ()
-    places.drop(postgres_server, target if a == "sqlite" else source)
+    databases.drop(postgres_server, target if a == "sqlite" else source)

@@ -1,4 +1,4 @@
-"""A member that appends batches of three until its stdin ends, and says what became of each.
+"""A member that appends batches of three until its stdin ends, and reports the outcome of each.
 
 `python -m tests.crash.writer URL WHO` prints a JSON line for each batch: [number, seqs] once it is acknowledged, or
 [number, name of the error] where it was not, in which case it is repeated with the same idempotency key.

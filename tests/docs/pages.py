@@ -1,4 +1,4 @@
-"""Pages of the documentation, taken apart into blocks, and one page run from top to bottom as its reader would.
+"""Parser of documentation pages, and a runner that follows one page from top to bottom.
 
 What a fence says decides what is done with its block:
 

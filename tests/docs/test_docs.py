@@ -1,4 +1,4 @@
-"""The README and docs/ are followed as their reader would, so that they cannot rot."""
+"""The README and docs/: their code runs, their commands work, their links exist."""
 
 import re
 from pathlib import Path

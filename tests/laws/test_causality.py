@@ -1,4 +1,4 @@
-"""Causality: a derived write's lineage holds all that its turn had read before it. Here, one by one, what a read is."""
+"""Causality: a derived write's lineage holds all that its turn had read before it; each kind of read."""
 
 from __future__ import annotations
 

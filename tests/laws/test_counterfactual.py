@@ -1,4 +1,4 @@
-"""Counterfactual: after a rollback and a replay, all is as in a twin that never had the deployment.
+"""Counterfactual: after a rollback and a replay, the state equals a twin that never had the deployment.
 
 Random histories do the first half in tests/stateful; here one story, with its replay, is told in full.
 """
@@ -12,8 +12,8 @@ import pytest
 
 import kedge
 from kedge import Kedge, Turn
+from tests.databases import NewPlace
 from tests.laws.scene import VECTOR, opened
-from tests.places import NewPlace
 
 QUESTIONS = [("s1", "one"), ("s2", "two"), ("s1", "three"), ("s2", "four")]
 

@@ -1,4 +1,4 @@
-"""Dependants: what overrides another's artifacts goes with it in the same flip, and returns with the last base."""
+"""Dependants: a deployment that overrides another's artifacts is rolled back with it, and returns with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a turn meets when the ground moves under it: stagings, promotions, settles, rollbacks and reinstatements."""
+"""Open turns during control changes: stagings, promotions, settles, rollbacks and reinstatements."""
 
 from __future__ import annotations
 

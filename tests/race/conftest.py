@@ -1,4 +1,4 @@
-"""What the races start from."""
+"""Databases for race tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import kedge
-from tests.places import NewPlace
+from tests.databases import NewPlace
 from tests.workers import DIM
 
 ARTIFACTS = {"shared/embedder": {"name": "e1", "dim": DIM}, "support/prompt": "hello"}

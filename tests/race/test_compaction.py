@@ -1,4 +1,4 @@
-"""Compaction beside writers, readers and rollbacks in other processes: every answer is right at every moment."""
+"""Compaction during writes, reads and rollbacks of other processes: every answer is right."""
 
 from __future__ import annotations
 

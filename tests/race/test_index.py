@@ -1,4 +1,4 @@
-"""A writer that grows past several index builds, beside readers in other processes: nothing missed, nothing stale."""
+"""Index builds during writes and reads of other processes: no row missed, none stale."""
 
 from __future__ import annotations
 

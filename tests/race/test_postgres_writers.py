@@ -16,7 +16,7 @@ from kedge.model.writes import Key
 from kedge.ports.control import EpochMoved
 from kedge.support import failpoints
 from kedge.testing.contracts.backend_driver import BackendDriver, put
-from tests.held import held_at, run_all
+from tests.concurrency import pause_at, run_all
 
 Opener = Callable[[], PostgresBackend]
 
@@ -36,7 +36,7 @@ def backend(opener: Opener) -> Iterator[PostgresBackend]:
 def test_a_point_waits_for_what_was_in_flight_before_it(backend: PostgresBackend, opener: Opener) -> None:
     driver, other = BackendDriver(backend), opener()
     driver.put("before", 1)
-    begun, released = held_at("append:before-commit")
+    begun, released = pause_at("append:before-commit")
     early: list[int] = []
     writer = threading.Thread(target=lambda: early.append(BackendDriver(other).put("early", 1)))
     writer.start()
@@ -184,7 +184,7 @@ def test_a_flip_is_not_starved_by_writers(backend: PostgresBackend, opener: Open
 def test_writers_of_different_keys_do_not_wait_for_each_other(backend: PostgresBackend, opener: Opener) -> None:
     driver, other = BackendDriver(backend), opener()
     driver.append([put("a", 1), put("z", 1)])
-    begun, released = held_at("append:before-commit")
+    begun, released = pause_at("append:before-commit")
     writer = threading.Thread(target=lambda: BackendDriver(other).put("a", 2))
     writer.start()
     assert begun.wait(30)
@@ -213,7 +213,7 @@ def test_a_past_view_of_vectors_stays(backend: PostgresBackend) -> None:
 def test_who_waits_for_a_lane_holds_up_no_other_thread(backend: PostgresBackend, opener: Opener) -> None:
     driver, other = BackendDriver(backend), opener()
     driver.put("a", 1)  # which made a state, so that the next append looks for more of them
-    begun, released = held_at("append:before-commit")
+    begun, released = pause_at("append:before-commit")
     holder = threading.Thread(target=lambda: BackendDriver(other).put("a", 2))
     holder.start()
     begun.wait(30)

@@ -1,4 +1,4 @@
-"""Several processes on one database: compare-and-sets, sessions, names and rollbacks that meet."""
+"""Several processes on one database: concurrent compare-and-sets, sessions, names and rollbacks."""
 
 from __future__ import annotations
 

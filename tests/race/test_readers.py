@@ -1,4 +1,4 @@
-"""Readers beside writers and rollbacks: each answer is of one instant, and none mixes what a flip divides."""
+"""Reads during writes and rollbacks: each answer is of one instant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verification beside writers: what changes while it looks is no fault."""
+"""Verification during writes: concurrent changes are not reported as faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defects planted in the protocol: the simulator finds each, and says which law it breaks."""
+"""Defects planted in the protocol: the simulator finds each, and names the law that it breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that a view shows, as the real thing and as the oracle tell it, in one comparable form."""
+"""Comparable dumps of everything that a view shows, from Kedge and from the oracle."""
 
 from __future__ import annotations
 

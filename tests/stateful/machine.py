@@ -1,4 +1,4 @@
-"""Random histories on the real thing and on the oracle at once: after every step both must say the same."""
+"""State machine: random histories on Kedge and on the oracle, compared after every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Hypothesis may have a turn do: few keys, so that turns get in each other's way."""
+"""Hypothesis strategies for the operations of a turn: few keys, so that turns conflict."""
 
 from __future__ import annotations
 

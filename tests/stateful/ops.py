@@ -1,4 +1,4 @@
-"""One operation of a turn as a value, and how it is done on a real turn and on the oracle's."""
+"""One operation of a turn as a value, applied to a real turn and to the oracle's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second process on the same database, for as long as the tests run: one JSON command a line, one JSON answer."""
+"""A second process on the same database: one JSON command a line, one JSON answer."""
 
 from __future__ import annotations
 

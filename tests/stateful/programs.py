@@ -1,4 +1,4 @@
-"""Deterministic agents at work, as data that can be run twice: once as it was, once as it would have been.
+"""Deterministic programs of agents, as data, run once as they were and once as they would have been.
 
 What a turn writes is a digest of all that it has read so far, so whatever reaches it shows in whatever it writes.
 """

@@ -1,4 +1,4 @@
-"""How many random histories a test runs: a fair share in `make test`, thousands in `make soak`."""
+"""Number of random histories a test: a share in `make test`, thousands in `make soak`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counterfactual: what a rollback leaves is what would be there had every turn stopped at its first influenced read."""
+"""Counterfactual: a rollback leaves what would exist had every turn stopped at its first influenced read."""
 
 from __future__ import annotations
 

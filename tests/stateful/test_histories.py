@@ -1,4 +1,4 @@
-"""The laws that can hold on one machine, on random histories: the real thing against the brute-force oracle."""
+"""The laws on random histories of one machine, against the brute-force oracle."""
 
 from __future__ import annotations
 

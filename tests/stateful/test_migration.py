@@ -1,4 +1,4 @@
-"""Random histories move to PostgreSQL and back: both ends are the same, sound, and go on as the oracle says."""
+"""Random histories migrate to PostgreSQL and back: both ends are equal, sound and usable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 import kedge
 from kedge.testing import postgres
-from tests import places
+from tests import databases
 from tests.stateful.histories import Histories
 from tests.stateful.share import SECONDS, share
 
@@ -26,7 +26,7 @@ class Moving(Histories):
         for handle in self.handles:
             handle.recover()
             handle.close()
-        there, back = places.create(self.server), f"sqlite:///{self.folder / 'back' / 'kedge.db'}"
+        there, back = databases.create(self.server), f"sqlite:///{self.folder / 'back' / 'kedge.db'}"
         try:
             for source, target in ((self.url, there), (there, back)):
                 assert kedge.migrate_store(source, target) is not None
@@ -38,7 +38,7 @@ class Moving(Histories):
             self.turns = []
             super().teardown()
         finally:
-            places.drop(self.server, there)
+            databases.drop(self.server, there)
 
 
 @pytest.mark.soak

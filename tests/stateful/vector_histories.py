@@ -1,4 +1,4 @@
-"""Random histories of vectors whose rows are sealed into indexes half-way, here and in another process."""
+"""Random histories of vectors whose rows are indexed half-way, in two processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Artifacts: kinds, digests, what a manifest is warned about, and that they cross the journal whole."""
+"""Artifacts: kinds, digests, warnings about manifests, and their encoding in the journal."""
 
 import hashlib
 from typing import Any

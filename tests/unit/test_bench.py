@@ -1,4 +1,4 @@
-"""The bench runs, and its document has its shape. No time is asserted: what is measured here is far too small."""
+"""The benchmark runs, and its document has its shape. No time is asserted."""
 
 import json
 from pathlib import Path

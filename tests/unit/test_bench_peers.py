@@ -1,4 +1,4 @@
-"""The comparison with other vector stores runs without any of them: Kedge, numpy, small data. No time is asserted."""
+"""The comparison with other vector stores runs without any of them. No time is asserted."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a process keeps of the control record."""
+"""The cache of the control record in a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that share one act."""
+"""Coalesced calls: concurrent callers share one run."""
 
 from __future__ import annotations
 

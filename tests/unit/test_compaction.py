@@ -1,4 +1,4 @@
-"""What may go: brute force over every view at every point that can be read agrees."""
+"""Rows that compaction may remove, checked by brute force over every view at every readable point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control record: which changes are legal in which status, and who sees what after them."""
+"""The control record: legal changes of each status, and who sees what after them."""
 
 from collections.abc import Callable
 from typing import Any

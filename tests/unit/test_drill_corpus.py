@@ -1,4 +1,4 @@
-"""The drill's documents: real, several thousand, and the same every time."""
+"""The drill's documents: real, several thousand, the same every time."""
 
 from pathlib import Path
 

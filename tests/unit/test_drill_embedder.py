@@ -1,4 +1,4 @@
-"""The drill's embedders: wholly described by their artifact, and the release's is truly worse."""
+"""The drill's embedders: described by their artifact; the bad release's is worse."""
 
 import msgspec
 import numpy as np

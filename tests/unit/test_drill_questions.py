@@ -1,4 +1,4 @@
-"""Questions with known answers, and who asks them when."""
+"""The drill's questions: known answers, and a fixed schedule of who asks them."""
 
 import pytest
 

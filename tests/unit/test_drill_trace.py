@@ -1,4 +1,4 @@
-"""The drill's own bookkeeping of causes: an oracle must not be wrong itself."""
+"""The drill's own record of causes, which must be right because it is an oracle."""
 
 from collections.abc import Iterator
 from itertools import count

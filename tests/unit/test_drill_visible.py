@@ -1,4 +1,4 @@
-"""Comparing worlds: a difference anywhere must show."""
+"""The drill's comparison of two worlds: any difference shows."""
 
 from kedge.drill.trace import Place
 from kedge.drill.visible import differ, digest, message_names

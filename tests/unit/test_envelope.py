@@ -1,4 +1,4 @@
-"""Headers between processes: taken whole and in time, or not at all."""
+"""Headers between processes: accepted whole and in time, or refused."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""The error tree: the drawing at the top of `kedge.errors` is the classes, and each carries what its handler needs."""
+"""The error tree: the drawing in `kedge.errors` equals the classes; each carries what handlers need."""
 
 import inspect
 import pickle

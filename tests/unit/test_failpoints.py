@@ -1,4 +1,4 @@
-"""Crash points: silent unless armed, exact about the reach, and a kill is a kill."""
+"""Failpoints: no effect unless armed, exact counts, and a kill is SIGKILL."""
 
 import os
 import signal

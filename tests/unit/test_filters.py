@@ -1,4 +1,4 @@
-"""Payload filters, against an evaluator that is naive on purpose."""
+"""Payload filters, against a naive evaluator."""
 
 from typing import Any
 

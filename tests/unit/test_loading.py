@@ -1,4 +1,4 @@
-"""What loading decides from values alone: ids, payloads, matrices, and where an import goes."""
+"""Pure checks of imports: ids, payloads, matrices, and names of target collections."""
 
 import datetime as dt
 import math

@@ -1,4 +1,4 @@
-"""Names of messages: their order is the order of the history."""
+"""Names of messages sort in the order of the history."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Where in the journal a moment lies: the same for ever, though times of writes that overlapped are out of order."""
+"""The position of a moment in the journal is stable, although times of overlapping writes are unordered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict on a message, the way over casters, and what each carrier's specification asks of it."""
+"""Verdicts on messages, paths through casters, and the specification of each carrier."""
 
 from __future__ import annotations
 

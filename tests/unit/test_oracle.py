@@ -1,4 +1,4 @@
-"""The oracle itself, on histories small enough to check by eye: a wrong oracle would excuse a wrong kernel."""
+"""The oracle on histories that are small enough to check by eye."""
 
 from __future__ import annotations
 

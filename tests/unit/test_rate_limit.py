@@ -1,4 +1,4 @@
-"""A rate holds from the first row on, whatever the batches; what was not used is not saved up."""
+"""Rate limiter: the rate holds from the first row on, for any batches; unused rate is not saved up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a turn had read, packed and unpacked."""
+"""The read log of a turn, packed and unpacked."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What is drawn while something is under way."""
+"""Progress output on a terminal."""
 
 import io
 

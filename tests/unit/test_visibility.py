@@ -1,4 +1,4 @@
-"""The one rule of what a reader sees, the head that follows, and what a flip means to an open turn."""
+"""The visibility rule, heads, and the effect of control changes on an open turn."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Names, values and digests: what may enter the journal, and that it comes out as it went in."""
+"""Names, values and digests: what the journal accepts, and that it returns them unchanged."""
 
 import hmac
 import math

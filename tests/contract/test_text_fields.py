@@ -1,4 +1,4 @@
-"""What is not text is refused before it is recorded: a record that cannot be decoded makes the database unreadable."""
+"""Values that are not text are refused before they are recorded, because a record must stay decodable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""External systems to reconcile: a server on loopback that holds versions, and commands on files."""
+"""External systems for tests of reconcilers: a loopback server that holds versions, and commands on files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = Callable[[str], int | None]
 
 
 class ModelServer(ThreadingHTTPServer):
-    """Holds a version by key; `before` may answer a request itself, with a status, or hang."""
+    """Holds a version by key. `before` may answer a request with a status, or hang."""
 
     daemon_threads = True
     block_on_close = False
@@ -51,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        with suppress(BrokenPipeError):  # who asked has given up
+        with suppress(BrokenPipeError):  # the client has given up
             self.wfile.write(answer)
 
     def do_GET(self) -> None:
@@ -78,7 +78,7 @@ def model_server() -> Iterator[ModelServer]:
 
 
 def on_file(file: Path, *, deadline_seconds: float = 5.0, artifacts: str = "*/model") -> kedge.ShellReconciler:
-    """Follow in a file."""
+    """Return a reconciler that writes the pin to a file."""
     return kedge.ShellReconciler(
         artifacts,
         observe=f"cat '{file}' 2>/dev/null || true",

@@ -1,4 +1,4 @@
-"""Where a test's databases are: on every backend, one after the other, in a fresh database each.
+"""Test databases: a fresh one a test, on each backend in turn.
 
 One PostgreSQL server serves the whole run; the first test that asks for it starts it.
 """
@@ -28,10 +28,10 @@ _TEMPLATE = "kedge_template"
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewPlace]:
-    """Make databases to open, on one backend; `only(…)` marks a test that is of one alone."""
+    """Return a maker of databases on one backend; the mark `only(…)` limits a test to one."""
     mark = request.node.get_closest_marker("only")
     if mark is not None and mark.args[0] != request.param:
-        pytest.skip(f"of {mark.args[0]} alone: {mark.kwargs['reason']}")
+        pytest.skip(f"only for {mark.args[0]}: {mark.kwargs['reason']}")
     if request.param == "sqlite":
         files = itertools.chain(["kedge.db"], (f"kedge-{n}.db" for n in itertools.count(2)))
         yield lambda: f"sqlite:///{tmp_path / next(files)}"
@@ -49,7 +49,7 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewPla
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run one in POSTGRES_ONE_IN of a module's tests on PostgreSQL, the same ones every time; all, while soaking."""
+    """Run one in POSTGRES_ONE_IN of a module's tests on PostgreSQL, always the same ones; all of them when soaking."""
     left_out = [item for item in items if not on_turn(item)]
     if left_out and settings.default is not settings.get_profile("soak"):
         config.hook.pytest_deselected(items=left_out)
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def on_turn(item: pytest.Item) -> bool:
-    """Say whether a test is among those of its module that run on PostgreSQL, too."""
+    """Say whether a test runs: on PostgreSQL only a fixed share of each module does."""
     one_in = getattr(getattr(item, "module", None), "POSTGRES_ONE_IN", 1)
     backend = getattr(item, "callspec", None) and item.callspec.params.get("new_place")  # type: ignore[attr-defined]
     return (
@@ -75,7 +75,7 @@ def place(new_place: NewPlace) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Server]:
-    """Start the server of this run."""
+    """Start the PostgreSQL server of this run."""
     if importlib.util.find_spec(postgres.PACKAGE) is None:
         pytest.skip(f"the package {postgres.PACKAGE} is not installed: `make test` installs it")
     with postgres.running() as server:
@@ -84,7 +84,7 @@ def postgres_server() -> Iterator[postgres.Server]:
 
 @pytest.fixture(scope="session")
 def full_places(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.Server) -> dict[str, str]:
-    """Make a populated database on each backend, to be copied: a folder, and the address of one on PostgreSQL."""
+    """Make a populated database on each backend, as a template: a folder, and an address on PostgreSQL."""
     made = {
         "sqlite": str(populated.populate(tmp_path_factory.mktemp("full")).parent),
         "postgres": create(postgres_server),
@@ -95,14 +95,14 @@ def full_places(tmp_path_factory: pytest.TempPathFactory, postgres_server: postg
 
 @pytest.fixture
 def postgres_url(postgres_server: postgres.Server) -> Iterator[str]:
-    """Make a database on PostgreSQL alone."""
+    """Make a database on PostgreSQL."""
     url = create(postgres_server)
     yield url
     drop(postgres_server, url)
 
 
 def create(server: postgres.Server, *, empty: bool = False, like: str | None = None) -> str:
-    """Make a database, with Kedge's schema unless it shall be empty, or a copy of another; return its address."""
+    """Make a database with Kedge's schema, an `empty` one, or a copy of another; return its address."""
     import psycopg  # noqa: PLC0415 - not there where the server is not
 
     from kedge.backends.postgres.database import Database  # noqa: PLC0415 - as above
@@ -119,7 +119,7 @@ def create(server: postgres.Server, *, empty: bool = False, like: str | None = N
 
 
 def drop(server: postgres.Server, url: str) -> None:
-    """Take a database away, whoever is still connected."""
+    """Drop a database, even if clients are connected."""
     import psycopg  # noqa: PLC0415 - as above
 
     with psycopg.connect(server.url(), autocommit=True) as connection:
@@ -127,7 +127,7 @@ def drop(server: postgres.Server, url: str) -> None:
 
 
 def raw_rows(place: str, sql: str) -> list[Any]:
-    """Return what a statement finds in a database, beside whoever has it open."""
+    """Return the rows of a statement, over a separate connection."""
     if place.startswith("sqlite"):
         with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as connection:
             return connection.execute(sql).fetchall()
@@ -138,7 +138,7 @@ def raw_rows(place: str, sql: str) -> list[Any]:
 
 
 def run(place: str, statement: str) -> None:
-    """Run a statement in a database, beside whoever has it open."""
+    """Run a statement over a separate connection."""
     if place.startswith("sqlite"):
         with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as connection:
             connection.execute(statement)

@@ -1,4 +1,4 @@
-"""Whatever PostgreSQL is set to: what Kedge needs it says itself, and what it cannot live with it refuses at once."""
+"""Server settings: Kedge sets what it needs, and refuses at once what it cannot work with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import kedge
 from kedge.backends.postgres import settings
 from kedge.backends.postgres.url import public
 from kedge.testing import postgres
-from tests.places import create, drop
+from tests.databases import create, drop
 
 WORD = "ключ €"
 GRANTS = (

@@ -1,4 +1,4 @@
-"""A search that was interrupted leaves the index whole; an exact search is exact whatever the vectors' lengths."""
+"""Interrupted searches leave the index intact; exact search does not depend on the vectors' lengths."""
 
 from __future__ import annotations
 

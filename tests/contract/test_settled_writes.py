@@ -1,4 +1,4 @@
-"""What is settled counts for nothing: releases that follow one another leave no trail of heads and states."""
+"""Settled deployments drop out of lineages: successive releases leave few heads and states."""
 
 from __future__ import annotations
 

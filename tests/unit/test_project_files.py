@@ -1,4 +1,4 @@
-"""The project's own files: dependencies have lower bounds; exact versions are pinned by hash, from no named place."""
+"""Files of the project: dependencies have lower bounds; versions are pinned by hash, without URLs."""
 
 import re
 import tomllib

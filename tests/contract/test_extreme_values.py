@@ -1,4 +1,4 @@
-"""Numbers and paths beyond what SQLite, float32 or a file system can hold are misuse, or mean "all"."""
+"""Numbers and paths beyond the limits of SQLite, float32 or the file system are misuse, or mean "all"."""
 
 from __future__ import annotations
 

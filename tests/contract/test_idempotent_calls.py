@@ -1,4 +1,4 @@
-"""A call that is repeated with its idempotency key: what it answers, and what it teaches the turn that repeats it."""
+"""Repeated calls with an idempotency key: their answer, and the lineage that the repeating turn takes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that are held in the middle, or made at once: by threads, and by forks."""
+"""Concurrent calls in tests: pause a call at a failpoint, fork, run threads at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kedge.support import failpoints
 SECONDS = 30
 
 
-def held_at(point: str, nth: int = 1) -> tuple[threading.Event, threading.Event]:
-    """Have the next call that reaches a point wait there; return what tells that it has, and what lets it go on."""
+def pause_at(point: str, nth: int = 1) -> tuple[threading.Event, threading.Event]:
+    """Pause the next call at a failpoint; return an event that is set when it pauses, and one that resumes it."""
     begun, released = threading.Event(), threading.Event()
 
     def wait() -> None:
@@ -25,14 +25,14 @@ def held_at(point: str, nth: int = 1) -> tuple[threading.Event, threading.Event]
 
 
 def fork() -> int:
-    """Fork this process, as `os.fork`; Python 3.12 and later warn of what is tested by it."""
+    """Fork this process with `os.fork`, without the warning of Python 3.12 and later."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def run_all(target: Callable[[int], None], numbers: range) -> None:
-    """Run a function at once in threads of its own, one a number, and wait for all."""
+    """Run a function in one thread a number, at once, and wait for all."""
     threads = [threading.Thread(target=target, args=(n,)) for n in numbers]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""What a purge erased stays erased, whoever was under way."""
+"""Purged data stays erased, even if a turn was in progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 import kedge
 from kedge.errors import RolledBack
-from tests.places import raw_rows
+from tests.databases import raw_rows
 
 
 def test_a_turn_under_way_does_not_cache_what_was_purged(k: kedge.Kedge, place: str) -> None:

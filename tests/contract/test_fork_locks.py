@@ -1,4 +1,4 @@
-"""A child forked while another thread was in the middle of a call is not kept waiting for that thread."""
+"""A forked child does not wait for a lock that a thread of its parent held."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import kedge
-from tests.held import fork
+from tests.concurrency import fork
 
 SECONDS = 20
 

@@ -1,4 +1,4 @@
-"""Searching several collections at once: one ranking, one epoch, and the lineage of what was found."""
+"""Search of several collections: one ranking, one epoch, the lineage of all hits."""
 
 from __future__ import annotations
 
