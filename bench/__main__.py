@@ -61,7 +61,7 @@ GROUPS: dict[str, Group] = {
 
 
 def run(sizes: Sizes, only: Sequence[str] = (), *, folder: Path | None = None) -> dict[str, list[Measured]]:
-    """Measure the groups asked for, or all, in a temporary folder that is removed afterwards."""
+    """Measure the groups in `only`, or all, in a temporary folder that is removed afterwards."""
     notes = Console(stderr=True)
     found = {}
     with tempfile.TemporaryDirectory(prefix="kedge-bench-", dir=folder) as scratch, notes.status("…") as status:
@@ -119,11 +119,15 @@ def _met(line: Measured) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, print, write. A target that is missed is shown, and is no failure: the machine may be busy."""
+    """Run, print, write. A missed target is shown but is not a failure: the machine may be busy."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", action="append", choices=list(GROUPS), default=[], help="one group; may be repeated")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the size: a smoke run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the document here, too; - for stdout alone")
+    parser.add_argument(
+        "--only", action="append", choices=list(GROUPS), default=[], help="run this group only; may be repeated"
+    )
+    parser.add_argument("--quick", action="store_true", help="a tenth of the size, as a smoke test")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the JSON document to FILE; - prints only the document"
+    )
     chosen = parser.parse_args(arguments)
     sizes = QUICK if chosen.quick else FULL
     found = run(sizes, chosen.only)

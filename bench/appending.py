@@ -1,4 +1,4 @@
-"""Writing: batches, single durable writes, and what beginning a turn costs."""
+"""Writes: batches, single durable writes, and the start of a turn."""
 
 import itertools
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def batches(setting: Setting) -> Iterator[Measured]:
         1 / ratio(ours, raw), "×", f"{micro(ours)} vs {micro(raw)}; {size / median(ours):,.0f} writes/s", at_least=0.5,
     )  # fmt: skip
     yield Measured(
-        f"batch append of {size:,}: rate vs executemany into all tables that Kedge keeps for it",
+        f"batch append of {size:,}: rate vs executemany into all tables that Kedge writes",
         1 / ratio(ours, raw_all), "×", f"{micro(ours)} vs {micro(raw_all)} (writes, heads, counters, turns)",
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ def single(setting: Setting) -> Iterator[Measured]:
 
 
 def turns(setting: Setting) -> Iterator[Measured]:
-    """Say what it costs to begin a turn."""
+    """Measure the start of a turn."""
     count = setting.sizes.puts
     numbers = itertools.count()
     with kedge.open(setting.fresh("turns")) as k:
@@ -92,5 +92,5 @@ def turns(setting: Setting) -> Iterator[Measured]:
                 k.turn(session=f"s-{next(numbers)}", agent="support").close()
 
         known, new = interleave(setting.sizes.rounds, again, fresh)
-    yield Measured("begin a turn in a known session", median(known) / count * 1e6, "µs", "no durable write")
-    yield Measured("begin a turn in a new session", median(new) / count * 1e6, "µs", "one durable write")
+    yield Measured("start of a turn in a known session", median(known) / count * 1e6, "µs", "no durable write")
+    yield Measured("start of a turn in a new session", median(new) / count * 1e6, "µs", "one durable write")

@@ -1,4 +1,4 @@
-"""Two databases that differ only in size: a base that is live, and a release whose writes are to vanish."""
+"""Two databases that differ only in size: a live base, and a release that is rolled back."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ TEXT = "Where is my order? It was to arrive on Friday, and the tracking page has
 
 
 class BigDatabases(msgspec.Struct, frozen=True):
-    """The folders of both, and how fast the big one was loaded."""
+    """The folders of both, and the rate at which the big one was loaded."""
 
     big: Path
     small: Path
@@ -24,7 +24,7 @@ class BigDatabases(msgspec.Struct, frozen=True):
 
 
 def build(folder: Path, writes: int, few_writes: int, batch: int, vectors_per_cent: int) -> BigDatabases:
-    """Fill both through the public face, at full durability."""
+    """Fill both through public calls, at full durability."""
     big, small = folder / "big", folder / "small"
     began = time.perf_counter()
     fill(big, writes, batch, vectors_per_cent)
@@ -34,7 +34,7 @@ def build(folder: Path, writes: int, few_writes: int, batch: int, vectors_per_ce
 
 
 def fill(place: str | Path, writes: int, batch: int, vectors_per_cent: int) -> None:
-    """Every tenth batch is the bad release's; of the others, some are vectors, the rest messages of many sessions."""
+    """Write every tenth batch as the bad release; the others are vectors, or messages of many sessions."""
     random = np.random.default_rng(1)
     messages = [("user" if i % 2 else "assistant", f"{TEXT}{i}") for i in range(batch)]
     with kedge.open(place) as k:
@@ -44,7 +44,7 @@ def fill(place: str | Path, writes: int, batch: int, vectors_per_cent: int) -> N
         k.deploy(BAD, {"support/prompt": "two"})
         for number in range(writes // batch):
             bad = number % 10 == 9
-            replaces = number % 20 == 19  # the bad release also writes over vectors that are there
+            replaces = number % 20 == 19  # the bad release also overwrites vectors
             with k.turn(f"session-{number}", "support", deployment=BAD if bad else None) as turn:
                 if replaces or (not bad and number * vectors_per_cent % 100 < vectors_per_cent):
                     ids = [f"row-{0 if replaces else number}-{i}" for i in range(batch)]

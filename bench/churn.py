@@ -1,4 +1,4 @@
-"""What it costs to change the state of indexed rows: in a column beside the vector, or in a table of its own."""
+"""State changes of indexed rows: in a column beside the vector, or in a separate table."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from bench.harness import Measured, Setting, median
 from kedge.testing import postgres
 
-ONE_IN = 20  # rows are changed at a time
+ONE_IN = 20  # rows changes in one statement
 ROUNDS = 5
 TABLES = """
 CREATE EXTENSION vector;
@@ -27,7 +27,7 @@ CREATE INDEX ON states (state, seq);
 
 
 def churn(setting: Setting) -> Iterator[Measured]:
-    """Compare the two on a server that syncs as a real one does; nothing where it is not installed."""
+    """Compare both on a server that syncs to disk; yield nothing if it is not installed."""
     if find_spec(postgres.PACKAGE) is None or find_spec("psycopg") is None:
         setting.say("PostgreSQL is not installed: make bench DB=postgres")
         return
@@ -48,7 +48,7 @@ def churn(setting: Setting) -> Iterator[Measured]:
         grown = {name: _one(connection, f"SELECT pg_relation_size('{name}')") for name in indexes}
     seconds, logged = ([median([one[at] for one in taken]) for taken in (column, beside)] for at in (0, 1))
     yield Measured(
-        f"{rows // ONE_IN:,} of {rows:,} indexed rows change their state: in a column of theirs vs in a table beside",
+        f"{rows // ONE_IN:,} of {rows:,} indexed rows change state: a column of the row vs a separate table",
         seconds[0] / seconds[1], "×",
         f"{seconds[0] * 1e3:.1f} ms vs {seconds[1] * 1e3:.1f} ms; log {logged[0] / (rows // ONE_IN):,.0f} vs "
         f"{logged[1] / (rows // ONE_IN):,.0f} bytes a row; the vectors' index after {ROUNDS} times: "
@@ -68,7 +68,7 @@ def _fill(connection: Any, count: int, dim: int) -> None:
 
 
 def _restate(connection: Any, table: str, number: int) -> tuple[float, int]:
-    """Change the state of rows from all over a table; return the seconds, and the bytes that were logged."""
+    """Change the state of rows spread over a table; return the seconds, and the bytes of write-ahead log."""
     before = _one(connection, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
     began = time.perf_counter()
     connection.execute(f"UPDATE {table} SET state = state + 1 WHERE seq % {ONE_IN} = {number}".encode())

@@ -1,4 +1,4 @@
-"""Compaction: how fast it goes, what it leaves, and how long a writer has to wait beside it."""
+"""Compaction: its rate, the size that it leaves, and how long a concurrent writer waits."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ WRITES_ALONE = 20
 
 
 def compaction(setting: Setting) -> Iterator[Measured]:
-    """Overwrite every other row, compact, and have a writer upsert single rows all the while."""
+    """Overwrite every other row, then compact while a writer upserts single rows."""
     sizes, folder = setting.sizes, setting.fresh("compacted")
     setting.say(f"writing {sizes.rows:,} vectors of {sizes.dim} dimensions, and every other once more")
     rows = np.random.default_rng(9).standard_normal((sizes.rows, sizes.dim), np.float32)
@@ -38,14 +38,14 @@ def compaction(setting: Setting) -> Iterator[Measured]:
     )  # fmt: skip
     yield Measured("compaction", done.reclaimed_rows / seconds, "rows/s", f"rows reclaimed, {seconds:.1f} s")
     yield Measured(
-        "the longest wait of a single upsert beside a compaction, of the compaction's time",
+        "longest wait of a single upsert during compaction, as a share of the compaction's time",
         max(waits.seen) / seconds, "×",
         f"{max(waits.seen) * 1e3:.0f} ms; median {np.median(waits.seen) * 1e3:.1f}, alone {np.median(alone) * 1e3:.1f}",
     )  # fmt: skip
 
 
 class _Waits:
-    """A writer of single rows in a thread of its own, and how long each took. Use as a context manager."""
+    """A thread that writes single rows, and the time of each. A context manager."""
 
     def __init__(self, k: kedge.Kedge, row: Floats) -> None:
         self._k, self._row = k, row

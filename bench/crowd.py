@@ -1,9 +1,9 @@
-"""A process that stands for many members until its input ends: `python -m bench.crowd URL COUNT [alone]`.
+"""A process that simulates many members until its input ends: `python -m bench.crowd URL COUNT [alone]`.
 
-Each has a lease, a row, refreshes and an acknowledgement of its own, through what a member runs: `renew` decides, the
-fleet's port writes. The process listens once for all of them. Those that refresh at the same time share a transaction,
-as members of one process do; with `alone` each has its own, as if it were a process. With a COUNT of 0 it only tells
-when a notice came.
+Each member has its own lease, row, refreshes and acknowledgement, through the code of a member: `renew` decides, the
+fleet's port writes. The process listens once for all of them. Simultaneous refreshes share a transaction, as in one
+process; with `alone` each member has its own transaction, like a separate process. With a COUNT of 0 the process only
+prints when a notice came.
 """
 
 import json
@@ -53,17 +53,17 @@ class Crowd:
                 step = None
 
     def leave(self) -> None:
-        """Forget all of them."""
+        """Remove all members."""
         list(self._pool.map(lambda member: self._backend.fleet.leave(member[1].uid), self._members))
         self._pool.shutdown()
 
     def is_due(self) -> bool:
-        """Say whether a lease is to be refreshed."""
+        """Say whether a lease is due."""
         return any(lease.is_due(time.monotonic()) for lease, _ in self._members)
 
 
 def members(url: str, count: int, over: threading.Event, *, is_alone: bool) -> None:
-    """Join, say so, and acknowledge every epoch."""
+    """Join, print that, and acknowledge every epoch."""
     backend = PostgresBackend(url, cache_bytes=1_000)
     crowd = Crowd(backend, count, is_alone=is_alone)
     hint = backend.change_hint()
@@ -79,7 +79,7 @@ def members(url: str, count: int, over: threading.Event, *, is_alone: bool) -> N
 
 
 def listener(url: str, over: threading.Event) -> None:
-    """Tell when notices came, on the machine's monotonic clock."""
+    """Print when notices came, on the machine's monotonic clock."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("LISTEN bench")
         print(json.dumps("joined"), flush=True)
@@ -89,7 +89,7 @@ def listener(url: str, over: threading.Event) -> None:
 
 
 def main(url: str, count: int, *, is_alone: bool) -> None:
-    """Stay until the input ends."""
+    """Run until the input ends."""
     over = threading.Event()
 
     def wait() -> None:

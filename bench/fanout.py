@@ -1,4 +1,4 @@
-"""How soon a thousand members have acknowledged a rollback, with the raw fan-out of notices beside it."""
+"""Acknowledgement of a rollback by a thousand members, against a raw fan-out of notices."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ Processes = list["subprocess.Popen[str]"]
 
 
 def members(setting: Setting) -> Iterator[Measured]:
-    """Measure on a server that syncs as a real one does; nothing where it is not installed."""
+    """Measure on a server that syncs to disk; yield nothing if it is not installed."""
     if find_spec(postgres.PACKAGE) is None or find_spec("psycopg") is None:
         setting.say("PostgreSQL is not installed: make bench DB=postgres")
         return
@@ -34,16 +34,16 @@ def members(setting: Setting) -> Iterator[Measured]:
                 together = [_roll_back(k, count * each) for _ in range(setting.sizes.flips)]
             with _processes(count, url, str(each), "alone"):
                 alone = [_roll_back(k, count * each) for _ in range(setting.sizes.flips)]
-    yield Measured("asking for the epoch", median(asked) * 1e4, "µs", "each member does so twelve times in a lease")
-    what = f"a rollback's commit to the last of {count * each:,} members' acknowledgements"
+    yield Measured("read of the epoch", median(asked) * 1e4, "µs", "twelve times a lease in each member")
+    what = f"commit of a rollback to the last acknowledgement of {count * each:,} members"
     beside = f"raw NOTIFY to {count} listening processes: {median(heard) * 1e3:.1f} ms"
     yield Measured(
         f"{what}: {count} processes of {each}", median(together) * 1e3, "ms",
-        f"slowest {max(together) * 1e3:.0f} ms; a row and a lease each, a listener a process; {beside}", at_most=250,
+        f"slowest {max(together) * 1e3:.0f} ms; a row and lease a member, a listener a process; {beside}", at_most=250,
     )  # fmt: skip
     yield Measured(
-        f"{what}, a transaction each", median(alone) * 1e3, "ms",
-        f"as if each were a process, over 4 connections of each of the {count}; "
+        f"{what}, one transaction a member", median(alone) * 1e3, "ms",
+        f"as separate processes do, over 4 connections in each of {count} processes; "
         f"{count * each / median(alone):,.0f} refreshes a second, synced",
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ def _processes(count: int, url: str, *arguments: str) -> Iterator[Processes]:
 
 
 def _fan_out(url: str, listening: Processes) -> float:
-    """Return the seconds from a raw NOTIFY until the last process has heard it."""
+    """Return the seconds from a raw NOTIFY until the last process received it."""
     import psycopg  # noqa: PLC0415 - not there where the server is not
 
     with psycopg.connect(url, autocommit=True) as connection:

@@ -1,4 +1,4 @@
-"""Vectors many at a time, against numpy and a JSON decoder on the same rows, which know of no view."""
+"""Batches of vectors, against numpy and a JSON decoder on the same rows."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,14 +51,17 @@ def batches(setting: Setting) -> Iterator[Measured]:
     got, fetched, taken, iterated, walked = seconds
     raw = "vs numpy and JSON alone"
     yield Measured(
-        f"get {len(ids):,} of {count:,} × {sizes.dim} by id: time {raw}",
+        f"get of {len(ids):,} of {count:,} × {sizes.dim} by id: time {raw}",
         ratio(got, taken), "×", f"{micro(got)} vs {micro(taken)}",
     )  # fmt: skip
     yield Measured(
-        f"fetch the same as arrays: time {raw}", ratio(fetched, taken), "×", f"{micro(fetched)} vs {micro(taken)}"
+        f"fetch of the same rows as arrays: time {raw}",
+        ratio(fetched, taken),
+        "×",
+        f"{micro(fetched)} vs {micro(taken)}",
     )
     yield Measured(
-        f"go through all {count:,} in batches: time {raw}",
+        f"iteration of all {count:,} in batches: time {raw}",
         ratio(iterated, walked), "×", f"{micro(iterated)} vs {micro(walked)}", at_most=4,
     )  # fmt: skip
 
@@ -75,7 +78,7 @@ def deletes(setting: Setting) -> Iterator[Measured]:
         seconds = interleave(min(5, sizes.rounds), lambda: kb.upsert(ids, rows), lambda: kb.delete(ids), warm_up=1)
     written, deleted = seconds
     yield Measured(
-        f"delete {count:,} vectors as one batch: time vs writing them anew",
+        f"delete of {count:,} vectors as one batch: time vs writing them",
         ratio(deleted, written), "×", f"{micro(deleted, count)} vs {micro(written, count)} each", at_most=1.5,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What being a member costs on the hot path, and how soon a rollback has the last acknowledgement."""
+"""Costs of a member on the hot path, and the time to the last acknowledgement of a rollback."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ DEPLOYMENT = "v2"
 
 
 def leases(setting: Setting) -> Iterator[Measured]:
-    """Compare a turn's level in a member with one that asks the store, and say what the look at the lease costs."""
+    """Compare a turn's level in a member with one read from the store, and measure the check of the lease."""
     folder = setting.fresh("leases")
     with kedge.open(folder) as k, kedge.open(folder) as other:
         k.deploy("v1", {"support/prompt": "x"})
@@ -40,20 +40,20 @@ def leases(setting: Setting) -> Iterator[Measured]:
     each = 1e6 / CALLS
     yield Measured("turn.level in a member, no change pending", median(level) * each, "µs", "no I/O", at_most=5)
     yield Measured(
-        "turn.level in a member vs asking the store", ratio(level, store), "×",
+        "turn.level in a member vs a read from the store", ratio(level, store), "×",
         f"{micro(level, CALLS)} vs {micro(store, CALLS)}",
     )  # fmt: skip
-    yield Measured("the look at the lease before each call", median(lease) * each, "µs", "no I/O", at_most=5)
+    yield Measured("check of the lease before each call", median(lease) * each, "µs", "no I/O", at_most=5)
     yield Measured(
-        "pinning a view in a member, no change pending", median(pinned) * each, "µs",
-        "the record, what it shows, the agent's artifacts; no I/O", at_most=5,
+        "pin of a view in a member, no change pending", median(pinned) * each, "µs",
+        "control record, its view, the agent's artifacts; no I/O", at_most=5,
     )  # fmt: skip
     yield Measured(
-        "beginning an agent's turn in a member vs elsewhere", ratio(begun, elsewhere), "×",
-        f"{micro(begun, CALLS)}, no I/O, vs {micro(elsewhere, CALLS)}, which asks for the epoch",
+        "start of an agent's turn: in a member vs in another process", ratio(begun, elsewhere), "×",
+        f"{micro(begun, CALLS)}, no I/O, vs {micro(elsewhere, CALLS)}, which reads the epoch",
     )  # fmt: skip
     yield Measured(
-        "beginning an agent's turn in a known session, in a member", median(in_session) * each, "µs", "one statement"
+        "start of an agent's turn in a known session, in a member", median(in_session) * each, "µs", "one statement"
     )
 
 
@@ -72,7 +72,7 @@ def _many(call: Action) -> Action:
 
 
 def acknowledgements(setting: Setting) -> Iterator[Measured]:
-    """Say how long after its commit a rollback has the acknowledgements of processes of their own."""
+    """Measure the time from the commit of a rollback to the acknowledgements of separate processes."""
     folder = setting.fresh("acknowledgements")
     with kedge.open(folder) as k, ExitStack() as stack:
         k.deploy(DEPLOYMENT, {"support/prompt": "x"}, canary=1.0)
@@ -89,13 +89,13 @@ def acknowledgements(setting: Setting) -> Iterator[Measured]:
             delays.append(found.seconds or 0.0)
             k.reinstate(DEPLOYMENT)
     yield Measured(
-        f"a rollback's commit to the last of {PROCESSES} processes' acknowledgements",
+        f"commit of a rollback to the last acknowledgement of {PROCESSES} processes",
         median(delays) * 1e3, "ms", f"median; slowest {max(delays) * 1e3:.1f} ms", at_most=250,
     )  # fmt: skip
 
 
 def _member(folder: Path) -> "subprocess.Popen[str]":
-    """Start a process that joins, and wait until it has."""
+    """Start a process, and wait until it has joined."""
     command = [sys.executable, "-m", "bench.member", str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None

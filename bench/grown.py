@@ -1,4 +1,4 @@
-"""PostgreSQL with few writes and with many: what a commit costs on either, and how much disk a write takes."""
+"""PostgreSQL with few and with many writes: time of a commit, disk of a write."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ SYNCED = {"fsync": "on", "shared_buffers": "512MB", "max_wal_size": "4GB"}
 
 
 def sizes(setting: Setting) -> Iterator[Measured]:
-    """Compare two databases of one server that differ in size alone."""
+    """Compare two databases of one server that differ only in size."""
     if find_spec(postgres.PACKAGE) is None or find_spec("psycopg") is None:
         setting.say("PostgreSQL is not installed: make bench DB=postgres")
         return
@@ -32,10 +32,10 @@ def sizes(setting: Setting) -> Iterator[Measured]:
             yield from _commits(setting, big, small)
             yield from _reads(setting, big, small)
         yield Measured(
-            f"loading {many:,} writes", many / loaded, "writes/s",
+            f"load of {many:,} writes", many / loaded, "writes/s",
             f"batches of {setting.sizes.load_batch:,}, {setting.sizes.vectors_per_cent} in 100 vectors of 64 numbers",
         )  # fmt: skip
-        yield Measured("disk for one of them, indexes and heads included", each, "bytes", "write-ahead log left out")
+        yield Measured("disk of one write, with indexes and heads", each, "bytes", "without write-ahead log")
 
 
 def _commits(setting: Setting, big: kedge.Kedge, small: kedge.Kedge) -> Iterator[Measured]:
@@ -72,10 +72,12 @@ def _reads(setting: Setting, big: kedge.Kedge, small: kedge.Kedge) -> Iterator[M
             view.memory.history(limit=20)
 
     one, other = interleave(setting.sizes.rounds, lambda: get(heads[0]), lambda: get(heads[1]))
-    yield Measured("a head: many writes vs few", ratio(one, other), "×", f"{micro(one, gets)} vs {micro(other, gets)}")
+    yield Measured(
+        "head read: many writes vs few", ratio(one, other), "×", f"{micro(one, gets)} vs {micro(other, gets)}"
+    )
     one, other = interleave(setting.sizes.rounds, lambda: history(views[0]), lambda: history(views[1]))
     told = f"{micro(one, histories)} vs {micro(other, histories)}"
-    yield Measured("the last 20 messages of a session: many writes vs few", ratio(one, other), "×", told)
+    yield Measured("last 20 messages of a session: many writes vs few", ratio(one, other), "×", told)
 
 
 def _ask(url: str, *statements: str) -> Any:

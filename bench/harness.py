@@ -1,4 +1,4 @@
-"""How things are measured: interleaved within one run, by medians, so that noise disturbs both sides alike."""
+"""Measurement: interleaved rounds in one run, compared by medians, so that noise affects both sides alike."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ Action = Callable[[], object]
 
 
 class Sizes(msgspec.Struct, frozen=True):
-    """How much of everything: `FULL` is what the targets are about."""
+    """Sizes of a run. Targets are for `FULL`."""
 
     writes: int = 1_000_000
     few_writes: int = 10_000
@@ -53,7 +53,7 @@ QUICK = Sizes(
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """One line of the table. `at_most` and `at_least` are targets; without one it is for information."""
+    """One row of the table. `at_most` and `at_least` are targets; without one the row is for information."""
 
     name: str
     value: float
@@ -64,7 +64,7 @@ class Measured(msgspec.Struct, frozen=True):
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Whether the target is met; None without a target."""
         if self.at_most is not None:
             return self.value <= self.at_most
         if self.at_least is not None:
@@ -73,7 +73,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Setting:
-    """What one run works with: the sizes, a folder that goes away, and a way to say what is going on."""
+    """Context of one run: sizes, a temporary folder, and a function that shows progress."""
 
     def __init__(self, sizes: Sizes, folder: Path, say: Callable[[str], None]) -> None:
         self.sizes = sizes
@@ -81,12 +81,12 @@ class Setting:
         self.say = say
 
     def fresh(self, name: str) -> Path:
-        """Return the folder for a database of its own."""
+        """Return a new folder for a database."""
         return self.folder / name
 
     @cached_property
     def big(self) -> BigDatabases:
-        """The two databases that differ only in size, built when first asked for."""
+        """The two databases that differ only in size, built on first use."""
         sizes = self.sizes
         self.say(f"building a database of {sizes.writes:,} writes, and one of {sizes.few_writes:,}")
         return build(self.folder, sizes.writes, sizes.few_writes, sizes.load_batch, sizes.vectors_per_cent)
@@ -107,7 +107,7 @@ def interleave(rounds: int, *actions: Action, warm_up: int = 2, prepare: Action 
 
 
 def ratio(taken: list[float], reference: list[float]) -> float:
-    """Return the median over the rounds of how many times as long one took as the other."""
+    """Return the median over the rounds of the ratio of both times."""
     return statistics.median(a / b for a, b in zip(taken, reference, strict=True))
 
 
@@ -117,7 +117,7 @@ def median(seconds: list[float]) -> float:
 
 
 def micro(seconds: list[float], calls: int = 1) -> str:
-    """Say how long one call took, by the median round."""
+    """Return the time of one call in the median round, as text."""
     each = median(seconds) / calls
     return f"{each * 1e6:,.1f} µs" if each < 1e-3 else f"{each * 1e3:,.2f} ms"
 

@@ -1,4 +1,4 @@
-"""A process that opens a database, reads a little, and says what memory it holds: `python -m bench.idle FOLDER`."""
+"""A process that opens a database, reads a little, and prints its memory: `python -m bench.idle FOLDER`."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Vectors coming in: in bulk, against the same bytes written without Kedge; one at a time, against a context write."""
+"""Bulk load of vectors against the same bytes without Kedge; single upserts against context writes."""
 
 import itertools
 import os
@@ -58,7 +58,7 @@ def loads(setting: Setting) -> Iterator[Measured]:
         at_least=50_000,
     )  # fmt: skip
     yield Measured(
-        "the same: time vs a synced file and executemany into the tables that any write needs",
+        "durable batches: time vs a synced file and executemany into the tables of a write",
         ratio(*bulk), "×", f"{micro(bulk[0])} vs {micro(bulk[1])}",
     )  # fmt: skip
     yield Measured(

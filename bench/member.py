@@ -7,7 +7,7 @@ import kedge
 
 
 def main(folder: str) -> None:
-    """Join, say so, and stay."""
+    """Join, print that, and stay."""
     with kedge.open(folder) as k, k.join():
         print(json.dumps("joined"), flush=True)
         sys.stdin.read()

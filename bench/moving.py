@@ -1,4 +1,4 @@
-"""Moving a database to PostgreSQL: how fast beside writing it, and for how much of that nobody can write."""
+"""Migration to PostgreSQL: its rate, and the share of time without writes."""
 
 import time
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ def moving(setting: Setting, url: str) -> Iterator[Measured]:
     if report is None:
         raise RuntimeError("nothing was moved")
     told = f"{written / moved_seconds:,.0f}/s vs {written / wrote_seconds:,.0f}/s by batches into SQLite"
-    yield Measured("move to PostgreSQL: rate vs writing it", wrote_seconds / moved_seconds, "×", told)
+    yield Measured("migration to PostgreSQL: rate vs writing the data", wrote_seconds / moved_seconds, "×", told)
     told = f"{report.closed_seconds:.2f} s of {moved_seconds:.2f} s, {written:,} writes"
-    yield Measured("move: share of its time in which nobody can write", report.closed_seconds / moved_seconds, "", told)
+    yield Measured("migration: share of its time without writes", report.closed_seconds / moved_seconds, "", told)
 
 
 def _fill(folder: object, writes: int, batch: int, dim: int) -> int:

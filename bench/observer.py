@@ -1,4 +1,4 @@
-"""A second process that says when it hears of each epoch: `python -m bench.observer FOLDER`, until its input ends."""
+"""A second process that prints when it notices each epoch: `python -m bench.observer FOLDER`, until its input ends."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""PostgreSQL: appends and compare-and-sets beside the raw statements, with one writer and with eight."""
+"""PostgreSQL: appends and compare-and-sets against raw statements, with one writer and with eight."""
 
 import itertools
 import os
@@ -28,7 +28,7 @@ SWAP = "UPDATE raw_values SET seq = seq + 1, payload = %b WHERE name = %s AND se
 
 
 def on_postgres(setting: Setting) -> Iterator[Measured]:
-    """Measure on a server of our own that syncs as a real one does; nothing where it is not installed."""
+    """Measure on a server that syncs to disk; yield nothing if it is not installed."""
     if find_spec(postgres.PACKAGE) is None or find_spec("psycopg") is None:
         setting.say("PostgreSQL is not installed: make bench DB=postgres")
         return
@@ -70,7 +70,7 @@ def _singles(setting: Setting, raw: "_Raw", ours: "_Ours") -> Iterator[Measured]
 
 
 def _in_turns(setting: Setting, raw: "_Raw", url: str) -> Iterator[Measured]:
-    """Yield the same as a user of turns finds it: values encoded, reads collected and journaled."""
+    """Measure the same through turns: values encoded, reads collected and journaled."""
     count, numbers = setting.sizes.puts, itertools.count()
     value, heads = decode(VALUE), dict.fromkeys((f"c{number}" for number in range(count)), 0)
     with kedge.open(url) as k, k.turn(agent="bench") as turn:
@@ -97,10 +97,10 @@ def _in_turns(setting: Setting, raw: "_Raw", url: str) -> Iterator[Measured]:
 
 
 def _unsynced(setting: Setting, url: str) -> Iterator[Measured]:
-    """Yield the same where neither waits for the disk."""
+    """Measure the same without waiting for the disk."""
     raw, ours = _Raw(url, is_synced=False), _Ours(url, "normal")
     for line in _singles(setting, raw, ours):
-        yield msgspec.structs.replace(line, name=f"{line.name}, where no disk is waited for", at_most=None)
+        yield msgspec.structs.replace(line, name=f"{line.name}, without waiting for the disk", at_most=None)
     raw.close()
     ours.close()
 
@@ -190,7 +190,7 @@ class _Raw:
             assert self._connection.execute(SWAP, (VALUE, f"c{number}", self._round)).fetchone()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
@@ -217,5 +217,5 @@ class _Ours:
             self._heads[name] = self._backend.journal.append(batch).seqs[0]
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._backend.close()

@@ -1,4 +1,4 @@
-"""A process that opens a collection and says what it took: `python -m bench.opened FOLDER DIM [optimize]`."""
+"""A process that opens a collection and prints time and memory: `python -m bench.opened FOLDER DIM [optimize]`."""
 
 import json
 import re
@@ -15,7 +15,7 @@ LOOK_SECONDS = 0.005
 
 
 def own_bytes() -> int:
-    """Return the resident bytes of this process that no file is behind."""
+    """Return the resident anonymous bytes of this process."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     found = re.search(r"RssAnon:\s+(\d+) kB", status)
     assert found is not None
@@ -23,7 +23,7 @@ def own_bytes() -> int:
 
 
 def main(folder: str, dim: int, *, optimize: bool) -> None:
-    """Print JSON: seconds until the first search was answered, and own bytes before it, after it and at most."""
+    """Print JSON: seconds until the first search was answered, and own bytes before, after, and at the peak."""
     query = np.random.default_rng(5).standard_normal(dim, np.float32)
     before = most = own_bytes()
     over = threading.Event()

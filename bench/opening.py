@@ -1,4 +1,4 @@
-"""What it takes to open a large collection: the time until a first search is answered, and memory."""
+"""Opening a large collection: time to the first answer of a search, and memory."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ MILLION = 1_000_000
 
 
 def opening(setting: Setting) -> Iterator[Measured]:
-    """Open a collection in processes of their own: with the file of its rows, without it, and while it is indexed."""
+    """Open a collection in new processes: with its row cache, without it, and while it is indexed."""
     sizes = setting.sizes
     for rows in (sizes.rows, sizes.many_rows):
         folder = setting.fresh(f"open-{rows}")
@@ -32,20 +32,20 @@ def opening(setting: Setting) -> Iterator[Measured]:
         for _ in range(min(ROUNDS, sizes.rounds)):
             opened.append(_child(folder, sizes.dim))
             with timed(raw):
-                kept = [path for path in folder.rglob("*.rows") if path.read_bytes()]  # few rows are kept in none
+                kept = [path for path in folder.rglob("*.rows") if path.read_bytes()]  # few rows have no cache
             for path in kept:
-                path.unlink()  # the next one does without, and writes it
+                path.unlink()  # the next process writes it
             slow.append(_child(folder, sizes.dim))
         seconds, slowly = (median([found["seconds"] for found in several]) for several in (opened, slow))
         how = "exactly" if opened[0]["exact"] else "by the index"
         yield Measured(
-            f"open {rows:,} × {sizes.dim}, first search answered {how}", seconds * 1e3, "ms",
-            f"without the file of its rows {slowly * 1e3:,.0f} ms; to read that file alone {median(raw) * 1e3:.1f} ms",
+            f"open {rows:,} × {sizes.dim}, first answer {how}", seconds * 1e3, "ms",
+            f"without the row cache {slowly * 1e3:,.0f} ms; read of that file alone {median(raw) * 1e3:.1f} ms",
             at_most=300,
         )  # fmt: skip
         for what, held in (
-            ("once searched", max(found["after"] - found["before"] for found in opened)),
-            ("while it is indexed, at most", built["most"] - built["before"]),
+            ("after a search", max(found["after"] - found["before"] for found in opened)),
+            ("peak while it is indexed", built["most"] - built["before"]),
         ):
             yield Measured(
                 f"memory for {rows:,} × {sizes.dim} beyond mapped files, {what}",

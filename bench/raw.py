@@ -1,4 +1,4 @@
-"""The other side of the ratios: `sqlite3` without Kedge, on the same schema with the same settings."""
+"""Baselines in plain `sqlite3`, on the same schema with the same settings."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""Reading heads, ranges and histories, and that what a view does not show costs nothing."""
+"""Reads of heads, ranges and histories; rows that a view does not show cost nothing."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from kedge.turns.scope import scope_of
 SHOWN = 50
 SHOWN_VALUE = {"n": 1}
 BATCH = 10_000
-QUICK_ROUNDS = 4  # times as many rounds of what takes only a few milliseconds
+QUICK_ROUNDS = 4  # times as many rounds where one takes a few milliseconds
 KINDS = {
     "clean": "none",
     "hidden": "hidden writes",
@@ -57,7 +57,7 @@ def heads(setting: Setting) -> Iterator[Measured]:
 
 
 class _Masses:
-    """Writes a few names and messages that are shown, and masses beside them that are not.
+    """Writes a few visible names and messages, and masses of invisible ones.
 
     hidden: written by a deployment that is then rolled back. superseded: visible, but older versions. deleted: put
     and deleted by one agent. cleared: put by users (no lineage), deleted by an agent of a live deployment.
@@ -68,7 +68,7 @@ class _Masses:
         self._mass = mass
 
     def write(self) -> None:
-        """Write what is shown first, then the masses, which so stand in front of it."""
+        """Write the visible rows first, then the masses, which are newer."""
         k = self._k
         k.deploy("v1", {"support/prompt": "one"})
         k.promote("v1")
@@ -89,7 +89,7 @@ class _Masses:
         k.rollback("v2", verify=False)
 
     def _show(self, kind: str) -> None:
-        """Write as an agent without artifacts of its own: no lineage, so every view sees it."""
+        """Write as an agent without artifacts: no lineage, so every view sees it."""
         with self._k.turn(kind, "plain", deployment="v2" if kind == "hidden" else "v1") as turn:
             for number in range(SHOWN):
                 turn.context.put(f"{kind}/x{number:02}", SHOWN_VALUE)
@@ -139,7 +139,7 @@ def _histories(k: kedge.Kedge, calls: int, kind: str) -> None:
 
 
 def hidden(setting: Setting) -> Iterator[Measured]:
-    """Compare reads beside a mass that the view does not show with the same reads where there is none."""
+    """Compare reads beside a mass of invisible rows with the same reads without them."""
     sizes = setting.sizes
     mass, rounds = sizes.hidden, sizes.rounds * QUICK_ROUNDS
     with kedge.open(setting.fresh("hidden"), durability="normal") as k:

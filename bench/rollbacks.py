@@ -1,4 +1,4 @@
-"""What must not depend on size: the commit of a rollback, who hears of it and when, and an idle process's memory."""
+"""Costs that must not depend on size: commit of a rollback, notice in other processes, idle memory."""
 
 import json
 import subprocess
@@ -38,12 +38,12 @@ def commits(setting: Setting) -> Iterator[Measured]:
     yield Measured(f"rollback with verification at {built.writes:,} writes", median(whole) * 1e3, "ms")
     disk = sum(file.stat().st_size for file in built.big.rglob("*") if file.is_file())
     share = f"batches of {setting.sizes.load_batch:,}, {setting.sizes.vectors_per_cent} in 100 vectors of 64 numbers"
-    yield Measured(f"loading {built.writes:,} writes", built.writes_per_second, "writes/s", share)
-    yield Measured("disk for one of them, indexes and heads included", disk / built.writes, "bytes", "all files")
+    yield Measured(f"load of {built.writes:,} writes", built.writes_per_second, "writes/s", share)
+    yield Measured("disk of one write, with indexes and heads", disk / built.writes, "bytes", "all files")
 
 
 def notices(setting: Setting) -> Iterator[Measured]:
-    """Say how long after a rollback was called for a second process has heard of it."""
+    """Measure the time from the call of a rollback to its notice in a second process."""
     built = setting.big
     command = [sys.executable, "-m", "bench.observer", str(built.big)]
     with (
@@ -65,20 +65,20 @@ def notices(setting: Setting) -> Iterator[Measured]:
             observer.stdout.readline()
         observer.stdin.close()
     yield Measured(
-        "a second process has heard of a rollback, after it was called for",
+        "call of a rollback to its notice in a second process",
         median(delays) * 1e3, "ms", f"median; slowest {max(delays) * 1e3:.1f} ms", at_most=50,
     )  # fmt: skip
 
 
 def memory(setting: Setting) -> Iterator[Measured]:
-    """Say how much memory a process holds that has the big database open."""
+    """Measure the memory of a process that has the big database open."""
     built = setting.big
     command = [sys.executable, "-m", "bench.idle", str(built.big)]
     answer = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)
     held = json.loads(answer.stdout)
     mega = 1e6
     yield Measured(
-        f"resident memory with {built.writes:,} writes open, segment files left out",
+        f"resident memory with {built.writes:,} writes open, without segment files",
         held["used"] / mega, "MB",
         f"before opening {held['before'] / mega:.0f}, opened {held['opened'] / mega:.0f}, after a turn that read "
         f"from every store {held['used'] / mega:.0f}; segment files {held['mapped'] / mega:.0f}", at_most=150,

@@ -1,4 +1,4 @@
-"""Vector search through a view that hides a part of the rows, or through a filter, against the same without."""
+"""Vector search through a view that hides rows, or through a filter, against a search without."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,12 +13,12 @@ from kedge.stores.vectors import VectorsView
 
 K = 10
 BATCH = 10_000
-UNTIL_KNOWN = 8  # rounds of searches after which the rows that pass an undeclared filter are known, too
+UNTIL_KNOWN = 8  # rounds after which the rows that pass an undeclared filter are cached
 Floats = npt.NDArray[np.float32]
 
 
 def searches(setting: Setting) -> Iterator[Measured]:
-    """Compare our search where a third is not shown with numpy over the same file, and with ours where all is shown."""
+    """Compare search with a third hidden to numpy over the same file, and to search with nothing hidden."""
     sizes = setting.sizes
     setting.say(f"writing {sizes.rows:,} vectors of {sizes.dim} dimensions, twice")
     random = np.random.default_rng(7)
@@ -48,13 +48,13 @@ def searches(setting: Setting) -> Iterator[Measured]:
         )
     count = len(queries)
     view, without, raw = seconds
-    what = f"exact search of {sizes.rows:,} × {sizes.dim}, a third not shown"
+    what = f"exact search of {sizes.rows:,} × {sizes.dim}, a third hidden"
     yield Measured(
         f"{what}: time vs numpy over the same mapped rows",
         ratio(view, raw), "×", f"{micro(view, count)} vs {micro(raw, count)}", at_most=1.2,
     )  # fmt: skip
     yield Measured(
-        f"{what}: time vs our search where all is shown",
+        f"{what}: time vs the same search with nothing hidden",
         ratio(view, without), "×", f"{micro(view, count)} vs {micro(without, count)}", at_most=1.2,
     )  # fmt: skip
 
@@ -113,7 +113,7 @@ def _compare(k: kedge.Kedge, queries: Floats, what: str, rounds: int) -> Iterato
         yield Measured(
             f"search by a filter ({what}, {share} pass): time vs no filter",
             ratio(seconds, plain), "×", f"{micro(seconds, len(queries))} vs {micro(plain, len(queries))}; "
-            f"the first one of the process {micro(firsts[field])}",
+            f"first search of the process {micro(firsts[field])}",
             at_most=2.0 if field == "half" else None,
         )  # fmt: skip
 

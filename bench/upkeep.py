@@ -1,4 +1,4 @@
-"""For information: loading, planning, verifying and purging at size."""
+"""For information: load, plan, verify and purge of a large database."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ WIDE = "v3"
 def upkeep(setting: Setting) -> Iterator[Measured]:
     """Measure once what is done seldom; the last of it destroys what the others need."""
     built = setting.big
-    yield Measured("load through the public face", built.writes_per_second, "writes/s", "batches, full durability")
+    yield Measured("load through public calls", built.writes_per_second, "writes/s", "batches, full durability")
     with kedge.open(built.big) as k:
-        yield _plan(k, BAD, f"plan a rollback of a tenth of {built.writes:,} writes")
+        yield _plan(k, BAD, f"plan of a rollback of a tenth of {built.writes:,} writes")
         turns = max(10, built.writes // 1_000)
         _many_turns(k, turns)
         yield _plan(k, WIDE, f"plan a rollback of {turns:,} turns among {built.writes:,} writes")
@@ -22,10 +22,10 @@ def upkeep(setting: Setting) -> Iterator[Measured]:
         taken: list[float] = []
         with timed(taken):
             assert k.fsck().ok
-        yield Measured(f"fsck of a sample of {built.writes:,} writes", taken.pop(), "s")
+        yield Measured(f"sampled fsck of {built.writes:,} writes", taken.pop(), "s")
         with timed(taken):
             assert k.fsck(full=True).ok
-        yield Measured("fsck in full", built.writes / taken[0], "writes/s", f"{taken.pop():.1f} s")
+        yield Measured("full fsck", built.writes / taken[0], "writes/s", f"{taken.pop():.1f} s")
         with timed(taken):
             report = k.purge(BAD, confirm=BAD)
         yield Measured("purge", report.erased_writes / taken[0], "writes/s", f"{taken[0]:.2f} s")

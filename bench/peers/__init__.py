@@ -1,1 +1,1 @@
-"""Kedge beside other vector stores, in one run: `python -m bench.peers`, or `make bench-peers`."""
+"""Comparison with other vector stores in one run: `python -m bench.peers`, or `make bench-peers`."""

@@ -1,4 +1,4 @@
-"""Where a store has no second table: the old versions of overwritten rows, in SQLite beside it."""
+"""Old versions of overwritten rows in SQLite, for stores without a second table."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator

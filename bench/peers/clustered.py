@@ -1,4 +1,4 @@
-"""Clustered synthetic vectors: the first rows are the same ones whatever the number asked for."""
+"""Clustered synthetic vectors; a larger number of rows begins with the same rows."""
 
 from collections.abc import Iterator
 

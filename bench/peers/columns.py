@@ -1,4 +1,4 @@
-"""The columns of the tables: what is shown of an outcome, and what peers are ranked by."""
+"""Columns of the tables: what they show of an outcome, and how stores are ranked by it."""
 
 from collections.abc import Callable
 from statistics import median

@@ -1,4 +1,4 @@
-"""All that one run has measured."""
+"""JSON document of one run."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""The truth: exact nearest rows, by brute force over a mapped file."""
+"""Exact nearest rows, by brute force over a mapped file."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""What the numbers say: whether Kedge reached what it was to reach, and where others are better."""
+"""Findings: whether Kedge reached its targets, and where other stores are better."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,4 +1,4 @@
-"""What the numbers were measured on, in a few words."""
+"""Description of the machine."""
 
 import os
 import platform

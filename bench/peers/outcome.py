@@ -1,4 +1,4 @@
-"""What is measured of one peer on one stage."""
+"""Measurements of one store on one stage."""
 
 import msgspec
 

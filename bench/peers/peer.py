@@ -1,4 +1,4 @@
-"""What is asked of every store that is compared: the Protocol, and the values that pass through it."""
+"""Protocol of a store in the comparison, and the values that it exchanges."""
 
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum

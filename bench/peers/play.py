@@ -1,4 +1,4 @@
-"""One peer plays on one stage: `python -m bench.peers.play load|serve PEER STAGE STORE OUTCOME [RECALL]`.
+"""Run of one store on one stage: `python -m bench.peers.play load|serve PEER STAGE STORE OUTCOME [RECALL]`.
 
 `load` fills an empty store with all processors. `serve` opens it in a fresh process and does the rest: searches on one
 processor, writes and rollbacks on all. What is measured is written to OUTCOME after each step.

@@ -1,4 +1,4 @@
-"""What processes hold in memory, and on which processors they run, as Linux tells it."""
+"""Memory and processors of processes, from Linux's /proc."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The tables, for the terminal and for the documentation."""
+"""Tables of the results, for the terminal and for the documentation."""
 
 from collections.abc import Iterable, Sequence
 

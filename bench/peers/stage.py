@@ -1,4 +1,4 @@
-"""The stage on which every peer plays the same piece: rows, who wrote them, queries and true answers, in files."""
+"""A stage of the comparison: rows, their writers, queries and true answers, in files."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""One module a peer; none imports its store before it is used."""
+"""Adapters, one module a store; none imports its store before it is used."""
 
 from bench.peers.adapters import (
     chroma_peer,

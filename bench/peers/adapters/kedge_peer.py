@@ -1,4 +1,4 @@
-"""Kedge: the deployments are deployments, and the views are what sessions see that began before them."""
+"""Kedge: deployments are deployments, and views are those of sessions that began before them."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A plain array, searched in full: the reference, and no store (nothing of it is on disk)."""
+"""A plain array, searched in full: the reference, kept in memory only."""
 
 import os
 from collections.abc import Sequence
