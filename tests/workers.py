@@ -340,7 +340,7 @@ class Worker:
         return [json.loads(line) for line in self._stdout if line.endswith("\n")]
 
     def close(self) -> None:
-        """Let it end, and let go of its pipes."""
+        """Let the process end, and close its pipes."""
         if self.process.stdin is not None:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()

@@ -1,7 +1,7 @@
-"""`python -m bench.peers`: let Kedge and its peers play the same piece in one run, and write down what was measured.
+"""`python -m bench.peers`: measure Kedge and other vector stores by the same steps in one run, and write the results.
 
-Each peer fills a store in one process and is searched, written to and rolled back in another. What a peer cannot do, or
-what is not installed, is said in its place and stops nobody else. `make bench-peers` installs all of them.
+Each store is filled in one process, then searched, written to and rolled back in another. What a store cannot do, or is
+not installed, is shown in its row and stops no other store. `make bench-peers` installs all of them.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def run(
 
 
 def play(name: str, stage: Stage, scratch: Path, recall_wanted: float, limit: float) -> Outcome:
-    """Let one peer play, in processes of its own that are stopped after `limit` seconds; return what came of it."""
+    """Measure one store in separate processes, stopped after `limit` seconds; return the outcome."""
     kind = PEERS[name]
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=scratch, ignore_cleanup_errors=True) as folder:

@@ -62,7 +62,7 @@ class Rows(msgspec.Struct, frozen=True):
         return Rows(self.ids[chosen], self.vectors[chosen], self.numbers[chosen], self.by[chosen])
 
     def payloads(self) -> list[dict[str, Any]]:
-        """Return what lies beside each vector, and comes back with each hit."""
+        """Return the payload of each vector, which is returned with each hit."""
         return [
             {"n": int(n), "by": int(by), "lang": LANGUAGES[int(n) % len(LANGUAGES)]}
             for n, by in zip(self.numbers, self.by, strict=True)
@@ -77,7 +77,7 @@ LANGUAGES = ("en", "de", "fr", "ja", "pt")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """One row as a store gives it back."""
+    """One row as a store returns it."""
 
     id: int
     number: int
@@ -96,28 +96,28 @@ class Peer(Protocol):
 
     title: ClassVar[str]
     index: ClassVar[str]
-    """What answers a search, in a few words."""
+    """The kind of index, in a few words."""
     method: ClassVar[str]
     """How `roll_back` works, in one sentence."""
     durable: ClassVar[bool]
-    """Whether what is written survives a kill of the process."""
+    """Whether writes survive a kill of the process."""
     efforts: ClassVar[Sequence[int]]
-    """What the search can be told to spend, ascending (probes, candidates); a single 0 where there is no such thing."""
+    """Efforts of a search (probes, candidates), ascending; a single 0 if the store has none."""
 
     def version(self) -> str:
         """Return the version of the store."""
         ...
 
     def create(self, folder: Path, dim: int, expected: int) -> None:
-        """Begin in an empty folder; about so many rows will come."""
+        """Create a store in an empty folder, for about so many rows."""
         ...
 
     def open(self, folder: Path) -> None:
-        """Open what lies in a folder."""
+        """Open the store of a folder."""
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close the store."""
         ...
 
     def load(self, rows: Rows) -> None:
@@ -133,7 +133,7 @@ class Peer(Protocol):
         ...
 
     def overwrite(self, rows: Rows, *, keep: bool) -> None:
-        """Write over rows that are there, durably; keep the old ones where they may be needed again."""
+        """Overwrite rows, durably; keep the old versions where a rollback needs them."""
         ...
 
     def search(self, query: Floats, k: int, view: View, effort: int) -> list[Found]:
@@ -149,7 +149,7 @@ class Peer(Protocol):
         ...
 
     def roll_back(self, by: By) -> None:
-        """Undo all that one deployment wrote: what it added, and what it wrote over and nobody has since."""
+        """Undo all writes of one deployment: its new rows, and its overwrites that nobody has overwritten since."""
         ...
 
     def processes(self) -> list[int]:
@@ -162,17 +162,17 @@ class Repeatable(Protocol):
     """A peer that can undo a rollback."""
 
     def reinstate(self, by: By) -> None:
-        """Bring back what a rollback took."""
+        """Restore the rows that a rollback removed."""
         ...
 
     def roll_back_and_verify(self, by: By) -> None:
-        """Roll back, with whatever checks the store makes of it."""
+        """Roll back, with all checks of the store."""
         ...
 
 
 @runtime_checkable
 class Rewindable(Protocol):
-    """A peer that has snapshots of its own. Going back to one loses what came since, whoever wrote it."""
+    """A store with snapshots. A return to one loses all later writes, of every writer."""
 
     def snapshot(self) -> object:
         """Take one."""

@@ -155,7 +155,7 @@ class Acts:
 
 
 def prepare(scale: Scale, folder: Path, embedder: str, say: Say) -> Stage:
-    """Return the stage that lies in a folder, made if it is not there yet."""
+    """Return the stage in a folder; make it if it does not exist."""
     wanted = _About(scale, embedder if scale.kind == "text" else "")
     about = folder / ABOUT
     if about.exists():

@@ -22,11 +22,8 @@ from kedge.testing import contracts, postgres
 from kedge.testing.contracts.backend_driver import BackendDriver, put
 from kedge.testing.contracts.cache import CACHE_BYTES
 from kedge.testing.contracts.fleet import ONE, at
-from kedge.testing.contracts.hand import put
 from tests.concurrency import run_all
 from tests.databases import create, drop, raw_rows
-from tests.held import run_all
-from tests.places import create, drop, raw_rows
 
 A_WHILE = 0.3  # in which what waits for nothing is done
 

@@ -32,7 +32,7 @@ def rows(names: Sequence[str], salt: int) -> npt.NDArray[np.float32]:
 
 
 def in_turn(work: Callable[[kedge.Turn], object], **opened: Any) -> Step:
-    """Return a step that does its work in a turn of its own."""
+    """Return a step that works in a new turn."""
 
     def step(k: kedge.Kedge) -> None:
         with k.turn(**opened) as turn:

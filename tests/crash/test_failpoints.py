@@ -74,7 +74,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def new_place(
     kind: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[], str]]:
-    """Make databases that nobody has opened yet, of one kind."""
+    """Return a maker of unopened databases of one kind."""
     if kind == "sqlite":
         yield lambda: f"sqlite:///{tmp_path_factory.mktemp('stream') / 'kedge.db'}"
         return

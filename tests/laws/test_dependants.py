@@ -15,7 +15,7 @@ def statuses(k: Kedge) -> dict[str, str]:
 
 
 def two_bases(k: Kedge) -> None:
-    """Make a deployment that stands on two others."""
+    """Make a deployment that is based on two others."""
     release(k, "one", "helper/prompt")
     release(k, "two", "clerk/prompt")
     release(k, "both", "helper/prompt", "clerk/prompt")

@@ -85,7 +85,7 @@ def test_it_shrinks_every_open_view_at_once(bad: Kedge) -> None:
 
 
 class Late:
-    """A write that is held up on its way to the journal, as by a cut cable, and comes when it is let go."""
+    """A write that is delayed on its way to the journal, as by a cut cable, and arrives on release."""
 
     def __init__(self, turn: Turn, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
         held: list[Any] = []

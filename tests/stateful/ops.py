@@ -64,7 +64,7 @@ def attempt(call: Callable[[], Answer]) -> Answer:
 
 
 def agree(real: str | None, model: str | None) -> bool:
-    """Is the error that was raised one that the oracle's stands for?"""
+    """Say whether the raised error corresponds to the oracle's."""
     if real is None or model is None:
         return real is model
     return issubclass(getattr(kedge, real), getattr(kedge, model))

@@ -88,7 +88,7 @@ def seal(k: kedge.Kedge) -> dict[str, Any]:
 
 
 def leave(_: kedge.Kedge) -> dict[str, Any]:
-    """Do nothing; the database is let go of."""
+    """Do nothing; the database is closed."""
     return {}
 
 

@@ -92,7 +92,7 @@ class VectorHistories(Machine):
     @precondition(lambda self: self.other is not None)
     @rule(keep=st.booleans())
     def seal_elsewhere(self, *, keep: bool) -> None:
-        """Have the other process index; it then goes on, or starts anew."""
+        """Build indexes in the other process, which then continues or restarts."""
         self.ask_elsewhere(do="seal", keep=keep)
 
     def ask_elsewhere(self, *, keep: bool, **command: Any) -> Any:

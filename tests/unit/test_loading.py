@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kedge.bulk.arrow import plain
-from kedge.bulk.sources import chosen, ident, readable, stack
+from kedge.bulk.sources import ident, pick_all, readable, stack
 from kedge.errors import InvalidValue, KedgeError, Misuse, UnknownName
 from kedge.support.optional import require
 
@@ -57,12 +57,12 @@ def test_vectors_are_stacked() -> None:
 
 
 def test_names_are_chosen_among_those_that_are_there() -> None:
-    assert chosen(["a", "b"], None, "table", "db") == ["a", "b"]
-    assert chosen(["a", "b"], ["b", "b"], "table", "db") == ["b"]
+    assert pick_all(["a", "b"], None, "table", "db") == ["a", "b"]
+    assert pick_all(["a", "b"], ["b", "b"], "table", "db") == ["b"]
     with pytest.raises(UnknownName, match=r"db has no table 'docz' \(did you mean 'docs'\?\); it has docs"):
-        chosen(["docs"], ["docz"], "table", "db")
+        pick_all(["docs"], ["docz"], "table", "db")
     with pytest.raises(UnknownName, match="it has none"):
-        chosen([], ["docs"], "table", "db")
+        pick_all([], ["docs"], "table", "db")
 
 
 def test_a_missing_package_is_named_with_its_extra() -> None:

@@ -78,7 +78,7 @@ class ChromaPeer:
         self.load(rows)
 
     def overwrite(self, rows: Rows, *, keep: bool) -> None:
-        """Copy the old rows aside, and upsert."""
+        """Copy the old versions, and upsert."""
         payloads = rows.payloads()
         for begin in range(0, len(rows), self._at_once):
             part = slice(begin, begin + self._at_once)

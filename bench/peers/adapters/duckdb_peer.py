@@ -78,7 +78,7 @@ class DuckPeer:
         self.load(rows)
 
     def overwrite(self, rows: Rows, *, keep: bool) -> None:
-        """Copy the old rows aside, delete and insert, in one transaction."""
+        """Copy the old versions, delete and insert, in one transaction."""
         self._db.register("new", self._arrow(rows))
         self._db.execute("BEGIN")
         if keep:

@@ -57,7 +57,7 @@ class LancePeer:
         self._schema = self._table.schema
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is nothing to close."""
 
     def _arrow(self, rows: Rows) -> Any:
         pa = self._pa
@@ -93,7 +93,7 @@ class LancePeer:
         self.load(rows)
 
     def overwrite(self, rows: Rows, *, keep: bool) -> None:
-        """Copy the old rows aside, and merge the new ones in by id."""
+        """Copy the old versions, and merge the new ones in by id."""
         if keep:
             by = int(rows.by[0])
             for begin in range(0, len(rows), _LOOK_UP):

@@ -42,7 +42,7 @@ class NumpyPeer:
             self.load(Rows(there["ids"], there["vectors"], there["numbers"], there["by"]))
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is nothing to close."""
 
     def load(self, rows: Rows) -> None:
         """Append."""

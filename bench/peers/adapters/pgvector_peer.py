@@ -185,7 +185,7 @@ class _PgPeer:
         self.load(rows)
 
     def overwrite(self, rows: Rows, *, keep: bool) -> None:
-        """Copy the old rows aside and update, in one transaction."""
+        """Copy the old versions and update, in one transaction."""
         with self._db.transaction():
             self._db.execute("CREATE TEMP TABLE new (LIKE item) ON COMMIT DROP")
             self._copy("new", rows)

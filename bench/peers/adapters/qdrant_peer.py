@@ -78,7 +78,7 @@ class QdrantPeer:
         self.load(rows)
 
     def overwrite(self, rows: Rows, *, keep: bool) -> None:
-        """Copy the old rows aside, and upsert."""
+        """Copy the old versions, and upsert."""
         ids = rows.ids.tolist()
         for begin in range(0, len(ids), _AT_ONCE) if keep else ():
             old = self._shard.retrieve(ids[begin : begin + _AT_ONCE], True, True)

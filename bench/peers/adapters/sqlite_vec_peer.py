@@ -79,7 +79,7 @@ class SqliteVecPeer:
         self.load(rows)
 
     def overwrite(self, rows: Rows, *, keep: bool) -> None:
-        """Copy the old rows aside and update, in one transaction."""
+        """Copy the old versions and update, in one transaction."""
         ids, by = rows.ids.tolist(), rows.by.tolist()
         payloads = [msgspec.json.encode(payload).decode() for payload in rows.payloads()]
         with self._db:

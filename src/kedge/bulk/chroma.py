@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from kedge.bulk.sources import Rows, Source, chosen, readable, stack, there
+from kedge.bulk.sources import Rows, Source, existing_path, pick_all, readable, stack
 from kedge.errors import InvalidValue
 from kedge.support.optional import require
 
@@ -21,7 +21,7 @@ _SIDE_FILES = ("-wal", "-shm", "-journal")
 @contextmanager
 def open_chroma(path: str | Path, collections: Iterable[str] | None = None) -> Iterator[list[Source]]:
     """Open the collections of a Chroma folder, all or the named ones. Metadata becomes the payload."""
-    folder = there(path, "folder")
+    folder = existing_path(path, "folder")
     if not (folder / _DATABASE).is_file():
         raise InvalidValue(f"{str(path)!r} is not a Chroma folder: it holds no {_DATABASE}; name the folder that does")
     chromadb = require("chromadb", "chroma")
@@ -32,7 +32,7 @@ def open_chroma(path: str | Path, collections: Iterable[str] | None = None) -> I
         with readable(str(path), _NEWER):
             client = chromadb.PersistentClient(str(copy), settings=settings)
             found = {str(collection.name): collection for collection in client.list_collections()}
-        names = chosen(sorted(found), collections, "collection", str(path))
+        names = pick_all(sorted(found), collections, "collection", str(path))
         try:
             yield [ChromaSource(found[name]) for name in names]
         finally:

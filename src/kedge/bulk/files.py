@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kedge.bulk.arrow import open_arrow, open_parquet
-from kedge.bulk.sources import Columns, Rows, Source, ident, there
+from kedge.bulk.sources import Columns, Rows, Source, existing_path, ident
 from kedge.errors import InvalidValue
 
 _MATRIX = 2  # dimensions of an array
@@ -26,7 +26,7 @@ def open_file(path: str | Path, columns: Columns | None = None) -> Source:
     columns: `ids` is "id" by default; `vector` is "vector" or the only column of floats; `payload` is a list of columns
     (by default all others) or one column that holds JSON; `document` goes to the documents of the collection.
     """
-    found = there(path, "file")
+    found = existing_path(path, "file")
     wanted = columns or Columns()
     if found.suffix == ".npy":
         return NpySource(found, wanted)
@@ -101,7 +101,7 @@ def _mapped(path: Path) -> npt.NDArray[Any]:
 def _read_ids(given: str | Path | Sequence[str]) -> Sequence[Any]:
     if not isinstance(given, str | Path):
         return given
-    path = there(given, "file of ids")
+    path = existing_path(given, "file of ids")
     if path.suffix == ".npy":
         found = _mapped(path)
         if found.ndim != 1:
@@ -134,7 +134,7 @@ def _payload_file(given: str | Path | Sequence[str]) -> Path:
         raise InvalidValue(
             f"payload={given!r:.80} is not a file; an .npy file takes a file with one JSON document a line"
         )
-    return there(given, "file of payloads")
+    return existing_path(given, "file of payloads")
 
 
 def _lines(path: Path) -> Iterator[tuple[Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kedge.bulk.arrow import ArrowSource
-from kedge.bulk.sources import Columns, Source, chosen, readable, there
+from kedge.bulk.sources import Columns, Source, existing_path, pick_all, readable
 from kedge.errors import InvalidValue
 from kedge.support.optional import require
 
@@ -20,14 +20,14 @@ def open_lancedb(
     path: str | Path, columns: Columns | None = None, tables: Iterable[str] | None = None
 ) -> Iterator[list[Source]]:
     """Open the tables of a LanceDB folder, all or the named ones; `columns` as for Parquet."""
-    folder = there(path, "folder")
+    folder = existing_path(path, "folder")
     known = sorted(found.name.removesuffix(_SUFFIX) for found in folder.glob(f"*{_SUFFIX}") if found.is_dir())
     if not known:
         raise InvalidValue(
             f"{str(path)!r} is not a LanceDB folder: it holds no table; name the folder with the *{_SUFFIX} folders"
         )
     lancedb = require("lancedb", "lancedb")
-    names = chosen(known, tables, "table", str(path))
+    names = pick_all(known, tables, "table", str(path))
     with readable(str(path), _NEWER):
         database = lancedb.connect(folder)
         sources: list[Source] = [_open_table(database, name, columns or Columns()) for name in names]

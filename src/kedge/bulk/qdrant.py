@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.bulk.sources import Columns, Rows, Source, ident, pick, stack, there
+from kedge.bulk.sources import Columns, Rows, Source, existing_path, ident, pick, stack
 from kedge.errors import InvalidValue
 
 _HOW = (
@@ -25,7 +25,7 @@ def open_qdrant(path: str | Path, columns: Columns | None = None) -> Iterator[li
     The file holds points, lists of points, or responses of the scroll API: one a line, or a single one. `vector` names
     one of the vectors of a point, `document` the field of the payload that goes to the documents.
     """
-    found = there(path, "file")
+    found = existing_path(path, "file")
     if found.suffix in _SNAPSHOTS:
         raise InvalidValue(f"{found.name} is a snapshot, which only Qdrant can read; restore it in Qdrant and {_HOW}")
     if found.is_dir():

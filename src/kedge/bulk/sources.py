@@ -61,7 +61,7 @@ class Columns(msgspec.Struct, frozen=True):
     document: str | None = None
 
 
-def there(path: str | Path, what: str) -> Path:
+def existing_path(path: str | Path, what: str) -> Path:
     """Return a path, or raise `UnknownName` if nothing exists there."""
     found = Path(path)
     if not found.exists():
@@ -91,7 +91,7 @@ def pick(name: str, known: Sequence[str], what: str, where: str) -> str:
     return name
 
 
-def chosen(known: Sequence[str], wanted: Iterable[str] | None, what: str, where: str) -> list[str]:
+def pick_all(known: Sequence[str], wanted: Iterable[str] | None, what: str, where: str) -> list[str]:
     """Return the wanted names, or all."""
     return list(known) if wanted is None else [pick(name, known, what, where) for name in dict.fromkeys(wanted)]
 
