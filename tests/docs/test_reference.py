@@ -74,7 +74,7 @@ def test_the_error_tree_is_the_one_in_the_code() -> None:
 
 
 def test_every_value_is_listed_with_its_fields() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ([^;|]*)", REFERENCE, flags=re.MULTILINE)
+    rows = re.findall(r"^- `(\w+)`: ((?:`\w+`\s*)+)", REFERENCE, flags=re.MULTILINE)
     listed = {name: tuple(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
     values = {name: getattr(kedge, name) for name in kedge.__all__}
     true = {name: value.__struct_fields__ for name, value in values.items() if hasattr(value, "__struct_fields__")}
