@@ -1,4 +1,4 @@
-"""Findings: whether Kedge reached its targets, and where other stores are better."""
+"""Findings: which targets Kedge meets, and where other stores are better."""
 
 from collections.abc import Callable, Iterable
 
@@ -25,11 +25,11 @@ KEDGE = "kedge"
 _RAW, _NUMPY = "faiss", "numpy"
 _NOT_STORES = (_RAW, _NUMPY)  # nothing that they write survives by itself
 _RECALL_ALIKE = 0.01
-_UNTIL = {"the call returns": call_seconds, "three searches and a look-up by id have shown it": rollback_seconds}
+_UNTIL = {"call": call_seconds, "reads": rollback_seconds}
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What was to be reached, what was measured, and whether that is it (None: not measured)."""
+    """A target, the measured value, and whether it is met (None: not measured)."""
 
     what: str
     measured: str
@@ -37,7 +37,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def targets(document: Document) -> list[Target]:
-    """Return what Kedge was to reach, at the sizes that were measured."""
+    """Return the targets of the sizes that were measured."""
     found: list[Target] = []
     for stage in document.stages():
         ours = document.of(stage, KEDGE)
@@ -53,22 +53,22 @@ def _targets_on(document: Document, stage: str, ours: Outcome) -> Iterable[Targe
     if large and raw is not None:
         times = ratio(p50(ours.plain), p50(raw.plain))
         detail = f"recall {recall(ours.plain)} and {recall(raw.plain)}"
-        yield _at_most(f"{stage}: p50 against raw faiss at equal recall", times, 1.5, "×", detail)
+        yield _at_most(f"{stage}: p50 against raw faiss, equal recall", times, 1.5, "×", detail)
     yield _at_most(f"{stage}: view on/off", view_ratio(ours), 1.1, "×")
     for what, timing, floor in (
-        ("recall@10", ours.plain, 0.98), ("recall@10 in the flood", ours.flood, 0.95),
-        ("recall@10 at 5 % visibility", ours.few, 0.98),
+        ("recall@10", ours.plain, 0.98), ("recall@10, flood", ours.flood, 0.95),
+        ("recall@10, view of 5 %", ours.few, 0.98),
     ):  # fmt: skip
         yield _at_least(f"{stage}: {what}", None if timing is None else timing.recall, floor)
     if large:
         yield _at_least(f"{stage}: bulk load, rows/s", load_rate(ours), 50_000)
-        yield _at_most(f"{stage}: memory beyond mapped files, B/row", ratio(ours.memory_own, ours.rows), 600)
+        yield _at_most(f"{stage}: own memory, B/row", ratio(ours.memory_own, ours.rows), 600)
         factor = 200 if ours.rows >= 1_000_000 else 20
         for until, taken in _UNTIL.items():
             best = _fastest(document, stage, taken)
             times = None if best is None else ratio(taken(best), taken(ours))
-            detail = "" if best is None else f"against {best.title}, the fastest store that keeps others' writes"
-            yield _at_least(f"{stage}: times as fast to roll back, until {until}", times, factor, "×", detail)
+            detail = "" if best is None else best.title
+            yield _at_least(f"{stage}: rollback speed-up, {until}", times, factor, "×", detail)
     if ours.rows >= 1_000_000:
         yield _at_most(f"{stage}: open and answer, s", ours.opened, 0.3)
 
@@ -91,7 +91,7 @@ def _constant_cost(document: Document) -> Iterable[Target]:
         if len(timed) > 1:
             first, last = timed[0], timed[-1]
             yield _at_most(
-                f"rollback at {last[0]} against {first[0]}, until {until}", last[1] / first[1], 1.5, "×",
+                f"rollback at {last[0]} against {first[0]}, {until}", last[1] / first[1], 1.5, "×",
                 f"{seconds(last[1])} and {seconds(first[1])}",
             )  # fmt: skip
 

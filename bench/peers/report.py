@@ -1,6 +1,8 @@
-"""Tables of the results, for the terminal and for the documentation."""
+"""Tables of the comparison, for the terminal and for docs/peers.md."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
+from math import ceil
 
 import msgspec
 from rich.table import Table
@@ -9,7 +11,10 @@ from bench.peers.columns import LOADING, NOTHING, SEARCHING, Column, call_second
 from bench.peers.document import Document
 from bench.peers.findings import KEDGE, met, targets, wins
 from bench.peers.outcome import Outcome
-from bench.peers.prose import COMMAND, HOW, INTRODUCTION, REVERSAL
+from bench.peers.prose import COMMAND, HOW, INTRODUCTION, KEPT, REVERSAL, SNAPSHOT, SPEEDUP
+
+_WIDTH = 100  # characters in a line of the page
+_COLUMNS = 5  # in a table of the page
 
 
 class Grid(msgspec.Struct, frozen=True):
@@ -98,13 +103,13 @@ def markdown(document: Document) -> str:
     ]
     missing = [f"{one.title} on {one.stage}: {one.status}" for one in document.outcomes if one.status != "ok"]
     if missing:
-        parts.append("Not, or not wholly, measured: " + "; ".join(missing) + ".")
+        parts += ["Not measured, or not completely (“stopped” in the tables):", _bullets(missing)]
     if kedge:
-        reached = (f"{target.what}: {target.measured} – {met(target)}" for target in targets(document))
-        parts += ["## What was to be reached", _bullets(reached)]
-    parts += ["## Rolling back", REVERSAL, _pipes(reversal(document)), *_verified(kedge)]
-    if (rewound := snapshots(document)).rows:
-        parts += ["Going back to a snapshot instead:", _pipes(rewound)]
+        reached = Grid("", ["target", "measured", "met"], [[t.what, t.measured, met(t)] for t in targets(document)])
+        parts += ["## Targets", SPEEDUP, _pipes(reached)]
+    parts += ["## Rolling back", REVERSAL, _pipes(_times(document)), *_verified(kedge), KEPT, _methods(document)]
+    if any(one.rewound is not None for one in document.outcomes):
+        parts += [SNAPSHOT, _pipes(_rewound(document)), _ways(document)]
     for stage in document.stages():
         outcomes = document.on(stage)
         parts.append(f"## {_heading(document, stage)}")
@@ -118,11 +123,11 @@ def markdown(document: Document) -> str:
 def _setting(document: Document) -> str:
     machine = document.machine
     versions = dict.fromkeys(f"{one.title} {one.version}" for one in document.outcomes if one.version)
-    return (
+    setting = (
         f"Measured on {machine.date}, in one run of {document.seconds / 60:.0f} minutes, on {machine.cpus} processors "
-        f"({machine.cpu}) with {machine.memory_bytes / 2**30:.0f} GiB, Python {machine.python}, numpy {machine.numpy}: "
-        f"{', '.join(versions)}."
+        f"({machine.cpu}) with {machine.memory_bytes / 2**30:.0f} GiB, Python {machine.python}, numpy {machine.numpy}."
     )
+    return _filled(setting) + "\n\n" + _filled(f"Versions: {', '.join(versions)}.")
 
 
 def _heading(document: Document, stage: str) -> str:
@@ -131,16 +136,58 @@ def _heading(document: Document, stage: str) -> str:
     return f"{stage[0].upper()}{stage[1:]}" + (f" ({embedder})" if stage.startswith("text") else " × 384")
 
 
+def _times(document: Document) -> Grid:
+    grid = reversal(document)
+    return Grid("", grid.head[:-2], [row[:-2] for row in grid.rows])
+
+
+def _methods(document: Document) -> str:
+    return _bullets(f"**{title}** ({kept} kept): {how}." for title, *_, kept, how in reversal(document).rows)
+
+
+def _rewound(document: Document) -> Grid:
+    grid = snapshots(document)
+    return Grid("", ["", "rows", "take", "go back", "lost"], [row[:-1] for row in grid.rows])
+
+
+def _ways(document: Document) -> str:
+    ways: dict[str, list[str]] = {}
+    for title, *_, how in snapshots(document).rows:
+        ways.setdefault(how, []).append(title)
+    return _bullets(f"{', '.join(dict.fromkeys(titles))}: {how}." for how, titles in ways.items())
+
+
 def _verified(kedge: Iterable[Outcome]) -> Iterable[str]:
     said = [f"{seconds(one.undone_verified)} at {one.stage}" for one in kedge if one.undone_verified is not None]
     if said:
-        yield f"With Kedge's own verification before it returns, the default of `k.rollback()`: {', '.join(said)}."
+        yield _filled(
+            f"By default, `k.rollback()` verifies the stores before it returns. With that: {', '.join(said)}."
+        )
 
 
 def _bullets(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(_filled(line, "- ", "  ") for line in lines)
+
+
+def _filled(text: str, first: str = "", rest: str = "") -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _pipes(grid: Grid) -> str:
-    lines = [grid.head, [" --- "] + [" ---: "] * (len(grid.head) - 1), *grid.rows]
-    return "\n".join("| " + " | ".join(cell.strip() for cell in row) + " |" for row in lines)
+    """Write a table; a wide one becomes several, each with the first column."""
+    columns = len(grid.head) - 1
+    size = ceil(columns / ceil(columns / (_COLUMNS - 1)))
+    return "\n\n".join(_table(grid, start, start + size) for start in range(1, columns + 1, size))
+
+
+def _table(grid: Grid, start: int, stop: int) -> str:
+    head, *rows = ([row[0], *row[start:stop]] for row in [grid.head, *grid.rows])
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(_short(cell.strip()) for cell in row) + " |" for row in lines)
+
+
+def _short(cell: str) -> str:
+    """Cut the reason off a status: the page gives it once, at the top."""
+    return "stopped" if cell.startswith("stopped") else cell

@@ -185,15 +185,15 @@ def test_targets_and_wins_are_told_as_they_are() -> None:
     careless.plain = Timing(0.5, 1, 10, 0.4)
     document = Document(this_machine(), "", [kedge, quick, careless], 1.0)
     said = "\n".join(wins(document))
-    assert "search at the median: qdrant-edge 1 s; Kedge 2 s" in said
+    assert "median search: qdrant-edge 1 s; Kedge 2 s" in said
     assert "chroma" not in said
     met = {target.what: (target.measured, target.met) for target in targets(document)}
-    what = "big: times as fast to roll back, until the call returns ≥ 20×"
+    what = "big: rollback speed-up, call ≥ 20×"
     assert met[what][1] is True
-    assert "against qdrant-edge" in met[what][0]
+    assert "(qdrant-edge)" in met[what][0]
     quick.undone = Undone(0.1, 0.1, ["3 of 4 added rows"], 1.0)
     met = {target.what: (target.measured, target.met) for target in targets(document)}
-    assert "against chroma" in met[what][0]
+    assert "(chroma)" in met[what][0]
 
 
 def _rows(ids: list[int], numbers: list[int], by: By) -> Rows:
