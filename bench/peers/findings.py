@@ -53,7 +53,7 @@ def _targets_on(document: Document, stage: str, ours: Outcome) -> Iterable[Targe
     if large and raw is not None:
         times = ratio(p50(ours.plain), p50(raw.plain))
         detail = f"recall {recall(ours.plain)} and {recall(raw.plain)}"
-        yield _at_most(f"{stage}: p50 against raw faiss, equal recall", times, 1.5, "×", detail)
+        yield _at_most(f"{stage}: p50 over raw faiss, equal recall", times, 1.5, "×", detail)
     yield _at_most(f"{stage}: view on/off", view_ratio(ours), 1.1, "×")
     for what, timing, floor in (
         ("recall@10", ours.plain, 0.98), ("recall@10, flood", ours.flood, 0.95),
@@ -91,7 +91,7 @@ def _constant_cost(document: Document) -> Iterable[Target]:
         if len(timed) > 1:
             first, last = timed[0], timed[-1]
             yield _at_most(
-                f"rollback at {last[0]} against {first[0]}, {until}", last[1] / first[1], 1.5, "×",
+                f"rollback, {last[0]} over {first[0]}, {until}", last[1] / first[1], 1.5, "×",
                 f"{seconds(last[1])} and {seconds(first[1])}",
             )  # fmt: skip
 
