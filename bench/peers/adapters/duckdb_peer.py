@@ -14,7 +14,7 @@ class DuckPeer:
     """One database file; rows come and go as Arrow tables."""
 
     title: ClassVar[str] = "DuckDB"
-    index: ClassVar[str] = "none: exact `array_cosine_similarity` (the extension vss is a download apart)"
+    index: ClassVar[str] = "none: exact `array_cosine_similarity` (the extension vss is a separate download)"
     method: ClassVar[str] = "one transaction: delete by tag, insert of the old versions from a second table"
     durable: ClassVar[bool] = True
     efforts: ClassVar[Sequence[int]] = (0,)

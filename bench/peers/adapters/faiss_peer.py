@@ -24,7 +24,7 @@ class FaissPeer:
 
     title: ClassVar[str] = "raw faiss"
     index: ClassVar[str] = "IVF-SQ8 and exact re-ranking, Kedge's parameters; no log, so writes are in memory"
-    method: ClassVar[str] = "`remove_ids`, `add_with_ids` of the old vectors, and the index file written anew"
+    method: ClassVar[str] = "`remove_ids`, `add_with_ids` of the old vectors, and the index file rewritten"
     durable: ClassVar[bool] = False
     efforts: ClassVar[Sequence[int]] = PROBES
 

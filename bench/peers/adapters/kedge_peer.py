@@ -21,7 +21,7 @@ class KedgePeer:
     """Kedge, at full durability; each search is a turn's, with verified heads and payloads."""
 
     title: ClassVar[str] = "Kedge"
-    index: ClassVar[str] = "its own: exact, and IVF where it is sealed and faiss is there"
+    index: ClassVar[str] = "exact; IVF where a segment is sealed and faiss is installed"
     method: ClassVar[str] = "`k.rollback(deployment)`"
     durable: ClassVar[bool] = True
     efforts: ClassVar[Sequence[int]] = (0,)
