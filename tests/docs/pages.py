@@ -1,6 +1,6 @@
-"""Parser of documentation pages, and a runner that follows one page from top to bottom.
+"""Parser and runner of documentation pages: runs the blocks of a page from top to bottom.
 
-What a fence says decides what is done with its block:
+The info string of a fence selects what happens to its block:
 
     ```python                   run; all Python of a page is one script. `expression  # -> repr` is checked
     ```python no-run: reason    skipped, for that reason
@@ -80,7 +80,7 @@ def is_run(block: Block) -> bool:
 
 
 class Reader:
-    """Follows one page from top to bottom, in a folder of its own."""
+    """Runs one page from top to bottom, in a folder of its own."""
 
     def __init__(self, page: Path, folder: Path) -> None:
         self._page = page
@@ -90,7 +90,7 @@ class Reader:
         self._printed = ""
 
     def follow(self) -> None:
-        """Do what each block asks for."""
+        """Run, check or write each block."""
         for block in find_blocks(self._page):
             if is_run(block):
                 self._run_python(block)
@@ -100,7 +100,7 @@ class Reader:
                 self._compare_shape(block)
             elif is_file(block):
                 (self._folder / block.info).write_text(block.text, encoding="utf-8")
-        assert not self._unchecked, f"{self._page.name}: what stands in line {min(self._unchecked)} is never reached"
+        assert not self._unchecked, f"{self._page.name}: the result in line {min(self._unchecked)} is never reached"
 
     def _run_python(self, block: Block) -> None:
         tree = ast.parse("\n" * (block.line - 1) + block.text, str(self._page))
@@ -147,7 +147,7 @@ class _Shows(ast.NodeTransformer):
 
     @property
     def left(self) -> list[int]:
-        """The lines whose comment has met no expression."""
+        """The lines whose comment follows no expression."""
         return sorted(self._said)
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr:
@@ -170,7 +170,7 @@ def _pattern(shown: str) -> re.Pattern[str]:
 
 
 def _type(typed: str) -> tuple[int, str, str]:
-    """Run a command in this process, nobody there to answer; return its exit code, stdout and stderr."""
+    """Run a command in this process with an empty stdin; return its exit code, stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
     with (
         Path(os.devnull).open(encoding="utf-8") as nobody,
@@ -184,7 +184,7 @@ def _type(typed: str) -> tuple[int, str, str]:
 
 
 def _typed(block: Block) -> Iterator[tuple[int, str, list[str], int]]:
-    """Return each command: its line, what is typed, what is shown below it, and the exit code it ends with."""
+    """Return each command: its line, its text, the output shown below it, and its exit code."""
     found: list[tuple[int, str, list[str]]] = []
     for offset, text in enumerate(block.text.splitlines()):
         if text.startswith("$ "):
@@ -201,7 +201,7 @@ def _typed(block: Block) -> Iterator[tuple[int, str, list[str], int]]:
 
 
 def _first_missing(shown: list[str], printed: str) -> str | None:
-    """Return the first shown line that does not come, in its turn, among the printed ones; None if all do."""
+    """Return the first shown line that is missing from the printed ones, in their order; None if none is."""
     lines = iter(printed.splitlines())
     for line in shown:
         if line != "…" and not any(_pattern(line).fullmatch(text.strip()) for text in lines):
@@ -213,7 +213,7 @@ def _first_missing(shown: list[str], printed: str) -> str | None:
 
 
 def _shape_differs(said: object, found: object, path: str) -> str | None:
-    """Say where the shape of a value is not as documented: other keys or types. null and "…" stand for anything."""
+    """Return where a value differs from the documented keys and types, or None. null and "…" match anything."""
     if said is None or said == "…" or found is None:
         return None
     if isinstance(said, dict) and isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""The README and docs/: their code runs, their commands work, their links exist."""
+"""The README and docs/ run as tests, and their links exist."""
 
 import re
 from pathlib import Path
@@ -62,4 +62,4 @@ def test_links_and_cited_files_are_there(page: Path) -> None:
         if not linked.exists() or (anchor and anchor not in _anchors(linked)):
             broken.append(target)
     broken += [cited for cited in CITED.findall(_prose(page)) if not (ROOT / cited).exists()]
-    assert not broken, f"{_name(page)} names what is not there: {', '.join(broken)}"
+    assert not broken, f"{_name(page)} has broken links or file names: {', '.join(broken)}"

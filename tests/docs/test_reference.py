@@ -1,4 +1,4 @@
-"""docs/api.md lists what is public, each with its true signature and fields; docs/cli.md every command and option."""
+"""docs/api.md lists every public name with its signature and fields, docs/cli.md every command and option."""
 
 import inspect
 import re
