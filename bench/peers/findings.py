@@ -1,4 +1,4 @@
-"""Findings: which targets Kedge meets, and where other stores are better."""
+"""Findings: whether Kedge reached its targets, and where other stores are better."""
 
 from collections.abc import Callable, Iterable
 

@@ -1,4 +1,4 @@
-"""Text of the page: what is compared, how, and what the numbers do not say."""
+"""Texts of the page: what is compared, how, and what the numbers do not show."""
 
 COMMAND = "make bench-peers   # or: python -m bench.peers --json peers.json --markdown docs/peers.md"
 

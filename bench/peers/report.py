@@ -1,4 +1,4 @@
-"""Tables of the comparison, for the terminal and for docs/peers.md."""
+"""Tables of the results, for the terminal and for the documentation."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
