@@ -1,4 +1,4 @@
-"""Parser and runner of documentation pages: runs the blocks of a page from top to bottom.
+"""Parser of documentation pages, and a runner that follows one page from top to bottom.
 
 The info string of a fence selects what happens to its block:
 

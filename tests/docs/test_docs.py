@@ -1,4 +1,4 @@
-"""The README and docs/ run as tests, and their links exist."""
+"""The README and docs/: their code runs, their commands work, their links exist."""
 
 import re
 from pathlib import Path
