@@ -13,7 +13,7 @@ import pytest
 
 import kedge
 from kedge.backends.postgres.backend import PostgresBackend
-from kedge.backends.postgres.fast_append import Foreseer
+from kedge.backends.postgres.fast_append import FastAppender
 from kedge.backends.postgres.journal import PostgresJournal
 from kedge.errors import RolledBack
 from kedge.model.lineage import EMPTY
@@ -59,7 +59,7 @@ def other(postgres_url: str) -> Iterator[PostgresBackend]:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For each append, whether it was foreseen and came true."""
+    """For each append, whether it was a fast append that succeeded."""
     found: list[bool] = []
     append_one = PostgresJournal._append_one
 
@@ -118,9 +118,9 @@ def test_a_write_of_one_statement_is_the_same_as_one_of_two_round_trips(
     postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch, told: list[bool], seed: int
 ) -> None:
     found = []
-    for is_foreseen in (True, False):
-        if not is_foreseen:
-            monkeypatch.setattr(Foreseer, "foresee", lambda *_: None)
+    for is_fast in (True, False):
+        if not is_fast:
+            monkeypatch.setattr(FastAppender, "plan", lambda *_: None)
         url = create(postgres_server)
         backend = PostgresBackend(url, StoodStill(), durability="normal", cache_bytes=10_000)
         done = work(BackendDriver(backend), seed)
@@ -175,7 +175,7 @@ def meanwhile(backend: PostgresBackend, first: Callable[[], object], second: Cal
     two.start()
     deadline = time.monotonic() + 10
     while not backend.database.ask(WAITING):
-        assert time.monotonic() < deadline, "it was not foreseen"
+        assert time.monotonic() < deadline, "it was not a fast append"
         time.sleep(0.01)
     released.set()
     one.join()

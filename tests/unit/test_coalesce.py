@@ -13,12 +13,12 @@ import pytest
 if importlib.util.find_spec("psycopg") is None:
     pytest.skip("PostgreSQL's driver is not installed", allow_module_level=True)
 
-from kedge.backends.postgres.coalesce import Together
+from kedge.backends.postgres.coalesce import Coalescer
 
 CALLS = 40
 
 
-def behind(gate: threading.Event, act: Callable[[list[int]], int]) -> tuple[Together[int, int, int], list[list[int]]]:
+def behind(gate: threading.Event, act: Callable[[list[int]], int]) -> tuple[Coalescer[int, int, int], list[list[int]]]:
     """Return what lets a call begin, and no further until the gate is open, and what each act was called with."""
     done: list[list[int]] = []
 
@@ -27,40 +27,40 @@ def behind(gate: threading.Event, act: Callable[[list[int]], int]) -> tuple[Toge
         done.append(values)
         return act(values)
 
-    return Together(noted), done
+    return Coalescer(noted), done
 
 
-def waits_for(together: Together[int, int, int], calls: int) -> None:
-    while len(together._waiting) < calls:
+def waits_for(coalescer: Coalescer[int, int, int], calls: int) -> None:
+    while len(coalescer._waiting) < calls:
         pass
 
 
 def test_who_comes_while_one_is_at_it_shares_the_next() -> None:
     gate = threading.Event()
-    together, done = behind(gate, sum)
+    coalescer, done = behind(gate, sum)
     with ThreadPoolExecutor(CALLS) as pool:
-        first = pool.submit(together.call, 0, 0)
-        while not together._busy or together._waiting:
+        first = pool.submit(coalescer.call, 0, 0)
+        while not coalescer._busy or coalescer._waiting:
             pass
-        others = [pool.submit(together.call, n, n) for n in range(1, CALLS)]
-        waits_for(together, CALLS - 1)
+        others = [pool.submit(coalescer.call, n, n) for n in range(1, CALLS)]
+        waits_for(coalescer, CALLS - 1)
         gate.set()
         assert first.result() == 0
         assert {other.result() for other in others} == {sum(range(CALLS))}
     assert [sorted(values) for values in done] == [[0], list(range(1, CALLS))]
-    assert together.call(7, 7) == 7, "nobody is at it any more"
+    assert coalescer.call(7, 7) == 7, "nobody is at it any more"
 
 
 def test_one_key_goes_once_an_act_in_the_order_of_calls() -> None:
     gate = threading.Event()
-    together, done = behind(gate, sum)
+    coalescer, done = behind(gate, sum)
     with ThreadPoolExecutor(3) as pool:
-        pool.submit(together.call, 0, 0)
-        while not together._busy or together._waiting:
+        pool.submit(coalescer.call, 0, 0)
+        while not coalescer._busy or coalescer._waiting:
             pass
         for number in (1, 2):
-            pool.submit(together.call, 5, number)
-            waits_for(together, number)
+            pool.submit(coalescer.call, 5, number)
+            waits_for(coalescer, number)
         gate.set()
     assert done == [[0], [1], [2]]
 
@@ -70,25 +70,25 @@ def test_what_is_raised_is_raised_to_all_that_shared_it_and_to_nobody_else() -> 
         return 1 // values[0]
 
     gate = threading.Event()
-    together, _ = behind(gate, divide)
+    coalescer, _ = behind(gate, divide)
     with ThreadPoolExecutor(2) as pool:
-        failing = pool.submit(together.call, 0, 0)
+        failing = pool.submit(coalescer.call, 0, 0)
         gate.set()
         assert isinstance(failing.exception(), ZeroDivisionError)
-    assert together.call(1, 1) == 1
+    assert coalescer.call(1, 1) == 1
 
 
 def test_a_fork_waits_for_nobody() -> None:
     gate = threading.Event()
-    together, _ = behind(gate, sum)
-    thread = threading.Thread(target=together.call, args=(0, 0))
+    coalescer, _ = behind(gate, sum)
+    thread = threading.Thread(target=coalescer.call, args=(0, 0))
     thread.start()
-    while not together._busy or together._waiting:
+    while not coalescer._busy or coalescer._waiting:
         pass
     child = os.fork()
     if child == 0:
         gate.set()
-        os._exit(together.call(1, 42))
+        os._exit(coalescer.call(1, 42))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
     gate.set()
     thread.join()

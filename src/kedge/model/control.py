@@ -226,10 +226,7 @@ def stage(
         by=by,
     )
     return msgspec.structs.replace(
-        record,
-        epoch=record.epoch + 1,
-        next_number=record.next_number + 1,
-        deployments=(*record.deployments, staged),
+        record, epoch=record.epoch + 1, next_number=record.next_number + 1, deployments=(*record.deployments, staged)
     )
 
 
@@ -239,8 +236,7 @@ def canary(record: ControlRecord, name: str, weight: float, *, now: float, by: s
     _require(record, deployment, "canary", Status.STAGED, Status.CANARY)
     _require_bases(record, deployment, "canary", Status.LIVE)
     return _with(
-        record,
-        msgspec.structs.replace(deployment, status=Status.CANARY, weight=check_weight(weight), since=now, by=by),
+        record, msgspec.structs.replace(deployment, status=Status.CANARY, weight=check_weight(weight), since=now, by=by)
     )
 
 
@@ -296,10 +292,7 @@ def purge(record: ControlRecord, name: str) -> tuple[ControlRecord, frozenset[in
     kept = tuple(d for d in record.deployments if d.number not in gone)
     return (
         msgspec.structs.replace(
-            record,
-            epoch=record.epoch + 1,
-            deployments=kept,
-            purged_ranges=to_ranges(record.purged | gone),
+            record, epoch=record.epoch + 1, deployments=kept, purged_ranges=to_ranges(record.purged | gone)
         ),
         gone,
     )

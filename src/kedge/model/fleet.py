@@ -214,11 +214,7 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 def converge(
-    epoch: int,
-    now: Callable[[], float],
-    *,
-    wait_seconds: float | None = None,
-    drift: float = DRIFT_BOUND,
+    epoch: int, now: Callable[[], float], *, wait_seconds: float | None = None, drift: float = DRIFT_BOUND
 ) -> Generator[Look | CountOut | Pause, Sequence[Standing], Assessment]:
     """Wait until every member has acknowledged an epoch or its lease has run out, at most `wait_seconds`.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from kedge.backends.postgres.cache import PostgresCache
+from kedge.backends.postgres.change_listener import ChangeListener
 from kedge.backends.postgres.control import PostgresControl
 from kedge.backends.postgres.coverage import PostgresCoverage
 from kedge.backends.postgres.database import RETRY_SECONDS, Database
@@ -13,7 +14,6 @@ from kedge.backends.postgres.impact import PostgresImpact
 from kedge.backends.postgres.journal import PostgresJournal
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.metrics import PostgresMetrics
-from kedge.backends.postgres.notices import Notices
 from kedge.backends.postgres.pools import Given
 from kedge.backends.postgres.provenance import PostgresProvenance
 from kedge.backends.postgres.replay_log import PostgresReplayLog
@@ -59,7 +59,7 @@ class PostgresBackend:
         self.metrics = PostgresMetrics(self.database, self.interner)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)
-        self._notices = Notices(self.database)
+        self._change_listener = ChangeListener(self.database)
         for cache in (self.interner, self.states, self.journal, self.control):
             self.database.known.add(cache.missing)
 
@@ -70,7 +70,7 @@ class PostgresBackend:
 
     def change_hint(self) -> object:
         """Return the number of change notifications."""
-        return self._notices.count()
+        return self._change_listener.count()
 
     def fsck(self, *, full: bool, progress: Callable[[int, int], None] | None) -> FsckReport:
         """Check the database, all of it or a sample of large tables, and write nothing."""
@@ -78,5 +78,5 @@ class PostgresBackend:
 
     def close(self) -> None:
         """Close the connections that are not in use; the others close when they come back."""
-        self._notices.close()
+        self._change_listener.close()
         self.database.close()

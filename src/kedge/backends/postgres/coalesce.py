@@ -12,7 +12,7 @@ V = TypeVar("V")
 R = TypeVar("R")
 
 
-class Together(Generic[K, V, R]):
+class Coalescer(Generic[K, V, R]):
     """Calls `act` with the values that arrived while it was busy, one for each key, and returns its result to all.
 
     The first thread runs `act`, also for the calls that arrive meanwhile.

@@ -15,9 +15,9 @@ from kedge.backends.postgres.faults import READ_ONLY, explain, is_lost, is_raced
 from kedge.backends.postgres.link import Connection, Link, prepare
 from kedge.backends.postgres.liveness import PatientConnection
 from kedge.backends.postgres.lost_commits import LostCommits
-from kedge.backends.postgres.pools import POOL_IS_USED_UP, Given, GivenPool, Lender, OwnPool, check_given
+from kedge.backends.postgres.pools import POOL_EXHAUSTED, Given, GivenPool, Lender, OwnPool, check_given
 from kedge.backends.postgres.schema import migrate
-from kedge.backends.postgres.settings import check_server, settings_for, settings_there, settle_in
+from kedge.backends.postgres.settings import apply_settings, check_server, database_settings, settings_for
 from kedge.backends.postgres.url import public
 from kedge.backends.postgres.vector_type import register, vector_oids
 from kedge.support.failpoints import reach
@@ -92,7 +92,7 @@ class Database:
                 check_server(connection, self.url)
                 migrate(connection, self.url, read_only=self.read_only)
                 self._vector_oids = vector_oids(connection)
-                self._settings |= settings_there(connection, self._settings)
+                self._settings |= database_settings(connection, self._settings)
         except psycopg.Error as error:
             raise explain(error, self.url) from error
 
@@ -126,7 +126,7 @@ class Database:
         prepare(connection)
         if self._vector_oids is not None:
             register(connection, *self._vector_oids)
-        pid = settle_in(connection, self._settings)
+        pid = apply_settings(connection, self._settings)
         if isinstance(connection, PatientConnection):
             connection.ask_with(self._arguments, pid)
 
@@ -136,7 +136,7 @@ class Database:
         while True:
             try:
                 return self._lend(act)
-            except POOL_IS_USED_UP as error:
+            except POOL_EXHAUSTED as error:
                 if not self._pool.tries_again or time.monotonic() > deadline:
                     raise self._pool.exhausted() from error
             except psycopg.Error as error:
@@ -158,7 +158,7 @@ class Database:
 
         try:
             return self._pool.lend(known)
-        except POOL_IS_USED_UP:
+        except POOL_EXHAUSTED:
             self.connect().close()  # raises where the server is unreachable
             raise
 
@@ -391,7 +391,7 @@ class _Single:
         """Send the statement, which is its own transaction."""
         began = time.monotonic()
         reach(f"{self._what}:begun")
-        for _ in ("its last words", "its end"):  # raises for a server that is gone, before anything is sent
+        for _ in range(2):  # a server that is gone has sent an error, then the end: raise before anything is sent
             connection.pgconn.consume_input()
         try:
             with _confirmed(connection):

@@ -18,7 +18,7 @@ from kedge.model.visibility import View
 from kedge.model.writes import SALT_BYTES, Batch, digest
 
 
-class Foreseen(msgspec.Struct, frozen=True):
+class FastAppend(msgspec.Struct, frozen=True):
     """The parameters of `append_one`; the turn and the digest find the write if its answer is lost."""
 
     parameters: tuple[Any, ...]
@@ -26,7 +26,7 @@ class Foreseen(msgspec.Struct, frozen=True):
     digest: bytes
 
 
-class Foreseer:
+class FastAppender:
     """Plans fast appends from caches. `tick_seconds` is the least time between two entries."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Foreseer:
         """Cache the purged deployments at an epoch."""
         self._purged = (epoch, purged)
 
-    def foresee(self, batch: Batch, lanes: tuple[int, ...], known: tuple[int, int] | None) -> Foreseen | None:
+    def plan(self, batch: Batch, lanes: tuple[int, ...], known: tuple[int, int] | None) -> FastAppend | None:
         """Return the fast append of a batch, or None where the caches do not allow one.
 
         `known` has the ids of the batch's turn and of its lineage, from its last write.
@@ -69,7 +69,7 @@ class Foreseer:
             None if write.fresh_for is None else float(write.fresh_for), mark, salt, write.payload, turn, batch.reads,
             batch.idempotency,
         )  # fmt: skip
-        return Foreseen(parameters, turn, mark)
+        return FastAppend(parameters, turn, mark)
 
     def _is_plain(self, batch: Batch, members: Lineage) -> bool:
         """Return whether the batch ranks at its seq, has no vector, and cannot be refused for what is cached."""

@@ -9,15 +9,8 @@ from kedge import errors
 from kedge.model.migration import Sealed, moved_message
 
 READ_ONLY = "25006"  # a standby
-_LOST = {
-    "57P01",
-    "57P02",
-    "57P03",
-    "57P05",
-    "25P03",
-    "25P04",
-    READ_ONLY,
-}  # shut down, starting up, timed out, a standby now
+# shut down, starting up, timed out, a standby now
+_LOST = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04", READ_ONLY}
 _AGAIN = {"40001", "40P01"}
 _SCHEMA = {"3F000", "42P01", "42703"}
 _MOVED = "KM001"  # raised by the triggers of a database that was moved

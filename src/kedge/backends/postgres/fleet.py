@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kedge.backends.postgres.coalesce import Together
+from kedge.backends.postgres.coalesce import Coalescer
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
@@ -20,7 +20,7 @@ class PostgresFleet:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._refreshes: Together[str, Standing, int] = Together(self._refresh)
+        self._refreshes: Coalescer[str, Standing, int] = Coalescer(self._refresh)
 
     def refresh(self, member: Standing) -> int:
         """Record a member, and what it acknowledges and holds; return the control record's epoch.

@@ -4,24 +4,35 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Cursor, Link
-from kedge.backends.postgres.rows import Standing
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.model.lineage import Lineage
 from kedge.model.states import superseders
-from kedge.model.writes import Row
+from kedge.model.writes import Key, Row
 
 _SQL = queries("journal")
 Place = tuple[int, str]  # the id of a space, a name
-Heads = dict[Place, dict[int, Standing]]  # by lineage
+Heads = dict[Place, dict[int, "HeadRow"]]  # by lineage
+
+
+class HeadRow(msgspec.Struct, gc=False):
+    """A head of a key: the newest write of one lineage."""
+
+    lineage: int
+    rank: int
+    seq: int
+    deleted: bool
+    state: int
 
 
 class Changes(NamedTuple):
     """The heads that a batch puts, new or changed, and those that it drops, as (space, name, lineage)."""
 
-    puts: list[tuple[int, str, Standing]]
+    puts: list[tuple[int, str, HeadRow]]
     drops: list[tuple[int, str, int]]
 
 
@@ -44,12 +55,12 @@ class HeadWriter:
         heads: Heads = {}
         for space, cursor in asked:
             for name, lineage, *rest in cursor.fetchall():
-                heads.setdefault((space, name), {})[lineage] = Standing(lineage, *rest)
+                heads.setdefault((space, name), {})[lineage] = HeadRow(lineage, *rest)
         return heads
 
     def changes(self, link: Link, rows: Sequence[Row], before: Heads, settled: Lineage) -> Changes:
         """Return the changes that these rows make to the heads."""
-        puts: list[tuple[int, str, Standing]] = []
+        puts: list[tuple[int, str, HeadRow]] = []
         drops: list[tuple[int, str, int]] = []
         plain = {row.lineage: self._states.intern(link, row.lineage, ()) for row in rows}
         by_place: dict[Place, list[Row]] = {}
@@ -68,8 +79,8 @@ class HeadWriter:
         return Changes(puts, drops)
 
     def _after(
-        self, link: Link, added: list[Row], there: dict[int, Standing], settled: Lineage, plain: dict[int, int]
-    ) -> list[Standing]:
+        self, link: Link, added: list[Row], there: dict[int, HeadRow], settled: Lineage, plain: dict[int, int]
+    ) -> list[HeadRow]:
         """Return the changed heads of one key. A state of 0 means to drop it: another hides it in every view.
 
         Settled deployments are left out of states: a key keeps few heads over many releases.
@@ -85,7 +96,7 @@ class HeadWriter:
             for lineage, by in superseded_by.items():
                 old = now[lineage]
                 state = 0 if by is None else self._states.intern(link, lineage, by, settled)
-                now[lineage] = Standing(lineage, old.rank, old.seq, old.deleted, state)
+                now[lineage] = HeadRow(lineage, old.rank, old.seq, old.deleted, state)
         return [
             head for lineage, head in now.items() if head != there.get(lineage) and (head.state or lineage in there)
         ]
@@ -97,7 +108,7 @@ def drop_in(link: Link, drops: list[tuple[int, str, int]]) -> None:
         link.send(_SQL["heads_drop"], *map(list, zip(*drops, strict=True)))
 
 
-def counted(rows: Sequence[Row]) -> tuple[list[int], ...]:
+def counter_columns(rows: Sequence[Row]) -> tuple[list[int], ...]:
     """Return the additions to the counters as columns: spaces, lineages, puts, deletes."""
     puts: Counter[tuple[int, int]] = Counter()
     deletes: Counter[tuple[int, int]] = Counter()
@@ -112,11 +123,11 @@ def counted(rows: Sequence[Row]) -> tuple[list[int], ...]:
     )
 
 
-def _as_head(row: Row, state: int) -> Standing:
-    return Standing(row.lineage, row.rank, row.seq, row.deleted, state)
+def _as_head(row: Row, state: int) -> HeadRow:
+    return HeadRow(row.lineage, row.rank, row.seq, row.deleted, state)
 
 
-def columns(puts: list[tuple[int, str, Standing]]) -> tuple[list[object], ...]:
+def head_columns(puts: list[tuple[int, str, HeadRow]]) -> tuple[list[object], ...]:
     """Return the columns of heads."""
     heads = [head for _, _, head in puts]
     return (
@@ -128,3 +139,8 @@ def columns(puts: list[tuple[int, str, Standing]]) -> tuple[list[object], ...]:
         [head.deleted for head in heads],
         [head.state for head in heads],
     )
+
+
+def key_columns(keys: Sequence[Key]) -> tuple[list[str], ...]:
+    """Return the stores, spaces and names of keys: three parameters of one statement."""
+    return [key.store for key in keys], [key.space for key in keys], [key.name for key in keys]

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from kedge.backends.postgres.database import Database
+from kedge.backends.postgres.heads import key_columns
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import Reader
-from kedge.backends.postgres.rows import columns
 from kedge.backends.postgres.sql import queries
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
@@ -55,7 +55,7 @@ class PostgresImpact:
             for start in range(0, len(asked), _KEYS_AT_ONCE):
                 chunk = asked[start : start + _KEYS_AT_ONCE]
                 rows: dict[int, list[Any]] = {}
-                for number, *row in link.rows(_SQL["heads_of_keys"], *columns(chunk)):
+                for number, *row in link.rows(_SQL["heads_of_keys"], *key_columns(chunk)):
                     rows.setdefault(number, []).append(row)
                 for number, key in enumerate(chunk):
                     found = rows.get(number, ())

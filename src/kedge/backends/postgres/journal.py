@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
+from kedge.backends.postgres.batch_insert import Stamp, insert_writes
 from kedge.backends.postgres.database import Database
-from kedge.backends.postgres.fast_append import Foreseen, Foreseer
+from kedge.backends.postgres.fast_append import FastAppend, FastAppender
 from kedge.backends.postgres.heads import Heads, HeadWriter, drop_in
 from kedge.backends.postgres.lanes import lane_of, lanes_of
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import Reader
-from kedge.backends.postgres.sending import Stamp, send_writes
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import LaneTransaction
@@ -66,7 +66,7 @@ class PostgresJournal(Reader):
         self._vectors = vectors
         self._heads = HeadWriter(interner, states)
         self._now = now
-        self._foreseer = Foreseer(interner, states, now, TICK_SECONDS)
+        self._fast_appender = FastAppender(interner, states, now, TICK_SECONDS)
         self._turns: dict[str, tuple[int, int]] = {}
 
     def missing(self, link: Link) -> str | None:
@@ -81,20 +81,20 @@ class PostgresJournal(Reader):
     def append(self, batch: Batch) -> Appended:
         """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
         lanes = lanes_of(batch)
-        foreseen = self._foreseer.foresee(batch, lanes, self._turns.get(batch.author.uid))
-        seq = None if foreseen is None else self._append_one(foreseen, lanes)
+        planned = self._fast_appender.plan(batch, lanes, self._turns.get(batch.author.uid))
+        seq = None if planned is None else self._append_one(planned, lanes)
         return self._append_all(batch, lanes) if seq is None else Appended([seq])
 
-    def _append_one(self, foreseen: Foreseen, lanes: tuple[int, ...]) -> int | None:
+    def _append_one(self, planned: FastAppend, lanes: tuple[int, ...]) -> int | None:
         """Return the seq of a fast append, or None where its assumptions do not hold."""
 
         def find(link: Link) -> tuple[Any, ...] | None:
-            found = link.row(_SQL["append_one_find"], foreseen.turn, foreseen.digest)
+            found = link.row(_SQL["append_one_find"], planned.turn, planned.digest)
             if found is None:  # it may still arrive: the fence makes it do nothing
                 link.one(_SQL["fence_raise"])
             return found
 
-        found = self._database.write_one("append", _SQL["append_one"], foreseen.parameters, lanes=lanes, find=find)
+        found = self._database.write_one("append", _SQL["append_one"], planned.parameters, lanes=lanes, find=find)
         return None if found[0] is None else int(found[0])
 
     def _append_all(self, batch: Batch, lanes: tuple[int, ...]) -> Appended:
@@ -122,7 +122,7 @@ class PostgresJournal(Reader):
         repeats = None if batch.idempotency is None else link.send(_SQL["idempotency_find"], batch.idempotency)
         fence = link.send(_SQL["fence"])
         drawn = self.draw(link, len(batch.writes), epoch=batch.epoch)
-        self._foreseer.learn_fence(fence.fetchall()[0][0])
+        self._fast_appender.learn_fence(fence.fetchall()[0][0])
         if repeats is not None:
             call = self._repeated(link, batch, repeats.fetchall())
             if call is not None:
@@ -173,7 +173,7 @@ class PostgresJournal(Reader):
                 if heads is None:
                     heads = self._heads.found(self._heads.ask(link, ((row.space, row.key.name) for row in rows)))
                 changes = self._heads.changes(link, rows, heads, batch.settled)
-                send_writes(link, batch, rows, changes.puts, Stamp(stamp, turn, drawn.at, lane))
+                insert_writes(link, batch, rows, changes.puts, Stamp(stamp, turn, drawn.at, lane))
                 reach("append:rows")
                 drop_in(link, changes.drops)
                 reach("append:heads")
@@ -186,7 +186,7 @@ class PostgresJournal(Reader):
         if not lineage:
             return
         purged = decode_record(drawn.record).purged
-        self._foreseer.learn(drawn.epoch, purged)
+        self._fast_appender.learn(drawn.epoch, purged)
         check_not_purged(lineage, purged)
 
     def purged_of(self, link: Link, lineage: Lineage) -> Lineage:

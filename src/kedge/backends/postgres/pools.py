@@ -18,7 +18,7 @@ T = TypeVar("T")
 Made = psycopg_pool.ConnectionPool[Connection]
 Given = psycopg_pool.ConnectionPool[Any]
 
-POOL_IS_USED_UP = (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)
+POOL_EXHAUSTED = (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)
 _CONNECTIONS_MAX = 16
 _RECONNECT_SECONDS = 3.0  # a pool tries three times to connect in it; a caller that still waits makes it retry
 # One statement returns the current values and sets new ones.

@@ -46,7 +46,7 @@ def search_path(connection: Connection) -> str:
     return str(connection.execute(_PATH.encode()).fetchall()[0][0])
 
 
-def settings_there(connection: Connection, settings: Mapping[str, str]) -> dict[str, str]:
+def database_settings(connection: Connection, settings: Mapping[str, str]) -> dict[str, str]:
     """Return the settings that depend on the database, once it has its schema."""
     found = {"search_path": search_path(connection)}
     connection.execute("RESET synchronous_commit")
@@ -56,7 +56,7 @@ def settings_there(connection: Connection, settings: Mapping[str, str]) -> dict[
     return found
 
 
-def settle_in(connection: Connection, settings: Mapping[str, str]) -> int:
+def apply_settings(connection: Connection, settings: Mapping[str, str]) -> int:
     """Apply settings to a new connection; return the pid of its server process."""
     cursor = psycopg.RawCursor(connection)
     return int(cursor.execute(_SET.encode(), (json.dumps(dict(settings)),)).fetchall()[0][0])

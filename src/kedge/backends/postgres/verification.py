@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from kedge.backends.postgres.database import Database
+from kedge.backends.postgres.heads import key_columns
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import check_epoch
-from kedge.backends.postgres.rows import columns
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.model.lineage import Lineage
@@ -49,7 +49,7 @@ class PostgresVerification:
     def _newest(self, link: Link, view: View, statement: str, keys: list[Key]) -> dict[int, Seen]:
         """Return the seq and lineage of each key's newest visible row, by the key's position."""
         best: dict[int, tuple[int, int, Lineage]] = {}
-        for number, lineage, rank, seq in link.rows(_SQL[statement], *columns(keys)):
+        for number, lineage, rank, seq in link.rows(_SQL[statement], *key_columns(keys)):
             members = self._interner.members(link, lineage)
             if view.sees(members) and (number not in best or (rank, seq) > best[number][:2]):
                 best[number] = (rank, seq, members)

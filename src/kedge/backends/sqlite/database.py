@@ -64,12 +64,7 @@ class Database:
         mode = "ro" if self.read_only else "rwc"
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         connection = sqlite3.connect(
-            uri,
-            uri=True,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
+            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -307,8 +302,5 @@ class Database:
 def migrations() -> list[str]:
     """Return the schema scripts in order; number i makes schema i + 1."""
     folder = resources.files("kedge.backends.sqlite").joinpath("schema")
-    scripts = sorted(
-        (item for item in folder.iterdir() if item.name.endswith(".sql")),
-        key=lambda item: item.name,
-    )
+    scripts = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
     return [script.read_text(encoding="utf-8").strip() for script in scripts]

@@ -22,7 +22,7 @@ def check_writes(inspection: Inspection) -> None:
 def _misfit(
     inspection: Inspection, write: tuple[int, int], content: list[Any], *, deleted: bool, is_vector: bool
 ) -> tuple[str, str] | None:
-    """Return the kind of what is wrong with a write's content, and what it is."""
+    """Return the kind and the message of a finding about a write's content, or None."""
     seq, lineage = write
     expected, salt, payload, vector = content
     if salt is None:

@@ -17,7 +17,7 @@ def check_deployments(inspection: Inspection) -> None:
 
 
 def check_snapshots(inspection: Inspection) -> None:
-    """Check that every snapshot names a point that there is, at the epoch that it had."""
+    """Check that every snapshot names an existing seq, with the epoch that it had."""
     for name, seq, epoch, deployment, actual in inspection.connection.execute(SQL["snapshots"]):
         inspection.count("snapshots")
         where = f"snapshot {name!r}"

@@ -1,4 +1,4 @@
-"""The database file itself: SQLite's own check, and the schema."""
+"""Checks of the database file: SQLite's own, the schema, and the keys."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _SECRET_BYTES = 32
 
 
 def check_file(inspection: Inspection) -> None:
-    """Let SQLite check its pages, and with `full` that every index agrees with its table."""
+    """Run SQLite's check of its pages; with `full`, also of every index against its table."""
     pragma = "integrity_check" if inspection.full else "quick_check"
     for (message,) in inspection.connection.execute(f"PRAGMA {pragma}(100)"):
         if message != "ok":
@@ -20,7 +20,7 @@ def check_file(inspection: Inspection) -> None:
 
 
 def check_schema(inspection: Inspection) -> None:
-    """Compare the schema with the one that a new database gets."""
+    """Compare the schema with that of a new database."""
     is_sealed = inspection.connection.execute("SELECT 1 FROM meta WHERE name = 'moved'").fetchone() is not None
     found = _schema(inspection.connection)
     if is_sealed:
@@ -41,7 +41,7 @@ def check_schema(inspection: Inspection) -> None:
 
 
 def check_meta(inspection: Inspection) -> None:
-    """Check that the database has its own name, and the key that signs headers."""
+    """Check the id of the database, and the key that signs headers."""
     values = dict(inspection.connection.execute("SELECT name, value FROM meta").fetchall())
     if not values.get("database_id"):
         inspection.report("meta", "database_id", "is missing")

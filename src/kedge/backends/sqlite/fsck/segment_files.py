@@ -1,4 +1,4 @@
-"""The segment files, as a check reads them: nothing is created, and what cannot be read is reported once."""
+"""Read-only access to segment files for checks; an unreadable file is reported once."""
 
 import os
 import sqlite3
@@ -69,7 +69,7 @@ class SegmentFiles:
         return self._inspection.connection.execute(SQL["segments"]).fetchall()
 
     def _check_caches(self, layout: Layout, where: str, metric: str) -> None:
-        """Note the files beside a segment that are not what was written: in full if all is to be checked."""
+        """Note altered files beside a segment; a full run checks their whole content."""
         inspection, folder = self._inspection, self._inspection.folder
         for file in ivf.parts_of(folder, layout.stem, metric):
             sound = ivf.is_sound(folder, file, full=inspection.full)
@@ -81,7 +81,7 @@ class SegmentFiles:
             inspection.note("rows", where, message)
 
     def _check_extent(self, layout: Layout, where: str, rows: int) -> None:
-        """Check that the rows which the file holds are those that the table has, save what is still to be deleted."""
+        """Check that the file has the rows of the table, except those that are still to be deleted."""
         query = self._inspection.connection.execute
         count, first, last = query(SQL["segment_extent"], (layout.segment, layout.below)).fetchone()
         appended = rows - len(layout.kept)
@@ -106,7 +106,7 @@ class SegmentFiles:
         return "unknown"
 
     def _was_packed_meanwhile(self, layout: Layout) -> bool:
-        """Say whether a compaction that runs now has put another file in place."""
+        """Return whether a concurrent compaction has replaced the file."""
         connection = self._connect()
         try:
             now: tuple[int] = connection.execute(SQL["packing_now"], (layout.segment,)).fetchone()
@@ -115,7 +115,7 @@ class SegmentFiles:
             connection.close()
 
     def row(self, segment: int, number: int) -> bytes | None:
-        """Return the bytes of one row, or None where they cannot be read, or are there no more."""
+        """Return the bytes of one row, or None where they cannot be read or were removed."""
         file, width = self._files.get(segment), self._widths.get(segment, 0)
         position = GONE if file is None else self._layouts[segment].position(number)
         if file is None or position == GONE:
@@ -128,7 +128,7 @@ class SegmentFiles:
         return content if len(content) == width else None
 
     def was_erased_meanwhile(self, seq: int) -> bool:
-        """Say whether a purge that runs now has erased a write that this run still sees."""
+        """Return whether a concurrent purge has erased a write that this run still sees."""
         connection = self._connect()
         try:
             now = connection.execute(SQL["write_now"], (seq,)).fetchone()

@@ -39,7 +39,7 @@ def check_states(inspection: Inspection) -> None:
 
 
 def check_rows(inspection: Inspection, files: SegmentFiles) -> None:
-    """Check each vector row's place, its state, and when the log says that it was superseded."""
+    """Check the position and state of each vector row, and its log of superseding lineages."""
     _check_row_order(inspection)
     log = _log(inspection) if inspection.whole else None
     for key, writes, rows in by_key(inspection, "rows"):
@@ -66,7 +66,7 @@ def check_rows(inspection: Inspection, files: SegmentFiles) -> None:
 
 
 def _check_reclaimed(inspection: Inspection, key: Place, puts: dict[tuple[int, int], Any], writes: list[Any]) -> None:
-    """Check of puts that have no vector row that no view can need one, so that compaction may have taken it."""
+    """Check that no view needs the missing vector rows of puts: then compaction may have removed them."""
     above = _Above(inspection, writes)
     members, readable = inspection.lineages, inspection.readable
     for (rank, seq), put in sorted(puts.items(), reverse=True):
@@ -97,7 +97,7 @@ def _log(inspection: Inspection) -> dict[tuple[int, int], _Log]:
 
 
 def _log_of(inspection: Inspection, row: _Row, superseded: dict[int, int]) -> _Log:
-    """Return what the log says of a row at the seqs that count, by seeks: the log is in order of seq, not of row."""
+    """Return the log of a row at the given seqs, by seeks: the log is sorted by seq, not by row."""
     found: _Log = []
     for seq in sorted(set(superseded.values())):
         found += inspection.connection.execute(SQL["supersedes_of_row"], (row.segment, seq, row.row)).fetchall()
@@ -108,7 +108,7 @@ def _log_of(inspection: Inspection, row: _Row, superseded: dict[int, int]) -> _L
 
 
 class _Above:
-    """What supersedes the rows of one key, asked for from its newest write down."""
+    """The lineages that supersede the rows of one key; ask from its newest write down."""
 
     def __init__(self, inspection: Inspection, writes: Iterable[Any]) -> None:
         self._lineages = inspection.lineages
@@ -145,7 +145,7 @@ def _minimal(inspection: Inspection, superseders: Iterable[int]) -> list[int]:
 
 
 def _compare_log(inspection: Inspection, superseded: dict[int, int], logged: _Log) -> list[str]:
-    """Check that at every seq the log says of the row what the writes up to that seq do, in whatever view."""
+    """Check that at every seq, in every view, the log of a row agrees with the writes up to that seq."""
     found = [
         f"the log has it superseded by lineage {lineage} at seq {seq}, the journal at {superseded.get(lineage)}"
         for lineage, seq in logged

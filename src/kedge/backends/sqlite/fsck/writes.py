@@ -1,4 +1,4 @@
-"""The journal: its order, and of every write the digest, the stamp and what it refers to."""
+"""Checks of the journal: its order, and the digest, lineage and references of every write."""
 
 from typing import Any, NamedTuple
 

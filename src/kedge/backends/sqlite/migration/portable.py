@@ -6,9 +6,7 @@ from typing import Any
 
 from kedge.model.migration import Record, Table, turned
 
-_SELECT = {
-    "idempotency": "SELECT key, coalesce(seqs, seq), count, lineage FROM idempotency ORDER BY key, seq",
-}
+_SELECT = {"idempotency": "SELECT key, coalesce(seqs, seq), count, lineage FROM idempotency ORDER BY key, seq"}
 _OUT: dict[str, Callable[[Any], Any]] = {
     "o": bool,
     "I": lambda text: tuple(json.loads(text)),

@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 
-from kedge.backends.postgres.heads import columns, counted
+from kedge.backends.postgres.heads import HeadRow, counter_columns, head_columns
 from kedge.backends.postgres.link import Link
-from kedge.backends.postgres.rows import Standing
 from kedge.backends.postgres.sql import queries
 from kedge.model.writes import SALT_BYTES, Batch, Row, digest
 
 _SQL = queries("journal")
-Puts = list[tuple[int, str, Standing]]
+Puts = list[tuple[int, str, HeadRow]]
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -26,7 +25,7 @@ class Stamp(msgspec.Struct, frozen=True):
     lane: int
 
 
-def send_writes(link: Link, batch: Batch, rows: Sequence[Row], puts: Puts, stamp: Stamp) -> None:
+def insert_writes(link: Link, batch: Batch, rows: Sequence[Row], puts: Puts, stamp: Stamp) -> None:
     """Insert writes and the heads that they change."""
     vectors = repeat(b"") if batch.vectors is None else batch.vectors.split()
     random = os.urandom(SALT_BYTES * len(rows))
@@ -35,10 +34,10 @@ def send_writes(link: Link, batch: Batch, rows: Sequence[Row], puts: Puts, stamp
         digest(salt, write.payload, vector) for salt, write, vector in zip(salts, batch.writes, vectors, strict=False)
     ]
     if _are_alike(batch, rows, puts):
-        _send_alike(link, batch, rows, (b"".join(digests), random, puts[0][2].state), stamp)
+        _insert_alike(link, batch, rows, (b"".join(digests), random, puts[0][2].state), stamp)
     else:
         written = _columns(batch, rows, (digests, salts), stamp)
-        link.send(_SQL["append_many"], *written, *columns(puts), stamp.lane, *counted(rows))
+        link.send(_SQL["append_many"], *written, *head_columns(puts), stamp.lane, *counter_columns(rows))
 
 
 def _are_alike(batch: Batch, rows: Sequence[Row], puts: Puts) -> bool:
@@ -53,28 +52,18 @@ def _are_alike(batch: Batch, rows: Sequence[Row], puts: Puts) -> bool:
     )
 
 
-def _send_alike(link: Link, batch: Batch, rows: Sequence[Row], content: tuple[bytes, bytes, int], stamp: Stamp) -> None:
+def _insert_alike(
+    link: Link, batch: Batch, rows: Sequence[Row], content: tuple[bytes, bytes, int], stamp: Stamp
+) -> None:
     digests, salts, state = content
     first, write = rows[0], batch.writes[0]
     link.send(
-        _SQL["append_alike"],
-        [row.seq for row in rows],
-        [row.key.name for row in rows],
-        [w.payload for w in batch.writes],
-        digests,
-        salts,
-        first.space,
-        first.lineage,
-        first.deleted,
-        write.source,
+        _SQL["append_alike"], [row.seq for row in rows], [row.key.name for row in rows],
+        [w.payload for w in batch.writes], digests, salts, first.space, first.lineage, first.deleted, write.source,
         stamp.lineage if write.source else first.lineage,
         None if write.fresh_for is None else float(write.fresh_for),
-        stamp.turn,
-        stamp.at,
-        state,
-        stamp.lane,
-        len(rows),
-    )
+        stamp.turn, stamp.at, state, stamp.lane, len(rows),
+    )  # fmt: skip
 
 
 def _columns(

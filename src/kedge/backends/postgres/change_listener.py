@@ -15,7 +15,7 @@ _AGAIN_SECONDS = 5.0  # between attempts to connect
 _left_to_parents: list[Connection] = []
 
 
-class Notices:
+class ChangeListener:
     """Counts notifications; it connects on the first call of `count`."""
 
     def __init__(self, database: Database) -> None:
