@@ -46,8 +46,8 @@ def run(db: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 def test_it_says_what_it_did_and_what_was_done_before(run: Run) -> None:
     first = run("backfill", "wide", "--embedder", WIDE_ONE, "--batch", "7")
     assert (first.code, first.err) == (0, ""), "no progress bar where nobody looks"
-    assert first.out.startswith("kb: 60 documents embedded for readers of wide\n  0 had their vector already; it took ")
-    assert "60 had their vector already" in run("backfill", "wide", "--embedder", WIDE_ONE).out
+    assert first.out.startswith("kb: 60 documents embedded for readers of wide\n  0 already had a vector; took ")
+    assert "60 already had a vector" in run("backfill", "wide", "--embedder", WIDE_ONE).out
     report = run("backfill", "wide", "--embedder", WIDE_ONE, "--json").document
     assert (report["embedded"], report["unchanged"], report["failed"], report["ok"]) == (0, 60, [], True)
 
@@ -57,7 +57,7 @@ def test_what_cannot_be_embedded_is_named_and_the_exit_code_says_so(run: Run, db
         turn.documents("kb").put("doc-bad", "bones")
     result = run("backfill", "wide", "--embedder", PICKY_ONE)
     assert result.code == 1
-    assert "1 document could not be embedded" in result.out
+    assert "1 document failed" in result.out
     assert "kb/doc-bad: ValueError: bones are hard to swallow" in result.out
     report = run("backfill", "wide", "--embedder", PICKY_ONE, "--json")
     assert (report.code, report.document["ok"]) == (1, False)
@@ -71,7 +71,7 @@ def test_what_cannot_be_embedded_is_named_and_the_exit_code_says_so(run: Run, db
     followed = run("backfill", "wide", "--embedder", PICKY_ONE, "--follow", "1s", "--json")
     assert (followed.code, len(followed.document["failed"])) == (1, 2), "which ends at once: it is settled"
     assert followed.err.splitlines() == [
-        f"kb/{ident} could not be embedded: ValueError: bones are hard to swallow" for ident in ("doc-bad", "doc-worse")
+        f"could not embed kb/{ident}: ValueError: bones are hard to swallow" for ident in ("doc-bad", "doc-worse")
     ]
 
 
@@ -82,27 +82,27 @@ def test_after_a_rollback_what_is_missing_is_found_and_embedded(run: Run, db: Pa
         turn.documents("kb").put("doc-new", "came later")
     run("backfill", "wide", "--embedder", WIDE_ONE)
     said = " ".join(run("plan", "wide").out.split())
-    assert "1 document will be found by no search until embedded again, such as kb/doc-new" in said
+    assert "1 document will not be found by search until embedded again, such as kb/doc-new" in said
     assert run("plan", "wide", "--json").document["unsearchable"] == 1
     dual = run("backfill", "wide", "--embedder", WIDE_ONE, "--dual", "tests.embedders:narrow")
-    assert "1 document embedded for readers outside it" in dual.out
+    assert "1 document embedded for readers outside wide" in dual.out
     assert run("plan", "wide", "--json").document["unsearchable"] == 0
     with kedge.open(db) as k, k.turn(person="ann") as turn:
         turn.documents("kb").put("doc-newer", "came later still")
     run("backfill", "wide", "--embedder", WIDE_ONE)
     assert "1 input" in run("rollback", "wide", "--yes").out
     missing = run("backfill", "--missing", "--embedder", "tests.embedders:narrow")
-    assert missing.out.startswith("kb: 1 document embedded for readers of what is live\n")
+    assert missing.out.startswith("kb: 1 document embedded for readers of live state\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--embedder", WIDE_ONE], "say --missing"),
-        (["wide", "--missing", "--embedder", WIDE_ONE], "not both"),
+        (["--embedder", WIDE_ONE], "use --missing for live state"),
+        (["wide", "--missing", "--embedder", WIDE_ONE], "exclude each other"),
         (["wide"], "--embedder"),
         (["wide", "--embedder", "nowhere:embed"], "cannot be imported"),
-        (["wide", "--embedder", WIDE_ONE, "--follow", "soon"], "no duration"),
+        (["wide", "--embedder", WIDE_ONE, "--follow", "soon"], "invalid duration"),
         (["wide", "--embedder", "tests.embedders:narrow"], "returned 8 dimensions for kb 'doc-00'"),
         (["wyde", "--embedder", WIDE_ONE], "did you mean 'wide'"),
         (["wide", "--embedder", WIDE_ONE, "--rate", "0"], "rate=0"),
@@ -132,7 +132,7 @@ def test_ctrl_c_leaves_what_was_done_and_the_same_command_goes_on(run: Run, db: 
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
-    assert err == "kedge: stopped. What was embedded stays; the same command again goes on with the rest\n"
+    assert err == "kedge: stopped. Stored vectors are kept. To resume, run the same command again\n"
     with kedge.open(db) as k:
         done = inside(k)
         assert 0 < done < 60

@@ -78,14 +78,14 @@ def test_from_flags(run_nowhere: Run, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("manifest", "says"),
     [
-        ("name = ", "no valid TOML"),
-        ('name = "x"\n[artifacts]\na/prompt = "y"', 'is quoted: "agent/prompt"'),
+        ("name = ", "is not valid TOML"),
+        ('name = "x"\n[artifacts]\na/prompt = "y"', 'quote keys that contain a slash: "agent/prompt"'),
         ('name = "x"\n', "no table [artifacts]"),
         ("[artifacts]\na = 'x'\n", "`name`"),
         ('name = "x"\ncanry = 0.1\n[artifacts]\na = "x"\n', "did you mean 'canary'"),
         ('name = "x"\ncanary = "much"\n[artifacts]\na = "x"\n', "$.canary"),
         ('name = "x"\ncanary = 7\n[artifacts]\na = "x"\n', "from 0 to 1"),
-        ('name = "x"\n[artifacts]\n', "would deploy nothing"),
+        ('name = "x"\n[artifacts]\n', "no artifacts for"),
         ('name = "x"\n[artifacts]\na = {file = "missing.txt"}\n', "missing.txt"),
         ('name = "x"\n[artifacts]\na = {uri = "u", digst = "d"}\n', "did you mean 'digest'"),
         ('name = "x"\n[artifacts]\na = {uri = "u"}\n', "without a digest"),
@@ -105,7 +105,7 @@ def test_a_wrong_manifest(run_nowhere: Run, tmp_path: Path, manifest: str, says:
     ("argv", "says"),
     [
         (("missing.toml",), "missing.toml"),
-        (("v1",), "would deploy nothing"),
+        (("v1",), "no artifacts for"),
         (("v1", "-a", "nothing"), "KEY=TEXT"),
         (("v1", "-a", "=x"), "KEY=TEXT"),
         (("v1", "-a", "k=@missing"), "missing"),
@@ -122,7 +122,7 @@ def test_wrong_flags(run_nowhere: Run, argv: tuple[str, ...], says: str) -> None
 
 
 def test_a_launch_as_it_is_typed(run: Run) -> None:
-    assert "It rests on support-v1" in run("deploy", "v9", "-a", "support/prompt=Nine.").out
+    assert "It depends on support-v1" in run("deploy", "v9", "-a", "support/prompt=Nine.").out
     assert "v9 is canary: 5% of new sessions see it" in run("canary", "v9", "0.05").out
     assert "v9 is live" in run("promote", "v9").out
     assert run("settle", "v9", "--yes").code == 3
@@ -150,4 +150,4 @@ def test_promote_says_what_is_shadowed(run: Run) -> None:
     run("deploy", "two", "-a", "support/tone=2")
     run("promote", "two")
     result = run("promote", "one")
-    assert "nobody sees its support/tone: a newer one stands there, of two" in result.out
+    assert "its support/tone has no effect: two is newer and overrides it" in result.out

@@ -28,11 +28,11 @@ def test_status_fits_one_screen_and_says_it_all(run_nowhere: Run, world: Path) -
         "support-v2 canary 100%",
         "support-v1 live",
         "support-v3 staged",
-        "support-v3 rests on support-v1, support-v2",
+        "support-v3 depends on support-v1, support-v2",
         "Settled: base",
         "Degraded: support is frozen",
-        "Hidden: nothing",
-        "Replay: nothing waits",
+        "Hidden: no writes",
+        "Replay: no user input needs replay",
         "8 sessions",
         "Last change: level support: frozen, by joe,",
         '"hold"',
@@ -54,7 +54,7 @@ def test_status_fits_one_screen_after_a_year(run: Run, world: Path) -> None:
 
 def test_status_of_an_empty_database(run_nowhere: Run, tmp_path: Path) -> None:
     kedge.open(tmp_path / ".kedge").close()
-    assert "Nothing is deployed yet" in run_nowhere("status").out
+    assert "No deployment yet" in run_nowhere("status").out
 
 
 def test_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     said = flat(run("log", "--limit", "4").out)
     assert "wrong refunds" in said
     assert "rollback:verified support-v2: ok" in said
-    assert "The newest 4; more with --limit." in said
+    assert "Newest 4 entries; more with --limit." in said
     about = run("log", "--deployment", "support-v3", "--json").document["entries"]
     assert [entry["kind"] for entry in about] == ["rollback", "stage"]
 
@@ -71,18 +71,18 @@ def test_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_show(run: Run) -> None:
     said = flat(run("show", "context", "case/1").out)
     assert "lineage support-v1 (live)" in said
-    assert "STALE: older than that" in said
+    assert "STALE: expired" in said
     assert '"state": "open"' in said
     inside = flat(run("show", "context", "case/1", "--deployment", "support-v2").out)
     assert "lineage support-v1 (live), support-v2 (canary)" in inside
     assert '"state": "refunded"' in inside
     assert '"state": "refunded"' in flat(run("show", "context", "case/1", "--session", "s-5").out)
     assert "case/0" in run("show", "context", "case/").out
-    assert "nothing in this view" in run("show", "context", "nothing/here/").out
+    assert "no keys in this view" in run("show", "context", "nothing/here/").out
     assert "text 1" in run("show", "documents", "kb/doc-1").out
     assert "text 1" in run("show", "documents", "kb", "doc-1").out
     assert "4 dimensions, norm 1.41421" in run("show", "vectors", "kb/v1").out
-    assert "The first 2 of 4; more with --limit." in run("show", "documents", "kb", "--limit", "2").out
+    assert "First 2 of 4; more with --limit." in run("show", "documents", "kb", "--limit", "2").out
 
 
 def test_show_at_a_point(run: Run, world: Path) -> None:
@@ -97,7 +97,7 @@ def test_show_at_a_point(run: Run, world: Path) -> None:
         assert '"state": "open"' in run("show", "context", "case/0", "--at", point).out, point
     assert run("show", "context", "case/0", "--at", "2h").code == 2  # nothing was there then
     assert "Where is order 1?" in run("show", "memory", "s-1", "--at", "before-friday").out
-    assert "Nothing of s-5 is visible" in run("show", "memory", "s-5", "--at", "before-friday").out
+    assert "No messages of s-5 in this view" in run("show", "memory", "s-5", "--at", "before-friday").out
 
 
 def test_a_snapshots_name_comes_first(run: Run) -> None:
@@ -109,12 +109,12 @@ def test_a_snapshots_name_comes_first(run: Run) -> None:
 
 def test_diff(run: Run) -> None:
     said = flat(run("diff", "now", "deployment:support-v2").out)
-    assert "a: now, as it is now, sees support-v1" in said
-    assert "b: deployment:support-v2, as it is now, sees support-v1, support-v2" in said
+    assert "A: now, sees support-v1" in said
+    assert "B: deployment:support-v2, sees support-v1, support-v2" in said
     assert "artifacts: 1 added, 0 removed, 1 changed" in said
     assert "+ case/4 (seq" in said
     assert "memory: the histories of 4 sessions differ" in said
-    assert "Both see the same everywhere." in run("diff", "now", "session:s-1").out
+    assert "No differences." in run("diff", "now", "session:s-1").out
     found = run("diff", "session:s-5@before-friday", "session:s-5", "--json").document
     assert (found["a_upto"] is not None, found["b_upto"]) == (True, None)
     assert run("diff", "session:a@b.example", "now").code == 0
@@ -136,7 +136,7 @@ def test_stored_text_cannot_steer_the_terminal(run: Run, world: Path) -> None:
 def test_bytes_are_shown_by_their_length(run: Run, world: Path) -> None:
     with kedge.open(world) as k, k.turn(person="ann") as turn:
         turn.context.put("raw", b"\x00\xff")
-    assert "2 bytes; --json has them" in run("show", "context", "raw").out
+    assert "2 bytes; use --json to print them" in run("show", "context", "raw").out
     assert run("show", "context", "raw", "--json").document["entries"][0]["value"] == {"bytes": "AP8="}
 
 
@@ -163,13 +163,13 @@ def test_text_without_surprises() -> None:
 
 def test_settings_as_they_are_typed(run: Run) -> None:
     assert "support: frozen" in run("level").out
-    assert "Everything is at full." in run("level", "support", "full").out
-    assert "Any seq of the last 30 d can be read" in run("retention", "30d").out
-    assert "kept for ever" in run("retention", "forever").out
+    assert "Every feature is full." in run("level", "support", "full").out
+    assert "Retention: 30 d." in run("retention", "30d").out
+    assert "Retention: forever." in run("retention", "forever").out
     assert "before-friday" in run("snapshot").out
     assert "kb" in run("collection").out
-    assert "Filters by lang cost little." in run("collection", "faq", "--dim", "4", "--field", "lang").out
+    assert "Indexed fields: lang" in run("collection", "faq", "--dim", "4", "--field", "lang").out
     assert "lang" in run("collection").out
     assert "s-5 sees: support-v1, support-v2" in run("assignment", "s-5").out
-    assert "nobody has not appeared yet" in run("assignment", "nobody").out
+    assert "nobody has had no turn yet" in run("assignment", "nobody").out
     assert "s-1 now sees: support-v1, support-v2" in run("refresh", "s-1").out

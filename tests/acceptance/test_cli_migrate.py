@@ -25,7 +25,7 @@ def says(text: str, what: str) -> bool:
 def test_a_database_is_moved_and_compared(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, there = runner(capsys, None), str(tmp_path / "there")
     refused = run("migrate-store", str(here), there)
-    assert (refused.code, says(refused.err, "add --yes if you mean it")) == (2, True)
+    assert (refused.code, says(refused.err, "refusing without confirmation; add --yes")) == (2, True)
     moved = run("migrate-store", str(here), there, "--yes", "--by", "ann")
     assert moved.code == 0
     assert says(moved.out, f"Moved to sqlite:///{there}/kedge.db, up to seq")
@@ -39,7 +39,7 @@ def test_a_database_is_moved_and_compared(here: Path, tmp_path: Path, capsys: py
     changed = run("promote", "x", "--db", str(here))
     assert (changed.code, says(changed.err, "open that; this one is read-only now")) == (2, True)
     same = run("diff", "--with", there, "--db", str(here))
-    assert (same.code, says(same.out, "Both hold the same:")) == (0, True)
+    assert (same.code, says(same.out, "No differences:")) == (0, True)
     assert run("promote", "x", "--db", there).code == 0
     told = run("diff", "--with", there, "--db", str(here), "--json")
     assert (told.code, told.document["same"], told.document["a_seq"] < told.document["b_seq"]) == (0, True, True)
@@ -53,7 +53,7 @@ def test_what_differs_is_told(here: Path, tmp_path: Path, capsys: pytest.Capture
         connection.commit()
     found = run("diff", "--with", str(tmp_path / "copy"))
     assert found.code == 1
-    assert says(found.out, "writes: 0 only in a, 0 only in b, 2 different")
+    assert says(found.out, "writes: 0 only in A, 0 only in B, 2 different")
     assert run("diff").code == run("diff", "now", "--with", str(here)).code == 2
 
 
@@ -65,7 +65,7 @@ def test_a_move_that_was_stopped_is_given_up(here: Path, tmp_path: Path, capsys:
 
     failpoints.arm("move:sealed", stop)
     stopped = run("migrate-store", str(here), there, "--yes")
-    assert (stopped.code, says(stopped.err, "the same command again goes on, --abandon gives the move up")) == (
+    assert (stopped.code, says(stopped.err, "run the same command again; to cancel, add --abandon")) == (
         130,
         True,
     )
@@ -73,7 +73,7 @@ def test_a_move_that_was_stopped_is_given_up(here: Path, tmp_path: Path, capsys:
     unfinished = run("status", "--db", there)
     assert (unfinished.code, says(unfinished.err, "is not complete: a move from")) == (4, True)
     given_up = run("migrate-store", str(here), there, "--abandon", "--yes")
-    assert (given_up.code, says(given_up.out, "can be written to again")) == (0, True)
+    assert (given_up.code, says(given_up.out, "is writable again")) == (0, True)
     with kedge.open(here) as k:
         assert k.moved_to is None
         assert k.promote("x").deployment.name == "x"

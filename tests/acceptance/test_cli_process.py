@@ -69,7 +69,7 @@ def test_asking_on_a_terminal(world: Path, tmp_path: Path) -> None:
         k.rollback("support-v2")
     process = spawn(*argv, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    read_until(ours, "Type the deployment's name to go on:")
+    read_until(ours, "Type the deployment's name to continue:")
     os.write(ours, b"support-v2\n")
     read_until(ours, "is purged")
     process.communicate(timeout=60)
@@ -82,7 +82,7 @@ def test_ctrl_c_at_a_question(world: Path, tmp_path: Path) -> None:
     before = content(world)
     process = spawn("rollback", "support-v2", "--db", str(world), cwd=tmp_path, stdin=theirs, stderr=theirs)
     os.close(theirs)
-    read_until(ours, "Roll it back?")
+    read_until(ours, "Roll back support-v2?")
     os.killpg(process.pid, signal.SIGINT)
     seen = read_until(ours, "stopped")
     out, _ = process.communicate(timeout=60)
@@ -118,7 +118,7 @@ def test_ctrl_c_in_a_drill(tmp_path: Path) -> None:
     assert json.loads(out)["error"]["kind"] == "Interrupted"
     assert list(tmp_path.iterdir()) == []  # its folder is thrown away
     with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # and so is the colleague's process
+        os.killpg(process.pid, 0)  # and so is the reviewer's process
 
 
 def test_a_reader_that_goes_away(world: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_drill_writes_its_report(tmp_path: Path) -> None:
 def test_a_drill_that_cannot_report_does_not_begin(run_nowhere: Run, tmp_path: Path) -> None:
     result = run_nowhere("drill", "--report", str(tmp_path / "no" / "such" / "folder.json"))
     assert (result.code, result.out) == (2, "")
-    assert "cannot be written" in " ".join(result.err.split())
+    assert "cannot write the report" in " ".join(result.err.split())
     assert "reading the standard library" not in result.err
 
 

@@ -47,7 +47,7 @@ def test_every_command_that_moves_a_head_is_followed(run: Run, file: Path, monke
     ]  # fmt: skip
     assert file.read_text() == "models:/support/2"
     planned = " ".join(run("plan", "model-v2").out.split())
-    assert "The external system models is brought to what is pinned then for support/model." in planned
+    assert "External system models is updated to the new pin of support/model." in planned
     assert run("rollback", "model-v2", "--yes").code == 0
     assert file.read_text() == "models:/support/1"
     assert run("reinstate", "model-v2", "--yes").code == 0
@@ -66,8 +66,8 @@ def test_a_plan_promises_only_what_can_be_done_here(run: Run, file: Path, monkey
     monkeypatch.setenv("KEDGE_CONFIG", os.devnull)
     assert run("plan", "model-v2", "--json").document["absent"] == ["models"]
     said = " ".join(run("plan", "model-v2").out.split())
-    assert "The external system models is to follow for support/model, but no kedge.toml here says how" in said
-    assert "is brought to what is pinned" not in said
+    assert "External system models (support/model) is not configured in a kedge.toml here" in said
+    assert "is updated to the new pin" not in said
     assert file.read_text() == "models:/support/2"
 
 
@@ -83,7 +83,7 @@ def test_one_that_does_not_follow_shows_in_every_exit_code(run: Run, file: Path)
     assert "NOT RECONCILED: models of support/model" in " ".join(rolled_back.out.split())
     reinstated = run("reinstate", "model-v2", "--yes")
     assert reinstated.code == 1
-    assert "External systems do not follow yet" in reinstated.out
+    assert "External systems are not reconciled" in reinstated.out
     assert run("status").out.count("UNFINISHED") == 2  # what was promoted is left to what came after
     assert run("recover").code == 1
     file.rmdir()
@@ -113,7 +113,7 @@ def test_without_a_set_up_it_says_how(run: Run, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     result = run("reconcile")
     assert result.code == 0
-    assert "write a kedge.toml" in result.out
+    assert "add one to a kedge.toml" in result.out
 
 
 def test_a_broken_set_up_stops_it_before_anything_is_done(

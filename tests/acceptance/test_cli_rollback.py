@@ -16,37 +16,37 @@ Answer = Callable[[str], None]
 
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Answer:
-    """Return a function that has somebody sit at the terminal and type this."""
+    """Return a function that simulates a terminal at which this text is typed."""
 
-    def sit(typed: str) -> None:
+    def type_answer(typed: str) -> None:
         monkeypatch.setattr(terminal, "interactive", lambda: True)
         monkeypatch.setattr("sys.stdin", io.StringIO(typed))
 
-    return sit
+    return type_answer
 
 
 def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_the_plan_reads_like_a_colleagues_summary(run: Run) -> None:
+def test_a_plan_lists_what_a_rollback_changes(run: Run) -> None:
     result = run("plan", "support-v2")
     assert result.code == 0
     said = flat(result.out)
-    assert "It is canary at 100% since" in said
-    assert "It takes along what rests on it: support-v3." in said
-    assert "19 writes vanish from every reader's view at once:" in said
+    assert "Status: canary at 100% since" in said
+    assert "Also rolled back, because they depend on it: support-v3." in said
+    assert "19 writes are hidden from every reader at once:" in said
     assert "3 in artifacts, 8 in context, 4 in memory, 4 in vectors." in said
-    assert "It touched 4 sessions and 2 agents; 4 inputs would then wait for replay." in said
-    assert "The pin support/model falls back to nothing: it was new." in said
-    assert re.search(r"The pin support/prompt falls back to support-v1 \(seq \d+\)\.", said)
-    assert "context case/1 falls back to what was written" in said
+    assert "It influenced 4 sessions and 2 agents; 4 user inputs will need replay." in said
+    assert "Pin support/model falls back to nothing: it was new." in said
+    assert re.search(r"Pin support/prompt falls back to support-v1 \(seq \d+\)\.", said)
+    assert "context case/1 falls back to the value written" in said
     assert "past its freshness budget" in said
-    assert "context case/4 vanishes: there was nothing before" in said
-    assert "Not part of the deployment, but influenced by what was read: librarian." in said
-    assert "1 key falls back to a value older than its freshness budget" in said
-    assert "4 source writes were made inside influenced turns and will stay" in said
-    assert "All 15 keys were looked at" in said
+    assert "context case/4 is removed: it has no earlier value" in said
+    assert "Not part of the deployment, but influenced by data they read: librarian." in said
+    assert "1 key falls back to a value past its freshness budget" in said
+    assert "4 source writes were made inside influenced turns and stay" in said
+    assert "all keys (15) examined" in said
     assert "emails" in said
     assert "kedge reinstate support-v2" in said
     assert all(len(line) <= 80 for line in result.out.splitlines())
@@ -54,7 +54,7 @@ def test_the_plan_reads_like_a_colleagues_summary(run: Run) -> None:
 
 def test_a_plan_says_how_much_it_did_not_look_at(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kedge.recovery.plan.KEYS_EXAMINED_MAX", 5)
-    assert "It looked at 5 of " in flat(run("plan", "support-v2").out)
+    assert "It examined 5 of " in flat(run("plan", "support-v2").out)
 
 
 def test_a_rollback_shows_its_steps_and_ends_with_a_verdict(run: Run) -> None:
@@ -68,7 +68,7 @@ def test_a_rollback_shows_its_steps_and_ends_with_a_verdict(run: Run) -> None:
     status = flat(run("status").out)
     assert 'support-v2 was rolled back: "wrong refunds"' in status
     assert "Hidden: 19 writes" in status
-    assert "Replay: 4 inputs wait" in status
+    assert "Replay: 4 user inputs need replay: their answers are hidden" in status
 
 
 def test_a_rollback_that_cannot_be_verified_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,10 +88,10 @@ def test_the_wrong_rollback(run: Run) -> None:
     shown = run("show", "memory", "s-5").out
     run("rollback", "support-v2", "--yes")
     assert "Yes!" not in run("show", "memory", "s-5").out
-    assert "(taken away)" in run("show", "memory", "s-5", "--tombstones").out
+    assert "(retracted)" in run("show", "memory", "s-5", "--tombstones").out
     result = run("reinstate", "support-v2", "--yes")
     assert "support-v2 is canary at 100% again" in flat(result.out)
-    assert "Back with it: support-v3" in result.out
+    assert "Also reinstated: support-v3" in result.out
     assert run("show", "memory", "s-5").out == shown
     assert run("diff", "now", "session:s-5", "--json").document == before
 
@@ -99,8 +99,8 @@ def test_the_wrong_rollback(run: Run) -> None:
 def test_purging(run: Run) -> None:
     run("rollback", "support-v2", "--yes")
     result = run("purge", "support-v2", "--yes")
-    assert "support-v2 is purged: 19 writes erased for good" in flat(result.out)
-    assert "Gone with it: support-v3" in result.out
+    assert "support-v2 is purged: 19 writes permanently deleted" in flat(result.out)
+    assert "Also purged: support-v3" in result.out
     assert run("reinstate", "support-v2", "--yes").code == 3
     assert run("fsck", "--full").code == 0
 
@@ -116,7 +116,7 @@ def test_a_snapshot_in_the_way_of_a_purge(run: Run) -> None:
 
 
 def test_recovering(run: Run, world: Path) -> None:
-    assert "Nothing was left unfinished." in run("recover").out
+    assert "Nothing to recover." in run("recover").out
     with kedge.open(world) as k:
         k.rollback("support-v2", by="joe", verify=False)
     assert "finish it with `kedge recover`" in flat(run("status").out)
@@ -133,9 +133,12 @@ def test_recovering(run: Run, world: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "says"),
     [
-        ("kedge.turns.kernel.Kernel.change", "support-v2 is canary, as before, and nothing was changed"),
-        ("kedge.recovery.rollback.wait_for_members", "the rollback IS MADE: support-v2 is rolled back. What follows"),
-        ("kedge.recovery.rollback._report", "IS MADE: support-v2 is rolled back, and nothing is left to do"),
+        ("kedge.turns.kernel.Kernel.change", "support-v2 is still canary; nothing was changed"),
+        (
+            "kedge.recovery.rollback.wait_for_members",
+            "the rollback IS COMMITTED: support-v2 is rolled back. Its remaining",
+        ),
+        ("kedge.recovery.rollback._report", "IS COMMITTED: support-v2 is rolled back; nothing is left to do"),
     ],
 )
 def test_who_interrupts_a_rollback_is_told_whether_it_was_made(
@@ -148,7 +151,7 @@ def test_who_interrupts_a_rollback_is_told_whether_it_was_made(
     assert result.document["error"]["kind"] == "Interrupted"
     assert says in result.document["error"]["message"]
     assert run("recover").code == 0
-    assert ("rolled back" in run("status").out) is ("IS MADE" in says)
+    assert ("rolled back" in run("status").out) is ("IS COMMITTED" in says)
 
 
 def test_who_interrupts_a_purge_is_told_whether_it_was_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +159,7 @@ def test_who_interrupts_a_purge_is_told_whether_it_was_made(run: Run, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr("kedge.recovery.purge.finish_purge", interrupt)
         said = flat(run("purge", "support-v2", "--yes").err)
-    assert "stopped, but the purge IS MADE: support-v2 is purged. What follows from it is not finished" in said
+    assert "stopped, but the purge IS COMMITTED: support-v2 is purged. Its remaining steps are not finished" in said
     assert "19 writes erased" in flat(run("recover").out)
 
 
@@ -182,7 +185,7 @@ def test_nobody_there_to_answer(run: Run, argv: tuple[str, ...]) -> None:
     for extra in ((), ("--json",)):
         result = run(*argv, *extra)
         assert result.code == 2
-        assert "add --yes" in flat(result.err + result.out)
+        assert "refusing without confirmation; add --yes" in flat(result.err + result.out)
     assert run("log", "--json").document == before
 
 
@@ -213,9 +216,9 @@ def test_a_yes(run: Run, answer: Answer, argv: tuple[str, ...]) -> None:
 def test_a_rollback_says_what_will_happen_before_it_asks(run: Run, answer: Answer) -> None:
     answer("n\n")
     said = flat(run("rollback", "support-v2").out)
-    assert "19 writes vanish" in said
-    assert "It takes along what rests on it: support-v3." in said
-    assert "More: kedge plan support-v2" in said
+    assert "19 writes are hidden" in said
+    assert "Also rolled back, because they depend on it: support-v3." in said
+    assert "Full plan: kedge plan support-v2" in said
 
 
 @pytest.mark.parametrize("typed", ["y\n", "support-v1\n"])
@@ -225,7 +228,7 @@ def test_a_purge_wants_the_name_typed(run: Run, answer: Answer, typed: str) -> N
     result = run("purge", "support-v2")
     assert result.code == 130
     assert "support-v3" in result.out
-    assert re.search(r"\d+ inputs? waits? for replay, and will be listed no more", flat(result.out))
+    assert re.search(r"\d+ user inputs? needs? replay: .* hidden; run replay first to answer them", flat(result.out))
     answer("support-v2\n")
     assert run("purge", "support-v2").code == 0
 

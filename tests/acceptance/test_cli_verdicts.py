@@ -9,7 +9,7 @@ from tests.acceptance.cli import Run
 
 
 def test_verdicts_are_counted(run: Run, world: Path) -> None:
-    assert "Nothing has been counted yet" in run("verdicts").out
+    assert "No verdicts yet" in run("verdicts").out
     assert run("verdicts", "--json").document == {"verdicts": []}
     with kedge.open(world) as k:
         k.deploy("speaks", {"a/speaks": {"case": 1}, "b/speaks": {"case": 1}})

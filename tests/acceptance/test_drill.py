@@ -8,10 +8,10 @@ import pytest
 
 import kedge
 from kedge.drill import HelpdeskReport, helpdesk, rehearse_helpdesk, to_document
-from kedge.drill.findings import Check
+from kedge.drill.content import visible
+from kedge.drill.results import Check
 from kedge.drill.team import Team
 from kedge.drill.trace import Place
-from kedge.drill.visible import visible
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
 from kedge.turns.scope import TurnScope

@@ -12,7 +12,7 @@ import kedge
 from kedge.backends.sqlite.cache import SqliteCache
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.cli.main import main
-from kedge.drill import InPlaceReport, inplace, inventory, rehearse_in_place, to_document
+from kedge.drill import InPlaceReport, in_place, inventory, rehearse_in_place, to_document
 from kedge.drill.inventory import Inventory, PastSample
 from kedge.model.visibility import View
 from kedge.model.writes import STORES, Key
@@ -159,7 +159,7 @@ def test_what_a_killed_rehearsal_left_is_purged_by_a_later_one(db: str, monkeypa
     assert rehearse_in_place(kedge.open, db).passed
     with kedge.open(db) as k:
         assert k.deployment("drill-0123456789ab").status is kedge.Status.STAGED  # it may still be running
-    monkeypatch.setattr(inplace, "_CRASHED_AFTER_SECONDS", -1.0)
+    monkeypatch.setattr(in_place, "_CRASHED_AFTER_SECONDS", -1.0)
     assert rehearse_in_place(kedge.open, db).passed
     with kedge.open(db) as k:
         assert k.deployment("drill-0123456789ab").status is kedge.Status.PURGED

@@ -156,4 +156,4 @@ def test_in_a_shell(run: Run, tmp_path: Path) -> None:
     assert np.load(path)[:, 3].tolist() == [0, 1, 1, 1, 1]
     wrong = run("export", "kb", str(path), "--overwrite", "--where", "lang=en")
     assert wrong.code == 2
-    assert "--where 'lang=en' is no JSON" in " ".join(wrong.err.split())
+    assert "--where 'lang=en' is not valid JSON" in " ".join(wrong.err.split())

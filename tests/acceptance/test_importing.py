@@ -56,7 +56,7 @@ def test_a_qdrant_export(run_nowhere: Run, form: str) -> None:
     done = run_nowhere("import", "qdrant", "kb.json", "--document", "text", "--batch", "3", "--into", "mine")
     assert done.code == 0, done.err
     assert "mine: 3 rows in " in done.out
-    assert "1 row left out" in done.out
+    assert "1 row skipped: no vector" in done.out
     assert (
         "3 rows skipped"
         in run_nowhere("import", "qdrant", "kb.json", "--document", "text", "--batch", "3", "--into", "mine").out
@@ -86,7 +86,7 @@ def test_one_of_a_qdrant_point_s_vectors_is_chosen(run_nowhere: Run) -> None:
     assert (done["imports"][0]["dim"], done["imports"][0]["metric"], done["imports"][0]["load"]["rows"]) == (3, "l2", 1)
     other = run_nowhere("import", "qdrant", "kb.jsonl", "--vector", "body", "--metric", "dot")
     assert other.code == 2
-    assert "say --metric l2 if you mean it" in " ".join(other.err.split())
+    assert "give --metric l2 to accept the metric" in " ".join(other.err.split())
     Path("bare.jsonl").write_text('{"id": 1, "payload": {}}\n')
     assert "with_vector" in run_nowhere("import", "qdrant", "bare.jsonl").err
 

@@ -269,7 +269,7 @@ def test_a_staged_load_is_taken_back(run: Run) -> None:
     for rows, skipped in ((5, 0), (0, 5)):  # --stage stages what is not there
         done = run("load", "kb", "more.npy", "--deployment", "spring", "--stage", "--json").document["load"]
         assert (done["rows"], done["skipped"]) == (rows, skipped)
-    assert "Next: kedge promote spring" in run("load", "kb", "more.npy", "--deployment", "spring").out
+    assert "Hidden until you run: kedge promote spring" in run("load", "kb", "more.npy", "--deployment", "spring").out
     assert run("show", "vectors", "kb/more/1").code == 2
     assert run("show", "vectors", "kb/more/1", "--deployment", "spring").code == 0
     assert run("rollback", "spring", "--yes").code == 0
@@ -302,7 +302,7 @@ def test_a_staged_load_is_taken_back(run: Run) -> None:
         (("import", "chroma", "none"), "there is no folder at 'none'"),
         (("import", "chroma", "."), "is not a Chroma folder"),
         (("import", "lancedb", "."), "is not a LanceDB folder"),
-        (("import", "chroma", ".", "--ids", "x"), "have no meaning"),
+        (("import", "chroma", ".", "--ids", "x"), "do not apply to Chroma"),
         (("import", "milvus", "."), "milvus"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -56,14 +56,14 @@ def test_a_server_that_goes_away_is_told_of_once_and_in_our_words(
         argv = ("fleet", "--watch", "--db", proxy.url(postgres_url))
         process = spawn(*argv, cwd=tmp_path, stdout=theirs, env={"COLUMNS": "120"})
         os.close(theirs)
-        read_until(ours, "serve at this epoch")
+        read_until(ours, "serving at the current epoch")
     assert process.stderr is not None
     select.select([process.stderr], [], [], 30.0)
     time.sleep(1.0)  # in which the pool tries again
     os.killpg(process.pid, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     os.close(ours)
-    assert err == "The database does not answer; trying again…\n"
+    assert err == "The database does not answer; retrying…\n"
 
 
 def test_a_database_without_kedge_is_told_and_left_alone(
@@ -99,4 +99,4 @@ def test_the_drill_wants_a_server(run_nowhere: Run, tmp_path: Path) -> None:
     assert result.code != 0
     assert "is no server; give postgresql://" in " ".join(result.err.split())
     result = run_nowhere("drill", "--in-place", "--server", "postgresql://localhost/x")
-    assert "leave one out" in " ".join(result.err.split())
+    assert "exclude each other" in " ".join(result.err.split())

@@ -1,1 +1,1 @@
-"""The command line: what the library does, for people at a terminal and for scripts."""
+"""The command line `kedge`, for people at a terminal and for scripts."""

@@ -1,4 +1,4 @@
-"""The application that commands join, and what `kedge --help` says beside them."""
+"""The Typer application, the exit codes and the text of `kedge --help`."""
 
 from typing import Annotated
 
@@ -7,17 +7,17 @@ import typer
 from kedge import __version__
 
 EXIT_CODES = {
-    0: "done, and every check passed",
-    1: "a check failed (fsck, a drill, a verification, an external system, an embedding, a comparison of databases)",
-    2: "wrong usage (an option, a name, a value, a missing --yes)",
-    3: "conflict: look at what holds, decide anew",
-    4: "busy or full: nothing was done, try again",
-    5: "corruption: stop and look, kedge fsck says where",
-    6: "rolled back meanwhile, or the answer was lost: find out before you repeat it",
-    70: "a defect in Kedge",
-    130: "stopped by you (Ctrl-C, or a no)",
+    0: "success",
+    1: "a check failed (fsck, drill, verification, external system, embedding, database comparison)",
+    2: "usage error (option, name, value or missing --yes)",
+    3: "conflict with the current state: run kedge status, then decide again",
+    4: "database busy or disk full: nothing was changed, try again",
+    5: "corruption: stop, then run kedge fsck",
+    6: "rolled back meanwhile, or outcome unknown: run kedge status before you retry",
+    70: "bug in Kedge",
+    130: "cancelled (Ctrl-C, or the answer no)",
 }
-LOOK, LAUNCH, UNDO, KEEP = "Look (changes nothing)", "Launch", "Undo", "Keep"
+INSPECT, DEPLOY, UNDO, MAINTAIN = "Inspect (read-only)", "Deploy", "Undo", "Maintain"
 _EPILOG = "Exit codes: " + "; ".join(f"[bold]{code}[/bold] {text}" for code, text in EXIT_CODES.items()) + "."
 
 app = typer.Typer(
@@ -36,10 +36,10 @@ def _root(
     *,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Undo an AI launch: the state that a bad deployment caused disappears, everywhere, at once.
+    """Roll back an AI deployment and all state that it caused, in every store, at once.
 
-    At three in the morning: kedge status, then kedge plan NAME, then kedge rollback NAME.
-    Every command takes --db (or KEDGE_DB) and --json; migrate-store names its two databases.
+    In an incident: kedge status, then kedge plan NAME, then kedge rollback NAME.
+    Every command takes --json. Every command except migrate-store takes --db (or KEDGE_DB).
     """
     if version:
         typer.echo(f"kedge {__version__}")

@@ -1,4 +1,4 @@
-"""Opening the database that the user means: `--db`, KEDGE_DB, or the folder .kedge/ here."""
+"""Database selection: `--db`, KEDGE_DB, or .kedge/ in the current folder."""
 
 import os
 from pathlib import Path
@@ -14,55 +14,53 @@ CONFIG = Path("kedge.toml")
 
 
 def for_reading(url: str | None, reconcilers: Path | None = None) -> Kedge:
-    """Open a database to look at: nothing is created, changed or locked."""
+    """Open a database read-only: create, change and lock nothing."""
     _must_exist(url)
     k = open_database(url or DEFAULT, read_only=True, reconcilers=reconcilers)
     moved = k.moved_to
     if moved is not None:
-        whisper(f"This database was moved to {moved}: what you see is how it stood then.", "yellow")
+        whisper(f"This database was moved to {moved}. This output shows its state at the move.", "yellow")
     return k
 
 
 def for_changing(url: str | None) -> Kedge:
-    """Open a database to change; it must be there."""
+    """Open an existing database for writing."""
     return _change(url, None)
 
 
-def for_moving(url: str | None) -> Kedge:
-    """Open a database to change what external systems follow, with the reconcilers that are set up here."""
+def for_reconciling(url: str | None) -> Kedge:
+    """Open an existing database for writing, with the reconcilers configured here for external systems."""
     return _change(url, config())
 
 
 def config() -> Path | None:
-    """Return the file that sets up reconcilers: KEDGE_CONFIG, or kedge.toml here, where it is there."""
+    """Return the reconcilers' configuration file: KEDGE_CONFIG, or kedge.toml in the current folder if it exists."""
     named = os.environ.get("KEDGE_CONFIG")
     return Path(named) if named else CONFIG if CONFIG.exists() else None
 
 
-def for_beginning(url: str | None) -> Kedge:
-    """Open a database to change, creating it where there is none."""
+def for_creating(url: str | None) -> Kedge:
+    """Open a database for writing; create it if it does not exist."""
     return open_database(url or DEFAULT)
 
 
 def _change(url: str | None, reconcilers: Path | None) -> Kedge:
     _must_exist(url)
     if url is not None and is_server(url):
-        open_database(url, read_only=True).close()  # which makes nothing, where there is nothing
+        open_database(url, read_only=True).close()  # raises, and creates nothing, if there is no database
     return open_database(url or DEFAULT, reconcilers=reconcilers)
 
 
 def _must_exist(url: str | None) -> None:
     if url is not None and is_server(url):
-        return  # opening it to look says so itself
+        return  # opening it read-only reports a missing database
     path = locate(url or DEFAULT)
     try:
         there = path.exists()
     except OSError as error:
-        raise InvalidValue(
-            f"{path} cannot be looked at ({error.strerror}); check the path and its permissions"
-        ) from error
+        raise InvalidValue(f"cannot access {path} ({error.strerror}); check the path and its permissions") from error
     if not there:
         raise UnknownName(
-            f"there is no database at {path}; name yours with --db or KEDGE_DB (a folder, sqlite:///PATH, "
-            "or postgresql://…), or make one with `kedge deploy`"
+            f"no database at {path}; set --db or KEDGE_DB (a folder, sqlite:///PATH or postgresql://…), "
+            "or create one with `kedge deploy`"
         )

@@ -1,4 +1,4 @@
-"""deploy, canary, promote, settle."""
+"""Commands of a deployment's life cycle: deploy, canary, promote, settle."""
 
 from typing import Annotated
 
@@ -6,48 +6,50 @@ import msgspec
 import typer
 
 from kedge.cli import database, manifest
-from kedge.cli.app import LAUNCH, app
+from kedge.cli.app import DEPLOY, app
+from kedge.cli.interrupts import report_interrupt
 from kedge.cli.options import By, Db, Json, Name, Yes
-from kedge.cli.points import weight_of
-from kedge.cli.reconcile import exit_code, tell
-from kedge.cli.stopping import accounted
+from kedge.cli.parsing import weight_of
+from kedge.cli.reconcile import exit_code, print_outcomes
 from kedge.cli.terminal import ask, count, decline, emit, listing, may_ask, say, spinner, verb
 from kedge.cli.terminal import weight as weight_words
 from kedge.deployments.lifecycle import BOTH_MAX, Deployment
 from kedge.model.control import Status
 
 
-@app.command(rich_help_panel=LAUNCH)
+@app.command(rich_help_panel=DEPLOY)
 def deploy(
-    target: Annotated[str, typer.Argument(metavar="NAME|FILE.toml", help="A new deployment's name, or its manifest.")],
+    target: Annotated[
+        str, typer.Argument(metavar="NAME|FILE.toml", help="Name of the new deployment, or its TOML manifest.")
+    ],
     *,
     artifact: Annotated[
         list[str] | None,
-        typer.Option("--artifact", "-a", metavar="KEY=TEXT", help="Or KEY=@FILE, or KEY:=JSON. May be repeated."),
+        typer.Option("--artifact", "-a", metavar="KEY=TEXT", help="Artifact; also KEY=@FILE or KEY:=JSON. Repeatable."),
     ] = None,
     canary: Annotated[
-        str | None, typer.Option(metavar="WEIGHT", help="Start it as a canary: 0.1 or 10%. Without: staged.")
+        str | None, typer.Option(metavar="WEIGHT", help="Start as a canary: 0.1 or 10%. Default: staged.")
     ] = None,
     independent: Annotated[
-        bool, typer.Option("--independent", help="It does not fall with what it overrides.")
+        bool, typer.Option("--independent", help="Not rolled back with the deployment that it overrides.")
     ] = False,
     base: Annotated[
-        str | None, typer.Option(metavar="DEPLOYMENT", help="Build on this one, which is not live.")
+        str | None, typer.Option(metavar="DEPLOYMENT", help="Build on this deployment, which is not live.")
     ] = None,
-    note: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is about.")] = None,
+    note: Annotated[str | None, typer.Option(metavar="TEXT", help="Note for the log.")] = None,
     by: By = None,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
     r"""Stage a deployment, or start it as a canary.
 
-    A deployment is a named set of prompts, models, code digests, embedders. A manifest is TOML: name, canary,
-    independent, base, note, and a table \[artifacts] of "agent/prompt" = "text", {file="prompt.txt"}, or
-    {uri="…", digest="sha256:…", kind="model", version="7"}.
+    A deployment is a named set of artifacts: prompts, models, code digests, embedders. A manifest is a TOML file with
+    name, canary, independent, base, note and a table \[artifacts]. Its entries are "agent/prompt" = "text",
+    {file="prompt.txt"} or {uri="…", digest="sha256:…", kind="model", version="7"}.
     """
     wanted = manifest.from_flags(target, artifact or [])
     weight = wanted.canary if canary is None else weight_of(canary)
-    with database.for_beginning(db) as k:
+    with database.for_creating(db) as k:
         deployed = k.deploy(
             wanted.name,
             wanted.artifacts,
@@ -60,21 +62,21 @@ def deploy(
     if as_json:
         emit({"deployment": deployed})
         return
-    _say_where(deployed)
+    _print_status(deployed)
     say(f"  {count(len(deployed.artifacts), 'artifact')}: {listing(deployed.artifacts)}")
     say(f"  manifest {deployed.digest}", "dim")
     if deployed.bases:
-        say(f"  It rests on {listing(deployed.bases)}: a rollback of that takes it along.")
+        say(f"  It depends on {listing(deployed.bases)}. Rolling that back rolls this back too.")
     for warning in deployed.warnings:
         say(f"  Warning: {warning}", "yellow")
     if deployed.status is Status.STAGED:
         say(f"  Next: kedge canary {deployed.name} 10%", "dim")
 
 
-@app.command(rich_help_panel=LAUNCH)
+@app.command(rich_help_panel=DEPLOY)
 def canary(
     name: Name,
-    weight: Annotated[str, typer.Argument(metavar="WEIGHT", help="The share of new sessions: 0.1 or 10%.")],
+    weight: Annotated[str, typer.Argument(metavar="WEIGHT", help="Share of new sessions: 0.1 or 10%.")],
     *,
     by: By = None,
     db: Db = None,
@@ -86,56 +88,62 @@ def canary(
     if as_json:
         emit({"deployment": deployed})
     else:
-        _say_where(deployed)
+        _print_status(deployed)
 
 
-@app.command(rich_help_panel=LAUNCH)
+@app.command(rich_help_panel=DEPLOY)
 def promote(name: Name, *, by: By = None, db: Db = None, as_json: Json = False) -> int:
     """Show a deployment to every new session.
 
-    And bring external systems to what it pins, where a kedge.toml says how: kedge reconcile.
+    Also update the external systems that a kedge.toml configures (see kedge reconcile).
     """
-    with database.for_moving(db) as k, accounted(k, name, "the promotion"), spinner("promoting", silent=as_json):
+    with (
+        database.for_reconciling(db) as k,
+        report_interrupt(k, name, "the promotion"),
+        spinner("promoting", silent=as_json),
+    ):
         report = k.promote(name, by=by)
     if as_json:
         emit(msgspec.to_builtins(report))
         return exit_code(report.reconciled)
-    _say_where(report.deployment)
+    _print_status(report.deployment)
     for key, owner in sorted(report.shadowed.items()):
-        say(f"  Warning: nobody sees its {key}: a newer one stands there, of {owner}", "yellow")
+        say(f"  Warning: its {key} has no effect: {owner} is newer and overrides it", "yellow")
     if report.written_by_both:
         both = len(report.written_by_both)
         keys = f"{'At least ' if both == BOTH_MAX else ''}{count(both, 'key')} {verb(both, 'were')}"
-        say(f"  {keys} written both inside and outside it, the newest counts: {listing(report.written_by_both, 3)}")
-    tell(report.reconciled)
+        say(f"  {keys} written both inside and outside it; the newest write wins: {listing(report.written_by_both, 3)}")
+    print_outcomes(report.reconciled)
     return exit_code(report.reconciled)
 
 
-@app.command(rich_help_panel=LAUNCH)
+@app.command(rich_help_panel=DEPLOY)
 def settle(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_json: Json = False) -> int:
-    """Declare a deployment irrevocable."""
+    """Make a deployment permanent: it can no longer be rolled back."""
     with database.for_changing(db) as k:
         k.deployment(name)
-        if may_ask(yes=yes, as_json=as_json, what=f"settle {name!r}"):
-            say(f"Settling {name} is for ever: what it wrote can never be hidden again, and every session sees it.")
-            if not ask("Settle it?"):
+        if may_ask(yes=yes, as_json=as_json, what=f"settle {name}"):
+            say(
+                f"Settling {name} cannot be undone. It can no longer be rolled back, and every session sees its writes."
+            )
+            if not ask(f"Settle {name}?"):
                 decline()
         deployed = k.settle(name, by=by)
     if as_json:
         emit({"deployment": deployed})
     else:
-        _say_where(deployed)
+        _print_status(deployed)
     return 0
 
 
-def _say_where(deployed: Deployment) -> None:
-    """Say in one sentence where a deployment stands now."""
+def _print_status(deployed: Deployment) -> None:
+    """Print the status of a deployment in one sentence."""
     meaning = {
-        Status.STAGED: "staged; nobody sees it but turns opened with deployment=",
+        Status.STAGED: "staged; only turns opened with deployment= see it",
         Status.CANARY: f"canary: {weight_words(deployed.weight)} of new sessions see it",
-        Status.LIVE: "live: every new session sees it, running ones finish as they began",
-        Status.SETTLED: "settled: it is irrevocable",
-        Status.ROLLED_BACK: "rolled back: hidden from everyone",
-        Status.PURGED: "purged: gone for good",
+        Status.LIVE: "live: new sessions see it; running sessions keep their view",
+        Status.SETTLED: "settled: it can no longer be rolled back",
+        Status.ROLLED_BACK: "rolled back: hidden from every reader",
+        Status.PURGED: "purged: permanently deleted",
     }
     say(f"{deployed.name} is {meaning[deployed.status]}", "bold")

@@ -1,4 +1,4 @@
-"""export: writing vectors to a file."""
+"""Command export: write the vectors of a collection to a file."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,33 +7,33 @@ import msgspec
 import typer
 
 from kedge.cli import database
-from kedge.cli.app import LOOK, app
+from kedge.cli.app import INSPECT, app
 from kedge.cli.options import Db, InDeployment, Json, OfSession
-from kedge.cli.points import POINT_HELP, view_at
+from kedge.cli.parsing import POINT_HELP, view_at
 from kedge.cli.terminal import count, emit, one_line, progress_bar, say, say_whole
 from kedge.errors import InvalidValue
 from kedge.face import LOAD_ROWS
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=INSPECT)
 def export(
-    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="A declared collection.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="Collection name.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help=".npy, .parquet, .arrow or .feather.")],
     *,
     where: Annotated[
-        str | None, typer.Option("--where", metavar="JSON", help="Only rows whose payload passes this filter.")
+        str | None, typer.Option("--where", metavar="JSON", help="Only rows whose payload matches this filter.")
     ] = None,
     at: Annotated[str | None, typer.Option("--at", metavar="POINT", help=POINT_HELP)] = None,
     session: OfSession = None,
     deployment: InDeployment = None,
-    batch: Annotated[int, typer.Option("--batch", metavar="ROWS", min=1, help="How many rows at a time.")] = LOAD_ROWS,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over a file that is there.")] = False,
+    batch: Annotated[int, typer.Option("--batch", metavar="ROWS", min=1, help="Rows per batch.")] = LOAD_ROWS,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite existing files.")] = False,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
     """Write the vectors of a collection, with ids and payloads, to a file that load reads.
 
-    Without --session or --deployment, as a new session sees them.
+    Default view: what a new session sees.
     """
     chosen = None if where is None else _filter(where)
     with (
@@ -51,11 +51,13 @@ def export(
     for name in report.files:
         say_whole(f"  {name}")
     if report.unembedded:
-        say(f"  {count(report.unembedded, 'key')} left out: of other embedding spaces", "yellow")
+        say(f"  {count(report.unembedded, 'key')} skipped: no vector in this embedding space", "yellow")
 
 
 def _filter(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except ValueError as error:
-        raise InvalidValue(f'--where {text!r:.80} is no JSON ({error}); write it as \'{{"lang": "en"}}\'') from None
+        raise InvalidValue(
+            f'--where {text!r:.80} is not valid JSON ({error}); write it as \'{{"lang": "en"}}\''
+        ) from None

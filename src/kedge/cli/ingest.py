@@ -1,4 +1,4 @@
-"""load, import: bringing vectors in from files and from other databases."""
+"""Commands load and import: read vectors from files and from other vector databases."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ import typer
 from kedge.bulk import Columns, LoadReport, Source, open_chroma, open_lancedb, open_qdrant
 from kedge.bulk.sources import pick
 from kedge.cli import database
-from kedge.cli.app import KEEP, app
+from kedge.cli.app import MAINTAIN, app
 from kedge.cli.options import By, Db, Json
 from kedge.cli.terminal import count, emit, one_line, progress_bar, say, table
 from kedge.errors import InvalidValue, UnknownName
@@ -22,33 +22,31 @@ from kedge.ports.vectors import Collection
 
 Deployment = Annotated[
     str | None,
-    typer.Option("--deployment", metavar="NAME", help="Inside this deployment: what is loaded falls with it."),
+    typer.Option("--deployment", metavar="NAME", help="Load inside this deployment; its rollback removes the rows."),
 ]
-Stage = Annotated[bool, typer.Option("--stage", help="Stage that deployment, unless it is there.")]
+Stage = Annotated[bool, typer.Option("--stage", help="Stage the deployment if it does not exist.")]
 Agent = Annotated[
     str | None,
-    typer.Option("--agent", metavar="NAME", help="Who loads. Default: named like the deployment, else loader."),
+    typer.Option("--agent", metavar="NAME", help="Agent that loads. Default: the deployment's name, else loader."),
 ]
 Person = Annotated[
-    str | None, typer.Option("--person", metavar="NAME", help="A person loads: no rollback takes it away.")
+    str | None, typer.Option("--person", metavar="NAME", help="Person who loads; no rollback removes the rows.")
 ]
-BatchRows = Annotated[int, typer.Option("--batch", metavar="ROWS", min=1, help="How many rows a commit.")]
-Again = Annotated[bool, typer.Option("--again", help="Write what an earlier run has loaded once more.")]
-Ids = Annotated[str | None, typer.Option("--ids", metavar="COLUMN", help='The column of ids. Default: "id".')]
-Vector = Annotated[
-    str | None, typer.Option("--vector", metavar="NAME", help="The column, or the named vector, to take.")
-]
+BatchRows = Annotated[int, typer.Option("--batch", metavar="ROWS", min=1, help="Rows per commit.")]
+Again = Annotated[bool, typer.Option("--again", help="Load rows again that an earlier run has loaded.")]
+Ids = Annotated[str | None, typer.Option("--ids", metavar="COLUMN", help='Column of ids. Default: "id".')]
+Vector = Annotated[str | None, typer.Option("--vector", metavar="NAME", help="Column of vectors, or named vector.")]
 Payload = Annotated[
     list[str] | None,
-    typer.Option("--payload", metavar="COLUMN", help="A column of the payload. May be repeated. Default: all others."),
+    typer.Option("--payload", metavar="COLUMN", help="Payload column. Repeatable. Default: all other columns."),
 ]
 Document = Annotated[
-    str | None, typer.Option("--document", metavar="NAME", help="The column or field that goes to the documents.")
+    str | None, typer.Option("--document", metavar="NAME", help="Column or field to store as documents.")
 ]
 
 
 class Kind(StrEnum):
-    """What can be imported."""
+    """Kinds of database that `kedge import` reads."""
 
     CHROMA = "chroma"
     LANCEDB = "lancedb"
@@ -56,7 +54,7 @@ class Kind(StrEnum):
 
 
 class _Load(msgspec.Struct, frozen=True):
-    """How to load, whatever it is."""
+    """Options shared by load and import."""
 
     deployment: str | None
     agent: str | None
@@ -65,7 +63,7 @@ class _Load(msgspec.Struct, frozen=True):
     again: bool
 
     def run(self, k: Kedge, collection: str, source: Path | Source, columns: Columns, *, silent: bool) -> LoadReport:
-        """Load a source, with a bar."""
+        """Load a source and show a progress bar."""
         with progress_bar(f"loading {one_line(collection, 30)}", silent=silent) as progress:
             return k.load(
                 collection,
@@ -83,29 +81,31 @@ class _Load(msgspec.Struct, frozen=True):
             )
 
     def stage(self, k: Kedge, path: Path, by: str | None) -> None:
-        """Stage the deployment, with an artifact of the loader's so that what is loaded falls with it."""
+        """Stage the deployment with an artifact of the loader, so that its rollback removes the rows."""
         if self.deployment is None or self.person is not None:
-            raise InvalidValue("--stage stages the --deployment that an agent loads in; name one, and no --person")
+            raise InvalidValue("--stage needs --deployment and excludes --person")
         if self.deployment in {deployment.name for deployment in k.deployments()}:
             return
         agent = self.agent or self.deployment
         k.deploy(self.deployment, {f"{agent}/source": {"loads": path.name}}, by=by, note=f"loads {path.name}")
 
 
-@app.command(rich_help_panel=KEEP)
+@app.command(rich_help_panel=MAINTAIN)
 def load(
-    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="A declared collection.")],
+    collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="Collection name.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help=".npy, .parquet, .arrow or .feather.")],
     *,
     ids: Annotated[
         str | None,
-        typer.Option("--ids", metavar="COLUMN|FILE", help="The column of ids; for .npy a .txt, .json or .npy file."),
+        typer.Option("--ids", metavar="COLUMN|FILE", help="Column of ids; for .npy a .txt, .json or .npy file."),
     ] = None,
     vector: Vector = None,
     payload: Payload = None,
     json_payload: Annotated[
         str | None,
-        typer.Option("--json-payload", metavar="COLUMN|FILE", help="The payload as JSON; for .npy a file of lines."),
+        typer.Option(
+            "--json-payload", metavar="COLUMN|FILE", help="Column with the payload as JSON; for .npy a JSON-lines file."
+        ),
     ] = None,
     document: Document = None,
     deployment: Deployment = None,
@@ -120,10 +120,10 @@ def load(
 ) -> None:
     """Load vectors from a file into a collection.
 
-    Stopped half-way, the same command goes on from there: what was loaded is skipped.
+    To resume after an interruption, run the same command again: it skips rows already loaded.
     """
     if payload is not None and json_payload is not None:
-        raise InvalidValue("a payload is made of columns (--payload) or is one (--json-payload), not both")
+        raise InvalidValue("--payload and --json-payload exclude each other; give one of them")
     columns = Columns(ids, vector, json_payload if payload is None else payload, document)
     how = _Load(deployment, agent, person, batch, again)
     with database.for_changing(db) as k:
@@ -139,7 +139,7 @@ def load(
 
 
 class _Target(msgspec.Struct, frozen=True):
-    """Where a source goes: the collection, whether it `exists`, and what the load did (None in a dry run)."""
+    """Target collection of a source, whether it `exists`, and the load's report (None in a dry run)."""
 
     source: str
     collection: str
@@ -150,25 +150,28 @@ class _Target(msgspec.Struct, frozen=True):
     load: LoadReport | None = None
 
 
-@app.command("import", rich_help_panel=KEEP)
+@app.command("import", rich_help_panel=MAINTAIN)
 def import_(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="chroma, lancedb or qdrant.")],
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Chroma's or LanceDB's folder; a file of Qdrant points.")
+        Path, typer.Argument(metavar="PATH", help="Folder of Chroma or LanceDB, or file of Qdrant points.")
     ],
     *,
     collection: Annotated[
         list[str] | None,
-        typer.Option("--collection", metavar="NAME", help="Only this one of theirs. May be repeated."),
+        typer.Option("--collection", metavar="NAME", help="Import only this source collection. Repeatable."),
     ] = None,
     into: Annotated[
-        str | None, typer.Option("--into", metavar="NAME", help="The collection here. Default: named like theirs.")
+        str | None, typer.Option("--into", metavar="NAME", help="Target collection. Default: same name as the source.")
     ] = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", help="cosine, dot or l2, for a new one. Default: as theirs, else cosine.")
+        str | None,
+        typer.Option(
+            "--metric", help="Metric of a new collection: cosine, dot or l2. Default: as the source, else cosine."
+        ),
     ] = None,
     embedder: Annotated[
-        str, typer.Option("--embedder", metavar="KEY", help="The artifact that embeds, for a new one.")
+        str, typer.Option("--embedder", metavar="KEY", help="Embedder artifact of a new collection.")
     ] = "shared/embedder",
     ids: Ids = None,
     vector: Vector = None,
@@ -180,26 +183,26 @@ def import_(
     person: Person = None,
     batch: BatchRows = LOAD_ROWS,
     again: Again = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be imported, and change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be imported; change nothing.")] = False,
     by: By = None,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
     """Import the collections of another vector database.
 
-    Theirs is not changed. Stopped half-way, the same command goes on from there.
+    The source is not changed. To resume after an interruption, run the same command again.
     """
     how = _Load(deployment, agent, person, batch, again)
     columns = Columns(ids, vector, payload, document)
     hidden = False
     with _OPENERS[kind](path, columns, collection) as sources:
         if dry_run:
-            targets = _aim(sources, _existing(db), into=into, metric=metric)
+            targets = _targets_of(sources, _existing(db), into=into, metric=metric)
         else:
-            with database.for_beginning(db) as k:
+            with database.for_creating(db) as k:
                 known = {c.name: c for c in k.collections()}
-                targets = _aim(sources, known, into=into, metric=metric)
-                for target in targets:  # all of them before the first row, so that what is wrong shows at once
+                targets = _targets_of(sources, known, into=into, metric=metric)
+                for target in targets:  # all before the first row, so that an error shows at once
                     if not target.exists and target.dim is not None:
                         k.collection(target.collection, dim=target.dim, metric=target.metric, embedder=embedder)
                 if stage:
@@ -221,7 +224,7 @@ def import_(
         _say_imported(targets, deployment if hidden else None)
 
 
-# ── opening theirs ──
+# ── opening the source ──
 
 
 _Opener = Callable[[Path, Columns, Sequence[str] | None], AbstractContextManager[list[Source]]]
@@ -229,7 +232,7 @@ _Opener = Callable[[Path, Columns, Sequence[str] | None], AbstractContextManager
 
 def _chroma(path: Path, columns: Columns, wanted: Sequence[str] | None) -> AbstractContextManager[list[Source]]:
     if columns != Columns():
-        raise InvalidValue("Chroma says what is what: --ids, --vector, --payload and --document have no meaning for it")
+        raise InvalidValue("--ids, --vector, --payload and --document do not apply to Chroma; leave them out")
     return open_chroma(path, wanted)
 
 
@@ -246,7 +249,7 @@ def _qdrant(path: Path, columns: Columns, wanted: Sequence[str] | None) -> Abstr
 _OPENERS: dict[Kind, _Opener] = {Kind.CHROMA: _chroma, Kind.LANCEDB: _lancedb, Kind.QDRANT: _qdrant}
 
 
-# ── deciding ──
+# ── choosing targets ──
 
 
 def _existing(db: str | None) -> dict[str, Collection]:
@@ -257,24 +260,24 @@ def _existing(db: str | None) -> dict[str, Collection]:
         return {}  # there is no database yet
 
 
-def _aim(
+def _targets_of(
     sources: Sequence[Source], existing: dict[str, Collection], *, into: str | None, metric: str | None
 ) -> list[_Target]:
-    """Decide where each source goes; raise `InvalidValue` where it cannot go there."""
+    """Return the target of each source; raise `InvalidValue` if a source does not fit its target."""
     if into is not None and len(sources) > 1:
         names = ", ".join(source.name for source in sources)
         raise InvalidValue(
-            f"--into names one collection, but there are {len(sources)} ({names}); pick one by --collection"
+            f"--into takes one source collection, but there are {len(sources)} ({names}); choose one with --collection"
         )
-    return [_aim_one(source, existing.get(into or source.name), into or source.name, metric) for source in sources]
+    return [_target_of(source, existing.get(into or source.name), into or source.name, metric) for source in sources]
 
 
-def _aim_one(source: Source, there: Collection | None, name: str, metric: str | None) -> _Target:
+def _target_of(source: Source, there: Collection | None, name: str, metric: str | None) -> _Target:
     wanted = metric or source.metric
     if there is not None and wanted not in {None, there.metric}:
         raise InvalidValue(
-            f"{source.name!r} is compared by {wanted}, but the collection {name!r} that is here by {there.metric}; "
-            f"give it another name by --into, or say --metric {there.metric} if you mean it"
+            f"{source.name!r} uses the metric {wanted}, but the collection {name!r} uses {there.metric}; "
+            f"choose another target with --into, or give --metric {there.metric} to accept the metric"
         )
     chosen = there.metric if there is not None else wanted or "cosine"
     return _Target(source.name, name, source.rows, source.dim, chosen, there is not None)
@@ -284,31 +287,31 @@ def _is_staged(k: Kedge, deployment: str | None) -> bool:
     return deployment is not None and k.deployment(deployment).status is Status.STAGED
 
 
-# ── saying ──
+# ── output ──
 
 
 def _say_report(report: LoadReport) -> None:
     rate = f", {report.rows / report.seconds:,.0f} rows/s" if report.rows and report.seconds else ""
     say(f"{one_line(report.collection)}: {count(report.rows, 'row')} in {report.seconds:.1f} s{rate}", "bold")
     if report.documents:
-        say(f"  {count(report.documents, 'document')} with them")
+        say(f"  {count(report.documents, 'document')} stored")
     if report.skipped:
-        say(f"  {count(report.skipped, 'row')} skipped: an earlier run has loaded them (--again writes them once more)")
+        say(f"  {count(report.skipped, 'row')} skipped: already loaded (use --again to load them again)")
     if report.vectorless:
-        say(f"  {count(report.vectorless, 'row')} left out: without a vector", "yellow")
+        say(f"  {count(report.vectorless, 'row')} skipped: no vector", "yellow")
 
 
 def _say_hidden(deployment: str | None) -> None:
     if deployment is not None:
-        say(f"  Nobody sees them yet. Next: kedge promote {deployment}", "dim")
+        say(f"  Hidden until you run: kedge promote {deployment}", "dim")
 
 
 def _say_imported(targets: Sequence[_Target], hidden: str | None) -> None:
     if not targets:
-        say("There is no collection to import.")
+        say("No collection to import.")
     for target in targets:
         if target.load is None:
-            say(f"{one_line(target.source)}: nothing to import, no row has a vector", "yellow")
+            say(f"{one_line(target.source)}: nothing to import: no row has a vector", "yellow")
         else:
             _say_report(target.load)
     if targets:
@@ -327,5 +330,5 @@ def _say_dry(targets: Sequence[_Target]) -> None:
         )
         for t in targets
     )
-    table(("theirs", "here", "rows", "dim", "metric", "exists"), rows, right=("rows", "dim"))
+    table(("source", "collection", "rows", "dim", "metric", "exists"), rows, right=("rows", "dim"))
     say("Nothing was changed.", "dim")

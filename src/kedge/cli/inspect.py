@@ -1,4 +1,4 @@
-"""status, log, diff, assignment: how things stand, and how they came to."""
+"""Commands status, log, diff and assignment: current state and its history."""
 
 from typing import Annotated
 
@@ -6,42 +6,54 @@ import msgspec
 import typer
 
 from kedge.cli import database
-from kedge.cli.app import LOOK, app
+from kedge.cli.app import INSPECT, app
 from kedge.cli.migrate import compare_with
 from kedge.cli.options import Db, Json, SessionName
-from kedge.cli.overview import tell, what
-from kedge.cli.points import NOW, POINT_HELP, view_of
-from kedge.cli.terminal import ago, count, emit, heading, listing, one_line, say, spinner, table, utc_short
+from kedge.cli.parsing import NOW, POINT_HELP, view_of
+from kedge.cli.status_text import change_text, print_status
+from kedge.cli.terminal import (
+    SETTLED_ONLY,
+    ago,
+    count,
+    emit,
+    heading,
+    listing,
+    one_line,
+    say,
+    spinner,
+    table,
+    utc_short,
+)
 from kedge.errors import InvalidValue
 from kedge.reports.diff import KeyChange, SpaceDiff
 from kedge.turns.scope import scope_of
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=INSPECT)
 def status(
     *,
     everything: Annotated[bool, typer.Option("--all", help="List every deployment that can still change.")] = False,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """Say how things stand, on one screen."""
+    """Show the state of all deployments on one screen."""
     with database.for_reading(db) as k:
         found = k.status()
     if as_json:
         emit(msgspec.to_builtins(found))
     else:
-        tell(found, everything=everything)
+        print_status(found, everything=everything)
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=INSPECT)
 def log(
     *,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many entries, the newest first.")] = 20,
-    deployment: Annotated[str | None, typer.Option(metavar="NAME", help="Only what concerned this one.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of entries, newest first.")] = 20,
+    deployment: Annotated[str | None, typer.Option(metavar="NAME", help="Only entries about this deployment.")] = None,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """Show who changed what, when and why."""
+    """List all changes: what, by whom, why and when."""
     with database.for_reading(db) as k:
         if deployment is None:
             entries = k.log(limit)
@@ -53,46 +65,51 @@ def log(
         emit({"entries": entries})
         return
     table(
-        ("seq", "UTC", "ago", "what", "who", "why"),
+        ("change", "by", "reason", "UTC", "ago", "seq"),
         (
             (
-                str(e.seq),
-                utc_short(e.at),
-                ago(e.at, now).removesuffix(" ago"),
-                f"  {what(e)}" if ":" in e.kind else what(e),
+                f"  {change_text(e)}" if ":" in e.kind else change_text(e),
                 e.by,
                 e.reason,
+                utc_short(e.at),
+                ago(e.at, now).removesuffix(" ago"),
+                str(e.seq),
             )
             for e in entries
         ),
         right=("seq", "ago"),
     )
     if len(entries) == limit:
-        say(f"The newest {limit}; more with --limit.", "dim")
+        say(f"Newest {limit} entries; more with --limit.", "dim")
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=INSPECT)
 def diff(
     a: Annotated[
-        str | None, typer.Argument(metavar="A", help=f"A view. {POINT_HELP} Or session:NAME, deployment:NAME.")
+        str | None, typer.Argument(metavar="A", help=f"First view: {POINT_HELP} Or session:NAME, or deployment:NAME.")
     ] = None,
-    b: Annotated[str, typer.Argument(metavar="[B]", help="Another; any of them may end in @POINT.")] = NOW,
+    b: Annotated[
+        str,
+        typer.Argument(
+            metavar="[B]", help="Second view, in the same form. session: and deployment: may end in @POINT."
+        ),
+    ] = NOW,
     *,
-    keys: Annotated[int, typer.Option("--keys", min=0, help="How many keys to name for each space.")] = 5,
+    keys: Annotated[int, typer.Option("--keys", min=0, help="Number of keys to list per space.")] = 5,
     other: Annotated[
-        str | None, typer.Option("--with", metavar="URL", help="Compare the whole database with another one instead.")
+        str | None, typer.Option("--with", metavar="URL", help="Compare the whole database with this one.")
     ] = None,
     db: Db = None,
     as_json: Json = False,
 ) -> int:
     """Compare two views, two points in time, or two databases.
 
-    Say what was added, removed and changed from A to B.
+    Print which keys were added, removed and changed from A to B.
 
     For example: kedge diff 2h; kedge diff before:support-v2 now; kedge diff now deployment:support-v2.
     """
     if (a is None) == (other is None):
-        raise InvalidValue("name a view to compare, or another database by --with; one of the two")
+        raise InvalidValue("give either a view A or another database with --with, not both")
     if a is None:
         return compare_with(str(other), db, as_json=as_json)
     with database.for_reading(db) as k, spinner("comparing", silent=as_json):
@@ -100,28 +117,28 @@ def diff(
     if as_json:
         emit({"same": found.same, **msgspec.to_builtins(found)})
         return 0
-    say(f"a: {a}, {_seen(found.a_seen, found.a_upto)}")
-    say(f"b: {b}, {_seen(found.b_seen, found.b_upto)}")
+    say(f"A: {a}, {_seen(found.a_seen, found.a_upto)}")
+    say(f"B: {b}, {_seen(found.b_seen, found.b_upto)}")
     differing = [space for space in found.spaces if space.differs]
     if not differing:
-        say("Both see the same everywhere.", "bold")
+        say("No differences.", "bold")
         return 0
     for space in differing:
         if space.store != "memory":
-            _tell_space(space, keys)
-    _tell_sessions([space for space in differing if space.store == "memory"], keys)
-    untouched = sum(space.same for space in found.spaces)
+            _print_space(space, keys)
+    _print_sessions([space for space in differing if space.store == "memory"], keys)
+    unchanged = sum(space.same for space in found.spaces)
     say()
-    say(f"{count(untouched, 'key')} the same in both.")
+    say(f"{count(unchanged, 'key')} identical in both.")
     return 0
 
 
 def _seen(names: tuple[str, ...], upto: int | None) -> str:
-    upto_text = "as it is now" if upto is None else f"up to seq {upto}"
-    return f"{upto_text}, sees {listing(names)}" if names else f"{upto_text}, sees no revocable deployment"
+    point = "" if upto is None else f", up to seq {upto}"
+    return f"sees {listing(names) if names else SETTLED_ONLY}{point}"
 
 
-def _tell_space(space: SpaceDiff, most: int) -> None:
+def _print_space(space: SpaceDiff, most: int) -> None:
     place = f"{space.store} {space.space}".strip()
     heading(f"{place}: {len(space.added):,} added, {len(space.removed):,} removed, {len(space.changed):,} changed")
     for sign, style, changes in (
@@ -135,7 +152,7 @@ def _tell_space(space: SpaceDiff, most: int) -> None:
             say(f"  {sign} and {len(changes) - most:,} more", style)
 
 
-def _tell_sessions(sessions: list[SpaceDiff], most: int) -> None:
+def _print_sessions(sessions: list[SpaceDiff], most: int) -> None:
     if not sessions:
         return
     heading(f"memory: the histories of {count(len(sessions), 'session')} differ")
@@ -151,11 +168,11 @@ def _key(change: KeyChange) -> str:
     return f"{change.key} (seq {f'{change.a_seq} → {change.b_seq}' if both else change.a_seq or change.b_seq})"
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=INSPECT)
 def assignment(session: SessionName, *, db: Db = None, as_json: Json = False) -> None:
-    """Say which deployments a session sees.
+    """Show which deployments a session sees.
 
-    Fixes nothing: a session is assigned at its first turn.
+    Read-only. A session is assigned at its first turn, not by this command.
     """
     with database.for_reading(db) as k:
         view = k.view(session=session)
@@ -163,8 +180,8 @@ def assignment(session: SessionName, *, db: Db = None, as_json: Json = False) ->
     if as_json:
         emit({"session": session, "sees": sees, "fixed_at": None if fixed is None else fixed.at})
         return
-    names = listing(sees, 20) if sees else "no revocable deployment, only what is settled"
+    names = listing(sees, 20) if sees else SETTLED_ONLY
     if fixed is None:
-        say(f"{one_line(session)} has not appeared yet; if it did now, it would see: {names}")
+        say(f"{one_line(session)} has had no turn yet. If it started now, it would see: {names}")
     else:
         say(f"{one_line(session)} sees: {names}")

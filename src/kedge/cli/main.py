@@ -1,4 +1,4 @@
-"""The way in, and the way out: every error becomes one message and one exit code."""
+"""Entry point: run one command, and map each error to one message and one exit code."""
 
 import contextlib
 import os
@@ -10,11 +10,12 @@ import typer
 
 from kedge import errors
 from kedge.cli import (
-    check,
+    backfill,
     deploy,
-    embed,
+    drill,
     export,
     fleet,
+    fsck,
     ingest,
     inspect,
     migrate,
@@ -25,22 +26,23 @@ from kedge.cli import (
     verdicts,
 )
 from kedge.cli.app import app
-from kedge.cli.quiet import quieten
-from kedge.cli.stopping import Stopped
+from kedge.cli.driver_log import filter_driver_log
+from kedge.cli.interrupts import Stopped
 from kedge.cli.terminal import Declined, emit, whisper
 
-# Importing them adds their commands.
+# Importing these modules registers their commands.
 _MODULES = (
     inspect,
     fleet,
     show,
     deploy,
-    embed,
+    backfill,
     rollback,
     settings,
     ingest,
     export,
-    check,
+    fsck,
+    drill,
     reconcile,
     verdicts,
     migrate,
@@ -73,14 +75,14 @@ _CODES: tuple[tuple[type[errors.KedgeError], int], ...] = (
     (errors.RolledBack, 6),
     (errors.OutcomeUnknown, 6),
 )
-_JOURNALED = (
-    "stopped. Every step that was done is journaled: `kedge status` says where things stand, `kedge recover` finishes "
-    "what was begun"
+_STEPS_SAVED = (
+    "stopped. Completed steps are saved. To see the current state: kedge status. To finish the remaining steps: "
+    "kedge recover"
 )
 _STOPPED_IN = {
-    **dict.fromkeys(("rollback", "purge", "recover", "reinstate", "promote"), _JOURNALED),
-    "migrate-store": "stopped. What was copied stays; the same command again goes on, --abandon gives the move up",
-    "backfill": "stopped. What was embedded stays; the same command again goes on with the rest",
+    **dict.fromkeys(("rollback", "purge", "recover", "reinstate", "promote"), _STEPS_SAVED),
+    "migrate-store": "stopped. Copied data is kept. To resume, run the same command again; to cancel, add --abandon",
+    "backfill": "stopped. Stored vectors are kept. To resume, run the same command again",
 }
 STOPPED, DEFECT, USAGE, BROKEN_PIPE = 130, 70, 2, 141
 
@@ -88,11 +90,11 @@ STOPPED, DEFECT, USAGE, BROKEN_PIPE = 130, 70, 2, 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _command_first(list(sys.argv[1:] if argv is None else argv))
-    quieten()
+    filter_driver_log()
     as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     try:
         code = app(args=arguments, prog_name="kedge", standalone_mode=False)
-        if code == STOPPED:  # typer's answer to Ctrl-C
+        if code == STOPPED:  # how typer reports Ctrl-C
             return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
         sys.stdout.flush()
     except Declined:
@@ -102,16 +104,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except errors.KedgeError as error:
         return _fail(as_json, type(error).__name__, str(error), exit_code(error))
     except BrokenPipeError:
-        return _hang_up()
-    except (KeyboardInterrupt, typer.Abort):  # what older typers answer
+        return _broken_pipe()
+    except (KeyboardInterrupt, typer.Abort):  # how older versions of typer report Ctrl-C
         return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
-    except Exception as error:  # noqa: BLE001 - the process's edge: it says what happened and exits non-zero
+    except Exception as error:  # noqa: BLE001 - the process's edge: report it and exit non-zero
         return _other(as_json, error)
     return int(code or 0)
 
 
 def _command_first(arguments: list[str]) -> list[str]:
-    """Return the arguments with --db and --json behind the command, where somebody wrote them before it."""
+    """Move --db and --json behind the command if they were typed before it."""
     early: list[str] = []
     while arguments and (arguments[0] in {"--db", "--json"} or arguments[0].startswith("--db=")):
         taken = 2 if arguments[0] == "--db" else 1
@@ -121,7 +123,7 @@ def _command_first(arguments: list[str]) -> list[str]:
 
 
 def exit_code(error: errors.KedgeError) -> int:
-    """Return the exit code that says what to do about an error."""
+    """Return the exit code of an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), DEFECT)
 
 
@@ -132,18 +134,18 @@ def _fail(as_json: bool, kind: str, message: str, code: int) -> int:  # noqa: FB
         else:
             whisper(f"kedge: {message}", "red")
     except BrokenPipeError:
-        return _hang_up()
+        return _broken_pipe()
     return code
 
 
 def _other(as_json: bool, error: Exception) -> int:  # noqa: FBT001
     format_message = getattr(error, "format_message", None)
-    if format_message is not None:  # what typer has to say about the command line
+    if format_message is not None:  # a usage error that typer found
         context = getattr(error, "ctx", None)
-        hint = "" if context is None or as_json else f"; `{context.command_path} --help` shows what it takes"
+        hint = "" if context is None or as_json else f"; see `{context.command_path} --help`"
         return _fail(as_json, "Usage", format_message().rstrip(".") + hint, USAGE)
     traceback.print_exc()
-    message = f"{type(error).__name__}: {error}; this is a defect in Kedge, please report it with the lines above"
+    message = f"{type(error).__name__}: {error}; this is a bug in Kedge, please report it with the lines above"
     return _fail(as_json, "Defect", message, DEFECT)
 
 
@@ -157,8 +159,8 @@ def _after_ctrl_c(message: str) -> str:
     return message
 
 
-def _hang_up() -> int:
-    """Say nothing more: whoever read our output has gone."""
+def _broken_pipe() -> int:
+    """Drop further output: the reader of stdout has closed the pipe."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE

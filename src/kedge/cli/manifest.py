@@ -1,4 +1,4 @@
-"""What to deploy, from a TOML manifest and from flags."""
+"""Manifest of a deployment, from a TOML file and from --artifact flags."""
 
 import json
 import tomllib
@@ -16,7 +16,7 @@ _ARTIFACT_FIELDS = ("file", "uri", "digest", "kind", "version", "value")
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """A deployment to be."""
+    """What to deploy."""
 
     name: str
     artifacts: dict[str, Any]
@@ -27,19 +27,19 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a TOML manifest; files that it names are looked for beside it."""
+    """Read a TOML manifest; paths in it are relative to its folder."""
     try:
         table = tomllib.loads(_read(path, f"the manifest {path}").decode())
     except UnicodeDecodeError as error:
-        raise InvalidValue(f"the manifest {path} is no valid TOML: {error}") from None
+        raise InvalidValue(f"the manifest {path} is not valid TOML: {error}; correct the file") from None
     except tomllib.TOMLDecodeError as error:
         raise InvalidValue(
-            f'the manifest {path} is no valid TOML: {error}; a key that holds a / is quoted: "agent/prompt" = "…"'
+            f'the manifest {path} is not valid TOML: {error}; quote keys that contain a slash: "agent/prompt" = "…"'
         ) from None
     for field in table:
         if field not in _FIELDS:
             raise InvalidValue(
-                f"the manifest {path} has the unknown field {field!r}{nearest(field, _FIELDS)}; it may have "
+                f"unknown field {field!r} in the manifest {path}{nearest(field, _FIELDS)}; allowed: "
                 f"{', '.join(_FIELDS)}"
             )
     artifacts = table.get("artifacts")
@@ -50,33 +50,33 @@ def read_manifest(path: Path) -> Manifest:
     try:
         found = msgspec.convert({"artifacts": {}, **{k: v for k, v in table.items() if k != "artifacts"}}, Manifest)
     except msgspec.ValidationError as error:
-        raise InvalidValue(f"the manifest {path} does not fit: {error}") from None
+        raise InvalidValue(f"invalid manifest {path}: {error}") from None
     filled = {key: _artifact(path.parent, key, given) for key, given in artifacts.items()}
     return msgspec.structs.replace(found, artifacts=filled)
 
 
 def _artifact(folder: Path, key: str, given: object) -> object:
-    """Return what a manifest's entry means: a value as it stands, a file's content, or an address and digest."""
+    """Return the artifact of a manifest entry: a plain value, a file's content, or a URI with its digest."""
     if not isinstance(given, dict) or _POINTERS.isdisjoint(given):
         return given
     for field, value in given.items():
         if field not in _ARTIFACT_FIELDS:
             raise InvalidValue(
-                f"artifact {key!r} has the unknown field {field!r}{nearest(field, _ARTIFACT_FIELDS)}; it may have "
+                f"unknown field {field!r} in artifact {key!r}{nearest(field, _ARTIFACT_FIELDS)}; allowed: "
                 f"{', '.join(_ARTIFACT_FIELDS)}"
             )
         if field != "value" and not isinstance(value, str):
-            raise InvalidValue(f"artifact {key!r} has {field} = {value!r}, which must be a string")
+            raise InvalidValue(f"invalid {field} {value!r} in artifact {key!r}: must be a string")
     if len({"file", "uri", "value"} & given.keys()) > 1:
-        raise InvalidValue(f"artifact {key!r} has more than one of file, uri and value; keep one")
+        raise InvalidValue(f"artifact {key!r} has more than one of file, uri and value; keep only one of them")
     value = read_value(folder / given["file"], key) if "file" in given else given.get("value")
     others = {field: given[field] for field in ("uri", "digest", "kind", "version") if field in given}
     return Artifact(value=value, **others)
 
 
 def read_value(path: Path, key: str) -> str | bytes:
-    """Return a file's content: text where it is UTF-8, else bytes."""
-    content = _read(path, f"{path}, for artifact {key!r},")
+    """Return a file's content: text if it is valid UTF-8, else bytes."""
+    content = _read(path, f"{path} for artifact {key!r}")
     try:
         return content.decode()
     except UnicodeDecodeError:
@@ -87,32 +87,31 @@ def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidValue(f"{what} cannot be read ({error.strerror}); check the path") from error
+        raise InvalidValue(f"cannot read {what} ({error.strerror}); check the path") from error
 
 
 def artifact_of_flag(flag: str) -> tuple[str, object]:
-    """Return key and value of KEY=TEXT, KEY=@FILE or KEY:=JSON."""
+    """Return the key and the value of KEY=TEXT, KEY=@FILE or KEY:=JSON."""
     key, separator, text = flag.partition("=")
     if not separator or not key.rstrip(":"):
-        raise InvalidValue(f"--artifact {flag!r} is not KEY=TEXT, KEY=@FILE or KEY:=JSON")
+        raise InvalidValue(f"invalid --artifact {flag!r}: must be KEY=TEXT, KEY=@FILE or KEY:=JSON")
     if key.endswith(":"):
         try:
             return key[:-1], json.loads(text)
         except ValueError as error:
-            raise InvalidValue(f"--artifact {flag!r}: what follows := is not JSON ({error})") from None
+            raise InvalidValue(f"invalid --artifact {flag!r}: the text after := is not JSON ({error})") from None
     if text.startswith("@"):
         return key, read_value(Path(text[1:]), key)
     return key, text
 
 
 def from_flags(target: str, flags: list[str]) -> Manifest:
-    """Return the manifest that a name or a .toml file and --artifact flags mean together; a flag wins."""
+    """Combine a name or a .toml file with --artifact flags; a flag overrides the file."""
     given = dict(artifact_of_flag(flag) for flag in flags)
     manifest = read_manifest(Path(target)) if target.endswith(".toml") else Manifest(target, {})
     artifacts = {**manifest.artifacts, **given}
     if not artifacts:
         raise InvalidValue(
-            f"{target!r} would deploy nothing; give artifacts with --artifact KEY=TEXT, or name a manifest such as "
-            "release.toml"
+            f"no artifacts for {target!r}; give them with --artifact KEY=TEXT, or name a manifest such as release.toml"
         )
     return msgspec.structs.replace(manifest, artifacts=artifacts)

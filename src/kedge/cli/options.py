@@ -1,4 +1,4 @@
-"""Arguments and options that commands share, each said once."""
+"""Arguments and options shared by several commands."""
 
 from typing import Annotated
 
@@ -10,16 +10,16 @@ Db = Annotated[
         "--db",
         envvar="KEDGE_DB",
         metavar="URL",
-        help="The database: a folder, sqlite:///PATH or postgresql://… Default: .kedge/ here.",
+        help="Database: a folder, sqlite:///PATH or postgresql://… Default: .kedge/ in the current folder.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document, errors included.")]
-By = Annotated[str | None, typer.Option("--by", metavar="WHO", help="Who does this. Default: your user name.")]
-Reason = Annotated[str, typer.Option("--reason", "-m", metavar="WHY", help="Why; kept in the log.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment's name.")]
-SessionName = Annotated[str, typer.Argument(metavar="SESSION", help="The session's name.")]
-OfSession = Annotated[str | None, typer.Option("--session", metavar="SESSION", help="As this session sees it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, also for errors.")]
+By = Annotated[str | None, typer.Option("--by", metavar="WHO", help="Name for the log. Default: your user name.")]
+Reason = Annotated[str, typer.Option("--reason", "-m", metavar="WHY", help="Reason for the log.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Deployment name.")]
+SessionName = Annotated[str, typer.Argument(metavar="SESSION", help="Session name.")]
+OfSession = Annotated[str | None, typer.Option("--session", metavar="SESSION", help="Use the view of this session.")]
 InDeployment = Annotated[
-    str | None, typer.Option("--deployment", metavar="NAME", help="As a turn inside this deployment sees it.")
+    str | None, typer.Option("--deployment", metavar="NAME", help="Use the view of a turn inside this deployment.")
 ]

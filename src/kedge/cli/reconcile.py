@@ -1,4 +1,4 @@
-"""reconcile: bring external systems to what is pinned, once or for ever."""
+"""Command reconcile: update external systems to the pinned artifacts, once or continuously."""
 
 import threading
 import time
@@ -25,53 +25,54 @@ EVERY_SECONDS = 30.0
 @app.command(rich_help_panel=UNDO)
 def reconcile(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A reconciler, or an artifact's key. Default: all.")
+        str | None, typer.Argument(metavar="[NAME]", help="Reconciler or artifact key. Default: all.")
     ] = None,
     *,
-    check: Annotated[bool, typer.Option("--check", help="Only look; change nothing.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C; say what changes.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare only; change nothing.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Reconcile until Ctrl-C; print changes.")] = False,
     every: Annotated[
-        float, typer.Option("--every", metavar="SECONDS", min=0.1, help="With --watch: look so often, at least.")
+        float, typer.Option("--every", metavar="SECONDS", min=0.1, help="With --watch: interval between checks.")
     ] = EVERY_SECONDS,
-    forget: Annotated[bool, typer.Option("--forget", help="Wait for this system no more.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Remove this reconciler from the database.")] = False,
     by: By = None,
     db: Db = None,
     as_json: Json = False,
 ) -> int:
-    """Bring external systems to what is pinned.
+    """Update external systems to the pinned artifacts.
 
-    Model servers, alias registries, caches: what a kedge.toml here (or KEDGE_CONFIG) says how to observe and converge.
+    A kedge.toml in the current folder (or KEDGE_CONFIG) configures how to observe and update model servers, alias
+    registries and caches.
     """
     if watch and (as_json or check or forget):
-        raise InvalidValue("--watch goes with none of --json, --check and --forget; leave one of them out")
+        raise InvalidValue("--watch cannot be combined with --json, --check or --forget")
     if forget and (name is None or check):
-        raise InvalidValue("--forget needs the name of a reconciler, and goes with nothing else")
-    with database.for_reading(db, database.config()) if check else database.for_moving(db) as k:
+        raise InvalidValue("--forget needs the name of a reconciler and cannot be combined with --check")
+    with database.for_reading(db, database.config()) if check else database.for_reconciling(db) as k:
         if forget and name is not None:
             k.forget_reconciler(name, by=by)
             return _say_declared(k, as_json=as_json)
         if watch:
             _watch(k, name, every, by)
             return 0
-        with spinner("asking external systems", silent=as_json):
+        with spinner("querying external systems", silent=as_json):
             outcomes = k.reconcile(name, check=check, by=by)
         declared = k.reconcilers()
     if as_json:
         emit({"reconciled": outcomes, "ok": all(outcome.ok for outcome in outcomes)})
     elif not declared:
-        say("No external system follows an artifact here; write a kedge.toml: see `kedge reconcile --help`")
+        say("No reconciler is configured; add one to a kedge.toml (see `kedge reconcile --help`)")
     else:
-        tell(outcomes)
+        print_outcomes(outcomes)
     return exit_code(outcomes)
 
 
 def exit_code(outcomes: Iterable[Reconciled]) -> int:
-    """Return 1 where an external system does not follow."""
+    """Return 1 if an external system is not reconciled, else 0."""
     return 0 if all(outcome.ok for outcome in outcomes) else FAILED
 
 
-def tell(outcomes: Iterable[Reconciled]) -> None:
-    """Tell how external systems stand to the pins."""
+def print_outcomes(outcomes: Iterable[Reconciled]) -> None:
+    """Print the state of external systems compared with the pins."""
     found = list(outcomes)
     if found:
         table(COLUMNS, (_row(outcome) for outcome in found))
@@ -85,7 +86,7 @@ def _say_declared(k: Kedge, *, as_json: bool) -> int:
     if as_json:
         emit({"reconcilers": declared})
     else:
-        say(f"Declared now: {', '.join(sorted(declared)) or 'none'}")
+        say(f"Reconcilers: {', '.join(sorted(declared)) or 'none'}")
     return 0
 
 
@@ -103,17 +104,17 @@ def _state(outcome: Reconciled) -> str:
     if not outcome.ok:
         return "NOT RECONCILED"
     if outcome.wanted is None:
-        return "left as it is"
+        return "no pin, unchanged"
     return "converged" if outcome.changed else "ok"
 
 
 def _watch(k: Kedge, name: str | None, every: float, by: str | None) -> None:
-    """Reconcile at each change of the control record, and every so many seconds; say what is other than it was."""
-    moved, told = threading.Event(), dict[tuple[str, str], tuple[str, str | None]]()
-    stop = k.on_change(lambda _epoch: moved.set())
+    """Reconcile at each change of the control record and every `every` seconds; print each changed outcome."""
+    changed, reported = threading.Event(), dict[tuple[str, str], tuple[str, str | None]]()
+    stop = k.on_change(lambda _epoch: changed.set())
     with suppress(KeyboardInterrupt):
         while True:
-            moved.clear()
+            changed.clear()
             try:
                 outcomes = k.reconcile(name, by=by)
             except Retryable as error:
@@ -121,10 +122,10 @@ def _watch(k: Kedge, name: str | None, every: float, by: str | None) -> None:
                 outcomes = []
             for outcome in outcomes:
                 now = (_state(outcome), outcome.wanted)
-                if outcome.changed or told.get((outcome.name, outcome.key)) != now:
-                    told[outcome.name, outcome.key] = now
+                if outcome.changed or reported.get((outcome.name, outcome.key)) != now:
+                    reported[outcome.name, outcome.key] = now
                     why = "" if outcome.ok else f": {outcome.why}"
                     where = f"{outcome.name} of {outcome.key}, wanted {outcome.wanted or 'nothing'}"
                     say(f"{utc_short(time.time())} {_state(outcome)}: {where}{why}", None if outcome.ok else "bold red")
-            moved.wait(every)
+            changed.wait(every)
     stop()

@@ -1,4 +1,4 @@
-"""plan, rollback, reinstate, purge, recover."""
+"""Commands plan, rollback, reinstate, purge and recover."""
 
 import time
 from typing import Annotated, Any
@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from kedge.cli import database, summary
-from kedge.cli.app import LOOK, UNDO, app
-from kedge.cli.features import warn_of_strangers
+from kedge.cli import database, plan_text
+from kedge.cli.app import INSPECT, UNDO, app
+from kedge.cli.feature_check import warn_of_unknown_features
+from kedge.cli.interrupts import notice_if_slow, report_interrupt
 from kedge.cli.options import By, Db, Json, Name, Reason, Yes
-from kedge.cli.stopping import accounted, overdue
 from kedge.cli.terminal import (
     ask,
     ask_for,
@@ -18,12 +18,12 @@ from kedge.cli.terminal import (
     decline,
     emit,
     heading,
+    inputs_to_replay,
     listing,
     may_ask,
     progress_bar,
     say,
     spinner,
-    verb,
     weight,
     whisper,
 )
@@ -34,19 +34,19 @@ from kedge.recovery.verify import Indicators
 FAILED = 1
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=INSPECT)
 def plan(name: Name, *, db: Db = None, as_json: Json = False) -> None:
-    """Say what a rollback would do.
+    """Show what a rollback would do; change nothing.
 
-    What vanishes, what falls back to what, whose work it touches, what will be left to do. Changes nothing.
+    The plan lists the keys that change, the sessions and agents that are affected, and the work that remains.
     """
     with database.for_reading(db, database.config()) as k:
-        with spinner("working out the plan", silent=as_json):
+        with spinner("computing the plan", silent=as_json):
             found = k.plan(name)
         if as_json:
             emit(msgspec.to_builtins(found))
         else:
-            summary.tell(found, k.deployment(name), time.time())
+            plan_text.print_plan(found, k.deployment(name), time.time())
 
 
 @app.command(rich_help_panel=UNDO)
@@ -57,34 +57,40 @@ def rollback(
     hold: Annotated[
         list[str] | None,
         typer.Option(
-            "--hold", metavar="FEATURE", help="Keep this feature frozen until all is found right. Repeatable."
+            "--hold", metavar="FEATURE", help="Freeze this feature until the rollback is verified. Repeatable."
         ),
     ] = None,
     wait: Annotated[
         float | None,
-        typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for members so long at most. Default: for all."),
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            help="Maximum wait for members. Default: until each acknowledges or its lease expires.",
+        ),
     ] = None,
     yes: Yes = False,
     by: By = None,
     db: Db = None,
     as_json: Json = False,
 ) -> int:
-    """Make all that a deployment caused disappear.
+    """Hide everything that a deployment caused, in every store, at once.
 
-    Everywhere, at once; then wait until every member has recognised it, and verify it in the stores. It can be
-    undone: kedge reinstate.
+    Then wait until every member has acknowledged it, and verify it in the stores. To undo: kedge reinstate.
     """
-    with database.for_moving(db) as k, accounted(k, name, "the rollback"):
-        warn_of_strangers(k, hold or (), name)
-        if may_ask(yes=yes, as_json=as_json, what=f"roll back {name!r}"):
-            summary.tell_short(k.plan(name), k.deployment(name), time.time())
-            say(f"  More: kedge plan {name}", "dim")
-            if not ask("Roll it back?"):
+    with database.for_reconciling(db) as k, report_interrupt(k, name, "the rollback"):
+        warn_of_unknown_features(k, hold or (), name)
+        if may_ask(yes=yes, as_json=as_json, what=f"rollback {name}"):
+            plan_text.print_summary(k.plan(name), k.deployment(name), time.time())
+            say(f"  Full plan: kedge plan {name}", "dim")
+            if not ask(f"Roll back {name}?"):
                 decline()
-        with overdue(f"Waiting for writes that are under way; {name} is not rolled back yet…", silent=as_json) as begun:
+        with notice_if_slow(
+            f"Waiting for running writes to finish; {name} is not rolled back yet…", silent=as_json
+        ) as started:
 
             def tell(step: str) -> None:
-                begun()
+                started()
                 say(f"  {step}")
 
             told = None if as_json else tell
@@ -92,7 +98,7 @@ def rollback(
     if as_json:
         emit({**_with_verdict(report), "ok": report.ok, "verdict": report.verdict})
     else:
-        _tell_report(report)
+        _print_report(report)
     return 0 if report.ok else FAILED
 
 
@@ -106,17 +112,17 @@ def reinstate(
     db: Db = None,
     as_json: Json = False,
 ) -> int:
-    """Undo a rollback, exactly.
+    """Undo a rollback exactly.
 
-    What it hid, and what arrived hidden since, is visible again.
+    Everything that the rollback hid becomes visible again, including writes that arrived since.
     """
-    with database.for_moving(db) as k, accounted(k, name, "the reinstatement"):
+    with database.for_reconciling(db) as k, report_interrupt(k, name, "the reinstatement"):
         standing = k.deployment(name)
-        if may_ask(yes=yes, as_json=as_json, what=f"reinstate {name!r}"):
+        if may_ask(yes=yes, as_json=as_json, what=f"reinstate {name}"):
             why = f': "{standing.reason}"' if standing.reason else ""
             say(f"{name} is {standing.status}, by {standing.by}{why}.")
-            say("Reinstated, everything that it caused is visible again, to all who saw it before.")
-            if not ask("Reinstate it?"):
+            say("Reinstating makes everything that it caused visible again to the sessions that saw it before.")
+            if not ask(f"Reinstate {name}?"):
                 decline()
         before = {d.name for d in k.deployments() if d.status == "rolled back"}
         steps: list[str] = []
@@ -128,63 +134,59 @@ def reinstate(
         emit({"deployment": deployed, "came_back_with_it": back})
         return FAILED if left else 0
     at = f" at {weight(deployed.weight)}" if deployed.status == "canary" else ""
-    say(f"{name} is {deployed.status}{at} again; everything that it caused is visible again", "bold")
+    say(f"{name} is {deployed.status}{at} again; everything that it caused is visible", "bold")
     if back:
-        say(f"  Back with it: {listing(back)}")
+        say(f"  Also reinstated: {listing(back)}")
     for step in steps:
         say(f"  {step}")
     if left:
-        say("External systems do not follow yet: run `kedge recover`", "bold red")
+        say("External systems are not reconciled: run `kedge recover`", "bold red")
     return FAILED if left else 0
 
 
 @app.command(rich_help_panel=UNDO)
 def purge(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_json: Json = False) -> int:
-    """Erase for good what a rolled-back deployment caused.
+    """Delete permanently what a rolled-back deployment caused.
 
-    And what all that rests on it caused. It asks for the name to be typed.
+    Also deletes what its dependants caused. Asks you to type the deployment's name.
     """
-    with database.for_changing(db) as k, accounted(k, name, "the purge"):
-        if may_ask(yes=yes, as_json=as_json, what=f"purge {name!r}"):
+    with database.for_changing(db) as k, report_interrupt(k, name, "the purge"):
+        if may_ask(yes=yes, as_json=as_json, what=f"purge {name}"):
             others = _dependants(k, name)
-            also = f", and of {listing(others)}, which {verb(len(others), 'rest')} on it" if others else ""
-            say(
-                f"Purging erases every write of {name}{also}. It cannot be undone; the log keeps digests alone.", "bold"
-            )
+            also = f" and of its dependants: {listing(others)}" if others else ""
+            say(f"Purge deletes every write of {name}{also}.", "bold")
+            say("This cannot be undone. Only digests remain in the log.", "bold")
             waiting = {item.seq for gone in (name, *others) for item in k.replay_pending(gone)}
             if waiting:
-                inputs = f"{count(len(waiting), 'input')} {verb(len(waiting), 'wait')}"
-                say(
-                    f"{inputs} for replay, and will be listed no more: replay first, if users shall get answers.",
-                    "yellow",
-                )
-            if not ask_for("Type the deployment's name to go on:", name):
-                decline("That is not its name.")
-        with progress_bar(f"erasing {name}", silent=as_json) as progress:
+                say(f"{inputs_to_replay(len(waiting))}; run replay first to answer them.", "yellow")
+                say("After the purge, replay no longer lists them.", "yellow")
+            if not ask_for("Type the deployment's name to continue:", name):
+                decline("The name does not match.")
+        with progress_bar(f"purging {name}", silent=as_json) as progress:
             report = k.purge(name, confirm=name, by=by, progress=progress)
     if as_json:
         emit(msgspec.to_builtins(report))
         return 0
-    say(f"{name} is purged: {count(report.erased_writes, 'write')} erased for good", "bold")
+    say(f"{name} is purged: {count(report.erased_writes, 'write')} permanently deleted", "bold")
     if report.went_with_it:
-        say(f"  Gone with it: {listing(report.went_with_it)}")
+        say(f"  Also purged: {listing(report.went_with_it)}")
     return 0
 
 
 @app.command(rich_help_panel=UNDO)
 def recover(*, db: Db = None, as_json: Json = False) -> int:
-    """Finish what was left unfinished.
+    """Finish interrupted rollbacks, purges and reconciliations.
 
-    By a process that crashed, or because members or external systems did not follow in time.
+    An operation is unfinished if its process died, or if a member or external system did not respond in time.
     """
-    with database.for_moving(db) as k:
-        with progress_bar("finishing", silent=as_json) as progress:
+    with database.for_reconciling(db) as k:
+        with progress_bar("recovering", silent=as_json) as progress:
             done = k.recover(on_step=None if as_json else whisper, progress=progress)
         left = k.status().unfinished
     if as_json:
         emit({"done": done, "unfinished": left, "ok": not left})
     elif not done:
-        say("Nothing was left unfinished.")
+        say("Nothing to recover.")
     else:
         for line in done:
             say(line, "bold")
@@ -206,10 +208,10 @@ def _with_verdict(report: RollbackReport) -> dict[str, Any]:
     return document
 
 
-def _tell_report(report: RollbackReport) -> None:
+def _print_report(report: RollbackReport) -> None:
     found = report.indicators
     if found is not None:
-        heading("Indicators, computed from the stores")
+        heading("Indicators (measured in the stores)")
         for label, value in _indicator_lines(found):
             say(f"  {label:<28}{value}")
     say()
@@ -242,5 +244,5 @@ def _seconds(value: float | None) -> str:
 
 def _ratio(value: float | None, *, good: float) -> str:
     if value is None:
-        return "nothing to measure"
+        return "no samples"
     return f"{value:.4f}" + ("" if value == good else f"  (must be {good:.0f})")

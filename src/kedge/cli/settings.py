@@ -1,15 +1,16 @@
-"""snapshot, level, retention, collection, optimize, refresh: what is kept, and how."""
+"""Commands snapshot, level, retention, collection, optimize and refresh."""
 
 from typing import Annotated
 
 import typer
 
 from kedge.cli import database
-from kedge.cli.app import KEEP, app
-from kedge.cli.features import warn_of_strangers
+from kedge.cli.app import MAINTAIN, app
+from kedge.cli.feature_check import warn_of_unknown_features
 from kedge.cli.options import By, Db, Json, Reason, SessionName, Yes
-from kedge.cli.points import seconds_of
+from kedge.cli.parsing import seconds_of
 from kedge.cli.terminal import (
+    SETTLED_ONLY,
     ask,
     count,
     decline,
@@ -26,16 +27,14 @@ from kedge.cli.terminal import (
 from kedge.errors import InvalidValue, UnknownName, nearest
 from kedge.turns.scope import scope_of
 
-FOR_EVER = ("forever", "for-ever")
+FOREVER = ("forever", "for-ever")
 
 
-@app.command(rich_help_panel=KEEP)
+@app.command(rich_help_panel=MAINTAIN)
 def snapshot(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Take one of this name; without, list them.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Snapshot to take. Default: list all.")] = None,
     *,
-    release: Annotated[str | None, typer.Option("--release", metavar="NAME", help="Let go of this one.")] = None,
+    release: Annotated[str | None, typer.Option("--release", metavar="NAME", help="Release this snapshot.")] = None,
     yes: Yes = False,
     by: By = None,
     db: Db = None,
@@ -43,10 +42,10 @@ def snapshot(
 ) -> int:
     """Take, list or release snapshots.
 
-    A snapshot names a point, to read at later. It costs nothing and blocks nobody.
+    A snapshot names the current point so that it stays readable. Taking one copies nothing and blocks no writer.
     """
     if name is not None and release is not None:
-        raise InvalidValue(f"take {name!r} or release {release!r}, one at a time")
+        raise InvalidValue(f"cannot take {name!r} and release {release!r} in one command; run two commands")
     if release is not None:
         return _release(release, yes=yes, by=by, db=db, as_json=as_json)
     if name is None:
@@ -56,17 +55,17 @@ def snapshot(
             emit({"snapshots": found})
             return 0
         if not found:
-            say("There is no snapshot. Take one with: kedge snapshot NAME")
+            say("No snapshots. To take one: kedge snapshot NAME")
             return 0
-        rows = ((s.name, str(s.seq), str(s.epoch), when(s.at, now), s.by) for s in found)
-        table(("snapshot", "seq", "epoch", "taken", "by"), rows, right=("seq", "epoch"))
+        rows = ((s.name, when(s.at, now), s.by, str(s.epoch), str(s.seq)) for s in found)
+        table(("snapshot", "taken", "by", "epoch", "seq"), rows, right=("seq", "epoch"))
         return 0
     with database.for_changing(db) as k:
         taken = k.snapshot(name, by=by)
     if as_json:
         emit({"snapshot": taken})
     else:
-        say(f"{taken.name} is seq {taken.seq:,}, epoch {taken.epoch}", "bold")
+        say(f"Snapshot {taken.name} taken at epoch {taken.epoch}, seq {taken.seq:,}", "bold")
     return 0
 
 
@@ -74,22 +73,24 @@ def _release(name: str, *, yes: bool, by: str | None, db: str | None, as_json: b
     with database.for_changing(db) as k:
         known = [s.name for s in k.snapshots()]
         if name not in known:
-            raise UnknownName(f"no snapshot is named {name!r}{nearest(name, known)}; `kedge snapshot` lists them")
-        if may_ask(yes=yes, as_json=as_json, what=f"let go of the snapshot {name!r}"):
-            say(f"Without the snapshot {name}, its point can be read only back to the horizon, and purges may go on.")
-            if not ask("Let go of it?"):
+            raise UnknownName(f"no snapshot named {name!r}{nearest(name, known)}; list them with `kedge snapshot`")
+        if may_ask(yes=yes, as_json=as_json, what=f"release snapshot {name}"):
+            say(f"Without {name}, its point is readable only within the retention, and purges are no longer blocked.")
+            if not ask(f"Release {name}?"):
                 decline()
         k.release_snapshot(name, by=by)
     if as_json:
         emit({"released": name})
     else:
-        say(f"{name} is let go of", "bold")
+        say(f"{name} is released", "bold")
     return 0
 
 
-@app.command(rich_help_panel=KEEP)
+@app.command(rich_help_panel=MAINTAIN)
 def level(
-    feature: Annotated[str | None, typer.Argument(metavar="[FEATURE]", help="By default named like its agent.")] = None,
+    feature: Annotated[
+        str | None, typer.Argument(metavar="[FEATURE]", help="Feature; by default the agent's name.")
+    ] = None,
     to: Annotated[str | None, typer.Argument(metavar="[LEVEL]", help="full, frozen or off.")] = None,
     *,
     reason: Reason = "",
@@ -97,9 +98,9 @@ def level(
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """List the features below full, or put one on a level.
+    """List degraded features, or set the level of one.
 
-    Below full, what the feature's agent derives is refused.
+    At frozen and off, Kedge rejects derived writes of the feature's agent.
     """
     if feature is None or to is None:
         with database.for_reading(db) as k:
@@ -109,17 +110,17 @@ def level(
     else:
         with database.for_changing(db) as k:
             k.set_level(feature, to, reason=reason, by=by)
-            warn_of_strangers(k, [feature])
+            warn_of_unknown_features(k, [feature])
             levels = k.levels()
     if as_json:
         emit({"levels": dict(sorted(levels.items()))})
         return
     for name, stands in sorted(levels.items()):
         say(f"{one_line(name)}: {stands}", "bold yellow")
-    say(f"{'Everything' if not levels else 'Everything else'} is at full.")
+    say("Every feature is full." if not levels else "All other features are full.")
 
 
-@app.command(rich_help_panel=KEEP)
+@app.command(rich_help_panel=MAINTAIN)
 def retention(
     horizon: Annotated[str | None, typer.Argument(metavar="[DURATION]", help="90min, 30d, 4w, or forever.")] = None,
     *,
@@ -127,48 +128,46 @@ def retention(
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """Show or set how far back any seq can be read.
+    """Show or set for how long past states stay readable.
 
-    Named snapshots reach further.
+    Named snapshots stay readable for longer.
     """
     if horizon is None:
         with database.for_reading(db) as k:
             seconds = k.status().retention_seconds
     else:
-        seconds = None if horizon in FOR_EVER else seconds_of(horizon)
-        if seconds is None and horizon not in FOR_EVER:
-            raise InvalidValue(f"{horizon!r} is no duration; write 90min, 12h, 30d, 4w, or forever")
+        seconds = None if horizon in FOREVER else seconds_of(horizon)
+        if seconds is None and horizon not in FOREVER:
+            raise InvalidValue(f"invalid duration {horizon!r}; write 90min, 12h, 30d, 4w or forever")
         with database.for_changing(db) as k:
             k.set_retention(seconds, by=by)
     if as_json:
         emit({"retention_seconds": seconds})
     elif seconds is None:
-        say("The past is kept for ever: any seq can be read.", "bold")
+        say("Retention: forever. Every past seq is readable.", "bold")
     else:
-        say(f"Any seq of the last {duration(seconds)} can be read; before that, only named snapshots.", "bold")
+        say(f"Retention: {duration(seconds)}. Older states are readable only at named snapshots.", "bold")
 
 
-@app.command(rich_help_panel=KEEP)
+@app.command(rich_help_panel=MAINTAIN)
 def collection(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Declare one of this name; without, list them.")
+        str | None, typer.Argument(metavar="[NAME]", help="Collection to declare. Default: list all.")
     ] = None,
     *,
-    dim: Annotated[int | None, typer.Option("--dim", help="How many dimensions its vectors have.")] = None,
+    dim: Annotated[int | None, typer.Option("--dim", help="Dimensions of its vectors.")] = None,
     metric: Annotated[str, typer.Option("--metric", help="cosine, dot or l2.")] = "cosine",
-    embedder: Annotated[
-        str, typer.Option("--embedder", metavar="KEY", help="The artifact that embeds.")
-    ] = "shared/embedder",
+    embedder: Annotated[str, typer.Option("--embedder", metavar="KEY", help="Embedder artifact.")] = "shared/embedder",
     field: Annotated[
         list[str] | None,
-        typer.Option("--field", metavar="FIELD", help="A payload field that searches filter by. May be repeated."),
+        typer.Option("--field", metavar="FIELD", help="Payload field to filter by. Repeatable."),
     ] = None,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """Declare or list collections of vectors.
+    """Declare or list vector collections.
 
-    Declared again, a collection stays as it is, and fields that are new are added.
+    Declaring a collection again keeps its settings and adds new fields.
     """
     if name is None:
         with database.for_reading(db) as k:
@@ -176,7 +175,7 @@ def collection(
         if as_json:
             emit({"collections": found})
         elif not found:
-            say("There is no collection. Declare one with: kedge collection NAME --dim 384")
+            say("No collections. To declare one: kedge collection NAME --dim 384")
         else:
             rows = (
                 (one_line(c.name), str(c.dim), c.metric, one_line(c.embedder), listing(map(one_line, c.fields)))
@@ -185,52 +184,52 @@ def collection(
             table(("collection", "dim", "metric", "embedder", "fields"), rows, right=("dim",))
         return
     if dim is None:
-        raise InvalidValue(f"a new collection needs its number of dimensions: kedge collection {name} --dim 384")
-    with database.for_beginning(db) as k:
+        raise InvalidValue(f"no dimension for the collection {name!r}; give it: kedge collection {name} --dim 384")
+    with database.for_creating(db) as k:
         declared = k.collection(name, dim=dim, metric=metric, embedder=embedder, fields=field or ())
     if as_json:
         emit({"collection": declared})
     else:
         say(
-            f"{declared.name}: {count(declared.dim, 'dimension')}, {declared.metric}, embedded by {declared.embedder}",
+            f"{declared.name}: {count(declared.dim, 'dimension')}, {declared.metric}, embedder {declared.embedder}",
             "bold",
         )
         if declared.fields:
-            say(f"  Filters by {listing(map(one_line, declared.fields), 20)} cost little.")
+            say(f"  Indexed fields: {listing(map(one_line, declared.fields), 20)}")
 
 
-@app.command(rich_help_panel=KEEP)
+@app.command(rich_help_panel=MAINTAIN)
 def refresh(session: SessionName, *, by: By = None, db: Db = None, as_json: Json = False) -> None:
-    """Fix anew what a session sees.
+    """Assign a running session anew.
 
-    From its next turn on, it sees what a session that appears now would see.
+    From its next turn on, it sees what a new session sees.
     """
     with database.for_changing(db) as k:
         known = scope_of(k.view(session=session)).backend.control.session(session)
         if known is None:
-            raise UnknownName(
-                f"no session is named {session!r}: it has not had a turn yet, so there is nothing to fix anew"
-            )
+            raise UnknownName(f"no session named {session!r}: only a session that has had a turn can be refreshed")
         sees = k.refresh(session, by=by)
     if as_json:
         emit({"session": session, "sees": sees})
     else:
         say(
-            f"{one_line(session)} now sees: {listing(sees, 20) or 'no revocable deployment, only what is settled'}",
+            f"{one_line(session)} now sees: {listing(sees, 20) or SETTLED_ONLY}",
             "bold",
         )
 
 
-@app.command(rich_help_panel=KEEP)
+@app.command(rich_help_panel=MAINTAIN)
 def optimize(
-    name: Annotated[str | None, typer.Argument(metavar="[COLLECTION]", help="Only this one.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[COLLECTION]", help="Collection to optimize. Default: all.")
+    ] = None,
     *,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """Compact and index vectors, now rather than in the background.
+    """Compact and index vectors now, not in the background.
 
-    Compaction gives back the space of what was purged, or superseded before the horizon and every snapshot.
+    Compaction reclaims the space of purged rows, and of rows overwritten before the retention and every snapshot.
     """
     with database.for_changing(db) as k, progress_bar("optimizing", silent=as_json) as progress:
         done = k.optimize(name, progress=progress)
@@ -238,7 +237,7 @@ def optimize(
         reclaimed = {found: {"rows": one.reclaimed_rows, "bytes": one.reclaimed_bytes} for found, one in done.items()}
         emit({"indexed": {found: one.indexed for found, one in done.items()}, "reclaimed": reclaimed})
     elif not done:
-        say("There is no collection to optimize.")
+        say("No collection to optimize.")
     else:
         numbers = ["rows indexed", "rows reclaimed", "bytes reclaimed"]
         rows = [

@@ -1,4 +1,4 @@
-"""show: one key, a range of keys, or a session's memory, in any view, at any point."""
+"""Command show: print one key, a range of keys or a session's memory, in any view."""
 
 import base64
 import time
@@ -9,10 +9,23 @@ import numpy as np
 import typer
 
 from kedge.cli import database
-from kedge.cli.app import LOOK, app
+from kedge.cli.app import INSPECT, app
 from kedge.cli.options import Db, InDeployment, Json, OfSession
-from kedge.cli.points import POINT_HELP, view_at
-from kedge.cli.terminal import ago, count, duration, emit, listing, one_line, say, say_whole, table, utc_short, when
+from kedge.cli.parsing import POINT_HELP, view_at
+from kedge.cli.terminal import (
+    SETTLED_ONLY,
+    ago,
+    count,
+    duration,
+    emit,
+    listing,
+    one_line,
+    say,
+    say_whole,
+    table,
+    utc_short,
+    when,
+)
 from kedge.errors import InvalidValue, UnknownName, nearest
 from kedge.face import Kedge
 from kedge.model.artifacts import Artifact, unpack
@@ -27,7 +40,7 @@ _NEAR = 500
 
 
 class _Wanted(msgspec.Struct, frozen=True):
-    """What to show: a store, one of its spaces, and a key; no key means all, one that ends in / all below it."""
+    """What to show: a store, a space and a key. An empty key means all keys; a key ending in / is a prefix."""
 
     store: str
     space: str
@@ -38,28 +51,26 @@ class _Wanted(msgspec.Struct, frozen=True):
         return not self.key or self.key.endswith("/")
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=INSPECT)
 def show(
     store: Annotated[str, typer.Argument(metavar="STORE", help="artifacts, context, documents, vectors or memory.")],
     where: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[KEY]", help="A key, a prefix ending in /; COLLECTION [ID]; or, for memory, a session."
-        ),
+        typer.Argument(metavar="[KEY]", help="Key, or prefix ending in /; COLLECTION [ID]; for memory, a session."),
     ] = None,
     *,
     at: Annotated[str | None, typer.Option("--at", metavar="POINT", help=POINT_HELP)] = None,
     session: OfSession = None,
     deployment: InDeployment = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of a range or a history.")] = 50,
-    tombstones: Annotated[bool, typer.Option("--tombstones", help="Mark messages that were taken away.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number of keys or messages.")] = 50,
+    tombstones: Annotated[bool, typer.Option("--tombstones", help="Also show retracted messages.")] = False,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
     """Show a key, the keys below a prefix, or a session's memory.
 
-    For example: kedge show context case/42; kedge show documents kb doc-1; kedge show memory s-17 --at 2h. Without
-    --session or --deployment, as a new session sees it.
+    For example: kedge show context case/42; kedge show documents kb doc-1; kedge show memory s-17 --at 2h. Default
+    view: what a new session sees.
     """
     with database.for_reading(db) as k:
         if store == "memory":
@@ -79,31 +90,31 @@ def show(
             entries = [row.document(whole=not wanted.is_range) for row in found]
             emit({"view": about, **place, "entries": entries, "total": total})
         elif wanted.is_range:
-            _tell_range(wanted, found, total)
+            _print_range(wanted, found, total)
         else:
-            _tell_one(k, wanted, found[0], view)
+            _print_one(k, wanted, found[0], view)
 
 
 def _wanted(k: Kedge, store: str, where: list[str]) -> _Wanted:
     if store not in STORES:
-        raise InvalidValue(
-            f"there is no store {store!r}{nearest(store, STORES)}; use one of {', '.join(sorted(STORES))}"
-        )
+        raise InvalidValue(f"unknown store {store!r}{nearest(store, STORES)}; use one of {', '.join(sorted(STORES))}")
     if store in {"artifacts", "context"}:
         if len(where) > 1:
-            raise InvalidValue(f"{store} has no collections, so {' '.join(where)!r} is too much; name one key")
+            raise InvalidValue(f"too many arguments for {store}: {' '.join(where)!r}; give one key")
         return _Wanted(store, "", where[0] if where else "")
     known = _spaces(k, store)
     if not where:
-        raise InvalidValue(f"name a collection of {store}: {listing(known, 20) if known else 'there is none yet'}")
+        raise InvalidValue(
+            f"no collection given; collections of {store}: {listing(known, 20) if known else 'none yet'}"
+        )
     space, *rest = where
     if not rest and space not in known and "/" in space:
         space, _, key = space.partition("/")
         rest = [key]
     if space not in known:
-        raise UnknownName(f"{store} has no collection {space!r}{nearest(space, known)}")
+        raise UnknownName(f"no collection {space!r} in {store}{nearest(space, known)}")
     if len(rest) > 1:
-        raise InvalidValue(f"{' '.join(where)!r} is too much; write {store} COLLECTION ID")
+        raise InvalidValue(f"too many arguments for {store}: {' '.join(where)!r}; write {store} COLLECTION ID")
     return _Wanted(store, space, rest[0] if rest else "")
 
 
@@ -117,7 +128,7 @@ def _spaces(k: Kedge, store: str) -> list[str]:
 
 
 class _Row(msgspec.Struct, frozen=True):
-    """One key as it is shown."""
+    """One key to print."""
 
     key: str
     value: Any
@@ -131,7 +142,7 @@ class _Row(msgspec.Struct, frozen=True):
     vector: Floats | None = None
 
     def document(self, *, whole: bool) -> dict[str, Any]:
-        """Return the row as JSON; `whole`: the vector too, not just its norm."""
+        """Return the row as JSON; with `whole`, include the vector, not only its norm."""
         fields = ("key", "value", "seq", "lineage", "at", "origin", "stale", "fresh_for")
         found = {field: getattr(self, field) for field in fields}
         if isinstance(self.value, bytes):
@@ -160,7 +171,7 @@ def _keyed(view: ReadView, wanted: _Wanted, limit: int) -> tuple[list[_Row], int
     if entry is None:
         folder = wanted.key.rpartition("/")[0]
         near = [e.key for e in kept.entries(f"{folder}/" if folder else "")[:_NEAR]]
-        raise UnknownName(f"{_place(wanted)} is absent in this view{nearest(wanted.key, near)}")
+        raise UnknownName(f"{_place(wanted)} does not exist in this view{nearest(wanted.key, near)}")
     return [_row(wanted.store, entry)], 1
 
 
@@ -185,7 +196,7 @@ def _vectors(view: ReadView, wanted: _Wanted, limit: int) -> tuple[list[_Row], i
     found = [ident for ident in ids if ident.startswith(wanted.key)] if wanted.is_range else [wanted.key]
     rows = kept.get(found[:limit])
     if not rows and not wanted.is_range:
-        raise UnknownName(f"{_place(wanted)} is absent in this view{nearest(wanted.key, ids[:_NEAR])}")
+        raise UnknownName(f"{_place(wanted)} does not exist in this view{nearest(wanted.key, ids[:_NEAR])}")
     scope = scope_of(view)
     heads = scope.read(lambda v: scope.backend.journal.heads(v, "vectors", wanted.space, list(rows)))
     return [_vector_row(view, row, heads.get(row.id)) for row in rows.values()], len(found)
@@ -204,35 +215,35 @@ def _vector_row(view: ReadView, row: VectorRow, head: Head | None) -> _Row:
     )
 
 
-# ── telling ──
+# ── output ──
 
 
 def _place(wanted: _Wanted) -> str:
     return " ".join(part for part in (wanted.store, wanted.space, wanted.key) if part)
 
 
-def _tell_range(wanted: _Wanted, rows: list[_Row], total: int) -> None:
+def _print_range(wanted: _Wanted, rows: list[_Row], total: int) -> None:
     now = time.time()
     if not rows:
-        say(f"{_place(wanted)}: nothing in this view")
+        say(f"{_place(wanted)}: no keys in this view")
         return
     table(
-        ("key", "value", "seq", "UTC", "ago", "lineage"),
+        ("key", "value", "lineage", "UTC", "ago", "seq"),
         (
             (
                 row.key,
                 _short(row),
-                str(row.seq),
+                listing(row.lineage, 3),
                 utc_short(row.at),
                 ago(row.at, now).removesuffix(" ago") + (" STALE" if row.stale else ""),
-                listing(row.lineage, 3),
+                str(row.seq),
             )
             for row in rows
         ),
         right=("seq", "ago"),
     )
     if total > len(rows):
-        say(f"The first {len(rows):,} of {total:,}; more with --limit.", "dim")
+        say(f"First {len(rows):,} of {total:,}; more with --limit.", "dim")
 
 
 def _short(row: _Row) -> str:
@@ -240,26 +251,26 @@ def _short(row: _Row) -> str:
     return one_line(uri if row.value is None and uri is not None else row.value, 40)
 
 
-def _tell_one(k: Kedge, wanted: _Wanted, row: _Row, view: ReadView) -> None:
+def _print_one(k: Kedge, wanted: _Wanted, row: _Row, view: ReadView) -> None:
     say(_place(wanted), "bold")
     if row.artifact is not None:
         for field in ("kind", "version", "uri", "digest"):
             if getattr(row.artifact, field):
                 say_whole(f"  {field:<9}{getattr(row.artifact, field)}")
-    say(f"  written  {when(row.at, time.time())}, as seq {row.seq}, {row.origin}")
+    say(f"  written  {when(row.at, time.time())}, {row.origin}, seq {row.seq}")
     statuses = {deployed.name: deployed.status for deployed in k.deployments()}
     causes = [f"{name} ({statuses.get(name, 'unknown')})" for name in row.lineage]
-    say(f"  lineage  {listing(causes, 20) if causes else 'none: no deployment influenced it'}")
+    say(f"  lineage  {listing(causes, 20) if causes else 'none: not influenced by any deployment'}")
     if row.vector is not None:
         say(f"  vector   {count(len(row.vector), 'dimension')}, norm {row.norm:.6g}")
     if row.fresh_for is not None:
-        verdict = "STALE: older than that" if row.stale else "still within it"
+        verdict = "STALE: expired" if row.stale else "still fresh"
         say(f"  fresh    for {duration(row.fresh_for)}: {verdict}", "yellow" if row.stale else None)
     seen = listing(sorted(view.seen), 20)
     upto = "" if view.upto is None else f", up to seq {view.upto}"
-    say(f"  view     sees {seen or 'no revocable deployment'}{upto}", "dim")
+    say(f"  view     sees {seen or SETTLED_ONLY}{upto}", "dim")
     if isinstance(row.value, bytes):
-        say(f"{len(row.value):,} bytes; --json has them")
+        say(f"{len(row.value):,} bytes; use --json to print them")
     elif row.value is not None:
         as_json = msgspec.json.format(msgspec.json.encode(row.value), indent=2).decode()
         say_whole(row.value if isinstance(row.value, str) else as_json)
@@ -271,10 +282,10 @@ def _tell_one(k: Kedge, wanted: _Wanted, row: _Row, view: ReadView) -> None:
 def _memory(k: Kedge, sessions: list[str], at: str | None, limit: int, *, tombstones: bool, as_json: bool) -> None:
     known = sorted(scope_of(k.view()).backend.journal.spaces("memory"))
     if len(sessions) != 1:
-        raise InvalidValue("name one session: kedge show memory SESSION")
+        raise InvalidValue("no single session given; write kedge show memory SESSION")
     session = sessions[0]
     if session not in known:
-        raise UnknownName(f"no session {session!r} has a memory{nearest(session, known)}")
+        raise UnknownName(f"no memory of session {session!r}{nearest(session, known)}")
     view = view_at(k, at, session)
     messages = view.memory.history(limit, tombstones=tombstones)
     about = {"session": session, "deployment": None, "upto": view.upto, "seen": sorted(view.seen)}
@@ -282,9 +293,9 @@ def _memory(k: Kedge, sessions: list[str], at: str | None, limit: int, *, tombst
         emit({"view": about, "store": "memory", "space": session, "messages": messages})
         return
     for message in messages:
-        content = "(taken away)" if message.retracted else one_line(message.content, 100_000)
+        content = "(retracted)" if message.retracted else one_line(message.content, 100_000)
         say(f"{message.seq:>8}  {message.role}: {content}", "dim" if message.retracted else None)
     if not messages:
-        say(f"Nothing of {one_line(session)} is visible in this view.")
+        say(f"No messages of {one_line(session)} in this view.")
     elif sum(not message.retracted for message in messages) == limit:
-        say(f"The newest {limit}; more with --limit.", "dim")
+        say(f"Newest {limit} messages; more with --limit.", "dim")

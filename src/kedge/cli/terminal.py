@@ -1,4 +1,4 @@
-"""What people see: safe text, times, tables, questions, progress. Data goes to stdout, all else to stderr."""
+"""Terminal output: safe text, times, tables, questions, progress. Results go to stdout, all else to stderr."""
 
 import os
 import sys
@@ -20,40 +20,40 @@ from kedge.errors import ConfirmationNeeded
 
 _PIPE_COLUMNS = 160
 _NARROWEST = 20
-_WHOLE_RATE = 10.0  # a second; below, a fraction tells more than 0 does
-_STEP_COLUMNS = 19  # so that no step of the log is broken within its name
+_WHOLE_RATE = 10.0  # per second; slower rates are shown with decimals
+_STEP_COLUMNS = 19  # wide enough for the longest step name in the log
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 class Declined(Exception):
-    """Somebody was asked, and said no."""
+    """The user answered no to a question."""
 
 
 # ── streams ──
 
 
 class _Console(Console):
-    """A console that leaves it to the caller what a reader's going away means."""
+    """A console that leaves a broken pipe to the caller."""
 
     def on_broken_pipe(self) -> None:
-        """Raise on."""
+        """Raise `BrokenPipeError`."""
         raise BrokenPipeError
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console on stdout or stderr as they are now: colour on a terminal only, and never with NO_COLOR."""
+    """Return a console on the current stdout or stderr: colour only on a terminal and without NO_COLOR."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_COLUMNS
     return _Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
 def say(text: str = "", style: str | None = None) -> None:
-    """Print a paragraph, wrapped at the terminal's width below its own indent."""
+    """Print a paragraph, wrapped at the terminal's width with its own indent."""
     _paragraph(console(), text, style)
 
 
 def say_whole(text: str, style: str | None = None) -> None:
-    """Print text as it stands: what is to be copied is not broken."""
+    """Print text without wrapping, so that it can be copied."""
     console().print(printable(text), style=style, soft_wrap=True)
 
 
@@ -71,7 +71,7 @@ def _paragraph(shown: Console, text: str, style: str | None) -> None:
 
 
 def heading(text: str) -> None:
-    """Print a heading, set off from what stands above."""
+    """Print a heading after an empty line."""
     say()
     say(text, "bold")
 
@@ -84,7 +84,7 @@ def emit(document: dict[str, Any]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text with control and invisible characters escaped, so that no stored value can steer the terminal."""
+    """Escape control and invisible characters, so that no stored value can control the terminal."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -105,6 +105,8 @@ def one_line(value: object, width: int = 60) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+SETTLED_ONLY = "settled state only"
+
 # ── words ──
 
 
@@ -114,10 +116,17 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def verb(number: int, plural: str) -> str:
-    """Return a verb in the form that goes with a number: "vanish", "vanishes"."""
+    """Return a verb in the form that fits a number: "fall", "falls"."""
     if number != 1:
         return plural
     return {"were": "was", "are": "is"}.get(plural, plural + ("es" if plural.endswith("sh") else "s"))
+
+
+def inputs_to_replay(number: int) -> str:
+    """Return how many user inputs need replay, and why."""
+    if number == 1:
+        return "1 user input needs replay: its answer is hidden"
+    return f"{number:,} user inputs need replay: their answers are hidden"
 
 
 def weight(share: float) -> str:
@@ -126,7 +135,7 @@ def weight(share: float) -> str:
 
 
 def listing(names: Iterable[str], most: int = 6) -> str:
-    """Return names as a list of at most so many, the rest counted."""
+    """Return at most `most` names as a list, followed by the count of the rest."""
     all_names = list(names)
     shown = ", ".join(all_names[:most])
     more = len(all_names) - most
@@ -134,7 +143,7 @@ def listing(names: Iterable[str], most: int = 6) -> str:
 
 
 def duration(seconds: float, units: int = 2) -> str:
-    """Return a length of time in its greatest units: "2 d 3 h", "5 min"."""
+    """Return a duration in its largest units: "2 d 3 h", "5 min"."""
     left = max(0.0, seconds)
     parts: list[str] = []
     for size, unit in _UNITS:
@@ -148,7 +157,7 @@ def duration(seconds: float, units: int = 2) -> str:
 
 
 def ago(at: float, now: float) -> str:
-    """Return how long ago a time was."""
+    """Return the age of a time: "5 min ago"."""
     return "just now" if now - at < 1 else f"{duration(now - at, units=1)} ago"
 
 
@@ -158,12 +167,12 @@ def utc(at: float) -> str:
 
 
 def utc_short(at: float) -> str:
-    """Return a time as UTC, for a column that says so."""
+    """Return a time as UTC without the zone, for a column named UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def when(at: float, now: float) -> str:
-    """Return a time both ways: how long ago, and as UTC."""
+    """Return the age of a time, and the time as UTC."""
     return f"{ago(at, now)}, {utc(at)}"
 
 
@@ -171,7 +180,7 @@ def when(at: float, now: float) -> str:
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, right: Iterable[str] = ()) -> None:
-    """Print a table without lines; `right` names the columns that hold numbers."""
+    """Print a table without lines; `right` names the columns aligned right."""
     console().print(grid_of(columns, rows, right=right))
 
 
@@ -182,7 +191,7 @@ def grid_of(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, rig
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in numbers else "left"
         whole = column in numbers or column in {"UTC", "ago", "since"}
-        least = _STEP_COLUMNS if column == "what" else None
+        least = _STEP_COLUMNS if column == "change" else None
         grid.add_column(column, justify=justify, overflow="fold", header_style="dim", no_wrap=whole, min_width=least)
     for row in rows:
         grid.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
@@ -193,31 +202,31 @@ def grid_of(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, rig
 
 
 def interactive() -> bool:
-    """Whether somebody is there to answer."""
+    """Whether stdin and stderr are a terminal, so that a question can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def may_ask(*, yes: bool, as_json: bool, what: str) -> bool:
-    """Return whether to ask before doing what cannot simply be undone; raise where nobody could answer."""
+    """Return whether to ask for confirmation of `what`; raise `ConfirmationNeeded` without a terminal."""
     if yes:
         return False
     if as_json or not interactive():
-        raise ConfirmationNeeded(f"to {what} wants a yes, and nobody is here to give it; add --yes if you mean it")
+        raise ConfirmationNeeded(f"{what}: refusing without confirmation; add --yes")
     return True
 
 
 def ask(question: str) -> bool:
-    """Ask a question on stderr; only y or yes is a yes."""
+    """Ask a question on stderr; return whether the answer is y or yes."""
     return _answer(f"{question} [y/N] ").lower() in {"y", "yes"}
 
 
 def ask_for(question: str, wanted: str) -> bool:
-    """Ask for a name to be typed; say whether it was."""
+    """Ask the user to type `wanted`; return whether the answer matches."""
     return _answer(f"{question} ") == wanted
 
 
 def decline(why: str = "") -> NoReturn:
-    """Say that nothing was changed, and end the command."""
+    """Print that nothing was changed, and end the command."""
     say(f"{why} Nothing was changed.".lstrip())
     raise Declined
 
@@ -235,7 +244,7 @@ def _answer(prompt: str) -> str:
 
 
 class _Share(ProgressColumn):
-    """Which part is done, where it is known of how many."""
+    """Column with the percentage done, empty without a total."""
 
     def render(self, task: Task) -> Text:
         """Return the column's text."""
@@ -243,7 +252,7 @@ class _Share(ProgressColumn):
 
 
 class _Rate(ProgressColumn):
-    """How many are done, of how many where that is known, and how many a second."""
+    """Column with the number done, the total if known, and the rate per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -259,10 +268,10 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(label: str, *, silent: bool, unit: str | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Lend a callback that draws a bar on stderr, where that is a terminal. Print to stdout only after it.
+    """Yield a callback that draws a progress bar on stderr if that is a terminal. Print to stdout only after it.
 
-    It is called with how many are done, of how many: 0 where nobody knows. With a `unit`, the bar says how many of them
-    are done, and how many a second.
+    The callback takes the number done and the total (0 if unknown). With a `unit`, the bar shows the number done and
+    the rate per second.
     """
     shown = console(stderr=True)
     if silent or not shown.is_terminal:
@@ -280,7 +289,7 @@ def progress_bar(label: str, *, silent: bool, unit: str | None = None) -> Iterat
 
     def advance(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total or None)
-        bar.start()  # with the first report, so that nothing is in the way of what is said before
+        bar.start()  # only now, so that earlier output is not overwritten
 
     try:
         yield advance
@@ -290,7 +299,7 @@ def progress_bar(label: str, *, silent: bool, unit: str | None = None) -> Iterat
 
 @contextmanager
 def spinner(label: str, *, silent: bool) -> Iterator[None]:
-    """Show on stderr that something is being worked on, where that is a terminal. Print to stdout only after it."""
+    """Show a spinner on stderr if that is a terminal. Print to stdout only after it."""
     shown = console(stderr=True)
     if silent or not shown.is_terminal:
         yield

@@ -1,25 +1,26 @@
-"""verdicts: what became of messages between agents, counted."""
+"""Command verdicts: counts of message verdicts and code mismatches."""
 
 import time
 
 from kedge.cli import database
-from kedge.cli.app import LOOK, app
+from kedge.cli.app import INSPECT, app
 from kedge.cli.options import Db, Json
 from kedge.cli.terminal import ago, emit, one_line, say, table
 
 
-@app.command(rich_help_panel=LOOK)
+@app.command(rich_help_panel=INSPECT)
 def verdicts(*, db: Db = None, as_json: Json = False) -> None:
-    """Count what became of messages between agents.
+    """Count the verdicts on messages between agents.
 
-    Accepted, translated, asked to be sent afresh, or refused; and turns that ran other code than their view pins.
+    A message is accepted, translated, refused, or the sender is asked to send it again. Also counts turns that ran
+    other code than their view pins.
     """
     with database.for_reading(db) as k:
         found = k.verdicts()
     if as_json:
         emit({"verdicts": found})
     elif not found:
-        say("Nothing has been counted yet: agents send with turn.send() and take with turn.receive()")
+        say("No verdicts yet. Agents send with turn.send() and receive with turn.receive().")
     else:
         rows = (
             (
@@ -31,4 +32,4 @@ def verdicts(*, db: Db = None, as_json: Json = False) -> None:
             )
             for t in found
         )
-        table(("verdict", "agent", "of", "count", "last"), rows, right=("count",))
+        table(("verdict", "agent", "detail", "count", "last"), rows, right=("count",))

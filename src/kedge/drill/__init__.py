@@ -1,8 +1,8 @@
 """The drill: a launch that goes wrong and is undone, on real input, with proof. No network, no keys."""
 
-from kedge.drill.findings import HelpdeskReport, InPlaceReport, to_document
-from kedge.drill.inplace import rehearse_in_place
+from kedge.drill.in_place import rehearse_in_place
 from kedge.drill.report import print_report
+from kedge.drill.results import HelpdeskReport, InPlaceReport, to_document
 from kedge.drill.run import rehearse_helpdesk
 
 __all__ = ["HelpdeskReport", "InPlaceReport", "print_report", "rehearse_helpdesk", "rehearse_in_place", "to_document"]

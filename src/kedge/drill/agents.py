@@ -1,4 +1,4 @@
-"""The helpdesk's team: five deterministic agents, each working through a desk.
+"""The helpdesk's team: five deterministic agents, each working through a traced.
 
 *reception* opens a ticket and routes it; *retrieval* finds documents and learned answers; *answering* picks one and
 says so; the *librarian* learns from every answer, and notes facts for the days after; the *reviewer* reads what the
@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kedge.drill.desk import Desk, fingerprint
 from kedge.drill.embedder import EmbedderConfig, Vector, stems
 from kedge.drill.release import EMBEDDER_KEY, Embedders, Prompt, read_prompt
+from kedge.drill.traced_turn import TracedTurn, fingerprint
 
 DOCUMENTS = "kb"
 ATTACHMENTS = "attachments"
@@ -67,53 +67,53 @@ def named_document(answer: str) -> str:
     return answer.removeprefix("See ").removesuffix(".") if answer.startswith("See ") else ""
 
 
-def receive(desk: Desk, task: Task) -> None:
+def receive(traced: TracedTurn, task: Task) -> None:
     """Reception: open a ticket (nothing read yet), then route it by what the librarian noted the evening before."""
-    desk.share(f"tickets/{task.name}", {"topic": task.topic, "words": len(task.text.split())})
-    noted = desk.fact(topic_key(task.day - 1, task.topic))
-    desk.share(f"routes/{task.name}", {"topic": task.topic, "try_first": noted["often"] if noted else None})
+    traced.share(f"tickets/{task.name}", {"topic": task.topic, "words": len(task.text.split())})
+    noted = traced.fact(topic_key(task.day - 1, task.topic))
+    traced.share(f"routes/{task.name}", {"topic": task.topic, "try_first": noted["often"] if noted else None})
 
 
-def take_in(desk: Desk, task: Task) -> None:
+def take_in(traced: TracedTurn, task: Task) -> None:
     """Answering, first: write down the user's words and what came with them. Both are source writes."""
-    desk.ask(task.number, task.text)
+    traced.ask(task.number, task.text)
     if task.attachment:
-        desk.attach(ATTACHMENTS, task.name, task.attachment)
+        traced.attach(ATTACHMENTS, task.name, task.attachment)
 
 
-def retrieve(desk: Desk, task: Task, embedders: Embedders, limit: int) -> Found:
+def retrieve(traced: TracedTurn, task: Task, embedders: Embedders, limit: int) -> Found:
     """Retrieval: the documents nearest to the question, and what the team learned on earlier days."""
-    pinned = desk.artifact(EMBEDDER_KEY)
+    pinned = traced.artifact(EMBEDDER_KEY)
     embedder = embedders.pinned(pinned)
-    cached = desk.cached(cache_key(embedder.config, task.text), lambda: embedder.embed(task.text).tolist())
+    cached = traced.cached(cache_key(embedder.config, task.text), lambda: embedder.embed(task.text).tolist())
     vector: Vector = np.asarray(cached, np.float32)
-    documents = [hit.id for hit in desk.search(DOCUMENTS, vector, limit)]
+    documents = [hit.id for hit in traced.search(DOCUMENTS, vector, limit)]
     earlier = {"day": {"lt": task.day}, "topic": task.topic}
-    learned = desk.search(LEARNED, vector, _LEARNED_NEIGHBOURS, earlier)
+    learned = traced.search(LEARNED, vector, _LEARNED_NEIGHBOURS, earlier)
     if task.attachment:
-        embed_attachment(desk, task.name, task.attachment, embedders)
+        embed_attachment(traced, task.name, task.attachment, embedders)
     return Found(documents, [hit.payload["document"] for hit in learned if hit.score >= _SAME_QUESTION])
 
 
-def embed_attachment(desk: Desk, id: str, text: str, embedders: Embedders) -> None:
+def embed_attachment(traced: TracedTurn, id: str, text: str, embedders: Embedders) -> None:
     """Retrieval: make an attachment searchable."""
-    embedder = embedders.pinned(desk.artifact(EMBEDDER_KEY))
-    desk.embed(ATTACHMENTS, [id], embedder.embed_all([text]), [{"words": len(text.split())}])
+    embedder = embedders.pinned(traced.artifact(EMBEDDER_KEY))
+    traced.embed(ATTACHMENTS, [id], embedder.embed_all([text]), [{"words": len(text.split())}])
 
 
-def answer(desk: Desk, task: Task, found: Found) -> Answer:
+def answer(traced: TracedTurn, task: Task, found: Found) -> Answer:
     """Answering, in the end: choose a document, as the prompt says, and say so."""
-    prompt = read_prompt(desk.artifact("answering/prompt"))
-    spoken = desk.history(task.number)
-    notes = [note for day in range(1, task.day) for note in desk.facts(facts_prefix(day, task.topic)).values()]
-    chosen = Answer(_choose(desk, task, found, notes, spoken, prompt))
-    desk.answer(task.number, chosen.text)
-    desk.observe("answered_right", value=chosen.document == task.right)
+    prompt = read_prompt(traced.artifact("answering/prompt"))
+    spoken = traced.history(task.number)
+    notes = [note for day in range(1, task.day) for note in traced.facts(facts_prefix(day, task.topic)).values()]
+    chosen = Answer(_choose(traced, task, found, notes, spoken, prompt))
+    traced.answer(task.number, chosen.text)
+    traced.observe("answered_right", value=chosen.document == task.right)
     return chosen
 
 
 def _choose(
-    desk: Desk,
+    traced: TracedTurn,
     task: Task,
     found: Found,
     notes: Sequence[Mapping[str, Any]],
@@ -133,45 +133,45 @@ def _choose(
     topic = last.partition(".")[0]
     best, best_score = "", -1.0
     for candidate in candidates[: 2 * prompt.documents]:
-        score = covered(asked, desk.document(DOCUMENTS, candidate))
+        score = covered(asked, traced.document(DOCUMENTS, candidate))
         score += _SAME_TOPIC_BONUS * (topic != "" and candidate.partition(".")[0] == topic)
         if score > best_score:
             best, best_score = candidate, score
     return best
 
 
-def learn(desk: Desk, task: Task, given: Answer, embedders: Embedders) -> None:
+def learn(traced: TracedTurn, task: Task, given: Answer, embedders: Embedders) -> None:
     """Librarian: note the answer as a fact, embed the question beside it, close the ticket."""
     fact = {"question": task.text, "document": given.document, "asked_in": task.session}
-    desk.share(fact_key(task), fact)
-    embedder = embedders.pinned(desk.artifact(EMBEDDER_KEY))
+    traced.share(fact_key(task), fact)
+    embedder = embedders.pinned(traced.artifact(EMBEDDER_KEY))
     payload = {"day": task.day, "topic": task.topic, "document": given.document, "question": task.text}
-    desk.embed(LEARNED, [task.session], embedder.embed_all([task.text]), [payload])
-    desk.withdraw(f"tickets/{task.name}")
+    traced.embed(LEARNED, [task.session], embedder.embed_all([task.text]), [payload])
+    traced.withdraw(f"tickets/{task.name}")
 
 
-def review(desk: Desk, task: Task) -> str:
+def review(traced: TracedTurn, task: Task) -> str:
     """Reviewer: read the conversation, the fact that was noted and the document it names; write down a verdict."""
-    least = float(desk.artifact("reviewer/configuration")["covers_at_least"])
-    spoken = desk.history(task.number)
-    fact = desk.fact(fact_key(task)) or {"document": ""}
-    text = desk.document(DOCUMENTS, fact["document"]) if fact["document"] else ""
+    least = float(traced.artifact("reviewer/configuration")["covers_at_least"])
+    spoken = traced.history(task.number)
+    fact = traced.fact(fact_key(task)) or {"document": ""}
+    text = traced.document(DOCUMENTS, fact["document"]) if fact["document"] else ""
     verdict = "supported" if covered(set(stems(task.text)), text) >= least else "doubtful"
-    desk.share(f"reviews/{task.name}", {"document": fact["document"], "verdict": verdict, "messages": len(spoken)})
+    traced.share(f"reviews/{task.name}", {"document": fact["document"], "verdict": verdict, "messages": len(spoken)})
     return verdict
 
 
-def retire(desk: Desk, task: Task) -> None:
+def retire(traced: TracedTurn, task: Task) -> None:
     """Librarian: a doubtful answer is no longer found by search; the fact stays, for people to look at."""
-    desk.unembed(LEARNED, task.session)
+    traced.unembed(LEARNED, task.session)
 
 
-def digest_topic(desk: Desk, day: int, topic: str) -> None:
+def digest_topic(traced: TracedTurn, day: int, topic: str) -> None:
     """Librarian, in the evening: sum up what was asked about a topic today, for reception tomorrow."""
-    facts = desk.facts(facts_prefix(day, topic))
+    facts = traced.facts(facts_prefix(day, topic))
     named = Counter(str(fact["document"]) for fact in facts.values() if fact["document"])
     often = min(named, key=lambda document: (-named[document], document), default=None)
-    desk.share(topic_key(day, topic), {"questions": len(facts), "often": often}, compare=True)
+    traced.share(topic_key(day, topic), {"questions": len(facts), "often": often}, compare=True)
 
 
 def covered(asked: set[str], text: str) -> float:

@@ -12,20 +12,20 @@ from typing import Any
 import msgspec
 
 from kedge.drill.agents import ATTACHMENTS, COLLECTIONS, DOCUMENTS, Task, cache_key, topic_key
-from kedge.drill.colleague import Colleagues, LocalReviewer
+from kedge.drill.content import Content, Scope, digest, shared, visible
 from kedge.drill.corpus import Document, read_corpus
 from kedge.drill.database import Database, Databases, Opener
 from kedge.drill.embedder import BAD, GOOD
-from kedge.drill.findings import Quality
 from kedge.drill.probes import peek
-from kedge.drill.proof import Twin
 from kedge.drill.quality import measure
 from kedge.drill.questions import make_questions
 from kedge.drill.release import BASELINE, RELEASE, Embedders, baseline_artifacts, release_artifacts
+from kedge.drill.results import Quality
+from kedge.drill.reviewer_process import LocalReviewer, ReviewerPool
 from kedge.drill.schedule import Schedule
 from kedge.drill.team import Team
 from kedge.drill.trace import Trace
-from kedge.drill.visible import Content, Scope, digest, shared, visible
+from kedge.drill.twins import Twin
 from kedge.errors import InvalidValue
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.replay import ReplayInput, ReplayReport
@@ -73,8 +73,8 @@ class Undone(msgspec.Struct, frozen=True):
     inside: Content
     outside: Content
     after: Content
-    colleague_stopped_by: str
-    colleague_sees_the_same: bool
+    late_writer_stopped_by: str
+    processes_agree: bool
     outsider_went_on: bool
     past_is_stable: bool
     cache_before: object
@@ -142,11 +142,11 @@ class _Drill:
         before = self._ordinary_day()
         first_day = self._trace.fork()
         main = self._databases.address(MAIN)
-        with self._open(main) as k, Colleagues(self._open, main) as colleagues:
-            team = Team(k, self._trace, self._embedders, colleagues, release=RELEASE)
+        with self._open(main) as k, ReviewerPool(self._open, main) as reviewers:
+            team = Team(k, self._trace, self._embedders, reviewers, release=RELEASE)
             self._release(k, team)
             launch = self._canary_days(k, team)
-            undone = self._roll_back(k, colleagues, launch)
+            undone = self._roll_back(k, reviewers, launch)
             self._trace.roll_back()
             stopped = self._twin(STOPPED, first_day.fork(), launch, self._trace.influenced())
             redone = self._replay(k, team, launch)
@@ -212,13 +212,13 @@ class _Drill:
 
     # ── the rollback ──
 
-    def _roll_back(self, k: Database, colleagues: Colleagues, launch: Launch) -> Undone:
+    def _roll_back(self, k: Database, reviewers: ReviewerPool, launch: Launch) -> Undone:
         scope = self._setting.scope
         inside, outside = visible(k, scope, deployment=RELEASE), visible(k, scope)
         past = digest(shared(k.at(f"before:{RELEASE}"), scope))
         victim = min(launch.canary)
         cache_before = self._cached(k, victim)
-        colleagues.hold(victim)
+        reviewers.hold(victim)
         bystander = next(t[0].session for t in self._setting.of(DAY_3) if t[0].session not in launch.canary)
         with k.turn(session=bystander, agent="reviewer") as outsider:
             heard = outsider.memory.history()
@@ -236,8 +236,8 @@ class _Drill:
             inside=inside,
             outside=outside,
             after=after,
-            colleague_stopped_by=colleagues.go_on(),
-            colleague_sees_the_same=colleagues.all_see(scope, digest(after)),
+            late_writer_stopped_by=reviewers.go_on(),
+            processes_agree=reviewers.all_see(scope, digest(after)),
             outsider_went_on=outsider_went_on,
             past_is_stable=digest(shared(k.at(f"before:{RELEASE}"), scope)) == past,
             cache_before=cache_before,

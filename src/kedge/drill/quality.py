@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from kedge.drill.agents import Task, named_document
-from kedge.drill.findings import Quality
+from kedge.drill.results import Quality
 from kedge.stores.memory import Message
 
 Histories = Callable[[str], Sequence[Message]]

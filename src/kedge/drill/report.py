@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from kedge.drill.findings import Check, HelpdeskReport, InPlaceReport
+from kedge.drill.results import Check, HelpdeskReport, InPlaceReport
 
 _BAR_CHARACTERS = 24
 _POOR_SHARE = 0.5

@@ -8,9 +8,9 @@ from shutil import copytree
 
 from kedge.drill.corpus import DOCUMENTS_DEFAULT
 from kedge.drill.database import Databases, Opener
-from kedge.drill.findings import HelpdeskReport
+from kedge.drill.evaluation import report_of
 from kedge.drill.helpdesk import Say, make_setting, tell
-from kedge.drill.verdict import report_of
+from kedge.drill.results import HelpdeskReport
 from kedge.errors import InvalidValue
 
 SESSIONS_DEFAULT = 40

@@ -7,13 +7,13 @@ from typing import Any
 
 from kedge.drill import agents
 from kedge.drill.agents import DOCUMENTS, LEARNED, Answer, Found, Task
-from kedge.drill.colleague import Reviewer
+from kedge.drill.content import message_name
 from kedge.drill.corpus import Document
 from kedge.drill.database import Database
-from kedge.drill.desk import Desk, Stopped
 from kedge.drill.release import EMBEDDER_KEY, Embedders
+from kedge.drill.reviewer_process import Reviewer
 from kedge.drill.trace import Place, Trace
-from kedge.drill.visible import message_name
+from kedge.drill.traced_turn import Stopped, TracedTurn
 from kedge.turns.turn import Turn
 
 BATCH_ROWS = 500
@@ -59,33 +59,33 @@ class Team:
         session = tasks[0].session
         inside = self._release in self.k.assignment(session)  # as a router would ask
         for task in tasks:
-            with self._turn(f"{task.name}/reception", "reception", inside=inside, session=session) as desk:
-                agents.receive(desk, task)
-            with self._turn(f"{task.name}/answering", "answering", inside=inside, session=session) as desk:
-                self._answer(desk, task)
+            with self._turn(f"{task.name}/reception", "reception", inside=inside, session=session) as traced:
+                agents.receive(traced, task)
+            with self._turn(f"{task.name}/answering", "answering", inside=inside, session=session) as traced:
+                self._answer(traced, task)
 
-    def _answer(self, desk: Desk, task: Task) -> None:
-        agents.take_in(desk, task)
-        given = agents.answer(desk, task, self._retrieve(desk, task))
-        self._learn(desk, task, given)
-        if self._review(desk, task) == "doubtful":
-            with self._called(f"{task.name}/librarian-again", "librarian", by=desk) as callee:
+    def _answer(self, traced: TracedTurn, task: Task) -> None:
+        agents.take_in(traced, task)
+        given = agents.answer(traced, task, self._retrieve(traced, task))
+        self._learn(traced, task, given)
+        if self._review(traced, task) == "doubtful":
+            with self._called(f"{task.name}/librarian-again", "librarian", by=traced) as callee:
                 agents.retire(callee, task)
 
-    def _retrieve(self, caller: Desk, task: Task) -> Found:
+    def _retrieve(self, caller: TracedTurn, task: Task) -> Found:
         found, back = Found([], []), {}
-        with self._called(f"{task.name}/retrieval", "retrieval", by=caller) as desk:
-            limit = int(desk.artifact("retrieval/configuration")["neighbours"])
-            found = agents.retrieve(desk, task, self.embedders, limit)
-            back = desk.turn.headers()
+        with self._called(f"{task.name}/retrieval", "retrieval", by=caller) as traced:
+            limit = int(traced.artifact("retrieval/configuration")["neighbours"])
+            found = agents.retrieve(traced, task, self.embedders, limit)
+            back = traced.turn.headers()
         caller.absorb(f"{task.name}/retrieval", back)
         return found
 
-    def _learn(self, caller: Desk, task: Task, given: Answer) -> None:
-        with self._called(f"{task.name}/librarian", "librarian", by=caller) as desk:
-            agents.learn(desk, task, given, self.embedders)
+    def _learn(self, caller: TracedTurn, task: Task, given: Answer) -> None:
+        with self._called(f"{task.name}/librarian", "librarian", by=caller) as traced:
+            agents.learn(traced, task, given, self.embedders)
 
-    def _review(self, caller: Desk, task: Task) -> str:
+    def _review(self, caller: TracedTurn, task: Task) -> str:
         mine = f"{task.name}/reviewer"
         self.trace.begin(mine, agent="reviewer", caller=caller.label)
         reviewed = self._reviewer.review(task, caller.turn.headers(audience="reviewer"), self._stops.get(mine))
@@ -102,21 +102,21 @@ class Team:
         world = "inside" if inside else "outside"
         for topic in topics:
             label = f"evening-{day}/{world}/{topic}"
-            with self._turn(label, "librarian", inside=opened_in is not None, deployment=opened_in) as desk:
-                agents.digest_topic(desk, day, topic)
+            with self._turn(label, "librarian", inside=opened_in is not None, deployment=opened_in) as traced:
+                agents.digest_topic(traced, day, topic)
 
     def correct(self, key: str, value: Any) -> None:
         """Have the editor, a person, put a shared fact right."""
-        with self.k.turn(person="editor") as turn, self._noted(turn, f"editor/{key}", "") as desk:
-            desk.share(key, value)
+        with self.k.turn(person="editor") as turn, self._noted(turn, f"editor/{key}", "") as traced:
+            traced.share(key, value)
 
     def take_in_documents(self, documents: Sequence[Document]) -> None:
         """Have the pipeline keep the documents and embed them, the first time."""
-        with self._turn("pipeline/take-in", "pipeline") as desk:
+        with self._turn("pipeline/take-in", "pipeline") as traced:
             for document in documents:
-                desk.attach(DOCUMENTS, document.id, document.text)
+                traced.attach(DOCUMENTS, document.id, document.text)
             payloads = [{"topic": document.topic} for document in documents]
-            self._embed(desk, DOCUMENTS, [d.id for d in documents], [d.text for d in documents], payloads)
+            self._embed(traced, DOCUMENTS, [d.id for d in documents], [d.text for d in documents], payloads)
 
     def backfill(self) -> None:
         """Have the release's pipeline embed again, in its own space, the documents and what the team has learned.
@@ -124,40 +124,45 @@ class Team:
         It writes over the same ids: those inside the release find its vectors, all others the old ones.
         """
         inside = self._release is not None
-        with self._turn("pipeline/backfill", "pipeline", inside=inside, deployment=self._release) as desk:
-            texts = desk.turn.documents(DOCUMENTS).items()
+        with self._turn("pipeline/backfill", "pipeline", inside=inside, deployment=self._release) as traced:
+            texts = traced.turn.documents(DOCUMENTS).items()
             payloads = [{"topic": id.partition(".")[0]} for id in texts]
-            self._embed(desk, DOCUMENTS, list(texts), list(texts.values()), payloads)
-            rows = desk.turn.vectors(LEARNED)
+            self._embed(traced, DOCUMENTS, list(texts), list(texts.values()), payloads)
+            rows = traced.turn.vectors(LEARNED)
             learned = {id: row.payload for id, row in rows.get(rows.ids()).items()}
-            self._embed(desk, LEARNED, [*learned], [p["question"] for p in learned.values()], [*learned.values()])
+            self._embed(traced, LEARNED, [*learned], [p["question"] for p in learned.values()], [*learned.values()])
 
     def _embed(
-        self, desk: Desk, collection: str, ids: Sequence[str], texts: Sequence[str], payloads: Sequence[dict[str, Any]]
+        self,
+        traced: TracedTurn,
+        collection: str,
+        ids: Sequence[str],
+        texts: Sequence[str],
+        payloads: Sequence[dict[str, Any]],
     ) -> None:
-        embedder = self.embedders.pinned(desk.artifact(EMBEDDER_KEY))
+        embedder = self.embedders.pinned(traced.artifact(EMBEDDER_KEY))
         for start in range(0, len(ids), BATCH_ROWS):
             batch = slice(start, start + BATCH_ROWS)
-            desk.embed(collection, ids[batch], embedder.embed_all(texts[batch]), payloads[batch])
+            traced.embed(collection, ids[batch], embedder.embed_all(texts[batch]), payloads[batch])
 
     # ── replay ──
 
     def again(self, turn: Turn, task: Task) -> None:
         """Process a question again, all roles in the one turn that replay opened."""
         asked = Place("memory", task.session, message_name(task.number, 0))
-        with self._noted(turn, f"replay/{task.name}", turn.agent or "", replays=asked) as desk:
-            agents.receive(desk, task)
-            limit = int(desk.artifact("retrieval/configuration")["neighbours"])
-            given = agents.answer(desk, task, agents.retrieve(desk, task, self.embedders, limit))
-            agents.learn(desk, task, given, self.embedders)
-            if agents.review(desk, task) == "doubtful":
-                agents.retire(desk, task)
+        with self._noted(turn, f"replay/{task.name}", turn.agent or "", replays=asked) as traced:
+            agents.receive(traced, task)
+            limit = int(traced.artifact("retrieval/configuration")["neighbours"])
+            given = agents.answer(traced, task, agents.retrieve(traced, task, self.embedders, limit))
+            agents.learn(traced, task, given, self.embedders)
+            if agents.review(traced, task) == "doubtful":
+                agents.retire(traced, task)
 
     def again_attachment(self, turn: Turn, id: str, text: str) -> None:
         """Embed an attachment again."""
         attached = Place("documents", agents.ATTACHMENTS, id)
-        with self._noted(turn, f"replay/attachment/{id}", turn.agent or "", replays=attached) as desk:
-            agents.embed_attachment(desk, id, text, self.embedders)
+        with self._noted(turn, f"replay/attachment/{id}", turn.agent or "", replays=attached) as traced:
+            agents.embed_attachment(traced, id, text, self.embedders)
 
     # ── turns ──
 
@@ -170,23 +175,23 @@ class Team:
         inside: bool = False,
         session: str | None = None,
         deployment: str | None = None,
-    ) -> Iterator[Desk]:
+    ) -> Iterator[TracedTurn]:
         """Open a turn that nobody called."""
         with (
             self.k.turn(session=session, agent=agent, deployment=deployment) as turn,
-            self._noted(turn, label, agent, inside=inside) as desk,
+            self._noted(turn, label, agent, inside=inside) as traced,
         ):
-            yield desk
+            yield traced
 
     @contextmanager
-    def _called(self, label: str, agent: str, *, by: Desk) -> Iterator[Desk]:
+    def _called(self, label: str, agent: str, *, by: TracedTurn) -> Iterator[TracedTurn]:
         """Open a turn that joins its caller's by headers."""
         headers = by.turn.headers(audience=agent)
         with (
             self.k.turn(agent=agent, parent=headers) as turn,
-            self._noted(turn, label, agent, caller=by.label) as desk,
+            self._noted(turn, label, agent, caller=by.label) as traced,
         ):
-            yield desk
+            yield traced
 
     @contextmanager
     def _noted(
@@ -198,11 +203,11 @@ class Team:
         inside: bool = False,
         caller: str | None = None,
         replays: Place | None = None,
-    ) -> Iterator[Desk]:
+    ) -> Iterator[TracedTurn]:
         """Work through a turn, noting each operation; end quietly where the twin's rule stops it."""
         self.trace.begin(label, agent=agent, caller=caller, sees_release=inside, replays=replays)
         try:
-            yield Desk(turn, label, lambda op: self.trace.note(label, op), stop_at=self._stops.get(label))
+            yield TracedTurn(turn, label, lambda op: self.trace.note(label, op), stop_at=self._stops.get(label))
         except Stopped:
             return
 

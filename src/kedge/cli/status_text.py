@@ -1,8 +1,8 @@
-"""How things stand, on one screen."""
+"""Text of `kedge status`, of the fleet summary, and of log entries."""
 
 from collections.abc import Sequence
 
-from kedge.cli.terminal import ago, count, duration, listing, say, say_whole, table, utc, verb, weight, when
+from kedge.cli.terminal import ago, count, duration, inputs_to_replay, listing, say, say_whole, table, utc, weight, when
 from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
 from kedge.model.control import Status
@@ -13,23 +13,23 @@ _ORDER = (Status.CANARY, Status.LIVE, Status.STAGED, Status.ROLLED_BACK)
 _ROWS_MAX = 10
 
 
-def tell(found: SystemStatus, *, everything: bool) -> None:
-    """Tell how things stand."""
+def print_status(found: SystemStatus, *, everything: bool) -> None:
+    """Print the status on one screen; with `everything`, list all deployments."""
     say_whole(found.url, "bold")
-    say(f"epoch {found.epoch}, seq {found.seq:,}, now {utc(found.at)}", "dim")
-    _tell_deployments(found, everything=everything)
-    _tell_troubles(found)
+    _print_deployments(found, everything=everything)
+    _print_problems(found)
     say(
         f"{count(found.sessions, 'session')}, {count(found.snapshots, 'snapshot')}, "
-        f"{count(found.collections, 'collection')} of vectors; {_horizon(found.retention_seconds)}"
+        f"{count(found.collections, 'vector collection')}; {_horizon(found.retention_seconds)}"
     )
     change = found.last_change
     if change is not None:
         why = f': "{change.reason}"' if change.reason else ""
-        say(f"Last change: {what(change)}, by {change.by}, {ago(change.at, found.at)}{why}")
+        say(f"Last change: {change_text(change)}, by {change.by}, {ago(change.at, found.at)}{why}")
+    say(f"As of {utc(found.at)}: epoch {found.epoch}, seq {found.seq:,}", "dim")
 
 
-def _tell_deployments(found: SystemStatus, *, everything: bool) -> None:
+def _print_deployments(found: SystemStatus, *, everything: bool) -> None:
     ordered = sorted(found.deployments, key=lambda d: (_ORDER.index(d.status), -d.since))
     shown = ordered if everything else ordered[:_ROWS_MAX]
     say()
@@ -40,15 +40,15 @@ def _tell_deployments(found: SystemStatus, *, everything: bool) -> None:
         )
         if len(ordered) > len(shown):
             say(f"and {len(ordered) - len(shown)} more: kedge status --all", "dim")
-        _tell_remarks(shown)
+        _print_remarks(shown)
     elif found.settled is None:
-        say('Nothing is deployed yet: kedge deploy NAME --artifact agent/prompt="…"')
+        say('No deployment yet. To create one: kedge deploy NAME --artifact agent/prompt="…"')
     if found.settled is not None:
         newest = found.settled
-        others = f", and {found.settled_total - 1:,} before it" if found.settled_total > 1 else ""
+        others = f", and {found.settled_total - 1:,} older" if found.settled_total > 1 else ""
         say(f"Settled: {newest.name}, {ago(newest.since, found.at)} by {newest.by}{others}")
     if not any(d.status is Status.LIVE for d in found.deployments) and (shown or found.settled is not None):
-        say("No revocable deployment is live: new sessions see what is settled alone, canaries aside.", "dim")
+        say("No deployment is live. New sessions see settled state only (plus their canary).", "dim")
     if found.purged_total:
         say(f"Purged: {found.purged_total:,}", "dim")
 
@@ -57,61 +57,60 @@ def _status(deployment: Deployment) -> str:
     return f"canary {weight(deployment.weight)}" if deployment.status is Status.CANARY else str(deployment.status)
 
 
-def _tell_remarks(shown: list[Deployment]) -> None:
+def _print_remarks(shown: list[Deployment]) -> None:
     for deployment in shown:
         if deployment.status is Status.ROLLED_BACK and deployment.reason:
             say(f'{deployment.name} was rolled back: "{deployment.reason}"', "dim")
         elif deployment.bases:
-            say(f"{deployment.name} rests on {listing(deployment.bases)}", "dim")
+            say(f"{deployment.name} depends on {listing(deployment.bases)}", "dim")
 
 
-def _tell_troubles(found: SystemStatus) -> None:
+def _print_problems(found: SystemStatus) -> None:
     say()
     for feature, level in sorted(found.levels.items()):
         say(f"Degraded: {feature} is {level}", "bold yellow")
     if not found.levels:
-        say("Levels: every feature is at full")
+        say("Levels: every feature is full")
     hidden = count(found.hidden_writes, "write")
-    say(
-        f"Hidden: {hidden} of rolled-back deployments, which reinstate would bring back"
-        if found.hidden_writes
-        else "Hidden: nothing"
-    )
+    say(f"Hidden: {hidden} of rolled-back deployments" if found.hidden_writes else "Hidden: no writes")
     if found.members:
         troubled = [member for member in found.members if member.state != "serving"]
         say(f"Members: {summary(found.members)}", "yellow" if troubled else None)
     for tally in found.other_code:
-        how = "refused" if tally.metric.endswith("refuse") else "begun"
+        how = "refused" if tally.metric.endswith("refuse") else "started with a warning"
         turns = count(tally.count, "turn")
-        say(f"Other code: {turns} of {tally.agent} {how}, last {ago(tally.last_at, found.at)}: {tally.value}", "yellow")
+        say(
+            f"Code mismatch: {turns} of {tally.agent} {how}, last {ago(tally.last_at, found.at)}: {tally.value}",
+            "yellow",
+        )
     if found.reconcilers:
         followers = [f"{name} ({pattern})" for name, pattern in sorted(found.reconcilers.items())]
-        say(f"External systems: {listing(followers)}; look at them with `kedge reconcile --check`")
+        say(f"External systems: {listing(followers)}; to check them: kedge reconcile --check")
     if found.replay_pending:
-        inputs = f"{count(found.replay_pending, 'input')} {verb(found.replay_pending, 'wait')}"
-        say(f"Replay: {inputs}, because what was made of them is hidden", "yellow")
+        say(f"Replay: {inputs_to_replay(found.replay_pending)}", "yellow")
     else:
-        say("Replay: nothing waits")
+        say("Replay: no user input needs replay")
     for operation in found.unfinished:
         say(
-            f"UNFINISHED: {operation.kind} of {operation.deployment}, begun {ago(operation.at, found.at)} by "
-            f"{operation.by}; unless it is still running, finish it with `kedge recover`",
+            f"UNFINISHED: {operation.kind} of {operation.deployment}, started {ago(operation.at, found.at)} by "
+            f"{operation.by}; if it is not running, finish it with `kedge recover`",
             "bold red",
         )
 
 
 def summary(members: Sequence[MemberStatus]) -> str:
-    """Return how many members serve at the epoch, and the names of those that do not."""
-    told = f"{sum(member.state == 'serving' for member in members)} of {len(members)} serve at this epoch"
+    """Return how many members serve at the current epoch, and the names of those that do not."""
+    serving = sum(member.state == "serving" for member in members)
+    told = f"{serving} of {len(members)} serving at the current epoch"
     for state in ("behind", "silent", "expired"):
         names = [member.name for member in members if member.state == state]
         told += f"; {state}: {listing(names, 3)}" if names else ""
     other = [f"{member.name} ({listing(member.other_code, 3)})" for member in members if member.other_code]
-    return told + (f"; on other code than new sessions pin: {listing(other, 3)}" if other else "")
+    return told + (f"; code differs from what new sessions pin: {listing(other, 3)}" if other else "")
 
 
-def what(entry: Entry) -> str:
-    """Return what a log entry did, to what."""
+def change_text(entry: Entry) -> str:
+    """Return what a log entry changed, such as "canary support-v2 at 10%"."""
     detail = entry.detail
     if entry.kind == "canary":
         return f"canary {entry.deployment} at {weight(detail.get('weight', 0.0))}"
@@ -119,7 +118,7 @@ def what(entry: Entry) -> str:
         return f"level {detail.get('feature')}: {detail.get('level')}"
     if entry.kind == "retention":
         seconds = detail.get("seconds")
-        return f"retention {'for ever' if seconds is None else duration(seconds)}"
+        return f"retention {'forever' if seconds is None else duration(seconds)}"
     if entry.kind in {"moved", "move-abandoned"}:
         return f"{entry.kind} to {detail['to']}"
     if entry.kind in {"rollback:converged", "rollback:not-converged"}:
@@ -142,4 +141,4 @@ def what(entry: Entry) -> str:
 
 
 def _horizon(seconds: float | None) -> str:
-    return "the past is kept for ever" if seconds is None else f"any seq of the last {duration(seconds)} can be read"
+    return "retention: forever" if seconds is None else f"retention: {duration(seconds)}"

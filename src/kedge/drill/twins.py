@@ -13,14 +13,14 @@ Which these are is worked out from the clean twin's own trace of reads.
 from collections.abc import Callable, Mapping, Sequence
 
 from kedge.drill.agents import Task
-from kedge.drill.colleague import LocalReviewer
+from kedge.drill.content import COUNT, Content, Scope, differ, visible
 from kedge.drill.database import Opener
-from kedge.drill.findings import Proof
 from kedge.drill.quality import measure
 from kedge.drill.release import Embedders
+from kedge.drill.results import Proof
+from kedge.drill.reviewer_process import LocalReviewer
 from kedge.drill.team import Team
 from kedge.drill.trace import Place, Surprise, Trace, entangled
-from kedge.drill.visible import COUNT, Content, Scope, differ, visible
 
 _EXAMPLES_MAX = 8
 LiveDays = Callable[[Team], None]

@@ -1,7 +1,7 @@
 """The drill's comparison of two worlds: any difference shows."""
 
+from kedge.drill.content import differ, digest, message_names
 from kedge.drill.trace import Place
-from kedge.drill.visible import differ, digest, message_names
 
 A, B, C = Place("context", "", "a"), Place("context", "", "b"), Place("memory", "s", "000.0")
 

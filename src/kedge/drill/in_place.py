@@ -10,12 +10,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from kedge.drill.bystanders import Bystanders
 from kedge.drill.database import Database, Opener
-from kedge.drill.findings import Check, InPlaceReport, StoreReversal
 from kedge.drill.helpdesk import Say
 from kedge.drill.inventory import Inventory, PastSample
+from kedge.drill.live_readers import LiveReaders
 from kedge.drill.probes import Probe, Reader, artifact_key, probes_for
+from kedge.drill.results import Check, InPlaceReport, StoreReversal
 from kedge.errors import KedgeError, Retryable, UnknownName
 from kedge.model.control import Status
 from kedge.model.writes import Key
@@ -64,7 +64,7 @@ class _Rehearsal:
         self._written: dict[Probe, Any] = {}
         self._seen_outside: list[str] = []
         self._rollbacks: list[RollbackReport] = []
-        self._bystanders = Bystanders(k, open_, url, self._probes)
+        self._live_readers = LiveReaders(k, open_, url, self._probes)
         self._checks: list[Check] = []
         self._erased = 0
         self._compared = 0
@@ -73,7 +73,7 @@ class _Rehearsal:
         """Go through all steps."""
         k, name = self._k, self._name
         others = self._other_deployments()
-        with self._bystanders:
+        with self._live_readers:
             self._say(f"{name} is staged, and writes to {len(self._probes)} places")
             k.deploy(name, {artifact_key(name): {"rehearsal": name}}, note=_NOTE)
             before = Inventory(self._k.view())
@@ -203,7 +203,7 @@ class _Rehearsal:
 
     def report(self, stopped_by: str, left: str, seconds: float) -> InPlaceReport:
         """Return what was found; `stopped_by` is what ended it early, `left` what could not be cleaned up."""
-        readers = self._bystanders
+        readers = self._live_readers
         self._check(
             "finished", "The rehearsal went through all its steps", stopped_by or "it did", passed=not stopped_by
         )

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kedge.drill.content import message_name, message_names
 from kedge.drill.embedder import Vector
 from kedge.drill.release import EMBEDDER_KEY
 from kedge.drill.trace import Op
-from kedge.drill.visible import message_name, message_names
 from kedge.turns.turn import Turn
 
 Note = Callable[[Op], None]
@@ -17,7 +17,7 @@ class Stopped(Exception):
     """The turn has come to the operation at which it is to stop."""
 
 
-class Desk:
+class TracedTurn:
     """One turn's operations, numbered from 1. With `stop_at`, only source writes happen from that operation on."""
 
     def __init__(self, turn: Turn, label: str, note: Note, *, stop_at: int | None = None) -> None:
@@ -171,4 +171,4 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-__all__ = ["Desk", "Note", "Stopped", "fingerprint"]
+__all__ = ["Note", "Stopped", "TracedTurn", "fingerprint"]

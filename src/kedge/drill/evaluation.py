@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kedge.drill.colleague import COLLEAGUES
-from kedge.drill.findings import Check, Contamination, HelpdeskReport, Proof, Quality, StoreOutcome
+from kedge.drill.content import COUNT, differ
 from kedge.drill.helpdesk import DAY_2, DAY_3, RELEASE, WEIGHT, Story
-from kedge.drill.proof import prove_bookkeeping, prove_clean, prove_stopped
 from kedge.drill.release import release_artifacts
-from kedge.drill.visible import COUNT, differ
+from kedge.drill.results import Check, Contamination, HelpdeskReport, Proof, Quality, StoreOutcome
+from kedge.drill.reviewer_process import REVIEWERS
+from kedge.drill.twins import prove_bookkeeping, prove_clean, prove_stopped
 
 _FELL_BY_AT_LEAST = 0.15
 _NOISE = 0.1
@@ -32,7 +32,7 @@ def report_of(story: Story, *, seconds: float) -> HelpdeskReport:
         canary_sessions=len(story.launch.canary),
         questions=sum(len(tasks) for tasks in days),
         turns=len(story.trace.turns),
-        processes=1 + COLLEAGUES,
+        processes=1 + REVIEWERS,
         threads=setting.threads,
         release=RELEASE,
         weight=WEIGHT,
@@ -153,8 +153,8 @@ def _who_noticed(story: Story) -> Iterable[Check]:
     yield Check(
         "late_writer_stopped",
         "An agent in another process, in the middle of an influenced turn, was stopped at its next write",
-        undone.colleague_stopped_by == "RolledBack",
-        f"it got {undone.colleague_stopped_by or 'no error'}",
+        undone.late_writer_stopped_by == "RolledBack",
+        f"it got {undone.late_writer_stopped_by or 'no error'}",
     )
     yield Check(
         "bystander_went_on",
@@ -165,7 +165,7 @@ def _who_noticed(story: Story) -> Iterable[Check]:
     yield Check(
         "processes_agree",
         "The other process sees the same, to the last byte",
-        undone.colleague_sees_the_same,
+        undone.processes_agree,
         f"{len(undone.after)} values digested in both",
     )
     yield Check(

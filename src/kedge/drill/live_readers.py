@@ -15,7 +15,7 @@ _IDLE_SHARE = 4  # rest this many times as long as a look took: nobody is to not
 _START_SECONDS = 60
 
 
-class Bystanders:
+class LiveReaders:
     """Threads that read wherever the rehearsal writes: by fresh views, by fresh turns, and by one long turn.
 
     One works through a connection of its own, as another process would.
@@ -92,4 +92,4 @@ class Bystanders:
                     self.leaks.append(f"{who} saw {seen!r:.80} in {probe.store} {probe.space}".rstrip())
 
 
-__all__ = ["Bystanders"]
+__all__ = ["LiveReaders"]

@@ -1,4 +1,4 @@
-"""Points in time, views, weights and durations as a user writes them."""
+"""Parsers for points in time, views, weights and durations."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -8,19 +8,19 @@ from kedge.face import Kedge
 from kedge.turns.view import Point, ReadView
 
 NOW = "now"
-POINT_HELP = "A snapshot's name, a seq, a time (2026-03-03T09:00, UTC unless it says otherwise), or how long ago (2h)."
+POINT_HELP = "a snapshot name, a seq, a time (2026-03-03T09:00, UTC by default) or an age (2h)."
 _SECONDS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)")
 
 
 def seconds_of(text: str) -> float | None:
-    """Return the seconds of a duration such as 90s, 15min, 2h, 30d, 4w; None for what is none."""
+    """Return the seconds of a duration such as 90s, 15min, 2h, 30d, 4w; None if it is not one."""
     found = _SPAN.fullmatch(text.strip().lower())
     return None if found is None else float(found[1]) * _SECONDS[found[2]]
 
 
 def point_of(k: Kedge, text: str) -> Point | None:
-    """Return the point that a user means, or None for now. A snapshot's name comes before everything else."""
+    """Return the point that a text names, or None for now. A snapshot name takes precedence."""
     if any(snapshot.name == text for snapshot in k.snapshots()):
         return text
     if text.strip().lower() == NOW:
@@ -33,7 +33,7 @@ def point_of(k: Kedge, text: str) -> Point | None:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        return text  # the library says that no snapshot has this name, and which is like it
+        return text  # the library raises an error that suggests similar snapshot names
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
@@ -46,7 +46,7 @@ def view_at(k: Kedge, at: str | None, session: str | None = None, deployment: st
 
 
 def view_of(k: Kedge, text: str) -> ReadView:
-    """Return the view that one word names: POINT, session:NAME, deployment:NAME, or one of these @POINT."""
+    """Return the view that a text names: POINT, session:NAME[@POINT] or deployment:NAME[@POINT]."""
     kind, separator, name = text.partition(":")
     if not separator or kind not in {"session", "deployment"} or any(s.name == text for s in k.snapshots()):
         return view_at(k, text)
@@ -56,16 +56,16 @@ def view_of(k: Kedge, text: str) -> ReadView:
         if not isinstance(point_of(k, tail), str) or any(s.name == tail for s in k.snapshots()):
             name, at = head, tail
     if not name:
-        raise InvalidValue(f"{text!r} names no {kind}; write {kind}:NAME")
+        raise InvalidValue(f"no {kind} name in {text!r}; write {kind}:NAME")
     return view_at(k, at, session=name) if kind == "session" else view_at(k, at, deployment=name)
 
 
 def weight_of(text: str) -> float:
-    """Return a canary weight from 0.1 or 10%; raise `InvalidValue` for what is no number."""
+    """Return a canary weight from 0.1 or 10%; raise `InvalidValue` if it is not a number."""
     number, percent = (text.strip()[:-1], 100.0) if text.strip().endswith("%") else (text, 1.0)
     try:
         return float(number) / percent
     except ValueError:
         raise InvalidValue(
-            f"the canary weight {text!r} is not a number; write 0.1 or 10% for one session in ten"
+            f"invalid weight {text!r}: must be a number; write 0.1 or 10% for one session in ten"
         ) from None

@@ -16,16 +16,16 @@ from zlib import crc32
 import msgspec
 
 from kedge.drill.agents import Task, review
+from kedge.drill.content import Scope, digest, visible
 from kedge.drill.database import Database, Opener
-from kedge.drill.desk import Desk, Stopped
 from kedge.drill.trace import Op
-from kedge.drill.visible import Scope, digest, visible
+from kedge.drill.traced_turn import Stopped, TracedTurn
 from kedge.errors import KedgeError
 from kedge.turns.turn import Turn
 
 _ANSWER_SECONDS = 120.0
-COLLEAGUES = 2
-_HELD_KEY = "held/by-the-colleague"
+REVIEWERS = 2
+_HELD_KEY = "held/by-the-reviewer"
 
 
 class Reviewed(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class LocalReviewer:
         verdict = ""
         with self._k.turn(agent="reviewer", parent=headers) as turn:
             try:
-                verdict = review(Desk(turn, f"{task.name}/reviewer", ops.append, stop_at=stop_at), task)
+                verdict = review(TracedTurn(turn, f"{task.name}/reviewer", ops.append, stop_at=stop_at), task)
             except Stopped:
                 return Reviewed("", ops, {})
             return Reviewed(verdict, ops, turn.headers())
@@ -75,7 +75,7 @@ class _Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     failed: str = ""
 
 
-class Colleague:
+class ReviewerProcess:
     """The other process, seen from here. Safe to share between threads; one request at a time is under way."""
 
     def __init__(self, open_: Opener, url: str) -> None:
@@ -135,15 +135,15 @@ class Colleague:
         return reply
 
 
-class Colleagues:
+class ReviewerPool:
     """Several such processes: a review goes to one of them, the same for the same question."""
 
     def __init__(self, open_: Opener, url: str) -> None:
-        self._all = [Colleague(open_, url) for _ in range(COLLEAGUES)]
+        self._all = [ReviewerProcess(open_, url) for _ in range(REVIEWERS)]
 
     def review(self, task: Task, headers: dict[str, str], stop_at: int | None = None) -> Reviewed:
         """Have one question reviewed over there."""
-        return self._all[crc32(task.name.encode()) % COLLEAGUES].review(task, headers, stop_at)
+        return self._all[crc32(task.name.encode()) % REVIEWERS].review(task, headers, stop_at)
 
     def hold(self, session: str) -> None:
         """Have one open a turn in a session and read, as answering would, and keep the turn open."""
@@ -155,25 +155,25 @@ class Colleagues:
 
     def all_see(self, scope: Scope, expected: str) -> bool:
         """Say whether each of them sees what has this digest."""
-        return all(colleague.look(scope) == expected for colleague in self._all)
+        return all(reviewer.look(scope) == expected for reviewer in self._all)
 
     def __enter__(self) -> Self:
-        """Return the colleagues."""
+        """Return the reviewers."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the processes."""
-        for colleague in self._all:
-            colleague.close()
+        for reviewer in self._all:
+            reviewer.close()
 
 
 def _serve(open_: Opener, url: str, pipe: Connection) -> None:
     """Answer requests until told to stop, or until the other side is gone, which is whom Ctrl-C is for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open_(url) as k:
-        desk = _Colleague(k)
+        traced = _Server(k)
         while True:
             try:
                 request = msgspec.json.decode(pipe.recv_bytes(), type=_Request)
@@ -182,13 +182,13 @@ def _serve(open_: Opener, url: str, pipe: Connection) -> None:
             if request.what == "stop":
                 return
             try:
-                reply = desk.answer(request)
+                reply = traced.answer(request)
             except Exception as error:  # noqa: BLE001 - a process's edge: the caller raises it
                 reply = _Reply(failed=f"{type(error).__name__}: {error}")
             pipe.send_bytes(msgspec.json.encode(reply))
 
 
-class _Colleague:
+class _Server:
     """What runs in the other process."""
 
     def __init__(self, k: Database) -> None:
@@ -220,4 +220,4 @@ class _Colleague:
         return ""
 
 
-__all__ = ["Colleague", "LocalReviewer", "Reviewed", "Reviewer"]
+__all__ = ["LocalReviewer", "Reviewed", "Reviewer", "ReviewerProcess"]

@@ -1,0 +1,112 @@
+"""Command drill: rehearse a bad deployment and its rollback."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from kedge import drill as drills
+from kedge import open as open_database
+from kedge.cli import database
+from kedge.cli.app import MAINTAIN, app
+from kedge.cli.options import Db, Json
+from kedge.cli.terminal import console, emit, say, whisper
+from kedge.drill.corpus import DOCUMENTS_DEFAULT
+from kedge.drill.run import SESSIONS_DEFAULT
+from kedge.errors import InvalidValue
+from kedge.open import server_databases
+
+FAILED = 1
+REPORT = Path("drill-report.json")
+
+
+@app.command(rich_help_panel=MAINTAIN)
+def drill(
+    context: typer.Context,
+    *,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Rehearse on the database of --db, hidden from its readers.")
+    ] = False,
+    documents: Annotated[
+        int, typer.Option("--docs", min=1, metavar="N", help="Number of docstrings to use.")
+    ] = DOCUMENTS_DEFAULT,
+    sessions: Annotated[
+        int, typer.Option("--sessions", min=1, metavar="N", help="Number of sessions per busy day.")
+    ] = SESSIONS_DEFAULT,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="URL",
+            help="Create temporary databases on this PostgreSQL server; drop them at the end.",
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help=f"File for the JSON report. Default: {REPORT}.")
+    ] = None,
+    db: Db = None,
+    as_json: Json = False,
+) -> int:
+    """Rehearse a bad deployment and its rollback, and verify the result.
+
+    By default it uses its own data (Python's docstrings) in a temporary folder. With --in-place it uses your database:
+    a hidden deployment writes to every store, is rolled back, verified and purged.
+    """
+    if not in_place and _was_typed(context, "db"):
+        raise InvalidValue("--db has no effect without --in-place; add --in-place, or omit --db")
+    if in_place and server is not None:
+        raise InvalidValue("--server and --in-place exclude each other; omit one of them")
+    target = report or (None if as_json else REPORT)
+    if target is not None:
+        _must_be_writable(target)
+    report_step = (lambda _step: None) if as_json else lambda step: whisper(f"· {step}", "dim")
+    found: drills.HelpdeskReport | drills.InPlaceReport
+    if in_place:
+        database.for_reading(db).close()  # raises if it does not exist
+        found = drills.rehearse_in_place(open_database, db or database.DEFAULT, say=report_step)
+    else:
+        with nullcontext() if server is None else server_databases(server) as databases:
+            found = drills.rehearse_helpdesk(
+                open_database, databases=databases, documents=documents, sessions=sessions, say=report_step
+            )
+    document = drills.to_document(found)
+    if target is not None:
+        _write(target, document)
+    if as_json:
+        emit(document)
+    else:
+        drills.print_report(found, console())
+        say(f"JSON report: {target}", "dim")
+    return 0 if found.passed else FAILED
+
+
+def _was_typed(context: typer.Context, option: str) -> bool:
+    """Whether an option was typed, not taken from KEDGE_DB, which may be set for other commands."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _must_be_writable(path: Path) -> None:
+    """Raise before the drill if the report file cannot be written."""
+    is_new = not path.exists()
+    if not is_new and not path.is_file() and not path.is_dir():
+        return  # opening a pipe or a terminal can have side effects
+    try:
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _write(path: Path, document: dict[str, object]) -> None:
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InvalidValue:
+    return InvalidValue(f"cannot write the report {path} ({error.strerror}); choose another file")

@@ -1,0 +1,50 @@
+"""Ctrl-C during a change, and notices about long waits."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from kedge.cli.terminal import whisper
+from kedge.deployments.lifecycle import Deployment
+from kedge.face import Kedge
+
+OVERDUE_SECONDS = 1.0
+
+
+class Stopped(Exception):
+    """Ctrl-C was pressed; the message says what had been done by then."""
+
+
+@contextmanager
+def report_interrupt(k: Kedge, name: str, what: str) -> Iterator[None]:
+    """Raise `Stopped` on Ctrl-C, saying whether `what` ("the rollback") was committed, as read from the database."""
+    before = k.deployment(name)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(_outcome(k, before, what)) from None
+
+
+def _outcome(k: Kedge, before: Deployment, what: str) -> str:
+    status = k.deployment(before.name).status
+    if status == before.status:
+        return f"stopped before {what} was committed: {before.name} is still {status}; nothing was changed"
+    if any(each.deployment == before.name for each in k.status().unfinished):
+        return (
+            f"stopped, but {what} IS COMMITTED: {before.name} is {status}. Its remaining steps are not finished: "
+            "run `kedge recover` to finish them"
+        )
+    return f"stopped, but {what} IS COMMITTED: {before.name} is {status}; nothing is left to do"
+
+
+@contextmanager
+def notice_if_slow(text: str, *, silent: bool) -> Iterator[Callable[[], object]]:
+    """Print `text` on stderr after `OVERDUE_SECONDS`, unless the yielded callback is called before."""
+    timer = threading.Timer(OVERDUE_SECONDS, whisper, (text, "yellow"))
+    timer.daemon = True
+    if not silent:
+        timer.start()
+    try:
+        yield timer.cancel
+    finally:
+        timer.cancel()

@@ -1,0 +1,167 @@
+"""Text of a rollback plan, as `kedge plan` and `kedge rollback` print it."""
+
+from collections import Counter
+
+from kedge.cli.terminal import ago, count, heading, listing, say, table, utc, verb, weight
+from kedge.deployments.lifecycle import Deployment
+from kedge.recovery.plan import Fallback, RollbackPlan
+
+_EXAMPLES = 4  # per store
+
+
+def print_plan(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
+    """Print the whole plan."""
+    print_summary(plan, deployed, now)
+    _print_keys(plan, now)
+    _print_affected(plan, deployed)
+    _print_remaining_work(plan)
+    _print_limits(plan)
+    heading("To continue")
+    say(f'  kedge rollback {plan.deployment} --reason "…"')
+    say(f"  To undo it exactly, until it is purged: kedge reinstate {plan.deployment}")
+
+
+def print_summary(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
+    """Print what a person must know before confirming."""
+    at = f" at {weight(deployed.weight)}" if deployed.status == "canary" else ""
+    say(f"Plan: roll back {plan.deployment}", "bold")
+    say(f"  Status: {deployed.status}{at} since {ago(deployed.since, now)} ({utc(deployed.since)}), by {deployed.by}.")
+    if plan.goes_with_it:
+        say(f"  Also rolled back, because they depend on it: {listing(plan.goes_with_it)}.", "yellow")
+    manifest = sum(effect.writes for effect in plan.effects if effect.store == "artifacts")
+    others = plan.writes_total - manifest
+    if not others:
+        say("  It influenced no writes: only its own artifacts are hidden.")
+    else:
+        by_store = Counter[str]()
+        for effect in plan.effects:
+            by_store[effect.store] += effect.writes
+        parts = ", ".join(f"{writes:,} in {store}" for store, writes in sorted(by_store.items()))
+        total = f"{count(plan.writes_total, 'write')} {verb(plan.writes_total, 'are')}"
+        say(f"  {total} hidden from every reader at once: {parts}.")
+    say(
+        f"  It influenced {count(len(plan.sessions), 'session')} and {count(len(plan.agents), 'agent')}; "
+        f"{count(len(plan.replay_inputs), 'user input')} will need replay."
+    )
+    for name, followed in sorted(plan.reconciles.items()):
+        if name in plan.absent:
+            say(
+                f"  External system {name} ({listing(followed)}) is not configured in a kedge.toml here: "
+                "roll back where it is configured, or run `kedge recover` there afterwards.",
+                "yellow",
+            )
+        else:
+            say(f"  External system {name} is updated to the new pin of {listing(followed)}.")
+    say("  Unchanged: user messages, and every write that it did not influence.")
+
+
+def _print_keys(plan: RollbackPlan, now: float) -> None:
+    heading("Keys")
+    table(
+        ("store", "space", "writes", "removed", "fall back", "restored", "unchanged"),
+        ((store, space, *(f"{number:,}" for number in numbers)) for (store, space), numbers in _rows(plan).items()),
+        right=("writes", "removed", "fall back", "restored", "unchanged"),
+    )
+    if any(effect.keys_unchanged for effect in plan.effects):
+        say("unchanged: a newer write has replaced it, or it was only a deletion.", "dim")
+    for key, fallback in sorted(plan.pins.items()):
+        say(f"  Pin {key} falls back to {fallback}.")
+    shown = [example for example in plan.examples if example.store != "artifacts"]
+    if shown:
+        heading("Examples")
+        printed = Counter[str]()
+        for example in shown:
+            printed[example.store] += 1
+            if printed[example.store] <= _EXAMPLES:
+                say(f"  {_example(example, now)}")
+
+
+def _rows(plan: RollbackPlan) -> dict[tuple[str, str], list[int]]:
+    """Return the counts by store and space; the memory of all sessions is one row."""
+    sessions = sum(effect.store == "memory" for effect in plan.effects)
+    rows: dict[tuple[str, str], list[int]] = {}
+    for e in plan.effects:
+        place = ("memory", count(sessions, "session")) if e.store == "memory" else (e.store, e.space)
+        row = rows.setdefault(place, [0] * 5)
+        numbers = (e.writes, e.keys_vanish, e.keys_fall_back, e.keys_reappear, e.keys_unchanged)
+        rows[place] = [before + number for before, number in zip(row, numbers, strict=True)]
+    return rows
+
+
+def _example(example: Fallback, now: float) -> str:
+    if example.store == "memory":
+        fate = "is restored" if example.to_seq else "is removed"
+        return f"memory {example.space}: message {example.from_seq or example.to_seq} {fate}"
+    place = " ".join(part for part in (example.store, example.space, example.key) if part)
+    if example.to_seq and example.to_at is not None:
+        stale = ", past its freshness budget" if example.stale else ""
+        fate = "falls back" if example.from_seq else "is restored"
+        return f"{place} {fate} to the value written {ago(example.to_at, now)}{stale} (seq {example.to_seq})"
+    return f"{place} is removed: it has no earlier value"
+
+
+def _print_affected(plan: RollbackPlan, deployed: Deployment) -> None:
+    heading("Affected sessions and agents")
+    if not plan.sessions and not plan.agents:
+        say("  None: no turn that wrote had read from it.")
+        return
+    owners = {key.rpartition("/")[0] for key in deployed.artifacts}
+    caught = [agent for agent in plan.agents if agent not in owners]
+    if plan.sessions:
+        say(f"  {count(len(plan.sessions), 'session')}: {listing(plan.sessions)}")
+    if plan.agents:
+        say(f"  {count(len(plan.agents), 'agent')}: {listing(plan.agents)}")
+    if caught:
+        say(f"  Not part of the deployment, but influenced by data they read: {listing(caught)}.", "yellow")
+
+
+def _print_remaining_work(plan: RollbackPlan) -> None:
+    heading("Work that remains")
+    inputs = Counter(item.store for item in plan.replay_inputs)
+    if inputs:
+        parts = ", ".join(f"{number:,} from {store}" for store, number in sorted(inputs.items()))
+        say(f"  {count(len(plan.replay_inputs), 'user input')} will need replay ({parts}).")
+    else:
+        say("  No user input needs replay.")
+    if plan.unsearchable:
+        such = ", ".join(plan.unsearchable_examples[:_EXAMPLES])
+        say(
+            f"  {count(plan.unsearchable, 'document')} will not be found by search until embedded again, such as "
+            f"{such}. Use replay or `kedge backfill --missing`.",
+            "yellow",
+        )
+    if plan.stale_keys:
+        keys = f"{count(plan.stale_keys, 'key')} {verb(plan.stale_keys, 'fall')}"
+        say(f"  {keys} back to a value past its freshness budget: renew it.", "yellow")
+    if plan.sources_inside:
+        number = len(plan.sources_inside)
+        places = Counter(" ".join(_place(source)) for source in plan.sources_inside)
+        say(
+            f"  {count(number, 'source write')} {verb(number, 'were')} made inside influenced turns and "
+            f"{verb(number, 'stay')}: {listing([f'{n:,} in {place}' for place, n in places.items()], 4)}. "
+            "If an agent stored its own output as source, check that by hand.",
+        )
+
+
+def _place(source: str) -> tuple[str, ...]:
+    """Return the store, and except for memory the space, of a source write given as store:space/key."""
+    store, _, rest = source.partition(":")
+    space = rest.partition("/")[0]
+    return (store,) if store == "memory" or not space else (store, space)
+
+
+def _print_limits(plan: RollbackPlan) -> None:
+    heading("Limits of this plan")
+    if plan.keys_examined < plan.keys_total:
+        say(
+            f"  It examined {plan.keys_examined:,} of {plan.keys_total:,} keys. The key counts above cover only these, "
+            "also for stale keys. Writes, sessions and agents are counted in full.",
+            "yellow",
+        )
+    else:
+        say(f"  Complete: all writes are counted and all keys ({plan.keys_total:,}) examined.")
+    say("  A rollback cannot undo emails, payments or calls to other systems.")
+    say(f"  Turns that are open now may add writes; these will be hidden too. As of epoch {plan.epoch}.")
+
+
+__all__ = ["print_plan", "print_summary"]
