@@ -70,5 +70,5 @@ def test_another_text_has_another_digest(library: Path) -> None:
 def test_a_library_without_sources_and_a_limit_of_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="sources"):
         read_corpus(root=tmp_path)
-    with pytest.raises(InvalidValue, match="less than 1"):
+    with pytest.raises(InvalidValue, match="must be at least 1"):
         read_corpus(0)

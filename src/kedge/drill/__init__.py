@@ -1,4 +1,4 @@
-"""The drill: a launch that goes wrong and is undone, on real input, with proof. No network, no keys."""
+"""The drill: rehearse a bad deployment and its rollback, and verify the result. Needs no network and no keys."""
 
 from kedge.drill.in_place import rehearse_in_place
 from kedge.drill.report import print_report

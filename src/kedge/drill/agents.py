@@ -1,9 +1,13 @@
-"""The helpdesk's team: five deterministic agents, each working through a traced.
+"""The five deterministic agents of the helpdesk; each works through a `TracedTurn`.
 
-*reception* opens a ticket and routes it; *retrieval* finds documents and learned answers; *answering* picks one and
-says so; the *librarian* learns from every answer, and notes facts for the days after; the *reviewer* reads what the
-others wrote and judges it. Only answering's prompt, and the embedder that retrieval and the librarian use, are in the
-release: the librarian, the reviewer and reception are contaminated only by what they read and by who calls them.
+- *reception* opens a ticket and routes it;
+- *retrieval* finds documents and learned answers;
+- *answering* chooses a document and writes the answer;
+- the *librarian* stores a fact for every answer, for the following days;
+- the *reviewer* reads what the others wrote and rates it.
+
+The release contains only answering's prompt, and the embedder that retrieval and the librarian use. The librarian,
+the reviewer and reception are contaminated only by what they read and by their callers.
 """
 
 from collections import Counter
@@ -45,20 +49,20 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What retrieval found: ids of documents, the nearest first, and those that answered similar questions."""
+    """Result of retrieval: ids of documents, nearest first, and of those that answered similar questions."""
 
     documents: list[str]
     learned: list[str]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What was answered: the document that it names."""
+    """An answer: the document that it names."""
 
     document: str
 
     @property
     def text(self) -> str:
-        """What the user is told."""
+        """The text of the answer."""
         return f"See {self.document}." if self.document else "I do not know."
 
 
@@ -68,21 +72,21 @@ def named_document(answer: str) -> str:
 
 
 def receive(traced: TracedTurn, task: Task) -> None:
-    """Reception: open a ticket (nothing read yet), then route it by what the librarian noted the evening before."""
+    """Reception: open a ticket (nothing read yet), then route it by the librarian's summary of the day before."""
     traced.share(f"tickets/{task.name}", {"topic": task.topic, "words": len(task.text.split())})
     noted = traced.fact(topic_key(task.day - 1, task.topic))
     traced.share(f"routes/{task.name}", {"topic": task.topic, "try_first": noted["often"] if noted else None})
 
 
-def take_in(traced: TracedTurn, task: Task) -> None:
-    """Answering, first: write down the user's words and what came with them. Both are source writes."""
+def store_input(traced: TracedTurn, task: Task) -> None:
+    """Answering, first step: store the user's question and attachment. Both are source writes."""
     traced.ask(task.number, task.text)
     if task.attachment:
         traced.attach(ATTACHMENTS, task.name, task.attachment)
 
 
 def retrieve(traced: TracedTurn, task: Task, embedders: Embedders, limit: int) -> Found:
-    """Retrieval: the documents nearest to the question, and what the team learned on earlier days."""
+    """Retrieval: return the documents nearest to the question, and answers learned on earlier days."""
     pinned = traced.artifact(EMBEDDER_KEY)
     embedder = embedders.pinned(pinned)
     cached = traced.cached(cache_key(embedder.config, task.text), lambda: embedder.embed(task.text).tolist())
@@ -102,7 +106,7 @@ def embed_attachment(traced: TracedTurn, id: str, text: str, embedders: Embedder
 
 
 def answer(traced: TracedTurn, task: Task, found: Found) -> Answer:
-    """Answering, in the end: choose a document, as the prompt says, and say so."""
+    """Answering, last step: choose a document as the prompt says, and store the answer."""
     prompt = read_prompt(traced.artifact("answering/prompt"))
     spoken = traced.history(task.number)
     notes = [note for day in range(1, task.day) for note in traced.facts(facts_prefix(day, task.topic)).values()]
@@ -141,7 +145,7 @@ def _choose(
 
 
 def learn(traced: TracedTurn, task: Task, given: Answer, embedders: Embedders) -> None:
-    """Librarian: note the answer as a fact, embed the question beside it, close the ticket."""
+    """Librarian: store the answer as a fact, embed the question, close the ticket."""
     fact = {"question": task.text, "document": given.document, "asked_in": task.session}
     traced.share(fact_key(task), fact)
     embedder = embedders.pinned(traced.artifact(EMBEDDER_KEY))
@@ -151,7 +155,7 @@ def learn(traced: TracedTurn, task: Task, given: Answer, embedders: Embedders) -
 
 
 def review(traced: TracedTurn, task: Task) -> str:
-    """Reviewer: read the conversation, the fact that was noted and the document it names; write down a verdict."""
+    """Reviewer: read the conversation, the stored fact and its document; store a verdict."""
     least = float(traced.artifact("reviewer/configuration")["covers_at_least"])
     spoken = traced.history(task.number)
     fact = traced.fact(fact_key(task)) or {"document": ""}
@@ -162,12 +166,12 @@ def review(traced: TracedTurn, task: Task) -> str:
 
 
 def retire(traced: TracedTurn, task: Task) -> None:
-    """Librarian: a doubtful answer is no longer found by search; the fact stays, for people to look at."""
+    """Librarian: remove a doubtful answer from search; its fact stays, for people to read."""
     traced.unembed(LEARNED, task.session)
 
 
 def digest_topic(traced: TracedTurn, day: int, topic: str) -> None:
-    """Librarian, in the evening: sum up what was asked about a topic today, for reception tomorrow."""
+    """Librarian, at the end of the day: summarize the questions about a topic, for reception on the next day."""
     facts = traced.facts(facts_prefix(day, topic))
     named = Counter(str(fact["document"]) for fact in facts.values() if fact["document"])
     often = min(named, key=lambda document: (-named[document], document), default=None)
@@ -208,5 +212,5 @@ def topic_key(day: int, topic: str) -> str:
 __all__ = [
     "ATTACHMENTS", "COLLECTIONS", "DOCUMENTS", "LEARNED", "Answer", "Found", "Task", "answer", "cache_key", "covered",
     "digest_topic", "embed_attachment", "fact_key", "facts_prefix", "learn", "named_document", "receive", "retire",
-    "retrieve", "review", "take_in", "topic_key",
+    "retrieve", "review", "store_input", "topic_key",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""All that is visible in a database, by content, and how two such worlds differ."""
+"""Visible content of a database, and the difference between two."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ COUNT = "(count)"
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Where to look: collections of documents and of vectors, and sessions."""
+    """What to compare: collections of documents and of vectors, and sessions."""
 
     documents: tuple[str, ...]
     vectors: tuple[str, ...]
@@ -23,7 +23,7 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """How two worlds differ: places that only one has, and places that hold something else."""
+    """Difference of two contents: places that only one has, and places with different values."""
 
     compared: int
     only_left: list[Place]
@@ -49,7 +49,7 @@ def visible(k: Database, scope: Scope, *, deployment: str | None = None) -> dict
 def message_names(roles: Sequence[str]) -> list[str]:
     """Return the names of a conversation's messages: "002.0" is the third question, "002.1" what follows it, …
 
-    So a message keeps its name when others vanish, and has another when it stands elsewhere.
+    So a message keeps its name when other messages are removed, and its name changes if it moves.
     """
     names = []
     question, after = -1, 0
@@ -60,12 +60,12 @@ def message_names(roles: Sequence[str]) -> list[str]:
 
 
 def message_name(question: int, after: int) -> str:
-    """Return the name of the message that stands so far after a question, the question itself being 0."""
+    """Return the name of the message at offset `after` from a question; the question has offset 0."""
     return f"{question:03d}.{after}"
 
 
 def shared(view: ReadView, scope: Scope) -> dict[Place, Any]:
-    """Return what is visible outside conversations. Counts are content too: they show what no list names."""
+    """Return what is visible outside conversations, with row counts, which also reveal unlisted rows."""
     content: dict[Place, Any] = {}
     for key, artifact in view.artifacts.items().items():
         content[Place("artifacts", "", key)] = artifact.digest
@@ -83,7 +83,7 @@ def shared(view: ReadView, scope: Scope) -> dict[Place, Any]:
 
 
 def differ(left: Content, right: Content, *, leave_out: frozenset[Place] = frozenset()) -> Difference:
-    """Return how two worlds differ, some places left out."""
+    """Return how two contents differ, except at the places in `leave_out`."""
     places = (left.keys() | right.keys()) - leave_out
     return Difference(
         compared=len(places),
@@ -94,7 +94,7 @@ def differ(left: Content, right: Content, *, leave_out: frozenset[Place] = froze
 
 
 def digest(content: Content) -> str:
-    """Return the SHA-256 of a world's content."""
+    """Return the SHA-256 of a content."""
     hashed = hashlib.sha256()
     for place in sorted(content):
         hashed.update(msgspec.json.encode([place, content[place]], order="sorted"))

@@ -1,4 +1,4 @@
-"""The drill's documents: the docstrings of Python's own standard library, read from its sources."""
+"""Documents of the drill: the docstrings of Python's standard library."""
 
 import ast
 import hashlib
@@ -32,10 +32,10 @@ def read_corpus(limit: int | None = DOCUMENTS_DEFAULT, root: Path | None = None)
     """Return up to `limit` documents (None: all), sorted by id; the same ones for the same Python and limit.
 
     Modules are taken whole, in an order that a hash of their names decides, until there are enough documents. Nothing
-    is imported: the sources are parsed. Raise `InvalidValue` where the limit is none or the sources are not there.
+    is imported: the sources are parsed. Raise `InvalidValue` if the limit is less than 1 or the sources are missing.
     """
     if limit is not None and limit < 1:
-        raise InvalidValue(f"the number of documents {limit!r} is less than 1; leave it out for all of them")
+        raise InvalidValue(f"invalid number of documents {limit!r}: must be at least 1; omit it for all")
     folder = root or Path(sysconfig.get_path("stdlib"))
     modules = sorted(_modules(folder, ""), key=lambda item: hashlib.sha256(item[0].encode()).digest())
     documents: dict[str, Document] = {}
@@ -45,7 +45,7 @@ def read_corpus(limit: int | None = DOCUMENTS_DEFAULT, root: Path | None = None)
         if limit is not None and len(documents) >= limit:
             break
     if not documents:
-        raise InvalidValue(f"no docstrings under {str(folder)!r}; the drill needs a Python with its library's sources")
+        raise InvalidValue(f"no docstrings in {str(folder)!r}; use a Python with the sources of its standard library")
     return sorted(list(documents.values())[:limit], key=lambda document: document.id)
 
 
@@ -69,7 +69,7 @@ def _modules(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
 def _documents(module: str, path: Path) -> Iterator[Document]:
     try:
         tree = ast.parse(path.read_bytes())
-    except SyntaxError:  # a template or a deliberately broken source is no document
+    except SyntaxError:  # templates and deliberately broken sources are skipped
         return
     yield from _walk(tree, module, module.partition(".")[0])
 

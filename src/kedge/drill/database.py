@@ -1,4 +1,4 @@
-"""What the drill needs of an open database: the part of the public face that it works with."""
+"""Protocols of the database that the drill uses: a part of the public API."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 
 
 class Finding(Protocol):
-    """One thing that is not as it must be."""
+    """One finding of fsck."""
 
     @property
     def where(self) -> str:
@@ -25,23 +25,23 @@ class Finding(Protocol):
 
     @property
     def message(self) -> str:
-        """What is wrong there."""
+        """What is wrong."""
 
 
 class Checked(Protocol):
-    """What a look over all invariants on disk found."""
+    """Result of fsck."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there are no findings."""
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """What was found."""
+        """The findings."""
 
 
 class Database(Protocol):
-    """The public face, as far as a drill uses it; `kedge.Kedge` is one. See there for what each call does."""
+    """The part of `kedge.Kedge` that the drill uses. See there for what each call does."""
 
     @property
     def epoch(self) -> int:
@@ -49,7 +49,7 @@ class Database(Protocol):
 
     @property
     def url(self) -> str:
-        """Where the database is."""
+        """The URL of the database."""
 
     def deploy(
         self, name: str, artifacts: Mapping[str, Any], *, canary: float | None = None, note: str = ""
@@ -63,10 +63,10 @@ class Database(Protocol):
         """Show a deployment to every new session."""
 
     def settle(self, name: str) -> Deployment:
-        """Declare a deployment irrevocable."""
+        """Make a deployment permanent."""
 
     def plan(self, name: str) -> RollbackPlan:
-        """Say what a rollback would do."""
+        """Return what a rollback would do."""
 
     def rollback(self, name: str, *, reason: str = "") -> RollbackReport:
         """Roll a deployment back."""
@@ -110,16 +110,16 @@ class Database(Protocol):
         """Return the collections."""
 
     def replay(self, handler: Handler, deployment: str | None = None) -> ReplayReport:
-        """Process again what a rollback left without results."""
+        """Process again the inputs whose results a rollback hid."""
 
     def replay_pending(self, deployment: str | None = None) -> list[ReplayInput]:
-        """Return the inputs that wait for a replay."""
+        """Return the inputs that need replay."""
 
     def fsck(self, *, full: bool = False) -> Checked:
-        """Look over all invariants on disk."""
+        """Check every invariant of the database."""
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
 
     def __enter__(self) -> Self:
         """Return the database itself."""
@@ -127,7 +127,7 @@ class Database(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the database."""
+        """Close the database."""
 
 
 class Opener(Protocol):
@@ -138,13 +138,13 @@ class Opener(Protocol):
 
 
 class Databases(Protocol):
-    """Where a drill has its databases: new ones, by name."""
+    """New databases for a drill, by name."""
 
     def address(self, name: str) -> str:
-        """Return what to open a database with."""
+        """Return the URL of a database."""
 
     def copy(self, source: str, target: str) -> None:
-        """Copy a database, which nobody has open, to a new name."""
+        """Copy a closed database to a new name."""
 
 
 __all__ = ["Checked", "Database", "Databases", "Finding", "Opener", "Progress"]

@@ -1,4 +1,4 @@
-"""The drill's embedders: hashed random projections of words, each wholly described by the artifact that pins it."""
+"""Embedders of the drill: hashed random projections of words, defined by the artifact that pins them."""
 
 import hashlib
 import math
@@ -27,7 +27,7 @@ STOPWORDS = frozenset(_STOPWORDS_TEXT.split())
 
 
 class EmbedderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an embedder artifact holds: all that decides its vectors, but for the texts it learned word weights from.
+    """Settings of an embedder: all that its vectors depend on, except the texts for its word weights.
 
     `word_characters` cuts words short (0 keeps them whole and stems them); `word_buckets` shares that many directions
     among all words (0 gives each its own).
@@ -44,7 +44,7 @@ GOOD = EmbedderConfig(name="stdlib-embedder-3")
 """Whole stemmed words, weighted by how rare they are."""
 
 BAD = EmbedderConfig(name="stdlib-embedder-4-mini", word_characters=3, word_buckets=96, rare_words_weigh_more=False)
-"""A plausible economy: three-letter prefixes, a small hash table and no word weights. It mistakes words for others."""
+"""A cheaper embedder: three-letter prefixes, a small hash table and no word weights. It confuses words."""
 
 
 def words(text: str) -> list[str]:

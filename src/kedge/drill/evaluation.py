@@ -1,4 +1,4 @@
-"""From a story to its report: what is counted, and what is checked."""
+"""Evaluation of a helpdesk drill: metrics, checks and the report."""
 
 import sys
 from collections import Counter
@@ -19,7 +19,7 @@ _STORES = ("artifacts", "documents", "memory", "vectors", "context")
 
 
 def report_of(story: Story, *, seconds: float) -> HelpdeskReport:
-    """Count and check everything."""
+    """Return the report of a finished drill."""
     setting, undone, redone = story.setting, story.undone, story.redone
     stopped = prove_stopped(undone.after, story.stopped)
     clean = prove_clean(redone.after, story.clean, story.trace, redone.questions)
@@ -53,15 +53,15 @@ def report_of(story: Story, *, seconds: float) -> HelpdeskReport:
         stopped_twin=stopped,
         clean_twin=clean,
         checks=[
-            *_what_went_wrong(story, quality),
-            *_what_the_rollback_did(story, stopped),
-            *_what_the_replay_did(story, clean, quality),
+            *_checks_of_canary(story, quality),
+            *_checks_of_rollback(story, stopped),
+            *_checks_of_replay(story, clean, quality),
         ],
     )
 
 
 def _quality(story: Story) -> list[Quality]:
-    """Return the measured qualities, each with the twin's for the same questions."""
+    """Return the measured qualities, with the twin's quality for the same questions."""
     before, canary, others, replayed, after = story.quality
     both_days = story.setting.of(DAY_2, DAY_3)
     inside = story.clean.right([tasks for tasks in both_days if tasks[0].session in story.launch.canary])
@@ -75,11 +75,11 @@ def _quality(story: Story) -> list[Quality]:
     ]
 
 
-def _what_went_wrong(story: Story, quality: list[Quality]) -> Iterable[Check]:
+def _checks_of_canary(story: Story, quality: list[Quality]) -> Iterable[Check]:
     canary = quality[1]
     yield Check(
         "quality_fell",
-        "The release is truly worse: its answers were, and would not have been without it",
+        "The release answers worse than the baseline",
         canary.share <= (canary.share_in_twin or 0.0) - _FELL_BY_AT_LEAST,
         f"{canary.share:.0%} right in the canary, {canary.share_in_twin:.0%} for the same questions without it",
     )
@@ -87,7 +87,7 @@ def _what_went_wrong(story: Story, quality: list[Quality]) -> Iterable[Check]:
     stores = Counter(place.store for _, place, version in story.trace.written() if version.tainted)
     yield Check(
         "contamination_spread",
-        "Agents that were not part of the release spread it: into memory, vectors and shared facts",
+        "Agents outside the release spread its influence to memory, vectors and shared facts",
         {"librarian", "reviewer"} <= {found.agent for found in spread}
         and {"memory", "vectors", "context"} <= {*stores},
         f"{sum(f.writes for f in spread)} contaminated writes by {', '.join(sorted(f.agent for f in spread))}",
@@ -96,14 +96,14 @@ def _what_went_wrong(story: Story, quality: list[Quality]) -> Iterable[Check]:
     checked = story.trace.reads_checked + story.stopped.trace.reads_checked + story.clean.trace.reads_checked
     yield Check(
         "every_read_right",
-        "Every read of every agent returned just what it must: nobody outside the canary read anything of it",
+        "Every read returned the expected value; no read outside the canary returned its writes",
         not surprises,
-        f"{checked} values checked against the drill's own bookkeeping, {len(surprises)} were others"
+        f"{checked} values checked against the drill's own trace, {len(surprises)} differ"
         + (f"; the first: {surprises[0]}" if surprises else ""),
     )
 
 
-def _what_the_rollback_did(story: Story, stopped: Proof) -> Iterable[Check]:
+def _checks_of_rollback(story: Story, stopped: Proof) -> Iterable[Check]:
     undone, plan = story.undone, story.undone.plan
     counted = Counter((p.store, p.space) for _, p, version in story.trace.written() if version.tainted)
     counted["artifacts", ""] += len(release_artifacts())
@@ -111,13 +111,14 @@ def _what_the_rollback_did(story: Story, stopped: Proof) -> Iterable[Check]:
     wrong = sorted(f"{s}:{n}" for s, n in planned.keys() | counted.keys() if planned.get((s, n), 0) != counted[s, n])
     yield Check(
         "plan_exact",
-        "The plan foretold exactly the writes that the drill saw being contaminated, store by store",
+        "The plan lists exactly the contaminated writes, store by store",
         not wrong and plan.writes_total == counted.total(),
-        f"{plan.writes_total} planned, {counted.total()} seen" + "".join(f"; {space} is wrong" for space in wrong[:5]),
+        f"{plan.writes_total} planned, {counted.total()} contaminated"
+        + "".join(f"; {space} is wrong" for space in wrong[:5]),
     )
     yield Check(
         "rollback_verified",
-        "The rollback verified itself from the stores",
+        "The rollback was verified in the stores",
         undone.report.ok,
         undone.report.verdict,
     )
@@ -126,57 +127,57 @@ def _what_the_rollback_did(story: Story, stopped: Proof) -> Iterable[Check]:
     moved = differ(undone.outside, undone.after, leave_out=own)
     yield Check(
         "others_undisturbed",
-        "Nobody outside the canary saw anything change",
+        "No change was visible outside the canary",
         moved.count == 0,
         f"{moved.compared} keys compared before and after, {moved.count} changed",
     )
-    yield from _who_noticed(story)
+    yield from _checks_of_processes(story)
     yield _sources_survive(story)
     correction = next((v for p, v in undone.after.items() if p.name == story.launch.corrected), None)
     yield Check(
         "correction_stands",
-        "What a person put right meanwhile, at a key that the release had overwritten, still stands",
+        "A person's correction of a key that the release had overwritten is kept",
         isinstance(correction, dict) and "editor" in correction,
         f"context {story.launch.corrected}",
     )
     bookkeeping = prove_bookkeeping(undone.after, undone.expected)
-    yield _equal("bookkeeping", "What is visible is what the drill's own bookkeeping says must be", bookkeeping)
+    yield _equal("bookkeeping", "The visible content equals the drill's own trace", bookkeeping)
     yield _equal(
         "counterfactual_stopped",
-        "Counterfactual law: what is visible equals a twin whose turns stopped at their first influenced read",
+        "Counterfactual law: the visible content equals a twin whose turns stop at their first influenced read",
         stopped,
     )
 
 
-def _who_noticed(story: Story) -> Iterable[Check]:
+def _checks_of_processes(story: Story) -> Iterable[Check]:
     undone = story.undone
     yield Check(
         "late_writer_stopped",
-        "An agent in another process, in the middle of an influenced turn, was stopped at its next write",
+        "An influenced turn in another process was stopped at its next write",
         undone.late_writer_stopped_by == "RolledBack",
-        f"it got {undone.late_writer_stopped_by or 'no error'}",
+        f"it raised {undone.late_writer_stopped_by or 'no error'}",
     )
     yield Check(
         "bystander_went_on",
-        "A turn that the release had not influenced, open all the while, went on undisturbed",
+        "An open turn that the release had not influenced continued without errors",
         undone.outsider_went_on,
         "it read its conversation before and after",
     )
     yield Check(
         "processes_agree",
-        "The other process sees the same, to the last byte",
+        "A second process reads identical values",
         undone.processes_agree,
-        f"{len(undone.after)} values digested in both",
+        f"digests of {len(undone.after)} values compared",
     )
     yield Check(
         "cache_forgot",
-        "What the release had cached is not served any more",
+        "Results cached by the release are no longer served",
         undone.cache_before is not None and undone.cache_after is None,
         "a question's vector, by the release's embedder",
     )
     yield Check(
         "past_stable",
-        "The snapshot taken before the release reads the same as it did",
+        "The snapshot taken before the release is unchanged",
         undone.past_is_stable,
         f"at before:{RELEASE}",
     )
@@ -199,13 +200,13 @@ def _sources_survive(story: Story) -> Check:
     ]
     return Check(
         "sources_survive",
-        "Nothing is lost that users said or attached inside the canary",
+        "No user message or attachment inside the canary is lost",
         not lost and bool(wanted),
-        f"{len(wanted)} words and attachments of users in {len(inside)} sessions, {len(lost)} lost",
+        f"{len(wanted)} messages and attachments of users in {len(inside)} sessions, {len(lost)} lost",
     )
 
 
-def _what_the_replay_did(story: Story, clean: Proof, quality: list[Quality]) -> Iterable[Check]:
+def _checks_of_replay(story: Story, clean: Proof, quality: list[Quality]) -> Iterable[Check]:
     redone = story.redone
     before, _, _, replayed, after = quality
     asked = {
@@ -216,24 +217,24 @@ def _what_the_replay_did(story: Story, clean: Proof, quality: list[Quality]) -> 
     }
     yield Check(
         "replay_complete",
-        "Every question asked inside the canary was processed again, once; a second replay finds nothing to do",
+        "Every question inside the canary was processed again once; a second replay has nothing to do",
         redone.questions == asked
         and not redone.report.failed
         and redone.report.pending == 0
         and not redone.again.replayed
         and redone.again.pending == 0,
-        f"{len(redone.report.replayed)} inputs, {len(redone.questions)} of {len(asked)} questions answered anew, "
-        f"{len(redone.had_an_answer)} had their answer all along, {len(redone.report.failed)} failed, "
+        f"{len(redone.report.replayed)} inputs, {len(redone.questions)} of {len(asked)} questions answered again, "
+        f"{len(redone.had_an_answer)} kept their answer, {len(redone.report.failed)} failed, "
         f"{redone.again.pending} pending",
     )
     yield _equal(
         "counterfactual_replayed",
-        "Counterfactual law: after the replay, all is as in a twin that never had the release",
+        "Counterfactual law: after the replay, the visible content equals a twin without the release",
         clean,
     )
     yield Check(
         "quality_recovered",
-        "Answers are as good again as they were, and as they would have been",
+        "Answers are as good as before, and as good as without the release",
         replayed.share >= (replayed.share_in_twin or 0.0) - _NOISE and after.share >= before.share - _NOISE,
         f"replayed {replayed.share:.0%} ({replayed.share_in_twin:.0%} in the twin), "
         f"the day after {after.share:.0%} ({before.share:.0%} before)",
@@ -270,8 +271,8 @@ def _equal(name: str, claim: str, proof: Proof) -> Check:
     detail = f"{proof.compared} values compared, {proof.differ} differ"
     if proof.left_out:
         detail += (
-            f"; the law promises nothing about {proof.left_out} more, by sessions that read in the twin what was "
-            f"hidden from them here ({proof.left_out_equal} of them are equal all the same)"
+            f"; {proof.left_out} more are outside the law, because in the twin their sessions read values that were "
+            f"hidden here ({proof.left_out_equal} of them are equal anyway)"
         )
     return Check(name, claim, proof.differ == 0 and proof.compared > 0, "; ".join([detail, *proof.examples[:3]]))
 

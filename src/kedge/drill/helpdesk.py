@@ -1,8 +1,10 @@
-"""The helpdesk drill: a launch goes wrong, is rolled back, and it is proved that nothing of it is left.
+"""The helpdesk scenario: a bad release is deployed, rolled back, and its effects are proved to be gone.
 
-Day 1 is an ordinary day. In the night a release is staged, its pipeline embeds everything again in its own space, and
-on days 2 and 3 it is a canary. Its answers are bad; the librarian learns from them, the reviewer judges them, later
-sessions build on both. A person corrects one fact meanwhile. Then: plan, rollback, verification, replay, and day 4.
+- Day 1: an ordinary day.
+- Night: a release is staged, and its pipeline embeds everything again in its own space.
+- Days 2 and 3: the release is a canary. Its answers are bad. The librarian learns from them, the reviewer rates them,
+  and later sessions use both. A person corrects one fact.
+- Then: plan, rollback, verification, replay, and day 4.
 """
 
 import time
@@ -40,7 +42,7 @@ Say = Callable[[str], None]
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What is given: documents, who asks what on each day, and how many sessions are served at a time."""
+    """Input of a drill: documents, the questions of each day, and the number of threads."""
 
     documents: list[Document]
     days: dict[int, Sessions]
@@ -48,7 +50,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def scope(self) -> Scope:
-        """Where to look for all that is visible up to the end of day 3."""
+        """The places to compare: all that is written up to the end of day 3."""
         return Scope((ATTACHMENTS, DOCUMENTS), COLLECTIONS, tuple(t[0].session for t in self.of(DAY_1, DAY_2, DAY_3)))
 
     def of(self, *days: int) -> Sessions:
@@ -57,7 +59,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """What happened while the release was a canary."""
+    """Results of the canary days."""
 
     canary: frozenset[str]
     corrected: str
@@ -65,7 +67,7 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Undone(msgspec.Struct, frozen=True):
-    """What the rollback did. `inside` is what a canary session saw before it, `outside` what all others saw."""
+    """Results of the rollback. Before it, a canary session saw `inside`, all others saw `outside`."""
 
     plan: RollbackPlan
     plan_seconds: float
@@ -83,7 +85,7 @@ class Undone(msgspec.Struct, frozen=True):
 
 
 class Redone(msgspec.Struct, frozen=True):
-    """What the replay did. `had_an_answer`: inputs whose answer was there all along."""
+    """Results of the replay. `had_an_answer`: inputs whose answer was never hidden."""
 
     report: ReplayReport
     again: ReplayReport
@@ -95,7 +97,7 @@ class Redone(msgspec.Struct, frozen=True):
 
 
 class Story(msgspec.Struct, frozen=True):
-    """All that happened."""
+    """Results of all steps of the scenario."""
 
     setting: Setting
     trace: Trace
@@ -109,9 +111,9 @@ class Story(msgspec.Struct, frozen=True):
 
 
 def make_setting(*, documents: int | None, sessions: int, threads: int) -> Setting:
-    """Read the documents and draw up who asks what."""
+    """Read the documents and schedule the questions."""
     if sessions < 1 or threads < 1:
-        raise InvalidValue(f"{sessions} sessions a day in {threads} threads; give at least 1 of each")
+        raise InvalidValue(f"invalid sessions {sessions} or threads {threads}: must be at least 1")
     corpus = read_corpus(documents)
     schedule = Schedule(make_questions(corpus))
     quiet = max(1, sessions * 3 // 5)
@@ -119,13 +121,13 @@ def make_setting(*, documents: int | None, sessions: int, threads: int) -> Setti
         DAY_1: schedule.day(DAY_1, quiet),
         DAY_2: schedule.day(DAY_2, sessions),
         DAY_3: schedule.day(DAY_3, sessions),
-        DAY_4: schedule.day(DAY_4, quiet, like=DAY_1),  # so that before and after can be compared
+        DAY_4: schedule.day(DAY_4, quiet, like=DAY_1),  # the same questions as day 1, to compare before and after
     }
     return Setting(corpus, days, threads)
 
 
-def tell(open_: Opener, databases: Databases, setting: Setting, say: Say) -> Story:
-    """Live the whole story on fresh databases, the twins' included."""
+def run_scenario(open_: Opener, databases: Databases, setting: Setting, say: Say) -> Story:
+    """Run the whole scenario on new databases, including the twins."""
     return _Drill(open_, databases, setting, say).run()
 
 
@@ -152,7 +154,7 @@ class _Drill:
             redone = self._replay(k, team, launch)
             clean = self._twin(CLEAN, first_day.fork(), launch, None)
             after = self._day_after(k, team)
-            self._say("checking every invariant on disk")
+            self._say("checking every invariant (fsck)")
             fsck = k.fsck(full=True)
         quality = [before, *launch.quality, redone.quality, after]
         findings = [] if fsck.ok else [f"{finding.where}: {finding.message}" for finding in fsck.findings]
@@ -161,16 +163,16 @@ class _Drill:
     # ── day 1 ──
 
     def _ordinary_day(self) -> Quality:
-        """Set everything up, live an ordinary day, and copy the database for the twins."""
+        """Set up the database, run an ordinary day, and copy the database for the twins."""
         with self._open(self._databases.address(MAIN), durability="normal") as k:
             team = Team(k, self._trace, self._embedders, LocalReviewer(k))
-            self._say(f"{len(self._setting.documents)} documents go in")
+            self._say(f"{len(self._setting.documents)} documents are stored")
             k.deploy(BASELINE, baseline_artifacts(self._setting.documents), note="what works")
             k.promote(BASELINE)
             k.settle(BASELINE)
             for collection in COLLECTIONS:
                 k.collection(collection, dim=GOOD.dim)
-            team.take_in_documents(self._setting.documents)
+            team.store_documents(self._setting.documents)
             self._say("day 1: an ordinary day")
             self._work(team, DAY_1)
             team.evening(DAY_1, _topics(self._setting.of(DAY_1)), inside=False)
@@ -185,7 +187,7 @@ class _Drill:
     # ── days 2 and 3 ──
 
     def _release(self, k: Database, team: Team) -> None:
-        self._say(f"{RELEASE} is staged; its pipeline embeds everything again")
+        self._say(f"{RELEASE} is staged; its pipeline embeds all documents again")
         k.deploy(RELEASE, release_artifacts(), note="a cheaper embedder and a shorter prompt")
         team.backfill()
         k.canary(RELEASE, WEIGHT)
@@ -195,12 +197,12 @@ class _Drill:
         self._work(team, DAY_2)
         inside = [tasks for tasks in self._setting.of(DAY_2) if RELEASE in k.assignment(tasks[0].session)]
         if not inside:
-            raise InvalidValue(f"none of {len(self._setting.of(DAY_2))} sessions fell into the canary; take more a day")
+            raise InvalidValue(f"none of {len(self._setting.of(DAY_2))} sessions is in the canary; use more sessions")
         team.evening(DAY_2, _topics(self._setting.of(DAY_2)), inside=False)
         team.evening(DAY_2, _topics(inside), inside=True)
         corrected = topic_key(DAY_2, _topics(inside)[0])
         team.correct(corrected, _CORRECTION)
-        self._say("day 3: they build on what was learned")
+        self._say("day 3: sessions use what was learned")
         self._work(team, DAY_3)
         both = self._setting.of(DAY_2, DAY_3)
         canary = frozenset(t[0].session for t in both if RELEASE in k.assignment(t[0].session))
@@ -236,7 +238,7 @@ class _Drill:
             inside=inside,
             outside=outside,
             after=after,
-            late_writer_stopped_by=reviewers.go_on(),
+            late_writer_stopped_by=reviewers.resume(),
             processes_agree=reviewers.all_see(scope, digest(after)),
             outsider_went_on=outsider_went_on,
             past_is_stable=digest(shared(k.at(f"before:{RELEASE}"), scope)) == past,
@@ -254,8 +256,8 @@ class _Drill:
     # ── the twins ──
 
     def _twin(self, name: str, trace: Trace, launch: Launch, stops: dict[str, int] | None) -> Twin:
-        """Live days 2 and 3 again, one session after the other, without the release."""
-        self._say("a twin lives the same days, " + ("stopped where the release had influence" if stops else "in full"))
+        """Run days 2 and 3 again on a copy, one session after the other, without the release."""
+        self._say("a twin runs the same days " + ("up to each influenced read" if stops else "without the release"))
         inside = [tasks for tasks in self._setting.of(DAY_2) if tasks[0].session in launch.canary]
 
         def live(team: Team) -> None:
@@ -274,7 +276,7 @@ class _Drill:
     # ── the replay, and the day after ──
 
     def _replay(self, k: Database, team: Team, launch: Launch) -> Redone:
-        self._say("replaying what users asked meanwhile")
+        self._say("replaying the questions of the canary")
         handler = _Handler(self._setting, team)
         began = time.perf_counter()
         report = k.replay(handler, RELEASE)
@@ -298,7 +300,7 @@ class _Drill:
 
 
 class _Handler:
-    """What processes an input again: a question, unless it has an answer already; or an attachment."""
+    """Replay handler: processes a question again unless it has an answer; embeds an attachment again."""
 
     def __init__(self, setting: Setting, team: Team) -> None:
         self._tasks = {tasks[0].session: tasks for tasks in setting.of(DAY_1, DAY_2, DAY_3)}
@@ -317,7 +319,7 @@ class _Handler:
         if at + 1 < len(history) and history[at + 1].role != "user":
             self.had_an_answer.append(task.name)
             return
-        self._team.again(turn, msgspec.structs.replace(task, attachment=""))  # which is an input of its own
+        self._team.again(turn, msgspec.structs.replace(task, attachment=""))  # the attachment is an input of its own
         self.questions.append(task.name)
 
 
@@ -334,5 +336,5 @@ def _measured(k: Database, when: str, who: str, sessions: Sequence[Sequence[Task
 
 __all__ = [
     "DAY_1", "DAY_2", "DAY_3", "DAY_4", "RELEASE", "WEIGHT", "Launch", "Redone", "Say", "Setting", "Story", "Undone",
-    "make_setting", "tell",
+    "make_setting", "run_scenario",
 ]  # fmt: skip

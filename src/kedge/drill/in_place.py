@@ -1,8 +1,8 @@
-"""The rehearsal in place: on a user's own database, with everything running, seen by nobody.
+"""In-place drill: on a user's own database, in use, hidden from all readers.
 
 A deployment is staged and never shown to any session. A turn inside it writes one small value to every store and every
-collection, all named `drill-…`; these are rolled back, reinstated, rolled back again and purged, and at each step every
-store is asked what is seen from inside and from outside. Live readers look for them all the while.
+collection, all named `drill-…`. These writes are rolled back, reinstated, rolled back again and purged. At each step,
+every store is read from inside and from outside the deployment, while live readers run.
 """
 
 import time
@@ -31,11 +31,11 @@ _CRASHED_AFTER_SECONDS = 3600.0
 
 
 def rehearse_in_place(open_: Opener, url: str, *, say: Say = lambda _: None) -> InPlaceReport:
-    """Rehearse a rollback on a database in use, and return what was found; whatever happens, clean up.
+    """Rehearse a rollback on a database in use and return the report; always clean up.
 
-    Raise `Retryable` where the database is busy or full: then nothing was found out.
+    Raise `Retryable` if the database is busy or full; then there is no result.
 
-    What stays is the record that it was: the purged deployment in the log, and the assignment of its one session.
+    The purged deployment stays in the log, and so does the assignment of its one session.
     """
     began = time.perf_counter()
     name = f"{_PREFIX}{uuid.uuid4().hex[:12]}"
@@ -46,7 +46,7 @@ def rehearse_in_place(open_: Opener, url: str, *, say: Say = lambda _: None) -> 
         try:
             rehearsal.run()
         except Retryable:
-            raise  # busy or full: nothing was found out
+            raise  # busy or full: no result
         except KedgeError as error:
             stopped_by = f"{type(error).__name__}: {error}"
         finally:
@@ -70,11 +70,11 @@ class _Rehearsal:
         self._compared = 0
 
     def run(self) -> None:
-        """Go through all steps."""
+        """Run all steps."""
         k, name = self._k, self._name
         others = self._other_deployments()
         with self._live_readers:
-            self._say(f"{name} is staged, and writes to {len(self._probes)} places")
+            self._say(f"{name} is staged and writes to {len(self._probes)} places")
             k.deploy(name, {artifact_key(name): {"rehearsal": name}}, note=_NOTE)
             before = Inventory(self._k.view())
             sample = PastSample(self._k.view(), self._past(), before.count)
@@ -85,26 +85,28 @@ class _Rehearsal:
             self._roll_back("rolled back")
             self._say("reinstated")
             k.reinstate(name, reason=_REASON)
-            self._note(self._look_inside(), lambda p, seen: seen == self._written[p], "did not come back as it was")
+            self._note(self._look_inside(), lambda p, seen: seen == self._written[p], "was not restored exactly")
             self._roll_back("rolled back again")
-            self._say("comparing all that is visible with what was before")
-            self._nothing_else_changed(before, sample, others)
+            self._say("comparing everything visible before and after")
+            self._check_unchanged(before, sample, others)
             self._say("purged")
             self._purge(hidden)
 
     # ── steps ──
 
     def _write(self) -> None:
-        """Write to every place, in turns that the rehearsal has influenced: else its writes would be everybody's."""
+        """Write to every place, in turns that the rehearsal has influenced: other writes would be visible to all."""
         with self._k.turn(session=self._name, agent=self._name, deployment=self._name) as turn:
             self._write_in(turn, [probe for probe in self._probes if probe.store != "cache"])
-        with self._k.turn(session=self._name) as turn:  # nobody's agent, so that its cache keys are everybody's
+        with self._k.turn(session=self._name) as turn:  # without an agent, so that its cache keys are shared
             turn.artifacts.get(artifact_key(self._name))
             self._write_in(turn, [probe for probe in self._probes if probe.store == "cache"])
 
     def _write_in(self, turn: Turn, probes: list[Probe]) -> None:
         if self._name not in turn.lineage:
-            raise KedgeError(f"a turn that read {self._name!r} is not stamped with it; nothing was written, stop here")
+            raise KedgeError(
+                f"a turn that read {self._name!r} does not have it in its lineage; the drill stopped before any write"
+            )
         for probe in probes:
             try:
                 probe.write(turn)
@@ -112,23 +114,23 @@ class _Rehearsal:
                 self._problems.setdefault(probe, f"writing failed: {error}")
 
     def _roll_back(self, what: str) -> None:
-        self._nobody_outside_sees(f"before it was {what}")
+        self._check_hidden_outside(f"before it was {what}")
         self._say(what)
         self._rollbacks.append(self._k.rollback(self._name, reason=_REASON))
-        self._nobody_sees(f"after it was {what}")
+        self._check_hidden(f"after it was {what}")
 
-    def _nobody_sees(self, when: str) -> None:
-        self._note(self._look_inside(), lambda _, seen: seen is None, f"is still seen from inside {when}")
-        self._nobody_outside_sees(when)
+    def _check_hidden(self, when: str) -> None:
+        self._note(self._look_inside(), lambda _, seen: seen is None, f"is still visible inside {when}")
+        self._check_hidden_outside(when)
 
-    def _nobody_outside_sees(self, when: str) -> None:
+    def _check_hidden_outside(self, when: str) -> None:
         with self._k.turn() as turn:
             for reader in (self._k.view(), turn):
                 seen = self._look(reader)
-                self._note(seen, lambda _, value: value is None, f"is seen from outside {when}")
+                self._note(seen, lambda _, value: value is None, f"is visible outside {when}")
                 self._seen_outside += [f"{p.store} {p.space} {when}" for p, value in seen.items() if value is not None]
 
-    # ── looking ──
+    # ── reading ──
 
     def _look_inside(self) -> dict[Probe, Any]:
         with self._k.turn(session=self._name) as turn:
@@ -147,7 +149,7 @@ class _Rehearsal:
             return None
 
     def _note(self, seen: dict[Probe, Any], right: Callable[[Probe, Any], bool], problem: str) -> None:
-        """Note as not reversible, for this problem, every place where what is seen is not right."""
+        """Record the problem for each place where the value is not right."""
         for probe, value in seen.items():
             if not right(probe, value):
                 self._problems.setdefault(probe, problem)
@@ -160,25 +162,25 @@ class _Rehearsal:
     def _past(self) -> ReadView:
         return self._k.at(f"before:{self._name}")
 
-    def _nothing_else_changed(self, before: Inventory, sample: PastSample, others: list[tuple[str, Status]]) -> None:
-        """Check that every key is as it was, or was changed by a later write of somebody else."""
+    def _check_unchanged(self, before: Inventory, sample: PastSample, others: list[tuple[str, Status]]) -> None:
+        """Check that every key is unchanged, or was changed by a later write of another writer."""
         now, past = self._k.view(), self._past()
         self._check(
             "past_stable",
-            "The snapshot taken before the rehearsal reads the same at its end",
+            "The snapshot taken before the rehearsal is unchanged at its end",
             f"{sample.count} keys read at before:{self._name}, twice",
             passed=sample.is_same(past),
         )
         changed = list(before.changes(now, past))
         wrong = [key for key in changed if self._is_ours(key) or not _is_later(now, key, past.upto)]
         self._compared = before.count
-        detail = f"{before.count} keys compared, {len(changed)} written by others meanwhile"
+        detail = f"{before.count} keys compared, {len(changed)} written by others in between"
         if self._other_deployments() != others:
-            detail = "not comparable: another deployment changed its status meanwhile; the snapshot's check stands in"
+            detail = "not comparable: another deployment changed its status; past_stable covers this check"
             wrong.clear()
         self._check(
             "nothing_else_changed",
-            "Everything that is visible is as it was, but for what others wrote meanwhile",
+            "Everything visible is unchanged, except what others wrote in between",
             detail + "".join(f"; {key.store}:{key.space}/{key.name} is wrong" for key in wrong[:5]),
             passed=not wrong,
         )
@@ -188,10 +190,10 @@ class _Rehearsal:
 
     def _purge(self, hidden: int) -> None:
         self._erased = self._k.purge(self._name, confirm=self._name).erased_writes
-        self._nobody_sees("after the purge")
+        self._check_hidden("after the purge")
         self._check(
             "purged_exactly",
-            "The purge erased just what the rehearsal had written",
+            "The purge erased exactly the rehearsal's writes",
             f"{hidden} writes planned, {self._erased} erased",
             passed=hidden == self._erased,
         )
@@ -202,30 +204,32 @@ class _Rehearsal:
         self._checks.append(Check(name, claim, passed, detail))
 
     def report(self, stopped_by: str, left: str, seconds: float) -> InPlaceReport:
-        """Return what was found; `stopped_by` is what ended it early, `left` what could not be cleaned up."""
+        """Return what was found; `stopped_by` is the error that ended it early, `left` what could not be cleaned up."""
         readers = self._live_readers
         self._check(
-            "finished", "The rehearsal went through all its steps", stopped_by or "it did", passed=not stopped_by
+            "finished", "The rehearsal completed all steps", stopped_by or "all steps done", passed=not stopped_by
         )
         self._check(
             "unseen",
-            "Nobody outside saw anything of it, at any step",
-            "; ".join([*self._seen_outside, *readers.leaks][:5]) or "asked in every store, at every step",
+            "No reader outside saw any of its writes",
+            "; ".join([*self._seen_outside, *readers.leaks][:5]) or "checked in every store, at every step",
             passed=not self._seen_outside and not readers.leaks,
         )
         self._check(
             "live_readers_undisturbed",
-            "Live readers read on all the while",
+            "Live readers ran without errors",
             "; ".join(readers.errors[:3]) or f"{readers.reads} reads, by views, turns and another connection",
             passed=readers.reads > 0 and not readers.errors,
         )
         self._check(
             "rollback_verified",
-            "Both rollbacks verified themselves from the stores",
+            "Both rollbacks were verified in the stores",
             "; ".join(report.verdict for report in self._rollbacks),
             passed=bool(self._rollbacks) and all(report.ok for report in self._rollbacks),
         )
-        self._check("cleaned_up", "Nothing of it is left", left or f"{self._erased} writes erased", passed=not left)
+        self._check(
+            "cleaned_up", "No write of the rehearsal is left", left or f"{self._erased} writes erased", passed=not left
+        )
         last = self._rollbacks[-1].indicators if self._rollbacks else None
         return InPlaceReport(
             url=self._k.url,
@@ -245,14 +249,14 @@ class _Rehearsal:
 
 
 def _is_later(view: ReadView, key: Key, at_seq: int | None) -> bool:
-    """Say whether the newest visible write at a key, a delete included, came after a seq."""
+    """Return whether the newest visible write at a key, including a delete, came after a seq."""
     scope = scope_of(view)
     head = scope.read(lambda v: scope.backend.journal.head(v, key))
     return head is not None and at_seq is not None and head.seq > at_seq
 
 
 def _clean_up_after_crashes(k: Database, *, began_before: float) -> None:
-    """Purge what rehearsals left that were killed before they could."""
+    """Purge the leftovers of killed rehearsals."""
     for deployment in k.deployments():
         if (
             deployment.name.startswith(_PREFIX)
@@ -264,7 +268,7 @@ def _clean_up_after_crashes(k: Database, *, began_before: float) -> None:
 
 
 def _clean_up(k: Database, name: str) -> str:
-    """Roll back and purge a rehearsal wherever it stopped; return what could not be done, or empty."""
+    """Roll back and purge a rehearsal from any step; return what failed, or an empty string."""
     try:
         status = k.deployment(name).status
     except UnknownName:
@@ -275,7 +279,7 @@ def _clean_up(k: Database, name: str) -> str:
         if status is not Status.PURGED:
             k.purge(name, confirm=name)
     except KedgeError as error:
-        return f"{name} could not be purged ({error}); run `kedge purge {name}` later"
+        return f"cannot purge {name} ({error}); run `kedge purge {name}` later"
     return ""
 
 

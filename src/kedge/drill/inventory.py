@@ -1,4 +1,4 @@
-"""What is visible in a whole database, by key and seq, in little memory; and a sample of its past."""
+"""Inventory of all visible keys with their seqs, in little memory, and a sample of a past state."""
 
 from collections.abc import Iterator
 
@@ -13,10 +13,10 @@ PAST_KEYS_MAX = 10_000
 
 
 class Inventory:
-    """The heads that a view lets through, 16 bytes each: hashes of names (valid in this process), and seqs."""
+    """The heads visible in a view, 16 bytes each: hashes of names (valid in this process), and seqs."""
 
     def __init__(self, view: ReadView) -> None:
-        """Look at every space of every store."""
+        """Read every space of every store."""
         self._spaces: dict[tuple[str, str], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self.count = 0
         for store, space in spaces(view):
@@ -26,9 +26,9 @@ class Inventory:
             self.count += len(hashes)
 
     def changes(self, now: ReadView, then: ReadView) -> Iterator[Key]:
-        """Yield the keys whose head is another now, one that came or one that went.
+        """Yield the keys whose head changed, appeared or disappeared.
 
-        `then` is a view of the past as it was inventoried, to find the names of keys that went.
+        `then` is a view of the inventoried past; it provides the names of keys that disappeared.
         """
         for store, space in spaces(now):
             found = heads(now, store, space)
@@ -43,10 +43,10 @@ class Inventory:
 
 
 class PastSample:
-    """Up to `PAST_KEYS_MAX` keys, spread evenly, to be read at one point of the past, now and later."""
+    """Up to `PAST_KEYS_MAX` evenly spread keys, read at one past point now and again later."""
 
     def __init__(self, now: ReadView, past: ReadView, count: int) -> None:
-        """Choose among the `count` keys that are visible now."""
+        """Choose from the `count` keys that are visible now."""
         step = -(-count // PAST_KEYS_MAX) or 1
         self._names: dict[tuple[str, str], list[str]] = {}
         offset = 0
@@ -58,7 +58,7 @@ class PastSample:
         self._seqs = self._read(past)
 
     def is_same(self, past: ReadView) -> bool:
-        """Say whether all of it still reads as it did."""
+        """Return whether all sampled keys still have the same seqs."""
         return self._read(past) == self._seqs
 
     def _read(self, past: ReadView) -> dict[Key, int]:
@@ -76,7 +76,7 @@ def spaces(view: ReadView) -> Iterator[tuple[str, str]]:
 
 
 def heads(view: ReadView, store: str, space: str) -> dict[str, int]:
-    """Return the seqs of all heads of one space that a view lets through, by name."""
+    """Return the seqs of all visible heads of one space, by name."""
     scope = scope_of(view)
     seen = scope.read(lambda v: scope.backend.journal.range(v, store, space, payloads=False))
     return {head.key.name: head.seq for head in seen.heads}

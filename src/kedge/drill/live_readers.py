@@ -1,4 +1,4 @@
-"""Live readers: what everybody else does while a rehearsal runs, watching whether they see anything of it."""
+"""Live readers: threads that read during a rehearsal and check that they see none of its writes."""
 
 import threading
 import time
@@ -11,14 +11,14 @@ from kedge.drill.database import Database, Opener
 from kedge.drill.probes import Probe, Reader
 
 _PAUSE_SECONDS = 0.005
-_IDLE_SHARE = 4  # rest this many times as long as a look took: nobody is to notice the rehearsal by its load
+_IDLE_SHARE = 4  # pause this many times as long as a read takes, so that the load stays low
 _START_SECONDS = 60
 
 
 class LiveReaders:
-    """Threads that read wherever the rehearsal writes: by fresh views, by fresh turns, and by one long turn.
+    """Threads that read each place where the rehearsal writes: by new views, by new turns, and by one long turn.
 
-    One works through a connection of its own, as another process would.
+    One thread uses a connection of its own, as another process does.
     """
 
     def __init__(self, k: Database, open_: Opener, url: str, probes: Sequence[Probe]) -> None:
@@ -31,8 +31,8 @@ class LiveReaders:
         self.errors: list[str] = []
         roles: dict[str, Callable[[], None]] = {
             "views": lambda: self._with_views(k),
-            "a long turn": lambda: self._with_a_turn(k),
-            "another connection": lambda: self._elsewhere(open_, url),
+            "a long turn": lambda: self._with_long_turn(k),
+            "another connection": lambda: self._with_own_connection(open_, url),
         }
         self._threads = [
             threading.Thread(target=self._run, args=(role, work), name=f"kedge-drill-{role}", daemon=True)
@@ -40,10 +40,10 @@ class LiveReaders:
         ]
 
     def __enter__(self) -> Self:
-        """Start reading; return when all have begun."""
+        """Start reading; return when all threads have started."""
         for thread in self._threads:
             thread.start()
-        with suppress(threading.BrokenBarrierError):  # why is among the errors
+        with suppress(threading.BrokenBarrierError):  # the reason is in `errors`
             self._started.wait(_START_SECONDS)
         return self
 
@@ -58,32 +58,32 @@ class LiveReaders:
     def _run(self, role: str, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - a thread's edge: whatever it is goes into the report
+        except Exception as error:  # noqa: BLE001 - a thread's edge: every error goes into the report
             self._started.abort()
             with self._lock:
                 self.errors.append(f"{role}: {type(error).__name__}: {error}")
 
     def _with_views(self, k: Database) -> None:
-        self._keep_looking(lambda: nullcontext(k.view()), "a view")
+        self._keep_reading(lambda: nullcontext(k.view()), "a view")
 
-    def _with_a_turn(self, k: Database) -> None:
+    def _with_long_turn(self, k: Database) -> None:
         with k.turn() as turn:
-            self._keep_looking(lambda: nullcontext(turn), "a turn that was open all the while")
+            self._keep_reading(lambda: nullcontext(turn), "a long open turn")
 
-    def _elsewhere(self, open_: Opener, url: str) -> None:
+    def _with_own_connection(self, open_: Opener, url: str) -> None:
         with open_(url) as k:
-            self._keep_looking(k.turn, "a turn on another connection")
+            self._keep_reading(k.turn, "a turn on another connection")
 
-    def _keep_looking(self, open_reader: Callable[[], AbstractContextManager[Reader]], who: str) -> None:
+    def _keep_reading(self, open_reader: Callable[[], AbstractContextManager[Reader]], who: str) -> None:
         self._started.wait(_START_SECONDS)
         pause = 0.0
         while not self._stop.wait(pause):
             began = time.perf_counter()
             with open_reader() as reader:
-                self._look(reader, who)
+                self._read_all(reader, who)
             pause = max(_PAUSE_SECONDS, _IDLE_SHARE * (time.perf_counter() - began))
 
-    def _look(self, reader: Reader, who: str) -> None:
+    def _read_all(self, reader: Reader, who: str) -> None:
         for probe in self._probes:
             seen = probe.read(reader)
             with self._lock:

@@ -1,4 +1,4 @@
-"""One small write to every store and every collection, and how to tell whether somebody sees it."""
+"""Probes: one small write per store and collection, and reads that show whether it is visible."""
 
 import hashlib
 from typing import Any, Protocol
@@ -17,11 +17,11 @@ _NEIGHBOURS = 10
 
 
 class _Missed(Exception):
-    """The cache held nothing."""
+    """Cache miss."""
 
 
 class Probe(Protocol):
-    """One place to rehearse on."""
+    """One place to write to and to read."""
 
     @property
     def store(self) -> str:
@@ -32,10 +32,10 @@ class Probe(Protocol):
         """The collection or session, or empty."""
 
     def write(self, turn: Turn) -> None:
-        """Write there."""
+        """Write the probe."""
 
     def read(self, reader: Reader) -> Any:
-        """Return what this reader sees there, None if nothing."""
+        """Return what this reader sees, or None."""
 
 
 class _Base:
@@ -47,7 +47,7 @@ class _Base:
 
 
 class ArtifactProbe(_Base):
-    """The artifact that the rehearsal's own manifest pins."""
+    """The artifact in the rehearsal's deployment."""
 
     store = "artifacts"
 
@@ -66,11 +66,11 @@ class DocumentProbe(_Base):
     store = "documents"
 
     def write(self, turn: Turn) -> None:
-        """Put it: as derived, since a source write would outlast the rollback."""
+        """Store it as derived; a source write would survive the rollback."""
         turn.documents(self.space).put(self.name, _text(self.name), origin="derived")
 
     def read(self, reader: Reader) -> Any:
-        """Return its text; by name and by prefix must agree."""
+        """Return its text; reads by name and by prefix must agree."""
         documents = reader.documents(self.space)
         return _agreed(documents.get(self.name), documents.items(self.name).get(self.name))
 
@@ -81,11 +81,11 @@ class MemoryProbe(_Base):
     store = "memory"
 
     def write(self, turn: Turn) -> None:
-        """Say something, as the assistant."""
+        """Append an assistant message."""
         turn.memory.append("assistant", _text(self.name))
 
     def read(self, reader: Reader) -> Any:
-        """Return how many messages of the rehearsal's session this reader's view lets through."""
+        """Return the number of visible messages in the rehearsal's session, or None."""
         either: Scoped[Scope] = reader
         scope = scope_of(either)
         found = scope.read(lambda view: scope.backend.journal.history(view, self.space, None))
@@ -98,11 +98,11 @@ class ContextProbe(_Base):
     store = "context"
 
     def write(self, turn: Turn) -> None:
-        """Share it."""
+        """Write it."""
         turn.context.put(self.name, _text(self.name))
 
     def read(self, reader: Reader) -> Any:
-        """Return it; by key and by prefix must agree."""
+        """Return it; reads by key and by prefix must agree."""
         return _agreed(reader.context.get(self.name), reader.context.items(self.name).get(self.name))
 
 
@@ -116,7 +116,7 @@ class VectorProbe(_Base):
         turn.vectors(self.space).upsert([self.name], self._vector(turn)[None, :], [{"drill": self.name}])
 
     def read(self, reader: Reader) -> Any:
-        """Return its payload and the digest of its bytes; looking it up and searching for it must agree."""
+        """Return its payload and the digest of its bytes; lookup and search must agree."""
         vectors = reader.vectors(self.space)
         row = vectors.get([self.name]).get(self.name)
         hits = vectors.search(self._vector(reader), k=_NEIGHBOURS)
@@ -126,7 +126,7 @@ class VectorProbe(_Base):
         return agreed if row is None else [agreed, hashlib.sha256(row.vector.tobytes()).hexdigest()]
 
     def _vector(self, reader: Reader) -> Vector:
-        """Return a unit vector that the rehearsal's name decides, in the dimensions of the reader's embedder."""
+        """Return a unit vector seeded by the rehearsal's name, with the dimension of the reader's embedder."""
         collection = reader.vectors(self.space).collection
         pinned = reader.artifacts.get(collection.embedder)
         named = pinned.value.get("dim") if pinned is not None and isinstance(pinned.value, dict) else None
@@ -142,16 +142,16 @@ class CacheProbe(_Base):
     store = "cache"
 
     def write(self, turn: Turn) -> None:
-        """Have it computed, and kept for a minute."""
+        """Compute it and cache it for a minute."""
         turn.cache.get_or_compute(self.name, lambda: _text(self.name), ttl=60)
 
     def read(self, reader: Reader) -> Any:
-        """Return what is served, without leaving anything there; a view has no cache."""
+        """Return the cached value without storing one; a view has no cache."""
         return peek(reader, self.name) if isinstance(reader, Turn) else None
 
 
 def peek(turn: Turn, key: str) -> Any:
-    """Return what the cache serves at a key, None if nothing, and keep nothing there."""
+    """Return the cached value of a key, or None; store nothing."""
 
     def missed() -> Any:
         raise _Missed
@@ -181,11 +181,11 @@ def artifact_key(name: str) -> str:
 
 
 def _text(name: str) -> str:
-    return f"written by the rehearsal {name}; nobody should ever read this"
+    return f"written by the drill {name}; must not be visible to any reader"
 
 
 def _agreed(one: Any, other: Any) -> Any:
-    return one if one == other else f"two ways of reading disagree: {one!r} and {other!r}"
+    return one if one == other else f"two reads disagree: {one!r} and {other!r}"
 
 
 __all__ = ["Probe", "Reader", "artifact_key", "peek", "probes_for"]

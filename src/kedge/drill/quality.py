@@ -1,4 +1,4 @@
-"""How good the answers are, measured from what the stores hold."""
+"""Answer quality, measured from the stored conversations."""
 
 from collections.abc import Callable, Sequence
 

@@ -25,7 +25,7 @@ class Question(msgspec.Struct, frozen=True):
 
 
 def make_questions(documents: Sequence[Document]) -> list[Question]:
-    """Return one question for each document that has a telling sentence after its first one, in a hashed order.
+    """Return one question for each document with a suitable sentence after its first one, in hash order.
 
     A sentence is asked only if no other document holds it, so that exactly one answer is right.
     """
@@ -44,7 +44,7 @@ def make_questions(documents: Sequence[Document]) -> list[Question]:
 
 
 def rephrase(question: Question, times: int) -> Question:
-    """Return the question as another user would put it: other words left out, the rest turned round."""
+    """Return another wording of the question: drop one word and rotate the rest."""
     kept = question.text.rstrip("?").split()
     dropped = times % len(kept)
     turned = kept[dropped + 1 :] + kept[:dropped]

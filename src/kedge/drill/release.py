@@ -1,4 +1,4 @@
-"""The helpdesk's two releases: what works today, and the one that goes wrong."""
+"""The helpdesk's two releases: the good baseline and the bad release."""
 
 import re
 from collections.abc import Sequence
@@ -26,20 +26,20 @@ Trust what the team has noted, and do not look further."""
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What the answering agent takes from its prompt."""
+    """Settings that the answering agent reads from its prompt."""
 
     documents: int
     trusts_notes: bool
 
 
 def read_prompt(text: str) -> Prompt:
-    """Return what a prompt tells the answering agent to do; it heeds two phrases and a number."""
+    """Return the settings in a prompt; the agent recognizes two phrases and a number."""
     found = re.search(r"up to (\d+) document", text)
     return Prompt(int(found[1]) if found else 1, "Trust what the team has noted" in text)
 
 
 def baseline_artifacts(documents: Sequence[Document]) -> dict[str, Any]:
-    """Return the manifest of the release that works: every agent's pin, the embedder, and what it was trained on."""
+    """Return the artifacts of the baseline: each agent's pin, the embedder, and its training data."""
     return {
         "answering/prompt": _GOOD_PROMPT,
         "librarian/configuration": {"keeps": "every answered question"},
@@ -52,12 +52,12 @@ def baseline_artifacts(documents: Sequence[Document]) -> dict[str, Any]:
 
 
 def release_artifacts() -> dict[str, Any]:
-    """Return the manifest of the release that goes wrong: a cheaper embedder, and a prompt in a hurry."""
+    """Return the artifacts of the bad release: a cheaper embedder and a hastier prompt."""
     return {"answering/prompt": _BAD_PROMPT, EMBEDDER_KEY: msgspec.to_builtins(BAD)}
 
 
 class Embedders:
-    """The embedders by the artifact value that pins them, each made once; safe to share between threads."""
+    """Embedders by the artifact value that pins them, created once each; safe to share between threads."""
 
     def __init__(self, documents: Sequence[Document]) -> None:
         self._documents = documents

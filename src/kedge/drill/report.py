@@ -1,4 +1,4 @@
-"""The drill's report for people: what happened, what was measured, what was checked, and a verdict."""
+"""Text of a drill's report: story, measurements, checks and verdict."""
 
 from collections.abc import Sequence
 
@@ -24,11 +24,11 @@ def _helpdesk(report: HelpdeskReport) -> RenderableType:
         Text(_story(report)),
         _heading("Answer quality"),
         _quality(report),
-        _heading("How far it spread"),
+        _heading("Contamination"),
         Text(_spread(report)),
-        _heading("What the rollback did, in the eyes of a session inside the release"),
+        _heading("Effect of the rollback, in the view of a session inside the release"),
         _stores(report),
-        _heading("How long it took"),
+        _heading("Duration"),
         Text(_times(report)),
         _heading("Indicators"),
         _indicators(report),
@@ -36,9 +36,9 @@ def _helpdesk(report: HelpdeskReport) -> RenderableType:
         _checks(report.checks),
         _verdict(
             report,
-            f"PASSED. {report.release} went wrong in front of users and was undone as if it had never been, in "
-            f"{_seconds(report.rollback_completion_seconds)}. What users said is all there, and what they asked "
-            f"meanwhile is answered. Drill time {report.seconds:.0f} s.",
+            f"PASSED. {report.release} failed in production and was rolled back without a trace in "
+            f"{_seconds(report.rollback_completion_seconds)}. All user messages are kept, and the affected questions "
+            f"are answered again. Drill time {report.seconds:.0f} s.",
         ),
     )
 
@@ -47,9 +47,9 @@ def _story(report: HelpdeskReport) -> str:
     return (
         f"A helpdesk of five agents answers questions about {report.documents:,} docstrings of Python {report.python}: "
         f"{report.questions} questions in {report.sessions} sessions over four days, {report.threads} at a time, "
-        f"in {report.turns:,} turns; the reviewer works in a process of its own. In the first night {report.release} "
-        f"goes canary at {report.weight:.0%}, with a cheaper embedder and a hastier prompt; {report.canary_sessions} "
-        f"sessions fall into it. Two days later it is rolled back, and what users asked inside it is answered again."
+        f"in {report.turns:,} turns. The reviewer runs in other processes. In the first night {report.release} becomes "
+        f"a canary at {report.weight:.0%}, with a cheaper embedder and a hastier prompt; {report.canary_sessions} "
+        f"sessions see it. Two days later it is rolled back, and the questions asked inside it are answered again."
     )
 
 
@@ -58,22 +58,22 @@ def _spread(report: HelpdeskReport) -> str:
     inside = sum(found.writes for found in report.contamination if found.in_release)
     names = ", ".join(f"{found.agent} ({found.writes})" for found in outside)
     return (
-        f"The release and its pipeline wrote {inside:,} values. Agents that nobody had redeployed wrote "
+        f"The release and its pipeline wrote {inside:,} values. Agents that were not redeployed wrote "
         f"{sum(found.writes for found in outside):,} more under its influence: {names}. "
-        f"A redeployment of the old version would have left all of them in place."
+        f"Redeploying the old version would have kept all of them."
     )
 
 
 def _times(report: HelpdeskReport) -> str:
     return (
-        f"plan {_seconds(report.plan_seconds)} · the flip {_seconds(report.rollback_commit_seconds)} · "
-        f"flip and verification {_seconds(report.rollback_completion_seconds)} · "
+        f"plan {_seconds(report.plan_seconds)} · rollback commit {_seconds(report.rollback_commit_seconds)} · "
+        f"commit and verification {_seconds(report.rollback_completion_seconds)} · "
         f"replay of {report.replayed} inputs {_seconds(report.replay_seconds)}"
     )
 
 
 def _quality(report: HelpdeskReport) -> Table:
-    table = _table("when", "who", "right", "of", "", "the same questions without the release")
+    table = _table("when", "who", "right", "of", "", "same questions without the release")
     for quality in report.quality:
         bar = "█" * round(_BAR_CHARACTERS * quality.share)
         share = Text(
@@ -85,7 +85,7 @@ def _quality(report: HelpdeskReport) -> Table:
 
 
 def _stores(report: HelpdeskReport) -> Table:
-    table = _table("store", "contaminated writes", "keys vanished", "fell back", "came back", "stayed")
+    table = _table("store", "contaminated writes", "keys removed", "fell back", "restored", "unchanged")
     for store in report.stores:
         numbers = (store.contaminated_writes, store.vanished, store.fell_back, store.came_back, store.stayed)
         table.add_row(store.store, *(f"{number:,}" for number in numbers))
@@ -106,11 +106,11 @@ def _in_place(report: InPlaceReport) -> RenderableType:
         table.add_row(store.store, store.space, outcome)
     broken = ", ".join(sorted({store.store for store in report.stores if not store.reversible}))
     return Group(
-        _heading("What was rehearsed"),
+        _heading("What happened"),
         Text(
-            f"{report.deployment} was staged in {report.url}, seen by nobody; it wrote to every store and collection, "
-            f"was rolled back, reinstated, rolled back again, verified and purged ({report.erased_writes} writes "
-            f"erased). Meanwhile live readers read {report.reads_by_live_readers:,} times."
+            f"{report.deployment} was staged in {report.url}, hidden from all readers. It wrote to every store and "
+            f"collection, was rolled back, reinstated, rolled back again, verified and purged "
+            f"({report.erased_writes} writes erased). Live readers read {report.reads_by_live_readers:,} times."
         ),
         _heading("Stores"),
         table,
@@ -118,9 +118,9 @@ def _in_place(report: InPlaceReport) -> RenderableType:
         _checks(report.checks),
         _verdict(
             report,
-            f"PASSED. Every store of this database is reversible; the flip took "
+            f"PASSED. Every store of this database is reversible. The rollback was committed in "
             f"{_seconds(report.rollback_commit_seconds or 0.0)}. Drill time {report.seconds:.1f} s.",
-            f"No longer reversible: {broken}. " if broken else "",
+            f"Not reversible: {broken}. " if broken else "",
         ),
     )
 
@@ -139,7 +139,7 @@ def _verdict(report: HelpdeskReport | InPlaceReport, good: str, first: str = "")
     if report.passed:
         return Panel(Text(good, "bold green"), border_style="green", title="verdict")
     failed = ", ".join(check.name for check in report.checks if not check.passed)
-    bad = f"FAILED. {first}{f'Checks that failed: {failed}. ' if failed else ''}Do not rely on a rollback here."
+    bad = f"FAILED. {first}{f'Failed checks: {failed}. ' if failed else ''}Do not rely on rollbacks of this database."
     return Panel(Text(bad, "bold red"), border_style="red", title="verdict")
 
 

@@ -1,4 +1,4 @@
-"""What a drill found out: the values of its report. Their JSON is the report's stable document."""
+"""Results of a drill: the fields of its report, which are also its stable JSON document."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ SHAPE = 1
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that had to be so. `name` is stable, `claim` is for people, `detail` says what was measured."""
+    """One check. `name` is stable, `claim` is text for people, `detail` is what was measured."""
 
     name: str
     claim: str
@@ -17,7 +17,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Quality(msgspec.Struct, frozen=True):
-    """How many answers named the right document, and in a twin without the release, where the same was asked."""
+    """How many answers named the right document, here and for the same questions in a twin without the release."""
 
     when: str
     who: str
@@ -37,7 +37,7 @@ class Quality(msgspec.Struct, frozen=True):
 
 
 class StoreOutcome(msgspec.Struct, frozen=True):
-    """What the rollback did to one store, counted by key, in the eyes of a session that was inside the release."""
+    """Effect of the rollback on one store, by key, in the view of a session inside the release."""
 
     store: str
     vanished: int
@@ -48,7 +48,7 @@ class StoreOutcome(msgspec.Struct, frozen=True):
 
 
 class Contamination(msgspec.Struct, frozen=True):
-    """How far the release's influence went: contaminated writes by agent."""
+    """Contaminated turns and writes of one agent."""
 
     agent: str
     in_release: bool
@@ -57,9 +57,9 @@ class Contamination(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """A comparison of all that is visible: how many places, how many differ, how many the law promises nothing about.
+    """A comparison of all visible places: how many were compared, and how many differ.
 
-    `left_out_equal` of those `left_out` are equal all the same.
+    `left_out` places are outside the guarantee; `left_out_equal` of them are equal nevertheless.
     """
 
     compared: int
@@ -70,7 +70,7 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 class HelpdeskReport(msgspec.Struct, frozen=True):
-    """The helpdesk drill, from start to verdict. Times are seconds."""
+    """Report of the helpdesk drill. Times are seconds."""
 
     documents: int
     sessions: int
@@ -106,7 +106,7 @@ class HelpdeskReport(msgspec.Struct, frozen=True):
 
 
 class StoreReversal(msgspec.Struct, frozen=True):
-    """How one store, or one collection, took the rehearsal. `reversible`: hidden, brought back, hidden again, gone."""
+    """Result for one store or collection. `reversible`: hidden, reinstated, hidden again and purged as required."""
 
     store: str
     space: str
@@ -115,7 +115,7 @@ class StoreReversal(msgspec.Struct, frozen=True):
 
 
 class InPlaceReport(msgspec.Struct, frozen=True):
-    """A rehearsal on a user's own database. Times are seconds."""
+    """Report of a drill on a user's own database. Times are seconds."""
 
     url: str
     deployment: str
@@ -137,7 +137,7 @@ class InPlaceReport(msgspec.Struct, frozen=True):
 
 
 def to_document(report: HelpdeskReport | InPlaceReport) -> dict[str, object]:
-    """Return the report as a JSON object: all its fields, with the verdict and the shares worked out."""
+    """Return the report as a JSON object: all fields, the verdict and the shares."""
     document: dict[str, object] = msgspec.to_builtins(report)
     document["passed"] = report.passed
     if isinstance(report, HelpdeskReport):

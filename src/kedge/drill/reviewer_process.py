@@ -1,7 +1,7 @@
-"""The reviewer's process: a second process on the same database, joined to its callers by signed headers.
+"""The reviewer's processes: they use the same database, and join their callers' turns by signed headers.
 
-Requests and answers are JSON over a pipe. What it is asked: to *review* a question, to *hold* a turn open in the
-middle of a session, to *go on* with that turn later, to *look* at all that it sees.
+Requests and replies are JSON over a pipe. Requests: *review* a question; *hold* a turn open in the middle of a session;
+*resume* that turn later; *digest* all that is visible.
 """
 
 import multiprocessing
@@ -37,10 +37,10 @@ class Reviewed(msgspec.Struct, frozen=True):
 
 
 class Reviewer(Protocol):
-    """Whoever reviews: in this process, or in another."""
+    """A reviewer, in this process or in another."""
 
     def review(self, task: Task, headers: dict[str, str], stop_at: int | None = None) -> Reviewed:
-        """Review one question on behalf of a caller; with `stop_at`, as far as that operation."""
+        """Review one question for a caller; with `stop_at`, stop at that operation."""
 
 
 class LocalReviewer:
@@ -62,7 +62,7 @@ class LocalReviewer:
 
 
 class _Request(msgspec.Struct, frozen=True, omit_defaults=True):
-    what: Literal["review", "hold", "go on", "look", "stop"]
+    what: Literal["review", "hold", "resume", "digest", "stop"]
     task: Task | None = None
     headers: dict[str, str] = {}
     session: str = ""
@@ -76,7 +76,7 @@ class _Reply(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReviewerProcess:
-    """The other process, seen from here. Safe to share between threads; one request at a time is under way."""
+    """Client of one reviewer process. Safe to share between threads; requests run one at a time."""
 
     def __init__(self, open_: Opener, url: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -88,25 +88,25 @@ class ReviewerProcess:
         self._lock = Lock()
 
     def review(self, task: Task, headers: dict[str, str], stop_at: int | None = None) -> Reviewed:
-        """Have one question reviewed over there."""
+        """Review one question in the other process."""
         if stop_at is not None:
-            raise AssertionError("the twin's reviewer works in this process")
+            raise AssertionError("stop_at is for the reviewer of a twin, which runs in this process")
         reviewed = self._ask(_Request("review", task=task, headers=headers)).reviewed
         if reviewed is None:
             raise AssertionError("the reviewer's process answered without a verdict")
         return reviewed
 
     def hold(self, session: str) -> None:
-        """Have it open a turn in a session and read, as answering would, and keep the turn open."""
+        """Open a turn in a session there, read as answering does, and keep the turn open."""
         self._ask(_Request("hold", session=session))
 
-    def go_on(self) -> str:
-        """Have it write in the turn that it held; return the name of the error that stopped it, empty if none did."""
-        return self._ask(_Request("go on")).text
+    def resume(self) -> str:
+        """Write in the held turn; return the name of the error raised, or an empty string."""
+        return self._ask(_Request("resume")).text
 
-    def look(self, scope: Scope) -> str:
-        """Return the digest of all that it sees."""
-        return self._ask(_Request("look", scope=scope)).text
+    def digest(self, scope: Scope) -> str:
+        """Return the digest of all that is visible there."""
+        return self._ask(_Request("digest", scope=scope)).text
 
     def close(self) -> None:
         """End the process."""
@@ -136,26 +136,26 @@ class ReviewerProcess:
 
 
 class ReviewerPool:
-    """Several such processes: a review goes to one of them, the same for the same question."""
+    """Several reviewer processes; the same question always goes to the same one."""
 
     def __init__(self, open_: Opener, url: str) -> None:
         self._all = [ReviewerProcess(open_, url) for _ in range(REVIEWERS)]
 
     def review(self, task: Task, headers: dict[str, str], stop_at: int | None = None) -> Reviewed:
-        """Have one question reviewed over there."""
+        """Review one question in the other process."""
         return self._all[crc32(task.name.encode()) % REVIEWERS].review(task, headers, stop_at)
 
     def hold(self, session: str) -> None:
-        """Have one open a turn in a session and read, as answering would, and keep the turn open."""
+        """Open a turn in a session in one process, read as answering does, and keep the turn open."""
         self._all[0].hold(session)
 
-    def go_on(self) -> str:
-        """Have it write in the turn that it held; return the name of the error that stopped it, empty if none did."""
-        return self._all[0].go_on()
+    def resume(self) -> str:
+        """Write in the held turn; return the name of the error raised, or an empty string."""
+        return self._all[0].resume()
 
     def all_see(self, scope: Scope, expected: str) -> bool:
-        """Say whether each of them sees what has this digest."""
-        return all(reviewer.look(scope) == expected for reviewer in self._all)
+        """Return whether the visible content of each process has this digest."""
+        return all(reviewer.digest(scope) == expected for reviewer in self._all)
 
     def __enter__(self) -> Self:
         """Return the reviewers."""
@@ -170,10 +170,10 @@ class ReviewerPool:
 
 
 def _serve(open_: Opener, url: str, pipe: Connection) -> None:
-    """Answer requests until told to stop, or until the other side is gone, which is whom Ctrl-C is for."""
+    """Answer requests until `stop` or the end of the pipe. Ignore Ctrl-C: the parent process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open_(url) as k:
-        traced = _Server(k)
+        server = _Server(k)
         while True:
             try:
                 request = msgspec.json.decode(pipe.recv_bytes(), type=_Request)
@@ -182,14 +182,14 @@ def _serve(open_: Opener, url: str, pipe: Connection) -> None:
             if request.what == "stop":
                 return
             try:
-                reply = traced.answer(request)
+                reply = server.answer(request)
             except Exception as error:  # noqa: BLE001 - a process's edge: the caller raises it
                 reply = _Reply(failed=f"{type(error).__name__}: {error}")
             pipe.send_bytes(msgspec.json.encode(reply))
 
 
 class _Server:
-    """What runs in the other process."""
+    """Request handler in the other process."""
 
     def __init__(self, k: Database) -> None:
         self._k = k
@@ -202,15 +202,15 @@ class _Server:
         if request.what == "hold":
             self._held = self._k.turn(session=request.session, agent="answering")
             self._held.memory.history()
-        elif request.what == "go on" and self._held is not None:
+        elif request.what == "resume" and self._held is not None:
             return _Reply(self._write())
-        elif request.what == "look" and request.scope is not None:
+        elif request.what == "digest" and request.scope is not None:
             return _Reply(digest(visible(self._k, request.scope)))
         return _Reply()
 
     def _write(self) -> str:
         if self._held is None:
-            return "nothing was held"
+            return "no held turn"
         try:
             self._held.context.put(_HELD_KEY, "written after the rollback, by a process that had not heard of it")
         except KedgeError as error:

@@ -1,4 +1,4 @@
-"""Running a drill from start to report."""
+"""Runner of the helpdesk drill, from its options to its report."""
 
 import tempfile
 import time
@@ -9,7 +9,7 @@ from shutil import copytree
 from kedge.drill.corpus import DOCUMENTS_DEFAULT
 from kedge.drill.database import Databases, Opener
 from kedge.drill.evaluation import report_of
-from kedge.drill.helpdesk import Say, make_setting, tell
+from kedge.drill.helpdesk import Say, make_setting, run_scenario
 from kedge.drill.results import HelpdeskReport
 from kedge.errors import InvalidValue
 
@@ -27,34 +27,34 @@ def rehearse_helpdesk(
     threads: int = THREADS_DEFAULT,
     say: Say = lambda _: None,
 ) -> HelpdeskReport:
-    """Run the helpdesk drill on fresh databases: those given, or in `folder` (new or empty, and kept), or thrown away.
+    """Run the helpdesk drill on new databases: in `databases`, in `folder` (which is kept), or in a temporary folder.
 
-    `documents` is how many docstrings to take (None: all), `sessions` how many a canary day has, `threads` how many
-    are served at a time; `say` is told of each stage. `open_` must be importable by name: another process opens the
-    database with it.
+    `documents` is the number of docstrings (None: all), `sessions` the number of sessions per canary day, `threads` the
+    number of sessions served at a time. `say` gets one line per stage. `open_` must be importable by name, because
+    another process opens the database with it. Raise `InvalidValue` if `folder` is not empty.
     """
     began = time.perf_counter()
     if folder is not None and folder.exists() and any(folder.iterdir()):
-        raise InvalidValue(f"the folder {str(folder)!r} is not empty; the drill wants one of its own")
+        raise InvalidValue(f"the folder {str(folder)!r} is not empty; give a new or empty folder")
     say("reading the standard library")
     setting = make_setting(documents=documents, sessions=sessions, threads=threads)
     with nullcontext(folder) if folder is not None else tempfile.TemporaryDirectory(prefix="kedge-drill-") as where:
-        story = tell(open_, databases or _InFolder(Path(where)), setting, say)
+        story = run_scenario(open_, databases or _InFolder(Path(where)), setting, say)
         return report_of(story, seconds=time.perf_counter() - began)
 
 
 class _InFolder:
-    """Databases of the embedded backend, each in a folder of its own."""
+    """SQLite databases, each in a subfolder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def address(self, name: str) -> str:
-        """Return what to open a database with."""
+        """Return the URL of a database."""
         return str(self._folder / name)
 
     def copy(self, source: str, target: str) -> None:
-        """Copy a database, which nobody has open, to a new name."""
+        """Copy a closed database to a new name."""
         copytree(self._folder / source, self._folder / target)
 
 

@@ -1,4 +1,4 @@
-"""Who asks what on which day: the same for the same documents."""
+"""Schedule of questions by day and session; deterministic for the same documents."""
 
 import hashlib
 from collections import defaultdict
@@ -16,7 +16,7 @@ _ATTACHMENT_EVERY = 4
 
 
 class Schedule:
-    """The questions by topic, the most asked topics first."""
+    """Questions by topic, most frequent topics first."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
         by_topic: dict[str, list[Question]] = defaultdict(list)
@@ -27,11 +27,11 @@ class Schedule:
         self._by_topic = by_topic
         if len(self._topics) < _TOPICS_MIN:
             raise InvalidValue(
-                f"the documents give {len(self._topics)} topics to ask about, not {_TOPICS_MIN}; take more documents"
+                f"only {len(self._topics)} topics in the documents, need {_TOPICS_MIN}; use more documents"
             )
 
     def day(self, day: int, sessions: int, *, like: int | None = None) -> list[list[Task]]:
-        """Return a day's sessions, each with its questions in order: those of another day (`like`), worded anew."""
+        """Return a day's sessions with their questions; with `like`, the questions of that day, rephrased."""
         return [self._session(day, number, like or day) for number in range(sessions)]
 
     def _session(self, day: int, number: int, like: int) -> list[Task]:
@@ -52,7 +52,7 @@ class Schedule:
 
 
 def _draw(what: str) -> float:
-    """Return a number in 0..1 that a hash decides."""
+    """Return a number in 0..1, from a hash of the text."""
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:6], "big") / 2**48
 
 

@@ -1,4 +1,4 @@
-"""The team at work: turns, calls between agents by headers, days and evenings."""
+"""The helpdesk team: turns, calls between agents by headers, days and evenings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +22,8 @@ BATCH_ROWS = 500
 class Team:
     """Five agents, a pipeline and an editor on one database.
 
-    `release` is the deployment that some sessions may be inside. `stops` says, by a turn's label, at which of its
-    operations it is to stop: the rule of the stopped twin.
+    `release` is the deployment that some sessions see. `stops` gives, by a turn's label, the operation at which it
+    stops: the rule of the stopped twin.
     """
 
     def __init__(
@@ -46,14 +46,14 @@ class Team:
     # ── a day: sessions in parallel ──
 
     def work(self, sessions: Sequence[Sequence[Task]], *, threads: int) -> None:
-        """Serve sessions, several at a time, each one's questions in order.
+        """Serve sessions in parallel, and the questions of each session in order.
 
-        Parallel sessions do not race: each writes only keys that carry its own name, and reads only those, documents,
-        and what was noted on earlier days. So the outcome is the same whatever the threads do.
+        Parallel sessions do not race: each writes only keys with its own name, and reads only those, documents, and
+        facts of earlier days. So the result does not depend on the scheduling of threads.
         """
         with ThreadPoolExecutor(threads, thread_name_prefix="kedge-drill") as pool:
             for _ in pool.map(self._serve, sessions):
-                pass  # raises here what was raised over there
+                pass  # re-raises the errors of the threads
 
     def _serve(self, tasks: Sequence[Task]) -> None:
         session = tasks[0].session
@@ -65,7 +65,7 @@ class Team:
                 self._answer(traced, task)
 
     def _answer(self, traced: TracedTurn, task: Task) -> None:
-        agents.take_in(traced, task)
+        agents.store_input(traced, task)
         given = agents.answer(traced, task, self._retrieve(traced, task))
         self._learn(traced, task, given)
         if self._review(traced, task) == "doubtful":
@@ -94,10 +94,10 @@ class Team:
         caller.absorb(mine, reviewed.headers)
         return reviewed.verdict
 
-    # ── what runs alone, between days ──
+    # ── between days, never in parallel ──
 
     def evening(self, day: int, topics: Sequence[str], *, inside: bool) -> None:
-        """Have the librarian sum up topics: for everyone, or inside the release, on what its sessions noted."""
+        """Let the librarian summarize topics: for everyone, or inside the release, from the facts of its sessions."""
         opened_in = self._release if inside else None
         world = "inside" if inside else "outside"
         for topic in topics:
@@ -106,12 +106,12 @@ class Team:
                 agents.digest_topic(traced, day, topic)
 
     def correct(self, key: str, value: Any) -> None:
-        """Have the editor, a person, put a shared fact right."""
-        with self.k.turn(person="editor") as turn, self._noted(turn, f"editor/{key}", "") as traced:
+        """Let the editor, a person, correct a shared fact."""
+        with self.k.turn(person="editor") as turn, self._traced(turn, f"editor/{key}", "") as traced:
             traced.share(key, value)
 
-    def take_in_documents(self, documents: Sequence[Document]) -> None:
-        """Have the pipeline keep the documents and embed them, the first time."""
+    def store_documents(self, documents: Sequence[Document]) -> None:
+        """Let the pipeline store and embed the documents."""
         with self._turn("pipeline/take-in", "pipeline") as traced:
             for document in documents:
                 traced.attach(DOCUMENTS, document.id, document.text)
@@ -119,9 +119,9 @@ class Team:
             self._embed(traced, DOCUMENTS, [d.id for d in documents], [d.text for d in documents], payloads)
 
     def backfill(self) -> None:
-        """Have the release's pipeline embed again, in its own space, the documents and what the team has learned.
+        """Let the release's pipeline embed the documents and learned answers again, in its own space.
 
-        It writes over the same ids: those inside the release find its vectors, all others the old ones.
+        It writes to the same ids: readers inside the release find its vectors, all others the old ones.
         """
         inside = self._release is not None
         with self._turn("pipeline/backfill", "pipeline", inside=inside, deployment=self._release) as traced:
@@ -148,9 +148,9 @@ class Team:
     # ── replay ──
 
     def again(self, turn: Turn, task: Task) -> None:
-        """Process a question again, all roles in the one turn that replay opened."""
+        """Process a question again, all agents in the one turn that replay opened."""
         asked = Place("memory", task.session, message_name(task.number, 0))
-        with self._noted(turn, f"replay/{task.name}", turn.agent or "", replays=asked) as traced:
+        with self._traced(turn, f"replay/{task.name}", turn.agent or "", replays=asked) as traced:
             agents.receive(traced, task)
             limit = int(traced.artifact("retrieval/configuration")["neighbours"])
             given = agents.answer(traced, task, agents.retrieve(traced, task, self.embedders, limit))
@@ -161,7 +161,7 @@ class Team:
     def again_attachment(self, turn: Turn, id: str, text: str) -> None:
         """Embed an attachment again."""
         attached = Place("documents", agents.ATTACHMENTS, id)
-        with self._noted(turn, f"replay/attachment/{id}", turn.agent or "", replays=attached) as traced:
+        with self._traced(turn, f"replay/attachment/{id}", turn.agent or "", replays=attached) as traced:
             agents.embed_attachment(traced, id, text, self.embedders)
 
     # ── turns ──
@@ -176,25 +176,25 @@ class Team:
         session: str | None = None,
         deployment: str | None = None,
     ) -> Iterator[TracedTurn]:
-        """Open a turn that nobody called."""
+        """Open a turn without a caller."""
         with (
             self.k.turn(session=session, agent=agent, deployment=deployment) as turn,
-            self._noted(turn, label, agent, inside=inside) as traced,
+            self._traced(turn, label, agent, inside=inside) as traced,
         ):
             yield traced
 
     @contextmanager
     def _called(self, label: str, agent: str, *, by: TracedTurn) -> Iterator[TracedTurn]:
-        """Open a turn that joins its caller's by headers."""
+        """Open a turn that joins its caller's turn by headers."""
         headers = by.turn.headers(audience=agent)
         with (
             self.k.turn(agent=agent, parent=headers) as turn,
-            self._noted(turn, label, agent, caller=by.label) as traced,
+            self._traced(turn, label, agent, caller=by.label) as traced,
         ):
             yield traced
 
     @contextmanager
-    def _noted(
+    def _traced(
         self,
         turn: Turn,
         label: str,
@@ -204,7 +204,7 @@ class Team:
         caller: str | None = None,
         replays: Place | None = None,
     ) -> Iterator[TracedTurn]:
-        """Work through a turn, noting each operation; end quietly where the twin's rule stops it."""
+        """Record each operation of a turn; end without an error if the twin's rule stops it."""
         self.trace.begin(label, agent=agent, caller=caller, sees_release=inside, replays=replays)
         try:
             yield TracedTurn(turn, label, lambda op: self.trace.note(label, op), stop_at=self._stops.get(label))

@@ -1,12 +1,12 @@
-"""The drill's own bookkeeping of who read and wrote what: an oracle that owes nothing to Kedge's stamps.
+"""Trace of all reads and writes of a drill: an oracle that does not use Kedge's lineages.
 
-It knows which sessions see the release and nothing of lineages, epochs or views. From that alone it works out what
-every read must return, which turns the release influenced and at which of their operations, and which writes are
-contaminated. The checks compare this with what Kedge did.
+It knows only which sessions see the release; it ignores lineages, epochs and views. From this it computes what every
+read must return, which turns the release influenced at which operation, and which writes are contaminated. The checks
+compare this with what Kedge did.
 
-The order in which it hears of writes must be their commit order per key. The scenario sees to that: within a day,
-parallel sessions write disjoint keys and read only earlier days' keys and their own; what joins the work of several
-sessions (the librarian's evening, the pipeline, the editor) runs alone.
+Writes must be recorded in their commit order per key. The scenario ensures this: within a day, parallel sessions write
+disjoint keys, and read only their own keys and those of earlier days. Whatever combines several sessions (the
+librarian's evening, the pipeline, the editor) runs alone.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ Kind = Literal["begin", "touch", "read", "range", "hits", "write", "delete", "ab
 
 
 class Place(NamedTuple):
-    """A key as the drill names it; a message's name is its place in the conversation."""
+    """A key as the drill names it; the name of a message is its position in the conversation."""
 
     store: str
     space: str
@@ -54,13 +54,13 @@ Versions = dict[tuple[str, str], dict[str, list[Version]]]
 """All writes, in order, by (store, space) and name."""
 
 
-_OF_TODAY = frozenset({"artifacts", "vectors"})  # what a replay reads as it is now
+_OF_TODAY = frozenset({"artifacts", "vectors"})  # stores that a replay reads in their current state
 
 
 class TurnTrace:
-    """What one turn did. `influenced_at` is the first operation that the release influenced, None if none.
+    """Reads and writes of one turn. `influenced_at` is the first operation that the release influenced, or None.
 
-    `rank` is its input's, where it replays one: what it says ranks there, and it hears nothing that came later.
+    `rank` is the rank of the replayed input, or None: a replay writes at this rank and reads nothing later.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TurnTrace:
 
 
 class Surprise(NamedTuple):
-    """A read that returned something else than the drill's own bookkeeping says it must."""
+    """A read that returned another value than expected."""
 
     label: str
     place: Place
@@ -118,7 +118,7 @@ class Trace:
         sees_release: bool = False,
         replays: Place | None = None,
     ) -> None:
-        """Note that a turn begins: it reads its agent's artifacts, and sees and is influenced as its caller.
+        """Record that a turn begins: it reads its agent's artifacts, and has the view and influence of its caller.
 
         `replays` is the place of the input that it replays.
         """
@@ -131,7 +131,7 @@ class Trace:
         self.note(label, Op(0, "begin", name=agent))
 
     def note(self, label: str, op: Op) -> None:
-        """Take note of an operation, just after it was done."""
+        """Record an operation that was just done."""
         with self._lock:
             turn = self.turns[label]
             influenced = self._rules[op.kind](turn, op)
@@ -139,12 +139,12 @@ class Trace:
                 turn.influenced_at = op.index
 
     def fork(self) -> Self:
-        """Return a trace that knows all keys as they are now, but no turns, and no release: for a twin's run."""
+        """Return a trace with the current keys, but without turns and release, for a twin."""
         known = {space: {name: [*of] for name, of in names.items()} for space, names in self._versions.items()}
         return type(self)(known=known)
 
     def roll_back(self) -> None:
-        """Note that from now on nobody sees the release."""
+        """Record that the release is hidden from now on."""
         self._rolled_back = True
 
     def written(self) -> Iterator[tuple[str, Place, Version]]:
@@ -154,7 +154,7 @@ class Trace:
                 yield turn.label, place, version
 
     def must_be_visible(self) -> dict[Place, Any]:
-        """Return what must be visible to everyone outside the release at every place that has been written to."""
+        """Return what must be visible outside the release, for every written place."""
         content = {}
         for (store, space), names in self._versions.items():
             for name, versions in names.items():
@@ -167,7 +167,7 @@ class Trace:
         """Return the influenced turns with the operation at which each was influenced first."""
         return {t.label: t.influenced_at for t in self.turns.values() if t.influenced_at is not None}
 
-    # ── the rules: each returns whether the operation brought the release's influence ──
+    # ── rules: each returns whether the operation adds the release's influence ──
 
     def _begin(self, turn: TurnTrace, op: Op) -> bool:
         caller = self.turns.get(turn.caller or "")
@@ -206,10 +206,10 @@ class Trace:
         return self.turns[op.name].influenced_at is not None
 
     def _compare(self, turn: TurnTrace, place: Place, got: Any) -> bool:
-        """Compare what a read returned with what it must return; say whether that was the release's doing."""
+        """Compare a read with its expected value; return whether it read a contaminated write."""
         versions: list[Version] | None = self._versions[place.store, place.space].get(place.name)
         if versions is None:
-            return False  # in the database since before this trace began
+            return False  # written before this trace began
         sees = turn.sees_release and not self._rolled_back
         upto = None if place.store in _OF_TODAY else turn.rank
         version = _newest(v for v in versions if (sees or not v.tainted) and (upto is None or v.rank <= upto))
@@ -224,7 +224,7 @@ class Trace:
 
 
 def _newest(versions: Iterable[Version]) -> Version | None:
-    """Return the version that ranks highest, the later of two that rank alike."""
+    """Return the version with the highest rank; of equal ranks, the later one."""
     found: Version | None = None
     for version in versions:
         if found is None or version.rank >= found.rank:
@@ -235,8 +235,8 @@ def _newest(versions: Iterable[Version]) -> Version | None:
 def entangled(trace: Trace, replayed: Callable[[str], bool]) -> set[str]:
     """Return the labels of the turns whose results a replay need not reproduce, from a run without the release.
 
-    `replayed` says whose work a replay does anew. The law promises nothing for other turns that read that work, nor
-    for whatever read theirs, directly or not.
+    `replayed` tells whether a turn's work is replayed. The law does not apply to other turns that read that work, nor
+    to their readers, direct or indirect.
     """
     differing: set[str] = set()
     while True:

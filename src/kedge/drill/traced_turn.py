@@ -1,4 +1,4 @@
-"""What an agent of the drill works through: a turn, each operation of which is noted in the drill's own trace."""
+"""A turn of the drill that records each of its operations in the drill's own trace."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ Note = Callable[[Op], None]
 
 
 class Stopped(Exception):
-    """The turn has come to the operation at which it is to stop."""
+    """The turn has reached the operation at which it must stop."""
 
 
 class TracedTurn:
@@ -39,19 +39,19 @@ class TracedTurn:
     # ── memory: a conversation is question 0, its answer, question 1, … ──
 
     def ask(self, number: int, text: str) -> None:
-        """Write down what the user asks: a source write."""
+        """Store the user's question: a source write."""
         index = self._step(source=True)
         self.turn.memory.append("user", text)
         self._wrote(index, "memory", self.turn.session or "", message_name(number, 0), ["user", text], source=True)
 
     def answer(self, number: int, text: str) -> None:
-        """Write down the answer."""
+        """Store the answer."""
         index = self._step()
         self.turn.memory.append("assistant", text)
         self._wrote(index, "memory", self.turn.session or "", message_name(number, 1), ["assistant", text])
 
     def history(self, upto: int) -> list[tuple[str, str]]:
-        """Return (role, content) of all messages as far as the question of this number."""
+        """Return (role, content) of all messages up to the question with this number."""
         index = self._step()
         history = self.turn.memory.history()
         names = message_names([message.role for message in history])
@@ -62,14 +62,14 @@ class TracedTurn:
     # ── documents ──
 
     def document(self, collection: str, id: str) -> str:
-        """Return a document's text, empty if there is none."""
+        """Return a document's text, or an empty string."""
         index = self._step()
         text = self.turn.documents(collection).get(id)
         self._note(Op(index, "read", "documents", collection, id, text))
         return text or ""
 
     def attach(self, collection: str, id: str, text: str) -> None:
-        """Keep what a user attached: a source write."""
+        """Store a user's attachment: a source write."""
         index = self._step(source=True)
         self.turn.documents(collection).put(id, text)
         self._wrote(index, "documents", collection, id, text, source=True)
@@ -91,7 +91,7 @@ class TracedTurn:
         return found
 
     def share(self, key: str, value: Any, *, compare: bool = False) -> None:
-        """Write a shared fact (a source write in a person's turn); with `compare`, on top of the head that is seen."""
+        """Write a shared fact (a source write in a person's turn); with `compare`, as a compare-and-set."""
         source = self.turn.person is not None
         index = self._step(source=source)
         expect = None
@@ -118,7 +118,7 @@ class TracedTurn:
         return hits
 
     def embed(self, collection: str, ids: Sequence[str], matrix: Any, payloads: Sequence[dict[str, Any]]) -> None:
-        """Put vectors."""
+        """Upsert vectors."""
         index = self._embedder()
         self.turn.vectors(collection).upsert(list(ids), matrix, list(payloads))
         for id, payload in zip(ids, payloads, strict=True):
@@ -133,7 +133,7 @@ class TracedTurn:
     # ── cache and metrics: not compared between worlds ──
 
     def cached(self, key: str, compute: Callable[[], Any]) -> Any:
-        """Return a cached value; the key must name everything that the value depends on."""
+        """Return a cached value, or compute it; the key must contain all that the value depends on."""
         self._step()
         return self.turn.cache.get_or_compute(key, compute)
 
@@ -145,7 +145,7 @@ class TracedTurn:
     # ── other agents ──
 
     def absorb(self, label: str, headers: dict[str, str]) -> None:
-        """Take on what influenced a callee, on its way back."""
+        """Add the lineage of a callee that has returned."""
         index = self._step()
         self.turn.absorb(headers)
         self._note(Op(index, "absorb", name=label))

@@ -1,13 +1,12 @@
-"""The Counterfactual law, proved by twins: the same days again on copies of the same database, without the release.
+"""Twins: copies of the database that run the same days without the release, to prove the Counterfactual law.
 
-*The stopped twin* runs the days with every turn that the release influenced stopped at the first operation that was,
-source writes excepted, as the drill's own trace recorded them. After the rollback the rehearsed database must look
-like it, to the last byte.
+*The stopped twin* stops every influenced turn at its first influenced operation, except for source writes. The drill's
+own trace tells which operations these are. After the rollback, the drill's database must equal it byte for byte.
 
-*The clean twin* runs the days in full, as if the release had never been. After the replay the rehearsed database must
-look like it, wherever the law promises so: a session that in the twin read work which over there had to be replayed
-(it could not be read at the time, being hidden) may have answered otherwise, and so may whoever read its answers.
-Which these are is worked out from the clean twin's own trace of reads.
+*The clean twin* runs the days in full, as if the release had never existed. After the replay, the drill's database must
+equal it wherever the law applies. The law does not apply to a session that in the twin read work which the drill's
+database had to replay: there it was hidden at that time, so the session may have answered differently. The same holds
+for all readers of its answers. The clean twin's trace of reads tells which sessions these are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +22,11 @@ from kedge.drill.team import Team
 from kedge.drill.trace import Place, Surprise, Trace, entangled
 
 _EXAMPLES_MAX = 8
-LiveDays = Callable[[Team], None]
+RunDays = Callable[[Team], None]
 
 
 class Twin:
-    """One twin's run, and what is visible at its end."""
+    """The run of one twin, and its visible content at the end."""
 
     def __init__(
         self,
@@ -35,15 +34,15 @@ class Twin:
         place: str,
         trace: Trace,
         embedders: Embedders,
-        live: LiveDays,
+        run_days: RunDays,
         scope: Scope,
         *,
         stops: Mapping[str, int] | None = None,
     ) -> None:
-        """Live the days on the copy at `place`."""
+        """Run the days on the copy at `place`."""
         self.trace = trace
         with open_(place, durability="normal") as k:
-            live(Team(k, trace, embedders, LocalReviewer(k), stops=stops))
+            run_days(Team(k, trace, embedders, LocalReviewer(k), stops=stops))
             self.content: Content = visible(k, scope)
             self._histories = {session: k.view(session=session).memory.history() for session in scope.sessions}
 
@@ -53,7 +52,7 @@ class Twin:
 
     @property
     def surprises(self) -> list[Surprise]:
-        """Reads that returned something else than the twin's own bookkeeping says."""
+        """Reads that returned another value than the twin's trace expects."""
         return self.trace.surprises
 
 
@@ -72,7 +71,7 @@ def prove_clean(after_replay: Content, twin: Twin, ours: Trace, replayed: frozen
 
 
 def prove_bookkeeping(after_rollback: Content, must_be: Content) -> Proof:
-    """Compare the database with what the drill's own bookkeeping says must be visible in it."""
+    """Compare the database with the visible content that the drill's own trace expects."""
     ours = {
         place: value[1] if place.store == "vectors" else value
         for place, value in after_rollback.items()
@@ -97,7 +96,7 @@ def _proof(ours: Content, theirs: Content, leave_out: frozenset[Place]) -> Proof
     examples = [
         *(f"only here: {_named(place)}" for place in difference.only_left),
         *(f"only in the twin: {_named(place)}" for place in difference.only_right),
-        *(f"not the same: {_named(place)}" for place in difference.changed),
+        *(f"different: {_named(place)}" for place in difference.changed),
     ]
     same = sum(1 for place in leave_out if ours.get(place) == theirs.get(place))
     return Proof(difference.compared, difference.count, len(leave_out), same, examples[:_EXAMPLES_MAX])
@@ -107,4 +106,4 @@ def _named(place: Place) -> str:
     return f"{place.store}:{place.space}/{place.name}"
 
 
-__all__ = ["LiveDays", "Twin", "prove_bookkeeping", "prove_clean", "prove_stopped"]
+__all__ = ["RunDays", "Twin", "prove_bookkeeping", "prove_clean", "prove_stopped"]
