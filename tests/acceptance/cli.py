@@ -1,4 +1,4 @@
-"""Running the command line as a user does, on a small world with a history."""
+"""Helpers that run the command line, and a small database with a history."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from kedge.cli.main import main
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What a command printed, and its exit code."""
+    """Output and exit code of a command."""
 
     code: int
     out: str
@@ -25,7 +25,7 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def document(self) -> Any:
-        """The one JSON document on stdout; fails where there is more, or none."""
+        """The single JSON document on stdout; fails if there is more or none."""
         return json.loads(self.out)
 
 
@@ -33,7 +33,7 @@ Run = Callable[..., Result]
 
 
 def runner(capsys: pytest.CaptureFixture[str], db: Path | None) -> Run:
-    """Return a function that runs one command in this process, on a database unless it names another."""
+    """Return a function that runs one command in this process, by default on the database `db`."""
 
     def run(*argv: str) -> Result:
         given = [] if db is None or "--db" in argv else ["--db", str(db)]
@@ -46,7 +46,7 @@ def runner(capsys: pytest.CaptureFixture[str], db: Path | None) -> Run:
 
 
 def spawn(*argv: str, cwd: Path, **options: Any) -> "subprocess.Popen[str]":
-    """Start the command in a process, and a process group, of its own."""
+    """Start the command in its own process and process group."""
     environment = {k: v for k, v in os.environ.items() if k not in {"KEDGE_DB", "COLUMNS", "NO_COLOR", "FORCE_COLOR"}}
     environment |= options.pop("env", {})
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
@@ -95,6 +95,6 @@ def make_world(place: Path | str) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files below a folder, but for what SQLite shares between readers."""
+    """Return the content of all files below a folder, except SQLite's -shm and -wal files."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith(("-shm", "-wal")))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

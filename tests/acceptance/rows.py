@@ -1,4 +1,4 @@
-"""What tests of loading and of importing share: rows to bring, and how they are found again."""
+"""Rows to load, and how to read them back; shared by the tests of loading and importing."""
 
 from __future__ import annotations
 

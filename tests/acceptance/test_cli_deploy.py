@@ -1,4 +1,4 @@
-"""Deploying from flags and from a TOML manifest, and the rest of a launch."""
+"""kedge deploy from flags and from a TOML manifest; canary, promote and settle."""
 
 from pathlib import Path
 
@@ -131,7 +131,7 @@ def test_a_launch_as_it_is_typed(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("keys", "says"), [(99, "  99 keys were written both"), (120, "  At least 100 keys were")])
-def test_promote_does_not_pass_off_what_it_names_as_all_there_are(run: Run, world: Path, keys: int, says: str) -> None:
+def test_promote_says_at_least_when_its_list_of_keys_is_full(run: Run, world: Path, keys: int, says: str) -> None:
     ids, vectors = [f"both-{number}" for number in range(keys)], [[1.0, 0, 0, 0]] * keys
     with kedge.open(world, durability="normal") as k:
         k.deploy("two", {"billing/prompt": "two"}, canary=1.0)

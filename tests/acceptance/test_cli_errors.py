@@ -1,4 +1,4 @@
-"""Wrong input: each gets one message that says what was wrong and what to do, and its exit code."""
+"""Usage errors: one message each, with the problem and what to do, and its exit code."""
 
 import re
 

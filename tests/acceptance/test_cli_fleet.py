@@ -22,13 +22,13 @@ MEMBER = {
 
 
 def silent(k: kedge.Kedge, name: str, *, age: float = 0.0, epoch: int | None = None) -> None:
-    """Enrol a member that says nothing any more."""
+    """Add a member that no longer refreshes its lease."""
     at = time.time() - age
     epoch = k.epoch if epoch is None else epoch
     k._kernel.backend.fleet.refresh(Standing(name, name, "elsewhere", 7, ("billing",), 0.3, epoch, at, at))
 
 
-def test_nobody_is_a_member(run: Run) -> None:
+def test_fleet_without_members(run: Run) -> None:
     assert "No members. A process joins with k.join(" in run("fleet").out
     assert "Members:" not in run("status").out
 
@@ -81,7 +81,7 @@ def test_a_bounded_wait_is_no_success(run: Run, world: Path, monkeypatch: pytest
     assert run("recover").code == 0
 
 
-def test_a_feature_that_nobody_knows_is_warned_of(run: Run, world: Path) -> None:
+def test_an_unknown_feature_gives_a_warning(run: Run, world: Path) -> None:
     with kedge.open(world) as k:
         silent(k, "billing-1")
     held = run("rollback", "support-v2", "--yes", "--hold", "suport", "--hold", "librarian", "--hold", "billing")

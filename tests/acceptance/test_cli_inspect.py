@@ -1,4 +1,4 @@
-"""status, log, show and diff, as people read them; points and views, as people write them."""
+"""Output of status, log, show and diff; parsing of points and views."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""kedge migrate-store and kedge diff --with, as a user types them."""
+"""kedge migrate-store and kedge diff --with."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_database_is_moved_and_compared(here: Path, tmp_path: Path, capsys: py
     assert (told.code, told.document["same"], told.document["a_seq"] < told.document["b_seq"]) == (0, True, True)
 
 
-def test_what_differs_is_told(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_differences_are_printed(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runner(capsys, here)
     populated.copy_of(here, tmp_path / "copy")
     with populated.raw(tmp_path / "copy" / "kedge.db") as connection:

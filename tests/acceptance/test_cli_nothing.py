@@ -1,4 +1,4 @@
-"""No database, or one in use: looking never creates, changes or blocks anything, and says what is missing."""
+"""Read-only commands never create, change or block anything; without a database they report that."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 import kedge
 from tests.acceptance.cli import Run, content
 
-LOOKING = [
+READ_ONLY = [
     ("status",),
     ("plan", "support-v2"),
     ("log",),
@@ -21,7 +21,7 @@ LOOKING = [
     ("collection",),
     ("fsck",),
 ]
-CHANGING = [
+WRITING = [
     ("canary", "v1", "0.1"),
     ("promote", "v1"),
     ("settle", "v1", "--yes"),
@@ -38,7 +38,7 @@ CHANGING = [
 ]
 
 
-@pytest.mark.parametrize("argv", LOOKING + CHANGING, ids=" ".join)
+@pytest.mark.parametrize("argv", READ_ONLY + WRITING, ids=" ".join)
 def test_without_a_database(run_nowhere: Run, tmp_path: Path, argv: tuple[str, ...]) -> None:
     result = run_nowhere(*argv)
     assert result.code == 2
@@ -50,7 +50,7 @@ def test_without_a_database(run_nowhere: Run, tmp_path: Path, argv: tuple[str, .
 
 
 @pytest.mark.parametrize("argv", [("deploy", "v1", "-a", "a/prompt=x"), ("collection", "kb", "--dim", "4")])
-def test_beginning_makes_one(run_nowhere: Run, tmp_path: Path, argv: tuple[str, ...]) -> None:
+def test_deploy_and_collection_create_a_database(run_nowhere: Run, tmp_path: Path, argv: tuple[str, ...]) -> None:
     assert run_nowhere(*argv).code == 0
     assert (tmp_path / ".kedge" / "kedge.db").is_file()
     assert run_nowhere("status").code == 0
@@ -70,7 +70,7 @@ def test_the_database_is_the_one_that_is_named(
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("argv", LOOKING, ids=" ".join)
+@pytest.mark.parametrize("argv", READ_ONLY, ids=" ".join)
 def test_looking_changes_nothing(run: Run, world: Path, argv: tuple[str, ...]) -> None:
     before = content(world)
     assert run(*argv).code == 0
@@ -78,7 +78,7 @@ def test_looking_changes_nothing(run: Run, world: Path, argv: tuple[str, ...]) -
     assert content(world) == before
 
 
-@pytest.mark.parametrize("argv", LOOKING, ids=" ".join)
+@pytest.mark.parametrize("argv", READ_ONLY, ids=" ".join)
 def test_looking_works_while_others_write(run: Run, world: Path, argv: tuple[str, ...]) -> None:
     with kedge.open(world) as k, k.turn(session="s-1", person="ann") as turn:
         turn.context.put("case/1", {"state": "being written"})
@@ -90,11 +90,11 @@ def test_looking_works_while_the_write_lock_is_held(run: Run, world: Path) -> No
     with kedge.open(world) as k:
         database = k._kernel.backend.database  # type: ignore[attr-defined]
         with database.writing("test"):
-            for argv in LOOKING:
+            for argv in READ_ONLY:
                 assert run(*argv).code == 0, argv
 
 
-def test_what_is_no_database(run_nowhere: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database(run_nowhere: Run, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("this is no database at all, it is a text\n" * 50)
     result = run_nowhere("status", "--db", str(tmp_path / "notes.txt"))
     assert result.code == 5

@@ -1,4 +1,4 @@
-"""reconcile, and what the other commands do for external systems."""
+"""kedge reconcile, and external systems in the other commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ deadline_seconds = 0.25
 
 @pytest.fixture
 def file(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set up a reconciler in the folder where one stands; return the file that it keeps."""
+    """Configure a reconciler in the current folder; return the file that it writes."""
     found = tmp_path / "alias"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kedge.toml").write_text(CONFIG.format(file=found), encoding="utf-8")
@@ -39,7 +39,7 @@ def file(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-def test_every_command_that_moves_a_head_is_followed(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_that_changes_a_pin_reconciles(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     promoted = run("promote", "model-v2")
     assert promoted.code == 0
     assert promoted.out.splitlines()[-1].split() == [
@@ -59,7 +59,7 @@ def test_every_command_that_moves_a_head_is_followed(run: Run, file: Path, monke
     assert "reinstate:reconciled models/support/model" in run("log", "-n", "1").out
 
 
-def test_a_plan_promises_only_what_can_be_done_here(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_names_absent_reconcilers(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = run("plan", "model-v1", "--json").document
     assert (planned["reconciles"], planned["absent"]) == ({"models": ["support/model"]}, []), "it would be declared"
     assert run("promote", "model-v2").code == 0
@@ -136,7 +136,7 @@ def test_options_that_do_not_go_together(run: Run, argv: tuple[str, ...]) -> Non
     assert run("reconcile", *argv).code == 2
 
 
-def test_watching_brings_back_what_drifts(world: Path, file: Path, tmp_path: Path) -> None:
+def test_watch_reconciles_drift(world: Path, file: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     argv = ("reconcile", "--watch", "--every", "0.2", "--db", str(world))
     process = spawn(*argv, cwd=tmp_path, stdout=theirs, env={"COLUMNS": "200"})

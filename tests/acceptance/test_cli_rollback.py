@@ -1,4 +1,4 @@
-"""Plan, rollback, reinstate, purge and recover, as somebody on call types them, and the questions that they ask."""
+"""plan, rollback, reinstate, purge and recover, and their confirmations."""
 
 import io
 import re
@@ -141,7 +141,7 @@ def test_recovering(run: Run, world: Path) -> None:
         ("kedge.recovery.rollback._report", "IS COMMITTED: support-v2 is rolled back; nothing is left to do"),
     ],
 )
-def test_who_interrupts_a_rollback_is_told_whether_it_was_made(
+def test_ctrl_c_reports_whether_the_rollback_was_committed(
     run: Run, monkeypatch: pytest.MonkeyPatch, where: str, says: str
 ) -> None:
     with monkeypatch.context() as patch:
@@ -154,7 +154,7 @@ def test_who_interrupts_a_rollback_is_told_whether_it_was_made(
     assert ("rolled back" in run("status").out) is ("IS COMMITTED" in says)
 
 
-def test_who_interrupts_a_purge_is_told_whether_it_was_made(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_reports_whether_the_purge_was_committed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("rollback", "support-v2", "--yes")
     with monkeypatch.context() as patch:
         patch.setattr("kedge.recovery.purge.finish_purge", interrupt)
@@ -178,7 +178,7 @@ ASKING_OF_HIDDEN: list[tuple[str, ...]] = [("reinstate", "support-v2"), ("purge"
 
 
 @pytest.mark.parametrize("argv", ASKING + ASKING_OF_HIDDEN, ids=" ".join)
-def test_nobody_there_to_answer(run: Run, argv: tuple[str, ...]) -> None:
+def test_refused_without_a_terminal(run: Run, argv: tuple[str, ...]) -> None:
     if argv in ASKING_OF_HIDDEN:
         run("rollback", "support-v2", "--yes")
     before = run("log", "--json").document
@@ -204,7 +204,7 @@ def test_a_no_changes_nothing(run: Run, answer: Answer, world: Path, argv: tuple
 
 
 @pytest.mark.parametrize("argv", [*ASKING, ("reinstate", "support-v2")], ids=" ".join)
-def test_a_yes(run: Run, answer: Answer, argv: tuple[str, ...]) -> None:
+def test_confirmed_with_yes(run: Run, answer: Answer, argv: tuple[str, ...]) -> None:
     if argv[0] == "reinstate":
         run("rollback", "support-v2", "--yes")
     answer("y\n")
@@ -222,7 +222,7 @@ def test_a_rollback_says_what_will_happen_before_it_asks(run: Run, answer: Answe
 
 
 @pytest.mark.parametrize("typed", ["y\n", "support-v1\n"])
-def test_a_purge_wants_the_name_typed(run: Run, answer: Answer, typed: str) -> None:
+def test_a_purge_asks_for_the_name(run: Run, answer: Answer, typed: str) -> None:
     run("rollback", "support-v2", "--yes")
     answer(typed)
     result = run("purge", "support-v2")

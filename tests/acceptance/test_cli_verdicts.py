@@ -1,4 +1,4 @@
-"""verdicts: what became of messages, counted."""
+"""kedge verdicts: counts of message verdicts."""
 
 from __future__ import annotations
 
