@@ -98,7 +98,7 @@ def test_a_file_that_is_not_a_database(run_nowhere: Run, tmp_path: Path) -> None
     (tmp_path / "notes.txt").write_text("this is no database at all, it is a text\n" * 50)
     result = run_nowhere("status", "--db", str(tmp_path / "notes.txt"))
     assert result.code == 5
-    assert "no database" in " ".join(result.err.split())
+    assert "is not a database" in " ".join(result.err.split())
     assert (tmp_path / "notes.txt").read_text().startswith("this is no database")
 
 

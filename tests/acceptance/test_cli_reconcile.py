@@ -104,7 +104,7 @@ def test_on_demand(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert run("reconcile", "--check").code == 0
     assert run("reconcile", "nobody").code == 2
     refused = run("reconcile", "models", "--forget")
-    assert (refused.code, "take it out of its kedge.toml first" in " ".join(refused.err.split())) == (2, True)
+    assert (refused.code, "remove it from kedge.toml first" in " ".join(refused.err.split())) == (2, True)
     monkeypatch.setenv("KEDGE_CONFIG", os.devnull)
     assert run("reconcile", "models", "--forget", "--json").document == {"reconcilers": {}}
 

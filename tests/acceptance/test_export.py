@@ -122,7 +122,7 @@ def test_what_ends_it_half_way_leaves_nothing(filled: kedge.Kedge, monkeypatch: 
         if filled.deployment("v2").status is not kedge.Status.ROLLED_BACK:
             filled.rollback("v2", verify=False)
 
-    with pytest.raises(kedge.RolledBack, match="'v2' was rolled back while 'kb' was gone through"):
+    with pytest.raises(kedge.RolledBack, match="'v2' was rolled back while 'kb' was read in batches"):
         filled.export("kb", "kb.npy", view=filled.view(deployment="v2"), batch=5, progress=roll_back)
     assert written(Path()) == []
     with monkeypatch.context() as patched:

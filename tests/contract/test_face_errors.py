@@ -115,7 +115,7 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
     "promote what is purged": (
         after(rolled_back, lambda k: k.purge("v2", confirm="v2"), lambda k: k.promote("v2")),
         kedge.IllegalTransition,
-        ["'v2'", "purged", "gone"],
+        ["'v2'", "is purged", "legal now"],
     ),
     "purge unconfirmed": (
         after(rolled_back, lambda k: k.purge("v2")),

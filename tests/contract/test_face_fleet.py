@@ -138,7 +138,7 @@ def test_closing_leaves_and_joining_again_is_fine(place: str, k: Kedge) -> None:
         ({"lease_seconds": 0}, kedge.InvalidValue, "lease_seconds=0"),
         ({"lease_seconds": 1e6}, kedge.InvalidValue, "up to 86400"),
         ({"safe_level": "full"}, kedge.InvalidValue, "'full'.*frozen, off"),
-        ({"serves": "support"}, kedge.InvalidValue, r"serves='support' is no list"),
+        ({"serves": "support"}, kedge.InvalidValue, r"serves='support' is not a list"),
         ({"name": ""}, kedge.InvalidValue, "the member's name is empty"),
         ({"holds": lambda: ["x"]}, kedge.InvalidValue, "'x': must be kedge.Held"),
     ],
@@ -494,7 +494,7 @@ def test_what_members_hold_is_compared_with_what_is_visible(m: Kedge, k: Kedge) 
 def test_a_wait_is_a_number_of_seconds(k: Kedge, wait: Any) -> None:
     with pytest.raises(kedge.InvalidValue, match="wait="):
         k.rollback("v2", wait=wait)
-    with pytest.raises(kedge.InvalidValue, match="hold='support' is no list"):
+    with pytest.raises(kedge.InvalidValue, match="hold='support' is not a list"):
         k.rollback("v2", hold="support")
     assert k.deployment("v2").status == "canary"
 

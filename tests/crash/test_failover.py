@@ -313,7 +313,7 @@ def test_a_server_that_forgot_what_this_process_knows_is_not_gone_on_with(
         else:
             told = "does not have epoch 1 as it was" if what == "epoch" else "does not have the turn"
             for _ in range(2):
-                with pytest.raises(kedge.Corruption, match=told + ".*open the database anew"):
+                with pytest.raises(kedge.Corruption, match=told + ".*reopen the database"):
                     k.view().context.items()
         if what == "epoch":
             with pytest.raises(kedge.Unreachable, match="does not have epoch 1 as it was: it lags behind, or lost it"):
