@@ -55,7 +55,7 @@ class _Waits:
 
     def one(self) -> float:
         began = time.perf_counter()
-        with self._k.turn() as turn:
+        with self._k.turn(agent="clerk") as turn:
             turn.vectors("kb").upsert([f"beside-{began}"], self._row)
         return time.perf_counter() - began
 
@@ -75,7 +75,7 @@ def _upsert(k: kedge.Kedge, rows: Floats, step: int) -> None:
     numbers = list(range(0, len(rows), step))
     for start in range(0, len(numbers), BATCH):
         chosen = numbers[start : start + BATCH]
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("kb").upsert([f"row-{number}" for number in chosen], rows[chosen])
 
 

@@ -55,7 +55,7 @@ def opening(setting: Setting) -> Iterator[Measured]:
 
 def _fill(folder: Path, rows: int, dim: int) -> None:
     random = np.random.default_rng(7)
-    with kedge.open(folder, durability="normal") as k, k.turn() as turn:
+    with kedge.open(folder, durability="normal") as k, k.turn(agent="clerk") as turn:
         k.collection("kb", dim=dim)
         for first in range(0, rows, BATCH):
             count = min(BATCH, rows - first)

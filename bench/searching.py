@@ -82,7 +82,7 @@ def filtered(setting: Setting) -> Iterator[Measured]:
 def _load(k: kedge.Kedge, rows: Floats, payloads: list[dict[str, bool]]) -> None:
     for low in range(0, len(rows), BATCH):
         numbers = range(low, min(low + BATCH, len(rows)))
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             ids = [f"row-{n}" for n in numbers]
             turn.vectors("kb").upsert(ids, rows[numbers.start : numbers.stop], payloads[numbers.start : numbers.stop])
     k.optimize()

@@ -38,7 +38,7 @@ WAIT_SECONDS = 60
 
 
 def put(k: kedge.Kedge, key: str, value: Any, expect: int | None = None) -> int:
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         return turn.context.put(key, value, expect=expect)
 
 
@@ -46,7 +46,7 @@ def increment(k: kedge.Kedge, key: str, times: int, who: str) -> list[int]:
     """Add one to a counter so many times, by compare-and-set; return the values that this process made."""
     made: list[int] = []
     while len(made) < times:
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             entry = turn.context.entry(key)
             following = 1 if entry is None else entry.value["n"] + 1
             try:
@@ -196,7 +196,7 @@ def roll_back(k: kedge.Kedge, name: str, hold: list[str]) -> bool:
 
 def overwrite(k: kedge.Kedge, first: int, count: int) -> None:
     """Write every vector of KEYS anew, as one batch each time, and delete them all now and then."""
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         for version in range(first, first + count):
             if version % 5 == 0:
                 turn.vectors("kb").delete(KEYS)

@@ -409,14 +409,18 @@ class Kedge:
         limit: int | None = None,
         progress: Progress | None = None,
     ) -> ReplayReport:
-        """Call `handler(turn, input)` once for each source input whose derived results are hidden."""
-        return replays.replay(self._kernel, handler, deployment, limit=limit, progress=progress)
+        """Call `handler(turn, input)` once for each source input whose derived results are hidden.
+
+        `agent` is the agent for inputs whose turn named none: those of old databases.
+        """
+        return replays.replay(self._kernel, handler, deployment, agent=agent, limit=limit, progress=progress)
 
     def replay_pending(self, deployment: str | None = None) -> list[ReplayInput]:
         """Return the source inputs whose derived results are hidden and that were not replayed."""
         return replays.pending(self._kernel, deployment)
 
     def set_level(self, feature: str, level: str, *, reason: str = "", by: str | None = None) -> None:
+        agent: str | None = None,
         """Set the level of a feature: "full", "frozen" or "off"."""
         levels.set_level(self._kernel, feature, level, reason=reason, by=by)
 

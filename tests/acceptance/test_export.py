@@ -28,7 +28,7 @@ def filled(k: kedge.Kedge) -> kedge.Kedge:
     """25 rows, with ids that are hard to write down; one of them deleted, one overwritten by a staged release."""
     k.collection("kb", dim=4)
     names = ODD + [f"row {n}" for n in range(20)]
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(names, matrix(25), [{"n": n, "text": names[n]} for n in range(24)] + [None])
         turn.vectors("kb").delete(["row 3"])
     k.deploy("v2", {"helper/prompt": "x"})
@@ -130,7 +130,7 @@ def test_what_ends_it_half_way_leaves_nothing(filled: kedge.Kedge, monkeypatch: 
         with pytest.raises(kedge.StorageFull, match=r"no room to write 'kb\.npy'"):
             filled.export("kb", "kb.npy")
     assert written(Path()) == []
-    with filled.turn() as turn:
+    with filled.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(["raw"], matrix(1), [b"bytes"])
     with pytest.raises(kedge.InvalidValue, match="the payload of 'raw' is 5 bytes"):
         filled.export("kb", "kb.npy")

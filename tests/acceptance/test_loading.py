@@ -129,7 +129,7 @@ def test_again_writes_once_more(k: kedge.Kedge) -> None:
     np.save("docs.npy", matrix(3))
     k.collection("kb", dim=4)
     k.load("kb", "docs.npy")
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").delete(["docs/1"])
     assert k.load("kb", "docs.npy").skipped == 3
     assert len(stored(k, "kb")) == 2
@@ -152,7 +152,7 @@ def test_one_file_may_go_to_two_collections(k: kedge.Kedge) -> None:
 def test_what_is_loaded_inside_a_deployment_falls_with_it(k: kedge.Kedge) -> None:
     np.save("docs.npy", matrix(12))
     k.collection("kb", dim=4)
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(["docs/0", "own"], matrix(2, seed=2), ["old", "own"])
     before = stored(k, "kb")
     k.deploy("spring", {"spring/source": "docs.npy"})

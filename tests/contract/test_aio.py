@@ -41,7 +41,7 @@ def public(kind: type) -> set[str]:
 def test_every_public_name_has_its_async_twin(live: Callable[[Story], None]) -> None:
     async def story(k: AsyncKedge) -> None:
         missing = [name for name in public(Kedge) if not callable(getattr(k, name))]
-        async with k.turn(session="s") as turn:
+        async with k.turn(session="s", agent="clerk") as turn:
             missing += [name for name in public(Turn) if not hasattr(turn, name)]
         view = await k.view()
         missing += [name for name in public(ReadView) if not hasattr(view, name)]
@@ -124,7 +124,7 @@ def test_a_database_is_opened_by_await_too(tmp_path: Path) -> None:
 
 def test_a_turn_has_one_thread_and_two_turns_have_two(live: Callable[[Story], None]) -> None:
     async def story(k: AsyncKedge) -> None:
-        async with k.turn(session="s") as one, k.turn(session="t") as other:
+        async with k.turn(session="s", agent="clerk") as one, k.turn(session="t", agent="clerk") as other:
 
             async def thread_of(turn: AsyncTurn, key: str) -> int:
                 return int(await turn.cache.get_or_compute(key, threading.get_ident))
@@ -140,7 +140,7 @@ def test_a_turn_has_one_thread_and_two_turns_have_two(live: Callable[[Story], No
 
 def test_a_turn_s_calls_run_in_the_order_they_were_made(live: Callable[[Story], None]) -> None:
     async def story(k: AsyncKedge) -> None:
-        async with k.turn(session="s") as turn:
+        async with k.turn(session="s", agent="clerk") as turn:
             await asyncio.gather(*(turn.memory.append("user", n) for n in range(20)))
             assert [m.content for m in await turn.memory.history()] == list(range(20))
 
@@ -165,7 +165,7 @@ def test_the_loop_runs_on_while_a_call_waits(live: Callable[[Story], None]) -> N
     async def story(k: AsyncKedge) -> None:
         release = threading.Event()
         failpoints.arm("append:begun", release.wait, nth=1)
-        async with k.turn(session="s") as turn:
+        async with k.turn(session="s", agent="clerk") as turn:
             waiting = asyncio.create_task(turn.context.put("a", 1))
             await asyncio.sleep(0.02)
             assert not waiting.done()
@@ -180,7 +180,7 @@ def test_context_variables_cross(live: Callable[[Story], None]) -> None:
 
     async def story(k: AsyncKedge) -> None:
         request.set("r-1")
-        async with k.turn(session="s") as turn:
+        async with k.turn(session="s", agent="clerk") as turn:
             assert await turn.cache.get_or_compute("a", request.get) == "r-1"
 
     live(story)
@@ -198,7 +198,7 @@ def test_a_cancelled_write_ends_before_the_next_call_and_its_key_finds_it(live: 
             begun.set()
             release.wait()
 
-        async with k.turn(session="s") as turn:
+        async with k.turn(session="s", agent="clerk") as turn:
             failpoints.arm("append:begun", hold, nth=1)
             write = asyncio.create_task(turn.memory.append("user", "question"))
             await asyncio.to_thread(begun.wait)
@@ -221,7 +221,7 @@ def test_a_cancelled_write_ends_before_the_next_call_and_its_key_finds_it(live: 
 def test_a_call_that_had_not_begun_is_dropped(live: Callable[[Story], None]) -> None:
     async def story(k: AsyncKedge) -> None:
         release = threading.Event()
-        async with k.turn(session="s") as turn:
+        async with k.turn(session="s", agent="clerk") as turn:
             failpoints.arm("append:begun", release.wait, nth=1)
             first = asyncio.create_task(turn.context.put("a", 1))
             second = asyncio.create_task(turn.context.put("b", 1))
@@ -242,7 +242,7 @@ def test_leaving_a_turn_waits_for_a_cancelled_call(live: Callable[[Story], None]
     async def story(k: AsyncKedge) -> None:
         failpoints.arm("append:before-commit", lambda: threading.Event().wait(0.1), nth=1)
         with pytest.raises(TimeoutError):
-            async with k.turn(session="s") as turn, asyncio.timeout(0.03):
+            async with k.turn(session="s", agent="clerk") as turn, asyncio.timeout(0.03):
                 await turn.context.put("a", 1)
         assert await (await k.view()).context.get("a") == 1
         assert len(turn.unanswered) == 1
@@ -256,7 +256,7 @@ def test_a_lost_answer_is_found_by_its_key(live: Callable[[Story], None]) -> Non
         def lose() -> None:
             raise kedge.OutcomeUnknown("the line broke")
 
-        async with k.turn(session="s") as turn:
+        async with k.turn(session="s", agent="clerk") as turn:
             failpoints.arm("append:after-commit", lose, nth=1)
             with pytest.raises(kedge.OutcomeUnknown):
                 await turn.memory.append("user", "question")
@@ -333,7 +333,7 @@ def test_a_change_callback_may_be_async(live: Callable[[Story], None]) -> None:
 def test_no_thread_is_left_behind(live: Callable[[Story], None]) -> None:
     async def story(k: AsyncKedge) -> None:
         for n in range(5):
-            async with k.turn(session=f"s{n}") as turn:
+            async with k.turn(session=f"s{n}", agent="clerk") as turn:
                 await turn.context.get("a")
         with pytest.raises(kedge.InvalidValue):
             async with k.turn(session="s", agent="a", person="b"):

@@ -39,7 +39,7 @@ def test_the_code_that_is_pinned_and_none_that_is_stated_pass(k: Kedge, code: An
         warnings.simplefilter("error")
         with process.turn(session="s", agent="support") as turn:
             turn.context.put("a", 1)
-        with process.turn(agent="other"), process.turn(person="ann"), process.turn():
+        with process.turn(agent="other"), process.turn(person="ann"), process.turn(agent="clerk"):
             pass
     assert counted(k) == []
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_stated_is_refused(k: Kedge, code: Any, policy: str) -> N
 
 
 def test_a_database_that_is_only_read_counts_nothing(k: Kedge) -> None:
-    k.turn(session="s").close()
+    k.turn(session="s", agent="clerk").close()
     with kedge.open(k.url, read_only=True, code=V2, other_code="refuse") as reader, pytest.raises(OtherCode):
         reader.turn(session="s", agent="support")
     assert counted(k) == []

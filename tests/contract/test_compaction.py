@@ -54,7 +54,7 @@ def matrix(version: int, count: int = len(IDS)) -> Matrix:
 
 def write(k: kedge.Kedge, version: int, count: int = len(IDS), **opened: Any) -> int:
     """Write the first ids anew as one batch, and return its last seq."""
-    with k.turn(**opened) as turn:
+    with k.turn(**{"agent": "clerk"} | opened) as turn:
         return turn.vectors("kb").upsert(IDS[:count], matrix(version, count))[-1]
 
 
@@ -322,7 +322,7 @@ def test_a_soak_of_overwrites_stays_below_one_and_a_half(
             k.deploy(release, {"loader/prompt": release}, canary=1.0)
         ids = [f"v{n}" for n in np.unique(dice.zipf(1.2, 2_000) % 20_000).tolist()]
         inside = release if step % 40 < 20 else None
-        with k.turn(agent="loader" if inside else None, deployment=inside) as turn:
+        with k.turn(agent="loader" if inside else "clerk", deployment=inside) as turn:
             if step % 9 == 8:
                 turn.vectors("kb").delete(ids[::7])
             else:

@@ -25,7 +25,7 @@ NAMES = [f"n{n}" for n in range(ROWS)]
 @pytest.fixture
 def filled(k: Kedge) -> Kedge:
     """Ten rows of a collection, and a release v2 that can be rolled back."""
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(NAMES, MATRIX, [{"n": n} for n in range(ROWS)])
     k.deploy("v2", {"helper/prompt": "x"}, canary=1.0)
     return k
@@ -57,7 +57,7 @@ def test_rows_side_by_side_are_a_window_on_the_file(filled: Kedge) -> None:
     (whole,) = filled.view().vectors("kb").batches()
     assert whole.vectors.base is not None
     assert not whole.vectors.flags.writeable
-    with filled.turn() as turn:
+    with filled.turn(agent="clerk") as turn:
         turn.vectors("kb").delete(["n3"])
     (rest,) = filled.view().vectors("kb").batches()
     assert rest.ids == [name for name in NAMES if name != "n3"]
@@ -74,7 +74,7 @@ def test_a_filter_leaves_rows_out(filled: Kedge) -> None:
 
 
 def test_many_ids_come_as_arrays_in_their_order(filled: Kedge) -> None:
-    with filled.turn() as turn:
+    with filled.turn(agent="clerk") as turn:
         turn.vectors("kb").delete(["n2"])
     rows = filled.view().vectors("kb").fetch(["n7", "nobody", "n2", "n0"])
     assert rows.ids == ["n7", "n0"]
@@ -85,7 +85,7 @@ def test_many_ids_come_as_arrays_in_their_order(filled: Kedge) -> None:
 
 def test_spaces_are_not_mixed(filled: Kedge) -> None:
     filled.deploy("e2", {"shared/embedder": {"name": "e2", "dim": 2}})
-    with filled.turn(deployment="e2") as turn:
+    with filled.turn(deployment="e2", agent="clerk") as turn:
         assert turn.vectors("kb").fetch(NAMES).vectors.shape == (0, 2)
         turn.vectors("kb").upsert(["n0", "new"], np.ones((2, 2)))
     kb = filled.view(deployment="e2").vectors("kb")
@@ -98,11 +98,11 @@ def test_spaces_are_not_mixed(filled: Kedge) -> None:
 def test_to_go_through_a_collection_is_a_read_of_every_head_in_it(filled: Kedge) -> None:
     with filled.turn(agent="helper", deployment="v2") as turn:
         turn.vectors("kb").delete(["n4"])
-    with filled.turn(deployment="v2") as turn:
+    with filled.turn(deployment="v2", agent="clerk") as turn:
         batches = turn.vectors("kb").batches(where={"n": 0})
         assert turn.lineage == {"v2"}, "the tombstone, before the first batch"
         assert names_of(batches) == [["n0"]]
-    with filled.turn(deployment="v2") as turn:
+    with filled.turn(deployment="v2", agent="clerk") as turn:
         turn.vectors("kb").fetch(["n1"])
         assert turn.lineage == set()
         turn.vectors("kb").fetch(["n4"])
@@ -112,7 +112,7 @@ def test_to_go_through_a_collection_is_a_read_of_every_head_in_it(filled: Kedge)
 def test_what_is_written_meanwhile_is_not_in_it(filled: Kedge) -> None:
     batches = iter(filled.view().vectors("kb").batches(3))
     assert next(batches).ids == NAMES[:3]
-    with filled.turn() as turn:
+    with filled.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(["n4", "new"], np.ones((2, 3)))
         turn.vectors("kb").delete(["n5"])
     filled.deploy("v3", {"support/prompt": "an epoch later"})
@@ -121,10 +121,15 @@ def test_what_is_written_meanwhile_is_not_in_it(filled: Kedge) -> None:
     assert np.array_equal(np.concatenate([rows.vectors for rows in rest]), MATRIX[3:])
 
 
+def opened(k: Kedge, who: str, deployment: str) -> kedge.Turn | kedge.ReadView:
+    """Return a turn or a view inside a deployment."""
+    return k.turn(agent="helper", deployment=deployment) if who == "turn" else k.view(deployment=deployment)
+
+
 @pytest.mark.parametrize("who", ["view", "turn"])
 def test_a_rollback_of_what_is_gone_through_ends_it(filled: Kedge, who: str) -> None:
     overwrite(filled, "n8")
-    batches = iter(getattr(filled, who)(deployment="v2").vectors("kb").batches(3))
+    batches = iter(opened(filled, who, "v2").vectors("kb").batches(3))
     next(batches)
     filled.rollback("v2", verify=False)
     with pytest.raises(kedge.RolledBack, match="'v2'") as caught:
@@ -148,7 +153,7 @@ def test_a_rollback_of_a_tombstone_or_of_the_embedder_ends_it(filled: Kedge) -> 
 
 @pytest.mark.parametrize("who", ["view", "turn"])
 def test_a_rollback_of_something_else_does_not(filled: Kedge, who: str) -> None:
-    batches = iter(getattr(filled, who)(deployment="v2").vectors("kb").batches(3))
+    batches = iter(opened(filled, who, "v2").vectors("kb").batches(3))
     next(batches)
     filled.rollback("v2", verify=False)
     assert [name for rows in batches for name in rows.ids] == NAMES[3:]
@@ -169,7 +174,7 @@ def test_another_process_writes_and_rolls_back_meanwhile(filled: Kedge, place: s
 
 def test_the_past_can_be_gone_through(filled: Kedge) -> None:
     filled.snapshot("before")
-    with filled.turn() as turn:
+    with filled.turn(agent="clerk") as turn:
         turn.vectors("kb").delete(NAMES[:5])
     assert names_of(filled.at("before").vectors("kb").batches(6)) == [NAMES[:6], NAMES[6:]]
     assert filled.at("before").vectors("kb").fetch(["n0"]).ids == ["n0"]
@@ -190,7 +195,7 @@ def test_a_size_that_is_none_is_refused(k: Kedge, size: Any) -> None:
 
 
 def test_a_closed_turn_gives_no_more_batches(filled: Kedge) -> None:
-    with filled.turn() as turn:
+    with filled.turn(agent="clerk") as turn:
         batches = iter(turn.vectors("kb").batches(3))
         next(batches)
     with pytest.raises(kedge.TurnClosed):
@@ -201,7 +206,7 @@ def test_a_closed_turn_gives_no_more_batches(filled: Kedge) -> None:
 def test_async_batches(place: str, clock: HandClock) -> None:
     async def story() -> None:
         async with kedge.aio.open(place, clock=clock) as k:
-            async with k.turn() as turn:
+            async with k.turn(agent="clerk") as turn:
                 batches = await turn.vectors("kb").batches(4)
                 assert (batches.rows, batches.dim, batches.unembedded) == (ROWS, 3, 0)
                 assert [rows.ids async for rows in batches] == [NAMES[:4], NAMES[4:8], NAMES[8:]]
@@ -236,7 +241,7 @@ def test_arrow_holds_the_same_without_copying(filled: Kedge, arrow: Any) -> None
 
 @pytest.mark.usefixtures("arrow")
 def test_bytes_are_no_json(k: Kedge) -> None:
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(["a"], MATRIX[:1], [b"raw"])
     (rows,) = k.view().vectors("kb").batches()
     assert rows.payloads == [b"raw"]
@@ -252,7 +257,7 @@ def test_without_pyarrow_it_says_what_to_install(filled: Kedge, monkeypatch: pyt
 
 def test_a_large_delete_is_one_batch(k: Kedge) -> None:
     names = [f"n{n}" for n in range(3_000)]
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(names, np.ones((3_000, 3)))
         seqs = turn.vectors("kb").delete(names[500:])
         assert len(seqs) == 2_500

@@ -359,8 +359,8 @@ def test_nothing_is_half_done_when_a_canary_may_not_start(k: Kedge) -> None:
 
 
 def test_a_closed_kedge_says_so(k: Kedge) -> None:
-    turn, view = k.turn(session="s"), k.view()
+    turn, view = k.turn(session="s", agent="clerk"), k.view()
     k.close()
-    for use in (lambda: turn.context.get("a"), lambda: view.context.get("a"), k.deployments, k.turn, lambda: k.epoch):
+    for use in (lambda: turn.context.get("a"), lambda: view.context.get("a"), k.deployments, lambda: k.epoch):
         with pytest.raises(kedge.TurnClosed, match="closed; open the database again"):
             use()

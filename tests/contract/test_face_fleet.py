@@ -147,7 +147,7 @@ def test_what_no_member_can_be(m: Kedge, options: dict[str, Any], error: type[Ex
     with pytest.raises(error, match=says):
         m.join(**options)
     assert m.members() == []
-    with m.turn() as turn:
+    with m.turn(agent="clerk") as turn:
         turn.context.get("a")
 
 
@@ -169,7 +169,7 @@ def test_without_a_lease_nothing_is_served(m: Kedge, k: Kedge, cut: Cut, lease_c
             lambda: turn.context.put("a", 2),
             lambda: turn.memory.append("user", "hello"),
             lambda: turn.observe("x", 1),
-            lambda: m.turn(session="s2"),
+            lambda: m.turn(session="s2", agent="clerk"),
             member.check,
         ):
             with pytest.raises(LeaseExpired, match=r"member 'one'.*has run out"):
@@ -244,7 +244,7 @@ def test_a_forked_process_holds_no_lease_and_can_join_for_itself(m: Kedge) -> No
                 signal.alarm(int(SOON))
                 assert "a fork of the member" in refusal(member)
                 member.leave()
-                with m.join("child") as joined, m.turn() as turn:
+                with m.join("child") as joined, m.turn(agent="clerk") as turn:
                     joined.check()
                     turn.context.put("names", [shown.name for shown in m.members()])
                 code = 0

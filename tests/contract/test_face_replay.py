@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -133,3 +135,22 @@ def test_a_replay_goes_on_after_a_kill(hidden: Kedge, place: str) -> None:
         assert [i.value for i in other.replay(answer).replayed] == ["second", "third"]
     assert history(hidden, "s0") == GOOD
     assert history(hidden, "s1") == ["second", "good answer to second"]
+
+
+@pytest.mark.only("sqlite", reason="it writes to the file as an older Kedge would")
+def test_inputs_of_old_anonymous_turns_are_replayed_as_whom_the_caller_says(hidden: Kedge, place: str) -> None:
+    with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as connection:
+        connection.execute("UPDATE turns SET agent = NULL, seen = NULL WHERE session = 's0'")
+        connection.commit()
+    with pytest.raises(kedge.Misuse, match=r"2 of 3 inputs .* pass agent='…'.*nothing was replayed"):
+        hidden.replay(answer)
+    assert len(hidden.replay_pending()) == 3
+    seen: list[str | None] = []
+
+    def handle(turn: Turn, item: ReplayInput) -> None:
+        seen.append(turn.agent)
+        answer(turn, item)
+
+    report = hidden.replay(handle, agent="support")
+    assert (report.failed, seen) == ((), ["support"] * 3)
+    assert history(hidden, "s0") == GOOD

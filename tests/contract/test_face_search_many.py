@@ -20,7 +20,7 @@ A, B, C = [1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]
 def both(k: Kedge) -> Kedge:
     """Two collections: a1 and a2 in one, b1 in the other by a release that can be rolled back."""
     k.collection("wiki", dim=3)
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(["a1", "a2"], [A, C], [{"n": 1}, {"n": 2}])
     k.deploy("v2", {"wiki-bot/prompt": "x"}, canary=1.0)
     with k.turn(agent="wiki-bot", deployment="v2") as turn:
@@ -39,7 +39,7 @@ def test_hits_are_merged_by_score_and_say_where_they_lie(both: Kedge) -> None:
 
 
 def test_only_hits_that_were_given_influence(both: Kedge) -> None:
-    with both.turn(deployment="v2") as turn:
+    with both.turn(deployment="v2", agent="clerk") as turn:
         assert [hit.id for hit in turn.search(["kb", "wiki"], A, k=1)] == ["a1"]
         assert turn.lineage == set()
         assert [hit.id for hit in turn.search(["kb", "wiki"], A, k=2)] == ["a1", "b1"]
@@ -49,7 +49,7 @@ def test_only_hits_that_were_given_influence(both: Kedge) -> None:
 def test_a_superseder_of_a_row_that_would_have_ranked_influences(both: Kedge) -> None:
     with both.turn(agent="wiki-bot", deployment="v2") as turn:
         turn.vectors("kb").upsert(["a1"], [[-1.0, 0.0, 0.0]])
-    with both.turn(deployment="v2") as turn:
+    with both.turn(deployment="v2", agent="clerk") as turn:
         assert [hit.id for hit in turn.search(["kb", "wiki"], C, k=1)] == ["a2"]
         assert turn.lineage == set()
         turn.search(["wiki", "kb"], [1.0, 0.0, 0.1], k=1)
@@ -58,7 +58,7 @@ def test_a_superseder_of_a_row_that_would_have_ranked_influences(both: Kedge) ->
 
 def test_unembedded_counts_all_and_reading_it_is_a_read_of_all(both: Kedge) -> None:
     both.deploy("e2", {"shared/embedder": {"name": "e2", "dim": 3}})
-    with both.turn(deployment="e2") as turn:
+    with both.turn(deployment="e2", agent="clerk") as turn:
         hits = turn.search(["kb", "wiki"], A)
         assert (list(hits), hits.unembedded) == ([], 2)
         assert turn.lineage == {"e2"}
@@ -86,7 +86,7 @@ def test_what_cannot_be_merged_is_refused(k: Kedge, names: Any, message: str) ->
 def test_a_wrong_dimension_is_refused_and_what_said_so_is_read(k: Kedge) -> None:
     k.collection("wiki", dim=3)
     k.deploy("e2", {"shared/embedder": {"name": "e2", "dim": 4}})
-    with k.turn(deployment="e2") as turn:
+    with k.turn(deployment="e2", agent="clerk") as turn:
         with pytest.raises(kedge.InvalidVector, match="for 'kb' has 4"):
             turn.search(["kb", "wiki"], A)
         assert turn.lineage == {"e2"}
@@ -115,10 +115,13 @@ def test_a_flip_between_embedder_and_rows_has_the_search_begin_anew(
     k: Kedge, monkeypatch: pytest.MonkeyPatch, who: str, *, several: bool
 ) -> None:
     """Else the space of the new embedder, of which nothing is seen any more, would be searched."""
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(["old"], [A])
     k.deploy("e2", {"shared/embedder": {"name": "e2", "dim": 3}}, canary=1.0)
-    reader, journal = getattr(k, who)(deployment="e2"), scope_of(k.view()).backend.journal
+    reader, journal = (
+        (k.turn(agent="helper", deployment="e2") if who == "turn" else k.view(deployment="e2")),
+        scope_of(k.view()).backend.journal,
+    )
     original = type(journal).head
     looks = itertools.count(1)
 
@@ -131,5 +134,5 @@ def test_a_flip_between_embedder_and_rows_has_the_search_begin_anew(
     monkeypatch.setattr(type(journal), "head", head)
     hits = reader.search(["kb"], A) if several else reader.vectors("kb").search(A)
     assert [hit.id for hit in hits] == ["old"]
-    if who == "turn":
+    if isinstance(reader, kedge.Turn):
         assert reader.lineage == set(), "what it was not told did not influence it"

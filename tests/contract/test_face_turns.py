@@ -239,7 +239,7 @@ def test_what_comes_unsigned_is_stamped_and_can_be_revoked(
     if how == "expired":
         clock.time += 301
     if how == "another database":
-        with kedge.open(tmp_path / "other") as other, other.turn(session="s") as foreign:
+        with kedge.open(tmp_path / "other") as other, other.turn(session="s", agent="clerk") as foreign:
             headers = foreign.headers()
     with k.turn(session="t", agent="search", parent=headers, peer="crm") as callee:
         assert callee.session == "t"
@@ -269,14 +269,14 @@ def test_what_is_absorbed_unsigned_is_stamped(k: Kedge) -> None:
 @pytest.mark.parametrize("end", ["settle", "purge"])
 def test_a_peer_gets_one_new_name_when_its_old_one_is_over(k: Kedge, end: str) -> None:
     for _ in range(2):
-        k.turn(parent={}, peer="crm")
+        k.turn(parent={}, peer="crm", agent="clerk")
     if end == "purge":
         k.rollback("external:crm")
         k.purge("external:crm", confirm="external:crm")
     else:
         k.settle("external:crm")
     for _ in range(3):
-        assert k.turn(parent={}, peer="crm").lineage == {"external:crm#2"}
+        assert k.turn(parent={}, peer="crm", agent="clerk").lineage == {"external:crm#2"}
     assert [d.name for d in k.deployments()] == ["base", "external:crm", "external:crm#2"]
 
 
@@ -370,8 +370,8 @@ def test_a_rolled_back_deployment_returns_to_those_that_had_it(k: Kedge, v2: str
 def test_a_session_s_time_to_live_fixes_it_anew_between_turns(place: str, clock: HandClock) -> None:
     with kedge.open(place, durability="normal", clock=clock, session_ttl=60) as k:
         k.deploy("mine", {"a/prompt": "x"})
-        k.turn(session="s")
-        k.turn(session="t", deployment="mine")
+        k.turn(session="s", agent="clerk")
+        k.turn(session="t", deployment="mine", agent="clerk")
         k.deploy("v2", {"support/prompt": "new"})
         k.promote("v2")
         clock.time += 60
@@ -380,8 +380,10 @@ def test_a_session_s_time_to_live_fixes_it_anew_between_turns(place: str, clock:
         clock.time += 1
         assert k.view(session="s").seen == {"v2"}, "what its next turn will see"
         assert k.view(session="t").seen == {"mine", "v2"}
-        assert k.turn(session="s").seen == {"v2"}
-        assert k.turn(session="t").seen == {"mine", "v2"}, "what it was opened with stays, as with a refresh"
+        assert k.turn(session="s", agent="clerk").seen == {"v2"}
+        assert k.turn(session="t", agent="clerk").seen == {"mine", "v2"}, (
+            "what it was opened with stays, as with a refresh"
+        )
 
 
 def test_a_turn_without_a_session_sees_what_is_live(k: Kedge) -> None:
@@ -393,7 +395,7 @@ def test_a_turn_without_a_session_sees_what_is_live(k: Kedge) -> None:
 
 
 def test_within_a_turn_other_turns_commits_appear(k: Kedge) -> None:
-    with k.turn(session="s") as one, k.turn(session="t") as other:
+    with k.turn(session="s", agent="clerk") as one, k.turn(session="t", agent="clerk") as other:
         assert one.context.get("a") is None
         other.context.put("a", 1)
         assert one.context.get("a") == 1
@@ -421,9 +423,9 @@ def test_a_cache_never_serves_across_versions_and_vanishes_with_a_rollback(k: Ke
 
 
 def test_what_comes_from_the_cache_influences(k: Kedge, v2: str) -> None:
-    with k.turn(session="s") as turn:
+    with k.turn(session="s", agent="clerk") as turn:
         turn.cache.get_or_compute("a", lambda: turn.artifacts["support/prompt"].value)
-    with k.turn(session="s") as turn:
+    with k.turn(session="s", agent="clerk") as turn:
         assert turn.cache.get_or_compute("a", lambda: "other") == "bad"
         assert turn.lineage == {v2}
 
@@ -431,7 +433,7 @@ def test_what_comes_from_the_cache_influences(k: Kedge, v2: str) -> None:
 def test_a_cached_result_expires(k: Kedge, clock: HandClock) -> None:
     for later, expected in ((0, 1), (59, 1), (2, 2)):
         clock.time += later
-        with k.turn(session="s") as turn:
+        with k.turn(session="s", agent="clerk") as turn:
             assert turn.cache.get_or_compute("a", lambda: expected, ttl=60) == expected  # noqa: B023
 
 

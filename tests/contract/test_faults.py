@@ -395,11 +395,11 @@ NAMED: dict[str, Callable[[kedge.Kedge, Any], object]] = {
     "assignment": lambda k, name: k.assignment(name),
 }
 OPTIONAL: dict[str, Callable[[kedge.Kedge, Any], object]] = {
-    "session": lambda k, name: k.turn(session=name),
+    "session": lambda k, name: k.turn(session=name, agent="clerk"),
     "agent": lambda k, name: k.turn(agent=name),
     "person": lambda k, name: k.turn(person=name),
-    "peer": lambda k, name: k.turn(parent={}, peer=name),
-    "deployment": lambda k, name: k.turn(deployment=name),
+    "peer": lambda k, name: k.turn(parent={}, peer=name, agent="clerk"),
+    "deployment": lambda k, name: k.turn(deployment=name, agent="clerk"),
     "by": lambda k, name: k.snapshot("new", by=name),
     "idempotency": lambda k, name: in_turn(lambda turn: turn.context.put("a", 1, idempotency=name))(k),
 }

@@ -88,7 +88,7 @@ def test_progress_reaches_its_total(path: Path) -> None:
 
 
 def test_it_writes_nothing(path: Path) -> None:
-    with kedge.open(f"sqlite:///{path}", durability="normal") as k, k.turn(session="s1") as turn:
+    with kedge.open(f"sqlite:///{path}", durability="normal") as k, k.turn(session="s1", agent="clerk") as turn:
         turn.context.put("in the wal", 1)
         before = files_of(path.parent)
         assert f"{path.name}-wal" in before
@@ -97,7 +97,7 @@ def test_it_writes_nothing(path: Path) -> None:
 
 
 def test_it_goes_on_while_others_write(path: Path) -> None:
-    with kedge.open(f"sqlite:///{path}", durability="normal") as k, k.turn(session="s1") as turn:
+    with kedge.open(f"sqlite:///{path}", durability="normal") as k, k.turn(session="s1", agent="clerk") as turn:
 
         def write(done: int, total: int) -> None:
             turn.context.put(f"meanwhile/{done}", total)

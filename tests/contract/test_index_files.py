@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     with kedge.open(tmp_path / "db", durability="normal") as k:
         k.collection("kb", dim=DIM)
         k.deploy("bad", {"loader/prompt": "x"})
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("kb").upsert(names(range(ROWS)), rows(ROWS, 1))
         assert k.optimize()["kb"].indexed == ROWS
     return tmp_path / "db"
@@ -128,7 +128,7 @@ def test_an_index_from_another_history_is_not_used(
     backup = tmp_path / "backup"
     shutil.copytree(folder, backup)
     with kedge.open(folder) as k:
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("kb").upsert([f"new-{n}" for n in range(ROWS)], rows(ROWS, 2))
         k.optimize()
     left = [path for path in vectors_of(folder).iterdir() if ".ivf" in path.name]
@@ -142,7 +142,7 @@ def test_an_index_from_another_history_is_not_used(
         shutil.move(path, vectors_of(folder))
     with kedge.open(folder) as k:
         assert k.view().vectors("kb").search(rows(1, 3)[0]).exact  # it holds more rows than there are
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("kb").upsert([f"other-{n}" for n in range(ROWS)], rows(ROWS, 4))
         assert k.view().vectors("kb").search(rows(1, 3)[0]).exact  # and now as many, but others
         assert k.optimize()["kb"].indexed == 2 * ROWS
@@ -167,7 +167,7 @@ def test_what_a_killed_builder_left_is_taken_away(folder: Path) -> None:
     left = vectors_of(folder) / "1.0-99.ivf.tmp"
     left.write_bytes(b"half")
     with kedge.open(folder) as k:
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("kb").upsert([f"new-{n}" for n in range(ROWS)], rows(ROWS, 6))
         k.optimize()
     assert not left.exists()

@@ -37,7 +37,7 @@ def names(rows: range | npt.NDArray[np.int64]) -> list[str]:
 
 
 def load(k: kedge.Kedge, matrix: Matrix) -> None:
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(names(range(len(matrix))), matrix)
     assert k.optimize("kb")["kb"].indexed >= len(matrix) - 8
 
@@ -57,7 +57,7 @@ def test_recall_in_the_flood(k: kedge.Kedge) -> None:
     for number, query in enumerate(queries):
         nearest = np.argsort(-(unit @ query))[: ROWS // 100]
         hidden = chance.choice(nearest, int(0.88 * len(nearest)), replace=False)
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("kb").delete(names(np.sort(hidden)))
         assert recall(k.view(), queries[number : number + 1]) >= 0.9
     assert recall(k.view(), queries) >= 0.95
@@ -67,7 +67,7 @@ def test_recall_where_a_view_sees_few_rows(k: kedge.Kedge) -> None:
     matrix = clustered(ROWS, 3)
     with k.turn(agent="loader", deployment="bad") as turn:
         turn.vectors("kb").upsert(names(range(ROWS)), matrix)
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(names(range(0, ROWS, 20)), matrix[::20])
     k.optimize("kb")
     k.rollback("bad")
@@ -83,7 +83,7 @@ def test_what_is_not_head_is_never_found(k: kedge.Kedge, tmp_path: Path) -> None
     with kedge.open(tmp_path / "db", durability="normal") as other:
         for step in range(30):
             inside = chance.random() < 0.4 and k.deployment("bad").status != "rolled back"
-            with k.turn(agent="loader" if inside else None, deployment="bad" if inside else None) as turn:
+            with k.turn(agent="loader" if inside else "clerk", deployment="bad" if inside else None) as turn:
                 picked = sorted(chance.sample(range(600), 40))
                 if chance.random() < 0.3:
                     turn.vectors("kb").delete(names(np.array(picked)))
@@ -110,7 +110,7 @@ def test_a_superseder_of_a_row_that_would_have_ranked_influences(k: kedge.Kedge)
     load(k, matrix)
     with k.turn(agent="loader", deployment="bad") as turn:
         turn.vectors("kb").upsert(["doc-7"], -matrix[7:8])
-    with k.turn(deployment="bad") as turn:
+    with k.turn(deployment="bad", agent="clerk") as turn:
         assert "doc-7" not in {hit.id for hit in turn.vectors("kb").search(matrix[7], k=3)}
         assert turn.lineage == {"bad"}
 
@@ -119,7 +119,7 @@ def test_a_filter_looks_at_the_tail_to_its_end(k: kedge.Kedge) -> None:
     """Few of the indexed rows are left, and with those of the tail they are more than a search looks at first."""
     matrix = clustered(400, 9)
     load(k, matrix)
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").delete(names(range(10, 400)))
         turn.vectors("kb").upsert(names(range(1_000, 1_036)), matrix[:36], [{"n": n} for n in range(36)])
     view = k.view().vectors("kb")
@@ -153,7 +153,7 @@ def test_index_files_are_caches(k: kedge.Kedge, tmp_path: Path, damage: str) -> 
 def test_parts_stay_few(k: kedge.Kedge, tmp_path: Path) -> None:
     matrix = clustered(ROWS, 7)
     for first in range(0, ROWS, 500):
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("kb").upsert(names(range(first, first + 500)), matrix[first : first + 500])
         k.optimize()
     assert len(list(tmp_path.glob("db/*-vectors/*.ivf"))) <= 4

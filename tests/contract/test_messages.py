@@ -210,7 +210,7 @@ def test_a_caster_is_a_function_between_two_versions(k: Kedge) -> None:
     for start, end, cast in ((1, 1, lambda case: case), (1, "2", lambda case: case), (1, 2, None)):
         with pytest.raises(InvalidValue):
             k.add_caster("case", start, end, cast)  # type: ignore[arg-type]
-    with k.turn() as turn, pytest.raises(InvalidValue, match="prefix 'kedge:' is reserved"):
+    with k.turn(agent="clerk") as turn, pytest.raises(InvalidValue, match="prefix 'kedge:' is reserved"):
         turn.observe("kedge:message:accept", "x")
 
 

@@ -204,7 +204,11 @@ def test_a_write_that_was_in_flight_when_later_ones_were_copied_comes_along(plac
 def test_calls_whose_seqs_others_drew_between_keep_their_keys(place_on: Places) -> None:
     source, target, again = place_on("postgres"), place_on("sqlite"), place_on("postgres")
     texts = {"x": "one", "y": "two"}
-    with kedge.open(source) as k, k.turn(session="s") as turn, k.turn(session="other") as other:
+    with (
+        kedge.open(source) as k,
+        k.turn(session="s", agent="clerk") as turn,
+        k.turn(session="other", agent="clerk") as other,
+    ):
         first = turn.documents("kb").put("x", "one")
         other.documents("kb").put("between", "another")
         last = turn.documents("kb").put("y", "two")
@@ -212,12 +216,12 @@ def test_calls_whose_seqs_others_drew_between_keep_their_keys(place_on: Places) 
     assert kedge.migrate_store(source, target) is not None
     assert differing(source, target) == []
     assert findings(target) == ()
-    with kedge.open(target) as k, k.turn(session="s") as turn:
+    with kedge.open(target) as k, k.turn(session="s", agent="clerk") as turn:
         assert turn.documents("kb").put_many(texts, idempotency="both") == [first, last]
         with pytest.raises(kedge.IdempotencyMismatch):
             turn.documents("kb").put_many({**texts, "between": "another"}, idempotency="both")
     assert kedge.migrate_store(target, again) is not None
-    with kedge.open(again) as k, k.turn(session="s") as turn:
+    with kedge.open(again) as k, k.turn(session="s", agent="clerk") as turn:
         assert turn.documents("kb").put_many(texts, idempotency="both") == [first, last]
 
 

@@ -26,7 +26,7 @@ def rows(count: int, seed: int) -> Matrix:
 
 def write(k: kedge.Kedge, truth: Truth, names: list[str], seed: int) -> None:
     vectors = rows(len(names), seed)
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert(names, vectors, [{"seed": seed, "half": seed % 2} for _ in names])
     truth.update(zip(names, [(vector, seed) for vector in vectors], strict=True))
 

@@ -34,7 +34,7 @@ def k(postgres_url: str) -> Iterator[kedge.Kedge]:
 
 
 def load(k: kedge.Kedge, matrix: Matrix) -> None:
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("kb").upsert([f"doc-{row}" for row in range(len(matrix))], matrix)
     assert k.optimize("kb") == {"kb": kedge.Optimized(len(matrix), 0, 0)}
 

@@ -45,7 +45,7 @@ def k(postgres_url: str) -> Iterator[kedge.Kedge]:
         yield opened
 
 
-def upsert(k: kedge.Kedge, agent: str | None, ids: list[str], matrix: Matrix) -> Shown:
+def upsert(k: kedge.Kedge, agent: str, ids: list[str], matrix: Matrix) -> Shown:
     for begin in range(0, len(ids), BATCH):
         part = ids[begin : begin + BATCH]
         payloads = [labels(name) for name in part]
@@ -86,7 +86,7 @@ def found(
 def test_recall_at_scale(k: kedge.Kedge) -> None:
     source = Clusters(DIM)
     matrix, flood, queries = source.take(ROWS, 0), source.take(ROWS // 4, 1), source.take(QUERIES, 2)
-    agents = {"bulk": "bulk", "five": "five", "few": None}
+    agents = {"bulk": "bulk", "five": "five", "few": "few"}
     parts: dict[str, Shown] = {}
     for name, agent in agents.items():
         rows = [row for row in range(ROWS) if tier(row) == name]

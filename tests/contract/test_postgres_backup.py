@@ -23,14 +23,14 @@ def test_what_is_restored_beneath_open_connections_is_not_gone_on_with(
     name, dump = url.rpartition("/")[2], str(tmp_path / "dump")
     with kedge.open(url, durability="normal") as k, kedge.open(url, durability="normal") as m:
         member = m.join("one", lease_seconds=60)
-        with k.turn(session="s") as turn:
+        with k.turn(session="s", agent="clerk") as turn:
             turn.context.put("before", 1)
         postgres_server.client("pg_dump", "--format=custom", f"--file={dump}", name)
         k.deploy("v1", {"support/prompt": "x"})
         while member.epoch != k.epoch:
             time.sleep(0.01)
         postgres_server.client("pg_restore", "--clean", f"--dbname={name}", dump)
-        calls = (k.view, k.deployments, lambda: k.epoch, lambda: k.turn(session="s"))
+        calls = (k.view, k.deployments, lambda: k.epoch, lambda: k.turn(session="s", agent="clerk"))
         for call in calls:
             with pytest.raises(kedge.Corruption, match=r"does not have epoch 1, .*reopen the database"):
                 call()

@@ -155,7 +155,7 @@ def test_a_restart_of_the_server_loses_nothing_acknowledged(
 
         def write(who: str) -> None:
             for number in range(60):
-                with k.turn() as turn:
+                with k.turn(agent="clerk") as turn:
                     done[who].append(turn.context.put(f"{who}/{number}", number))
 
         threads = [threading.Thread(target=write, args=(who,)) for who in done]
@@ -246,18 +246,18 @@ def test_a_process_that_stops_in_an_append_holds_nobody_up_for_long(
 
 def test_a_forked_child_has_connections_of_its_own(postgres_url: str) -> None:
     with kedge.open(postgres_url, durability="normal") as k:
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.context.put("parent", 1)
         child = fork()
         if child == 0:
             code = 1
             try:
-                with k.turn() as turn:
+                with k.turn(agent="clerk") as turn:
                     turn.context.put("child", turn.context.get("parent"))
                 code = 0
             finally:
                 os._exit(code)
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             for number in range(20):
                 turn.context.put("parent", number)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -48,7 +48,7 @@ Call = Callable[[kedge.Kedge, int], object]
 
 
 def append(k: kedge.Kedge, number: int) -> None:
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.context.put(f"n/{number}", number)
 
 

@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 
 def upsert(k: kedge.Kedge, numbers: range | list[int], salt: int, **opened: Any) -> None:
     chance = np.random.default_rng(salt)
-    with k.turn(**opened) as turn:
+    with k.turn(**{"agent": "clerk"} | opened) as turn:
         rows = chance.standard_normal((len(numbers), DIM), np.float32)
         turn.vectors("kb").upsert([f"doc-{n}" for n in numbers], rows)
 
@@ -89,7 +89,7 @@ def test_it_says_what_sqlite_says_whatever_happened(folder: Path, recalled: list
             if chance.random() < 0.5:
                 k.view().vectors("kb").search(np.ones(DIM))  # so that it knows rows before they change
             inside = chance.random() < 0.4 and k.deployment("bad").status != "rolled back"
-            opened = {"agent": "loader", "deployment": "bad"} if inside else {}
+            opened = {"agent": "loader", "deployment": "bad"} if inside else {"agent": "clerk"}
             picked = chance.sample(range(400), chance.choice((5, 80)))
             if chance.random() < 0.3:
                 with k.turn(**opened) as turn:  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ def test_a_file_that_is_not_right_is_ignored_and_written_anew(
         case "other segment":
             with kedge.open(folder) as k:
                 k.collection("other", dim=DIM)
-                with k.turn() as turn:
+                with k.turn(agent="clerk") as turn:
                     turn.vectors("other").upsert([f"o{n}" for n in range(300)], np.ones((300, DIM)))
                 k.view().vectors("other").search(np.ones(DIM))
             shutil.copy(path.with_name("2.rows"), path)
@@ -164,7 +164,7 @@ def test_an_overwrite_of_another_history_is_not_believed(folder: Path, recalled:
     """The rows are the same, and only their states tell the two apart."""
     backup = tmp_path / "backup"
     shutil.copytree(folder, backup)
-    with kedge.open(folder) as k, k.turn() as turn:
+    with kedge.open(folder) as k, k.turn(agent="clerk") as turn:
         k.view().vectors("kb").search(np.ones(DIM))
         turn.vectors("kb").delete([f"doc-{n}" for n in range(60)])
     keep(folder)
@@ -172,7 +172,7 @@ def test_an_overwrite_of_another_history_is_not_believed(folder: Path, recalled:
     shutil.rmtree(folder)
     shutil.copytree(backup, folder)
     file_of(folder).write_bytes(left)
-    with kedge.open(folder) as k, k.turn() as turn:
+    with kedge.open(folder) as k, k.turn(agent="clerk") as turn:
         turn.vectors("kb").delete([f"doc-{n}" for n in range(100, 160)])
     del recalled[:]
     found = {name for name, _, _ in known(folder)["hits"]}
@@ -188,7 +188,7 @@ def test_a_segment_that_took_over_the_number_of_another_is_told_apart(folder: Pa
         connection.commit()
     with kedge.open(folder) as k:
         k.collection("other", dim=DIM)
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("other").upsert([f"o{n}" for n in range(400)], np.ones((400, DIM)))
         del recalled[:]
         assert k.view().vectors("other").search(np.ones(DIM), k=1)[0].score == pytest.approx(1)

@@ -51,7 +51,7 @@ def test_what_another_thread_learns_meanwhile_changes_no_lineage_of_a_search(
     """`unembedded` was decided by the one delete that there was, whatever came while the search went on."""
     k.collection("two spaces", dim=2, embedder="two/embedder")
     ones = np.ones((2, 2), np.float32)
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         turn.vectors("two spaces").upsert(["a", "b"], ones)
     k.deploy("e2", {"two/embedder": {"name": "e2", "dim": 2}})
     k.promote("e2")
@@ -82,7 +82,7 @@ def test_what_another_thread_learns_meanwhile_changes_no_lineage_of_a_search(
     assert searched.wait(10)
     with k.turn(person="p", session="z") as turn:
         turn.vectors("two spaces").delete(["a"])
-    with k.turn(session="z") as turn:
+    with k.turn(session="z", agent="clerk") as turn:
         turn.vectors("two spaces").search([1, 1], k=1)
     going_on.set()
     thread.join()

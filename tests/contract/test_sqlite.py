@@ -238,5 +238,5 @@ def test_read_only_makes_and_writes_nothing(tmp_path: Path) -> None:
         assert [d.name for d in k.deployments()] == ["v1"]
         with pytest.raises(kedge.ReadOnly, match="open read-only; open it without read_only to write"):
             k.promote("v1")
-        with pytest.raises(kedge.ReadOnly), k.turn(session="s") as turn:
+        with pytest.raises(kedge.ReadOnly), k.turn(session="s", agent="clerk") as turn:
             turn.context.get("a")

@@ -65,7 +65,7 @@ class Written:
 
     def write(self, rows: range | npt.NDArray[np.int64], **turn: Any) -> None:
         numbers = [int(row) for row in rows]
-        with self.k.turn(**turn) as writing:
+        with self.k.turn(**{"agent": "clerk"} | turn) as writing:
             kb = writing.vectors("kb")
             kb.upsert([f"doc-{n}" for n in numbers], self.matrix[numbers], [self.payloads[n] for n in numbers])
 
@@ -137,7 +137,7 @@ def test_recall_in_the_flood(k: kedge.Kedge, fields: tuple[str, ...]) -> None:
     k.optimize("kb")
     unit = written.matrix / np.linalg.norm(written.matrix, axis=1, keepdims=True)
     chance = np.random.default_rng(0)
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         for query in written.queries:
             nearest = np.argsort(-(unit @ query))[: ROWS // 100]
             hidden = [
@@ -164,7 +164,7 @@ def test_rows_come_from_elsewhere_and_go_by_a_rollback(k: kedge.Kedge, fields: t
             written.shown[first : first + 143] = True
             if step % 3 == 2:
                 gone = np.arange(first - 100, first - 60)
-                with other.turn() as turn:
+                with other.turn(agent="clerk") as turn:
                     turn.vectors("kb").delete([f"doc-{row}" for row in gone])
                 written.shown[gone] = False
             if step % 4 == 1:
@@ -187,7 +187,7 @@ def test_rows_come_from_elsewhere_and_go_by_a_rollback(k: kedge.Kedge, fields: t
 
 WRITER = """
 import sys, json, numpy as np, kedge
-with kedge.open(sys.argv[1], durability="normal") as k, k.turn() as turn:
+with kedge.open(sys.argv[1], durability="normal") as k, k.turn(agent="clerk") as turn:
     found = json.load(sys.stdin)
     turn.vectors("kb").upsert(found["ids"], np.array(found["matrix"], np.float32), found["payloads"])
 """
@@ -218,7 +218,7 @@ def test_a_superseder_of_a_row_that_passes_influences_and_of_one_that_does_not_n
         turn.vectors("kb").upsert(["doc-7"], -written.matrix[7:8], [{"half": 2.0}])
     half = written.payloads[7]["half"]
     for _ in range(3):  # undeclared, it is checked on proposals at first, and decided in the end
-        with k.turn(deployment="bad") as turn:
+        with k.turn(deployment="bad", agent="clerk") as turn:
             turn.vectors("kb").search(written.matrix[7], k=3, where={"half": {"gt": half}})
             assert turn.lineage == frozenset()
             turn.vectors("kb").search(written.matrix[7], k=3, where={"half": {"lte": half}})

@@ -266,7 +266,7 @@ def test_a_point_in_the_past_waits_for_no_standby(
 
 
 def put_one(k: kedge.Kedge, key: str) -> int:
-    with k.turn() as turn:
+    with k.turn(agent="clerk") as turn:
         return turn.context.put(key, 1, idempotency=f"the key of {key}")
 
 

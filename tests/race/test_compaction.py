@@ -36,7 +36,7 @@ def test_searches_are_right_beside_overwrites_and_compactions(folder: Path) -> N
         k.promote("d")
         with k.turn(agent="loader") as turn:
             turn.vectors("kb").upsert(EXTRA, matrix(EXTRA, 7), [{"v": 7}] * 3)
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("kb").upsert(KEYS, matrix(KEYS, 1), [{"v": 1}] * len(KEYS))
         k.snapshot("start")
         k.set_retention(0)

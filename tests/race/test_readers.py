@@ -117,7 +117,7 @@ def test_a_turn_that_was_influenced_sees_nothing_else_or_ends(contaminated: str)
     def work() -> None:
         found: list[str] = []
         try:
-            with k.turn(session="s") as turn:
+            with k.turn(session="s", agent="clerk") as turn:
                 for word in words(turn):
                     found.append(word)
                     assert found == sorted(found, key=("clean", "v2").index), found

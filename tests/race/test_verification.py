@@ -21,7 +21,7 @@ def test_a_write_between_two_looks_is_no_fault(place: str, store: str, monkeypat
         here = [key.name for key in keys if key.store == store]
         looks.extend(here[:1])
         if here and len(looks) in {1, 4}:  # the looks between find it at rest; 4 is at the newest row
-            with other.turn(session="s") as turn:
+            with other.turn(session="s", agent="clerk") as turn:
                 if store == "context":
                     turn.context.put(here[0], len(looks))
                 elif store == "memory":
@@ -31,7 +31,7 @@ def test_a_write_between_two_looks_is_no_fault(place: str, store: str, monkeypat
         return truths(verification, connection, view, keys)
 
     with kedge.open(place, durability="normal") as k, kedge.open(place, durability="normal") as other:
-        with k.turn(session="s") as turn:
+        with k.turn(session="s", agent="clerk") as turn:
             turn.context.put("busy", 0)
             turn.memory.extend([("user", str(n)) for n in range(4)])
             turn.vectors("kb").upsert(["busy"], [[1, 2, 3, 4]])

@@ -20,6 +20,7 @@ from tests.stateful.other_process import OtherProcess, control
 
 SESSIONS = ("s1", "s2", "s3")
 AGENTS = ("helper", "librarian")
+TEMP = "temp"  # an agent without artifacts
 ARTIFACTS = ("helper/prompt", "librarian/prompt", "shared/embedder", "shared/policy")
 WEIGHTS = (0.0, 0.5, 1.0)
 MOST_TURNS = 4
@@ -219,7 +220,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         session=st.sampled_from([None, *SESSIONS, *SESSIONS]),
-        who=st.sampled_from([*AGENTS, *AGENTS, "person", "nobody"]),
+        who=st.sampled_from([*AGENTS, *AGENTS, "person", TEMP]),
         inside=st.sampled_from([None, None, None, *range(6)]),
     )
     def begin_turn(self, session: str | None, who: str, inside: int | None) -> None:
@@ -227,7 +228,7 @@ class Machine(RuleBasedStateMachine):
 
     def begin_turn_for(self, session: str | None, who: str, deployment: str | None) -> None:
         """Begin a turn on both; both must do it, or both refuse it."""
-        agent, person = (who if who in AGENTS else None), ("pat" if who == "person" else None)
+        agent, person = (None, "pat") if who == "person" else (who, None)
         new = session is not None and session not in self.oracle.world().sessions
         theirs = attempt(lambda: Answer(self.k.turn(session, agent, person=person, deployment=deployment)))
         if session is not None and new and theirs.error is None:

@@ -49,7 +49,7 @@ _act = st.builds(
 _begin = st.builds(
     Step,
     st.just("begin"),
-    st.sampled_from(["helper", "librarian", "", "person"]),
+    st.sampled_from(["helper", "librarian", "temp", "person"]),
     name=st.sampled_from(["", "", "", "", *NAMES]),
     session=st.sampled_from(["s1", "s1", "s2", None]),
 )
@@ -135,8 +135,7 @@ class Run:
         return Result()
 
     def _begin(self, step: Step) -> Result:
-        agent = step.what if step.what in ("helper", "librarian") else None
-        person = "pat" if step.what == "person" else None
+        agent, person = (None, "pat") if step.what == "person" else (step.what, None)
         turn = self.k.turn(step.session, agent, person=person, deployment=step.name or None)
         if step.slot in self.turns:
             self.turns[step.slot].turn.close()

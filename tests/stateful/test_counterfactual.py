@@ -42,7 +42,7 @@ def write_as_source(twin: Run, step: Step, value: str) -> None:
     try:
         twin.write(running.turn, step, value)
     except kedge.RolledBack:  # it began on an older release, which what is left out had covered: gone by now
-        with twin.k.turn(running.session) as turn:
+        with twin.k.turn(running.session, agent="clerk") as turn:
             twin.write(turn, step, value)
 
 

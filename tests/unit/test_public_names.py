@@ -52,7 +52,7 @@ def test_stores_show_only_what_is_documented(tmp_path: Path) -> None:
 def test_batches_show_only_what_is_documented(tmp_path: Path) -> None:
     with kedge.open(tmp_path) as k:
         k.collection("kb", dim=3)
-        with k.turn() as turn:
+        with k.turn(agent="clerk") as turn:
             turn.vectors("kb").upsert(["a"], [[1, 0, 0]])
             batches = turn.vectors("kb").batches()
             assert shown(batches) == {"dim", "rows", "size", "unembedded"}

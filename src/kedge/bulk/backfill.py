@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import msgspec
 
 from kedge.bulk.coverage import CORPORA, DOCUMENTS, PAYLOADS, Corpus
-from kedge.bulk.embed_batches import PAGE, Feed, Job, Options, Side, Tally
+from kedge.bulk.embed_batches import PAGE, Feed, Job, Options, Side, Tally, agent_of
 from kedge.bulk.embedder import Caller, Embed
 from kedge.bulk.rate_limit import RateLimit
 from kedge.errors import IllegalTransition, InvalidValue, RolledBack, UnknownName, nearest
@@ -139,7 +139,7 @@ def _corpus(kernel: Kernel, collection: Collection, side: Side, kind: str | None
         return Corpus(collection, kind)
     if not coverage.names_count(DOCUMENTS, collection.name):
         return Corpus(collection, PAYLOADS)
-    with side.turn(kernel, None) as turn:
+    with side.turn(kernel, agent_of(collection)) as turn:
         names = coverage.names_after("vectors", collection.name, "", _PROBED)
         journal = kernel.backend.journal
 

@@ -26,6 +26,7 @@ from kedge.turns.turn import Turn
 
 PAGE = 1000  # names read at once
 ATTEMPTS_MAX = 5
+BACKFILLER = "backfill"  # the agent, where the embedder has no owner
 
 Bools = npt.NDArray[np.bool_]
 Source = Callable[[str, Any], Any]
@@ -45,6 +46,11 @@ class Options(msgspec.Struct, frozen=True):
     on_failure: OnFailure | None = None
 
 
+def agent_of(collection: Collection) -> str:
+    """Return the agent that embeds a collection: the owner of its embedder."""
+    return collection.embedder.rpartition("/")[0] or BACKFILLER
+
+
 class Side(msgspec.Struct, frozen=True):
     """The readers to embed for: inside a deployment, outside it, or (no deployment) of the live state."""
 
@@ -56,7 +62,7 @@ class Side(msgspec.Struct, frozen=True):
         """Whether its vectors rank below those that a deployment made of the same documents, to keep these visible."""
         return self.outside or self.deployment is None
 
-    def turn(self, kernel: Kernel, agent: str | None) -> Turn:
+    def turn(self, kernel: Kernel, agent: str) -> Turn:
         """Begin a turn with the view of these readers."""
         if not self.outside:
             return Turn(kernel, agent=agent, deployment=self.deployment)
@@ -113,7 +119,7 @@ class Feed:
         self._kernel, self._options, self._tally = job.kernel, job.options, job.tally
         self._rate_limit = job.rate_limit
         self._side, self._corpus, self._caller = side, corpus, caller
-        self._agent = corpus.collection.embedder.rpartition("/")[0] or None
+        self._agent = agent_of(corpus.collection)
         self._under_way: deque[_Batch] = deque()
         self._failed_at: dict[str, int] = {}  # the version of a document that could not be embedded
         self._known: str | None = None  # a text that the embedder has embedded before

@@ -14,7 +14,7 @@ from kedge.drill.database import Database, Opener
 from kedge.drill.helpdesk import Say
 from kedge.drill.inventory import Inventory, PastSample
 from kedge.drill.live_readers import LiveReaders
-from kedge.drill.probes import Probe, Reader, artifact_key, probes_for
+from kedge.drill.probes import AGENT, Probe, Reader, artifact_key, probes_for
 from kedge.drill.results import Check, InPlaceReport, StoreReversal
 from kedge.errors import KedgeError, Retryable, UnknownName
 from kedge.model.control import Status
@@ -98,7 +98,7 @@ class _Rehearsal:
         """Write to every place, in turns that the rehearsal has influenced: other writes would be visible to all."""
         with self._k.turn(session=self._name, agent=self._name, deployment=self._name) as turn:
             self._write_in(turn, [probe for probe in self._probes if probe.store != "cache"])
-        with self._k.turn(session=self._name) as turn:  # without an agent, so that its cache keys are shared
+        with self._k.turn(session=self._name, agent=AGENT) as turn:  # not its own, so that its cache keys are shared
             turn.artifacts.get(artifact_key(self._name))
             self._write_in(turn, [probe for probe in self._probes if probe.store == "cache"])
 
@@ -124,7 +124,7 @@ class _Rehearsal:
         self._check_hidden_outside(when)
 
     def _check_hidden_outside(self, when: str) -> None:
-        with self._k.turn() as turn:
+        with self._k.turn(agent=AGENT) as turn:
             for reader in (self._k.view(), turn):
                 seen = self._look(reader)
                 self._note(seen, lambda _, value: value is None, f"is visible outside {when}")
@@ -133,7 +133,7 @@ class _Rehearsal:
     # ── reading ──
 
     def _look_inside(self) -> dict[Probe, Any]:
-        with self._k.turn(session=self._name) as turn:
+        with self._k.turn(session=self._name, agent=AGENT) as turn:
             return self._look(turn)
 
     def _look(self, reader: Reader) -> dict[Probe, Any]:

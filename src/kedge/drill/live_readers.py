@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from kedge.drill.database import Database, Opener
-from kedge.drill.probes import Probe, Reader
+from kedge.drill.probes import AGENT, Probe, Reader
 
 _PAUSE_SECONDS = 0.005
 _IDLE_SHARE = 4  # pause this many times as long as a read takes, so that the load stays low
@@ -67,12 +67,12 @@ class LiveReaders:
         self._keep_reading(lambda: nullcontext(k.view()), "a view")
 
     def _with_long_turn(self, k: Database) -> None:
-        with k.turn() as turn:
+        with k.turn(agent=AGENT) as turn:
             self._keep_reading(lambda: nullcontext(turn), "a long open turn")
 
     def _with_own_connection(self, open_: Opener, url: str) -> None:
         with open_(url) as k:
-            self._keep_reading(k.turn, "a turn on another connection")
+            self._keep_reading(lambda: k.turn(agent=AGENT), "a turn on another connection")
 
     def _keep_reading(self, open_reader: Callable[[], AbstractContextManager[Reader]], who: str) -> None:
         self._started.wait(_START_SECONDS)

@@ -14,6 +14,7 @@ from kedge.turns.view import ReadView
 
 Reader = Turn | ReadView
 _NEIGHBOURS = 10
+AGENT = "kedge-drill"  # of the turns that read, and share their cache: it has no artifacts
 
 
 class _Missed(Exception):
@@ -188,4 +189,4 @@ def _agreed(one: Any, other: Any) -> Any:
     return one if one == other else f"two reads disagree: {one!r} and {other!r}"
 
 
-__all__ = ["Probe", "Reader", "artifact_key", "peek", "probes_for"]
+__all__ = ["AGENT", "Probe", "Reader", "artifact_key", "peek", "probes_for"]

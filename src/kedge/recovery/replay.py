@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 
 from kedge.bulk import coverage as embeddings
+from kedge.errors import InvalidValue
+from kedge.model.checks import check_name
 from kedge.model.provenance import Source, TurnRecord
 from kedge.model.visibility import View
 from kedge.model.writes import Key, decode
@@ -111,7 +113,7 @@ def _input(source: Source, turn: TurnRecord, earlier: ReplayInput | None) -> Rep
         seq=source.seq,
         rank=source.rank,
         session=source.session or turn.session,
-        agent=turn.agent if earlier is None else earlier.agent,
+        agent=turn.agent if earlier is None else earlier.agent or turn.agent,
         upto_turn=turn.turn if earlier is None else max(earlier.upto_turn, turn.turn),
     )
 
@@ -128,28 +130,46 @@ def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:
     return msgspec.structs.replace(item, value=value["content"] if item.store == "memory" and value else value)
 
 
+def _check_named(chosen: list[ReplayInput], agent: str | None) -> None:
+    """Raise `InvalidValue`, before any input is replayed, where it is not known as whom to replay one."""
+    if agent is not None:
+        check_name("the agent", agent)
+        return
+    unnamed = [item for item in chosen if item.agent is None]
+    if unnamed:
+        first = unnamed[0]
+        raise InvalidValue(
+            f"{len(unnamed)} of {len(chosen)} inputs were used by turns that named no agent, such as seq {first.seq} "
+            f"({first.store} {first.space}); pass agent='…' to say as whom to replay them; nothing was replayed"
+        )
+
+
 def replay(
     kernel: Kernel,
     handler: Handler,
     deployment: str | None = None,
     *,
+    agent: str | None = None,
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReplayReport:
     """Call `handler(turn, input)` once for each pending input, in order, in a turn that ranks at the input.
+
+    `agent` replays the inputs whose turn named none, as those of old databases.
 
     An input whose handler raises stays pending. A second attempt finds the writes of the first and does not repeat
     them.
     """
     waiting = pending(kernel, deployment)
     chosen = waiting if limit is None else waiting[:limit]
+    _check_named(chosen, agent)
     done: list[ReplayInput] = []
     failed: list[tuple[ReplayInput, str]] = []
     for position, bare in enumerate(chosen):
         item = _with_value(kernel, bare)
         replays = Replays(item.rank, item.seq, item.upto_turn)
         try:
-            with Turn(kernel, session=item.session, agent=item.agent, replays=replays) as turn:
+            with Turn(kernel, session=item.session, agent=item.agent or agent, replays=replays) as turn:
                 handler(turn, item)
         except Exception as error:  # noqa: BLE001 - a user's handler may raise anything: it is reported
             failed.append((item, f"{type(error).__name__}: {error}"))

@@ -52,6 +52,11 @@ class Turn:
         """Begin it. `replays` and `base` (the deployments that its view is fixed to) are internal."""
         if agent is not None and person is not None:
             raise InvalidValue(f"agent={agent!r} and person={person!r} exclude each other; give one")
+        if agent is None and person is None:
+            raise InvalidValue(
+                "a turn without agent= or person= cannot be attributed, and a rollback would miss what it writes; "
+                "pass agent='…', the name that its artifacts begin with, or person='…' for a human"
+            )
         for what, name in (("session", session), ("agent", agent), ("person", person), ("peer", peer)):
             if name is not None:
                 check_name(f"the {what}", name)
