@@ -22,6 +22,7 @@ KedgeError
 │   └── SnapshotInTheWay    a named snapshot can still read what the purge would erase
 ├── OutcomeUnknown          the answer to a commit was lost: check whether it was done before you retry
 ├── RolledBack              stop: a deployment that influenced this turn was rolled back
+├── NotPermitted            not allowed now: do without it, or ask for permission
 │   └── Frozen              the feature's level does not allow derived writes
 ├── Misuse                  fix the call
 │   ├── UnknownName         nothing has this name
@@ -146,7 +147,11 @@ class RolledBack(KedgeError):
         self.deployments = tuple(deployments)
 
 
-class Frozen(RolledBack):
+class NotPermitted(KedgeError):
+    """This is not allowed now: do without it, or ask for permission. Nothing was done; a retry alone does not help."""
+
+
+class Frozen(NotPermitted):
     """The level of the agent's feature does not allow derived writes."""
 
 

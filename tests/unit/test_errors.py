@@ -7,6 +7,7 @@ import re
 import pytest
 
 from kedge import errors
+from kedge.cli.main import exit_code
 from kedge.errors import ExpectationFailed, KedgeError, RolledBack, nearest
 
 INDENT = 4
@@ -56,6 +57,13 @@ def test_errors_carry_what_to_decide_by_across_processes() -> None:
 def test_unset_they_say_that_nothing_is_known() -> None:
     assert ExpectationFailed("absent").seq == 0
     assert RolledBack("gone").deployments == ()
+
+
+def test_a_handler_that_begins_again_does_not_catch_what_is_not_permitted() -> None:
+    """`except (RolledBack, Retryable): continue` would repeat the call for as long as the level stays."""
+    assert not issubclass(errors.NotPermitted, errors.RolledBack | errors.Retryable)
+    assert issubclass(errors.Frozen, errors.NotPermitted)
+    assert exit_code(errors.Frozen("frozen")) == exit_code(RolledBack("gone"))
 
 
 def test_nearest_helps_with_a_slip_and_is_silent_otherwise() -> None:

@@ -73,6 +73,7 @@ _CODES: tuple[tuple[type[errors.KedgeError], int], ...] = (
     (errors.Retryable, 4),
     (errors.Corruption, 5),
     (errors.RolledBack, 6),
+    (errors.NotPermitted, 6),
     (errors.OutcomeUnknown, 6),
 )
 _STEPS_SAVED = (
