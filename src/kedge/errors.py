@@ -16,6 +16,7 @@ KedgeError
 │   ├── IllegalTransition   the deployment's status does not allow this
 │   ├── NotEmpty            the target of a move is not empty
 │   ├── SessionBegun        the session's view was fixed at its first turn
+│   ├── NotSeen             what arrives is influenced by a deployment that this turn does not see
 │   ├── SchemaRefused       this agent does not accept the message's schema version
 │   ├── OtherCode           this process runs different code than the turn's view pins
 │   ├── ArtifactChanged     the version label was used before with another digest
@@ -114,6 +115,17 @@ class NotEmpty(Conflict):
 
 class SessionBegun(Conflict):
     """The session began without this deployment, and its view is fixed at its first turn."""
+
+
+class NotSeen(Conflict):
+    """What arrives is influenced by a deployment that this turn does not see. The turn has not taken it on.
+
+    `deployments` names those that it does not see.
+    """
+
+    def __init__(self, message: str, deployments: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.deployments = tuple(deployments)
 
 
 class SchemaRefused(Conflict):

@@ -269,8 +269,18 @@ class Machine(RuleBasedStateMachine):
         """One turn takes over what another has read."""
         caller, callee = (self.turns[n % len(self.turns)] for n in (pick, other))
         if caller is not callee and self.sound(caller) and self.sound(callee):
-            caller.real.absorb(callee.real.headers())
-            caller.model.absorb(callee.model)
+            headers = callee.real.headers()
+
+            def really() -> Answer:
+                caller.real.absorb(headers)
+                return Answer()
+
+            def as_modelled() -> Answer:
+                caller.model.absorb(callee.model)
+                return Answer()
+
+            theirs, ours = attempt(really), attempt(as_modelled)
+            assert agree(theirs.error, ours.error), f"the real thing: {theirs.error}, the oracle: {ours.error}"
             check_lineage(caller.real, caller.model)
 
     def sound(self, pair: Pair) -> bool:

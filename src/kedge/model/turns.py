@@ -2,10 +2,30 @@
 
 from collections.abc import Callable, Iterable
 
-from kedge.errors import RolledBack, SettledMeanwhile
+from kedge.errors import NotSeen, RolledBack, SettledMeanwhile
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
+
+
+def check_seen(
+    lineage: Lineage,
+    base: frozenset[int],
+    record: ControlRecord,
+    names: Callable[[Iterable[int]], frozenset[str]],
+) -> None:
+    """Raise `NotSeen` for the lineage of a caller or callee that a turn fixed to `base` does not see.
+
+    Nobody in its session would see what the turn writes under it. What is rolled back or purged is left to `move`.
+    """
+    unseen = lineage - base - record.settled - record.rolled_back - record.purged
+    if unseen:
+        missing = tuple(sorted(names(unseen)))
+        raise NotSeen(
+            f"what arrived is influenced by {', '.join(map(repr, missing))}, which this turn does not see; do not use "
+            "it, and call again with parent=turn.headers(), so that the callee sees what this turn sees",
+            missing,
+        )
 
 
 def move(

@@ -11,7 +11,7 @@ from kedge.model.control import ControlRecord, Level, stricter
 from kedge.model.lineage import Lineage
 from kedge.model.reads import RangeRead, ReadLog
 from kedge.model.repeats import Call
-from kedge.model.turns import move
+from kedge.model.turns import check_seen, move
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Key, Origin, Pending, VectorBatch, encode
 from kedge.ports.control import EpochMoved
@@ -162,10 +162,15 @@ class TurnScope:
         self._reads.members |= lineage
 
     def join_sender(self, lineage: Lineage, record: ControlRecord | None) -> None:
-        """Add the lineage of a message's sender; untrusted peers in it become visible to this turn."""
+        """Add the lineage of a message's sender; untrusted peers in it become visible to this turn.
+
+        Raises `NotSeen`, and adds nothing, where the turn does not see that lineage.
+        """
+        known = record or self.backend.control.load()
+        base = self.base | (lineage & known.externals)
+        check_seen(lineage, base, known, self._kernel.names)
         self.join(lineage)
-        self.record = record or self.backend.control.load()
-        self.base |= self._reads.members & self.record.externals
+        self.record, self.base = known, base
 
     def pin_artifacts(self, agent: str) -> AgentArtifacts:
         """Read the agent's own artifacts once, at the start of the turn."""

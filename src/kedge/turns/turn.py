@@ -12,6 +12,7 @@ from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import Level
 from kedge.model.envelope import Envelope
 from kedge.model.negotiation import OWN, Rule, digest
+from kedge.model.turns import check_seen
 from kedge.model.visibility import View
 from kedge.model.writes import encode
 from kedge.stores.artifacts import Artifacts
@@ -77,6 +78,7 @@ class Turn:
         self.cache = Cache(scope)
         if start.lineage:  # the caller's: it may have been rolled back before this turn began
             self._catch_up_with_sender()
+            check_seen(start.lineage, scope.base, scope.record, kernel.names)
         if agent is not None:
             code_check.check(kernel, scope, agent, scope.pin_artifacts(agent).heads)
 

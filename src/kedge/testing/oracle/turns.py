@@ -124,8 +124,13 @@ class OracleTurn:
     def absorb(self, callee: "OracleTurn") -> None:
         """Absorb the reads of a callee; unsigned peers that it heard are seen from now on."""
         self.check()
+        world = self.oracle.world()
+        base = self.view.base | (callee.read & world.externals)
+        unseen = callee.read - base - world.settled - world.taken_back
+        if unseen:
+            raise Refused("NotSeen", f"does not see {sorted(unseen)}")
         self.read |= callee.read
-        self.view = View(self.view.base | (callee.read & self.oracle.world().externals))
+        self.view = View(base)
 
     def hear(self, peer: str) -> None:
         """Absorb unsigned headers of a peer: it counts as a deployment of its own, which the turn now sees."""
