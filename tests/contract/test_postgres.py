@@ -196,8 +196,13 @@ class TestCache(contracts.CacheContract):
 # ── statements ──
 
 
-FILLED = {b"{vector}": b"vector", b"{distance}": b"<=>", b"{operators}": b"vector_cosine_ops"}
-FILLED |= {b"{dim}": b"3", b"{embedding}": b"1"}
+FILLED = {
+    b"{vector}": b"vector",
+    b"{distance}": b"<=>",
+    b"{nearness}": b"v.vector <=> $3::vector",
+    b"{operators}": b"vector_cosine_ops",
+}
+FILLED |= {b"{nearness}": b"v.vector <=> $3::vector", b"{dim}": b"3", b"{embedding}": b"1"}
 STATEMENTS = sorted(path.stem for path in Path(sql.__file__).parent.glob("*.sql"))
 
 

@@ -104,14 +104,15 @@ def _upsert(turn: kedge.Turn, op: Op) -> list[int]:
     return list(_vectors(turn, op).upsert(names, np.array(vectors, dtype=np.float32), payloads, origin=op.origin))
 
 
-def _search(turn: kedge.Turn, op: Op) -> tuple[list[str], list[float], int, frozenset[str]]:
+def _search(turn: kedge.Turn, op: Op) -> tuple[list[str], list[float], int, frozenset[str], bool]:
     hits = _vectors(turn, op).search(np.array(op.value, dtype=np.float32), k=op.limit or 2, where=op.where)
-    return [hit.id for hit in hits], [hit.score for hit in hits], hits.unembedded, turn.lineage
+    return [hit.id for hit in hits], [hit.score for hit in hits], hits.unembedded, turn.lineage, hits.exact
 
 
-def _search_both(turn: kedge.Turn, op: Op) -> tuple[list[tuple[str, str]], list[float], int, frozenset[str]]:
+def _search_both(turn: kedge.Turn, op: Op) -> tuple[list[tuple[str, str]], list[float], int, frozenset[str], bool]:
     hits = turn.search([COLLECTION, ANOTHER], np.array(op.value, dtype=np.float32), k=op.limit or 2, where=op.where)
-    return [(hit.collection, hit.id) for hit in hits], [hit.score for hit in hits], hits.unembedded, turn.lineage
+    places = [(hit.collection, hit.id) for hit in hits]
+    return places, [hit.score for hit in hits], hits.unembedded, turn.lineage, hits.exact
 
 
 def _arrays(rows: kedge.VectorRows) -> dict[str, tuple[tuple[float, ...], Any, int]]:
@@ -180,9 +181,10 @@ def _given(real: Answer) -> int | None:
 def _search_model(turn: OracleTurn, op: Op, real: Answer) -> Any:
     if real.error is not None:
         turn.check()
-    ids, scores, unembedded, lineage = real.value
-    ranked = turn.search(op.collection, op.value, op.limit or 2, op.where, hits=ids, lineage=lineage)
-    ranked.check(ids, scores)
+    ids, scores, unembedded, lineage, exact = real.value
+    added = None if exact else lineage
+    ranked = turn.search(op.collection, op.value, op.limit or 2, op.where, hits=ids, lineage=added)
+    ranked.check(ids, scores, exact=exact)
     assert unembedded == ranked.unembedded
     return real.value
 
@@ -190,11 +192,12 @@ def _search_model(turn: OracleTurn, op: Op, real: Answer) -> Any:
 def _search_both_model(turn: OracleTurn, op: Op, real: Answer) -> Any:
     if real.error is not None:
         turn.check()
-    found, scores, unembedded, lineage = real.value
+    found, scores, unembedded, lineage, exact = real.value
+    added = None if exact else lineage
     each = {}
     for collection in (COLLECTION, ANOTHER):
         ids = [name for where, name in found if where == collection]
-        each[collection] = turn.search(collection, op.value, op.limit or 2, op.where, hits=ids, lineage=lineage)
+        each[collection] = turn.search(collection, op.value, op.limit or 2, op.where, hits=ids, lineage=added)
     true = {(c, head.name): score for c, ranked in each.items() for score, head in ranked.candidates}
     assert scores == pytest.approx(sorted(true.values(), reverse=True)[: op.limit or 2], abs=CLOSE)
     assert scores == pytest.approx([true[place] for place in found], abs=CLOSE)

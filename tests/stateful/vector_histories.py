@@ -126,7 +126,7 @@ class VectorHistories(Machine):
             for k in (2, 50):
                 hits = vectors.search(vector, k=k, where=where)
                 ranked = search(self.oracle, view, collection, vector, k, where)
-                ranked.check([hit.id for hit in hits], [hit.score for hit in hits])
+                ranked.check([hit.id for hit in hits], [hit.score for hit in hits], exact=hits.exact)
                 assert hits.unembedded == ranked.unembedded
                 event(f"a search that was {'exact' if hits.exact else 'by the index'}")
             assert all_rows(vectors.batches(7)) == as_arrays(embedded(self.oracle, view, collection))
@@ -143,5 +143,5 @@ def _as_here(op: Op, value: Any) -> Any:
     """Return an answer that came as JSON as the operation gives it here."""
     if op.kind != "search" or value is None:
         return value
-    ids, scores, unembedded, lineage = value
-    return ids, scores, unembedded, frozenset(lineage)
+    ids, scores, unembedded, lineage, exact = value
+    return ids, scores, unembedded, frozenset(lineage), exact

@@ -34,6 +34,23 @@ def classify(view: View, own: Lineage, superseders: Iterable[Lineage]) -> RowCla
     return RowClass.DEAD if any(members <= everywhere for members in visible) else RowClass.SUPERSEDED
 
 
+def deciding(view: View, own: Lineage, superseders: Iterable[Lineage]) -> set[Lineage]:
+    """Return the revocable lineages that decide whether rows of a state are head in a present view.
+
+    A superseder counts without the lineage of the row: a view that does not see that sees no row to supersede.
+    """
+    above = list(superseders)
+    match classify(view, own, above):
+        case RowClass.HEAD:
+            found = [own - view.settled]
+        case RowClass.SUPERSEDED:
+            seen = (members for members in above if view.sees(members))
+            found = [members - own for members in minimal(seen, view.settled)]
+        case _:
+            found = []
+    return {members for members in found if members}
+
+
 def minimal(lineages: Iterable[Lineage], settled: Lineage) -> list[Lineage]:
     """Return the minimal sets among lineages without their settled members, which hide nothing from any view."""
     return antichain(members - settled for members in lineages)

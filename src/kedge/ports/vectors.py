@@ -95,7 +95,10 @@ class VectorReader(Protocol):
     - A view without `upto` raises `EpochMoved` if the control record has left the view's epoch.
     - A row whose write is not committed is not found, whatever `VectorWriter` has stored for it.
     - Rows of different embedding spaces are never compared, only counted.
-    - `superseders` holds the head that replaced each row that the view sees and that would have ranked otherwise.
+    - Where a search is exact, its hits are those of float64 scores of the stored vectors; equal scores rank by id.
+    - `superseders` holds, in order of names, the head at the name of each superseded row that would rank among the
+      hits, with the lineage that it does not share with the row. A row whose superseder brings nothing of its own to
+      any view, and a past view, has none: they decide nothing.
     - A row passes a filter if `kedge.model.filters.matches` says so of its payload. This holds for superseded rows too.
       Declared fields change the cost of a filter, never its result, and may be added at any time.
     """

@@ -4,16 +4,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 
 from kedge.errors import InvalidValue
 from kedge.model.filters import check_filter
 from kedge.model.reads import RangeRead
+from kedge.model.scores import rounded
 from kedge.model.visibility import View
 from kedge.model.writes import decode
-from kedge.ports.vectors import Collection, Search
+from kedge.ports.vectors import Collection, Found, Search
 from kedge.stores.scope import Scope
 from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
+
+_HITS_MAX = 2**31 - 1  # more than any collection holds
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -75,6 +79,7 @@ def search(
     """Return the `k` best hits for one query vector, all of one epoch."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InvalidValue(f"invalid k {k!r}: must be 1 or more hits")
+    k = min(k, _HITS_MAX)
     if where is not None:
         check_filter(where)
     _check_one_metric(collections)
@@ -101,8 +106,9 @@ def search(
 def _merged(scope: Scope, collections: Sequence[Collection], results: Sequence[Search], k: int) -> Hits:
     """Return the best hits; record them, and the writes that superseded other rows, as read."""
     found = [hit for result in results for hit in result.found]
-    found.sort(key=lambda hit: (-hit.score, hit.head.key.space, hit.head.key.name))
-    best = found[:k]
+    order = rounded(np.array([hit.score for hit in found], np.float64))
+    ranked = sorted(zip(order.tolist(), found, strict=True), key=_by_score_then_place)
+    best = [hit for _, hit in ranked[:k]]
     scope.record_read(hit.head for hit in best)
     for result in results:
         scope.record_read(result.superseders)
@@ -127,6 +133,11 @@ def _merged(scope: Scope, collections: Sequence[Collection], results: Sequence[S
         unembedded=sum(result.unembedded for result in results),
         on_count=record_count,
     )
+
+
+def _by_score_then_place(scored: tuple[float, Found]) -> tuple[float, str, str]:
+    score, hit = scored
+    return -score, hit.head.key.space, hit.head.key.name
 
 
 def _check_one_metric(collections: Sequence[Collection]) -> None:

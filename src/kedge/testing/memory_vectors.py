@@ -26,7 +26,9 @@ from kedge.backends.sqlite.vector_engine import OpenEngine, Parts
 from kedge.errors import InvalidVector, PastUnreadable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
+from kedge.model.ranking import ScoredRow, best, without_own
 from kedge.model.scores import score_exactly
+from kedge.model.states import RowClass, classify, deciding
 from kedge.model.visibility import View
 from kedge.model.writes import Batch, Head, Key, Row, decode
 from kedge.ports.vectors import Collection, Floats, Found, Ints, Search, SpaceHeads, Tally
@@ -185,23 +187,23 @@ class MemoryReader:
         here = [w for w in self._in(seen.writes, space) if where is None or matches(decode(w.payload), where)]
         elsewhere = self._elsewhere(seen, space)
         count = sum(head in elsewhere for head in seen.heads.values())
-        deciding = {lineage for write in elsewhere for lineage in (write.lineage, *seen.above(write))}
         matrix = np.array([self._stored[write.seq].vector for write in here], np.float32).reshape(len(here), len(query))
         scores = score_exactly(matrix, query, collection.metric).tolist()
-        scored = list(zip(scores, here, strict=True))
-        found = [Found(write, score) for score, write in scored if seen.heads[write.key.name] is write]
-        found.sort(key=lambda hit: (-hit.score, hit.head.key.name))
-        floor = found[k - 1].score if len(found) >= k else float("-inf")
-        gone = {
-            write.key.name
-            for score, write in scored
-            if score >= floor and seen.heads[write.key.name] is not write and not _is_dead(view, seen, write)
-        }
+        ranked = best(
+            (
+                ScoredRow(write, score, is_head=seen.heads[write.key.name] is write)
+                for score, write in zip(scores, here, strict=True)
+                if classify(view, write.lineage, seen.above(write)) is not RowClass.DEAD
+            ),
+            k,
+        )
+        deciding_rows = (deciding(view, write.lineage, seen.above(write)) for write in elsewhere)
+        is_past = view.upto is not None  # no turn reads the past
         return Search(
-            found[:k],
-            [seen.heads[name] for name in sorted(gone)],
+            [Found(hit.write, hit.score) for hit in ranked.hits],
+            [] if is_past else without_own({name: seen.heads[name] for name in ranked.superseded}, ranked.superseded),
             count,
-            frozenset(lineage for lineage in deciding if not lineage <= view.settled),
+            frozenset() if is_past else frozenset[Lineage]().union(*deciding_rows),
             exact=True,
             at_seq=seen.at_seq,
         )
@@ -247,12 +249,6 @@ class MemoryReader:
         matrix = np.stack([vectors[int(seqs[place])] for place in there])
         matrix.flags.writeable = False
         return np.array(there, np.int64), matrix
-
-
-def _is_dead(view: View, seen: _Seen, write: Head) -> bool:
-    """Say whether a write is superseded in every view that sees it: then it influences no search."""
-    everywhere = write.lineage | view.settled
-    return any(lineage <= everywhere for lineage in seen.above(write))
 
 
 def _tally(view: View, seen: _Seen) -> Tally:

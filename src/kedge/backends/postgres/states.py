@@ -6,7 +6,7 @@ from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
 from kedge.model.lineage import EMPTY, Lineage
-from kedge.model.states import RowClass, State, StateTable, classify, from_text, minimal, to_text
+from kedge.model.states import RowClass, State, StateTable, classify, deciding, from_text, minimal, to_text
 from kedge.model.visibility import View
 from kedge.support.fork_lock import ForkSafeLock
 
@@ -76,6 +76,14 @@ class States:
         lineage, superseders = state
         members = self._interner.members
         return classify(view, members(link, lineage), (members(link, other) for other in superseders))
+
+    def deciding(self, link: Link, view: View, states: Iterable[State]) -> frozenset[Lineage]:
+        """Return the lineages that decide which rows in these states are head in a present view."""
+        members = self._interner.members
+        found: set[Lineage] = set()
+        for lineage, superseders in states:
+            found |= deciding(view, members(link, lineage), [members(link, other) for other in superseders])
+        return frozenset(found)
 
     def is_head(self, link: Link, view: View, state: State) -> bool:
         """Return whether the rows in a state are head in a present view."""

@@ -19,6 +19,8 @@ SELECT t.oid::int8, t.typarray::int8, t.typname FROM pg_attribute a JOIN pg_type
 WHERE a.attrelid = 'kedge.vector_rows'::regclass AND a.attname = 'vector'
 """
 _LENGTH_MIN, _LENGTH_MAX = 1e-12, 1e12
+_UNIT_ERROR = 1.01 * 2.0**-24  # of pgvector's float32 sums, as in the SQLite backend's ranking
+_UNDERFLOW = 2.0**-126
 _HEADER = 4  # the dimension and a spare word, 2 bytes each, big-endian
 
 
@@ -72,3 +74,19 @@ def are_plain(rows: Floats) -> bool:
 def as_floats(rows: list[bytes]) -> Floats:
     """Return vectors as the rows of a matrix."""
     return np.frombuffer(b"".join(rows), np.float32).reshape(len(rows), -1)
+
+
+def lower_bound(metric: str, dim: int) -> str:
+    """Return the SQL of a row's distance to the query $3, less the rounding error where that depends on the row."""
+    distance = f"(v.vector {DISTANCES[metric]} $3::vector)"
+    return distance if metric != "dot" else f"({distance} - {(dim + 4) * _UNIT_ERROR!r} * vector_norm(v.vector))"
+
+
+def score_beyond(metric: str, dim: int, distance: float, length: float) -> float:
+    """Return an upper bound of the scores of rows at this distance or more; a query that is not l2's was normalized."""
+    error = 2 * (dim + 4) * _UNIT_ERROR
+    if metric == "cosine":
+        return 1.0 - distance + error
+    if metric == "dot":
+        return length * (dim * _UNDERFLOW - distance)
+    return -max(0.0, distance * distance * (1.0 - error) - dim * _UNDERFLOW)

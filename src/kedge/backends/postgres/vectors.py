@@ -17,12 +17,22 @@ from kedge.backends.postgres.reads import Reader, check_epoch
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import VectorRows, collection_of
-from kedge.backends.postgres.vector_type import DISTANCES, INDEXED_DIM_MAX, OPERATORS, Vector, are_plain, as_floats
+from kedge.backends.postgres.vector_type import (
+    DISTANCES,
+    INDEXED_DIM_MAX,
+    OPERATORS,
+    Vector,
+    are_plain,
+    as_floats,
+    lower_bound,
+    score_beyond,
+)
 from kedge.errors import PastUnreadable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
+from kedge.model.ranking import ScoredRow, best, is_enough, may_rank, without_own
 from kedge.model.scores import score_exactly
-from kedge.model.states import State
+from kedge.model.states import RowClass
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
 from kedge.ports.vectors import Collection, Floats, Found, Ints, Search, SpaceHeads, Tally
@@ -36,9 +46,7 @@ _SCANNED_MAX = 100_000  # rows that an iterative index scan visits before all ro
 _MARGIN = 32  # rows scored again in float64 beyond the k request for
 _SCAN_ROWS = 5_000  # fetched by one statement where the database cannot compare vectors
 
-# The class of a row in a view. HEAD: the newest visible write at its key. SUPERSEDED: visible, but replaced by a newer
-# write that a rollback could hide. HIDDEN: not visible, or replaced in every view that sees it.
-HEAD, SUPERSEDED, HIDDEN = 1, 2, 0
+_RANKED = {RowClass.HEAD, RowClass.SUPERSEDED}  # a superseded row tells what replaced it
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -60,14 +68,19 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     name: str
     vector: bytes
     is_head: bool
+    distance: float = np.inf  # as the database ranks it
 
 
 class Ranked(msgspec.Struct, frozen=True):
-    """The nearest rows. `whole`: these are all visible rows. `exact`: every visible row was compared."""
+    """The nearest rows. `whole`: these are all visible rows. `exact`: every visible row was compared.
+
+    If `exact`, no row that is left out scores more than `beyond`.
+    """
 
     rows: list[Candidate]
     whole: bool
     exact: bool
+    beyond: float = -np.inf
 
 
 class SearchedSpace(msgspec.Struct, frozen=True):
@@ -151,17 +164,22 @@ class PostgresVectors:
     ) -> tuple[OtherSpaces, Iterator[Ranked]]:
         counts = link.rows(_SQL["state_counts"], request.collection.name)
         known = self._states.learn(link, [state for _, state, _ in counts])
-        classes = {state: self._class_of(link, request.view, known[state]) for _, state, _ in counts}
-        heads = sum(rows for embedding, state, rows in counts if embedding in others and classes[state] == HEAD)
+        classes = {state: self._states.class_of(link, request.view, known[state]) for _, state, _ in counts}
+        heads = sum(
+            rows for embedding, state, rows in counts if embedding in others and classes[state] is RowClass.HEAD
+        )
         states = {state for embedding, state, _ in counts if embedding in others}
-        elsewhere = OtherSpaces(heads, self._lineages_of(link, request.view, [known[state] for state in states]))
-        shown = [state for embedding, state, _ in counts if embedding == searched.ident and classes[state] != HIDDEN]
+        elsewhere = OtherSpaces(heads, self._states.deciding(link, request.view, [known[state] for state in states]))
+        shown = [state for embedding, state, _ in counts if embedding == searched.ident and classes[state] in _RANKED]
 
         def as_candidates(found: list[tuple[Any, ...]]) -> list[Candidate]:
-            return [Candidate(seq, key, vector, classes[state] == HEAD) for seq, state, key, vector in found]
+            return [
+                Candidate(seq, key, vector, classes[state] is RowClass.HEAD, *distance)
+                for seq, state, key, vector, *distance in found
+            ]
 
         def rows(name: str, *last: Any) -> list[Candidate]:
-            return as_candidates(link.rows(self._statement(name, request), searched.ident, shown, *last))
+            return as_candidates(link.rows(self._statement(name, request, searched), searched.ident, shown, *last))
 
         def near(query: Vector, wanted: int) -> list[Candidate]:
             link.send(_SQL["settings"], str(min(_EFFORT_MAX, 2 * wanted)), str(_SCANNED_MAX))
@@ -179,19 +197,19 @@ class PostgresVectors:
         view = request.view
         lineages = self._reader.lineages_in(link, view, "vectors", request.collection.name)
         heads = link.rows(_SQL["heads_then"], others, view.upto, lineages) if others else []
-        members = frozenset(self._interner.members(link, lineage) for lineage in lineages)
-        elsewhere = OtherSpaces(len(heads), frozenset(m for m in members if others and not m <= view.settled))
+        elsewhere = OtherSpaces(len(heads), frozenset())  # no turn reads the past
 
         def rows(name: str, *last: Any) -> list[Candidate]:
-            found = link.rows(self._statement(name, request), searched.ident, lineages, *last, view.upto)
+            found = link.rows(self._statement(name, request, searched), searched.ident, lineages, *last, view.upto)
             seqs = [row[0] for row in found]
             gone = {row[0] for row in link.rows(_SQL["superseded_then"], seqs, view.upto, lineages)}
-            return [Candidate(seq, key, vector, seq not in gone) for seq, _, key, vector in found]
+            return [Candidate(seq, key, vector, seq not in gone, *distance) for seq, _, key, vector, *distance in found]
 
         return elsewhere, self._ranked(request, searched, rows, "_then")
 
-    def _statement(self, name: str, request: Request) -> bytes:
-        return self._writer.sql(name).replace(b"{distance}", DISTANCES[request.collection.metric].encode())
+    def _statement(self, name: str, request: Request, searched: SearchedSpace) -> bytes:
+        nearness = lower_bound(request.collection.metric, searched.dim)
+        return self._writer.sql(name).replace(b"{nearness}", nearness.encode())
 
     def _filled(self, name: str, collection: Collection, searched: SearchedSpace) -> bytes:
         metric = collection.metric
@@ -213,8 +231,9 @@ class PostgresVectors:
         """Yield ever longer lists of the nearest rows, up to all visible ones: by the index, while it finds enough."""
         wanted = request.k + _MARGIN
         query = request.vector
-        if request.collection.metric == "cosine":
-            query = query / np.linalg.norm(query.astype(np.float64))  # this changes no order, and no product overflows
+        length = float(np.linalg.norm(query.astype(np.float64)))
+        if request.collection.metric != "l2":
+            query = query / (length or 1.0)  # this changes no order, and no product overflows
         if not (self._writer.is_typed and searched.is_plain and are_plain(query[None, :])):
             yield from self._scanned(request, rows, when)
             return
@@ -227,25 +246,29 @@ class PostgresVectors:
             wanted *= 4
         while True:
             found = rows("nearest" + when, sent, wanted)
-            yield Ranked(found, whole=len(found) < wanted, exact=True)
+            if len(found) < wanted:
+                yield Ranked(found, whole=True, exact=True)
+                return
+            beyond = score_beyond(request.collection.metric, searched.dim, found[-1].distance, length)
+            yield Ranked(found, whole=False, exact=True, beyond=beyond)
             wanted *= 4
 
     def _scanned(self, request: Request, rows: Callable[..., list[Candidate]], when: str) -> Iterator[Ranked]:
         """Fetch all visible rows, a part at a time, and keep the nearest."""
         wanted = request.k + _MARGIN
         while True:
-            best: list[tuple[float, Candidate]] = []
-            last, is_whole = 0, True
+            kept: list[tuple[float, Candidate]] = []
+            last, beyond = 0, -np.inf
             while part := rows("scan" + when, last, _SCAN_ROWS):
                 scores = score_exactly(
                     as_floats([row.vector for row in part]), request.vector, request.collection.metric
                 )
-                best += zip(scores.tolist(), part, strict=True)
-                best.sort(key=lambda scored: -scored[0])
-                is_whole = is_whole and len(best) <= wanted
-                del best[wanted:]
+                kept += zip(scores.tolist(), part, strict=True)
+                kept.sort(key=lambda scored: -scored[0])
+                beyond = max([beyond, *(score for score, _ in kept[wanted : wanted + 1])])
+                del kept[wanted:]
                 last = part[-1].seq
-            yield Ranked([row for _, row in best], whole=is_whole, exact=True)
+            yield Ranked([row for _, row in kept], whole=beyond == -np.inf, exact=True, beyond=beyond)
             wanted *= 4
 
     def _choose(
@@ -253,53 +276,32 @@ class PostgresVectors:
     ) -> Search:
         heads: dict[int, Head] = {}
         while True:
-            best = next(batches)
-            rows = best.rows
+            batch = next(batches)
+            rows = batch.rows
             if request.where is not None:
                 self._fetch(link, request, rows, heads)
                 rows = [row for row in rows if _passes(heads.get(row.seq), request.where)]
-            if sum(row.is_head for row in rows) >= request.k + _MARGIN // 2 or best.whole:
+            scores = score_exactly(_matrix(rows, request), request.vector, request.collection.metric)
+            is_head = np.array([row.is_head for row in rows], bool)
+            if batch.whole or (
+                is_enough(scores, is_head, request.k, batch.beyond)
+                if batch.exact
+                else np.count_nonzero(is_head) >= request.k + _MARGIN // 2
+            ):
                 break
-        scores = self._scores(request, rows)
-        ordered = sorted((scores[row.seq] for row in rows if row.is_head), reverse=True)
-        floor = ordered[request.k - 1] if len(ordered) >= request.k else float("-inf")
-        chosen = [row for row in rows if scores[row.seq] >= floor]
-        self._fetch(link, request, chosen, heads)
-        hits = [Found(heads[row.seq], scores[row.seq]) for row in chosen if row.is_head]
-        hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
-        gone = {row.name for row in chosen if not row.is_head}
-        over = (
-            self._reader.heads_in(link, request.view, "vectors", request.collection.name, sorted(gone)) if gone else {}
+        chosen = np.flatnonzero(may_rank(scores, is_head, request.k)).tolist()
+        self._fetch(link, request, [rows[place] for place in chosen], heads)
+        found = best(
+            (ScoredRow(heads[rows[place].seq], float(scores[place]), rows[place].is_head) for place in chosen),
+            request.k,
         )
-        return Search(
-            hits[: request.k], list(over.values()), elsewhere.heads, elsewhere.lineages, exact=best.exact, at_seq=at_seq
-        )
-
-    def _scores(self, request: Request, rows: Sequence[Candidate]) -> dict[int, float]:
-        if not rows:
-            return {}
-        found = score_exactly(as_floats([row.vector for row in rows]), request.vector, request.collection.metric)
-        return dict(zip((row.seq for row in rows), found.tolist(), strict=True))
-
-    def _class_of(self, link: Link, view: View, state: State) -> int:
-        lineage, superseders = state
-        if not view.sees(self._interner.members(link, lineage)):
-            return HIDDEN
-        by = [self._interner.members(link, other) for other in superseders]
-        visible = [members for members in by if view.sees(members)]
-        if not visible:
-            return HEAD
-        return HIDDEN if any(members <= view.settled for members in visible) else SUPERSEDED
-
-    def _lineages_of(self, link: Link, view: View, states: Sequence[State]) -> frozenset[Lineage]:
-        """Return the revocable lineages that decide which rows in these states are head."""
-        members = self._interner.members
-        found: set[Lineage] = set()
-        for own, superseders in states:
-            if view.sees(members(link, own)):
-                seen = [members(link, other) for other in superseders]
-                found |= {members(link, own)} | {other for other in seen if view.sees(other)}
-        return frozenset(lineage for lineage in found if not lineage <= view.settled)
+        hits = [Found(hit.write, hit.score) for hit in found.hits]
+        superseders: list[Head] = []
+        if found.superseded and request.view.upto is None:  # no turn reads the past
+            gone = sorted(found.superseded)
+            over = self._reader.heads_in(link, request.view, "vectors", request.collection.name, gone)
+            superseders = without_own(over, found.superseded)
+        return Search(hits, superseders, elsewhere.heads, elsewhere.lineages, exact=batch.exact, at_seq=at_seq)
 
     def _fetch(self, link: Link, request: Request, rows: Sequence[Candidate], heads: dict[int, Head]) -> None:
         """Read the writes of the rows that are not in `heads` yet."""
@@ -399,6 +401,12 @@ class PostgresVectors:
             return np.empty(0, np.int64), np.empty((0, collection.dim), np.float32)
         places, rows = zip(*found, strict=True)
         return np.array(places, np.int64), as_floats(list(rows))
+
+
+def _matrix(rows: Sequence[Candidate], request: Request) -> Floats:
+    if not rows:
+        return np.empty((0, len(request.vector)), np.float32)
+    return as_floats([row.vector for row in rows])
 
 
 def _passes(head: Head | None, where: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kedge.backends.sqlite.layout import Layout
+from kedge.model.states import RowClass
 from kedge.ports.vectors import Floats
 
 Bytes = npt.NDArray[np.int8]
@@ -19,9 +20,7 @@ Ints = npt.NDArray[np.int64]
 N = TypeVar("N", np.int64, np.int32, np.float32)
 Small = npt.NDArray[np.int32]
 
-# The class of a row in a view. HIDDEN: not visible. HEAD: the newest visible write at its key. SUPERSEDED: visible, but
-# replaced by a newer write that a rollback could hide. DEAD: visible, but replaced in every view that sees it.
-HIDDEN, HEAD, SUPERSEDED, DEAD = 0, 1, 2, 3
+HIDDEN, HEAD, SUPERSEDED, DEAD = (int(row_class) for row_class in RowClass)
 RANKABLE = np.array([False, True, True, False])  # classes that a search ranks: a superseded row tells what replaced it
 _STATES_COMPARED = 16  # up to so many, comparing all rows with a state is faster than a table lookup for each row
 _VIEW_BYTES_MAX = 64 * 1024 * 1024  # of classes and bits that one segment caches for its views

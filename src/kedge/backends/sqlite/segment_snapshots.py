@@ -16,7 +16,7 @@ from kedge.backends.sqlite.ivf import IvfIndex
 from kedge.backends.sqlite.layout import GONE, Layout
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.row_cache import RowCache
-from kedge.backends.sqlite.segment import HEAD, HIDDEN, SUPERSEDED, Bytes, Ints, Segment, VisibleRows
+from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, Bytes, Ints, Segment, VisibleRows
 from kedge.backends.sqlite.segment_writer import FLOAT_BYTES, SegmentWriter
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
@@ -194,5 +194,5 @@ class SegmentSnapshots:
         numbers, lineages = np.array(log, np.int64).reshape(-1, 2).T
         for row, lineage in zip(segment.layout.positions(numbers).tolist(), lineages.tolist(), strict=True):
             if 0 <= row < rows and classes[row] != HIDDEN and view.sees(self._interner.members(connection, lineage)):
-                classes[row] = SUPERSEDED
+                classes[row] = DEAD  # what superseded it influences nobody: no turn reads the past
         return classes

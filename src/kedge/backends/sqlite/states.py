@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
 from kedge.model.lineage import EMPTY, Lineage
-from kedge.model.states import RowClass, State, StateTable, classify, minimal, to_text
+from kedge.model.states import RowClass, State, StateTable, classify, deciding, minimal, to_text
 from kedge.model.visibility import View
 from kedge.support.fork_lock import ForkSafeLock
 
@@ -47,6 +47,15 @@ class States:
         lineage, superseders = state
         members = self._interner.members
         return classify(view, members(connection, lineage), (members(connection, other) for other in superseders))
+
+    def deciding(self, connection: sqlite3.Connection, view: View, idents: Iterable[int]) -> frozenset[Lineage]:
+        """Return the lineages that decide which rows in these states are head in a present view."""
+        known, members = self.known(connection), self._interner.members
+        found: set[Lineage] = set()
+        for lineage, superseders in (known[ident] for ident in idents):
+            above = [members(connection, other) for other in superseders]
+            found |= deciding(view, members(connection, lineage), above)
+        return frozenset(found)
 
     def heads(self, connection: sqlite3.Connection, view: View, space: int) -> list[tuple[int, int]]:
         """Return (state, lineage) of the states of a space's heads whose rows are head in a present view."""

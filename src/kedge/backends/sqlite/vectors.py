@@ -22,7 +22,7 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.payload_filters import PassingRows, PayloadFilters
 from kedge.backends.sqlite.ranking import WIDER, Ranking, score_exactly
 from kedge.backends.sqlite.reads import Reader, check_epoch
-from kedge.backends.sqlite.segment import HEAD, SUPERSEDED, Ints
+from kedge.backends.sqlite.segment import HEAD, Ints
 from kedge.backends.sqlite.segment_snapshots import SegmentSnapshot, SegmentSnapshots
 from kedge.backends.sqlite.segment_writer import SegmentWriter
 from kedge.backends.sqlite.sql import queries
@@ -31,6 +31,8 @@ from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.errors import PastUnreadable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
+from kedge.model.ranking import Flags, ScoredRow, best, is_enough, may_rank, without_own
+from kedge.model.scores import Scores
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
 from kedge.ports.vectors import Collection, Floats, Found, Reclaimed, Search, SpaceHeads, Tally
@@ -58,6 +60,8 @@ class _Proposed(msgspec.Struct, frozen=True):
     """Rows to verify; `exact`: every row was compared; `scan_first`: scanning the filter first is cheaper."""
 
     rows: Ints
+    scores: Scores
+    is_head: Flags
     exact: bool
     scan_first: bool = False
 
@@ -131,9 +135,9 @@ class SqliteVectors:
                     check_epoch(connection, view.epoch)
                 snapshots = self._snapshots.take(connection, view, asked.collection)
                 others = [snapshot for snapshot in snapshots if snapshot.segment.space != asked.space]
-                elsewhere = self._lineages_of(
-                    connection, view, others
-                )  # under the lock: the next search may change the states
+                # Under the lock: the next search may change the states. No turn reads the past.
+                states = [state for other in others for state in other.segment.states_present.tolist()]
+                elsewhere = frozenset() if view.upto else self._states.deciding(connection, view, states)
                 at_seq = self._reader.last_seq(connection)
             unembedded = sum(snapshot.visible.heads for snapshot in others)
             snapshot = next((snapshot for snapshot in snapshots if snapshot.segment.space == asked.space), None)
@@ -156,7 +160,7 @@ class SqliteVectors:
         if proposed.scan_first:
             passing = filters.scan(connection, snapshot.seqs, passing, asked.where or {})
             proposed = self._propose(connection, asked, snapshot, passing, heads)
-        hits, superseders = self._verify(connection, view, asked, snapshot, proposed.rows, heads)
+        hits, superseders = self._verify(connection, view, asked, snapshot, proposed, heads)
         return hits, superseders, proposed.exact
 
     def _propose(
@@ -167,7 +171,7 @@ class SqliteVectors:
         passing: PassingRows,
         heads: dict[int, Head],
     ) -> _Proposed:
-        """Return the nearest rows that pass the filter: enough heads among them, or all rows.
+        """Return the nearest rows that pass the filter: as many as are sure to hold the best heads, or all rows.
 
         If the filter is not resolved, proposed rows are checked here, by their payloads in `heads`.
         """
@@ -175,18 +179,21 @@ class SqliteVectors:
         ranking = Ranking(snapshot, passing.rows, asked.vector, asked.collection.metric, asked.k, _MARGIN)
         batches = ranking.batches(exact=asked.exact)
         while True:
-            best = next(batches)
-            rows, unchecked = best.rows, passing.unchecked
+            batch = next(batches)
+            rows, unchecked = batch.rows, passing.unchecked
             if unchecked is not None:
                 unchecked.lookups += self._fetch(connection, asked.collection.name, snapshot, rows, heads)
                 rows = np.array([row for row in rows.tolist() if _passes(heads.get(row), asked.where)], np.int64)
-            present = int(np.count_nonzero(snapshot.visible.classes[rows] == HEAD))
-            if present >= enough or best.whole:
-                return _Proposed(rows, best.exact)
-            missing = len(best.rows) * (enough - present) // max(1, present)  # if as many pass as so far
-            lookups = max(missing, len(best.rows) * (WIDER - 1))
+            is_head = snapshot.visible.classes[rows] == HEAD
+            present = int(np.count_nonzero(is_head))
+            scores = score_exactly(snapshot, rows, asked.vector, asked.collection.metric)
+            found = _Proposed(rows, scores, is_head, batch.exact)
+            if batch.whole or (is_enough(scores, is_head, asked.k, batch.beyond) if batch.exact else present >= enough):
+                return found
+            missing = len(batch.rows) * (enough - present) // max(1, present)  # if as many pass as so far
+            lookups = max(missing, len(batch.rows) * (WIDER - 1))
             if unchecked is not None and unchecked.is_scan_due(passing.rows, lookups):
-                return _Proposed(rows, best.exact, scan_first=True)
+                return msgspec.structs.replace(found, scan_first=True)
 
     def _verify(
         self,
@@ -194,40 +201,22 @@ class SqliteVectors:
         view: View,
         asked: _Query,
         snapshot: SegmentSnapshot,
-        rows: Ints,
+        proposed: _Proposed,
         heads: dict[int, Head],
     ) -> tuple[list[Found], list[Head]]:
-        """Score rows in float64 and return the `k` best heads, and the heads that superseded rows as good as these."""
-        collection, classes, k = asked.collection, snapshot.visible.classes, asked.k
-        exact_scores = score_exactly(snapshot, rows, asked.vector, collection.metric)
-        scores = dict(zip(rows.tolist(), exact_scores.tolist(), strict=True))
-        ordered = sorted((scores[row] for row in rows[classes[rows] == HEAD].tolist()), reverse=True)
-        floor = ordered[k - 1] if len(ordered) >= k else float("-inf")
-        chosen = np.array([row for row in rows.tolist() if scores[row] >= floor], np.int64)
-        self._fetch(connection, collection.name, snapshot, chosen, heads)
-        hits = [Found(heads[row], scores[row]) for row in chosen.tolist() if classes[row] == HEAD and row in heads]
-        hits.sort(key=lambda hit: (-hit.score, hit.head.key.name))
-        gone = {heads[row].key.name for row in chosen.tolist() if classes[row] == SUPERSEDED and row in heads}
-        superseders = self._reader.heads_in(connection, view, "vectors", collection.name, sorted(gone)) if gone else {}
-        return hits[:k], list(superseders.values())
-
-    def _lineages_of(
-        self, connection: sqlite3.Connection, view: View, snapshots: list[SegmentSnapshot]
-    ) -> frozenset[Lineage]:
-        """Return the lineages that decide which rows of snapshots are head: the rows' own, and their superseders'.
-
-        The caller still holds the lock under which the snapshots were taken.
-        """
-        known = self._states.known(connection)
-        members = self._interner.members
-        found: set[Lineage] = set()
-        for snapshot in snapshots:
-            for state in snapshot.segment.states_present.tolist():
-                own, superseders = known[state]
-                if view.sees(members(connection, own)):
-                    seen = [members(connection, other) for other in superseders]
-                    found |= {members(connection, own)} | {other for other in seen if view.sees(other)}
-        return frozenset(lineage for lineage in found if not lineage <= view.settled)
+        """Return the `k` best heads, and the heads that superseded rows which would rank among these."""
+        name, chosen = asked.collection.name, may_rank(proposed.scores, proposed.is_head, asked.k)
+        self._fetch(connection, name, snapshot, proposed.rows[chosen], heads)
+        rows = zip(
+            proposed.rows[chosen].tolist(),
+            proposed.scores[chosen].tolist(),
+            proposed.is_head[chosen].tolist(),
+            strict=True,
+        )
+        found = best((ScoredRow(heads[row], score, is_head) for row, score, is_head in rows if row in heads), asked.k)
+        gone = sorted(found.superseded)
+        superseders = self._reader.heads_in(connection, view, "vectors", name, gone) if gone else {}
+        return [Found(hit.write, hit.score) for hit in found.hits], without_own(superseders, found.superseded)
 
     def _fetch(
         self,

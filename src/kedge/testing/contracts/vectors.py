@@ -108,28 +108,29 @@ def check(written: Written, view: View, query: Floats, k: int, where: dict[str, 
     assert [hit.head.seq for hit in found.found] == [heads[name][0].seq for _, name in ranked[:k]]
     assert all(decode(hit.head.payload) == {"id": hit.head.key.name} for hit in found.found)
     assert found.unembedded == sum(v is not None and s != space for _, s, v in heads.values())
-    floor = ranked[k - 1][0] if len(ranked) >= k else -np.inf
-    superseders = {head.key.name: head.seq for head in found.superseders}
-    for head, where_from, vector in written.visible(view):
-        name = head.key.name
-        if vector is None or where_from != space or heads[name][0].seq == head.seq or not passes(name):
-            continue
-        later = [
-            o[0]
-            for o in written.visible(view)
-            if o[0].key == head.key and (o[0].rank, o[0].seq) > (head.rank, head.seq)
-        ]
-        dead = any(o.lineage <= view.settled | head.lineage for o in later)  # wherever the row is seen
-        if not dead and score(collection.metric, vector, query) > floor + 1e-5:
-            assert superseders.get(name) == heads[name][0].seq, "what took the place of a row that would have ranked"
-    assert all(heads[name][0].seq == seq for name, seq in superseders.items())
+    last = (-ranked[k - 1][0], ranked[k - 1][1]) if len(ranked) >= k else (np.inf, "")
+    superseding: dict[str, Lineage] = {}
+    deciding: set[int] = set()
+    for row, where_from, vector in written.visible(view):
+        name, at = row.key.name, (row.rank, row.seq)
+        later = [o.lineage for o, _, _ in written.visible(view) if o.key == row.key and (o.rank, o.seq) > at]
+        if vector is None or view.upto is not None or any(o <= view.settled | row.lineage for o in later):
+            continue  # superseded wherever it is seen
+        if where_from != space:
+            minimal = [o - view.settled for o in later if not any(p - view.settled < o - view.settled for p in later)]
+            deciding |= row.lineage - view.settled if not later else frozenset().union(*minimal) - row.lineage
+        elif later and passes(name) and (-score(collection.metric, vector, query), name) <= last:
+            superseding[name] = superseding.get(name, row.lineage) & row.lineage
+    wanted = {name: (heads[name][0].seq, heads[name][0].lineage - own) for name, own in superseding.items()}
+    assert {head.key.name: (head.seq, head.lineage) for head in found.superseders} == wanted
+    assert frozenset().union(*found.elsewhere) == deciding
     tally = written.backend.vectors.tally(view, "kb")
     assert tally.count == sum(vector is not None for _, _, vector in heads.values())
-    assert tally.lineages >= {h.lineage for h, _, v in heads.values() if v is not None}
     if view.upto is None:
-        assert tally.lineages >= {
-            h.lineage for h, _, v in heads.values() if v is None and not h.lineage <= view.settled
-        }
+        present = {h.lineage - view.settled for h, _, _ in heads.values()}
+        assert {lineage - view.settled for lineage in tally.lineages} - {frozenset()} == present - {frozenset()}
+    else:
+        assert tally.lineages >= {h.lineage for h, _, v in heads.values() if v is not None}
     check_heads(written, view, space, tally.lineages)
     return found
 

@@ -1,6 +1,7 @@
 """Exact search of the oracle: score all rows, sort them, and list the rows that would have ranked."""
 
 import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 from kedge.testing.oracle.history import NOBODY, Names, Write
 from kedge.testing.oracle.oracle import Oracle, View
 
-CLOSE = 1e-4  # scores nearer than this are a tie: Kedge ranks in float32
+CLOSE = 1e-4  # scores nearer than this may be a tie where the index answers: it ranks in float32
+SAME = 1e-6  # of scores that are computed exactly
 
 
 @dataclass(frozen=True)
@@ -24,39 +26,47 @@ class VectorValue:
 class Ranked:
     """A search's answer: every candidate with its score, best first, and what the search read besides its hits.
 
-    A row that would have ranked had nothing superseded it was pushed out by each write that did. No rollback brings it
-    back that spares one of them, so to have read any one of them is enough; to have read more is allowed. One that is
-    superseded wherever it is seen never comes back: nothing of it need be read. The same goes for what `unembedded`
-    counts: the heads of other spaces, and what pushed out others that were there.
+    A superseded row that would rank among the hits influenced the answer by the head at its name, as far as that has a
+    lineage of its own: no view sees the row without the row's. One that is superseded wherever it is seen never comes
+    back: nothing of it is read. The same goes for what `unembedded` counts: the heads of other spaces, and what
+    superseded other rows that were there. An exact search reads just that.
+
+    A search by the index finds the same rows here, but may rank ties in another order, and may have read more: for
+    each superseded row any of the writes that superseded it, also where the row would have tied with the last hit.
     """
 
     candidates: list[tuple[float, Write]]
     k: int
     unembedded: int
+    read: Names  # what an exact search has read besides its hits
     sure: Names  # what the embedder and the heads that `unembedded` counts were made under
     pushed_out: list[list[Names]]  # for each row that would have ranked or counted, the lineages of what superseded it
     at_most: Names  # all these, those of rows that would have tied with the last hit, and of what no longer counts
 
     @property
     def ids(self) -> list[str]:
-        """The hits, best first; among ties in any order."""
+        """The hits, best first; among ties by id."""
         return [head.name for _, head in self.candidates[: self.k]]
 
-    def lineage(self, ids: Sequence[str], added: Names = NOBODY) -> Names:
-        """Return the lineages that a search with these hits adds to its turn; `added` is what Kedge added."""
+    def lineage(self, ids: Sequence[str], added: Names | None = None) -> Names:
+        """Return the lineages that a search with these hits adds to its turn; `added`: those that the index added."""
         hits = NOBODY.union(*(head.lineage for _, head in self.candidates if head.name in ids))
+        if added is None:
+            return hits | self.read
         chosen = [next((one for one in some if one <= added), min(some, key=len)) for some in self.pushed_out]
-        return self.sure.union(hits, added & self.at_most, *chosen)
+        return self.sure.union(hits, added & (self.at_most | self.read), *chosen)
 
-    def check(self, ids: Sequence[str], scores: Sequence[float]) -> None:
-        """Fail if these hits are not a right answer: the best scores, in order, with ties in any order."""
+    def check(self, ids: Sequence[str], scores: Sequence[float], *, exact: bool) -> None:
+        """Fail if these hits are not a right answer: the best scores, in order; with the index, ties in any order."""
+        close = SAME if exact else CLOSE
         wanted = [score for score, _ in self.candidates[: self.k]]
         assert len(ids) == len(set(ids)) == len(wanted), f"got {list(ids)}, expected {self.ids}"
-        assert all(math.isclose(a, b, abs_tol=CLOSE) for a, b in zip(scores, wanted, strict=True)), (scores, wanted)
+        assert all(math.isclose(a, b, abs_tol=close) for a, b in zip(scores, wanted, strict=True)), (scores, wanted)
         true = {head.name: score for score, head in self.candidates}
         for name, score in zip(ids, scores, strict=True):
             assert name in true, f"{name} is no candidate"
-            assert math.isclose(true[name], score, abs_tol=CLOSE), (name, true[name], score)
+            assert math.isclose(true[name], score, abs_tol=close), (name, true[name], score)
+        assert not exact or list(ids) == self.ids
 
 
 def search(oracle: Oracle, view: View, collection: str, vector: Sequence[float], k: int, where: Any = None) -> Ranked:
@@ -75,32 +85,46 @@ def search(oracle: Oracle, view: View, collection: str, vector: Sequence[float],
         for row in writes
         if not row.deleted and row.value.embedder == embedder and matches(row.value.payload, where)
     ]
-    fitting.sort(key=lambda scored: -scored[0])
+    fitting.sort(key=place)
     candidates = [(score, row) for score, row in fitting if heads[row.name] is row]
     last = candidates[k - 1][0] if k <= len(candidates) else -math.inf
+    last_place = place(candidates[k - 1]) if k <= len(candidates) else (math.inf, "")
     settled = oracle.world(view.upto).settled
+    read: list[Names] = []
     pushed_out: list[list[Names]] = []
     tied: list[list[Names]] = []
     for score, row in fitting:
         superseding = [later.lineage - settled for later in history[row.name] if comes_after(later, row)]
+        if superseding and not is_dead(row, superseding) and place((score, row)) <= last_place:
+            read.append(heads[row.name].lineage - row.lineage)
         if superseding and score >= last - CLOSE:
             needed = score > last + CLOSE and not is_dead(row, superseding)
-            (pushed_out if needed else tied).append(superseding)
+            (pushed_out if needed else tied).append([some - row.lineage for some in superseding])
     counted = [head for head in heads.values() if not head.deleted and head.value.embedder != embedder]
     gone: list[Names] = []
     for row in (w for writes in history.values() for w in writes if not w.deleted and w.value.embedder != embedder):
         superseding = [later.lineage - settled for later in history[row.name] if comes_after(later, row)]
         if superseding:
-            (tied if is_dead(row, superseding) else pushed_out).append(superseding)
+            (tied if is_dead(row, superseding) else pushed_out).append([some - row.lineage for some in superseding])
             gone.append(row.lineage)
+            if not is_dead(row, superseding):
+                read += [some - row.lineage for some in superseding if not any(other < some for other in superseding)]
+    sure = NOBODY.union(*(head.lineage for head in (*counted, *([embedder_head] if embedder_head else []))))
     return Ranked(
         candidates,
         k,
         unembedded=len(counted),
-        sure=NOBODY.union(*(head.lineage for head in (*counted, *([embedder_head] if embedder_head else [])))),
+        read=sure.union(*read),
+        sure=sure,
         pushed_out=pushed_out,
         at_most=NOBODY.union(*gone, *(lineage for some in (*pushed_out, *tied) for lineage in some)),
     )
+
+
+def place(scored: tuple[float, Write]) -> tuple[float, str]:
+    """Return what candidates are ordered by: their score, then their id. Sums of equal values may differ in noise."""
+    mantissa, exponent = math.frexp(scored[0])
+    return -math.ldexp(round(mantissa * 2**40), exponent - 40), scored[1].name
 
 
 def comes_after(later: Write, row: Write) -> bool:
@@ -114,11 +138,17 @@ def is_dead(row: Write, superseding: Sequence[Names]) -> bool:
 
 
 def similarity(metric: str, a: Sequence[float], b: Sequence[float]) -> float:
-    """Greater is nearer: cosine, dot product, or the negative squared distance for l2."""
+    """Greater is nearer: cosine, dot product, or the negative squared distance for l2; of float32 vectors."""
+    pairs = list(zip(map(single, a), map(single, b), strict=True))
     if metric == "l2":
-        return -sum((x - y) ** 2 for x, y in zip(a, b, strict=True))
-    dot = sum(x * y for x, y in zip(a, b, strict=True))
-    return dot if metric == "dot" else dot / (math.hypot(*a) * math.hypot(*b))
+        return -math.fsum((x - y) ** 2 for x, y in pairs)
+    dot = math.fsum(x * y for x, y in pairs)
+    return dot if metric == "dot" else dot / (math.hypot(*(x for x, _ in pairs)) * math.hypot(*(y for _, y in pairs)))
+
+
+def single(number: float) -> float:
+    """Return a number as float32 holds it."""
+    return float(struct.unpack("f", struct.pack("f", number))[0])
 
 
 def matches(payload: Any, where: Any) -> bool:

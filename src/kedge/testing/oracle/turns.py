@@ -113,9 +113,9 @@ class OracleTurn:
         where: Any = None,
         *,
         hits: Sequence[str] | None = None,
-        lineage: Names = NOBODY,
+        lineage: Names | None = None,
     ) -> Ranked:
-        """Search. `hits` and `lineage` are Kedge's results: only these tell which of several ties it chose."""
+        """Search; by the index, `hits` and `lineage` are Kedge's results: only these tell which of ties it chose."""
         self.check()
         ranked = search(self.oracle, self.view, collection, vector, k, where)
         self.read |= ranked.lineage(ranked.ids if hits is None else hits, lineage)

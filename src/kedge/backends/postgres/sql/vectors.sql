@@ -80,8 +80,10 @@ SELECT embedding, lineage, count(*) FROM kedge.vector_rows
 WHERE embedding = ANY($1::int8[]) AND seq <= $2 GROUP BY embedding, lineage;
 
 -- name: nearest
-SELECT v.seq, s.state, v.name, v.vector FROM kedge.row_states s JOIN kedge.vector_rows v ON v.seq = s.seq
-WHERE s.embedding = $1 AND s.state = ANY($2::int8[]) ORDER BY v.vector {distance} $3::{vector} LIMIT $4;
+-- `nearness`: a lower bound of the distance, see `vector_type.lower_bound`.
+SELECT v.seq, s.state, v.name, v.vector, {nearness} AS distance
+FROM kedge.row_states s JOIN kedge.vector_rows v ON v.seq = s.seq
+WHERE s.embedding = $1 AND s.state = ANY($2::int8[]) ORDER BY distance LIMIT $4;
 
 -- name: scan
 SELECT v.seq, s.state, v.name, v.vector FROM kedge.row_states s JOIN kedge.vector_rows v ON v.seq = s.seq
@@ -105,9 +107,9 @@ WHERE v.seq = ANY($1::int8[]) AND EXISTS (
 );
 
 -- name: nearest_then
-SELECT v.seq, v.lineage, v.name, v.vector FROM kedge.vector_rows v
+SELECT v.seq, v.lineage, v.name, v.vector, {nearness} AS distance FROM kedge.vector_rows v
 WHERE v.embedding = $1 AND v.lineage = ANY($2::int8[]) AND v.seq <= $5
-ORDER BY v.vector {distance} $3::{vector} LIMIT $4;
+ORDER BY distance LIMIT $4;
 
 -- name: scan_then
 SELECT v.seq, v.lineage, v.name, v.vector FROM kedge.vector_rows v
