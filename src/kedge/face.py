@@ -420,7 +420,7 @@ class Kedge:
         return replays.pending(self._kernel, deployment)
 
     def set_level(self, feature: str, level: str, *, reason: str = "", by: str | None = None) -> None:
-        agent: str | None = None,
+        agent: str | None = (None,)
         """Set the level of a feature: "full", "frozen" or "off"."""
         levels.set_level(self._kernel, feature, level, reason=reason, by=by)
 

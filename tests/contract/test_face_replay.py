@@ -7,13 +7,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
 
 import kedge
 from kedge import Kedge, ReplayInput, Turn
+from kedge.turns.scope import scope_of
 
 POSTGRES_ONE_IN = 4
 
@@ -116,6 +119,40 @@ def test_what_a_second_bad_deployment_did_to_a_replay_is_replayed_again(hidden: 
         turn.memory.append("assistant", "worse answer to fourth")
     hidden.rollback("v3")
     assert [i.value for i in hidden.replay(answer).replayed] == ["fourth"]
+
+
+def count_calls(monkeypatch: pytest.MonkeyPatch, port: object) -> list[str]:
+    """Count the calls of a port's methods from now on."""
+    called: list[str] = []
+    for name in dir(type(port)):
+        method = getattr(port, name)
+        if not name.startswith("_") and callable(method):
+            counted = partial(_counted, called, name, method)
+            monkeypatch.setattr(port, name, counted)
+    return called
+
+
+def _counted(called: list[str], name: str, method: Callable[..., Any], *arguments: Any) -> Any:
+    called.append(name)
+    return method(*arguments)
+
+
+@pytest.mark.both
+def test_agents_that_call_each_other_and_share_a_fact_cost_no_more_with_each_call(
+    k: Kedge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    k.deploy("v2", {"caller/prompt": "bad"}, canary=1.0)
+    for n in range(30):
+        with k.turn(agent="caller", deployment="v2") as caller:
+            caller.context.get("fact")
+            with k.turn(agent="callee", parent=caller.headers()) as callee:
+                callee.context.put("fact", [callee.context.get("fact"), n][-1])
+    called = count_calls(monkeypatch, scope_of(k.view()).backend.provenance)
+    assert k.plan("v2").replay_inputs == ()
+    assert len(called) < 100
+    k.rollback("v2")
+    assert (k.status().replay_pending, k.replay_pending()) == (0, [])
+    assert len(called) < 400
 
 
 KILLED = """

@@ -25,6 +25,9 @@ class Provenance(Protocol):
     def turns(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written, in any order."""
 
+    def callers(self, uids: Iterable[str]) -> list[TurnRecord]:
+        """Return those of these turns that have written, and all that called them, directly or not; each once."""
+
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""
 

@@ -1,6 +1,6 @@
 """Rollback plan (dry run): which writes vanish, what keys fall back to, what needs replay."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import msgspec
 
@@ -15,6 +15,7 @@ from kedge.turns.kernel import Kernel
 
 KEYS_EXAMINED_MAX = 5_000
 EXAMPLES = 8  # of each store
+_KINDS = ("vanish", "fall back", "reappear", "unchanged")
 
 
 class StoreEffect(msgspec.Struct, frozen=True):
@@ -86,6 +87,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     before_view, after_view = _views(record, after, deployment.number)
     pairs = impact.head_pairs(before_view, after_view, keys)
     changes = _changes(kernel, keys, pairs)
+    tally = _tally(keys, pairs)
     turns = provenance.influenced_turns(lineages)
     inside = provenance.sources_in(lineages)
     uncovered = embeddings.uncovered(kernel, after_view, lineages)
@@ -98,7 +100,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         epoch=record.epoch,
         goes_with_it=tuple(sorted(kernel.names(gone - {deployment.number}))),
         writes_total=sum(count.total for count in counts),
-        effects=tuple(StoreEffect(c.store, c.space, c.total, *_tally(keys, pairs, c.store, c.space)) for c in counts),
+        effects=tuple(StoreEffect(c.store, c.space, c.total, *tally[c.store, c.space]) for c in counts),
         examples=tuple(_examples(changes)),
         keys_total=total,
         keys_examined=len(keys),
@@ -130,14 +132,14 @@ def _views(record: ControlRecord, after: ControlRecord, number: int) -> tuple[Vi
 
 
 def _tally(
-    keys: list[Key], pairs: list[tuple[Head | None, Head | None]], store: str, space: str
-) -> tuple[int, int, int, int]:
-    kinds = Counter(
-        _kind(before, after)
-        for key, (before, after) in zip(keys, pairs, strict=True)
-        if key.store == store and key.space == space
-    )
-    return kinds["vanish"], kinds["fall back"], kinds["reappear"], kinds["unchanged"]
+    keys: list[Key], pairs: list[tuple[Head | None, Head | None]]
+) -> defaultdict[tuple[str, str], tuple[int, ...]]:
+    """Return by space how many keys vanish, fall back, reappear and do not change."""
+    kinds: dict[tuple[str, str], Counter[str]] = {}
+    for key, (before, after) in zip(keys, pairs, strict=True):
+        kinds.setdefault((key.store, key.space), Counter())[_kind(before, after)] += 1
+    found = {place: tuple(of[kind] for kind in _KINDS) for place, of in kinds.items()}
+    return defaultdict(lambda: (0,) * len(_KINDS), found)
 
 
 def _kind(before: Head | None, after: Head | None) -> str:

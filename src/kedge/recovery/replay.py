@@ -1,19 +1,21 @@
 """Replay of the source inputs whose derived results a rollback hid."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from kedge.bulk import coverage as embeddings
 from kedge.errors import InvalidValue
+from kedge.model import input_graph as graphs
 from kedge.model.checks import check_name
 from kedge.model.provenance import Source, TurnRecord
 from kedge.model.visibility import View
 from kedge.model.writes import Key, decode
 from kedge.ports.coverage import Uncovered
 from kedge.ports.vectors import Collection
-from kedge.recovery.replay_inputs import InputFinder
+from kedge.recovery.replay_inputs import SEQS_AT_ONCE, InputFinder
 from kedge.turns.kernel import Kernel
 from kedge.turns.scope import Replays
 from kedge.turns.turn import Turn
@@ -70,22 +72,17 @@ def inputs_of(
     `inside` are the source writes that these turns made. The inputs of turns that only embedded documents are the
     documents that have no vector without them: the `uncovered`.
     """
-    own: dict[int, list[Source]] = {}
-    for source in inside:
-        own.setdefault(source.turn, []).append(source)
-    finder = InputFinder(kernel.backend.provenance, frozenset(turn.turn for turn in turns))
-    answered = [turn for turn in turns if turn.derived and not turn.embeds]
-    inputs = finder.of(turn for turn in answered if turn.turn not in own) | own
+    finder = InputFinder(kernel.backend.provenance, turns, inside)
+    answered = {turn.turn: turn for turn in turns if turn.derived and not turn.embeds}
+    nodes = finder.nodes(answered)
     embedding = {turn.turn for turn in turns if turn.embeds}
     lacking = [(collection, row) for collection, row in uncovered if row.turn in embedding]
-    replayed = kernel.backend.replay_log.replayed_upto(
-        {source.seq for turn in answered for source in inputs[turn.turn]} | {row.document for _, row in lacking}
-    )
-    found: dict[int, ReplayInput] = {}
-    for turn in answered:
-        for source in inputs[turn.turn]:
-            if turn.turn > replayed.get(source.seq, 0):
-                found[source.seq] = _input(source, turn, found.get(source.seq))
+    used = graphs.inputs_of(nodes, answered)
+    replayed = _replayed_upto(kernel, used | {row.document for _, row in lacking})
+    found = {
+        seq: _input(finder.sources[seq], answered[span.first], answered[span.last])
+        for seq, span in graphs.spans(nodes, answered, replayed).items()
+    }
     for collection, row in lacking:
         if row.turn > replayed.get(row.document, 0):
             found.setdefault(row.document, _document(collection, row))
@@ -105,17 +102,25 @@ def _document(collection: Collection, row: Uncovered) -> ReplayInput:
     )
 
 
-def _input(source: Source, turn: TurnRecord, earlier: ReplayInput | None) -> ReplayInput:
+def _input(source: Source, first: TurnRecord, last: TurnRecord) -> ReplayInput:
     return ReplayInput(
         store=source.key.store,
         space=source.key.space,
         key=source.key.name,
         seq=source.seq,
         rank=source.rank,
-        session=source.session or turn.session,
-        agent=turn.agent if earlier is None else earlier.agent or turn.agent,
-        upto_turn=turn.turn if earlier is None else max(earlier.upto_turn, turn.turn),
+        session=source.session or last.session,
+        agent=first.agent or last.agent,
+        upto_turn=last.turn,
     )
+
+
+def _replayed_upto(kernel: Kernel, seqs: Iterable[int]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    asked = iter(seqs)
+    while some := list(islice(asked, SEQS_AT_ONCE)):
+        found |= kernel.backend.replay_log.replayed_upto(some)
+    return found
 
 
 def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:

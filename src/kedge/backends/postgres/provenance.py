@@ -24,6 +24,10 @@ class PostgresProvenance:
         """Return those of these turns that have written."""
         return [turn_of(row) for row in self._database.ask(_SQL["turns"], list(uids))]
 
+    def callers(self, uids: Iterable[str]) -> list[TurnRecord]:
+        """Return those of these turns that have written, and all that called them; each once."""
+        return [turn_of(row) for row in self._database.ask(_SQL["callers"], list(uids))]
+
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""
         return {seq: turn_of(row) for seq, *row in self._database.ask(_SQL["writers_of"], list(seqs))}

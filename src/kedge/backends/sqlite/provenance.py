@@ -25,6 +25,10 @@ class SqliteProvenance:
         """Return those of these turns that have written."""
         return [turn_of(row) for row in self._database.ask(_SQL["turns"], json.dumps(list(uids)))]
 
+    def callers(self, uids: Iterable[str]) -> list[TurnRecord]:
+        """Return those of these turns that have written, and all that called them; each once."""
+        return [turn_of(row) for row in self._database.ask(_SQL["callers"], json.dumps(list(uids)))]
+
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""
         rows = self._database.ask(_SQL["writers_of"], json.dumps(list(seqs)))

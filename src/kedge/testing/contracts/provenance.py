@@ -56,6 +56,16 @@ class ProvenanceContract:
         (turn,) = backend.provenance.turns([driver.author.uid])
         assert backend.provenance.reads_of([turn.turn, 10**6]) == {turn.turn: logs}
 
+    def test_callers_come_with_theirs_each_once(self, backend: Backend) -> None:
+        driver = BackendDriver(backend)
+        for uid, parent in (("root", None), ("a", "root"), ("b", "root"), ("c", "a"), ("d", "never wrote"), ("e", "c")):
+            driver.put(uid, 1, author=Author(uid, parent=parent, agent=f"agent of {uid}"))
+        callers = backend.provenance.callers
+        found = callers(["c", "b", "d", "nobody"])
+        assert sorted(turn.uid for turn in found) == ["a", "b", "c", "d", "root"]
+        assert {turn.agent for turn in found} == {f"agent of {turn.uid}" for turn in found}
+        assert callers([]) == []
+
     def test_the_newest_message_is_bounded_by_its_seq(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
         first = driver.append([put("", "one", store="memory", space="s", source=True)])[0]

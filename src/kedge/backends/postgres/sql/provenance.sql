@@ -17,6 +17,15 @@ WHERE lineage = ANY($1::int8[]) ORDER BY id;
 -- name: turns
 SELECT id, uid, agent, session, parent, replays FROM kedge.turns WHERE uid = ANY($1::text[]);
 
+-- name: callers
+-- UNION keeps each uid once: the walk is linear in turns, also where calls share callers.
+WITH RECURSIVE up (uid) AS (
+    SELECT u.uid COLLATE "C" FROM unnest($1::text[]) AS u (uid)
+    UNION
+    SELECT t.parent FROM up JOIN kedge.turns t ON t.uid = up.uid WHERE t.parent IS NOT NULL
+)
+SELECT t.id, t.uid, t.agent, t.session, t.parent, t.replays FROM up JOIN kedge.turns t ON t.uid = up.uid;
+
 -- name: sources_in
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
 FROM kedge.turns t

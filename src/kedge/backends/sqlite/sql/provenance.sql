@@ -16,6 +16,15 @@ WHERE lineage IN (SELECT value FROM json_each(?1)) ORDER BY id;
 -- name: turns
 SELECT id, uid, agent, session, parent, replays FROM turns WHERE uid IN (SELECT value FROM json_each(?));
 
+-- name: callers
+-- UNION keeps each uid once: the walk is linear in turns, also where calls share callers.
+WITH RECURSIVE up (uid) AS (
+    SELECT value FROM json_each(?)
+    UNION
+    SELECT t.parent FROM up JOIN turns t ON t.uid = up.uid WHERE t.parent IS NOT NULL
+)
+SELECT t.id, t.uid, t.agent, t.session, t.parent, t.replays FROM up CROSS JOIN turns t ON t.uid = up.uid;
+
 -- name: sources_in
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
 FROM turns t INDEXED BY turns_by_lineage
