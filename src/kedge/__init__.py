@@ -64,6 +64,7 @@ from kedge.reconcilers.shell import ShellReconciler
 from kedge.recovery.converge import Convergence, Laggard
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
+from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.replay import ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
@@ -88,9 +89,9 @@ __all__ = [
     "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NotAKedgeDatabase", "NotEmpty", "NotPermitted",
     "NotSeen", "Optimized",
     "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
-    "ReadView", "Reconciled", "Reconciler", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan",
-    "RollbackReport", "RolledBack", "SchemaRefused", "SessionBegun", "SettledMeanwhile", "ShellReconciler",
-    "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus",
-    "Tally", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow",
-    "VectorRows", "carriers", "compare_stores", "migrate_store", "open",
+    "ReadView", "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Retryable",
+    "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused", "SessionBegun", "SettledMeanwhile",
+    "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "SyncNeeded",
+    "SystemStatus", "Tally", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches",
+    "VectorRow", "VectorRows", "carriers", "compare_stores", "migrate_store", "open",
 ]  # fmt: skip

@@ -42,6 +42,8 @@ from kedge.recovery import rollback as rollbacks
 from kedge.recovery.converge import check_wait
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
+from kedge.recovery.reinstate import ReinstateReport
+from kedge.recovery.reinstate import reinstate as undo
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators, verify
@@ -155,12 +157,14 @@ class Kedge:
         *,
         reason: str = "",
         by: str | None = None,
+        verify: bool = True,
         on_step: Callable[[str], object] | None = None,
-    ) -> Deployment:
-        """Undo a rollback exactly. External systems that fail to follow are in `status().unfinished`."""
-        deployed, entry = lives.reinstate(self._kernel, name, reason=reason, by=by)
-        reconciling.follow(self._kernel, entry, on_step)
-        return deployed
+    ) -> ReinstateReport:
+        """Undo a rollback exactly, release the features that it held, and verify the stores.
+
+        External systems that fail to follow are in the report, and in `status().unfinished`.
+        """
+        return undo(self._kernel, name, reason=reason, by=by, verified=verify, on_step=on_step)
 
     def purge(
         self, name: str, *, confirm: str | None = None, by: str | None = None, progress: Progress | None = None

@@ -82,7 +82,7 @@ def test_rollback_and_reinstate_and_purge(run: Run) -> None:
     report = of(run, "rollback", "support-v2", "--yes", "--reason", "wrong refunds", "--by", "ann")
     assert set(report) == {
         "deployment", "went_with_it", "operation", "epoch", "seq", "by", "reason", "writes_hidden", "indicators",
-        "convergence", "reconciled", "ok", "verdict",
+        "convergence", "reconciled", "superseded", "ok", "verdict",
     }  # fmt: skip
     assert set(report["indicators"]) == INDICATORS
     assert report["convergence"] == {
@@ -91,7 +91,11 @@ def test_rollback_and_reinstate_and_purge(run: Run) -> None:
     assert (report["ok"], report["by"], report["reason"]) == (True, "ann", "wrong refunds")
     assert report["went_with_it"] == ["support-v3"]
     back = of(run, "reinstate", "support-v2", "--yes")
-    assert set(back) == {"deployment", "came_back_with_it"}
+    assert set(back) == {
+        "deployment", "came_back_with_it", "still_hidden", "operation", "epoch", "seq", "by", "reason",
+        "writes_visible", "released", "indicators", "reconciled", "waiting", "ok", "verdict",
+    }  # fmt: skip
+    assert back["ok"] is True
     assert set(back["deployment"]) == DEPLOYMENT
     assert back["came_back_with_it"] == ["support-v3"]
     of(run, "rollback", "support-v2", "--yes")

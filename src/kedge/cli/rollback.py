@@ -28,6 +28,7 @@ from kedge.cli.terminal import (
     whisper,
 )
 from kedge.face import Kedge
+from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators
 
@@ -124,24 +125,14 @@ def reinstate(
             say("Reinstating makes everything that it caused visible again to the sessions that saw it before.")
             if not ask(f"Reinstate {name}?"):
                 decline()
-        before = {d.name for d in k.deployments() if d.status == "rolled back"}
         steps: list[str] = []
         with spinner("reinstating", silent=as_json):
-            deployed = k.reinstate(name, reason=reason, by=by, on_step=steps.append)
-        left = any((e.kind, e.deployment) == ("reinstate", name) for e in k.status().unfinished)
-        back = sorted(before - {d.name for d in k.deployments() if d.status == "rolled back"} - {name})
+            report = k.reinstate(name, reason=reason, by=by, on_step=steps.append)
     if as_json:
-        emit({"deployment": deployed, "came_back_with_it": back})
-        return FAILED if left else 0
-    at = f" at {weight(deployed.weight)}" if deployed.status == "canary" else ""
-    say(f"{name} is {deployed.status}{at} again; everything that it caused is visible", "bold")
-    if back:
-        say(f"  Also reinstated: {listing(back)}")
-    for step in steps:
-        say(f"  {step}")
-    if left:
-        say("External systems are not reconciled: run `kedge recover`", "bold red")
-    return FAILED if left else 0
+        emit({**msgspec.to_builtins(report), "ok": report.ok, "verdict": report.verdict})
+    else:
+        _print_reinstated(report, steps)
+    return 0 if report.ok else FAILED
 
 
 @app.command(rich_help_panel=UNDO)
@@ -191,6 +182,31 @@ def recover(*, db: Db = None, as_json: Json = False) -> int:
         for line in done:
             say(line, "bold")
     return FAILED if left else 0
+
+
+def _print_reinstated(report: ReinstateReport, steps: list[str]) -> None:
+    at = f" at {weight(report.weight)}" if report.status == "canary" else ""
+    visible = count(report.writes_visible, "write")
+    say(f"{report.name} is {report.status}{at} again; everything that it caused is visible: {visible}", "bold")
+    if report.came_back_with_it:
+        say(f"  Also reinstated: {listing(report.came_back_with_it)}")
+    if report.still_hidden:
+        say(f"  Still hidden, because they depend on another rolled-back deployment: {listing(report.still_hidden)}")
+    if report.released:
+        say(f"  Released: {listing(report.released)}")
+    for step in steps:
+        say(f"  {step}")
+    found = report.indicators
+    if found is None:
+        say("  Not verified: run `kedge status`", "yellow")
+    elif found.ok:
+        say(f"  Verified: {found.keys_checked} keys compared with all writes to them")
+    else:
+        say("VERIFICATION FAILED: run `kedge fsck --full`", "bold red")
+    for waiting in report.waiting:
+        say(f"  Waiting for {waiting}", "yellow")
+    if not all(outcome.ok for outcome in report.reconciled):
+        say("External systems are not reconciled: run `kedge recover`", "bold red")
 
 
 def _dependants(k: Kedge, name: str) -> list[str]:

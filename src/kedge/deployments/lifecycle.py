@@ -1,4 +1,4 @@
-"""Deployment life cycle: deploy, canary, promote, settle, reinstate."""
+"""Deployment life cycle: deploy, canary, promote, settle."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,6 +18,7 @@ from kedge.ports.control import Change, Entry, Recorded, Release
 from kedge.turns.kernel import Kernel, actor
 
 SNAPSHOT_PREFIX = "before:"  # prefix of the names of snapshots that staging takes
+_NO_STATUS = {"stage", "release-held"}  # changes of a deployment that leave its status as it is
 BOTH_MAX = 100  # at most so many keys that both sides wrote are in a promotion's report
 
 
@@ -185,21 +186,6 @@ def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
     return show(kernel, name)
 
 
-def reinstate(kernel: Kernel, name: str, *, reason: str, by: str | None) -> tuple[Deployment, Entry]:
-    """Undo a rollback: what it hid, and what was written hidden since, is visible again."""
-    who, operation = actor(by), kernel.backend.clock.fresh_id()
-
-    def decide(record: ControlRecord) -> Change:
-        kernel.find(record, name, "reinstate")
-        after = rules.reinstate(record, name, now=kernel.backend.clock.now(), by=who)
-        back = sorted(record.rolled_back - after.rolled_back)
-        detail = {"numbers": back, "names": sorted(kernel.names(back))}
-        return Change(after, operation, "reinstate", who, name, reason, detail)
-
-    _, entry = kernel.change(decide)
-    return show(kernel, name), entry
-
-
 def show(kernel: Kernel, name: str) -> Deployment:
     """Return a deployment, settled and purged ones included, or raise `UnknownName`."""
     found = _list(kernel, [recorded for recorded in kernel.backend.control.recorded() if recorded.release.name == name])
@@ -218,7 +204,7 @@ def _list(kernel: Kernel, recorded: Iterable[Recorded]) -> list[Deployment]:
     record = kernel.backend.control.load()
     newest: dict[str | int, Entry] = {}  # by name, and by number where a base's change included it
     for entry in kernel.backend.control.entries():
-        if not entry.is_step and entry.kind != "stage":
+        if not entry.is_step and entry.kind not in _NO_STATUS:
             for concerned in (entry.deployment, *entry.detail.get("numbers", ())):
                 if concerned is not None:
                     newest.setdefault(concerned, entry)

@@ -71,7 +71,7 @@ class Database(Protocol):
     def rollback(self, name: str, *, reason: str = "") -> RollbackReport:
         """Roll a deployment back."""
 
-    def reinstate(self, name: str, *, reason: str = "") -> Deployment:
+    def reinstate(self, name: str, *, reason: str = "") -> object:
         """Undo a rollback."""
 
     def purge(self, name: str, *, confirm: str | None = None) -> PurgeReport:

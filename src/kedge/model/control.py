@@ -348,10 +348,14 @@ def hold(record: ControlRecord, features: Iterable[str], operation: str) -> Cont
 
 def release(record: ControlRecord, operation: str) -> ControlRecord:
     """Release all features that an operation holds; those that another holds stay held."""
-    left = {feature: tuple(o for o in by if o != operation) for feature, by in record.held.items()}
-    return msgspec.structs.replace(
-        record, epoch=record.epoch + 1, held={feature: by for feature, by in left.items() if by}
-    )
+    return drop_holds(msgspec.structs.replace(record, epoch=record.epoch + 1), (operation,))
+
+
+def drop_holds(record: ControlRecord, operations: Iterable[str]) -> ControlRecord:
+    """Release all features that these operations hold, as part of the change that made `record`."""
+    ended = set(operations)
+    left = {feature: tuple(o for o in by if o not in ended) for feature, by in record.held.items()}
+    return msgspec.structs.replace(record, held={feature: by for feature, by in left.items() if by})
 
 
 def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord:

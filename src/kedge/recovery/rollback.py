@@ -23,18 +23,24 @@ CONVERGED = "rollback:converged"
 NOT_CONVERGED = "rollback:not-converged"
 VERIFIED = "rollback:verified"
 FAILED = "rollback:verification-failed"
-RESUMED = "rollback:resumed"
+RESUMED = "rollback:resumed"  # the last step where features were held
+FINISHED = "rollback:finished"  # the last step elsewhere
+SUPERSEDED = "rollback:superseded"  # the last step where the deployment was reinstated before the others
+REINSTATE = "reinstate"
 PURGE = "purge"
 ERASED = "purge:erased"
 RELEASE = "release-held"
-_LAST_STEPS = {COMMIT: RESUMED, PURGE: ERASED}
+_LAST_STEPS = {COMMIT: (RESUMED, FINISHED, SUPERSEDED), PURGE: (ERASED,)}
 OnStep = Callable[[str], object]
 _EXAMPLES_MAX = 3
 _AGAIN = "run `kedge recover`"
 
 
 class RollbackReport(msgspec.Struct, frozen=True):
-    """The outcome of a rollback. `writes_hidden` counts all writes that its deployments influenced."""
+    """The outcome of a rollback. `writes_hidden` counts all writes that its deployments influenced.
+
+    `superseded` says who reinstated the deployment before the rollback had finished.
+    """
 
     deployment: str
     went_with_it: tuple[str, ...]
@@ -47,18 +53,21 @@ class RollbackReport(msgspec.Struct, frozen=True):
     indicators: Indicators | None
     convergence: Convergence | None = None
     reconciled: tuple[Reconciled, ...] = ()
+    superseded: str = ""
 
     @property
     def ok(self) -> bool:
         """Whether all members acknowledged it, external systems were reconciled, and verification passed."""
         converged = self.convergence is not None and self.convergence.converged
         followed = all(outcome.ok for outcome in self.reconciled)
-        return converged and followed and self.indicators is not None and self.indicators.ok
+        return not self.superseded and converged and followed and self.indicators is not None and self.indicators.ok
 
     @property
     def verdict(self) -> str:
         """The outcome in one sentence."""
         gone = ", ".join((self.deployment, *self.went_with_it))
+        if self.superseded:
+            return f"{gone}: rolled back (epoch {self.epoch}), but {self.superseded}; nothing is left to do"
         return f"{gone}: rolled back{self._outcome} (epoch {self.epoch})"
 
     @property
@@ -144,6 +153,8 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 def _complete(kernel: Kernel, entry: Entry, wanted: Wanted, timing: Timing, tell: OnStep) -> RollbackReport:
+    if (later := reinstatement_of(kernel, entry)) is not None:
+        return _superseded(kernel, entry, later, tell)
     earlier = _step_of(kernel, entry, COMMIT + RECONCILED)
     with Reconciliation(kernel, {} if earlier else wanted) as work:
         convergence = _converge(kernel, entry, timing, tell)
@@ -152,6 +163,8 @@ def _complete(kernel: Kernel, entry: Entry, wanted: Wanted, timing: Timing, tell
         reconciled = msgspec.convert(earlier.detail["outcomes"], tuple[Reconciled, ...])
     elif reconciled:
         note(kernel, entry, reconciled, tell)
+    if (later := reinstatement_of(kernel, entry)) is not None:
+        return _superseded(kernel, entry, later, tell)
     found = verify(kernel, commit_seconds=timing.commit_seconds)
     found = msgspec.structs.replace(
         found,
@@ -169,9 +182,36 @@ def _complete(kernel: Kernel, entry: Entry, wanted: Wanted, timing: Timing, tell
     tell(_verification(found))
     if found.ok and convergence.converged and all(outcome.ok for outcome in reconciled):
         _release(kernel, entry, tell)
-        control.step(entry.operation, RESUMED, deployment=entry.deployment, by=entry.by)
+        last = RESUMED if entry.detail.get("held") else FINISHED
+        control.step(entry.operation, last, deployment=entry.deployment, by=entry.by)
         tell("finished")
     return _report(kernel, entry, found, convergence, reconciled)
+
+
+def reinstatement_of(kernel: Kernel, rollback: Entry) -> Entry | None:
+    """Return the first reinstatement of a rollback's deployment after it, or None."""
+    later = (e for e in kernel.backend.control.entries() if e.seq > rollback.seq and e.kind == REINSTATE)
+    return min((e for e in later if e.deployment == rollback.deployment), key=lambda e: e.seq, default=None)
+
+
+def end_superseded(kernel: Kernel, rollback: Entry, reinstatement: Entry) -> None:
+    """Journal that a reinstatement ended the steps of a rollback."""
+    kernel.backend.control.step(
+        rollback.operation,
+        SUPERSEDED,
+        deployment=rollback.deployment,
+        by=reinstatement.by,
+        detail={"operation": reinstatement.operation, "epoch": reinstatement.epoch},
+    )
+
+
+def _superseded(kernel: Kernel, entry: Entry, later: Entry, tell: OnStep) -> RollbackReport:
+    _release(kernel, entry, tell)
+    if _step_of(kernel, entry, SUPERSEDED) is None:
+        end_superseded(kernel, entry, later)
+    said = f"reinstated by {later.by} (epoch {later.epoch})"
+    tell(f"superseded: {said}")
+    return msgspec.structs.replace(_report(kernel, entry, None), superseded=said)
 
 
 def _step_of(kernel: Kernel, entry: Entry, kind: str) -> Entry | None:
@@ -251,6 +291,11 @@ def unfinished(kernel: Kernel) -> list[Entry]:
     return [entry for entry, _ in _unfinished(kernel)]
 
 
+def unfinished_of(kernel: Kernel, name: str, *, before: int) -> list[Entry]:
+    """Return the unfinished rollbacks of a deployment that were committed before a seq."""
+    return [e for e in unfinished(kernel) if e.kind == COMMIT and e.deployment == name and e.seq < before]
+
+
 def _unfinished(kernel: Kernel) -> list[tuple[Entry, Wanted]]:
     """Return the unfinished changes, the oldest first, and which external systems must follow each.
 
@@ -263,8 +308,8 @@ def _unfinished(kernel: Kernel) -> list[tuple[Entry, Wanted]]:
     found, later = list[tuple[Entry, Wanted]](), set[tuple[str, str]]()
     for entry in (entry for entry in entries if not entry.is_step):
         own = {(name, key) for name, keys in moved_by(record, entry).items() for key in keys} - later
-        last = _LAST_STEPS.get(entry.kind, entry.kind + RECONCILED if own else None)
-        if last is not None and (entry.operation, last) not in steps:
+        last = _LAST_STEPS.get(entry.kind, (entry.kind + RECONCILED,) if own else ())
+        if last and not any((entry.operation, step) in steps for step in last):
             found.append((entry, {name: sorted(key for n, key in own if n == name) for name, _ in own}))
         later |= own
     return found[::-1]
