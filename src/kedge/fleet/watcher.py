@@ -1,13 +1,16 @@
 """Watcher: calls back after each new epoch."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from weakref import WeakSet
 
 from kedge.turns.kernel import Kernel
 
 POLL_SECONDS = 0.01
 UNPROMPTED_SECONDS = 0.25
+FORKED_SECONDS = 0.5  # a child's first poll waits so long: a process that becomes a daemon closes its files first
 
 Callback = Callable[[int], object]
 
@@ -23,7 +26,7 @@ class Watcher:
 
     An exception of a callback goes to `threading.excepthook`; the callback is called again at the next epoch. While
     this process is a member, the member's thread calls back instead: before it acknowledges an epoch, all callbacks
-    have returned.
+    have returned. A forked child calls back, too, by a thread of its own.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -35,6 +38,8 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._next = 0
         self.calling: Callback | None = None  # the callback that has not returned yet
+        self._left_to_parent: object = None  # the membership at the fork: the parent's
+        _watchers.add(self)
 
     def add(self, callback: Callback) -> Callable[[], None]:
         """Call back after each epoch that this process catches up with; return a function that ends it."""
@@ -43,8 +48,7 @@ class Watcher:
             ticket, self._next = self._next, self._next + 1
             self._callbacks[ticket] = (callback, epoch)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="kedge-watch", daemon=True)
-                self._thread.start()
+                self._start(POLL_SECONDS)
 
         def remove() -> None:
             with self._lock:
@@ -52,16 +56,30 @@ class Watcher:
 
         return remove
 
-    def _run(self) -> None:
+    def _start(self, first_seconds: float) -> None:
+        self._thread = threading.Thread(target=self._run, args=(first_seconds,), name="kedge-watch", daemon=True)
+        self._thread.start()
+
+    def after_fork(self) -> None:
+        """In the child: call back by a thread of its own. What held the locks does not exist here."""
+        self._lock, self._calling_lock = threading.Lock(), threading.RLock()
+        self._left_to_parent = self._kernel.membership
+        if self._stop.is_set() or self._thread is None or self._thread is threading.current_thread():
+            return
+        self._stop, self.calling = threading.Event(), None
+        self._start(FORKED_SECONDS)
+
+    def _run(self, first_seconds: float) -> None:
         hint: object = None
         polled_at = 0.0
+        self._stop.wait(first_seconds)
         while not self._stop.wait(POLL_SECONDS):
             found = self._kernel.backend.change_hint()
             now = time.monotonic()
             if found == hint and now - polled_at < UNPROMPTED_SECONDS:
                 continue
             hint, polled_at = found, now
-            if self._kernel.membership is not None:
+            if self._kernel.membership not in (None, self._left_to_parent):
                 continue
             try:
                 with self._calling_lock:
@@ -110,3 +128,14 @@ class Watcher:
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5)
+
+
+_watchers: WeakSet[Watcher] = WeakSet()
+
+
+def _after_fork() -> None:
+    for watcher in list(_watchers):
+        watcher.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -12,6 +11,7 @@ import msgspec
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact, plain
 from kedge.reconcilers.limits import limit
+from kedge.support.fork_lock import ForkSafeLock
 
 _SHOWN_CHARACTERS = 200
 _VALUE_CHARACTERS = 10_000  # in the environment, whose size is limited
@@ -43,8 +43,8 @@ class ShellReconciler:
         self.deadline_seconds = deadline_seconds
         self._observe = _argv("observe", observe)
         self._converge = _argv("converge", converge)
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.Lock()
+        self._running: dict[subprocess.Popen[bytes], int] = {}  # with the process that started it: a fork kills nothing
+        self._lock = ForkSafeLock()
 
     def observe(self, key: str, timeout: float) -> str | None:
         """Return what the command printed, stripped; None if it printed nothing."""
@@ -76,7 +76,7 @@ class ShellReconciler:
             process_group=0,  # so that its child processes end with it
         )
         with self._lock:
-            self._running.add(process)
+            self._running[process] = os.getpid()
         try:
             printed, complaint = process.communicate(stdin, timeout=seconds)
         except BaseException as error:
@@ -87,7 +87,7 @@ class ShellReconciler:
             raise
         finally:
             with self._lock:
-                self._running.discard(process)
+                self._running.pop(process, None)
         if process.returncode:
             said = complaint.decode(errors="replace").strip()[-_SHOWN_CHARACTERS:]
             raise CommandFailed(f"{argv} exited with {process.returncode}{f': {said}' if said else ''}")
@@ -96,7 +96,7 @@ class ShellReconciler:
     def interrupt(self) -> None:
         """Kill the commands that run."""
         with self._lock:
-            running = list(self._running)
+            running = [process for process, starter in self._running.items() if starter == os.getpid()]
         for process in running:
             _kill(process)
 

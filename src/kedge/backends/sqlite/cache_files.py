@@ -55,7 +55,10 @@ def exclusive_lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield True
+            try:
+                yield True
+            finally:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough: a forked child inherits the descriptor
     finally:
         os.close(descriptor)
 

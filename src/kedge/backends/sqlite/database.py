@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import msgspec
 from kedge import errors
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
 from kedge.support.failpoints import reach
+from kedge.support.fork_gate import ForkGate
 from kedge.support.fork_lock import ForkSafeLock
 
 APPLICATION_ID = 0x4B454447  # "KEDG"
@@ -27,6 +28,9 @@ SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FR
 FROM sqlite_schema
 """
 _DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
+# SQLite keeps each file's locks in the process's memory. In a forked child they would stand for ever, without an owner.
+FORK_GATE = ForkGate()
+_left_to_parents: list[sqlite3.Connection] = []  # lent at a fork: the child must neither use nor close them
 
 
 class Database:
@@ -41,8 +45,10 @@ class Database:
         self._synchronous = _DURABILITIES[durability]
         self._pool: deque[sqlite3.Connection] = deque()
         self._pid = os.getpid()
+        self._file = os.path.realpath(path)
         self._write_lock = ForkSafeLock()
         self._closed = False
+        FORK_GATE.before_fork(self._close_idle)
         if not read_only:
             self._create_folder()
         with self.translated():
@@ -79,17 +85,33 @@ class Database:
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection in autocommit mode."""
-        connection = self._take()
+        hold = FORK_GATE.enter(self._file)
         try:
-            yield connection
-        except sqlite3.Error as error:
-            raise self.translate(error) from error
+            connection = self._take()
+            try:
+                yield connection
+            except sqlite3.Error as error:
+                raise self.translate(error) from error
+            finally:
+                self._give_back(connection)
         finally:
-            self._give_back(connection)
+            FORK_GATE.leave(hold)
+
+    @contextmanager
+    def _private(self) -> Iterator[sqlite3.Connection]:
+        """Open a connection outside the pool, and close it at the end."""
+        hold = FORK_GATE.enter(self._file)
+        try:
+            check_not_cut(self._file)
+            with closing(self._connect()) as connection:
+                yield connection
+        finally:
+            FORK_GATE.leave(hold)
 
     def _take(self) -> sqlite3.Connection:
         if self._closed:
             raise errors.TurnClosed("this Kedge is closed; open the database again")
+        check_not_cut(self._file)
         if self._pid != os.getpid():  # a fork must not use the parent's connections
             self._pool = deque()
             self._pid = os.getpid()
@@ -100,6 +122,9 @@ class Database:
                 return self._connect()
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
+        if self._pid != os.getpid():
+            _left_to_parents.append(connection)
+            return
         if connection.in_transaction:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
@@ -107,6 +132,13 @@ class Database:
             connection.close()
         else:
             self._pool.append(connection)
+
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                connection = self._pool.pop()
+                with suppress(sqlite3.Error):
+                    connection.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -137,6 +169,7 @@ class Database:
             reach(f"{what}:begun")
             yield connection
             reach(f"{what}:before-commit")
+            check_not_cut(self._file)  # a child that was forked in here
             connection.execute("COMMIT")
             reach(f"{what}:after-commit")
 
@@ -167,14 +200,13 @@ class Database:
     def close(self) -> None:
         """Close every connection that is not lent; lent ones close when they come back."""
         self._closed = True
-        while self._pool:
-            self._pool.pop().close()
+        if self._pid == os.getpid():
+            self._close_idle()
 
     # ── schema ──
 
     def _migrate(self) -> None:
-        connection = self._connect()
-        try:
+        with self._private() as connection:
             current = self._version(connection) == len(migrations())
             self._write_ahead(connection)  # only now: it rewrites the header, permanently
             if current:
@@ -194,8 +226,6 @@ class Database:
                 connection.execute("INSERT INTO meta VALUES ('header_key', ?)", (os.urandom(32),))
             reach("migrate:before-commit")
             connection.execute("COMMIT")
-        finally:
-            connection.close()
 
     def _write_ahead(self, connection: sqlite3.Connection) -> None:
         """Switch to WAL in many short tries: of several processes that open a new file at once, one may block."""
@@ -229,12 +259,9 @@ class Database:
         return int(version)
 
     def _check_schema(self) -> None:
-        connection = self._connect()
-        try:
+        with self._private() as connection:
             if self._version(connection) != len(migrations()):
                 raise errors.NotAKedgeDatabase(f"{self.path} has no Kedge schema yet; open it once for writing")
-        finally:
-            connection.close()
 
     # ── migration ──
 
@@ -250,11 +277,8 @@ class Database:
 
     def moved_to(self) -> str:
         """Return where the database was moved to, or "" where it was not."""
-        connection = self._connect()
-        try:
+        with self._private() as connection:
             found = connection.execute("SELECT value FROM meta WHERE name = 'moved'").fetchone()
-        finally:
-            connection.close()
         return "" if found is None else msgspec.json.decode(found[0], type=Sealed).to
 
     # ── errors ──
@@ -297,6 +321,15 @@ class Database:
                 "read it back, or repeat the call with the same idempotency key"
             )
         return errors.Corruption(f"{self.path}: unexpected SQLite error: {text}; run `kedge fsck`")
+
+
+def check_not_cut(file: str) -> None:
+    """Raise `Misuse` in a process that was forked while a call used this file."""
+    if FORK_GATE.is_cut(file):
+        raise errors.Misuse(
+            f"{file} cannot be used here: this process was forked while a call of its parent used the database; fork "
+            "between calls, or start new processes (the start method 'spawn' of multiprocessing)"
+        )
 
 
 def migrations() -> list[str]:

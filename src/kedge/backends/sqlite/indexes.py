@@ -131,15 +131,16 @@ class Indexes:
         if is_forked_after_use():
             return 0
         try:
-            with ivf.build_lock(folder, layout.stem, wait=wait) as is_ours, self._database.connection() as connection:
-                layout.check(connection)
-                if is_ours:
-                    for file in ivf.parts_of(folder, layout.stem, metric):
-                        self._sound[file] = self._sound.get(file, False) or ivf.is_sound(folder, file)
-                before = self._usable(connection, layout, metric)
-                if not is_ours or rows - _end(before) < ivf.ROWS_MIN // 4:
-                    return _end(before)
-                proof = Proof.of(connection, last)
+            with ivf.build_lock(folder, layout.stem, wait=wait) as is_ours:
+                with self._database.connection() as connection:  # not during the build: a fork waits for connections
+                    layout.check(connection)
+                    if is_ours:
+                        for file in ivf.parts_of(folder, layout.stem, metric):
+                            self._sound[file] = self._sound.get(file, False) or ivf.is_sound(folder, file)
+                    before = self._usable(connection, layout, metric)
+                    if not is_ours or rows - _end(before) < ivf.ROWS_MIN // 4:
+                        return _end(before)
+                    proof = Proof.of(connection, last)
                 first = _first_to_build(before, rows)
                 file = ivf.add_part(folder, layout.stem, metric, matrix[:rows], first, proof)
                 self._sound[file] = True

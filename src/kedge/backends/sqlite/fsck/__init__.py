@@ -1,12 +1,14 @@
 """fsck of a SQLite database: read-only checks of every invariant on disk."""
 
+import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
 
+from kedge.backends.sqlite.database import FORK_GATE, check_not_cut
 from kedge.backends.sqlite.fsck.control import check_control, check_deployments, check_sessions, check_snapshots
 from kedge.backends.sqlite.fsck.file import check_file, check_meta, check_schema
 from kedge.backends.sqlite.fsck.heads import check_counters, check_heads
@@ -25,7 +27,11 @@ _UNREADABLE = (sqlite3.Error, msgspec.MsgspecError, KedgeError, ValueError, Type
 
 def inspect(path: Path, folder: Path, *, full: bool, progress: Progress | None) -> FsckReport:
     """Check a database file and its folder of segments, in one read transaction, and write nothing."""
-    with closing(_connect(path)) as connection:
+    file = os.path.realpath(path)
+    with ExitStack() as stack:
+        stack.callback(FORK_GATE.leave, FORK_GATE.enter(file))
+        check_not_cut(file)
+        connection = stack.enter_context(closing(_connect(path)))
         connection.execute("BEGIN")
         inspection = Inspection(connection, folder, full=full, progress=progress)
         with SegmentFiles(inspection, lambda: _connect(path)) as files:
