@@ -67,6 +67,30 @@ def test_so_is_one_beside_whose_repeat_that_call_is_made_anew_where_it_is_not_se
     assert aside.lineage == frozenset()
 
 
+def test_a_canary_s_retry_is_answered_though_the_key_was_used_outside_since(k: kedge.Kedge) -> None:
+    k.deploy("canary", {"support/prompt": "new"})
+    with k.turn(agent="support", deployment="canary") as turn:
+        first = turn.context.put("fact", "inside", idempotency="call-1")
+    with k.turn(agent="support") as turn:
+        outside = turn.context.put("fact", "outside", idempotency="call-1")
+        assert turn.context.put("fact", "outside", idempotency="call-1") == outside
+    with k.turn(agent="support", deployment="canary") as turn:
+        assert turn.context.put("fact", "inside", idempotency="call-1") == first
+        assert turn.context.put("fact", "outside", idempotency="call-1") == outside
+    assert k.seq == outside
+
+
+def test_one_that_is_told_of_other_contents_is_influenced_by_each(k: kedge.Kedge, v2: str) -> None:
+    k.rollback(v2)
+    with k.turn(agent="support") as turn:
+        turn.context.put("fact", "newer", idempotency="call-1")
+    k.reinstate(v2)
+    with k.turn(agent="support") as turn:
+        with pytest.raises(IdempotencyMismatch):
+            turn.context.put("fact", "other", idempotency="call-1")
+        assert turn.lineage == {v2}
+
+
 @pytest.mark.usefixtures("v2")
 def test_a_first_call_and_a_repeat_of_a_turn_s_own_read_nothing(k: kedge.Kedge) -> None:
     with k.turn(agent="support") as turn:

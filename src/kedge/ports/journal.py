@@ -17,16 +17,16 @@ class Journal(Protocol):
     """All writes, append-only, in one order.
 
     Laws: `append` is all or nothing and durable when it returns; seqs are strictly increasing in commit order, per
-    key at least; it raises `EpochMoved` if the control record has left the batch's epoch. An idempotency key that
-    the caller can see returns the seqs of the first call. Reads in a view without `upto` raise `EpochMoved` if the
-    control record has left the view's epoch, so that no read is older than the last flip.
+    key at least; it raises `EpochMoved` if the control record has left the batch's epoch. A call with the key and
+    the content of one that the caller can see returns that one's seqs. Reads in a view without `upto` raise
+    `EpochMoved` if the control record has left the view's epoch, so that no read is older than the last flip.
     """
 
     def append(self, batch: Batch) -> Appended:
         """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
 
-    def call(self, view: View, idempotency: str) -> Call | None:
-        """Return the newest call with this key that the view sees."""
+    def calls(self, view: View, idempotency: str) -> list[Call]:
+        """Return the calls with this key that the view sees, the newest first."""
 
     def head(self, view: View, key: Key) -> Head | None:
         """Return the newest visible write at a key, a delete included, with its payload."""

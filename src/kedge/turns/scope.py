@@ -243,7 +243,8 @@ class TurnScope:
             done = self.read(append)
         except IdempotencyMismatch:
             if idempotency is not None:
-                self._record_call(self.backend.journal.call(self.view, idempotency))
+                for call in self.backend.journal.calls(self.view, idempotency):  # each was compared
+                    self._record_call(call)
             raise
         self._write_count += 1
         is_another_turns = self._record_call(done.repeats)

@@ -21,7 +21,7 @@ from kedge.backends.postgres.vector_rows import LaneTransaction
 from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
 from kedge.model.control_log import Position, check_epoch, decode_record
 from kedge.model.lineage import Lineage
-from kedge.model.repeats import Call, decode_call, first_visible, repeated
+from kedge.model.repeats import Call, decode_call, repeated, visible_calls
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Pending, Row
 from kedge.ports.vectors import VectorWriter
@@ -227,20 +227,17 @@ class PostgresJournal(Reader):
 
     def _repeated(self, link: Link, batch: Batch, found: list[Any]) -> Call | None:
         members = partial(self._interner.members_uncached, link)
-        seqs = first_visible(View(batch.epoch, batch.seen, batch.settled), found, members)
-        if seqs is None:
-            return None
-        rows = link.rows(_SQL["repeated_writes"], seqs)
-        return repeated(batch, rows, members, partial(self._interner.space_uncached, link))
+        visible = visible_calls(View(batch.epoch, batch.seen, batch.settled), found, members)
+        calls = (link.rows(_SQL["repeated_writes"], seqs) for seqs in visible)
+        return repeated(batch, calls, members, partial(self._interner.space_uncached, link))
 
-    def call(self, view: View, idempotency: str) -> Call | None:
-        """Return the newest call with this key that the view sees."""
+    def calls(self, view: View, idempotency: str) -> list[Call]:
+        """Return the calls with this key that the view sees, the newest first."""
 
-        def look(link: Link) -> Call | None:
-            seqs = first_visible(view, link.rows(_SQL["idempotency_find"], idempotency), self._members(link))
-            if seqs is None:
-                return None
-            return decode_call(view, link.rows(_SQL["writes_of_call"], seqs), self._members(link))
+        def look(link: Link) -> list[Call]:
+            members = self._members(link)
+            visible = visible_calls(view, link.rows(_SQL["idempotency_find"], idempotency), members)
+            return [decode_call(view, link.rows(_SQL["writes_of_call"], seqs), members) for seqs in visible]
 
         return self._database.read(look)
 

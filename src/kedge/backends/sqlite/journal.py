@@ -17,7 +17,7 @@ from kedge.backends.sqlite.states import States
 from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
 from kedge.model.control_log import Position, decode_record
 from kedge.model.lineage import Lineage
-from kedge.model.repeats import Call, decode_call, first_visible, repeated
+from kedge.model.repeats import Call, decode_call, repeated, visible_calls
 from kedge.model.states import superseders
 from kedge.model.visibility import View
 from kedge.model.writes import SALT_BYTES, Author, Batch, Row, digests
@@ -186,29 +186,30 @@ class SqliteJournal(Reader):
                 head = self.head_in(connection, view, write.key)
                 check_head(write, 0 if head is None else head.seq)
 
-    def _call(self, connection: sqlite3.Connection, view: View, idempotency: str | None) -> str | None:
-        """Return the seqs, as a JSON list, of the newest call with this key that the view sees."""
+    def _calls(self, connection: sqlite3.Connection, view: View, idempotency: str | None) -> list[str]:
+        """Return the seqs, as JSON lists, of the calls with this key that the view sees, the newest first."""
         calls = [
             (seqs or json.dumps(list(range(first, first + count))), lineage)
             for first, count, lineage, seqs in connection.execute(_SQL["idempotency_find"], (idempotency,)).fetchall()
         ]
-        return first_visible(view, calls, self._members(connection))
+        return visible_calls(view, calls, self._members(connection))
 
     def _repeated(self, connection: sqlite3.Connection, batch: Batch) -> Call | None:
-        seqs = self._call(connection, View(batch.epoch, batch.seen, batch.settled), batch.idempotency)
-        if seqs is None:
-            return None
-        rows = connection.execute(_SQL["repeated_writes"], (seqs,)).fetchall()
-        return repeated(batch, rows, self._members(connection), partial(self._interner.space, connection))
+        visible = self._calls(connection, View(batch.epoch, batch.seen, batch.settled), batch.idempotency)
+        calls = (connection.execute(_SQL["repeated_writes"], (seqs,)).fetchall() for seqs in visible)
+        return repeated(batch, calls, self._members(connection), partial(self._interner.space, connection))
 
-    def call(self, view: View, idempotency: str) -> Call | None:
-        """Return the newest call with this key that the view sees."""
+    def calls(self, view: View, idempotency: str) -> list[Call]:
+        """Return the calls with this key that the view sees, the newest first."""
         with self._database.reading() as connection:
-            seqs = self._call(connection, view, idempotency)
-            if seqs is None:
-                return None
-            rows = connection.execute(_SQL["writes_of_call"], (seqs,)).fetchall()
-            return decode_call(view, rows, self._members(connection))
+            return [
+                decode_call(
+                    view,
+                    connection.execute(_SQL["writes_of_call"], (seqs,)).fetchall(),
+                    self._members(connection),
+                )
+                for seqs in self._calls(connection, view, idempotency)
+            ]
 
     # ── edges ──
 

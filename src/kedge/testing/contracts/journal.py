@@ -152,6 +152,18 @@ class JournalContract:
         driver.change("reinstate", "v1")
         assert driver.append([put("a", "x")], idempotency="call-1") in (first, second)
 
+    def test_a_repeat_is_found_behind_other_calls_with_its_key(self, backend: Backend) -> None:
+        driver = BackendDriver(backend)
+        driver.live("v1")
+        first = driver.append([put("a", "x")], lineage=ONE, idempotency="call-1")
+        other = driver.append([put("a", "y")], seen=(), idempotency="call-1")
+        assert driver.append([put("a", "x")], lineage=ONE, idempotency="call-1") == first
+        assert driver.append([put("a", "y")], idempotency="call-1") == other
+        with pytest.raises(IdempotencyMismatch):
+            driver.append([put("a", "z")], idempotency="call-1")
+        assert [call.seqs for call in backend.journal.calls(driver.view(), "call-1")] == [other, first]
+        assert [call.seqs for call in backend.journal.calls(driver.view(seen=()), "call-1")] == [other]
+
     def test_a_replayed_call_finds_its_first_result_whatever_it_says_now(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
         first = driver.append([put("a", 1)], idempotency="replay:1", first_wins=True)
