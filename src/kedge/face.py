@@ -52,6 +52,7 @@ from kedge.reports.diff import diff as compare
 from kedge.reports.status import SystemStatus
 from kedge.reports.status import status as survey_status
 from kedge.stores.spaces import find_collection
+from kedge.support.callbacks import unfailing
 from kedge.turns import code_check, messages, sessions
 from kedge.turns.kernel import Caster, Kernel, actor
 from kedge.turns.turn import Turn
@@ -120,7 +121,7 @@ class Kedge:
     ) -> PromoteReport:
         """Show a deployment to every new session, and bring external systems to the new pins."""
         report, entry = lives.promote(self._kernel, name, by=by)
-        return msgspec.structs.replace(report, reconciled=reconciling.follow(self._kernel, entry, on_step))
+        return msgspec.structs.replace(report, reconciled=reconciling.follow(self._kernel, entry, unfailing(on_step)))
 
     def settle(self, name: str, *, by: str | None = None) -> Deployment:
         """Make a deployment irrevocable: every view sees it, and it leaves all lineages."""
@@ -144,11 +145,13 @@ class Kedge:
         """Hide all that a deployment caused, in one commit; wait for the members; then verify the stores.
 
         It waits until each member has acknowledged or its lease has run out, but at most `wait` seconds. `hold` names
-        features that are kept at frozen until then. `on_step(text)` is called after each step.
+        features that are kept at frozen until then. `on_step(text)` is called after each step; if it raises, the
+        rollback goes on.
         """
         seconds = None if wait is None else check_wait(wait)
+        told = unfailing(on_step)
         return rollbacks.roll_back(
-            self._kernel, name, reason=reason, by=by, verified=verify, hold=hold, wait_seconds=seconds, on_step=on_step
+            self._kernel, name, reason=reason, by=by, verified=verify, hold=hold, wait_seconds=seconds, on_step=told
         )
 
     def reinstate(
@@ -164,13 +167,13 @@ class Kedge:
 
         External systems that fail to follow are in the report, and in `status().unfinished`.
         """
-        return undo(self._kernel, name, reason=reason, by=by, verified=verify, on_step=on_step)
+        return undo(self._kernel, name, reason=reason, by=by, verified=verify, on_step=unfailing(on_step))
 
     def purge(
         self, name: str, *, confirm: str | None = None, by: str | None = None, progress: Progress | None = None
     ) -> PurgeReport:
         """Erase what a rolled-back deployment and its dependants caused; `confirm` repeats the name."""
-        return purges.purge(self._kernel, name, confirm=confirm, by=by, progress=progress)
+        return purges.purge(self._kernel, name, confirm=confirm, by=by, progress=unfailing(progress))
 
     def deployments(self) -> list[Deployment]:
         """Return every deployment ever staged, in the order of staging."""
@@ -182,7 +185,7 @@ class Kedge:
 
     def recover(self, *, on_step: Callable[[str], object] | None = None, progress: Progress | None = None) -> list[str]:
         """Finish operations of crashed processes, and external systems that did not follow; return what was done."""
-        return rollbacks.recover(self._kernel, on_step=on_step, progress=progress)
+        return rollbacks.recover(self._kernel, on_step=unfailing(on_step), progress=unfailing(progress))
 
     def reconcile(self, name: str | None = None, *, check: bool = False, by: str | None = None) -> list[Reconciled]:
         """Bring external systems to the current pins, or only `check`: all, or those of one reconciler or artifact."""
@@ -410,6 +413,7 @@ class Kedge:
         handler: Handler,
         deployment: str | None = None,
         *,
+        agent: str | None = None,
         limit: int | None = None,
         progress: Progress | None = None,
     ) -> ReplayReport:
@@ -424,7 +428,6 @@ class Kedge:
         return replays.pending(self._kernel, deployment)
 
     def set_level(self, feature: str, level: str, *, reason: str = "", by: str | None = None) -> None:
-        agent: str | None = (None,)
         """Set the level of a feature: "full", "frozen" or "off"."""
         levels.set_level(self._kernel, feature, level, reason=reason, by=by)
 

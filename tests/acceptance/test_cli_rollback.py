@@ -60,7 +60,7 @@ def test_a_plan_says_how_much_it_did_not_look_at(run: Run, monkeypatch: pytest.M
 def test_a_rollback_shows_its_steps_and_ends_with_a_verdict(run: Run) -> None:
     result = run("rollback", "support-v2", "--reason", "wrong refunds", "--yes", "--by", "ann")
     assert result.code == 0
-    lines = [line.strip() for line in result.out.splitlines() if line.strip()]
+    lines = [line.strip() for line in result.err.splitlines() if line.strip()]
     assert lines[0].startswith("committed in")
     assert any(line.startswith("verified: ") for line in lines)
     assert "support-v2, support-v3: rolled back and verified on" in flat(result.out)

@@ -120,7 +120,7 @@ class Reader:
                 continue
             where = f"{self._page.name}:{line}: $ {typed}"
             found, self._printed, told = _type(typed)
-            printed = self._printed + told
+            printed = told + self._printed  # progress comes before the result
             assert found == code, f"{where}\nexit code {found}, not {code}:\n{printed}"
             missing = _first_missing(shown, printed)
             assert missing is None, f"{where}\nnever prints {missing!r}, but:\n{printed}"

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from kedge import __version__
+from kedge.cli.terminal import say
 
 EXIT_CODES = {
     0: "success",
@@ -15,6 +16,7 @@ EXIT_CODES = {
     5: "corruption: stop, then run kedge fsck",
     6: "rolled back meanwhile, or outcome unknown: run kedge status before you retry",
     70: "bug in Kedge",
+    74: "the output could not be written",
     130: "cancelled (Ctrl-C, or the answer no)",
 }
 INSPECT, DEPLOY, UNDO, MAINTAIN = "Inspect (read-only)", "Deploy", "Undo", "Maintain"
@@ -42,6 +44,6 @@ def _root(
     Every command takes --json. Every command except migrate-store takes --db (or KEDGE_DB).
     """
     if version:
-        typer.echo(f"kedge {__version__}")
+        say(f"kedge {__version__}")
     elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        say(context.get_help())

@@ -1,7 +1,5 @@
 """Entry point: run one command, and map each error to one message and one exit code."""
 
-import contextlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,9 +23,10 @@ from kedge.cli import (
     show,
     verdicts,
 )
-from kedge.cli.app import app
+from kedge.cli.app import INSPECT, app
 from kedge.cli.driver_log import filter_driver_log
 from kedge.cli.interrupts import Stopped
+from kedge.cli.streams import guarded
 from kedge.cli.terminal import Declined, emit, whisper
 
 # Importing these modules registers their commands.
@@ -85,32 +84,53 @@ _STOPPED_IN = {
     "migrate-store": "stopped. Copied data is kept. To resume, run the same command again; to cancel, add --abandon",
     "backfill": "stopped. Stored vectors are kept. To resume, run the same command again",
 }
-STOPPED, DEFECT, USAGE, BROKEN_PIPE = 130, 70, 2, 141
+# Of these commands, the exit code alone says what happened; of all others the output is the result.
+_EXIT_CODE_TELLS = frozenset(
+    command.name or (command.callback.__name__ if command.callback else "")
+    for command in app.registered_commands
+    if command.rich_help_panel != INSPECT
+) | {"export"}
+STOPPED, DEFECT, USAGE, OUTPUT_LOST, BROKEN_PIPE = 130, 70, 2, 74, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = _command_first(list(sys.argv[1:] if argv is None else argv))
+    with guarded() as (out, _):
+        code = _run(arguments)
+        out.flush()
+        if out.lost is None:
+            return code
+        if not isinstance(out.lost, BrokenPipeError):  # a reader that has gone needs no message
+            whisper(f"kedge: cannot write to stdout ({out.lost.strerror or out.lost}); the output is lost", "red")
+        if code or not _shows(arguments):
+            return code  # it says what the command did, whatever became of its output
+        return BROKEN_PIPE if isinstance(out.lost, BrokenPipeError) else OUTPUT_LOST
+
+
+def _run(arguments: list[str]) -> int:
     filter_driver_log()
     as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     try:
         code = app(args=arguments, prog_name="kedge", standalone_mode=False)
         if code == STOPPED:  # how typer reports Ctrl-C
             return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
-        sys.stdout.flush()
     except Declined:
         return STOPPED
     except Stopped as stopped:
         return _fail(as_json, "Interrupted", _after_ctrl_c(str(stopped)), STOPPED)
     except errors.KedgeError as error:
         return _fail(as_json, type(error).__name__, str(error), exit_code(error))
-    except BrokenPipeError:
-        return _broken_pipe()
     except (KeyboardInterrupt, typer.Abort):  # how older versions of typer report Ctrl-C
         return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
     except Exception as error:  # noqa: BLE001 - the process's edge: report it and exit non-zero
         return _other(as_json, error)
     return int(code or 0)
+
+
+def _shows(arguments: Sequence[str]) -> bool:
+    """Return whether the output is all that the command does."""
+    return _EXIT_CODE_TELLS.isdisjoint(arguments[:1])
 
 
 def _command_first(arguments: list[str]) -> list[str]:
@@ -129,13 +149,10 @@ def exit_code(error: errors.KedgeError) -> int:
 
 
 def _fail(as_json: bool, kind: str, message: str, code: int) -> int:  # noqa: FBT001 - private, and read at a glance
-    try:
-        if as_json:
-            emit({"error": {"kind": kind, "message": message}})
-        else:
-            whisper(f"kedge: {message}", "red")
-    except BrokenPipeError:
-        return _broken_pipe()
+    if as_json:
+        emit({"error": {"kind": kind, "message": message}})
+    else:
+        whisper(f"kedge: {message}", "red")
     return code
 
 
@@ -158,13 +175,6 @@ def _after_ctrl_c(message: str) -> str:
     if sys.stderr.isatty():
         sys.stderr.write("\n")  # after the terminal's ^C
     return message
-
-
-def _broken_pipe() -> int:
-    """Drop further output: the reader of stdout has closed the pipe."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return BROKEN_PIPE
 
 
 if __name__ == "__main__":

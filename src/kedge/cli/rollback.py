@@ -92,7 +92,7 @@ def rollback(
 
             def tell(step: str) -> None:
                 started()
-                say(f"  {step}")
+                whisper(f"  {step}")
 
             told = None if as_json else tell
             report = k.rollback(name, reason=reason, by=by, hold=hold or (), wait=wait, on_step=told)

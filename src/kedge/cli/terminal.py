@@ -16,6 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from kedge.cli.streams import json_for
 from kedge.errors import ConfirmationNeeded
 
 _PIPE_COLUMNS = 160
@@ -32,19 +33,11 @@ class Declined(Exception):
 # ── streams ──
 
 
-class _Console(Console):
-    """A console that leaves a broken pipe to the caller."""
-
-    def on_broken_pipe(self) -> None:
-        """Raise `BrokenPipeError`."""
-        raise BrokenPipeError
-
-
 def console(*, stderr: bool = False) -> Console:
     """Return a console on the current stdout or stderr: colour only on a terminal and without NO_COLOR."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_COLUMNS
-    return _Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
 def say(text: str = "", style: str | None = None) -> None:
@@ -79,7 +72,7 @@ def heading(text: str) -> None:
 def emit(document: dict[str, Any]) -> None:
     """Print the one JSON document of a `--json` call."""
     encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    sys.stdout.write(encoded.decode() + "\n")
+    sys.stdout.write(json_for(sys.stdout.encoding, encoded.decode()) + "\n")
     sys.stdout.flush()
 
 
@@ -203,7 +196,10 @@ def grid_of(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, rig
 
 def interactive() -> bool:
     """Whether stdin and stderr are a terminal, so that a question can be asked."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    try:
+        return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    except (OSError, ValueError):  # stdin is closed
+        return False
 
 
 def may_ask(*, yes: bool, as_json: bool, what: str) -> bool:
