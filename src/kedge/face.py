@@ -24,10 +24,11 @@ from kedge.fleet.roster import MemberStatus, roster
 from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
 from kedge.model import control as rules
-from kedge.model.checks import check_name
+from kedge.model.checks import check_name, check_optional_callables
 from kedge.model.control import Level
 from kedge.model.filters import check_fields
 from kedge.model.fsck.inspection import FsckReport
+from kedge.model.numbers import as_integer, as_real
 from kedge.model.reconcile import Reconciled
 from kedge.ports.backend import Backend
 from kedge.ports.control import Change, Entry, Snapshot
@@ -120,6 +121,7 @@ class Kedge:
         self, name: str, *, by: str | None = None, on_step: Callable[[str], object] | None = None
     ) -> PromoteReport:
         """Show a deployment to every new session, and bring external systems to the new pins."""
+        check_optional_callables(on_step=on_step)
         report, entry = lives.promote(self._kernel, name, by=by)
         return msgspec.structs.replace(report, reconciled=reconciling.follow(self._kernel, entry, unfailing(on_step)))
 
@@ -148,6 +150,7 @@ class Kedge:
         features that are kept at frozen until then. `on_step(text)` is called after each step; if it raises, the
         rollback goes on.
         """
+        check_optional_callables(on_step=on_step)
         seconds = None if wait is None else check_wait(wait)
         told = unfailing(on_step)
         return rollbacks.roll_back(
@@ -167,12 +170,14 @@ class Kedge:
 
         External systems that fail to follow are in the report, and in `status().unfinished`.
         """
+        check_optional_callables(on_step=on_step)
         return undo(self._kernel, name, reason=reason, by=by, verified=verify, on_step=unfailing(on_step))
 
     def purge(
         self, name: str, *, confirm: str | None = None, by: str | None = None, progress: Progress | None = None
     ) -> PurgeReport:
         """Erase what a rolled-back deployment and its dependants caused; `confirm` repeats the name."""
+        check_optional_callables(progress=progress)
         return purges.purge(self._kernel, name, confirm=confirm, by=by, progress=unfailing(progress))
 
     def deployments(self) -> list[Deployment]:
@@ -185,6 +190,7 @@ class Kedge:
 
     def recover(self, *, on_step: Callable[[str], object] | None = None, progress: Progress | None = None) -> list[str]:
         """Finish operations of crashed processes, and external systems that did not follow; return what was done."""
+        check_optional_callables(on_step=on_step, progress=progress)
         return rollbacks.recover(self._kernel, on_step=unfailing(on_step), progress=unfailing(progress))
 
     def reconcile(self, name: str | None = None, *, check: bool = False, by: str | None = None) -> list[Reconciled]:
@@ -213,6 +219,7 @@ class Kedge:
 
     def fsck(self, *, full: bool = False, progress: Progress | None = None) -> FsckReport:
         """Check every invariant on disk; write nothing. Large tables are sampled unless `full`."""
+        check_optional_callables(progress=progress)
         return self._kernel.backend.fsck(full=full, progress=progress)
 
     # ── turns and views ──
@@ -293,8 +300,7 @@ class Kedge:
         check_name("the collection", name)
         check_name("the embedder", embedder)
         check_fields(fields)
-        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= DIM_MAX:
-            raise InvalidValue(f"invalid dim {dim!r}: must be an integer from 1 to {DIM_MAX}")
+        dim = as_integer("dim", dim, f"an integer from 1 to {DIM_MAX}", least=1, most=DIM_MAX)
         if metric not in METRICS:
             raise InvalidValue(f"invalid metric {metric!r}: must be one of {', '.join(METRICS)}")
         backend = self._kernel.backend
@@ -307,6 +313,7 @@ class Kedge:
         Compaction reclaims the space of rows that no view can read: purged, or superseded before the horizon and every
         snapshot. It never blocks readers; it blocks writers only briefly.
         """
+        check_optional_callables(progress=progress)
         backend = self._kernel.backend
         vectors, indexer, compactor = backend.vectors, backend.vector_indexer, backend.vector_compactor
         chosen = vectors.collections() if collection is None else [find_collection(vectors, collection)]
@@ -346,6 +353,7 @@ class Kedge:
         for new documents every so many seconds, until the deployment is settled or rolled back.
         `on_failure(where, why)` is called for each document that fails, when it fails.
         """
+        check_optional_callables(progress=progress, on_failure=on_failure)
         options = Options(source, corpus, batch, workers, follow, progress, on_failure)
         rate_limit = RateLimit(rate)
         return fill(
@@ -380,6 +388,7 @@ class Kedge:
         A stopped load resumes when it is called again: batches already loaded are skipped, unless `again`. What the
         agent (by default named like the deployment, else "loader") loads inside a `deployment` is rolled back with it.
         """
+        check_optional_callables(progress=progress)
         columns = Columns(ids, vector, payload, document)
         if isinstance(source, str | Path):
             source = open_file(source, columns)
@@ -403,6 +412,7 @@ class Kedge:
 
         It holds what a view sees (by default, the view of a new session) in the space of the view's embedder.
         """
+        check_optional_callables(progress=progress)
         batches = (view or self.view()).vectors(collection).batches(batch, where)
         return export(collection, batches, path, overwrite=overwrite, progress=progress)
 
@@ -421,6 +431,7 @@ class Kedge:
 
         `agent` is the agent for inputs whose turn named none: those of old databases.
         """
+        check_optional_callables(progress=progress)
         return replays.replay(self._kernel, handler, deployment, agent=agent, limit=limit, progress=progress)
 
     def replay_pending(self, deployment: str | None = None) -> list[ReplayInput]:
@@ -444,7 +455,7 @@ class Kedge:
                 operation,
                 "retention",
                 who,
-                detail={"seconds": seconds},
+                detail={"seconds": as_real(seconds)},
             )
         )
 
@@ -463,6 +474,7 @@ class Kedge:
 
         `serves` names its features, for display. `holds()` returns what it holds outside the stores, as `Held`.
         """
+        check_optional_callables(holds=holds)
         return join(
             self._kernel,
             self._watcher,
@@ -509,9 +521,8 @@ class Kedge:
 
     def log(self, limit: int = 50) -> list[Entry]:
         """Return control changes and the steps of operations, the newest first."""
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise InvalidValue(f"invalid limit {limit!r}: must be 0 or more entries")
-        return self._kernel.backend.control.entries(limit=min(limit, _LIMIT_MAX))
+        most = min(as_integer("limit", limit, "0 or more entries", least=0), _LIMIT_MAX)
+        return self._kernel.backend.control.entries(limit=most)
 
     def on_change(self, callback: Callable[[int], object]) -> Callable[[], None]:
         """Call `callback(epoch)` after each epoch that this process catches up with; return a function that ends it."""

@@ -1,6 +1,7 @@
 """Opening, moving and comparing databases: the only module that chooses backends."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -194,15 +195,25 @@ def _importer(url: str | Path) -> Importer:
     return PostgresImporter(str(url))
 
 
+def _address(url: object) -> str:
+    """Return an address as a string; raise `InvalidValue` for what is neither a string nor a path."""
+    found = os.fspath(url) if isinstance(url, os.PathLike) else url
+    if not isinstance(found, str):
+        raise InvalidValue(
+            f"invalid address {url!r:.80} ({type(url).__name__}): must be a folder, sqlite:///PATH or postgresql://…"
+        )
+    return found
+
+
 def is_server(url: str | Path) -> bool:
     """Return whether a URL names a database on a server."""
-    scheme, separator, _ = str(url).partition("://")
+    scheme, separator, _ = _address(url).partition("://")
     return bool(separator) and scheme in _POSTGRES
 
 
 def locate(url: str | Path) -> Path:
     """Return the database file that a URL or a folder names, existing or not."""
-    text = str(url)
+    text = _address(url)
     if "\0" in text:
         raise InvalidValue(f"invalid path {text!r:.80}: must not contain NUL")
     scheme, separator, rest = text.partition("://")

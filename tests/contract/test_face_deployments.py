@@ -58,7 +58,7 @@ def test_a_deployment_says_what_it_is(k: Kedge, clock: HandClock) -> None:
 
 def test_by_is_the_process_s_user_unless_it_is_given(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "cron")
-    assert k.deploy("v2", {}).by == "cron"
+    assert k.deploy("v2", {"support/prompt": "x"}).by == "cron"
 
 
 def test_promotion_reports_what_is_shadowed_and_what_both_wrote(k: Kedge) -> None:
@@ -344,7 +344,7 @@ def test_a_callback_that_raises_is_reported_and_called_again(k: Kedge, monkeypat
 
     k.on_change(fail)
     for n in range(2):
-        k.deploy(f"d{n}", {})
+        k.deploy(f"d{n}", {"support/prompt": str(n)})
         assert wait_for(lambda: told[-1:] == [k.epoch])
     assert wait_for(lambda: len(reported) == len(told))
     assert reported[0].startswith("no reload at")

@@ -386,7 +386,7 @@ NAMED: dict[str, Callable[[kedge.Kedge, Any], object]] = {
     "role": lambda k, name: in_turn(lambda turn: turn.memory.append(name, "x"))(k),
     "metric": lambda k, name: in_turn(lambda turn: turn.observe(name, 1))(k),
     "cache": lambda k, name: in_turn(lambda turn: turn.cache.get_or_compute(name, lambda: 1))(k),
-    "deployment": lambda k, name: k.deploy(name, {}),
+    "deployment": lambda k, name: k.deploy(name, {"support/prompt": "x"}),
     "artifact": lambda k, name: k.deploy("new", {name: 1}),
     "snapshot": lambda k, name: k.snapshot(name),
     "collection": lambda k, name: k.collection(name, dim=2),
@@ -458,7 +458,7 @@ def test_ten_megabytes(where: str, populated: kedge.Kedge) -> None:
 def test_reasons_are_text(populated: kedge.Kedge) -> None:
     calls: list[Callable[[Any], object]] = [
         lambda text: populated.rollback("x", reason=text),
-        lambda text: populated.deploy("new", {}, note=text),
+        lambda text: populated.deploy("new", {"support/prompt": "x"}, note=text),
         lambda text: populated.set_level("support", "off", reason=text),
     ]
     with nothing_changes(populated):

@@ -18,6 +18,7 @@ from kedge.bulk.embedder import Caller, Embed
 from kedge.bulk.rate_limit import RateLimit
 from kedge.errors import IllegalTransition, InvalidValue, RolledBack, UnknownName, nearest
 from kedge.model.checks import check_name, check_seconds
+from kedge.model.numbers import as_integer
 from kedge.model.visibility import View
 from kedge.ports.vectors import Collection
 from kedge.turns.kernel import Kernel, actor
@@ -98,8 +99,7 @@ def _check(deployment: str | None, dual: object, options: Options) -> None:
         ("batch", options.batch, 1, BATCH_MAX),
         ("workers", options.workers, 0, WORKERS_MAX),
     ):
-        if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-            raise InvalidValue(f"invalid {what}={number!r}: must be a whole number from {least} to {most:,}")
+        as_integer(what, number, f"a whole number from {least} to {most:,}", least=least, most=most)
     if options.corpus is not None and options.corpus not in CORPORA:
         raise InvalidValue(f"corpus={options.corpus!r} is unknown; use one of {', '.join(CORPORA)}, or None")
     check_seconds("follow", options.follow)

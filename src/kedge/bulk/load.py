@@ -10,6 +10,7 @@ import numpy as np
 
 from kedge.bulk.sources import Rows, Source
 from kedge.errors import InvalidValue
+from kedge.model.numbers import as_integer
 from kedge.model.writes import Origin, encode
 from kedge.turns.kernel import Kernel
 from kedge.turns.turn import Turn
@@ -61,8 +62,7 @@ def load(
 
     Position and content identify a batch, so a repeated load skips what is there (unless `again`).
     """
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise InvalidValue(f"invalid batch={batch!r}: must be a number of rows, at least 1")
+    batch = as_integer("batch", batch, "a number of rows, at least 1", least=1)
     began = time.monotonic()
     salt = kernel.backend.clock.fresh_id() if again else ""
     rows = skipped = documents = vectorless = 0

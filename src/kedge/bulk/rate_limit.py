@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from kedge.errors import InvalidValue
+from kedge.model.numbers import as_real
 
 
 class RateLimit:
@@ -16,9 +17,11 @@ class RateLimit:
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        given = rows_per_second
-        if given is not None and (isinstance(given, bool) or not isinstance(given, int | float) or not given > 0):
-            raise InvalidValue(f"invalid rate={given!r}: must be a positive number of rows per second, or None")
+        given = as_real(rows_per_second)
+        if rows_per_second is not None and not (given is not None and given > 0):
+            raise InvalidValue(
+                f"invalid rate={rows_per_second!r}: must be a positive number of rows per second, or None"
+            )
         self._rate = given
         self._now = now
         self.sleep = sleep

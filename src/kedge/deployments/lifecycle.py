@@ -77,6 +77,11 @@ def deploy(
         rules.check_weight(canary)
     if not isinstance(artifacts, Mapping):
         raise InvalidValue(f"invalid artifacts: must be a mapping of keys to values, not {type(artifacts).__name__}")
+    if not artifacts:
+        raise InvalidValue(
+            f"invalid artifacts of {name!r}: a deployment has at least one artifact; a release of code pins "
+            "'<agent>/code' or 'shared/code'"
+        )
     manifest = {check_name("the artifact key", key): as_artifact(key, value) for key, value in artifacts.items()}
     for key, artifact in manifest.items():
         if key.endswith(f"/{SPEAKS}"):
@@ -142,6 +147,7 @@ def _artifact_writes(
 def start_canary(kernel: Kernel, name: str, weight: float, *, by: str | None) -> Deployment:
     """Show a deployment to a share of new sessions."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
+    weight = rules.check_weight(weight)
 
     def decide(record: ControlRecord) -> Change:
         kernel.find(record, name, "canary")

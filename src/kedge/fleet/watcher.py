@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from weakref import WeakSet
 
+from kedge.model.checks import check_callables
 from kedge.turns.kernel import Kernel
 
 POLL_SECONDS = 0.01
@@ -43,6 +44,7 @@ class Watcher:
 
     def add(self, callback: Callback) -> Callable[[], None]:
         """Call back after each epoch that this process catches up with; return a function that ends it."""
+        check_callables(callback=callback)
         epoch = self._kernel.backend.control.epoch()
         with self._lock:
             ticket, self._next = self._next, self._next + 1

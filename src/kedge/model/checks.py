@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kedge.errors import InvalidValue
+from kedge.model.numbers import as_real
 from kedge.model.writes import Origin
 
 NAME_CHARACTERS_MAX = 512
@@ -50,6 +51,19 @@ def check_seconds(what: str, seconds: Any) -> float | None:
     """Return a positive number of seconds or None, or raise `InvalidValue`."""
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= SECONDS_MAX:
+    number = as_real(seconds)
+    if number is None or not 0 < number <= SECONDS_MAX:
         raise InvalidValue(f"{what}={seconds!r} is not a positive number of seconds; give one, or None")
-    return float(seconds)
+    return float(number)
+
+
+def check_callables(**functions: object) -> None:
+    """Raise `InvalidValue` unless each of these arguments can be called."""
+    for what, function in functions.items():
+        if not callable(function):
+            raise InvalidValue(f"invalid {what} {function!r:.80} ({type(function).__name__}): must be a function")
+
+
+def check_optional_callables(**functions: object) -> None:
+    """Raise `InvalidValue` unless each of these arguments is None or can be called."""
+    check_callables(**{what: function for what, function in functions.items() if function is not None})

@@ -9,6 +9,7 @@ import msgspec
 
 from kedge.errors import IllegalTransition, InvalidValue, UnknownName, nearest
 from kedge.model.lineage import from_ranges, to_ranges
+from kedge.model.numbers import as_real
 
 EXTERNAL = "external"
 RETENTION_SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
@@ -199,9 +200,10 @@ def _with(record: ControlRecord, changed: Revocable) -> ControlRecord:
 
 def check_weight(weight: object) -> float:
     """Return a canary weight as a float in 0..1, or raise `InvalidValue`."""
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
+    share = as_real(weight)
+    if share is None or not 0 <= share <= 1:
         raise InvalidValue(f"invalid canary weight {weight!r}: must be from 0 to 1; 0.1 is one session in ten")
-    return float(weight)
+    return float(share)
 
 
 def stage(
@@ -360,11 +362,10 @@ def drop_holds(record: ControlRecord, operations: Iterable[str]) -> ControlRecor
 
 def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord:
     """Set how far back the past is readable; None means without limit."""
-    if seconds is not None and not (
-        isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= RETENTION_SECONDS_MAX
-    ):
+    kept = as_real(seconds)
+    if seconds is not None and not (kept is not None and 0 <= kept <= RETENTION_SECONDS_MAX):
         raise InvalidValue(f"invalid retention {seconds!r}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None")
-    return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=seconds)
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=kept)
 
 
 def set_reconcilers(record: ControlRecord, reconcilers: dict[str, str]) -> ControlRecord:

@@ -1,11 +1,14 @@
-"""Payload filters of a vector search: equality, `in`, ranges, `and`, `or`."""
+"""Payload filters of a vector search: equality, `in`, ranges, `and`, `or`, and paths to nested fields."""
 
+import math
 import operator
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 from kedge.errors import InvalidValue
 from kedge.model.checks import check_name
+from kedge.model.numbers import as_plain
+from kedge.model.writes import decode, encode
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,
@@ -16,35 +19,62 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "lte": operator.le,
 }
 _OPERATORS = (*_COMPARE, "in")
+_RANGES = frozenset({"gt", "gte", "lt", "lte"})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+_HELD = (str, int, float, list, tuple, dict)
+ABSENT = object()  # in place of the value of a field that a payload lacks
 
 
-def check_filter(where: object) -> None:
-    """Raise `InvalidValue` unless this is a filter that `matches` can decide."""
+def check_filter(where: object) -> dict[str, Any]:
+    """Return a filter with its values as payloads hold them; raise `InvalidValue` if `matches` cannot decide it."""
     if not isinstance(where, Mapping):
         raise InvalidValue(f"where must be a mapping of fields to conditions, not {where!r:.80}")
+    checked: dict[str, Any] = {}
     for field, condition in where.items():
         if not isinstance(field, str):
             raise InvalidValue(f"where names the field {field!r}; fields are strings")
         if field in {"and", "or"}:
             if not isinstance(condition, list | tuple) or not condition:
                 raise InvalidValue(f"where[{field!r}] must be a list of filters, not {condition!r:.80}")
-            for part in condition:
-                check_filter(part)
+            checked[field] = [check_filter(part) for part in condition]
         elif isinstance(condition, Mapping):
-            _check_condition(field, condition)
+            checked[field] = _checked_condition(field, condition)
+        else:
+            checked[field] = _as_payload_value(f"where[{field!r}]", condition)
+    return checked
 
 
-def _check_condition(field: str, condition: Mapping[str, Any]) -> None:
+def _checked_condition(field: str, condition: Mapping[str, Any]) -> dict[str, Any]:
     if not condition:
         raise InvalidValue(f"where[{field!r}] has no operator; use one of {', '.join(_OPERATORS)}")
+    checked: dict[str, Any] = {}
     for name, operand in condition.items():
+        path = f"where[{field!r}][{name!r}]"
         if name not in _OPERATORS:
             raise InvalidValue(
-                f"where[{field!r}] has the unknown operator {name!r}; use one of {', '.join(_OPERATORS)}"
+                f"where[{field!r}] has the unknown operator {name!r}; use one of {', '.join(_OPERATORS)}, or write "
+                f"{f'{field}.{name}'!r} for a field inside {field!r}"
             )
-        if name == "in" and not isinstance(operand, list | tuple | set | frozenset):
-            raise InvalidValue(f"where[{field!r}]['in'] must be a list, not {operand!r:.80}")
+        if name == "in":
+            if not isinstance(operand, list | tuple | set | frozenset):
+                raise InvalidValue(f"{path} must be a list, not {operand!r:.80}")
+            checked[name] = [_as_payload_value(f"a value in {path}", value) for value in operand]
+        elif name in _RANGES and isinstance(operand, float) and math.isinf(operand):
+            checked[name] = float(operand)  # an open end of a range
+        else:
+            checked[name] = _as_payload_value(path, operand)
+    return checked
+
+
+def _as_payload_value(path: str, operand: Any) -> Any:
+    """Return a value as a payload would hold it, or raise `InvalidValue` where none could."""
+    value = as_plain(operand)
+    if value is not None and not isinstance(value, _HELD):
+        raise InvalidValue(
+            f"{path} is {operand!r:.80} of type {type(operand).__name__}, which no payload holds; "
+            "compare with what the payloads hold, such as a number or an ISO 8601 string for a time"
+        )
+    return decode(encode(value, path))
 
 
 def check_fields(fields: object) -> None:
@@ -58,16 +88,30 @@ def check_fields(fields: object) -> None:
 
 def matches(payload: Any, where: Mapping[str, Any]) -> bool:
     """Return whether a payload matches a filter; a missing or incomparable field does not."""
-    fields = payload if isinstance(payload, dict) else {}
-    return all(_holds(fields, payload, field, condition) for field, condition in where.items())
+    return all(_holds(payload, field, condition) for field, condition in where.items())
 
 
-def _holds(fields: Mapping[str, Any], payload: Any, field: str, condition: Any) -> bool:
+def value_at(payload: Any, field: str) -> Any:
+    """Return the value of a payload's field, or `ABSENT`.
+
+    A dot in the name leads into an object: `meta.lang` is `payload["meta"]["lang"]`, unless the payload has a key
+    `meta.lang` itself, which wins. The same holds for the rest of the name in each object.
+    """
+    while isinstance(payload, dict):
+        if field in payload:
+            return payload[field]
+        first, dot, field = field.partition(".")
+        payload = payload.get(first, ABSENT) if dot else ABSENT
+    return ABSENT
+
+
+def _holds(payload: Any, field: str, condition: Any) -> bool:
     if field == "and":
         return all(matches(payload, part) for part in condition)
     if field == "or":
         return any(matches(payload, part) for part in condition)
-    return field in fields and holds(fields[field], condition)
+    value = value_at(payload, field)
+    return value is not ABSENT and holds(value, condition)
 
 
 def holds(value: Any, condition: Any) -> bool:

@@ -7,9 +7,11 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from kedge.errors import InvalidValue
 from kedge.model.lineage import EMPTY, Lineage
+from kedge.model.numbers import as_plain
 
 VALUE_BYTES_MAX = 8 * 1024 * 1024
 SALT_BYTES = 16
@@ -135,7 +137,9 @@ def prefix_end(prefix: str) -> str | None:
 
 
 def _as_plain(value: object) -> object:
-    """Return the plain value of a subclass of str, int or float."""
+    """Return the plain value of a numpy scalar, or of a subclass of str, int or float."""
+    if isinstance(value, np.generic):
+        return as_plain(value)
     if isinstance(value, str):
         return str.__str__(value)
     return int(value) if isinstance(value, int) else float(value)  # type: ignore[arg-type]  # checked before
@@ -198,6 +202,8 @@ def _check_json(value: object, path: str) -> None:
 
 
 def _check_leaf(value: object, path: str) -> None:
+    if isinstance(value, np.generic):
+        value = as_plain(value)
     if not isinstance(value, str | int | float):
         raise InvalidValue(
             f"{path} is {value!r:.80} of type {type(value).__name__}, neither JSON nor bytes; "

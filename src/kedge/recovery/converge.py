@@ -8,6 +8,7 @@ import msgspec
 from kedge.errors import InvalidValue
 from kedge.model.checks import SECONDS_MAX
 from kedge.model.fleet import Assessment, CountOut, Look, Pause, Standing, converge, patience
+from kedge.model.numbers import as_real
 from kedge.ports.clock import lease_clock
 from kedge.turns.kernel import Kernel
 
@@ -18,11 +19,12 @@ NAMES_MAX = 3  # members in one sentence; the report, the log and `kedge fleet` 
 
 def check_wait(seconds: object) -> float:
     """Return a number of seconds, 0 or more, or raise `InvalidValue`."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= SECONDS_MAX:
+    number = as_real(seconds)
+    if number is None or not 0 <= number <= SECONDS_MAX:
         raise InvalidValue(
             f"invalid wait={seconds!r}: must be seconds from 0 to {SECONDS_MAX:,}, or None to wait for every member"
         )
-    return float(seconds)
+    return float(number)
 
 
 class Laggard(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ import msgspec
 from kedge.bulk import coverage as embeddings
 from kedge.errors import InvalidValue
 from kedge.model import input_graph as graphs
-from kedge.model.checks import check_name
+from kedge.model.checks import check_callables, check_name
+from kedge.model.numbers import as_integer
 from kedge.model.provenance import Source, TurnRecord
 from kedge.model.visibility import View
 from kedge.model.writes import Key, decode
@@ -165,8 +166,10 @@ def replay(
     An input whose handler raises stays pending. A second attempt finds the writes of the first and does not repeat
     them.
     """
+    check_callables(handler=handler)
+    most = None if limit is None else as_integer("limit", limit, "0 or more inputs, or None", least=0)
     waiting = pending(kernel, deployment)
-    chosen = waiting if limit is None else waiting[:limit]
+    chosen = waiting if most is None else waiting[:most]
     _check_named(chosen, agent)
     done: list[ReplayInput] = []
     failed: list[tuple[ReplayInput, str]] = []

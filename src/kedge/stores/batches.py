@@ -9,6 +9,7 @@ import numpy as np
 from kedge.errors import InvalidValue, PastUnreadable, Retryable, RolledBack
 from kedge.model.filters import check_filter, matches
 from kedge.model.lineage import union
+from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
 from kedge.model.writes import Head, decode
@@ -70,14 +71,10 @@ class VectorBatches:
     """
 
     def __init__(self, scope: Scope, collection: Collection, size: int, where: Mapping[str, Any] | None) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InvalidValue(f"invalid size {size!r}: must be 1 or more rows")
-        if where is not None:
-            check_filter(where)
+        self.size = as_integer("size", size, "1 or more rows", least=1)
+        self._where = None if where is None else check_filter(where)
         self._scope = scope
         self._collection = collection
-        self.size = size
-        self._where = where
         self._space, found, view = self._scope.read(self._resolve)
         scope.record_read(self._space.read)
         scope.record_range(RangeRead("vectors", collection.name, "", found.at_seq), found.lineages)

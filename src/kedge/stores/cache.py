@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from kedge.model.checks import check_name, check_seconds
+from kedge.model.checks import check_callables, check_name, check_seconds
 from kedge.model.writes import decode, encode
 from kedge.stores.scope import WritingScope
 
@@ -18,6 +18,7 @@ class Cache:
     def get_or_compute(self, key: str, compute: Callable[[], Any], *, ttl: float | None = None) -> Any:
         """Return the cached value at a key, or what `compute()` returns, kept for `ttl` seconds (None: no limit)."""
         check_name("the cache key", key)
+        check_callables(compute=compute)
         budget = check_seconds("ttl", ttl)
         digest = hashlib.sha256(key.encode() + b"\0" + self._scope.artifacts_key()).digest()
         cache = self._scope.backend.cache

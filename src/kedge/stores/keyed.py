@@ -8,6 +8,7 @@ import msgspec
 from kedge.errors import ExpectationFailed, InvalidValue
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.lineage import EMPTY
+from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, decode, encode
 from kedge.ports.journal import HeadMoved
@@ -139,8 +140,7 @@ class Keyed(KeyedView):
 
     def _compare(self, name: str, expect: int) -> int:
         """Return the head's seq that the journal must find; a head that this turn has just read is not read again."""
-        if isinstance(expect, bool) or not isinstance(expect, int) or expect < 0:
-            raise InvalidValue(f"invalid expect {expect!r}: must be the seq that entry() returned, or 0 for absent")
+        expect = as_integer("expect", expect, "the seq that entry() returned, or 0 for absent", least=0)
         if self._scope.compare_head(self._key(name), expect):
             return expect
         head = self._head(name)
@@ -210,6 +210,8 @@ class Documents(Keyed):
         self, values: Mapping[str, Any], *, origin: str | None = None, idempotency: str | None = None
     ) -> list[int]:
         """Write documents by id as one batch, all or none, and return their seqs."""
+        if not isinstance(values, Mapping):
+            raise InvalidValue(f"invalid documents {values!r:.80}: must be a mapping of ids to values")
         source = self._scope.is_source(origin, Origin.SOURCE)
         pending = [
             Pending(self._key(ident), encode(value, f"the document {ident!r}"), source)

@@ -7,6 +7,7 @@ import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.model.checks import check_name
+from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, decode, encode, memory_name
 from kedge.stores.scope import Scope, WritingScope
@@ -44,10 +45,8 @@ class MemoryView:
         With `tombstones`, messages that were deleted, or that a rollback hid from this session, keep their places
         with no content; they do not count towards `limit`.
         """
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-            raise InvalidValue(f"invalid limit {limit!r}: must be 0 or more messages, or None")
         if limit is not None:
-            limit = min(limit, _LIMIT_MAX)
+            limit = min(as_integer("limit", limit, "0 or more messages, or None", least=0), _LIMIT_MAX)
         journal = self._scope.backend.journal
         found = self._scope.read(lambda view: journal.history(view, self._space, limit))
         low = found.heads[0].key.name if limit is not None and len(found.heads) == limit and limit else ""
@@ -103,8 +102,7 @@ class Memory(MemoryView):
         return self._scope.write((Pending(found.key, None, source),), idempotency=idempotency)[0]
 
     def _message(self, seq: int) -> Head | None:
-        if isinstance(seq, bool) or not isinstance(seq, int) or seq < 1:
-            raise InvalidValue(f"invalid seq {seq!r}: must be the seq of a message; history() returns the seqs")
+        seq = as_integer("seq", seq, "the seq of a message; history() returns the seqs", least=1)
         key = Key("memory", self._space, memory_name(seq, seq))
         head = self._scope.read(lambda view: self._scope.backend.journal.head(view, key))
         if head is None:  # the name of a replayed message holds the rank of its input

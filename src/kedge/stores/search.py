@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from kedge.errors import InvalidValue
 from kedge.model.filters import check_filter
+from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
 from kedge.model.scores import rounded
 from kedge.model.visibility import View
@@ -77,11 +78,8 @@ def search(
     exact: bool,
 ) -> Hits:
     """Return the `k` best hits for one query vector, all of one epoch."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InvalidValue(f"invalid k {k!r}: must be 1 or more hits")
-    k = min(k, _HITS_MAX)
-    if where is not None:
-        check_filter(where)
+    k = min(as_integer("k", k, "1 or more hits", least=1), _HITS_MAX)
+    where = None if where is None else check_filter(where)
     _check_one_metric(collections)
     spaces: list[EmbeddingSpace] = []
 

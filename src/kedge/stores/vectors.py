@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -131,6 +132,8 @@ class Vectors(VectorsView):
         They belong to the embedding space of the embedder that the view pins. `embedder` is the digest of the
         embedder that the caller used; another one than the view's raises `InvalidVector`.
         """
+        if isinstance(ids, AbstractSet):
+            raise InvalidValue(f"invalid ids {ids!r:.80}: a set has no order to match the vectors; pass a list")
         ids = _as_ids(ids)
         if not ids:
             return []
@@ -141,9 +144,7 @@ class Vectors(VectorsView):
                 f"{self._collection.embedder!r}; embed it with the embedder in turn.artifacts"
             )
         rows = as_rows(matrix, space.dim, self._collection, ids)
-        if payloads is not None and (isinstance(payloads, (str, bytes)) or not isinstance(payloads, Iterable)):
-            raise InvalidValue(f"invalid payloads {payloads!r:.80}: must be a list with one value for each id")
-        given = [None] * len(ids) if payloads is None else list(payloads)
+        given = [None] * len(ids) if payloads is None else _as_payloads(payloads)
         if len(given) != len(ids):
             raise InvalidVector(f"got {len(ids)} ids and {len(given)} payloads; pass one payload for each id")
         source = self._scope.is_source(origin, Origin.DERIVED)
@@ -164,11 +165,21 @@ class Vectors(VectorsView):
         return self._scope.write(pending, idempotency=idempotency) if pending else []
 
 
-def _as_ids(ids: Sequence[str]) -> list[str]:
+def _as_payloads(payloads: Iterable[Any]) -> list[Any]:
+    if isinstance(payloads, Mapping):
+        raise InvalidValue(
+            f"invalid payloads {payloads!r:.80}: must be a list with one value for each id; for one row, write [{{…}}]"
+        )
+    if isinstance(payloads, str | bytes | AbstractSet) or not isinstance(payloads, Iterable):
+        raise InvalidValue(f"invalid payloads {payloads!r:.80}: must be a list with one value for each id")
+    return list(payloads)
+
+
+def _as_ids(ids: Iterable[str]) -> list[str]:
     if isinstance(ids, str):
         raise InvalidValue(f"invalid ids {ids!r}: must be a list of strings; write [{ids!r}]")
-    if not isinstance(ids, Iterable):
-        raise InvalidValue(f"invalid ids {ids!r}: must be a list of strings")
+    if isinstance(ids, Mapping | bytes) or not isinstance(ids, Iterable):
+        raise InvalidValue(f"invalid ids {ids!r:.80}: must be a list of strings")
     checked = [check_name("the vector id", ident) for ident in ids]
     if len(set(checked)) != len(checked):
         twice = Counter(checked).most_common(1)[0][0]

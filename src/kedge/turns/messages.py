@@ -13,6 +13,7 @@ from kedge.model.checks import check_name
 from kedge.model.control import ControlRecord
 from kedge.model.envelope import Envelope
 from kedge.model.negotiation import MESSAGE, OWN, SPEAKS, Decision, Rule, Verdict, decide, digest, read_rules
+from kedge.model.numbers import as_plain
 from kedge.model.writes import Head
 from kedge.ports.metrics import Sample, Tally
 from kedge.turns.kernel import Caster, Kernel
@@ -133,13 +134,13 @@ def add_caster(kernel: Kernel, schema: str, start: int, end: int, cast: Caster) 
     """Let this process translate messages of a schema from one version to another."""
     check_name("the schema", schema)
     for version in (start, end):
-        if isinstance(version, bool) or not isinstance(version, int):
+        if isinstance(version, bool) or not isinstance(as_plain(version), int):
             raise InvalidValue(f"invalid version {version!r} of schema {schema!r}: must be an integer")
     if start == end or not callable(cast):
         raise InvalidValue(
             f"invalid caster of {schema!r}: {cast!r:.60}: must be a function from one version to another"
         )
-    kernel.casters[schema, start, end] = cast
+    kernel.casters[schema, int(start), int(end)] = cast
 
 
 def verdicts(kernel: Kernel, prefix: str = OWN) -> list[Tally]:

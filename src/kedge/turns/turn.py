@@ -12,6 +12,7 @@ from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import Level
 from kedge.model.envelope import Envelope
 from kedge.model.negotiation import OWN, Rule, digest
+from kedge.model.numbers import as_plain
 from kedge.model.turns import check_seen
 from kedge.model.visibility import View
 from kedge.model.writes import encode
@@ -148,6 +149,7 @@ class Turn:
         check_name("the metric", metric)
         if metric.startswith(OWN):
             raise InvalidValue(f"invalid metric {metric!r}: the prefix {OWN!r} is reserved; choose another name")
+        value = as_plain(value)
         if not isinstance(value, bool | int | float | str):
             raise InvalidValue(f"invalid sample {value!r} of metric {metric!r}: must be a number, bool or string")
         encode(value, f"the sample of {metric!r}")

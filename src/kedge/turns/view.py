@@ -12,6 +12,7 @@ from kedge.model.checks import check_name
 from kedge.model.compaction import check_readable
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
+from kedge.model.numbers import as_plain
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
 from kedge.model.writes import Head
@@ -80,6 +81,7 @@ class ViewScope:
                 raise PastUnreadable(f"{point.isoformat()} is in the future; k.view() reads the present")
             seq = control.seq_at(point.timestamp())
             return seq, self._within_horizon(control.load(), seq, point.timestamp(), last.at)
+        point = as_plain(point)
         if isinstance(point, bool) or not isinstance(point, int):
             raise InvalidValue(f"invalid point {point!r}: must be a snapshot's name, a seq or a datetime")
         if not 0 <= point <= last.seq:

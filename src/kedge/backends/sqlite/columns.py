@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from kedge.backends.sqlite.segment import Ints, Small
 from kedge.backends.sqlite.sql import queries
-from kedge.model.filters import holds, is_scalar, wanted_scalars
+from kedge.model.filters import ABSENT, holds, is_scalar, value_at, wanted_scalars
 from kedge.model.writes import decode
 
 Bools = npt.NDArray[np.bool_]
@@ -97,9 +97,9 @@ class Columns:
             codes: dict[str, list[int]] = {field: [] for field in columns}
             for payload in payloads(connection, seqs[start : start + _CHUNK_ROWS]):
                 decoded = decode(payload)
-                values = decoded if isinstance(decoded, dict) else {}
                 for field, column in columns.items():
-                    codes[field].append(column.code(values[field]) if field in values else _ABSENT)
+                    value = value_at(decoded, field)
+                    codes[field].append(_ABSENT if value is ABSENT else column.code(value))
             for field, column in columns.items():
                 column.extend(codes[field])
 

@@ -158,12 +158,23 @@ def matches(payload: Any, where: Any) -> bool:
     return all(_holds(payload, part, wanted) for part, wanted in where.items())
 
 
+def _values_at(payload: Any, path: str) -> list[Any]:
+    """Return the value at a path in a list, or nothing: a key that is the whole path wins over a nested one."""
+    if not isinstance(payload, Mapping):
+        return []
+    if path in payload:
+        return [payload[path]]
+    first, dot, rest = path.partition(".")
+    return _values_at(payload.get(first), rest) if dot else []
+
+
 def _holds(payload: Any, part: str, wanted: Any) -> bool:
     if part in ("and", "or"):
         return (all if part == "and" else any)(matches(payload, inner) for inner in wanted)
-    if not isinstance(payload, Mapping) or part not in payload:
+    found = _values_at(payload, part)
+    if not found:
         return False
-    value = payload[part]
+    value = found[0]
     if not isinstance(wanted, Mapping):
         return bool(value == wanted)
     tests: dict[str, Callable[[Any], Any]] = {
