@@ -25,6 +25,7 @@ from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
 from kedge.model import control as rules
 from kedge.model.checks import check_name, check_optional_callables
+from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, SafeLevelName
 from kedge.model.control import Level
 from kedge.model.filters import check_fields
 from kedge.model.fsck.inspection import FsckReport
@@ -83,7 +84,7 @@ class Kedge:
         session_ttl: float | None = None,
         reconcilers: Mapping[str, Reconciler] | None = None,
         code: str | Mapping[str, str] | None = None,
-        other_code: str = "warn",
+        other_code: OtherCodePolicy = "warn",
         read_only: bool = False,
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
@@ -289,7 +290,7 @@ class Kedge:
         name: str,
         *,
         dim: int,
-        metric: str = "cosine",
+        metric: MetricName = "cosine",
         embedder: str = "shared/embedder",
         fields: Sequence[str] = (),
     ) -> Collection:
@@ -438,7 +439,7 @@ class Kedge:
         """Return the source inputs whose derived results are hidden and that were not replayed."""
         return replays.pending(self._kernel, deployment)
 
-    def set_level(self, feature: str, level: str, *, reason: str = "", by: str | None = None) -> None:
+    def set_level(self, feature: str, level: LevelName, *, reason: str = "", by: str | None = None) -> None:
         """Set the level of a feature: "full", "frozen" or "off"."""
         levels.set_level(self._kernel, feature, level, reason=reason, by=by)
 
@@ -466,7 +467,7 @@ class Kedge:
         name: str | None = None,
         *,
         lease_seconds: float = LEASE_SECONDS,
-        safe_level: str = "frozen",
+        safe_level: SafeLevelName = "frozen",
         serves: Sequence[str] = (),
         holds: Holds | None = None,
     ) -> Member:

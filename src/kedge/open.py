@@ -14,6 +14,7 @@ from kedge.face import Kedge
 from kedge.migration import migrate
 from kedge.migration.compare import Side, StoreDiff, compare
 from kedge.migration.migrate import MoveReport, Progress, Say
+from kedge.model.choices import DurabilityName, OtherCodePolicy
 from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
 from kedge.ports.migration import Exporter, Importer
@@ -35,7 +36,7 @@ _POSTGRES = frozenset({"postgresql", "postgres"})
 def open(
     url: str | Path,
     *,
-    durability: str = "full",
+    durability: DurabilityName = "full",
     session_ttl: float | None = None,
     cache_bytes: int = CACHE_BYTES,
     read_only: bool = False,
@@ -43,7 +44,7 @@ def open(
     pool: "ConnectionPool[Any] | None" = None,
     reconcilers: Mapping[str, Reconciler] | str | Path | None = None,
     code: str | Mapping[str, str] | None = None,
-    other_code: str = "warn",
+    other_code: OtherCodePolicy = "warn",
 ) -> Kedge:
     """Open a database; create it, or migrate its schema, where needed.
 
@@ -70,7 +71,7 @@ def open(
 def _backend(
     url: str | Path,
     *,
-    durability: str = "full",
+    durability: DurabilityName = "full",
     cache_bytes: int = CACHE_BYTES,
     read_only: bool = False,
     clock: Clock | None = None,
@@ -105,7 +106,7 @@ def _need_driver() -> None:
 
 def _postgres(
     url: str,
-    durability: str,
+    durability: DurabilityName,
     cache_bytes: int,
     clock: Clock | None,
     *,

@@ -57,7 +57,7 @@ def writes_inside(k: Kedge, name: str = "wide") -> int:
 
 
 def unembedded(view: Any, embed: Callable[[Sequence[str]], Rows]) -> int:
-    return int(view.vectors("kb").search(embed(["x"])[0]).unembedded)
+    return int(view.vectors("kb").search(embed(["x"])[0]).count_unembedded())
 
 
 # ── the two spaces ──

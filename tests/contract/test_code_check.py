@@ -25,7 +25,7 @@ def k(place: str) -> Iterator[Kedge]:
         yield opened
 
 
-def running(k: Kedge, code: Any, policy: str = "refuse") -> Kedge:
+def running(k: Kedge, code: Any, policy: Any = "refuse") -> Kedge:
     return kedge.open(k.url, durability="normal", code=code, other_code=policy)
 
 

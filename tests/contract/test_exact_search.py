@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 import kedge
+from kedge.model.choices import MetricName
 
 DIM = 8
 METRICS = ("cosine", "dot", "l2")
@@ -51,7 +52,7 @@ def check(view: kedge.ReadView, metric: str, rows: dict[str, Matrix], query: Mat
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("metric", METRICS)
-def test_hits_are_those_of_float64_before_and_after_deletes(place: str, metric: str, case: str) -> None:
+def test_hits_are_those_of_float64_before_and_after_deletes(place: str, metric: MetricName, case: str) -> None:
     noise = np.random.default_rng(11)
     count, make = CASES[case]
     rows = {f"r{n:04}": row for n, row in enumerate(make(noise, count).astype(np.float32))}

@@ -161,7 +161,7 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
     "a header for nobody": (in_turn(lambda t: t.headers(audience="")), kedge.InvalidValue, ["audience", "empty"]),
     "a closed turn": (lambda k: in_turn(lambda t: t)(k).context.get("a"), kedge.TurnClosed, ["closed", "k.turn()"]),  # type: ignore[attr-defined]
     "an unknown origin": (
-        in_turn(lambda t: t.context.put("a", 1, origin="user")),
+        in_turn(lambda t: t.context.put("a", 1, origin="user")),  # type: ignore[arg-type]
         kedge.InvalidValue,
         ["'user'", "'source' or 'derived'"],
     ),
@@ -178,7 +178,7 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
     "a sample that is none": (in_turn(lambda t: t.observe("m", [1])), kedge.InvalidValue, ["[1]", "'m'"]),
     "a sample that is no number": (in_turn(lambda t: t.observe("m", NAN)), kedge.InvalidValue, ["nan", "'m'"]),
     "a level that is none": (
-        lambda k: k.set_level("support", "half"),
+        lambda k: k.set_level("support", "half"),  # type: ignore[arg-type]
         kedge.InvalidValue,
         ["'half'", "full, frozen, off"],
     ),
@@ -254,7 +254,7 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
     "a collection declared anew": (lambda k: k.collection("kb", dim=4), kedge.Conflict, ["'kb'", "another name"]),
     "a collection without dimensions": (lambda k: k.collection("x", dim=0), kedge.InvalidValue, ["dim 0", "1 to"]),
     "an unknown metric": (
-        lambda k: k.collection("x", dim=2, metric="cos"),
+        lambda k: k.collection("x", dim=2, metric="cos"),  # type: ignore[arg-type]
         kedge.InvalidValue,
         ["'cos'", "cosine, dot, l2"],
     ),
@@ -348,7 +348,7 @@ def test_a_url_that_is_none_is_refused(url: str, told: str) -> None:
 
 def test_a_durability_that_is_none_is_refused(tmp_path: Any) -> None:
     with pytest.raises(kedge.InvalidValue, match="'some' is unknown; use 'full' or 'normal'"):
-        kedge.open(tmp_path, durability="some")
+        kedge.open(tmp_path, durability="some")  # type: ignore[arg-type]
 
 
 def test_nothing_is_half_done_when_a_canary_may_not_start(k: Kedge) -> None:

@@ -187,7 +187,7 @@ def test_the_level_falls_to_the_safe_one(m: Kedge, cut: Cut, lease_clock: LeaseH
 
 @pytest.mark.parametrize(("known", "safe"), [("off", "frozen"), ("frozen", "off"), ("full", "off")])
 def test_of_two_levels_the_stricter_holds(
-    m: Kedge, k: Kedge, cut: Cut, lease_clock: LeaseHandClock, known: str, safe: str
+    m: Kedge, k: Kedge, cut: Cut, lease_clock: LeaseHandClock, known: Any, safe: Any
 ) -> None:
     k.set_level("support", known)
     with m.join("one", safe_level=safe) as member, m.turn(agent="support") as turn:

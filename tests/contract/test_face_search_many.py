@@ -60,10 +60,10 @@ def test_unembedded_counts_all_and_reading_it_is_a_read_of_all(both: Kedge) -> N
     both.deploy("e2", {"shared/embedder": {"name": "e2", "dim": 3}})
     with both.turn(deployment="e2", agent="clerk") as turn:
         hits = turn.search(["kb", "wiki"], A)
-        assert (list(hits), hits.unembedded) == ([], 2)
+        assert (list(hits), hits.count_unembedded()) == ([], 2)
         assert turn.lineage == {"e2"}
     with both.turn(agent="wiki-bot", deployment="v2") as turn:
-        assert turn.search(["kb", "wiki"], A).unembedded == 0
+        assert turn.search(["kb", "wiki"], A).count_unembedded() == 0
 
 
 @pytest.mark.parametrize(
@@ -136,3 +136,11 @@ def test_a_flip_between_embedder_and_rows_has_the_search_begin_anew(
     assert [hit.id for hit in hits] == ["old"]
     if isinstance(reader, kedge.Turn):
         assert reader.lineage == set(), "what it was not told did not influence it"
+
+
+def test_the_property_that_counts_is_deprecated_and_still_counts(both: Kedge) -> None:
+    both.deploy("e2", {"shared/embedder": {"name": "e2", "dim": 3}})
+    with both.turn(agent="support", deployment="e2") as turn:
+        hits = turn.search(["kb", "wiki"], A)
+        with pytest.warns(DeprecationWarning, match=r"call hits.count_unembedded\(\)"):
+            assert hits.unembedded == 2

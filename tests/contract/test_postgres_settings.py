@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -161,7 +162,7 @@ def test_a_database_that_is_dropped_beneath_is_told_soon(
         ("remote_apply", "normal", "off"),
     ],
 )
-def test_durability_promises_no_less_than_the_server(empty_url: str, level: str, durability: str, used: str) -> None:
+def test_durability_promises_no_less_than_the_server(empty_url: str, level: str, durability: Any, used: str) -> None:
     run(empty_url, f"ALTER DATABASE {empty_url.rpartition('/')[2]} SET synchronous_commit = {level}")
     with kedge.open(empty_url, durability=durability) as k:
         database = k._kernel.backend.database  # type: ignore[attr-defined]

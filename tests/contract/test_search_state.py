@@ -74,7 +74,7 @@ def test_what_another_thread_learns_meanwhile_changes_no_lineage_of_a_search(
 
     def work() -> None:
         with k.turn(agent="y", session="q") as turn:
-            count = turn.vectors("two spaces").search([1, 1], k=1).unembedded
+            count = turn.vectors("two spaces").search([1, 1], k=1).count_unembedded()
             found.append((count, turn.lineage))
 
     thread = threading.Thread(target=work, name="slow")

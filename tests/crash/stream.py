@@ -166,7 +166,7 @@ def _stores(view: kedge.ReadView) -> dict[str, Any]:
     seen["vectors"] = {key: (row.vector.tolist(), row.payload) for key, row in found.get(ids).items()}
     hits = found.search([1.0] * DIM, k=50)
     seen["hits"] = sorted((hit.id, round(hit.score, 6)) for hit in hits)
-    seen["count"] = (found.count(), hits.unembedded)
+    seen["count"] = (found.count(), hits.count_unembedded())
     return seen
 
 

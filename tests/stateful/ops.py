@@ -106,13 +106,13 @@ def _upsert(turn: kedge.Turn, op: Op) -> list[int]:
 
 def _search(turn: kedge.Turn, op: Op) -> tuple[list[str], list[float], int, frozenset[str], bool]:
     hits = _vectors(turn, op).search(np.array(op.value, dtype=np.float32), k=op.limit or 2, where=op.where)
-    return [hit.id for hit in hits], [hit.score for hit in hits], hits.unembedded, turn.lineage, hits.exact
+    return [hit.id for hit in hits], [hit.score for hit in hits], hits.count_unembedded(), turn.lineage, hits.exact
 
 
 def _search_both(turn: kedge.Turn, op: Op) -> tuple[list[tuple[str, str]], list[float], int, frozenset[str], bool]:
     hits = turn.search([COLLECTION, ANOTHER], np.array(op.value, dtype=np.float32), k=op.limit or 2, where=op.where)
     places = [(hit.collection, hit.id) for hit in hits]
-    return places, [hit.score for hit in hits], hits.unembedded, turn.lineage, hits.exact
+    return places, [hit.score for hit in hits], hits.count_unembedded(), turn.lineage, hits.exact
 
 
 def _arrays(rows: kedge.VectorRows) -> dict[str, tuple[tuple[float, ...], Any, int]]:

@@ -169,7 +169,7 @@ class Run:
                 return [(m.role, m.content) for m in turn.memory.history(limit=step.key + 1)]
             case "search":
                 hits = vectors.search(self.vector(step.key), k=step.key + 1)
-                return [(hit.id, round(hit.score, 4)) for hit in hits], hits.unembedded
+                return [(hit.id, round(hit.score, 4)) for hit in hits], hits.count_unembedded()
             case "rows":
                 return {name: (rounded(row.vector), row.payload) for name, row in vectors.get([key]).items()}
         artifact = turn.artifacts.get(ARTIFACTS[step.key])

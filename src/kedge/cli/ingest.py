@@ -204,7 +204,12 @@ def import_(
                 targets = _targets_of(sources, known, into=into, metric=metric)
                 for target in targets:  # all before the first row, so that an error shows at once
                     if not target.exists and target.dim is not None:
-                        k.collection(target.collection, dim=target.dim, metric=target.metric, embedder=embedder)
+                        k.collection(
+                            target.collection,
+                            dim=target.dim,
+                            metric=target.metric,  # type: ignore[arg-type]  # Kedge checks it
+                            embedder=embedder,
+                        )
                 if stage:
                     how.stage(k, path, by)
                 targets = [

@@ -109,7 +109,7 @@ def level(
             levels = {feature: levels[feature]} if feature in levels else {}
     else:
         with database.for_changing(db) as k:
-            k.set_level(feature, to, reason=reason, by=by)
+            k.set_level(feature, to, reason=reason, by=by)  # type: ignore[arg-type]  # Kedge checks it
             warn_of_unknown_features(k, [feature])
             levels = k.levels()
     if as_json:
@@ -186,7 +186,13 @@ def collection(
     if dim is None:
         raise InvalidValue(f"no dimension for the collection {name!r}; give it: kedge collection {name} --dim 384")
     with database.for_creating(db) as k:
-        declared = k.collection(name, dim=dim, metric=metric, embedder=embedder, fields=field or ())
+        declared = k.collection(
+            name,
+            dim=dim,
+            metric=metric,  # type: ignore[arg-type]  # Kedge checks it
+            embedder=embedder,
+            fields=field or (),
+        )
     if as_json:
         emit({"collection": declared})
     else:

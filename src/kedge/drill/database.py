@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from kedge.deployments.lifecycle import Deployment, PromoteReport
+from kedge.model.choices import DurabilityName
 from kedge.ports.vectors import Collection
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
@@ -133,7 +134,7 @@ class Database(Protocol):
 class Opener(Protocol):
     """Opens a database; `kedge.open` is one. It must be importable by name, for another process to use it."""
 
-    def __call__(self, url: str, *, durability: str = "full") -> Database:
+    def __call__(self, url: str, *, durability: DurabilityName = "full") -> Database:
         """Open a database."""
 
 

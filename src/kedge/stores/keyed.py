@@ -7,6 +7,7 @@ import msgspec
 
 from kedge.errors import ExpectationFailed, InvalidValue
 from kedge.model.checks import check_name, check_seconds
+from kedge.model.choices import OriginName
 from kedge.model.lineage import EMPTY
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
@@ -105,7 +106,7 @@ class Keyed(KeyedView):
         payload: bytes | None,
         *,
         expect: int | None,
-        origin: str | None,
+        origin: OriginName | None,
         default: Origin,
         idempotency: str | None,
         fresh_for: float | None = None,
@@ -164,7 +165,7 @@ class Context(Keyed):
         *,
         expect: int | None = None,
         fresh_for: float | None = None,
-        origin: str | None = None,
+        origin: OriginName | None = None,
         idempotency: str | None = None,
     ) -> int:
         """Write a fact and return its seq.
@@ -184,7 +185,7 @@ class Context(Keyed):
         )
 
     def delete(
-        self, key: str, *, expect: int | None = None, origin: str | None = None, idempotency: str | None = None
+        self, key: str, *, expect: int | None = None, origin: OriginName | None = None, idempotency: str | None = None
     ) -> int:
         """Delete a fact and return the seq of the delete."""
         return self._put(key, None, expect=expect, origin=origin, default=Origin.DERIVED, idempotency=idempotency)
@@ -199,7 +200,7 @@ class Documents(Keyed):
         value: Any,
         *,
         expect: int | None = None,
-        origin: str | None = None,
+        origin: OriginName | None = None,
         idempotency: str | None = None,
     ) -> int:
         """Write a document and return its seq."""
@@ -207,7 +208,7 @@ class Documents(Keyed):
         return self._put(ident, payload, expect=expect, origin=origin, default=Origin.SOURCE, idempotency=idempotency)
 
     def put_many(
-        self, values: Mapping[str, Any], *, origin: str | None = None, idempotency: str | None = None
+        self, values: Mapping[str, Any], *, origin: OriginName | None = None, idempotency: str | None = None
     ) -> list[int]:
         """Write documents by id as one batch, all or none, and return their seqs."""
         if not isinstance(values, Mapping):
@@ -220,7 +221,7 @@ class Documents(Keyed):
         return self._scope.write(pending, idempotency=idempotency)
 
     def delete(
-        self, ident: str, *, expect: int | None = None, origin: str | None = None, idempotency: str | None = None
+        self, ident: str, *, expect: int | None = None, origin: OriginName | None = None, idempotency: str | None = None
     ) -> int:
         """Delete a document and return the seq of the delete."""
         return self._put(ident, None, expect=expect, origin=origin, default=Origin.DERIVED, idempotency=idempotency)

@@ -7,6 +7,7 @@ import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.model.checks import check_name
+from kedge.model.choices import OriginName
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, decode, encode, memory_name
@@ -72,12 +73,14 @@ class Memory(MemoryView):
     def __init__(self, scope: WritingScope) -> None:
         super().__init__(scope)
 
-    def append(self, role: str, content: Any, *, origin: str | None = None, idempotency: str | None = None) -> int:
+    def append(
+        self, role: str, content: Any, *, origin: OriginName | None = None, idempotency: str | None = None
+    ) -> int:
         """Add a message and return its seq. Role "user" makes it a source write, unless `origin` says otherwise."""
         return self.extend([(role, content)], origin=origin, idempotency=idempotency)[0]
 
     def extend(
-        self, messages: Iterable[tuple[str, Any]], *, origin: str | None = None, idempotency: str | None = None
+        self, messages: Iterable[tuple[str, Any]], *, origin: OriginName | None = None, idempotency: str | None = None
     ) -> list[int]:
         """Add messages as one batch, all or none, and return their seqs."""
         key = Key("memory", self._space, "")
@@ -93,7 +96,7 @@ class Memory(MemoryView):
             pending.append(Pending(key, encode({"role": role, "content": content}, called), is_source))
         return self._scope.write(pending, idempotency=idempotency)
 
-    def delete(self, seq: int, *, origin: str | None = None, idempotency: str | None = None) -> int:
+    def delete(self, seq: int, *, origin: OriginName | None = None, idempotency: str | None = None) -> int:
         """Delete the visible message of this seq and return the seq of the delete."""
         found = self._message(seq)
         if found is None:

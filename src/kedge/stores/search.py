@@ -1,5 +1,6 @@
 """Vector search in one collection, or in several of one metric and one embedder."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -48,12 +49,17 @@ class Hits(list[Hit]):
         self._unembedded = unembedded
         self._on_count = on_count
 
-    @property
-    def unembedded(self) -> int:
-        """How many keys are present in other embedding spaces only. Using it is a read of the whole collection."""
+    def count_unembedded(self) -> int:
+        """Return how many keys are present in other embedding spaces only: a read of the whole collection."""
         if self._on_count is not None:
             self._on_count()
         return self._unembedded
+
+    @property
+    def unembedded(self) -> int:
+        """Deprecated: `count_unembedded()`, since it adds to the turn's lineage, as no property should."""
+        warnings.warn("Hits.unembedded is deprecated; call hits.count_unembedded()", DeprecationWarning, stacklevel=2)
+        return self.count_unembedded()
 
 
 def search_named(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from kedge.errors import InvalidValue, InvalidVector
 from kedge.model.checks import check_name
+from kedge.model.choices import OriginName
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, decode, encode
 from kedge.ports.vectors import Collection, Floats
@@ -124,7 +125,7 @@ class Vectors(VectorsView):
         payloads: Sequence[Any] | None = None,
         *,
         embedder: str | None = None,
-        origin: str | None = None,
+        origin: OriginName | None = None,
         idempotency: str | None = None,
     ) -> list[int]:
         """Write vectors, float32 of shape (n, dim), with JSON payloads, as one batch; return their seqs.
@@ -156,7 +157,9 @@ class Vectors(VectorsView):
             pending, idempotency=idempotency, vectors=VectorBatch(space.digest, space.dim, rows.tobytes())
         )
 
-    def delete(self, ids: Sequence[str], *, origin: str | None = None, idempotency: str | None = None) -> list[int]:
+    def delete(
+        self, ids: Sequence[str], *, origin: OriginName | None = None, idempotency: str | None = None
+    ) -> list[int]:
         """Delete these ids, in any embedding space, as one batch; return the seqs of the deletes."""
         ids = _as_ids(ids)
         self._embedder()

@@ -1,0 +1,13 @@
+"""The words that arguments of public calls accept, as types: editors complete them, type checkers refuse others."""
+
+from typing import Literal
+
+from kedge.model.control import Level
+from kedge.model.writes import Origin
+
+OriginName = Origin | Literal["source", "derived"]
+LevelName = Level | Literal["full", "frozen", "off"]
+SafeLevelName = Level | Literal["frozen", "off"]
+MetricName = Literal["cosine", "dot", "l2"]
+DurabilityName = Literal["full", "normal"]
+OtherCodePolicy = Literal["ignore", "warn", "refuse"]
