@@ -61,6 +61,7 @@ from kedge.ports.reconciler import Reconciler
 from kedge.ports.vectors import Collection
 from kedge.reconcilers.http import HttpReconciler
 from kedge.reconcilers.shell import ShellReconciler
+from kedge.recovery.attribution import Unattributed
 from kedge.recovery.converge import Convergence, Laggard
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
@@ -76,22 +77,23 @@ from kedge.stores.memory import Message
 from kedge.stores.search import Hit, Hits
 from kedge.stores.vectors import VectorRow
 from kedge.turns.code_check import OtherCodeWarning
+from kedge.turns.name_check import AttributionWarning
 from kedge.turns.turn import Turn
 from kedge.turns.view import ReadView
 
 __version__ = "0.1.0"
 __all__ = [
-    "Arriving", "Artifact", "ArtifactChanged", "BackfillReport", "Busy", "Collection", "ConfirmationNeeded",
-    "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff", "Difference", "DuplicateName",
-    "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits",
-    "HttpReconciler", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector",
-    "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus",
-    "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NotAKedgeDatabase", "NotEmpty", "NotPermitted",
-    "NotSeen", "Optimized",
-    "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly",
-    "ReadView", "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Retryable",
-    "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused", "SessionBegun", "SettledMeanwhile",
-    "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "SyncNeeded",
-    "SystemStatus", "Tally", "Turn", "TurnClosed", "Unfinished", "UnknownName", "Unreachable", "VectorBatches",
-    "VectorRow", "VectorRows", "carriers", "compare_stores", "migrate_store", "open",
+    "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "Busy", "Collection",
+    "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff",
+    "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport",
+    "Held", "Hit", "Hits", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
+    "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level", "LoadReport", "Member",
+    "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NotAKedgeDatabase", "NotEmpty",
+    "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable",
+    "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "Reconciled", "Reconciler", "ReinstateReport",
+    "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused",
+    "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status",
+    "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed",
+    "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow", "VectorRows", "carriers",
+    "compare_stores", "migrate_store", "open",
 ]  # fmt: skip

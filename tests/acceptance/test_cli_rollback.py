@@ -239,3 +239,21 @@ def test_a_question_is_not_asked_about_what_is_impossible(run: Run, answer: Answ
     assert run("purge", "nope").code == 2
     assert run("settle", "nope").code == 2
     assert run("reinstate", "nope").code == 2
+
+
+def test_a_slip_in_an_agent_s_name_shows_before_the_flip_and_in_the_verdict(run: Run, world: Path) -> None:
+    with kedge.open(world) as k:
+        k.set_level("support", "full")
+        with pytest.warns(kedge.AttributionWarning, match="'Support'.*'support'"):
+            turn = k.turn("s-5", agent="Support")
+        with turn:
+            turn.context.put("case/9", {"state": "refunded"})
+    said = flat(run("plan", "support-v2").out)
+    assert "Warning: 1 derived write of agent Support stays" in said
+    assert "(did you mean support?)" in said
+    (left,) = run("plan", "support-v2", "--json").document["unattributed"]
+    assert (left["agent"], left["store"], left["writes"], left["has_artifacts"]) == ("Support", "context", 1, False)
+    done = run("rollback", "support-v2", "--reason", "wrong", "--yes")
+    assert done.code == 0
+    assert "WARNING: derived writes stay that saw it" in flat(done.out)
+    assert "1 by 'Support' (did you mean 'support'?)" in flat(done.out)

@@ -54,6 +54,15 @@ def test_every_public_name_has_its_async_twin(live: Callable[[Story], None]) -> 
     live(story)
 
 
+def test_a_turn_of_nobody_is_refused(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        with pytest.raises(kedge.Misuse, match="agent="):
+            async with k.turn(session="s"):
+                pass
+
+    live(story)
+
+
 def test_a_turn_s_stores_are_awaited(live: Callable[[Story], None]) -> None:
     async def story(k: AsyncKedge) -> None:
         async with k.turn(session="s", agent="support") as turn:

@@ -173,6 +173,10 @@ class TestImpact(contracts.ImpactContract):
     pass
 
 
+class TestAttribution(contracts.AttributionContract):
+    pass
+
+
 class TestProvenance(contracts.ProvenanceContract):
     pass
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 from kedge.cli.terminal import ago, count, heading, listing, say, table, utc, verb, weight
 from kedge.deployments.lifecycle import Deployment
+from kedge.recovery.attribution import without_artifacts
 from kedge.recovery.plan import Fallback, RollbackPlan
 
 _EXAMPLES = 4  # per store
@@ -43,6 +44,14 @@ def print_summary(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
         f"  It influenced {count(len(plan.sessions), 'session')} and {count(len(plan.agents), 'agent')}; "
         f"{count(len(plan.replay_inputs), 'user input')} will need replay."
     )
+    for agent, (writes, complete, other) in without_artifacts(plan.unattributed).items():
+        least = "" if complete else "at least "
+        say(
+            f"  Warning: {least}{count(writes, 'derived write')} of agent {agent} {verb(writes, 'stay')}: its turns "
+            f"saw {plan.deployment}, but {agent} has no artifacts and read nothing of it"
+            f"{f' (did you mean {other}?)' if other else ''}.",
+            "yellow",
+        )
     for name, followed in sorted(plan.reconciles.items()):
         if name in plan.absent:
             say(
@@ -150,6 +159,26 @@ def _place(source: str) -> tuple[str, ...]:
     return (store,) if store == "memory" or not space else (store, space)
 
 
+def _print_unattributed(plan: RollbackPlan) -> None:
+    """Print what turns wrote that saw the deployment before they read anything of it, and what is not known."""
+    others = [one for one in plan.unattributed if one.has_artifacts]
+    if others:
+        writes, agents = sum(one.writes for one in others), sorted({one.agent for one in others})
+        say(
+            f"  {count(writes, 'derived write')} {verb(writes, 'stay')}: turns of {listing(agents)} saw "
+            f"{plan.deployment} and had read nothing of it.",
+            "dim",
+        )
+    if not plan.unattributed_complete:
+        say("  Not all writes by turns that saw it were examined: there may be more that stay.", "dim")
+    if plan.unknown_turns:
+        say(
+            f"  {count(plan.unknown_turns, 'turn')} from before an upgrade of Kedge: what they saw is not known, nor "
+            "whether their writes carry it.",
+            "dim",
+        )
+
+
 def _print_limits(plan: RollbackPlan) -> None:
     heading("Limits of this plan")
     if plan.keys_examined < plan.keys_total:
@@ -160,6 +189,7 @@ def _print_limits(plan: RollbackPlan) -> None:
         )
     else:
         say(f"  Complete: all writes are counted and all keys ({plan.keys_total:,}) examined.")
+    _print_unattributed(plan)
     say("  A rollback cannot undo emails, payments or calls to other systems.")
     say(f"  Turns that are open now may add writes; these will be hidden too. As of epoch {plan.epoch}.")
 

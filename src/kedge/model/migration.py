@@ -75,7 +75,11 @@ TABLES: dict[str, Table] = dict(
         _table("artifact_versions", "name:t version:s digest:t", key=2, lasting=True),
         _table("lineages", "id:i members:t", lasting=True),
         _table("spaces", "id:i store:t space:t", lasting=True),
-        _table("turns", "id:i uid:t agent:t person:t session:t parent:t replays:i began_at:f began_epoch:i lineage:i"),
+        _table("seen_sets", "id:i members:t", lasting=True),
+        _table(
+            "turns",
+            "id:i uid:t agent:t person:t session:t parent:t replays:i began_at:f began_epoch:i lineage:i seen:i",
+        ),
         _table("reads", "turn:i before_seq:i reads:b", key=3, bound="before_seq"),
         _table("edges", "id:i at:f kind:t turn:t peer:t lineage:i", lasting=True),
         _table("idempotency", "key:t seqs:I lineage:i", key=2, lasting=True),

@@ -73,7 +73,7 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
 
 
 class Author(msgspec.Struct, frozen=True):
-    """The turn that writes: its agent, person, session and caller."""
+    """The turn that writes: its agent, person, session and caller, and the revocable deployments that it saw."""
 
     uid: str
     agent: str | None = None
@@ -83,6 +83,7 @@ class Author(msgspec.Struct, frozen=True):
     replays: int | None = None
     began_at: float = 0.0
     began_epoch: int = 0
+    seen: Lineage = EMPTY
 
 
 class VectorBatch(msgspec.Struct, frozen=True):

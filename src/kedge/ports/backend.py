@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from kedge.model.fsck.inspection import FsckReport
+from kedge.ports.attribution import Attribution
 from kedge.ports.cache import Cache
 from kedge.ports.clock import Clock
 from kedge.ports.control import Control
@@ -61,6 +62,10 @@ class Backend(Protocol):
     @property
     def fleet(self) -> Fleet:
         """The members."""
+
+    @property
+    def attribution(self) -> Attribution:
+        """Agents, what their turns saw, and what does not carry it."""
 
     @property
     def impact(self) -> Impact:

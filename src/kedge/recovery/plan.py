@@ -10,6 +10,7 @@ from kedge.model.control import ControlRecord, Status
 from kedge.model.reconcile import moved
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
+from kedge.recovery.attribution import Unattributed, omissions
 from kedge.recovery.replay import ReplayInput, inputs_of
 from kedge.turns.kernel import Kernel
 
@@ -49,6 +50,8 @@ class RollbackPlan(msgspec.Struct, frozen=True):
     in the embedding space that readers fall back to. Examples are "collection/id".
     `reconciles` lists the external systems that will follow, with the artifacts; `absent` those of them without a
     reconciler in this process. `pins` says by artifact what it falls back to.
+    `unattributed` are derived writes that stay, by turns that saw the deployment and do not carry it; of
+    `unknown_turns`, which an older Kedge recorded, it is not known what they saw.
     """
 
     deployment: str
@@ -70,6 +73,9 @@ class RollbackPlan(msgspec.Struct, frozen=True):
     unsearchable_examples: tuple[str, ...] = ()
     reconciles: dict[str, list[str]] = {}
     absent: tuple[str, ...] = ()
+    unattributed: tuple[Unattributed, ...] = ()
+    unattributed_complete: bool = True
+    unknown_turns: int = 0
 
 
 def plan(kernel: Kernel, name: str) -> RollbackPlan:
@@ -93,6 +99,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     uncovered = embeddings.uncovered(kernel, after_view, lineages)
     inputs = inputs_of(kernel, turns, inside, uncovered)
     reconciles = _reconciles(kernel, record, after)
+    left = omissions(kernel, record, deployment.number, lineages)
     lost = [f"{collection.name}/{row.name}" for collection, row in uncovered if not row.covering]
     return RollbackPlan(
         deployment=name,
@@ -114,6 +121,9 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         unsearchable_examples=tuple(lost[:EXAMPLES]),
         reconciles=reconciles,
         absent=tuple(each for each in reconciles if each not in kernel.reconcilers),
+        unattributed=left.writes,
+        unattributed_complete=left.complete,
+        unknown_turns=left.unknown_turns,
     )
 
 

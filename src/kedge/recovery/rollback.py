@@ -12,6 +12,7 @@ from kedge.model.control import ControlRecord
 from kedge.model.reconcile import RECONCILED, Reconciled, troubles
 from kedge.ports.clock import lease_clock
 from kedge.ports.control import Change, Entry
+from kedge.recovery.attribution import Unattributed, omissions, without_artifacts
 from kedge.recovery.converge import Convergence, wait_for_members
 from kedge.recovery.purge import Progress, finish_purge
 from kedge.recovery.reconcile import Reconciliation, Wanted, follow, moved_by, note
@@ -54,6 +55,8 @@ class RollbackReport(msgspec.Struct, frozen=True):
     convergence: Convergence | None = None
     reconciled: tuple[Reconciled, ...] = ()
     superseded: str = ""
+    unattributed: tuple[Unattributed, ...] = ()
+    unknown_turns: int = 0
 
     @property
     def ok(self) -> bool:
@@ -68,7 +71,21 @@ class RollbackReport(msgspec.Struct, frozen=True):
         gone = ", ".join((self.deployment, *self.went_with_it))
         if self.superseded:
             return f"{gone}: rolled back (epoch {self.epoch}), but {self.superseded}; nothing is left to do"
-        return f"{gone}: rolled back{self._outcome} (epoch {self.epoch})"
+        return f"{gone}: rolled back{self._outcome} (epoch {self.epoch}){self._left}"
+
+    @property
+    def _left(self) -> str:
+        """The warning about agents without artifacts that saw it: nothing of theirs is hidden."""
+        agents = without_artifacts(self.unattributed)
+        if not agents:
+            return ""
+        named = ", ".join(
+            f"{'' if complete else 'at least '}{writes} by {agent!r}{f' (did you mean {other!r}?)' if other else ''}"
+            for agent, (writes, complete, other) in list(agents.items())[:_EXAMPLES_MAX]
+        )
+        more = len(agents) - _EXAMPLES_MAX
+        named += f" and {more} more agents" if more > 0 else ""
+        return f". WARNING: derived writes stay that saw it, by agents without artifacts: {named}"
 
     @property
     def _outcome(self) -> str:
@@ -271,6 +288,9 @@ def _report(
     impact = kernel.backend.impact
     hidden = impact.lineages_with(entry.detail["numbers"], kernel.backend.control.load().purged)
     names = [name for name in entry.detail["names"] if name != entry.deployment]
+    record = kernel.backend.control.load()
+    number = next((d.number for d in record.deployments if d.name == entry.deployment), 0)
+    left = omissions(kernel, record, number, hidden)
     return RollbackReport(
         deployment=entry.deployment or "",
         went_with_it=tuple(names),
@@ -283,6 +303,8 @@ def _report(
         indicators=found,
         convergence=convergence,
         reconciled=reconciled,
+        unattributed=left.writes,
+        unknown_turns=left.unknown_turns,
     )
 
 

@@ -17,6 +17,7 @@ from kedge.ports.control import Change, Entry, EpochMoved
 from kedge.ports.fleet import Membership
 from kedge.ports.reconciler import Reconciler
 from kedge.turns.artifact_cache import ArtifactCache
+from kedge.turns.name_check import NameCheck
 
 T = TypeVar("T")
 Caster = Callable[[Any], Any]
@@ -33,6 +34,7 @@ class Kernel:
         self._header_key: bytes | None = None
         self.membership: Membership | None = None  # set while this process is a member
         self.artifact_cache = ArtifactCache()
+        self.name_check = NameCheck()
         self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version
         self.code: dict[str, str] = {}  # the code that this process runs, by agent, as its opener stated
         self.other_code = "warn"  # policy for turns whose view pins other code: ignore, warn or refuse

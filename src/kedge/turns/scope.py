@@ -56,6 +56,7 @@ class TurnScope:
             replays=None if replays is None else replays.seq,
             began_at=now,
             began_epoch=self.record.epoch,
+            seen=self.view.seen - self.record.externals,
         )
         self.own = NO_ARTIFACTS
         self._reads = ReadLog()

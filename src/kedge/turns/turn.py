@@ -81,7 +81,9 @@ class Turn:
             self._catch_up_with_sender()
             check_seen(start.lineage, scope.base, scope.record, kernel.names)
         if agent is not None:
-            code_check.check(kernel, scope, agent, scope.pin_artifacts(agent).heads)
+            own = scope.pin_artifacts(agent)
+            kernel.name_check.check(kernel.backend, agent, own, scope.view.epoch)
+            code_check.check(kernel, scope, agent, own.heads)
 
     @property
     def id(self) -> str:

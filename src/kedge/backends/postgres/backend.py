@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from kedge.backends.postgres.attribution import PostgresAttribution
 from kedge.backends.postgres.cache import PostgresCache
 from kedge.backends.postgres.change_listener import ChangeListener
 from kedge.backends.postgres.control import PostgresControl
@@ -50,6 +51,7 @@ class PostgresBackend:
         self.vectors = PostgresVectors(self.database, self.interner, self.states, self.journal, self.vector_writer)
         self.vector_indexer = self.vectors
         self.vector_compactor = None  # PostgreSQL vacuums what a purge deletes, and superseded rows stay
+        self.attribution = PostgresAttribution(self.database)
         self.impact = PostgresImpact(self.database, self.journal)
         self.provenance = PostgresProvenance(self.database)
         self.replay_log = PostgresReplayLog(self.database)

@@ -81,6 +81,7 @@ class PostgresJournal(Reader):
     def append(self, batch: Batch) -> Appended:
         """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
         lanes = lanes_of(batch)
+        self._interner.look_up_seen(self._database, batch.author.seen)
         planned = self._fast_appender.plan(batch, lanes, self._turns.get(batch.author.uid))
         seq = None if planned is None else self._append_one(planned, lanes)
         return self._append_all(batch, lanes) if seq is None else Appended([seq])
@@ -199,7 +200,7 @@ class PostgresJournal(Reader):
             return known[0]
         found = link.one(
             _SQL["turn_upsert"], author.uid, author.agent, author.person, author.session, author.parent,
-            author.replays, author.began_at, author.began_epoch, stamp,
+            author.replays, author.began_at, author.began_epoch, stamp, self._interner.intern_seen(link, author.seen),
         )  # fmt: skip
         return int(found[0])
 
@@ -255,6 +256,7 @@ class PostgresJournal(Reader):
             link.send(_SQL["edge_insert"], drawn.at, kind, author.uid, peer, stamp)
             return turn, stamp
 
+        self._interner.look_up_seen(self._database, author.seen)
         turn, stamp = self._database.write("edge", act, lanes=[lane_of("turn", author.uid)])
         self._interner.learn(lineage, stamp)
         self._turns[author.uid] = (turn, stamp)

@@ -3,6 +3,7 @@
 import json
 from heapq import nlargest
 
+from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
 from kedge.errors import Corruption
@@ -10,6 +11,7 @@ from kedge.model.lineage import EMPTY, Lineage
 
 _SQL = queries("journal")
 _ASKED_MAX = 1_000
+_SEEN_CACHED_MAX = 1_000
 
 
 class Interner:
@@ -19,6 +21,7 @@ class Interner:
         self._members: dict[int, Lineage] = {0: EMPTY}
         self._lineage_ids: dict[Lineage, int] = {EMPTY: 0}
         self._space_ids: dict[tuple[str, str], int] = {}
+        self._seen_ids: dict[Lineage, int] = {EMPTY: 0}
 
     def is_cached(self, lineage_id: int) -> bool:
         """Return whether the set of an id is cached."""
@@ -57,6 +60,28 @@ class Interner:
             link.send(_SQL["lineage_members_insert"], sorted(lineage), row[0])
         return int(row[0])
 
+    def intern_seen(self, link: Link, seen: Lineage) -> int:
+        """Return the id of the deployments that a turn saw, in a write transaction that may still fail."""
+        cached = self._seen_ids.get(seen)
+        if cached is not None:
+            return cached
+        text = json.dumps(sorted(seen))
+        row = link.row(_SQL["seen_id"], text)
+        if row is None:
+            made = link.row(_SQL["seen_insert"], text)  # None: another transaction has committed it in between
+            return int((made or link.one(_SQL["seen_id"], text))[0])
+        return int(row[0])
+
+    def look_up_seen(self, database: Database, seen: Lineage) -> None:
+        """Cache the id of a set, outside of a write transaction, where it has a committed one."""
+        if seen in self._seen_ids:
+            return
+        found = database.ask(_SQL["seen_id"], json.dumps(sorted(seen)))
+        if found:
+            if len(self._seen_ids) >= _SEEN_CACHED_MAX:
+                self._seen_ids = {EMPTY: 0}
+            self._seen_ids[seen] = int(found[0][0])
+
     def learn(self, lineage: Lineage, lineage_id: int) -> None:
         """Cache a committed id."""
         self._members[lineage_id] = lineage
@@ -68,6 +93,9 @@ class Interner:
         lineages = [(ident, json.dumps(sorted(members))) for ident, members in newest]
         for (ident,) in link.rows(_SQL["lineages_missing"], *map(list, zip(*lineages, strict=True))):
             return f"lineage {ident}"
+        sets = [(ident, json.dumps(sorted(seen))) for seen, ident in list(self._seen_ids.items())]
+        for (ident,) in link.rows(_SQL["seen_missing"], *map(list, zip(*sets, strict=True))):
+            return f"the set of seen deployments {ident}"
         places = nlargest(_ASKED_MAX, list(self._space_ids.items()), key=lambda item: item[1])
         spaces = [(ident, *place) for place, ident in places]
         for store, space in link.rows(_SQL["spaces_missing"], *map(list, zip(*spaces, strict=True))) if spaces else ():

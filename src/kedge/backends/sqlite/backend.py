@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from kedge.backends.sqlite.attribution import SqliteAttribution
 from kedge.backends.sqlite.cache import SqliteCache
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.coverage import SqliteCoverage
@@ -51,6 +52,7 @@ class SqliteBackend:
         self.vectors = self._engine.reader
         self.vector_indexer = self._engine.indexer
         self.vector_compactor = self._engine.compactor
+        self.attribution = SqliteAttribution(self.database)
         self.impact = SqliteImpact(self.database, self.journal)
         self.provenance = SqliteProvenance(self.database)
         self.replay_log = SqliteReplayLog(self.database)

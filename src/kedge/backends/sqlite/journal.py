@@ -59,6 +59,7 @@ class SqliteJournal(Reader):
 
     def append(self, batch: Batch) -> Appended:
         """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
+        self._interner.look_up_seen(self._database, batch.author.seen)
         with self._database.writing("append") as connection:
             check_epoch(connection, batch.epoch)
             if batch.idempotency is not None:
@@ -133,7 +134,7 @@ class SqliteJournal(Reader):
     def _turn(self, connection: sqlite3.Connection, author: Author, stamp: int) -> int:
         fields = (
             author.uid, author.agent, author.person, author.session, author.parent, author.replays,
-            author.began_at, author.began_epoch, stamp,
+            author.began_at, author.began_epoch, stamp, self._interner.intern_seen(connection, author.seen),
         )  # fmt: skip
         return int(connection.execute(_SQL["turn_upsert"], fields).fetchone()[0])
 
@@ -215,6 +216,7 @@ class SqliteJournal(Reader):
 
     def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
         """Record headers that a turn sent ("call") or absorbed ("absorb"), and what it had read."""
+        self._interner.look_up_seen(self._database, author.seen)
         with self._database.writing("edge") as connection:
             position = next_position(connection, self._clock)
             stamp = self._interner.intern(connection, lineage)

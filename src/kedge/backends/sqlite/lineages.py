@@ -3,11 +3,13 @@
 import json
 import sqlite3
 
+from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.sql import queries
 from kedge.errors import Corruption
 from kedge.model.lineage import EMPTY, Lineage
 
 _SQL = queries("journal")
+SEEN_CACHED_MAX = 1_000
 
 
 class Interner:
@@ -17,6 +19,7 @@ class Interner:
         self._members: dict[int, Lineage] = {0: EMPTY}
         self._lineage_ids: dict[Lineage, int] = {EMPTY: 0}
         self._space_ids: dict[tuple[str, str], int] = {}
+        self._seen_ids: dict[Lineage, int] = {EMPTY: 0}
 
     def members(self, connection: sqlite3.Connection, lineage_id: int) -> Lineage:
         """Return the set of an id, from the cache or the table."""
@@ -48,6 +51,27 @@ class Interner:
             row = connection.execute(_SQL["lineage_insert"], (text,)).fetchone()
             connection.executemany(_SQL["lineage_member_insert"], [(number, row[0]) for number in lineage])
         return int(row[0])
+
+    def intern_seen(self, connection: sqlite3.Connection, seen: Lineage) -> int:
+        """Return the id of the deployments that a turn saw, in a write transaction that may still fail."""
+        cached = self._seen_ids.get(seen)
+        if cached is not None:
+            return cached
+        text = json.dumps(sorted(seen))
+        row = connection.execute(_SQL["seen_id"], (text,)).fetchone()
+        if row is None:
+            row = connection.execute(_SQL["seen_insert"], (text,)).fetchone()
+        return int(row[0])
+
+    def look_up_seen(self, database: Database, seen: Lineage) -> None:
+        """Cache the id of a set, outside of a write transaction, where it has a committed one."""
+        if seen in self._seen_ids:
+            return
+        found = database.ask(_SQL["seen_id"], json.dumps(sorted(seen)))
+        if found:
+            if len(self._seen_ids) >= SEEN_CACHED_MAX:
+                self._seen_ids = {EMPTY: 0}
+            self._seen_ids[seen] = int(found[0][0])
 
     def learn(self, lineage: Lineage, lineage_id: int) -> None:
         """Cache a committed id."""

@@ -52,6 +52,22 @@ def check_lineages(
         inspection.report("lineage", f"lineage {ident}", f"is missing, but the table of members gives it {there}")
 
 
+def check_seen_sets(inspection: Inspection, rows: Iterable[tuple[int, str]]) -> None:
+    """Check that the sets of deployments that turns saw are in order and hold numbers that exist; 0 is empty."""
+    for ident, text in rows:
+        inspection.count("seen sets")
+        try:
+            members = json.loads(text)
+            is_set = text == json.dumps(sorted(set(members)))
+            is_known = all(0 < number < inspection.record.next_number for number in members)
+        except (ValueError, TypeError):
+            is_set = is_known = False
+        if not is_set or not is_known or (ident == 0) != (text == "[]"):
+            inspection.report(
+                "turn", f"seen set {ident}", f"its members {text!r} are not a set of deployments in order"
+            )
+
+
 def check_heads(inspection: Inspection, key: Place, writes: Sequence[Entry], heads: Iterable[Any]) -> None:
     """Check one key's heads: the newest write of every lineage, unless a newer one hides it in every view.
 

@@ -12,6 +12,7 @@ The test module of a backend defines the fixtures and subclasses the suites of t
 It adds no tests of its own for these laws. A law that a backend cannot keep is a skip, with a reason, in its subclass.
 """
 
+from kedge.testing.contracts.attribution import AttributionContract
 from kedge.testing.contracts.backend_driver import BackendDriver, Opener
 from kedge.testing.contracts.cache import CacheContract
 from kedge.testing.contracts.compaction import CompactionContract
@@ -29,6 +30,7 @@ from kedge.testing.contracts.vectors import VectorContract
 from kedge.testing.contracts.verification import VerificationContract
 
 __all__ = [
+    "AttributionContract",
     "BackendDriver",
     "CacheContract",
     "CompactionContract",

@@ -12,6 +12,7 @@ def check_lineages(inspection: Inspection) -> None:
     """Check the table of lineages."""
     listed = dict(inspection.link.rows(SQL["lineage_members"]))
     keys.check_lineages(inspection, inspection.link.rows(SQL["lineages"]), listed)
+    keys.check_seen_sets(inspection, inspection.link.rows(SQL["seen_sets"]))
 
 
 def check_states(inspection: Inspection) -> None:

@@ -79,7 +79,8 @@ class PostgresImporter:
             cursor.execute(_SQL["hold_lanes"])  # as the transaction that creates a control record does
             if cursor.execute(_SQL["record"]).fetchone() is not None:
                 raise migration.not_empty(self.url)
-            cursor.execute(b"DELETE FROM kedge.lineages")  # a new database has one; it is imported again
+            for table in (b"lineages", b"seen_sets"):  # a new database has one row; it is imported again
+                cursor.execute(b"DELETE FROM kedge." + table)
             self._note(cursor, arriving)
 
     def _note(self, cursor: Cursor, arriving: Arriving) -> None:

@@ -12,6 +12,9 @@ SELECT id, store, space FROM kedge.spaces;
 -- name: lineages
 SELECT id, members FROM kedge.lineages ORDER BY id;
 
+-- name: seen_sets
+SELECT id, members FROM kedge.seen_sets ORDER BY id;
+
 -- name: lineage_members
 SELECT lineage, array_agg(number ORDER BY number) FROM kedge.lineage_members GROUP BY lineage;
 
@@ -128,6 +131,10 @@ WHERE (l.epoch, l.at, l.operation) IS DISTINCT FROM (s.epoch, s.at, 'session:' |
 -- name: check_turn_lineage
 SELECT 'turn ' || t.uid, 'lineage ' || t.lineage || ' is not in the lineage table'
 FROM kedge.turns t LEFT JOIN kedge.lineages l ON l.id = t.lineage WHERE l.id IS NULL;
+
+-- name: check_turn_seen
+SELECT 'turn ' || t.uid, 'what it saw, set ' || t.seen || ', is not in the table of seen sets'
+FROM kedge.turns t LEFT JOIN kedge.seen_sets s ON s.id = t.seen WHERE t.seen IS NOT NULL AND s.id IS NULL;
 
 -- name: check_reads_turn
 SELECT 'reads of turn ' || r.turn || ' before seq ' || r.before_seq, 'the turn is not there'

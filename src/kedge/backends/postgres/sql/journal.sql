@@ -52,9 +52,19 @@ SELECT id FROM kedge.spaces WHERE store = $1 AND space = $2;
 -- name: space_insert
 INSERT INTO kedge.spaces (store, space) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING id;
 
+-- name: seen_id
+SELECT id FROM kedge.seen_sets WHERE md5(members) = md5($1) AND members = $1;
+
+-- name: seen_insert
+INSERT INTO kedge.seen_sets (members) VALUES ($1) ON CONFLICT (md5(members)) DO NOTHING RETURNING id;
+
+-- name: seen_missing
+SELECT k.id FROM unnest($1::int8[], $2::text[]) AS k (id, members)
+LEFT JOIN kedge.seen_sets s ON s.id = k.id AND s.members = k.members WHERE s.id IS NULL LIMIT 1;
+
 -- name: turn_upsert
-INSERT INTO kedge.turns (uid, agent, person, session, parent, replays, began_at, began_epoch, lineage)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO kedge.turns (uid, agent, person, session, parent, replays, began_at, began_epoch, lineage, seen)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (uid) DO UPDATE SET lineage = excluded.lineage
 RETURNING id;
 

@@ -20,6 +20,9 @@ def check_turns(inspection: Inspection) -> None:
     """Check the lineages of turns, what they read, whom they called, and which inputs were replayed."""
     for uid, lineage in inspection.connection.execute(SQL["turns"]):
         inspection.report("turn", f"turn {uid}", f"lineage {lineage} is not in the lineage table")
+    for uid, seen in inspection.connection.execute(SQL["turns_seen"]):
+        inspection.report("turn", f"turn {uid}", f"what it saw, set {seen}, is not in the table of seen sets")
+    keys.check_seen_sets(inspection, inspection.connection.execute(SQL["seen_sets"]))
     if inspection.whole:
         for turn, before, packed, has_turn in inspection.connection.execute(SQL["reads"]):
             keys.check_reads(inspection, turn, before, packed)

@@ -85,7 +85,8 @@ class SqliteImporter:
         with self._writing() as connection:
             if connection.execute(_SQL["record"]).fetchone() is not None:
                 raise migration.not_empty(self.url)
-            connection.execute("DELETE FROM lineages")  # a new database has one; it is imported again
+            for table in ("lineages", "seen_sets"):  # a new database has one row; it is imported again
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
             self._note(connection, arriving)
 
     def _note(self, connection: sqlite3.Connection, arriving: Arriving) -> None:

@@ -124,6 +124,12 @@ SELECT seq, operation FROM control_log WHERE kind = 'session' AND seq NOT IN (SE
 -- name: turns
 SELECT t.uid, t.lineage FROM turns t WHERE t.lineage NOT IN (SELECT id FROM lineages);
 
+-- name: turns_seen
+SELECT t.uid, t.seen FROM turns t WHERE t.seen IS NOT NULL AND t.seen NOT IN (SELECT id FROM seen_sets);
+
+-- name: seen_sets
+SELECT id, members FROM seen_sets ORDER BY id;
+
 -- name: came
 SELECT json_extract(CAST(s.value AS TEXT), '$.seq'), CAST(e.value AS INTEGER)
 FROM meta s JOIN meta e ON e.name = 'arrived_entries' WHERE s.name = 'arrived';

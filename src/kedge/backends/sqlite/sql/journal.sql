@@ -23,9 +23,15 @@ SELECT id FROM spaces WHERE store = ? AND space = ?;
 -- name: space_insert
 INSERT INTO spaces (store, space) VALUES (?, ?) RETURNING id;
 
+-- name: seen_id
+SELECT id FROM seen_sets WHERE members = ?;
+
+-- name: seen_insert
+INSERT INTO seen_sets (members) VALUES (?) RETURNING id;
+
 -- name: turn_upsert
-INSERT INTO turns (uid, agent, person, session, parent, replays, began_at, began_epoch, lineage)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO turns (uid, agent, person, session, parent, replays, began_at, began_epoch, lineage, seen)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (uid) DO UPDATE SET lineage = excluded.lineage
 RETURNING id;
 

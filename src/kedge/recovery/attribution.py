@@ -1,0 +1,76 @@
+"""Unattributed writes: derived writes by turns that saw a deployment and do not carry it, which a rollback leaves."""
+
+from collections.abc import Collection
+
+import msgspec
+
+from kedge.model import control as rules
+from kedge.model.attribution import owners_of, resembling
+from kedge.model.control import ControlRecord
+from kedge.turns.kernel import Kernel
+
+AGENTS_MAX = 200
+WRITES_MAX = 50_000  # examined, shared out among the agents
+_WRITES_MIN = 500  # of each agent
+TURNS_MAX = 100_000
+
+
+class Unattributed(msgspec.Struct, frozen=True):
+    """Derived writes of an agent to one store by turns that saw a deployment and do not carry it.
+
+    `complete` is False where the agent has more writes than were examined: there are at least `writes`. `resembles` is
+    an agent with artifacts that this one, which has none, may be a slip of.
+    """
+
+    agent: str
+    store: str
+    writes: int
+    has_artifacts: bool
+    complete: bool = True
+    resembles: str | None = None
+
+
+class Omissions(msgspec.Struct, frozen=True):
+    """What a rollback leaves though its turns saw the deployment, by agent and store, and what is not known.
+
+    `unknown_turns` are turns since the deployment was staged that an older Kedge did not record the view of, up to
+    100,000. `complete`: whether all agents and all their writes were examined.
+    """
+
+    writes: tuple[Unattributed, ...] = ()
+    unknown_turns: int = 0
+    complete: bool = True
+
+
+def omissions(kernel: Kernel, record: ControlRecord, number: int, lineages: Collection[int]) -> Omissions:
+    """Return the derived writes by turns that saw a deployment and have none of these lineages."""
+    deployment, port = record.by_number.get(number), kernel.backend.attribution
+    if deployment is None or deployment.kind == rules.EXTERNAL:
+        return Omissions()
+    artifact = deployment.artifacts[0] if deployment.artifacts else ""
+    unknown = port.unknown_turns(artifact, number, TURNS_MAX)
+    seen = port.sets_with(number)
+    if not seen:
+        return Omissions(unknown_turns=unknown)
+    agents, owners = port.agents(AGENTS_MAX + 1), owners_of(port.artifact_names())
+    limit = max(WRITES_MAX // len(agents), _WRITES_MIN) if agents else 0
+    complete = len(agents) <= AGENTS_MAX
+    found: list[Unattributed] = []
+    for agent in agents[:AGENTS_MAX]:
+        stores = port.writes_without(agent, seen, lineages, limit)
+        whole = sum(store.examined for store in stores) < limit
+        complete = complete and whole
+        has = agent in owners
+        other = None if has else resembling(agent, owners)
+        found += [Unattributed(agent, s.store, s.without, has, whole, other) for s in stores if s.without]
+    return Omissions(tuple(sorted(found, key=lambda u: (u.has_artifacts, u.agent, u.store))), unknown, complete)
+
+
+def without_artifacts(found: Collection[Unattributed]) -> dict[str, tuple[int, bool, str | None]]:
+    """Return the agents to warn about, those without any artifact: writes, whether that is all, and the likely name."""
+    agents: dict[str, tuple[int, bool, str | None]] = {}
+    for one in found:
+        if not one.has_artifacts:
+            writes, _, _ = agents.get(one.agent, (0, True, None))
+            agents[one.agent] = (writes + one.writes, one.complete, one.resembles)
+    return agents
