@@ -24,6 +24,7 @@ from kedge.fleet.roster import MemberStatus, roster
 from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
 from kedge.model import control as rules
+from kedge.model.attribution import Attribution
 from kedge.model.checks import check_name, check_optional_callables
 from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, SafeLevelName
 from kedge.model.control import Level
@@ -104,14 +105,24 @@ class Kedge:
         base: str | None = None,
         by: str | None = None,
         note: str = "",
+        attribution: Attribution = "reads",
     ) -> Deployment:
         """Stage a deployment; only turns with `deployment=` see it, unless a canary weight is given.
 
         It rests on the live deployments whose artifacts it overrides (and on `base`), and is rolled back with them
-        unless it is `independent`.
+        unless it is `independent`. With `attribution="reads"` it influences turns that read one of its artifacts (each
+        agent reads its own); with "view", every agent's turn whose view sees it.
         """
         return lives.deploy(
-            self._kernel, name, artifacts, canary=canary, independent=independent, base=base, by=by, note=note
+            self._kernel,
+            name,
+            artifacts,
+            canary=canary,
+            independent=independent,
+            base=base,
+            by=by,
+            note=note,
+            attribution=attribution,
         )
 
     def canary(self, name: str, weight: float, *, by: str | None = None) -> Deployment:

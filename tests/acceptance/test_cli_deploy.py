@@ -151,3 +151,18 @@ def test_promote_says_what_is_shadowed(run: Run) -> None:
     run("promote", "two")
     result = run("promote", "one")
     assert "its support/tone has no effect: two is newer and overrides it" in result.out
+
+
+def test_a_code_release_influences_every_turn_that_sees_it(run: Run, world: Path, tmp_path: Path) -> None:
+    (tmp_path / "code.toml").write_text(
+        'name = "build"\nattribution = "view"\n[artifacts]\n"shared/code" = "sha256:1"\n'
+    )
+    said = run("deploy", str(tmp_path / "code.toml"), "--canary", "100%")
+    assert "influences every agent's turn that sees it" in said.out
+    assert "build influences every agent's turn" in " ".join(run("status").out.split())
+    with kedge.open(world) as k, k.turn("s-code", agent="accounting") as turn:
+        assert turn.lineage == {"build"}
+    more = run("deploy", "more", "-a", "shared/code=2", "--attribution", "view", "--json").document
+    assert more["deployment"]["attribution"] == "view"
+    wrong = run("deploy", "wrong", "-a", "shared/code=3", "--attribution", "code")
+    assert (wrong.code, "'code'" in wrong.err, "'reads' or 'view'" in wrong.err) == (2, True, True)

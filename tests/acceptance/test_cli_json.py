@@ -10,7 +10,7 @@ from tests.acceptance.cli import Run
 
 DEPLOYMENT = {
     "name", "number", "status", "kind", "weight", "bases", "artifacts", "digest", "warnings", "note", "created_at",
-    "created_by", "since", "by", "reason",
+    "created_by", "since", "by", "reason", "attribution",
 }  # fmt: skip
 ENTRY = {"seq", "epoch", "at", "operation", "kind", "deployment", "by", "reason", "detail", "is_step"}
 SNAPSHOT = {"name", "seq", "epoch", "at", "by", "deployment"}
@@ -64,6 +64,7 @@ def test_plan(run: Run) -> None:
         "deployment", "status", "epoch", "goes_with_it", "writes_total", "effects", "examples", "keys_total",
         "keys_examined", "stale_keys", "sessions", "agents", "replay_inputs", "sources_inside", "pins",
         "unsearchable", "unsearchable_examples", "reconciles", "absent",
+        "unattributed", "unattributed_complete", "unknown_turns",
     }  # fmt: skip
     assert found["goes_with_it"] == ["support-v3"]
     assert found["agents"] == ["librarian", "support"]
@@ -82,7 +83,7 @@ def test_rollback_and_reinstate_and_purge(run: Run) -> None:
     report = of(run, "rollback", "support-v2", "--yes", "--reason", "wrong refunds", "--by", "ann")
     assert set(report) == {
         "deployment", "went_with_it", "operation", "epoch", "seq", "by", "reason", "writes_hidden", "indicators",
-        "convergence", "reconciled", "superseded", "ok", "verdict",
+        "convergence", "reconciled", "superseded", "unattributed", "unknown_turns", "ok", "verdict",
     }  # fmt: skip
     assert set(report["indicators"]) == INDICATORS
     assert report["convergence"] == {

@@ -109,19 +109,30 @@ class Machine(RuleBasedStateMachine):
         weight=st.sampled_from([None, None, *WEIGHTS]),
         independent=st.sampled_from([False, False, True]),
         upon=st.sampled_from([None, None, None, None, 0, 1, 2, 3]),
+        attribution=st.sampled_from(["reads", "reads", "reads", "view"]),
     )
-    def make_deployment(self, keys: set[str], weight: float | None, upon: int | None, *, independent: bool) -> None:
+    def make_deployment(
+        self, keys: set[str], weight: float | None, upon: int | None, *, independent: bool, attribution: str
+    ) -> None:
         base = None if upon is None else self.name(upon)
-        self.deploy({key: f"{key} {self.fresh()}" for key in sorted(keys)}, weight, base, independent=independent)
+        artifacts = {key: f"{key} {self.fresh()}" for key in sorted(keys)}
+        self.deploy(artifacts, weight, base, independent=independent, attribution=attribution)
 
     def deploy(
-        self, artifacts: dict[str, Any], weight: float | None, base: str | None, *, independent: bool = False
+        self,
+        artifacts: dict[str, Any],
+        weight: float | None,
+        base: str | None,
+        *,
+        independent: bool = False,
+        attribution: Any = "reads",
     ) -> None:
         """Stage a deployment on both, whatever it is named there; both must do it, or both refuse it."""
         name = f"r{len(self.oracle.world().steps) + 1}"
+        options = {"canary": weight, "independent": independent, "base": base, "attribution": attribution}
         self.same(
-            lambda: self.k.deploy(name, artifacts, canary=weight, independent=independent, base=base),
-            lambda: self.oracle.deploy(name, artifacts, canary=weight, independent=independent, base=base),
+            lambda: self.k.deploy(name, artifacts, **options),
+            lambda: self.oracle.deploy(name, artifacts, **options),
         )
         world = self.oracle.world()
         if name in world.steps:

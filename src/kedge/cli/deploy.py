@@ -36,6 +36,10 @@ def deploy(
     base: Annotated[
         str | None, typer.Option(metavar="DEPLOYMENT", help="Build on this deployment, which is not live.")
     ] = None,
+    attribution: Annotated[
+        str | None,
+        typer.Option(metavar="reads|view", help="Influence turns that read it (default), or every turn that sees it."),
+    ] = None,
     note: Annotated[str | None, typer.Option(metavar="TEXT", help="Note for the log.")] = None,
     by: By = None,
     db: Db = None,
@@ -44,8 +48,8 @@ def deploy(
     r"""Stage a deployment, or start it as a canary.
 
     A deployment is a named set of artifacts: prompts, models, code digests, embedders. A manifest is a TOML file with
-    name, canary, independent, base, note and a table \[artifacts]. Its entries are "agent/prompt" = "text",
-    {file="prompt.txt"} or {uri="…", digest="sha256:…", kind="model", version="7"}.
+    name, canary, independent, base, note, attribution and a table \[artifacts]. Its entries are
+    "agent/prompt" = "text", {file="prompt.txt"} or {uri="…", digest="sha256:…", kind="model", version="7"}.
     """
     wanted = manifest.from_flags(target, artifact or [])
     weight = wanted.canary if canary is None else weight_of(canary)
@@ -56,6 +60,7 @@ def deploy(
             canary=weight,
             independent=independent or wanted.independent,
             base=base or wanted.base,
+            attribution=attribution or wanted.attribution,  # type: ignore[arg-type]  # it is checked there
             by=by,
             note=wanted.note if note is None else note,
         )
@@ -67,6 +72,8 @@ def deploy(
     say(f"  manifest {deployed.digest}", "dim")
     if deployed.bases:
         say(f"  It depends on {listing(deployed.bases)}. Rolling that back rolls this back too.")
+    if deployed.attribution == "view":
+        say("  It influences every agent's turn that sees it, whatever the turn reads.")
     for warning in deployed.warnings:
         say(f"  Warning: {warning}", "yellow")
     if deployed.status is Status.STAGED:

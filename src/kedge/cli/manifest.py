@@ -10,7 +10,7 @@ import msgspec
 from kedge.errors import InvalidValue, nearest
 from kedge.model.artifacts import Artifact
 
-_FIELDS = ("name", "canary", "independent", "base", "note", "artifacts")
+_FIELDS = ("name", "canary", "independent", "base", "note", "attribution", "artifacts")
 _POINTERS = {"file", "uri", "digest", "value"}
 _ARTIFACT_FIELDS = ("file", "uri", "digest", "kind", "version", "value")
 
@@ -24,6 +24,7 @@ class Manifest(msgspec.Struct, frozen=True):
     independent: bool = False
     base: str | None = None
     note: str = ""
+    attribution: str = "reads"
 
 
 def read_manifest(path: Path) -> Manifest:

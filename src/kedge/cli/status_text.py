@@ -63,6 +63,8 @@ def _print_remarks(shown: list[Deployment]) -> None:
             say(f'{deployment.name} was rolled back: "{deployment.reason}"', "dim")
         elif deployment.bases:
             say(f"{deployment.name} depends on {listing(deployment.bases)}", "dim")
+        if deployment.attribution == "view" and deployment.status is not Status.ROLLED_BACK:
+            say(f"{deployment.name} influences every agent's turn that sees it", "dim")
 
 
 def _print_problems(found: SystemStatus) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from kedge.errors import DuplicateName, InvalidValue
 from kedge.model import control as rules
 from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manifest_warnings, pack
+from kedge.model.attribution import READS, Attribution, check_attribution, warnings_of
 from kedge.model.checks import check_name
 from kedge.model.control import ControlRecord, Status
 from kedge.model.negotiation import SPEAKS, read_rules
@@ -19,6 +20,7 @@ from kedge.turns.kernel import Kernel, actor
 
 SNAPSHOT_PREFIX = "before:"  # prefix of the names of snapshots that staging takes
 _NO_STATUS = {"stage", "release-held"}  # changes of a deployment that leave its status as it is
+AGENTS_MAX = 1_000  # at most so many agents are looked for a name like that of an unknown one
 BOTH_MAX = 100  # at most so many keys that both sides wrote are in a promotion's report
 
 
@@ -43,6 +45,7 @@ class Deployment(msgspec.Struct, frozen=True):
     since: float
     by: str
     reason: str
+    attribution: Attribution = READS
 
 
 class PromoteReport(msgspec.Struct, frozen=True):
@@ -68,6 +71,7 @@ def deploy(
     by: str | None,
     note: str,
     kind: str = "release",
+    attribution: str = READS,
 ) -> Deployment:
     """Stage a deployment, and start it as a canary if a weight is given."""
     check_name("the deployment name", name)
@@ -86,6 +90,9 @@ def deploy(
     for key, artifact in manifest.items():
         if key.endswith(f"/{SPEAKS}"):
             read_rules(key, artifact.value)  # raises here rather than at the first message
+    influences = check_attribution(name, attribution, manifest)
+    port = kernel.backend.attribution
+    warnings = warnings_of(manifest, port.agents(AGENTS_MAX), port.artifact_names())
     who = actor(by)
     operation = kernel.backend.clock.fresh_id()
 
@@ -101,14 +108,14 @@ def deploy(
             now=kernel.backend.clock.now(),
             by=who,
             kind=kind,
+            attribution=influences,
         )
         if canary is not None:
             rules.canary(
                 staged, name, canary, now=kernel.backend.clock.now(), by=who
             )  # raises before anything is staged
-        release = Release(
-            record.next_number, name, kind, manifest_digest(manifest), manifest, manifest_warnings(manifest), note
-        )
+        warned = manifest_warnings(manifest) + warnings
+        release = Release(record.next_number, name, kind, manifest_digest(manifest), manifest, warned, note)
         return Change(
             staged,
             operation,
@@ -116,7 +123,7 @@ def deploy(
             who,
             name,
             note,
-            {"digest": release.digest, "artifacts": sorted(manifest)},
+            {"digest": release.digest, "artifacts": sorted(manifest), "attribution": influences},
             release=release,
             writes=writes,
             snapshot=f"{SNAPSHOT_PREFIX}{name}",
@@ -208,17 +215,24 @@ def list_all(kernel: Kernel) -> list[Deployment]:
 
 def _list(kernel: Kernel, recorded: Iterable[Recorded]) -> list[Deployment]:
     record = kernel.backend.control.load()
+    attributions: dict[str, Attribution] = {}
     newest: dict[str | int, Entry] = {}  # by name, and by number where a base's change included it
     for entry in kernel.backend.control.entries():
-        if not entry.is_step and entry.kind not in _NO_STATUS:
+        if entry.kind == "stage" and entry.deployment is not None:
+            attributions[entry.deployment] = entry.detail.get("attribution", READS)
+        elif not entry.is_step and entry.kind not in _NO_STATUS:
             for concerned in (entry.deployment, *entry.detail.get("numbers", ())):
                 if concerned is not None:
                     newest.setdefault(concerned, entry)
-    return [_deployment(record, one, newest, kernel) for one in recorded]
+    return [_deployment(record, one, newest, attributions, kernel) for one in recorded]
 
 
 def _deployment(
-    record: ControlRecord, recorded: Recorded, newest: Mapping[str | int, Entry], kernel: Kernel
+    record: ControlRecord,
+    recorded: Recorded,
+    newest: Mapping[str | int, Entry],
+    attributions: Mapping[str, Attribution],
+    kernel: Kernel,
 ) -> Deployment:
     release = recorded.release
     revocable = record.by_number.get(release.number)
@@ -244,4 +258,5 @@ def _deployment(
         since=recorded.at if change is None else change.at,
         by=recorded.by if change is None else change.by,
         reason="" if change is None else change.reason,
+        attribution=attributions.get(release.name, READS),
     )

@@ -8,6 +8,7 @@ from functools import cached_property
 import msgspec
 
 from kedge.errors import IllegalTransition, InvalidValue, UnknownName, nearest
+from kedge.model.attribution import READS, VIEW, Attribution
 from kedge.model.lineage import from_ranges, to_ranges
 from kedge.model.numbers import as_real
 
@@ -56,6 +57,7 @@ class Revocable(msgspec.Struct, frozen=True):
     artifacts: tuple[str, ...] = ()
     since: float = 0.0
     by: str = ""
+    attribution: Attribution = READS
 
 
 class ControlRecord(msgspec.Struct, frozen=True, dict=True):
@@ -109,6 +111,11 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     def externals(self) -> frozenset[int]:
         """The pseudo-deployments of unsigned peers; every view sees them until they are rolled back."""
         return frozenset(n for n in self.revocable if self.by_number[n].kind == EXTERNAL)
+
+    @cached_property
+    def attributed_by_view(self) -> frozenset[int]:
+        """The deployments that influence every agent's turn whose view sees them."""
+        return frozenset(n for n in self.revocable if self.by_number[n].attribution == VIEW)
 
     def level(self, feature: str) -> Level:
         """Return the level of a feature; a held one is at least frozen."""
@@ -215,6 +222,7 @@ def stage(
     now: float,
     by: str,
     kind: str = "release",
+    attribution: Attribution = READS,
 ) -> ControlRecord:
     """Add a deployment: staged, or live at once for an external peer."""
     staged = Revocable(
@@ -226,6 +234,7 @@ def stage(
         artifacts=artifacts,
         since=now,
         by=by,
+        attribution=attribution,
     )
     return msgspec.structs.replace(
         record, epoch=record.epoch + 1, next_number=record.next_number + 1, deployments=(*record.deployments, staged)

@@ -13,12 +13,15 @@ from kedge.model.envelope import Envelope, Rejected
 from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
+from kedge.model.writes import Head
 from kedge.ports.control import Change, EpochMoved, Release
 from kedge.stores.scope import Scope
 from kedge.turns import sessions
-from kedge.turns.artifact_cache import AgentArtifacts
+from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Sender
+
+_IMPOSED = "\0view"  # in the cache of artifacts: no agent has this name
 
 
 class OpenedHeaders(msgspec.Struct, frozen=True):
@@ -122,6 +125,20 @@ def own_artifacts(kernel: Kernel, scope: Scope, view: View, agent: str) -> Agent
         own = AgentArtifacts(found.heads, read, frozenset({head.lineage for head in found.heads} | found.tombstones))
         kernel.artifact_cache.put(view, agent, own)
     return own
+
+
+def imposed_artifacts(kernel: Kernel, scope: Scope, record: ControlRecord, view: View) -> list[Head]:
+    """Return the heads of the artifacts of seen deployments that influence by view: every agent's turn reads them."""
+    seen = view.seen & record.attributed_by_view
+    if not seen:
+        return []
+    cached = kernel.artifact_cache.get(view, _IMPOSED)
+    if cached is None:
+        keys = sorted({key for number in seen for key in record.by_number[number].artifacts})
+        heads, view = scope.read(lambda now: (kernel.backend.journal.heads(now, "artifacts", "", keys), now))
+        cached = AgentArtifacts(list(heads.values()), NO_ARTIFACTS.read, frozenset())
+        kernel.artifact_cache.put(view, _IMPOSED, cached)
+    return cached.heads
 
 
 def _check_headers(headers: object) -> None:

@@ -18,7 +18,7 @@ from kedge.ports.control import EpochMoved
 from kedge.ports.journal import Appended
 from kedge.ports.metrics import Sample
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
-from kedge.turns.begin import TurnStart, own_artifacts
+from kedge.turns.begin import TurnStart, imposed_artifacts, own_artifacts
 from kedge.turns.kernel import Kernel
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class TurnScope:
             seen=self.view.seen - self.record.externals,
         )
         self.own = NO_ARTIFACTS
+        self.imposed: list[Head] = []  # of deployments with attribution="view"
         self._reads = ReadLog()
         self._reads.members.update(start.lineage)
         self._write_count = 0
@@ -174,14 +175,18 @@ class TurnScope:
         self.record, self.base = known, base
 
     def pin_artifacts(self, agent: str) -> AgentArtifacts:
-        """Read the agent's own artifacts once, at the start of the turn."""
+        """Read the agent's own artifacts, and those that the view attributes to every agent, at the start of a turn."""
         self.own = own_artifacts(self._kernel, self, self.view, agent)
         self.record_range(self.own.read, self.own.lineages)
+        self.imposed = imposed_artifacts(self._kernel, self, self.record, self.view)
+        self.record_read(self.imposed)
         return self.own
 
     def artifacts_key(self) -> bytes:
         """Return the part of a cache key that stands for the agent's artifacts."""
-        return encode([self.author.agent or ""] + [(head.payload or b"").decode() for head in self.own.heads])
+        return encode(
+            [self.author.agent or ""] + [(head.payload or b"").decode() for head in (*self.own.heads, *self.imposed)]
+        )
 
     @property
     def stamp(self) -> Lineage:

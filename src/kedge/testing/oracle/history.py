@@ -47,6 +47,7 @@ class Change:
     artifacts: Names = NOBODY
     names: Names = NOBODY
     inside: str | None = None
+    by_view: bool = False
 
 
 class World:
@@ -67,6 +68,7 @@ class World:
         self.sessions: dict[str, Names] = {}
         self.inside: dict[str, str | None] = {}
         self.externals: set[str] = set()
+        self.by_view: set[str] = set()  # they influence every agent's turn that sees them
         for entry in history:
             if isinstance(entry, Change):
                 self._follow(entry)
@@ -76,6 +78,7 @@ class World:
         match change.kind:
             case "stage":
                 self.steps[name], self.artifacts[name], self.bases[name] = "staged", change.artifacts, change.names
+                self.by_view |= {name} if change.by_view else set()
             case "external":
                 self.steps[name], self.artifacts[name], self.bases[name] = "live", NOBODY, NOBODY
                 self.externals.add(name)

@@ -45,6 +45,7 @@ class Oracle:
         canary: float | None = None,
         independent: bool = False,
         base: str | None = None,
+        attribution: str = "reads",
     ) -> None:
         """Stage `name`: one write an artifact, stamped with `name` and the lineage of the head that it overrides."""
         world = self.world()
@@ -56,7 +57,8 @@ class Oracle:
         bases = NOBODY.union(*below.values())
         if canary is not None:
             self._demand_statuses(bases, "live", "settled")
-        self.history.append(Change("stage", name, artifacts=frozenset(artifacts), names=bases))
+        by_view = attribution == "view"
+        self.history.append(Change("stage", name, artifacts=frozenset(artifacts), names=bases, by_view=by_view))
         for key, value in artifacts.items():
             self.write("artifacts", "", key, value, lineage=below[key] | {name})
         if canary is not None:

@@ -36,6 +36,11 @@ class OracleTurn:
             self.read |= caller.read
         if agent is not None:
             self._read(oracle.heads(self.view, "artifacts", "", prefix=f"{agent}/").values())
+            world = oracle.world()
+            imposing = (world.by_view & oracle.seen(self.view)) - world.settled
+            names = frozenset[str]().union(*(world.artifacts[name] for name in imposing))
+            heads = oracle.heads(self.view, "artifacts", "")
+            self._read(head for name, head in heads.items() if name in names)
 
     # ------------------------------------------------------------ whether it may go on
 
