@@ -54,6 +54,7 @@ from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
 from kedge.model.fsck.inspection import Finding, FsckReport
 from kedge.model.reconcile import Reconciled
+from kedge.model.upgrade import SchemaState, UpgradeReport
 from kedge.open import compare_stores, migrate_store, open
 from kedge.ports.control import Snapshot
 from kedge.ports.metrics import Tally
@@ -92,8 +93,8 @@ __all__ = [
     "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable",
     "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "Reconciled", "Reconciler", "ReinstateReport",
     "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused",
-    "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status",
-    "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed",
-    "Unfinished", "UnknownName", "Unreachable", "VectorBatches", "VectorRow", "VectorRows", "carriers",
-    "compare_stores", "migrate_store", "open",
+    "SchemaState", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff",
+    "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed",
+    "Unfinished", "UnknownName", "Unreachable", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows",
+    "carriers", "compare_stores", "migrate_store", "open",
 ]  # fmt: skip

@@ -32,11 +32,11 @@ KedgeError
 │   ├── TurnClosed          the turn has ended
 │   ├── Moved               the database was moved to another address
 │   ├── PastUnreadable      the point is before the horizon, or its view saw something purged since
+│   ├── NewerSchema         a newer Kedge has upgraded this database: restart with that version
 │   ├── ReadOnly            this database or view does not accept writes
 │   └── ConfirmationNeeded  an irreversible call needs confirm=, with the name repeated
 └── Corruption              stop: what is on disk is not what was written
     ├── NotAKedgeDatabase   the file is not a Kedge database
-    ├── NewerSchema         a newer Kedge wrote this database
     └── DamagedSegment      a vector segment file is shorter than committed, or altered
 
 A message has three parts: what is wrong, the value, and what to do.
@@ -195,6 +195,10 @@ class PastUnreadable(Misuse):
     """The point is before the horizon and no snapshot names it, or its view saw something purged since."""
 
 
+class NewerSchema(Misuse):
+    """A newer Kedge has upgraded this database: restart this process with that version. Nothing was written."""
+
+
 class ReadOnly(Misuse):
     """This database or view does not accept writes."""
 
@@ -209,10 +213,6 @@ class Corruption(KedgeError):
 
 class NotAKedgeDatabase(Corruption):
     """The file is not a SQLite database, or belongs to another program."""
-
-
-class NewerSchema(Corruption):
-    """A newer Kedge wrote this database: upgrade Kedge. Nothing was changed."""
 
 
 class DamagedSegment(Corruption):

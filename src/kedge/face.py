@@ -32,6 +32,7 @@ from kedge.model.filters import check_fields
 from kedge.model.fsck.inspection import FsckReport
 from kedge.model.numbers import as_integer, as_real
 from kedge.model.reconcile import Reconciled
+from kedge.model.upgrade import UpgradeReport
 from kedge.ports.backend import Backend
 from kedge.ports.control import Change, Entry, Snapshot
 from kedge.ports.metrics import Tally
@@ -233,6 +234,16 @@ class Kedge:
         """Check every invariant on disk; write nothing. Large tables are sampled unless `full`."""
         check_optional_callables(progress=progress)
         return self._kernel.backend.fsck(full=full, progress=progress)
+
+    def upgrade(self, *, progress: Progress | None = None) -> UpgradeReport:
+        """Finish the upgrade of a database that an older Kedge made; from then on, older processes cannot write.
+
+        Opening it for writing has already expanded its schema. A stopped upgrade resumes when it is called again.
+        """
+        port = self._kernel.backend.upgrade
+        before = port.state()
+        rows = 0 if before.is_current else port.finish(progress)
+        return UpgradeReport(before, port.state(), rows)
 
     # ── turns and views ──
 

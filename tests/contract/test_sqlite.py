@@ -14,7 +14,8 @@ import pytest
 
 import kedge
 from kedge.backends.sqlite.backend import SqliteBackend
-from kedge.backends.sqlite.database import Database, migrations
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.schema import migrations
 from kedge.ports.clock import SystemClock
 from kedge.testing import contracts
 from kedge.testing.contracts.cache import CACHE_BYTES

@@ -21,6 +21,7 @@ from kedge.cli import (
     rollback,
     settings,
     show,
+    upgrade,
     verdicts,
 )
 from kedge.cli.app import INSPECT, app
@@ -45,6 +46,7 @@ _MODULES = (
     reconcile,
     verdicts,
     migrate,
+    upgrade,
 )
 _ORDER = (
     ("status", "fleet", "plan", "log", "show", "diff", "assignment", "verdicts", "export"),
@@ -62,6 +64,7 @@ _ORDER = (
         "optimize",
         "refresh",
         "migrate_store",
+        "upgrade",
     ),
 )
 _PLACES = {name: place for place, name in enumerate(name for group in _ORDER for name in group)}
@@ -82,6 +85,7 @@ _STEPS_SAVED = (
 _STOPPED_IN = {
     **dict.fromkeys(("rollback", "purge", "recover", "reinstate", "promote"), _STEPS_SAVED),
     "migrate-store": "stopped. Copied data is kept. To resume, run the same command again; to cancel, add --abandon",
+    "upgrade": "stopped. Completed steps are saved. To resume, run the same command again",
     "backfill": "stopped. Stored vectors are kept. To resume, run the same command again",
 }
 # Of these commands, the exit code alone says what happened; of all others the output is the result.

@@ -6,6 +6,7 @@ from kedge.cli.terminal import ago, count, duration, inputs_to_replay, listing, 
 from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
 from kedge.model.control import Status
+from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
 from kedge.reports.status import SystemStatus
 
@@ -27,6 +28,13 @@ def print_status(found: SystemStatus, *, everything: bool) -> None:
         why = f': "{change.reason}"' if change.reason else ""
         say(f"Last change: {change_text(change)}, by {change.by}, {ago(change.at, found.at)}{why}")
     say(f"As of {utc(found.at)}: epoch {found.epoch}, seq {found.seq:,}", "dim")
+
+
+def upgrade_text(schema: SchemaState) -> str:
+    """Return what is left to upgrade."""
+    if schema.schema < schema.latest:
+        return f"schema {schema.schema} is older than this Kedge's {schema.latest}; run: kedge upgrade"
+    return "the schema is expanded, and processes of an older Kedge can still write; to finish: kedge upgrade"
 
 
 def _print_deployments(found: SystemStatus, *, everything: bool) -> None:
@@ -69,6 +77,8 @@ def _print_remarks(shown: list[Deployment]) -> None:
 
 def _print_problems(found: SystemStatus) -> None:
     say()
+    if not found.schema.is_current:
+        say(f"Upgrade: {upgrade_text(found.schema)}", "yellow")
     for feature, level in sorted(found.levels.items()):
         say(f"Degraded: {feature} is {level}", "bold yellow")
     if not found.levels:

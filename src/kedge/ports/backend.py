@@ -16,6 +16,7 @@ from kedge.ports.journal import Journal
 from kedge.ports.metrics import Metrics
 from kedge.ports.provenance import Provenance
 from kedge.ports.replay_log import ReplayLog
+from kedge.ports.upgrade import Upgrade
 from kedge.ports.vectors import VectorCompactor, VectorIndexer, VectorReader, VectorWriter
 from kedge.ports.verification import Verification
 
@@ -90,6 +91,10 @@ class Backend(Protocol):
     @property
     def erasure(self) -> Erasure:
         """Removal of purged content."""
+
+    @property
+    def upgrade(self) -> Upgrade:
+        """The schema, and the end of an upgrade."""
 
     @property
     def clock(self) -> Clock:

@@ -6,6 +6,7 @@ from kedge.deployments.lifecycle import Deployment, list_all
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.model.code import COUNTED
 from kedge.model.control import ControlRecord, Level, Status
+from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
 from kedge.ports.metrics import Tally
 from kedge.recovery.replay import pending
@@ -51,6 +52,7 @@ class SystemStatus(msgspec.Struct, frozen=True):
     retention_seconds: float | None
     reconcilers: dict[str, str]
     other_code: tuple[Tally, ...]
+    schema: SchemaState
 
 
 def status(kernel: Kernel) -> SystemStatus:
@@ -83,6 +85,7 @@ def status(kernel: Kernel) -> SystemStatus:
         retention_seconds=record.retention_seconds,
         reconcilers=record.reconcilers,
         other_code=tuple(verdicts(kernel, COUNTED)),
+        schema=backend.upgrade.state(),
     )
 
 

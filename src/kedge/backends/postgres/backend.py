@@ -19,6 +19,7 @@ from kedge.backends.postgres.pools import Given
 from kedge.backends.postgres.provenance import PostgresProvenance
 from kedge.backends.postgres.replay_log import PostgresReplayLog
 from kedge.backends.postgres.states import States
+from kedge.backends.postgres.upgrade import PostgresUpgrade
 from kedge.backends.postgres.vector_rows import VectorRows
 from kedge.backends.postgres.vectors import PostgresVectors
 from kedge.backends.postgres.verification import PostgresVerification
@@ -61,6 +62,7 @@ class PostgresBackend:
         self.metrics = PostgresMetrics(self.database, self.interner)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)
+        self.upgrade = PostgresUpgrade(self.database)
         self._change_listener = ChangeListener(self.database)
         for cache in (self.interner, self.states, self.journal, self.control):
             self.database.known.add(cache.missing)

@@ -12,11 +12,11 @@ from psycopg.adapt import AdaptersMap
 from kedge import errors
 from kedge.backends.postgres import lanes as lane_locks
 from kedge.backends.postgres.faults import READ_ONLY, explain, is_lost, is_raced, translate
-from kedge.backends.postgres.link import Connection, Link, prepare
+from kedge.backends.postgres.link import Connection, Link, Rewrite, prepare
 from kedge.backends.postgres.liveness import PatientConnection
 from kedge.backends.postgres.lost_commits import LostCommits
 from kedge.backends.postgres.pools import POOL_EXHAUSTED, Given, GivenPool, Lender, OwnPool, check_given
-from kedge.backends.postgres.schema import migrate
+from kedge.backends.postgres.schema import adapt, migrate
 from kedge.backends.postgres.settings import apply_settings, check_server, database_settings, settings_for
 from kedge.backends.postgres.url import public
 from kedge.backends.postgres.vector_type import register, vector_oids
@@ -73,6 +73,7 @@ class Database:
         self._checked: WeakSet[Connection] = WeakSet()
         self._closed = False
         self._vector_oids: tuple[int, int] | None = None
+        self._older: tuple[int, Rewrite] | None = None  # the schema, where it is older than this package's
         if pool is not None:
             check_given(pool)
         self._open()
@@ -90,7 +91,7 @@ class Database:
         try:
             with self.connect() as connection:
                 check_server(connection, self.url)
-                migrate(connection, self.url, read_only=self.read_only)
+                self._look_at_schema(connection)
                 self._vector_oids = vector_oids(connection)
                 self._settings |= database_settings(connection, self._settings)
         except psycopg.Error as error:
@@ -191,7 +192,7 @@ class Database:
         """Return the rows of one statement, which reads one snapshot."""
 
         def once(connection: Connection) -> list[tuple[Any, ...]]:
-            cursor = Link(connection).send(sql, *parameters)
+            cursor = Link(connection, None, self._rewrite(connection)).send(sql, *parameters)
             return [] if cursor.description is None else cursor.fetchall()
 
         return self._run(once)
@@ -200,8 +201,9 @@ class Database:
         """Return the result of `look` in one snapshot; it may be called again."""
 
         def once(connection: Connection) -> T:
+            rewrite = self._rewrite(connection)
             with connection.pipeline() as pipeline:
-                link = Link(connection, pipeline)
+                link = Link(connection, pipeline, rewrite)
                 link.send(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 found = look(link)
                 link.send(b"COMMIT")
@@ -209,12 +211,25 @@ class Database:
 
         return self._run(once)
 
+    def _rewrite(self, connection: Connection) -> Rewrite | None:
+        """Return what adapts statements to an older schema, until another process has expanded it."""
+        if self._older is not None:
+            self._look_at_schema(connection)
+        return None if self._older is None else self._older[1]
+
+    def _look_at_schema(self, connection: Connection) -> None:
+        found = migrate(connection, self.url, read_only=self.read_only)
+        if self._older is None or self._older[0] != found:
+            rewrite = adapt(found)
+            self._older = None if rewrite is None else (found, rewrite)
+
     def settle(self, look: Callable[[Link], T]) -> T:
         """Return the result of `look`, once all transactions in flight at that time have ended."""
 
         def once(connection: Connection) -> T:
+            rewrite = self._rewrite(connection)
             with connection.pipeline() as pipeline:
-                link = Link(connection, pipeline)
+                link = Link(connection, pipeline, rewrite)
                 found = look(link)
                 lane_locks.pass_all(link)
             return found

@@ -7,6 +7,7 @@ import psycopg
 
 from kedge import errors
 from kedge.model.migration import Sealed, moved_message
+from kedge.model.upgrade import writer_refused
 
 READ_ONLY = "25006"  # a standby
 # shut down, starting up, timed out, a standby now
@@ -14,6 +15,7 @@ _LOST = {"57P01", "57P02", "57P03", "57P05", "25P03", "25P04", READ_ONLY}
 _AGAIN = {"40001", "40P01"}
 _SCHEMA = {"3F000", "42P01", "42703"}
 _MOVED = "KM001"  # raised by the triggers of a database that was moved
+_FENCED = "KM002"  # raised by the fence
 _NO_DATABASE = re.compile(r'FATAL: +database ".*" does not exist')
 _NOT_LET_IN = re.compile(
     r'FATAL: +(password authentication|role ".*" does not exist|no pg_hba\.conf)|no password supplied'
@@ -49,6 +51,8 @@ def translate(error: psycopg.Error, where: str) -> errors.KedgeError:
     state = error.sqlstate or ""
     if state == _MOVED:
         return errors.Moved(moved_message(where, msgspec.json.decode(str(error.diag.message_primary), type=Sealed).to))
+    if state == _FENCED:
+        return writer_refused(where, int(str(error.diag.message_primary)))
     if is_lost(error):
         return errors.Unreachable(f"{where} cannot be reached ({text}); nothing was done: try again")
     if state in {"55P03", "53300", "57014"} or state in _AGAIN:

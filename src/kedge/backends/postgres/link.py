@@ -1,5 +1,6 @@
 """Pipelined statements on one connection: each is sent at once, and only reading its rows waits."""
 
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -8,18 +9,24 @@ from psycopg.types.numeric import FloatBinaryDumper, Int8BinaryDumper
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]  # a raw one
+Rewrite = Callable[[bytes], bytes]
 
 
 class Link:
-    """A connection in use, in pipeline mode where a pipeline is given."""
+    """A connection in use, in pipeline mode where a pipeline is given. `rewrite` adapts statements to the schema."""
 
-    def __init__(self, connection: Connection, pipeline: psycopg.Pipeline | None = None) -> None:
+    def __init__(
+        self, connection: Connection, pipeline: psycopg.Pipeline | None = None, rewrite: Rewrite | None = None
+    ) -> None:
         self._connection = connection
         self._pipeline = pipeline
+        self._rewrite = rewrite
 
     def send(self, sql: bytes, *parameters: Any) -> Cursor:
         """Send a statement without waiting; its error is raised by the next statement that waits."""
         cursor: Cursor = self._connection.cursor()
+        if self._rewrite is not None:
+            sql = self._rewrite(sql)
         return cursor.execute(sql, parameters or None, binary=True)
 
     def rows(self, sql: bytes, *parameters: Any) -> list[tuple[Any, ...]]:

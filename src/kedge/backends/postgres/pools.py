@@ -23,7 +23,7 @@ _CONNECTIONS_MAX = 16
 _RECONNECT_SECONDS = 3.0  # a pool tries three times to connect in it; a caller that still waits makes it retry
 # One statement returns the current values and sets new ones.
 _EXCHANGE = """
-SELECT name, pg_catalog.current_setting(name), pg_catalog.set_config(name, value, FALSE)
+SELECT name, pg_catalog.current_setting(name, TRUE), pg_catalog.set_config(name, value, FALSE)
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (name, value)
 """
 _left_to_parents: list[Made] = []  # pools of the parent process: a fork must neither use nor close them

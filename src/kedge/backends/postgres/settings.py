@@ -7,6 +7,7 @@ import psycopg
 
 from kedge.backends.postgres.link import Connection
 from kedge.errors import InvalidValue
+from kedge.model import upgrade
 
 _DURABILITIES = {"full": "on", "normal": "off"}
 _LOCK_SECONDS = 60
@@ -38,6 +39,7 @@ def settings_for(durability: str, idle_seconds: int) -> dict[str, str]:
         "tcp_keepalives_idle": "10",  # the server ends the session of a client that vanished
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
+        "kedge.writer": str(upgrade.WRITER),  # for the fence
     }
 
 

@@ -20,6 +20,7 @@ from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.replay_log import SqliteReplayLog
 from kedge.backends.sqlite.segment_writer import folder_of
 from kedge.backends.sqlite.states import States
+from kedge.backends.sqlite.upgrade import SqliteUpgrade
 from kedge.backends.sqlite.vector_engine import EngineFactory, Parts, SegmentEngine
 from kedge.backends.sqlite.verification import SqliteVerification
 from kedge.model.fsck.inspection import FsckReport
@@ -60,6 +61,7 @@ class SqliteBackend:
         self.verification = SqliteVerification(self.database, self.interner, self.journal)
         self.erasure = SqliteErasure(self.database, chosen.writer)
         self.fleet = SqliteFleet(self.database)
+        self.upgrade = SqliteUpgrade(self.database)
         self.metrics = SqliteMetrics(self.database, self.interner)
         self.cache = SqliteCache(self.database, self.interner, self.journal, cache_bytes)
 

@@ -7,13 +7,14 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from kedge import errors
+from kedge.backends.sqlite.schema import expand, migrations, overlay, schema_of
+from kedge.model import upgrade
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
 from kedge.support.failpoints import reach
 from kedge.support.fork_gate import ForkGate
@@ -27,6 +28,7 @@ _VERSION = """
 SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id), count(*)
 FROM sqlite_schema
 """
+_MIN_WRITER = f"SELECT value FROM meta WHERE name = '{upgrade.MIN_WRITER}'"  # noqa: S608 - a name of ours
 _DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
 # SQLite keeps each file's locks in the process's memory. In a forked child they would stand for ever, without an owner.
 FORK_GATE = ForkGate()
@@ -49,6 +51,8 @@ class Database:
         self._write_lock = ForkSafeLock()
         self._closed = False
         FORK_GATE.before_fork(self._close_idle)
+        self._older: int | None = None  # the schema, where it is older than this package's
+        self._overlay: list[str] = []
         if not read_only:
             self._create_folder()
         with self.translated():
@@ -77,6 +81,8 @@ class Database:
             connection.execute("PRAGMA secure_delete = ON")  # a purge also erases the pages that it frees
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("PRAGMA cache_size = -16384")
+            for statement in self._overlay:
+                connection.execute(statement)
         except BaseException:
             connection.close()
             raise
@@ -115,11 +121,20 @@ class Database:
         if self._pid != os.getpid():  # a fork must not use the parent's connections
             self._pool = deque()
             self._pid = os.getpid()
-        try:
-            return self._pool.pop()
-        except IndexError:
-            with self.translated():
-                return self._connect()
+        with self.translated():
+            try:
+                connection = self._pool.pop()
+            except IndexError:
+                connection = self._connect()
+            return connection if self._older is None else self._reopened_if_expanded(connection)
+
+    def _reopened_if_expanded(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """Return a connection of a reader that stays open while another process expands the schema."""
+        if schema_of(connection) == self._older:
+            return connection
+        connection.close()
+        self._check_schema()
+        return self._connect()
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         if self._pid != os.getpid():
@@ -167,6 +182,7 @@ class Database:
             else:
                 connection.execute("BEGIN IMMEDIATE")
             reach(f"{what}:begun")
+            upgrade.check_writer(str(self.path), self.min_writer(connection))
             yield connection
             reach(f"{what}:before-commit")
             check_not_cut(self._file)  # a child that was forked in here
@@ -213,17 +229,14 @@ class Database:
                 return
             connection.execute("BEGIN IMMEDIATE")
             found = self._version(connection)
-            for number, script in enumerate(migrations(), start=1):
-                if number <= found:
-                    continue
-                for statement in script.split(";\n\n"):
-                    connection.execute(statement)
-                    reach("migrate:statement")
-                connection.execute(f"PRAGMA user_version = {number}")
+            if found:
+                upgrade.check_writer(str(self.path), self.min_writer(connection))
+            expand(connection, found)
             if found == 0:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute("INSERT INTO meta VALUES ('database_id', ?)", (uuid.uuid4().hex,))
                 connection.execute("INSERT INTO meta VALUES ('header_key', ?)", (os.urandom(32),))
+                self.raise_fence(connection)
             reach("migrate:before-commit")
             connection.execute("COMMIT")
 
@@ -253,15 +266,28 @@ class Database:
                 f"{self.path} is a SQLite database of another program; give Kedge another path"
             )
         if version > len(migrations()):
-            raise errors.NewerSchema(
-                f"{self.path} has schema {version}, newer than this Kedge's {len(migrations())}; upgrade Kedge"
-            )
+            raise upgrade.newer_schema(str(self.path), version, len(migrations()))
         return int(version)
 
     def _check_schema(self) -> None:
+        self._older, self._overlay = None, []
         with self._private() as connection:
-            if self._version(connection) != len(migrations()):
+            found = self._version(connection)
+            if not found:
                 raise errors.NotAKedgeDatabase(f"{self.path} has no Kedge schema yet; open it once for writing")
+            if found != len(migrations()):  # only a reader finds it so
+                self._overlay, self._older = overlay(connection), found
+
+    @staticmethod
+    def min_writer(connection: sqlite3.Connection) -> int:
+        """Return the least writer version that the database accepts, as the caller's transaction sees it."""
+        found = connection.execute(_MIN_WRITER).fetchone()
+        return upgrade.UNFENCED if found is None else int(found[0])
+
+    @staticmethod
+    def raise_fence(connection: sqlite3.Connection) -> None:
+        """Refuse older writers from the caller's transaction on."""
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (upgrade.MIN_WRITER, upgrade.WRITER))
 
     # ── migration ──
 
@@ -330,10 +356,3 @@ def check_not_cut(file: str) -> None:
             f"{file} cannot be used here: this process was forked while a call of its parent used the database; fork "
             "between calls, or start new processes (the start method 'spawn' of multiprocessing)"
         )
-
-
-def migrations() -> list[str]:
-    """Return the schema scripts in order; number i makes schema i + 1."""
-    folder = resources.files("kedge.backends.sqlite").joinpath("schema")
-    scripts = sorted((item for item in folder.iterdir() if item.name.endswith(".sql")), key=lambda item: item.name)
-    return [script.read_text(encoding="utf-8").strip() for script in scripts]

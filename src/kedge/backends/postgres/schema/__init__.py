@@ -8,9 +8,11 @@ from importlib import resources
 
 import psycopg
 
-from kedge.backends.postgres.link import Connection
+from kedge.backends.postgres.link import Connection, Rewrite
+from kedge.backends.postgres.schema.older import rewriter
 from kedge.backends.postgres.settings import search_path
-from kedge.errors import NewerSchema, NotAKedgeDatabase, ReadOnly, UnknownName
+from kedge.errors import NotAKedgeDatabase, UnknownName
+from kedge.model import upgrade
 from kedge.support.failpoints import reach
 
 _TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'kedge'"
@@ -19,16 +21,11 @@ _EXTENSION = "CREATE EXTENSION IF NOT EXISTS vector"
 _STATEMENT = re.compile(r";\s*\n\n")
 
 
-def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
-    """Migrate the schema; raise for one of another program, or of a newer Kedge."""
+def migrate(connection: Connection, where: str, *, read_only: bool) -> int:
+    """Migrate the schema, but not for a reader; return its number. Raise for one of another program or newer Kedge."""
     found = _version(connection, where)
-    if found == len(migrations()):
-        return
-    if read_only and found:
-        raise ReadOnly(
-            f"{where} has schema {found}, older than this Kedge's {len(migrations())}; open it once for writing, as "
-            "the user who made it"
-        )
+    if found == len(migrations()) or (read_only and found):
+        return found
     if read_only:
         raise UnknownName(f"there is no Kedge database at {where} yet; open it once for writing")
     if not found:
@@ -37,7 +34,7 @@ def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
         connection.execute("SELECT version FROM kedge.schema_version FOR UPDATE")  # a second process waits here
         found = _version(connection, where)
         if found == len(migrations()):
-            return
+            return found
         vector = _vector_type(connection)
         connection.execute("SELECT pg_catalog.set_config('search_path', %s, TRUE)", (search_path(connection),))
         for script in migrations()[found:]:
@@ -49,7 +46,14 @@ def migrate(connection: Connection, where: str, *, read_only: bool) -> None:
             insert = "INSERT INTO kedge.meta (name, value) VALUES (%s, %s)"
             connection.execute(insert, ("database_id", uuid.uuid4().hex.encode()))
             connection.execute(insert, ("header_key", os.urandom(32)))
+            connection.execute(insert, (upgrade.MIN_WRITER, str(upgrade.WRITER).encode()))
         reach("migrate:before-commit")
+    return len(migrations())
+
+
+def adapt(found: int) -> Rewrite | None:
+    """Return what adapts statements to schema `found`, or None where it is the present one."""
+    return None if found == len(migrations()) else rewriter(migrations()[found:])
 
 
 def _version(connection: Connection, where: str) -> int:
@@ -60,7 +64,7 @@ def _version(connection: Connection, where: str) -> int:
         return 0
     version = int(_one(connection, "SELECT coalesce(max(version), 0) FROM kedge.schema_version"))
     if version > len(migrations()):
-        raise NewerSchema(f"{where} has schema {version}, newer than this Kedge's {len(migrations())}; upgrade Kedge")
+        raise upgrade.newer_schema(where, version, len(migrations()))
     return version
 
 
@@ -94,9 +98,13 @@ def _one(connection: Connection, sql: str) -> int:
     return 0 if row is None else row[0]
 
 
-@cache
 def migrations() -> list[str]:
     """Return the schema scripts in order; number i makes schema i + 1."""
+    return _scripts()
+
+
+@cache
+def _scripts() -> list[str]:
     scripts = sorted(
         (item for item in resources.files(__package__).iterdir() if item.name.endswith(".sql")),
         key=lambda item: item.name,

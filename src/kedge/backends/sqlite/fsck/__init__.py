@@ -17,8 +17,10 @@ from kedge.backends.sqlite.fsck.references import check_cache_and_metrics, check
 from kedge.backends.sqlite.fsck.segment_files import SegmentFiles
 from kedge.backends.sqlite.fsck.vectors import check_rows, check_states
 from kedge.backends.sqlite.fsck.writes import check_order, check_writes
+from kedge.backends.sqlite.schema import migrations, overlay, schema_of
 from kedge.errors import KedgeError
 from kedge.model.fsck.inspection import FsckReport, Progress
+from kedge.model.upgrade import newer_schema
 
 _BUSY_SECONDS = 60.0
 # What a check raises on damaged rows: it ends, the others go on.
@@ -92,4 +94,19 @@ def _connect(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     connection.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+    try:
+        _adapt(path, connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _adapt(path: Path, connection: sqlite3.Connection) -> None:
+    """Let the checks read an older schema; raise `NewerSchema` where another process has expanded it since."""
+    number, latest = schema_of(connection), len(migrations())
+    if number > latest:
+        raise newer_schema(str(path), number, latest)
+    if 0 < number < latest:
+        for statement in overlay(connection):
+            connection.execute(statement)

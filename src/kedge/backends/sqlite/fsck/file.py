@@ -4,8 +4,9 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 
-from kedge.backends.sqlite.database import APPLICATION_ID, migrations
+from kedge.backends.sqlite.database import APPLICATION_ID
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
+from kedge.backends.sqlite.schema import migrations, schema_of
 
 _SECRET_BYTES = 32
 
@@ -20,12 +21,19 @@ def check_file(inspection: Inspection) -> None:
 
 
 def check_schema(inspection: Inspection) -> None:
-    """Compare the schema with that of a new database."""
+    """Compare the schema with that of a new database of the same number."""
+    latest = len(migrations())
+    number = schema_of(inspection.connection)
+    if not 0 < number <= latest:
+        inspection.report("schema", "user_version", f"is {number}, not {latest}")
+        number = latest
+    elif number < latest:
+        inspection.note("schema", "user_version", f"is {number}, and this Kedge's is {latest}; run `kedge upgrade`")
     is_sealed = inspection.connection.execute("SELECT 1 FROM meta WHERE name = 'moved'").fetchone() is not None
     found = _schema(inspection.connection)
     if is_sealed:
         found = {name: sql for name, sql in found.items() if not name.startswith("trigger moved_")}
-    wanted = _fresh_schema()
+    wanted = _fresh_schema(number)
     for name in sorted(wanted.keys() | found.keys()):
         if name not in found:
             inspection.report("schema", name, "is missing")
@@ -33,10 +41,9 @@ def check_schema(inspection: Inspection) -> None:
             inspection.report("schema", name, "is not Kedge's")
         elif found[name] != wanted[name]:
             inspection.report("schema", name, "differs from that of a new database")
-    for pragma, value in (("application_id", APPLICATION_ID), ("user_version", len(migrations()))):
-        stored = inspection.connection.execute(f"PRAGMA {pragma}").fetchone()[0]
-        if stored != value:
-            inspection.report("schema", pragma, f"is {stored}, not {value}")
+    application = inspection.connection.execute("PRAGMA application_id").fetchone()[0]
+    if application != APPLICATION_ID:
+        inspection.report("schema", "application_id", f"is {application}, not {APPLICATION_ID}")
     inspection.count("schema", len(wanted))
 
 
@@ -53,8 +60,8 @@ def _schema(connection: sqlite3.Connection) -> Mapping[str, str]:
     return dict(connection.execute(SQL["schema"]).fetchall())
 
 
-def _fresh_schema() -> Mapping[str, str]:
+def _fresh_schema(number: int) -> Mapping[str, str]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        for script in migrations():
+        for script in migrations()[:number]:
             connection.executescript(script)
         return _schema(connection)

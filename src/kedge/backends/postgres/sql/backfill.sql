@@ -1,0 +1,2 @@
+-- One statement for each new column that old rows must have a value in: it fills in at most $1 rows that lack one, and
+-- `kedge upgrade` repeats it until none is left. Nothing needs it yet.

@@ -1,0 +1,45 @@
+"""Upgrade of a SQLite database: fill in new columns, then refuse older writers."""
+
+from collections.abc import Callable
+
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.schema import migrations, schema_of
+from kedge.backends.sqlite.sql import queries
+from kedge.model import upgrade
+from kedge.model.upgrade import SchemaState
+
+_BATCH_ROWS = 10_000
+
+
+class SqliteUpgrade:
+    """The schema of one SQLite database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def state(self) -> SchemaState:
+        """Return the schema and the fence."""
+        with self._database.reading() as connection:
+            return SchemaState(
+                schema_of(connection), len(migrations()), self._database.min_writer(connection), upgrade.WRITER
+            )
+
+    def finish(self, progress: Callable[[int, int], None] | None = None) -> int:
+        """Fill in what the new schema needs, then raise the fence; return how many rows were filled in."""
+        rows, fillings = 0, list(queries("backfill").values())
+        for number, statement in enumerate(fillings):
+            while filled := self._fill(statement):
+                rows += filled
+                if progress is not None:
+                    progress(number, len(fillings) + 1)
+        with self._database.writing("fence", interruptible=True) as connection:
+            for statement in fillings:  # what older writers have added since; none can from here on
+                rows += connection.execute(statement, (-1,)).rowcount
+            self._database.raise_fence(connection)
+        if progress is not None:
+            progress(len(fillings) + 1, len(fillings) + 1)
+        return rows
+
+    def _fill(self, statement: str) -> int:
+        with self._database.writing("upgrade") as connection:
+            return int(connection.execute(statement, (_BATCH_ROWS,)).rowcount)
