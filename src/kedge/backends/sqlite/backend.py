@@ -18,7 +18,7 @@ from kedge.backends.sqlite.metrics import SqliteMetrics
 from kedge.backends.sqlite.provenance import SqliteProvenance
 from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.replay_log import SqliteReplayLog
-from kedge.backends.sqlite.segment_writer import folder_of
+from kedge.backends.sqlite.segment_writer import folder_of, real_path
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upgrade import SqliteUpgrade
 from kedge.backends.sqlite.vector_engine import EngineFactory, Parts, SegmentEngine
@@ -41,6 +41,7 @@ class SqliteBackend:
         engine: EngineFactory = SegmentEngine,
     ) -> None:
         self.clock: Clock = clock
+        path = real_path(path)
         self.database = Database(path, durability, read_only=read_only)
         self.interner = Interner()
         self.states = States(self.interner)

@@ -19,7 +19,7 @@ from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.layout import GONE, Layout, Layouts
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
-from kedge.errors import DamagedSegment, InvalidVector, KedgeError, ReadOnly, StorageFull
+from kedge.errors import DamagedSegment, InvalidValue, InvalidVector, KedgeError, ReadOnly, StorageFull
 from kedge.model.lineage import Lineage
 from kedge.model.writes import Batch, Row, VectorBatch
 from kedge.ports.vectors import Collection
@@ -299,6 +299,20 @@ class _BackgroundWrite:
 def folder_of(path: Path) -> Path:
     """Return the folder that holds the segment files of a database file."""
     return path.with_name(path.name + "-vectors")
+
+
+def real_path(path: Path) -> Path:
+    """Return the file behind symbolic links, beside which its vectors lie; unchanged where there is no link."""
+    real = Path(os.path.realpath(path))
+    if real == path.absolute():
+        return path
+    beside, folder = folder_of(path), folder_of(real)
+    if beside.is_dir() and not folder.exists():
+        raise InvalidValue(
+            f"the vectors of {real} lie beside the link {path}, where earlier versions wrote them: move {beside} to "
+            f"{folder} while no process uses the database; delete it if it belongs to another one"
+        )
+    return real
 
 
 def translated(error: OSError, path: Path) -> KedgeError:

@@ -14,7 +14,7 @@ from kedge.backends.sqlite.database import MOVED, Database
 from kedge.backends.sqlite.journal import next_position
 from kedge.backends.sqlite.layout import GONE, Layout
 from kedge.backends.sqlite.migration.portable import portable, select
-from kedge.backends.sqlite.segment_writer import FLOAT_BYTES
+from kedge.backends.sqlite.segment_writer import FLOAT_BYTES, folder_of, real_path
 from kedge.backends.sqlite.sql import queries
 from kedge.model import migration
 from kedge.model.migration import EMBEDDINGS, WRITES, Identity, Marks, Record, Sealed, Table
@@ -31,8 +31,9 @@ class SqliteExporter:
     """One SQLite database as portable rows."""
 
     def __init__(self, path: Path, *, read_only: bool = False, clock: Clock | None = None) -> None:
+        path = real_path(path)
         self._database = Database(path, read_only=read_only)
-        self._folder = path.with_name(path.name + "-vectors")
+        self._folder = folder_of(path)
         self._clock = clock or SystemClock()
 
     @property

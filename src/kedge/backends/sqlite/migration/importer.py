@@ -15,7 +15,7 @@ from kedge import errors
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.migration.portable import insert, stored
-from kedge.backends.sqlite.segment_writer import FLOAT_BYTES, sync_folder, translated
+from kedge.backends.sqlite.segment_writer import FLOAT_BYTES, folder_of, real_path, sync_folder, translated
 from kedge.backends.sqlite.sql import queries
 from kedge.model import migration
 from kedge.model.migration import PLAIN_WRITES, WRITES, Arriving, Identity, Record, Sealed, Table
@@ -30,9 +30,10 @@ class SqliteImporter:
     """A SQLite database that is being imported."""
 
     def __init__(self, path: Path, *, durability: str = "full") -> None:
+        path = real_path(path)
         self._path = path
         self._durability = durability
-        self._folder = path.with_name(path.name + "-vectors")
+        self._folder = folder_of(path)
         self._database: Database | None = None
         if path.exists():
             self._open()
