@@ -190,8 +190,12 @@ class VectorIndexer(Protocol):
 class VectorCompactor(Protocol):
     """Optional ability: giving back the space of rows that no view can need any more."""
 
-    def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:
+    def compact(
+        self, collection: Collection, progress: Callable[[int, int], None] | None = None, *, logged: bool = True
+    ) -> Reclaimed:
         """Remove the rows that no view can need any more, if they are more than a few percent.
+
+        It is an entry of the log, unless the caller logs it as part of its own.
 
         Laws: no view gives another answer afterwards, at any point that is still readable; other points raise
         `PastUnreadable`. Readers are never blocked, writers only for moments. A crash at any time loses nothing.

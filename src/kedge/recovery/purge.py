@@ -63,26 +63,28 @@ def _check_snapshots(kernel: Kernel, gone: frozenset[int]) -> None:
             )
 
 
-def _reclaim(kernel: Kernel, lineages: list[int]) -> None:
-    """Compact the collections of erased vectors; skip one if the disk has no room for the copy."""
+def _reclaim(kernel: Kernel, lineages: list[int]) -> int:
+    """Compact the collections of erased vectors; skip one if the disk has no room for the copy. Return the bytes."""
     collections = {
         counted.space for counted in kernel.backend.impact.count_writes(lineages) if counted.store == "vectors"
     }
     compactor = kernel.backend.vector_compactor
+    reclaimed = 0
     if compactor is None:
-        return
+        return reclaimed
     for collection in kernel.backend.vectors.collections():
         if collection.name in collections:
             with suppress(StorageFull):
-                compactor.compact(collection)
+                reclaimed += compactor.compact(collection, logged=False).bytes
+    return reclaimed
 
 
 def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int:
     """Erase the writes of a committed purge. After a crash, the same call finishes it."""
     lineages = kernel.backend.impact.lineages_with(entry.detail["numbers"])
     erased = kernel.backend.erasure.erase(lineages, progress)
+    detail = {"writes": erased, "reclaimed_bytes": _reclaim(kernel, lineages)}
     kernel.backend.control.step(
-        entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail={"writes": erased}
+        entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail=detail
     )
-    _reclaim(kernel, lineages)
     return erased

@@ -88,7 +88,9 @@ class Compactor:
         self._writer = writer
         self.layouts = writer.layouts
 
-    def compact(self, segment: int, *, share: float, wait: bool, progress: Progress | None = None) -> Reclaimed:
+    def compact(
+        self, segment: int, *, share: float, wait: bool, progress: Progress | None = None, logged: bool = True
+    ) -> Reclaimed:
         """Compact a segment if more than this share of its rows may go; skip a locked one unless `wait` is set."""
         while True:
             layout = self._layout(segment)
@@ -102,7 +104,7 @@ class Compactor:
                 if plan.leaving <= share * plan.rows:
                     return _NOTHING
                 try:
-                    self._pack(plan, progress)
+                    self._pack(plan, progress, logged=logged)
                 except _Overtaken:
                     continue
                 self._clear(segment, staged=False)  # the lock is that of the former layout
@@ -150,7 +152,7 @@ class Compactor:
 
     # ── packing ──
 
-    def _pack(self, plan: _Plan, progress: Progress | None) -> None:
+    def _pack(self, plan: _Plan, progress: Progress | None, *, logged: bool) -> None:
         source, after = self._writer.path(plan.layout), plan.after
         target = self._writer.path(after)
         try:
@@ -167,7 +169,7 @@ class Compactor:
                     copied = rows
                 copy.sync()
                 reach("compaction:synced")
-                self._swap(plan, copy, copied)
+                self._swap(plan, copy, copied, logged=logged)
         except BaseException:
             if self._layout(plan.layout.segment).packing == plan.layout.packing:
                 self._remove_files(plan.layout, staged=True)
@@ -193,7 +195,7 @@ class Compactor:
         except (OSError, StorageFull):  # the index is a cache, and compaction will free the space for it
             drop(folder, plan.after.stem)
 
-    def _swap(self, plan: _Plan, copy: "_Copy", copied: int) -> None:
+    def _swap(self, plan: _Plan, copy: "_Copy", copied: int, *, logged: bool) -> None:
         segment = plan.layout.segment
         with self._database.writing("compaction") as connection:
             rows, _, packing, _, collection, space, _ = connection.execute(_SQL["extent"], (segment,)).fetchone()
@@ -208,6 +210,8 @@ class Compactor:
             connection.execute(_SQL["swap"], (segment, plan.leaving, plan.reclaimed))
             connection.execute(_SQL["packing_insert"], (segment, plan.after.below, deflated(plan.kept)))
             reach("compaction:swapped")
+            if not logged:
+                return
             detail = {
                 "collection": collection, "space": space, "rows": plan.leaving,
                 "bytes": plan.leaving * plan.dim * FLOAT_BYTES, "reclaimed": plan.reclaimed,

@@ -256,11 +256,13 @@ class SqliteVectors:
         self._snapshots.indexes.forget()
         return indexed
 
-    def compact(self, collection: Collection, progress: Callable[[int, int], None] | None = None) -> Reclaimed:
+    def compact(
+        self, collection: Collection, progress: Callable[[int, int], None] | None = None, *, logged: bool = True
+    ) -> Reclaimed:
         """Rewrite segment files without rows that no view can need any more, if these are more than a few percent."""
         self._database.check_writable()
         done = [
-            self._compactor.compact(segment, share=_COMPACT_SHARE, wait=True, progress=progress)
+            self._compactor.compact(segment, share=_COMPACT_SHARE, wait=True, progress=progress, logged=logged)
             for segment in self._compactor.segments_of(collection.name)
         ]
         return Reclaimed(sum(one.rows for one in done), sum(one.bytes for one in done))

@@ -71,4 +71,7 @@ class ImpactContract:
         driver.append([put("a", 1), put("mine", 1)], lineage=ONE)
         driver.append([put("a", 1)], lineage=BOTH)
         assert backend.impact.written_by_both(1, 10) == [Key("context", "", "a")]
+        driver.append([put(name, 1) for name in ("ä", "Z", "b")])
+        driver.append([put(name, 2) for name in ("b", "Z", "ä")], lineage=ONE)
+        assert [key.name for key in backend.impact.written_by_both(1, 3)] == ["Z", "a", "b"]
         assert backend.impact.written_by_both(1, 0) == backend.impact.written_by_both(7, 10) == []

@@ -29,4 +29,4 @@ WHERE h.lineage IN (SELECT lineage FROM lineage_members WHERE number = ?1)
               AND o.lineage NOT IN (SELECT lineage FROM lineage_members WHERE number = ?1))
   AND NOT EXISTS (SELECT 1 FROM heads p WHERE p.space = h.space AND p.name = h.name AND p.lineage < h.lineage
                   AND p.lineage IN (SELECT lineage FROM lineage_members WHERE number = ?1))
-LIMIT ?2;
+ORDER BY s.store, s.space, h.name LIMIT ?2;
