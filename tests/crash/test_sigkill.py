@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +14,15 @@ from tests.stateful.share import SOAKING
 from tests.workers import BATCH, DIM, Worker, batches_in
 
 SEEDS = range(60 if SOAKING else 4)
+POSTGRES_ONE_IN = 3
 ARTIFACTS = {"shared/embedder": {"name": "e1", "dim": DIM}, "support/prompt": "hello"}
 WRITERS = ("one", "other")
 MANY = 400  # requests that wait in each process, more than it can do before it dies
 
 
-def run_and_kill(folder: Path, dice: random.Random) -> dict[str, list[Any]]:
+def run_and_kill(place: str, dice: random.Random) -> dict[str, list[Any]]:
     """Let two processes write and one launch, kill each at a moment of its own, and return what each acknowledged."""
-    workers = {who: Worker(folder, who).ready() for who in (*WRITERS, "roller")}
+    workers = {who: Worker(place, who).ready() for who in (*WRITERS, "roller")}
     for number in range(MANY):
         for who in WRITERS:
             workers[who].ask("write", who, number, 1)
@@ -59,19 +59,18 @@ def check_launches(deployments: Iterable[kedge.Deployment], verdicts: list[Any])
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", SEEDS)
-def test_kills_at_random_moments_lose_nothing_acknowledged(seed: int, tmp_path: Path) -> None:
-    folder = tmp_path / "db"
-    with kedge.open(folder, durability="normal") as k:
+def test_kills_at_random_moments_lose_nothing_acknowledged(seed: int, place: str) -> None:
+    with kedge.open(place, durability="normal") as k:
         k.collection("kb", dim=DIM)
         k.deploy("base", ARTIFACTS)
         k.promote("base")
         k.settle("base")
-    answers = run_and_kill(folder, random.Random(seed))
-    with kedge.open(folder, durability="normal") as k:
+    answers = run_and_kill(place, random.Random(seed))
+    with kedge.open(place, durability="normal") as k:
         k.recover()
         assert k.status().unfinished == ()
         assert k.fsck(full=True).findings == ()
-        check_batches(batches_in(folder), answers)
+        check_batches(batches_in(place), answers)
         check_launches(k.deployments(), answers["roller"])
         with k.turn(session="after", agent="support") as turn:
             turn.memory.append("user", "still there?")

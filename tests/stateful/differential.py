@@ -1,0 +1,427 @@
+"""Random programs that run on two databases at once, one on each backend; every answer must be the same.
+
+`python -m tests.stateful.differential FIRST LAST [STEPS]` runs programs by their seeds and prints the first that fails.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+import kedge
+from kedge.testing import postgres
+from tests import databases
+
+DIM = 4
+SESSIONS = ("s1", "s2", "s3")
+AGENTS = ("helper", "librarian")
+ARTIFACTS = ("helper/prompt", "librarian/prompt", "shared/embedder", "shared/policy")
+KEYS = ("case/1", "case/2", "fact/1")
+IDS = tuple(f"v{n}" for n in range(8))
+FILTERS = (None, None, {"n": 1}, {"n": {"gte": 1}}, {"or": [{"n": 0}, {"tag": {"in": ["a", "b"]}}]})
+MOVES = ("canary", "promote", "promote", "settle", "rollback", "rollback", "reinstate", "purge", "plan")
+READS = (
+    "get",
+    "items",
+    "count",
+    "document",
+    "history",
+    "search",
+    "search",
+    "rows",
+    "batches",
+    "artifact",
+    "search both",
+)
+WRITES = ("put", "put", "delete", "swap", "put once", "documents", "forget document", "append", "extend", "forget",
+          "upsert", "upsert", "upsert", "drop", "cached", "observe", "delete message")  # fmt: skip
+LOOKS = ("view", "view", "past", "past", "diff", "status", "pending", "log", "verify")
+STEPS = 60
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One call. `pick` chooses among what there is then; `seed` makes the values."""
+
+    kind: str
+    what: str
+    pick: int
+    seed: int
+
+
+def program(seed: int, steps: int = STEPS) -> list[Step]:
+    """Return the program of a seed."""
+    dice = random.Random(seed)
+    kinds = {"deploy": 2, "move": 3, "begin": 3, "call": 1, "absorb": 1, "end": 1, "read": 8, "write": 12, "look": 4,
+             "snapshot": 1, "release": 1, "replay": 1, "level": 1, "refresh": 1}  # fmt: skip
+    of_kind = {"move": MOVES, "read": READS, "write": WRITES, "look": LOOKS}
+    return [Step("deploy", "", 0, dice.randrange(10**6)), Step("move", "promote", 0, 0)] + [
+        Step(kind, dice.choice(of_kind.get(kind, ("",))), dice.randrange(12), dice.randrange(10**6))
+        for kind in dice.choices([*kinds], [*kinds.values()], k=steps)
+    ]
+
+
+class Seq(int):
+    """A seq in an answer: PostgreSQL leaves gaps after writes that failed, so it is compared by its place."""
+
+
+class Clock:
+    """Time advances by a second for each step."""
+
+    def __init__(self) -> None:
+        self.time = 1_700_000_000.0
+        self._ids = itertools.count(1)
+
+    def now(self) -> float:
+        """Return the time."""
+        return self.time
+
+    def fresh_id(self) -> str:
+        """Return the next name."""
+        return f"{next(self._ids):032x}"
+
+
+class Side:
+    """A program as it runs on one database."""
+
+    def __init__(self, place: str) -> None:
+        self.clock = Clock()
+        self.k = kedge.open(place, durability="normal", clock=self.clock)
+        self.k.collection("kb", dim=DIM, fields=["n"])
+        self.k.collection("wiki", dim=DIM)
+        self.k.collection("far", dim=DIM, metric="l2")
+        self.turns: list[kedge.Turn] = []
+        self.sessions_of: list[str | None] = []
+        self.deployments: list[str] = []
+        self.snapshots: list[str] = []
+        self.ends = [self.k.seq]  # the last seq after each step
+
+    def run(self, step: Step) -> Any:
+        """Run a step; return its answer, or the name of its error."""
+        self.clock.time += 1.0
+        act: Callable[[Step, random.Random], Any] = getattr(self, f"_{step.kind}")
+        try:
+            answer = act(step, random.Random(step.seed))
+        except kedge.KedgeError as error:
+            answer = type(error).__name__
+        self.ends.append(self.k.seq)
+        lineages = [sorted(turn.lineage) for turn in self.turns]
+        return {"answer": self._normal(answer), "lineages": lineages, "epoch": self.k.epoch}
+
+    def _normal(self, value: Any, name: str = "") -> Any:
+        """Return an answer as built-in values; a seq as the step that took it, and its distance from the last."""
+        if type(value) is Seq or (isinstance(value, int) and (name == "seq" or name.endswith("_seq")) and value):
+            step = bisect.bisect_left(self.ends, value)
+            return f"step {step}, {self.ends[step] - value} before its last seq"
+        if isinstance(value, msgspec.Struct):
+            return {field: self._normal(getattr(value, field), field) for field in value.__struct_fields__}
+        if isinstance(value, dict):
+            return {key: self._normal(content, key) for key, content in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            ordered = sorted(value) if isinstance(value, set | frozenset) else value
+            return [self._normal(content, name) for content in ordered]
+        return value
+
+    def close(self) -> None:
+        """Close turns and database."""
+        for turn in self.turns:
+            turn.close()
+        self.k.close()
+
+    # ------------------------------------------------------------ control
+
+    def _deploy(self, step: Step, dice: random.Random) -> Any:
+        name = f"r{len(self.deployments)}"
+        artifacts = {key: f"{key} {step.seed}" for key in dice.sample(ARTIFACTS, dice.choice([1, 1, 2]))}
+        weight = dice.choice([None, None, 0.0, 0.5, 1.0])
+        base = dice.choice([None, None, None, *self.deployments])
+        self.k.deploy(name, artifacts, canary=weight, independent=dice.random() < 0.3, base=base, by="test")
+        self.deployments.append(name)
+        return self.k.deployment(name)
+
+    def _move(self, step: Step, dice: random.Random) -> Any:
+        fitting = {"settle": ("live",), "reinstate": ("rolled back",), "purge": ("rolled back",)}
+        fit = [
+            d.name
+            for d in self.k.deployments()
+            if str(d.status) in fitting.get(step.what, ("live", "canary", "staged"))
+        ]
+        names = fit if fit and dice.random() < 0.8 else self.deployments
+        if not names:
+            return None
+        name = names[step.pick % len(names)]
+        match step.what:
+            case "canary":
+                return self.k.canary(name, dice.choice([0.0, 0.5, 1.0]), by="test")
+            case "rollback":
+                plan = self.k.plan(name)
+                report = self.k.rollback(name, reason="it is bad", by="test")
+                return plan, report.writes_hidden, report.ok, sorted(vars_of(report.indicators))
+            case "purge":
+                return self.k.purge(name, confirm=name, by="test")
+            case "plan":
+                return self.k.plan(name)
+        return getattr(self.k, step.what)(name, by="test")
+
+    def _snapshot(self, step: Step, _: random.Random) -> Any:
+        name = f"point-{step.seed}"
+        taken = self.k.snapshot(name, by="test")
+        self.snapshots.append(name)
+        return taken
+
+    def _release(self, step: Step, _: random.Random) -> Any:
+        if self.snapshots:
+            self.k.release_snapshot(self.snapshots.pop(step.pick % len(self.snapshots)), by="test")
+        return self.k.snapshots()
+
+    def _level(self, _: Step, dice: random.Random) -> Any:
+        self.k.set_level(dice.choice(AGENTS), dice.choice(["full", "full", "frozen"]), by="test")
+        return self.k.levels()
+
+    def _refresh(self, step: Step, _: random.Random) -> Any:
+        return sorted(self.k.refresh(SESSIONS[step.pick % 3], by="test"))
+
+    def _replay(self, _: Step, dice: random.Random) -> Any:
+        def again(turn: kedge.Turn, item: kedge.ReplayInput) -> None:
+            turn.context.put("fact/1", f"again {item.value}")
+            if item.session is not None:
+                turn.memory.append("assistant", f"again: {item.value}")
+            turn.vectors("kb").upsert(["v0"], vectors(dice, 1), [{"n": 1}])
+
+        report = self.k.replay(again, limit=3)
+        return vars_of(report)
+
+    # ------------------------------------------------------------ turns
+
+    def _begin(self, _: Step, dice: random.Random) -> Any:
+        session = dice.choice([None, *SESSIONS])
+        who: dict[str, Any] = dice.choice([{"agent": AGENTS[0]}, {"agent": AGENTS[1]}, {"person": "pat"}])
+        inside = dice.choice([None, None, None, None, *self.deployments])
+        self._add(self.k.turn(session=session, deployment=inside, **who), session)
+        return None if session is None else sorted(self.k.assignment(session))
+
+    def _add(self, turn: kedge.Turn, session: str | None) -> None:
+        if len(self.turns) == 4:
+            self.turns.pop(0).close()
+            self.sessions_of.pop(0)
+        self.turns.append(turn)
+        self.sessions_of.append(session)
+
+    def _call(self, step: Step, dice: random.Random) -> Any:
+        if self.turns:
+            place = step.pick % len(self.turns)
+            child = self.k.turn(agent=dice.choice(AGENTS), parent=self.turns[place].headers())
+            self._add(child, self.sessions_of[place])
+
+    def _absorb(self, _: Step, dice: random.Random) -> Any:
+        if len(self.turns) > 1:
+            one, other = dice.sample(self.turns, 2)
+            one.absorb(other.headers())
+
+    def _end(self, step: Step, _: random.Random) -> Any:
+        if self.turns:
+            self.turns.pop(step.pick % len(self.turns)).close()
+            self.sessions_of.pop(step.pick % len(self.sessions_of))
+
+    def _turn(self, step: Step) -> tuple[kedge.Turn, str | None]:
+        if not self.turns:
+            self._add(self.k.turn(session=SESSIONS[step.pick % 3], agent=AGENTS[0]), SESSIONS[step.pick % 3])
+        place = step.pick % len(self.turns)
+        return self.turns[place], self.sessions_of[place]
+
+    def _read(self, step: Step, dice: random.Random) -> Any:  # noqa: C901 - one case a call
+        turn, session = self._turn(step)
+        key, ids = dice.choice(KEYS), dice.sample(IDS, 3)
+        collection = dice.choice(["kb", "kb", "wiki", "far"])
+        found = turn.vectors(collection)
+        match step.what:
+            case "get":
+                entry = turn.context.entry(key)
+                return turn.context.get(key), None if entry is None else entry_of(entry)
+            case "items":
+                return turn.context.items("case/"), [entry_of(e) for e in turn.documents("kb").entries("")]
+            case "count":
+                return turn.context.count(), turn.documents("kb").count(), found.count()
+            case "document":
+                return turn.documents("kb").get("d1")
+            case "history" if session is not None:
+                history = turn.memory.history(limit=dice.choice([None, 1, 3]), tombstones=dice.random() < 0.5)
+                return [message_of(message) for message in history]
+            case "search":
+                k, where, exact = dice.choice([1, 2, 9]), dice.choice(FILTERS), dice.random() < 0.5
+                hits = found.search(vectors(dice, 1)[0], k=k, where=where, exact=exact)
+                return hits_of(hits), hits.unembedded if dice.random() < 0.5 else None
+            case "search both":
+                return hits_of(turn.search(["kb", "wiki"], vectors(dice, 1)[0], k=3, where=dice.choice(FILTERS)))
+            case "rows":
+                return {name: (row.vector.tolist(), row.payload, Seq(row.seq)) for name, row in found.get(ids).items()}
+            case "batches":
+                batches = found.batches(3, where=dice.choice(FILTERS))
+                rows = {n: v.tolist() for some in batches for n, v in zip(some.ids, some.vectors, strict=True)}
+                return rows, batches.rows, batches.unembedded
+            case "artifact":
+                artifact = turn.artifacts.get(dice.choice(ARTIFACTS))
+                return None if artifact is None else artifact.value
+        return None
+
+    def _write(self, step: Step, dice: random.Random) -> Any:  # noqa: C901, PLR0912 - one case a call
+        turn, session = self._turn(step)
+        key, origin, value = dice.choice(KEYS), dice.choice([None, None, None, "source", "derived"]), step.seed
+        collection = dice.choice(["kb", "kb", "wiki", "far"])
+        if session is None and step.what in ("append", "extend", "forget", "delete message"):
+            return None
+        match step.what:
+            case "put":
+                return Seq(turn.context.put(key, value, origin=origin))
+            case "delete":
+                return Seq(turn.context.delete(key, origin=origin))
+            case "swap":
+                entry = turn.context.entry(key)
+                expect = dice.choice([0, 1, entry.seq if entry else 0, entry.seq if entry else 0])
+                return Seq(turn.context.put(key, value, expect=expect, origin=origin))
+            case "put once":
+                call = dice.choice(["call 1", "call 2"])
+                return Seq(turn.context.put(key, dice.choice([call, "other"]), idempotency=call, origin=origin))
+            case "documents":
+                return Seq(turn.documents("kb").put(dice.choice(["d1", "d2"]), f"text {value}", origin=origin))
+            case "forget document":
+                return Seq(turn.documents("kb").delete("d1", origin=origin))
+            case "append":
+                return Seq(turn.memory.append(dice.choice(["user", "assistant"]), value, origin=origin))
+            case "extend":
+                return [*map(Seq, turn.memory.extend([("user", value), ("assistant", -value)]))]
+            case "forget" | "delete message":
+                history = turn.memory.history()
+                return Seq(turn.memory.delete(dice.choice(history).seq, origin=origin)) if history else None
+            case "upsert":
+                names = dice.sample(IDS, dice.choice([1, 1, 3]))
+                payloads = [{"n": dice.randrange(3), "tag": dice.choice("abc")} for _ in names]
+                return [
+                    *map(
+                        Seq, turn.vectors(collection).upsert(names, vectors(dice, len(names)), payloads, origin=origin)
+                    )
+                ]
+            case "drop":
+                return [
+                    *map(Seq, turn.vectors(collection).delete(dice.sample(IDS, dice.choice([1, 3])), origin=origin))
+                ]
+            case "cached":
+                return turn.cache.get_or_compute(key, lambda: value)
+            case "observe":
+                return turn.observe("resolved", dice.choice([True, False]))
+        return None
+
+    # ------------------------------------------------------------ looks
+
+    def _look(self, step: Step, dice: random.Random) -> Any:
+        session = dice.choice([None, *SESSIONS])
+        match step.what:
+            case "view":
+                return self._shown(self.k.view(session=session), session, dice)
+            case "past":
+                points: list[str | int] = [*self.snapshots, dice.choice(self.ends)]
+                return self._shown(self.k.at(points[step.pick % len(points)], session=session), session, dice)
+            case "diff":
+                return self.k.diff(self.k.view(), self.k.view(session="s1"))
+            case "status":
+                return msgspec.structs.replace(self.k.status(), url="")
+            case "pending":
+                return self.k.replay_pending()
+            case "log":
+                return [(e.kind, e.deployment, Seq(e.seq), e.epoch, e.at) for e in self.k.log(20)]
+            case "verify":
+                return vars_of(self.k.verify())
+        return None
+
+    def _shown(self, view: kedge.ReadView, session: str | None, dice: random.Random) -> Any:
+        shown: dict[str, Any] = {
+            "seen": sorted(view.seen),
+            "artifacts": {key: artifact.value for key, artifact in view.artifacts.items("").items()},
+            "context": [entry_of(entry) for entry in view.context.entries("")],
+            "documents": [entry_of(entry) for entry in view.documents("kb").entries("")],
+        }
+        for collection in ("kb", "wiki", "far"):
+            found = view.vectors(collection)
+            hits = found.search(vectors(dice, 1)[0], k=dice.choice([1, 3, 50]), where=dice.choice(FILTERS))
+            shown[collection] = (found.count(), sorted(found.ids()), hits_of(hits), hits.unembedded)
+        if session is not None:
+            shown["memory"] = [message_of(message) for message in view.memory.history(tombstones=True)]
+        return shown
+
+
+def vectors(dice: random.Random, count: int) -> Any:
+    """Return one of few directions for each row, so that many are equal or nearly so."""
+    near = [[dice.choice([0.0, 0.6, 0.8, 1.0]) for _ in range(DIM - 1)] + [0.1] for _ in range(count)]
+    return np.array(near, np.float32)
+
+
+def vars_of(value: Any) -> Any:
+    """Return a report as built-in values, without times and rates that a machine decides."""
+    fields = {name: getattr(value, name) for name in value.__struct_fields__}
+    return {name: field for name, field in fields.items() if "seconds" not in name}
+
+
+def entry_of(entry: kedge.Entry) -> Any:
+    """Return what an entry says."""
+    return entry.key, entry.value, Seq(entry.seq), sorted(entry.lineage), str(entry.origin)
+
+
+def message_of(message: Any) -> Any:
+    """Return what a message says."""
+    return message.role, message.content, Seq(message.seq), message.retracted
+
+
+def hits_of(hits: kedge.Hits) -> Any:
+    """Return hits, with scores that are equal within 1e-6."""
+    found = [
+        (hit.collection, hit.id, round(hit.score, 6), hit.payload, Seq(hit.seq), sorted(hit.lineage)) for hit in hits
+    ]
+    return found, hits.exact
+
+
+def differences(places: tuple[str, str], steps: list[Step]) -> Iterator[str]:
+    """Run a program on two new databases; yield the steps that were run, and fail at the first other answer."""
+    sides = [Side(place) for place in places]
+    try:
+        for number, step in enumerate(steps):
+            answers = [side.run(step) for side in sides]
+            yield f"{number}: {step}"
+            for part in answers[0]:
+                one, other = answers[0][part], answers[1][part]
+                assert one == other, f"{part}:\n  {places[0]}: {one}\n  {places[1]}: {other}"
+    finally:
+        for side in sides:
+            side.close()
+
+
+def check(places: tuple[str, str], seed: int, steps: int = STEPS) -> None:
+    """Run the program of a seed; raise with all of it if an answer differs."""
+    done: list[str] = []
+    try:
+        done.extend(differences(places, program(seed, steps)))
+    except Exception as error:
+        listed = "\n".join(done)
+        raise AssertionError(f"the program of seed {seed}, of {steps} steps:\n{listed}\n{error!r}\n{error}") from error
+
+
+def main(first: int, last: int, steps: int = STEPS) -> None:
+    """Run the programs of a range of seeds."""
+    with postgres.running() as server:
+        for seed in range(first, last):
+            url = databases.create(server)
+            with tempfile.TemporaryDirectory() as folder:
+                check((f"sqlite:///{Path(folder) / 'kedge.db'}", url), seed, steps)
+            databases.drop(server, url)
+    print(f"{last - first} programs of {steps} steps: no difference")  # noqa: T201 - its result
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
