@@ -243,7 +243,7 @@ def _json(value: Any, column: str) -> Any:
         return plain(value, column)
     try:
         return msgspec.json.decode(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidValue(
             f"the column {column!r} holds {value!r:.60}, which is not JSON; to store it as a field, name it in a "
             "list of columns"

@@ -143,7 +143,7 @@ def _lines(path: Path) -> Iterator[tuple[Any]]:
         for number, line in enumerate(lines, 1):
             try:
                 yield (msgspec.json.decode(line),)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InvalidValue(
                     f"line {number} of {path.name} is not JSON ({error}); write one document a line"
                 ) from None

@@ -57,7 +57,7 @@ def export(
 def _filter(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidValue(
             f'--where {text!r:.80} is not valid JSON ({error}); write it as \'{{"lang": "en"}}\''
         ) from None

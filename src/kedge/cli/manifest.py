@@ -33,6 +33,8 @@ def read_manifest(path: Path) -> Manifest:
         table = tomllib.loads(_read(path, f"the manifest {path}").decode())
     except UnicodeDecodeError as error:
         raise InvalidValue(f"the manifest {path} is not valid TOML: {error}; correct the file") from None
+    except RecursionError:
+        raise InvalidValue(f"the manifest {path} is nested too deeply; flatten its values") from None
     except tomllib.TOMLDecodeError as error:
         raise InvalidValue(
             f'the manifest {path} is not valid TOML: {error}; quote keys that contain a slash: "agent/prompt" = "…"'
@@ -99,8 +101,8 @@ def artifact_of_flag(flag: str) -> tuple[str, object]:
     if key.endswith(":"):
         try:
             return key[:-1], json.loads(text)
-        except ValueError as error:
-            raise InvalidValue(f"invalid --artifact {flag!r}: the text after := is not JSON ({error})") from None
+        except (ValueError, RecursionError) as error:
+            raise InvalidValue(f"invalid --artifact {flag!r:.80}: the text after := is not JSON ({error})") from None
     if text.startswith("@"):
         return key, read_value(Path(text[1:]), key)
     return key, text

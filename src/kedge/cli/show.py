@@ -18,6 +18,7 @@ from kedge.cli.terminal import (
     count,
     duration,
     emit,
+    indented,
     listing,
     one_line,
     say,
@@ -28,8 +29,8 @@ from kedge.cli.terminal import (
 )
 from kedge.errors import InvalidValue, UnknownName, nearest
 from kedge.face import Kedge
-from kedge.model.artifacts import Artifact, unpack
-from kedge.model.writes import STORES, Head, Origin, encode
+from kedge.model.artifacts import Artifact, from_fields
+from kedge.model.writes import STORES, Head, Origin
 from kedge.ports.vectors import Floats
 from kedge.stores.keyed import Entry, KeyedView
 from kedge.stores.vectors import VectorRow
@@ -176,7 +177,7 @@ def _keyed(view: ReadView, wanted: _Wanted, limit: int) -> tuple[list[_Row], int
 
 
 def _row(store: str, entry: Entry) -> _Row:
-    artifact = unpack(encode(entry.value)) if store == "artifacts" else None
+    artifact = from_fields(entry.value) if store == "artifacts" else None
     return _Row(
         key=entry.key,
         value=entry.value if artifact is None else artifact.value,
@@ -272,7 +273,7 @@ def _print_one(k: Kedge, wanted: _Wanted, row: _Row, view: ReadView) -> None:
     if isinstance(row.value, bytes):
         say(f"{len(row.value):,} bytes; use --json to print them")
     elif row.value is not None:
-        as_json = msgspec.json.format(msgspec.json.encode(row.value), indent=2).decode()
+        as_json = indented(row.value).decode()
         say_whole(row.value if isinstance(row.value, str) else as_json)
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from kedge.cli.streams import json_for
 from kedge.errors import ConfirmationNeeded
+from kedge.model.writes import to_json
 
 _PIPE_COLUMNS = 160
 _NARROWEST = 20
@@ -71,9 +72,16 @@ def heading(text: str) -> None:
 
 def emit(document: dict[str, Any]) -> None:
     """Print the one JSON document of a `--json` call."""
-    encoded = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    sys.stdout.write(json_for(sys.stdout.encoding, encoded.decode()) + "\n")
+    sys.stdout.write(json_for(sys.stdout.encoding, indented(document).decode()) + "\n")
     sys.stdout.flush()
+
+
+def indented(value: object) -> bytes:
+    """Return a value as indented JSON; a very deep one on one line."""
+    try:
+        return msgspec.json.format(msgspec.json.encode(value), indent=2)
+    except RecursionError:
+        return to_json(value)
 
 
 def printable(text: str) -> str:
@@ -93,7 +101,7 @@ def one_line(value: object, width: int = 60) -> str:
     """Return a value as JSON on one line, or bytes as their length, shortened to a width."""
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = value if isinstance(value, str) else to_json(value).decode()
     text = " ".join(printable(text).split())
     return text if len(text) <= width else text[: width - 1] + "…"
 

@@ -80,16 +80,21 @@ def pack(artifact: Artifact) -> bytes:
             "digest": artifact.digest,
             "kind": artifact.kind,
             "version": artifact.version,
-        }
+        },
+        wrapped=2,
     )
 
 
 def unpack(payload: bytes | None) -> Artifact:
     """Return the artifact in an artifact write's payload."""
-    fields = decode(payload)
+    return from_fields(decode(payload))
+
+
+def from_fields(fields: dict[str, Any]) -> Artifact:
+    """Return the artifact in an artifact write's value."""
     value = fields["value"]
-    fields["value"] = b64decode(value["bytes"]) if "bytes" in value else value["json"]
-    return Artifact(**fields)
+    held = b64decode(value["bytes"]) if "bytes" in value else value["json"]
+    return Artifact(**{**fields, "value": held})
 
 
 def manifest_digest(artifacts: dict[str, Artifact]) -> str:

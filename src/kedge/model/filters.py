@@ -8,7 +8,7 @@ from typing import Any
 from kedge.errors import InvalidValue
 from kedge.model.checks import check_name
 from kedge.model.numbers import as_plain
-from kedge.model.writes import decode, encode
+from kedge.model.writes import check_depth, decode, encode
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,
@@ -27,6 +27,11 @@ ABSENT = object()  # in place of the value of a field that a payload lacks
 
 def check_filter(where: object) -> dict[str, Any]:
     """Return a filter with its values as payloads hold them; raise `InvalidValue` if `matches` cannot decide it."""
+    check_depth(where, "where")
+    return _checked_filter(where)
+
+
+def _checked_filter(where: object) -> dict[str, Any]:
     if not isinstance(where, Mapping):
         raise InvalidValue(f"where must be a mapping of fields to conditions, not {where!r:.80}")
     checked: dict[str, Any] = {}
@@ -36,7 +41,7 @@ def check_filter(where: object) -> dict[str, Any]:
         if field in {"and", "or"}:
             if not isinstance(condition, list | tuple) or not condition:
                 raise InvalidValue(f"where[{field!r}] must be a list of filters, not {condition!r:.80}")
-            checked[field] = [check_filter(part) for part in condition]
+            checked[field] = [_checked_filter(part) for part in condition]
         elif isinstance(condition, Mapping):
             checked[field] = _checked_condition(field, condition)
         else:

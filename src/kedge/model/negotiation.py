@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from kedge.errors import InvalidValue
+from kedge.model.writes import check_depth
 
 SPEAKS = "speaks"  # the last part of the key of the artifact that holds the rules
 OWN = "kedge:"  # prefix of Kedge's own metrics
@@ -86,6 +87,7 @@ def decide(rule: Rule, sent: int, edges: Collection[tuple[int, int]], *, stale: 
 
 def digest(schema: str, payload: object) -> str:
     """Return the digest that binds headers to a payload: SHA-256 over the schema and canonical JSON."""
+    check_depth(payload, f"the message of schema {schema!r}")
     try:
         body = _DETERMINISTIC.encode([schema, payload])
     except (TypeError, ValueError, RecursionError) as error:

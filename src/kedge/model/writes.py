@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -10,10 +10,12 @@ import msgspec
 import numpy as np
 
 from kedge.errors import InvalidValue
+from kedge.model import deep_json
 from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.numbers import as_plain
 
 VALUE_BYTES_MAX = 8 * 1024 * 1024
+DEPTH_MAX = 100  # lists and dicts inside one another: far below where Python's and other languages' readers give up
 SALT_BYTES = 16
 _LAST_CHARACTER = "\U0010ffff"
 _SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UTF-8
@@ -159,19 +161,22 @@ def memory_name(rank: int, seq: int) -> str:
     return "%016x.%016x" % (rank, seq)  # noqa: UP031 - half again as fast as an f-string, and made for every message
 
 
-def encode(value: object, what: str = "value") -> bytes:
-    """Return the stored bytes of a JSON value or bytes; raise `InvalidValue` for anything else."""
+def encode(value: object, what: str = "value", *, wrapped: int = 0) -> bytes:
+    """Return the stored bytes of a JSON value or bytes; raise `InvalidValue` for anything else.
+
+    `wrapped`: so many lists or dicts around the user's value are Kedge's own, and do not count for its depth.
+    """
     kind = type(value)
     if kind is not dict and isinstance(value, (bytes, bytearray, memoryview)):
         encoded = b"b" + bytes(value)
     else:
         try:
             if kind is not str:
-                _check_json(value, what)
+                _check_json(value, what, DEPTH_MAX + wrapped)
             encoded = b"j" + _TO_JSON(value)
         except (RecursionError, ValueError) as error:
             raise _not_json(error, what) from None
-    if len(encoded) > VALUE_BYTES_MAX:
+    if len(encoded) - 1 > VALUE_BYTES_MAX:
         raise InvalidValue(
             f"{what} has {len(encoded) - 1:,} bytes, more than {VALUE_BYTES_MAX:,}; "
             "keep it in a file or object store and write its address and digest"
@@ -181,23 +186,27 @@ def encode(value: object, what: str = "value") -> bytes:
 
 def _not_json(error: Exception, what: str) -> InvalidValue:
     if isinstance(error, RecursionError):
-        return InvalidValue(f"{what} is nested too deeply to be JSON; flatten it")
+        return InvalidValue(
+            f"{what} is nested more than {DEPTH_MAX} deep; flatten it, or write its JSON text as a string"
+        )
     if isinstance(error, UnicodeEncodeError):
         return InvalidValue(f"{what} has a lone surrogate at character {error.start}; pass valid Unicode text")
     return InvalidValue(f"{what} is not JSON: {error}; write it as a string")
 
 
-def _check_json(value: object, path: str) -> None:
+def _check_json(value: object, path: str, depth_left: int) -> None:
+    if not depth_left and isinstance(value, (dict, list, tuple)):
+        raise RecursionError
     if isinstance(value, dict):
         for name, item in value.items():
             if type(name) is not str and not isinstance(name, str):
                 raise InvalidValue(f"{path} has the key {name!r}, not a string; JSON keys are strings")
             if type(item) not in _PLAIN:
-                _check_json(item, f"{path}[{name!r}]")
+                _check_json(item, f"{path}[{name!r}]", depth_left - 1)
     elif isinstance(value, (list, tuple)):
         for position, item in enumerate(value):
             if type(item) not in _PLAIN:
-                _check_json(item, f"{path}[{position}]")
+                _check_json(item, f"{path}[{position}]", depth_left - 1)
     elif type(value) not in _PLAIN:
         _check_leaf(value, path)
 
@@ -218,7 +227,31 @@ def decode(payload: bytes | None) -> Any:
     """Return the value that `encode` encoded."""
     if payload is None:
         return None
-    return bytes(payload[1:]) if payload[:1] == b"b" else _FROM_JSON(payload[1:])
+    if payload[:1] == b"b":
+        return bytes(payload[1:])
+    try:
+        return _FROM_JSON(payload[1:])
+    except RecursionError:  # it was written before `DEPTH_MAX`
+        return deep_json.decode(payload[1:])
+
+
+def to_json(value: object) -> bytes:
+    """Return the JSON of a value that was stored, however deep."""
+    try:
+        return msgspec.json.encode(value)
+    except RecursionError:
+        return deep_json.encode(value)
+
+
+def check_depth(value: object, what: str) -> None:
+    """Raise `InvalidValue` where lists and dicts lie deeper in one another than `DEPTH_MAX`."""
+    level = [value]
+    for _ in range(DEPTH_MAX + 1):
+        held = {id(item): item for item in level if isinstance(item, Mapping | list | tuple)}
+        if not held:
+            return
+        level = [item for one in held.values() for item in (one.values() if isinstance(one, Mapping) else one)]
+    raise _not_json(RecursionError(), what)
 
 
 def digest(salt: bytes, payload: bytes | None, vector: bytes = b"") -> bytes:

@@ -44,7 +44,7 @@ def read_config(path: Path) -> dict[str, Reconciler]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidValue(f"{path} is not valid TOML: {error}") from None
     tables = document.get("reconcilers", {})
     unknown = sorted(document.keys() - {"reconcilers"})

@@ -12,7 +12,7 @@ from kedge.model.lineage import union
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
-from kedge.model.writes import Head, decode
+from kedge.model.writes import Head, decode, to_json
 from kedge.ports.vectors import Collection, Floats, Ints, SpaceHeads
 from kedge.stores.scope import Scope
 from kedge.stores.spaces import EmbeddingSpace, space_of
@@ -59,7 +59,7 @@ def as_json(ident: str, payload: Any) -> bytes:
         raise InvalidValue(
             f"the payload of {ident!r} is {len(payload):,} bytes, which JSON cannot hold; use the arrays"
         )
-    return msgspec.json.encode(payload)
+    return to_json(payload)
 
 
 class VectorBatches:

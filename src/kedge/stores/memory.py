@@ -93,7 +93,7 @@ class Memory(MemoryView):
             is_source, called = spoken[role]
             if type(content) is not str:
                 _check_content(content)
-            pending.append(Pending(key, encode({"role": role, "content": content}, called), is_source))
+            pending.append(Pending(key, encode({"role": role, "content": content}, called, wrapped=1), is_source))
         return self._scope.write(pending, idempotency=idempotency)
 
     def delete(self, seq: int, *, origin: OriginName | None = None, idempotency: str | None = None) -> int:

@@ -14,7 +14,7 @@ from kedge.model.control import ControlRecord
 from kedge.model.envelope import Envelope
 from kedge.model.negotiation import MESSAGE, OWN, SPEAKS, Decision, Rule, Verdict, decide, digest, read_rules
 from kedge.model.numbers import as_plain
-from kedge.model.writes import Head
+from kedge.model.writes import Head, check_depth
 from kedge.ports.metrics import Sample, Tally
 from kedge.turns.kernel import Caster, Kernel
 
@@ -78,6 +78,7 @@ def rule_for(agent: str | None, rules: Mapping[str, Rule], schema: str) -> Rule:
 def receive(kernel: Kernel, record: ControlRecord, receiver: Receiver, rule: Rule, message: Incoming) -> Any:
     """Return a message's payload in the version that the receiver speaks, or raise; count each verdict."""
     schema, sender, payload = message.schema, message.sender.name, message.payload
+    check_depth(payload, f"the message of schema {schema!r}")
     decision = _decide(kernel, record, rule, message)
     if decision.verdict is Verdict.TRANSLATE:
         decision, payload = _translate(kernel.casters, decision, schema, payload)

@@ -1,6 +1,7 @@
 """A turn: one unit of an agent's, or a person's, work."""
 
 from collections.abc import Mapping, Sequence
+from reprlib import repr as shorten
 from types import TracebackType
 from typing import Any, Self
 
@@ -153,7 +154,9 @@ class Turn:
             raise InvalidValue(f"invalid metric {metric!r}: the prefix {OWN!r} is reserved; choose another name")
         value = as_plain(value)
         if not isinstance(value, bool | int | float | str):
-            raise InvalidValue(f"invalid sample {value!r} of metric {metric!r}: must be a number, bool or string")
+            raise InvalidValue(
+                f"invalid sample {shorten(value)} of metric {metric!r}: must be a number, bool or string"
+            )
         encode(value, f"the sample of {metric!r}")
         scope = self._scope
         scope.read_current(lambda _: scope.backend.metrics.observe(scope.sample(metric, value)))

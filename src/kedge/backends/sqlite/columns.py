@@ -10,14 +10,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from kedge.backends.sqlite.segment import Ints, Small
 from kedge.backends.sqlite.sql import queries
 from kedge.model.filters import ABSENT, holds, is_scalar, value_at, wanted_scalars
-from kedge.model.writes import decode
+from kedge.model.writes import decode, to_json
 
 Bools = npt.NDArray[np.bool_]
 
@@ -45,7 +44,7 @@ class _Column:
 
     def code(self, value: Any) -> int:
         """Return the code of a value."""
-        known_as = value if is_scalar(value) else msgspec.json.encode(value)
+        known_as = value if is_scalar(value) else to_json(value)
         found = self._code_of.get(known_as)
         if found is None:
             found = len(self._values)
