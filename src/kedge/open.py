@@ -223,7 +223,7 @@ def locate(url: str | Path) -> Path:
             f"invalid address {text!r}: unknown scheme {scheme!r}; use sqlite:///PATH, postgresql://… or a folder"
         )
     if separator:
-        if not rest.startswith("/") or len(rest) == 1:
+        if not rest.startswith("/") or not Path(rest[1:]).name:
             raise InvalidValue(
                 f"invalid address {text!r}: no file name; write sqlite:///relative.db or sqlite:////absolute.db"
             )

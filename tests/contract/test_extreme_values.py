@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,3 +36,16 @@ def test_a_path_that_cannot_be_is_misuse(tmp_path: Path, name: str) -> None:
     for url in (f"{tmp_path}/{name}", f"sqlite:///{tmp_path}/{name}"):
         with pytest.raises(InvalidValue, match="path"):
             kedge.open(url)
+
+
+@pytest.mark.parametrize("url", ["sqlite:////", "sqlite:///.", "sqlite:///", "sqlite:////tmp"])
+def test_an_address_without_a_file_name_is_misuse(url: str) -> None:
+    with pytest.raises(InvalidValue, match=r"invalid address|cannot open"):
+        kedge.open(url)
+
+
+@pytest.mark.parametrize("ttl", ["x", 0, -1.0, True, float("nan"), [], 1e400])
+def test_a_session_ttl_is_a_positive_number(tmp_path: Path, ttl: Any) -> None:
+    with pytest.raises(InvalidValue, match="session_ttl="):
+        kedge.open(tmp_path, session_ttl=ttl)
+    kedge.open(tmp_path, session_ttl=3600).close()

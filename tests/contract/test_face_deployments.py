@@ -381,3 +381,25 @@ def test_another_process_is_told(k: Kedge, place: str) -> None:
         watcher.stdin.write("\n")
         watcher.stdin.close()
     assert watcher.returncode == 0
+
+
+@pytest.mark.both
+def test_a_deployment_goes_with_its_base_though_they_share_no_artifact(k: kedge.Kedge) -> None:
+    k.deploy("v2", {"support/prompt": "new"})
+    assert k.deploy("v3", {"writer/prompt": "made for v2"}, base="v2").bases == ("v2",)
+    with k.turn(agent="support", deployment="v3") as turn:
+        assert turn.artifacts["support/prompt"].value == "new"
+    k.promote("v2")
+    k.promote("v3")
+    k.rollback("v2")
+    assert k.deployment("v3").status == "rolled back"
+    k.reinstate("v2")
+    assert k.deployment("v3").status == "live"
+    assert k.deploy("v4", {"other/prompt": "x"}, base="base").bases == (), "a settled base is seen by everyone"
+
+
+def test_a_base_and_independence_exclude_each_other(k: kedge.Kedge) -> None:
+    k.deploy("v2", {"support/prompt": "new"})
+    with pytest.raises(kedge.InvalidValue, match="exclude each other"):
+        k.deploy("v3", {"support/prompt": "newer"}, base="v2", independent=True)
+    assert [found.name for found in k.deployments()] == ["base", "v2"]

@@ -34,7 +34,7 @@ def deploy(
         bool, typer.Option("--independent", help="Not rolled back with the deployment that it overrides.")
     ] = False,
     base: Annotated[
-        str | None, typer.Option(metavar="DEPLOYMENT", help="Build on this deployment, which is not live.")
+        str | None, typer.Option(metavar="DEPLOYMENT", help="Build on this deployment, and be rolled back with it.")
     ] = None,
     attribution: Annotated[
         str | None,

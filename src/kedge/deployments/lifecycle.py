@@ -79,6 +79,10 @@ def deploy(
         raise InvalidValue(f"invalid deployment name {name!r}: this prefix is reserved; choose another name")
     if canary is not None:
         rules.check_weight(canary)
+    if independent and base is not None:
+        raise InvalidValue(
+            f"independent=True and base={base!r} exclude each other: a deployment goes with its base; give one of them"
+        )
     if not isinstance(artifacts, Mapping):
         raise InvalidValue(f"invalid artifacts: must be a mapping of keys to values, not {type(artifacts).__name__}")
     if not artifacts:
@@ -136,13 +140,14 @@ def deploy(
 def _artifact_writes(
     kernel: Kernel, record: ControlRecord, manifest: Mapping[str, Artifact], *, independent: bool, base: str | None
 ) -> tuple[tuple[Pending, ...], frozenset[int]]:
-    """Return the manifest's writes and its bases: the deployments of the heads that they override."""
+    """Return the manifest's writes and its bases: the one named, and those of the heads that it overrides."""
     number = record.next_number
     opened = kernel.openable(record, base)
-    seen = record.live if opened is None else record.live | record.closure({rules.open_in(record, opened)})
+    rests_on = frozenset() if opened is None else frozenset({rules.open_in(record, opened)})
+    seen = record.live | record.closure(rests_on)
     view = View(record.epoch, seen, record.settled)
     heads = kernel.backend.journal.heads(view, "artifacts", "", sorted(manifest))
-    bases: set[int] = set()
+    bases = set(rests_on)  # also where they share no artifact: whoever names a base has tried it together with that
     writes = []
     for key, artifact in sorted(manifest.items()):
         under = frozenset() if independent or key not in heads else heads[key].lineage - record.settled

@@ -8,6 +8,8 @@ import msgspec
 from kedge.model.control_log import decode_numbers
 from kedge.model.lineage import EMPTY, Lineage
 
+OWN = "kedge:"  # prefix of Kedge's own metrics
+
 
 class Sample(msgspec.Struct, frozen=True):
     """One observation of a metric: a JSON scalar, with the deployments that its session sees."""
@@ -19,6 +21,11 @@ class Sample(msgspec.Struct, frozen=True):
     agent: str | None = None
     lineage: Lineage = EMPTY
     seen: frozenset[int] = EMPTY
+
+    @property
+    def is_purged_with(self) -> Lineage:
+        """The deployments whose purge erases this sample."""
+        return EMPTY if self.metric.startswith(OWN) else self.lineage
 
 
 class Tally(msgspec.Struct, frozen=True):

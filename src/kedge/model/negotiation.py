@@ -9,10 +9,10 @@ from typing import Any, Literal
 import msgspec
 
 from kedge.errors import InvalidValue
+from kedge.model.metrics import OWN
 from kedge.model.writes import check_depth
 
 SPEAKS = "speaks"  # the last part of the key of the artifact that holds the rules
-OWN = "kedge:"  # prefix of Kedge's own metrics
 MESSAGE = f"{OWN}message:"  # prefix of the metrics that count verdicts on messages
 _DETERMINISTIC = msgspec.json.Encoder(order="deterministic")
 

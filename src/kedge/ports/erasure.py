@@ -10,7 +10,7 @@ class Erasure(Protocol):
     Laws:
 
     - Idempotent and resumable: `erase` commits in parts. After a crash at any point, the same call finishes the work.
-    - When it returns, payloads, salts, vectors, heads and cached results of these lineages are gone from the database.
+    - When it returns, payloads, salts, vectors, heads, cached results and metric samples of these lineages are gone.
       Dead copies that only the storage engine can reach go with its next checkpoint or vacuum, requested at the end.
     - What stays: one row a write with its seq, key and digest, and the counters. Other lineages are untouched.
     - Writers wait at most for one part.

@@ -10,7 +10,8 @@ __all__ = ["Metrics", "Sample", "Tally"]
 class Metrics(Protocol):
     """Metric samples.
 
-    Laws: `observe` is durable when it returns. Samples come back in the order in which they were stored.
+    Laws: `observe` is durable when it returns, and stores nothing for a lineage that was purged, save Kedge's own
+    counts. Samples come back in the order in which they were stored.
     """
 
     def observe(self, sample: Sample) -> None:

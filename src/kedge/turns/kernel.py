@@ -8,7 +8,7 @@ import msgspec
 
 from kedge.errors import IllegalTransition, InvalidValue, UnknownName
 from kedge.model import control as rules
-from kedge.model.checks import check_name
+from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.reconcile import DETAIL, moved
 from kedge.model.visibility import View
@@ -29,7 +29,7 @@ class Kernel:
 
     def __init__(self, backend: Backend, *, session_ttl: float | None = None) -> None:
         self.backend = backend
-        self.session_ttl = session_ttl
+        self.session_ttl = check_seconds("session_ttl", session_ttl)
         self._names: dict[int, str] = {}
         self._header_key: bytes | None = None
         self.membership: Membership | None = None  # set while this process is a member

@@ -12,6 +12,7 @@ from kedge.model import envelope as envelopes
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import Level
 from kedge.model.envelope import Envelope
+from kedge.model.metrics import OWN
 from kedge.model.negotiation import OWN, Rule, digest
 from kedge.model.numbers import as_plain
 from kedge.model.turns import check_seen

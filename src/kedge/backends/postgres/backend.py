@@ -59,7 +59,7 @@ class PostgresBackend:
         self.coverage = PostgresCoverage(self.database, self.interner)
         self.verification = PostgresVerification(self.database, self.interner, self.states)
         self.erasure = PostgresErasure(self.database, self.vector_writer)
-        self.metrics = PostgresMetrics(self.database, self.interner)
+        self.metrics = PostgresMetrics(self.database, self.interner, self.journal)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)
         self.upgrade = PostgresUpgrade(self.database)

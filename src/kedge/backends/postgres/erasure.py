@@ -36,10 +36,11 @@ class PostgresErasure:
         def erase_heads(link: Link) -> None:
             link.send(_SQL["erase_heads"], ids)
             link.send(_SQL["erase_cache"], ids)
+            link.send(_SQL["erase_samples"], ids)
 
         self._vectors.erase(ids)
         self._database.write("erase-heads", erase_heads, lanes=ALL, find=again)
-        self._database.vacuum("writes", "vector_rows", "cache")
+        self._database.vacuum("writes", "vector_rows", "cache", "observations")
         return erased
 
     def _erase_payloads(self, first: int, upto: int, ids: list[int]) -> int:

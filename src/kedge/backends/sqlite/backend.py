@@ -63,7 +63,7 @@ class SqliteBackend:
         self.erasure = SqliteErasure(self.database, chosen.writer)
         self.fleet = SqliteFleet(self.database)
         self.upgrade = SqliteUpgrade(self.database)
-        self.metrics = SqliteMetrics(self.database, self.interner)
+        self.metrics = SqliteMetrics(self.database, self.interner, self.journal)
         self.cache = SqliteCache(self.database, self.interner, self.journal, cache_bytes)
 
     @property

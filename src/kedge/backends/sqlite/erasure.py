@@ -34,6 +34,7 @@ class SqliteErasure:
         with self._database.writing("erase-heads") as connection:
             connection.execute(_SQL["erase_heads"], (ids,))
             connection.execute(_SQL["erase_cache"], (ids,))
+            connection.execute(_SQL["erase_samples"], (ids,))
         with self._database.connection() as connection:
             # The WAL still holds erased pages. Where a reader keeps it in use, the last connection to close empties it.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -3,6 +3,7 @@
 import json
 
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
 from kedge.model.metrics import Sample, Tally, decode_sample, decode_tally
@@ -13,13 +14,16 @@ _SQL = queries("control")
 class SqliteMetrics:
     """Metric samples of one database."""
 
-    def __init__(self, database: Database, interner: Interner) -> None:
+    def __init__(self, database: Database, interner: Interner, journal: SqliteJournal) -> None:
         self._database = database
         self._interner = interner
+        self._journal = journal
 
     def observe(self, sample: Sample) -> None:
         """Store one metric sample."""
         with self._database.writing("observe") as connection:
+            if self._journal.purged_of(connection, sample.is_purged_with):
+                return  # a turn in progress must not bring back what a purge erased
             lineage = self._interner.intern(connection, sample.lineage)
             row = (
                 sample.at, sample.session, sample.agent, sample.metric, json.dumps(sample.value), lineage,

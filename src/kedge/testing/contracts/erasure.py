@@ -9,6 +9,7 @@ from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 from kedge.ports.backend import Backend
+from kedge.ports.metrics import Sample
 from kedge.ports.vectors import Collection
 from kedge.support import failpoints
 from kedge.testing.contracts.backend_driver import BackendDriver, context, put
@@ -36,6 +37,9 @@ class ErasureContract:
         driver.live("v1", "v2")
         backend.vector_writer.declare(Collection("kb", 2, "cosine", "embedder"), at=1.0)
         driver.put("a", "clean", lineage=TWO)
+        for lineage in (ONE, ONE | TWO, TWO):
+            backend.metrics.observe(Sample("resolved", sorted(lineage), 1.0, lineage=lineage))
+        backend.metrics.observe(Sample("kedge:verdict", "counted", 1.0, lineage=ONE))
         seqs = driver.append([put("a", "tainted"), put("b", "tainted")], lineage=ONE)
         driver.upsert("kb", {"a": [1, 2], "b": [1, 3]}, lineage=ONE)
         lost = backend.journal.heads(driver.view(), "vectors", "kb", ["a", "b"])["b"]
@@ -57,6 +61,9 @@ class ErasureContract:
         assert erased == (0 if point == "erase-heads:before-commit" else 4)
         assert [done for done, _ in told] == [last for _, last in told[-1:]], "one part covers so short a journal"
         assert backend.erasure.erase(lineages) == 0
+        backend.metrics.observe(Sample("resolved", "late", 1.0, lineage=ONE))
+        assert [sample.value for sample in backend.metrics.observations("resolved")] == [[2]]
+        assert len(backend.metrics.observations("kedge:verdict")) == 1
         assert backend.impact.count_writes(lineages) == counts
         assert backend.impact.affected_keys(lineages, 10) == ([], 0)
         assert [truth(backend, context(name), ONE).seq for name in "ab"] == seqs, "the rows stay"

@@ -13,3 +13,7 @@ DELETE FROM kedge.heads WHERE lineage = ANY($1::int8[]);
 
 -- name: erase_cache
 DELETE FROM kedge.cache WHERE lineage = ANY($1::int8[]);
+
+-- name: erase_samples
+-- Kedge's own are counts of verdicts, without content.
+DELETE FROM kedge.observations WHERE lineage = ANY($1::int8[]) AND NOT starts_with(metric, 'kedge:');

@@ -10,3 +10,7 @@ DELETE FROM heads WHERE lineage IN (SELECT value FROM json_each(?));
 
 -- name: erase_cache
 DELETE FROM cache WHERE lineage IN (SELECT value FROM json_each(?));
+
+-- name: erase_samples
+-- Kedge's own are counts of verdicts, without content.
+DELETE FROM observations WHERE lineage IN (SELECT value FROM json_each(?)) AND metric NOT GLOB 'kedge:*';
