@@ -23,6 +23,7 @@ from kedge.errors import (
     Misuse,
     Moved,
     NewerSchema,
+    NoSession,
     NotAKedgeDatabase,
     NotEmpty,
     NotPermitted,
@@ -42,6 +43,7 @@ from kedge.errors import (
     TurnClosed,
     UnknownName,
     Unreachable,
+    UntrustedHeaders,
 )
 from kedge.face import Kedge, Optimized
 from kedge.fleet.member import Member
@@ -89,12 +91,12 @@ __all__ = [
     "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport",
     "Held", "Hit", "Hits", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
     "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level", "LoadReport", "Member",
-    "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NotAKedgeDatabase", "NotEmpty",
-    "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable",
-    "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "Reconciled", "Reconciler", "ReinstateReport",
-    "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused",
-    "SchemaState", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff",
-    "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed",
-    "Unfinished", "UnknownName", "Unreachable", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows",
-    "carriers", "compare_stores", "migrate_store", "open",
+    "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase",
+    "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown",
+    "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "Reconciled", "Reconciler",
+    "ReinstateReport", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
+    "SchemaRefused", "SchemaState", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
+    "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally",
+    "Turn", "TurnClosed", "Unattributed", "Unfinished", "UnknownName", "Unreachable", "UntrustedHeaders",
+    "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "carriers", "compare_stores", "migrate_store", "open",
 ]  # fmt: skip

@@ -24,8 +24,10 @@ KedgeError
 ├── OutcomeUnknown          the answer to a commit was lost: check whether it was done before you retry
 ├── RolledBack              stop: a deployment that influenced this turn was rolled back
 ├── NotPermitted            not allowed now: do without it, or ask for permission
-│   └── Frozen              the feature's level does not allow derived writes
+│   ├── Frozen              the feature's level does not allow derived writes
+│   └── UntrustedHeaders    headers that cannot be trusted named a session: its memory is refused
 ├── Misuse                  fix the call
+│   ├── NoSession           memory needs a session: give session=
 │   ├── UnknownName         nothing has this name
 │   ├── InvalidValue        the value has the wrong type, form or range
 │   ├── InvalidVector       a vector has the wrong dimension, a NaN, or no direction
@@ -167,8 +169,16 @@ class Frozen(NotPermitted):
     """The level of the agent's feature does not allow derived writes."""
 
 
+class UntrustedHeaders(NotPermitted):
+    """The turn began from headers that named a session and cannot be trusted: they give it no session's memory."""
+
+
 class Misuse(KedgeError):
     """The call is wrong: fix it."""
+
+
+class NoSession(Misuse):
+    """The turn or view has no session, and memory belongs to sessions: give `session=`."""
 
 
 class UnknownName(Misuse):

@@ -111,8 +111,8 @@ class Kedge:
         """Stage a deployment; only turns with `deployment=` see it, unless a canary weight is given.
 
         It rests on the live deployments whose artifacts it overrides (and on `base`, whatever that holds), and is
-        rolled back with them unless it is `independent`. With `attribution="reads"` it influences turns that read one of its artifacts (each
-        agent reads its own); with "view", every agent's turn whose view sees it.
+        rolled back with them unless it is `independent`. With `attribution="reads"` it influences turns that read one
+        of its artifacts (each agent reads its own); with "view", every agent's turn whose view sees it.
         """
         return lives.deploy(
             self._kernel,

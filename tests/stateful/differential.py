@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 import kedge
+from kedge.model.choices import OriginName
 from kedge.testing import postgres
 from tests import databases
 
@@ -25,6 +26,7 @@ DIM = 4
 SESSIONS = ("s1", "s2", "s3")
 AGENTS = ("helper", "librarian")
 ARTIFACTS = ("helper/prompt", "librarian/prompt", "shared/embedder", "shared/policy")
+ORIGINS: list[OriginName | None] = [None, None, None, "source", "derived"]
 KEYS = ("case/1", "case/2", "fact/1")
 IDS = tuple(f"v{n}" for n in range(8))
 FILTERS = (None, None, {"n": 1}, {"n": {"gte": 1}}, {"or": [{"n": 0}, {"tag": {"in": ["a", "b"]}}]})
@@ -274,7 +276,8 @@ class Side:
 
     def _write(self, step: Step, dice: random.Random) -> Any:  # noqa: C901, PLR0912 - one case a call
         turn, session = self._turn(step)
-        key, origin, value = dice.choice(KEYS), dice.choice([None, None, None, "source", "derived"]), step.seed
+        key, value = dice.choice(KEYS), step.seed
+        origin = dice.choice(ORIGINS)
         collection = dice.choice(["kb", "kb", "wiki", "far"])
         if session is None and step.what in ("append", "extend", "forget", "delete message"):
             return None

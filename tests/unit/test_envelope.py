@@ -83,7 +83,7 @@ def test_a_header_that_is_no_text_is_malformed(garbage: str) -> None:
 
 def test_a_header_holds_until_it_expires() -> None:
     assert opened({"baggage": SEALED}, now=100.0) == ENVELOPE
-    assert why({"baggage": SEALED}, now=107.0) == "expired 7 s ago"
+    assert why({"baggage": SEALED}, now=107.0).startswith("expired 7 s ago")
 
 
 def test_a_header_is_for_its_audience_alone() -> None:

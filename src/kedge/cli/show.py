@@ -30,9 +30,10 @@ from kedge.cli.terminal import (
 from kedge.errors import InvalidValue, UnknownName, nearest
 from kedge.face import Kedge
 from kedge.model.artifacts import Artifact, from_fields
-from kedge.model.writes import STORES, Head, Origin
+from kedge.model.writes import SHARED_MEMORY, STORES, Head, Origin
 from kedge.ports.vectors import Floats
 from kedge.stores.keyed import Entry, KeyedView
+from kedge.stores.memory import MemoryView
 from kedge.stores.vectors import VectorRow
 from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
@@ -283,12 +284,17 @@ def _print_one(k: Kedge, wanted: _Wanted, row: _Row, view: ReadView) -> None:
 def _memory(k: Kedge, sessions: list[str], at: str | None, limit: int, *, tombstones: bool, as_json: bool) -> None:
     known = sorted(scope_of(k.view()).backend.journal.spaces("memory"))
     if len(sessions) != 1:
-        raise InvalidValue("no single session given; write kedge show memory SESSION")
+        raise InvalidValue(
+            "no single session given; write kedge show memory SESSION; what turns without a session once wrote is "
+            'shown by kedge show memory ""'
+        )
     session = sessions[0]
     if session not in known:
         raise UnknownName(f"no memory of session {session!r}{nearest(session, known)}")
-    view = view_at(k, at, session)
-    messages = view.memory.history(limit, tombstones=tombstones)
+    shared = session == SHARED_MEMORY  # messages from before memory needed a session
+    view = view_at(k, at, None if shared else session)
+    memory = MemoryView(scope_of(view), space=SHARED_MEMORY) if shared else view.memory
+    messages = memory.history(limit, tombstones=tombstones)
     about = {"session": session, "deployment": None, "upto": view.upto, "seen": sorted(view.seen)}
     if as_json:
         emit({"view": about, "store": "memory", "space": session, "messages": messages})

@@ -60,6 +60,22 @@ class PromoteReport(msgspec.Struct, frozen=True):
     reconciled: tuple[Reconciled, ...] = ()
 
 
+def _checked_manifest(name: str, artifacts: object) -> dict[str, Artifact]:
+    """Return the artifacts of a deployment by key, or raise `InvalidValue`."""
+    if not isinstance(artifacts, Mapping):
+        raise InvalidValue(f"invalid artifacts: must be a mapping of keys to values, not {type(artifacts).__name__}")
+    if not artifacts:
+        raise InvalidValue(
+            f"invalid artifacts of {name!r}: a deployment has at least one artifact; a release of code pins "
+            "'<agent>/code' or 'shared/code'"
+        )
+    manifest = {check_name("the artifact key", key): as_artifact(key, value) for key, value in artifacts.items()}
+    for key, artifact in manifest.items():
+        if key.endswith(f"/{SPEAKS}"):
+            read_rules(key, artifact.value)  # raises here rather than at the first message
+    return manifest
+
+
 def deploy(
     kernel: Kernel,
     name: str,
@@ -83,17 +99,7 @@ def deploy(
         raise InvalidValue(
             f"independent=True and base={base!r} exclude each other: a deployment goes with its base; give one of them"
         )
-    if not isinstance(artifacts, Mapping):
-        raise InvalidValue(f"invalid artifacts: must be a mapping of keys to values, not {type(artifacts).__name__}")
-    if not artifacts:
-        raise InvalidValue(
-            f"invalid artifacts of {name!r}: a deployment has at least one artifact; a release of code pins "
-            "'<agent>/code' or 'shared/code'"
-        )
-    manifest = {check_name("the artifact key", key): as_artifact(key, value) for key, value in artifacts.items()}
-    for key, artifact in manifest.items():
-        if key.endswith(f"/{SPEAKS}"):
-            read_rules(key, artifact.value)  # raises here rather than at the first message
+    manifest = _checked_manifest(name, artifacts)
     influences = check_attribution(name, attribution, manifest)
     port = kernel.backend.attribution
     warnings = warnings_of(manifest, port.agents(AGENTS_MAX), port.artifact_names())

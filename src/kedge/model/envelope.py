@@ -33,9 +33,10 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Rejected(msgspec.Struct, frozen=True):
-    """The reason why headers are not trusted."""
+    """The reason why headers are not trusted, and whether they named a session."""
 
     why: str
+    names_session: bool = False
 
 
 def seal(envelope: Envelope, key: bytes) -> dict[str, str]:
@@ -54,18 +55,25 @@ def unseal(headers: Mapping[str, str], key: bytes, *, now: float, audience: str 
     body, dot, signature = sealed.rpartition(".")
     if not dot:
         return Rejected("truncated")
+    envelope = _decoded(body)
+    names_session = envelope is not None and envelope.session is not None
     if not hmac.compare_digest(signature.encode(), _signature(body.encode(), key).encode()):
-        return Rejected("the signature does not match this database's key")
-    try:
-        padded = body + "=" * (-len(body) % 4)
-        envelope = msgspec.json.decode(urlsafe_b64decode(padded), type=Envelope)
-    except (ValueError, msgspec.DecodeError):
+        return Rejected("the signature does not match this database's key", names_session)
+    if envelope is None:
         return Rejected("malformed")
     if envelope.expires < now:
-        return Rejected(f"expired {now - envelope.expires:.0f} s ago")
+        late = f"expired {now - envelope.expires:.0f} s ago (if that is wrong, compare the clocks of both machines)"
+        return Rejected(late, names_session)
     if envelope.audience is not None and envelope.audience != audience:
-        return Rejected(f"meant for {envelope.audience!r}, not {audience!r}")
+        return Rejected(f"meant for {envelope.audience!r}, not {audience!r}", names_session)
     return envelope
+
+
+def _decoded(body: str) -> Envelope | None:
+    try:
+        return msgspec.json.decode(urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=Envelope)
+    except (ValueError, msgspec.DecodeError):
+        return None
 
 
 def _member(headers: Mapping[str, str]) -> str | None:

@@ -13,7 +13,7 @@ from kedge.model.checks import check_callables, check_name
 from kedge.model.numbers import as_integer
 from kedge.model.provenance import Source, TurnRecord
 from kedge.model.visibility import View
-from kedge.model.writes import Key, decode
+from kedge.model.writes import SHARED_MEMORY, Key, decode
 from kedge.ports.coverage import Uncovered
 from kedge.ports.vectors import Collection
 from kedge.recovery.replay_inputs import SEQS_AT_ONCE, InputFinder
@@ -175,7 +175,8 @@ def replay(
     failed: list[tuple[ReplayInput, str]] = []
     for position, bare in enumerate(chosen):
         item = _with_value(kernel, bare)
-        replays = Replays(item.rank, item.seq, item.upto_turn)
+        shared = item.store == "memory" and item.space == SHARED_MEMORY
+        replays = Replays(item.rank, item.seq, item.upto_turn, shared_memory=shared)
         try:
             with Turn(kernel, session=item.session, agent=item.agent or agent, replays=replays) as turn:
                 handler(turn, item)

@@ -6,35 +6,47 @@ from typing import Any
 import msgspec
 
 from kedge.errors import InvalidValue
-from kedge.model.checks import check_name
 from kedge.model.choices import OriginName
+from kedge.model.messages import Parsed, check_iterable, pair, parse
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, decode, encode, memory_name
 from kedge.stores.scope import Scope, WritingScope
 
-USER = "user"
+_ABSENT: Any = object()
+_NAMED = ("tool_calls", "tool_call_id", "name", "id")
 _LIMIT_MAX = 2**63 - 1  # what SQLite can count to
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One message. A `retracted` one was deleted, or hidden by a rollback: its content is None."""
+    """One message. A `retracted` one was deleted, or hidden by a rollback: its content is None.
+
+    What came beside role and content is as it was given: `tool_calls`, `tool_call_id`, `name`, `id`; the rest is in
+    `extra`.
+    """
 
     role: str
     content: Any
     seq: int
     retracted: bool = False
+    tool_calls: Any = None
+    tool_call_id: Any = None
+    name: Any = None
+    id: Any = None
+    extra: dict[str, Any] = {}
 
 
 class MemoryView:
     """The messages of one session, as a view sees them."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, *, space: str | None = None) -> None:
+        """Read the memory of the scope's session. `space` is internal: it names another one."""
         self._scope = scope
+        self._given = space
 
     @property
     def _space(self) -> str:
-        return self._scope.session or ""
+        return self._scope.memory_space if self._given is None else self._given
 
     def history(
         self,
@@ -74,26 +86,31 @@ class Memory(MemoryView):
         super().__init__(scope)
 
     def append(
-        self, role: str, content: Any, *, origin: OriginName | None = None, idempotency: str | None = None
+        self, role: Any, content: Any = _ABSENT, *, origin: OriginName | None = None, idempotency: str | None = None
     ) -> int:
-        """Add a message and return its seq. Role "user" makes it a source write, unless `origin` says otherwise."""
-        return self.extend([(role, content)], origin=origin, idempotency=idempotency)[0]
+        """Add a message, given as role and content or as one object, and return its seq.
+
+        The roles user and human make it a source write; the other known ones a derived one. `origin` overrides, and
+        other roles need it. One object: a dict in the shape of the OpenAI or Anthropic API, or a message of LangChain.
+        """
+        message = parse(role) if content is _ABSENT else pair(role, content)
+        return self._write([message], origin, idempotency)[0]
 
     def extend(
-        self, messages: Iterable[tuple[str, Any]], *, origin: OriginName | None = None, idempotency: str | None = None
+        self, messages: Iterable[Any], *, origin: OriginName | None = None, idempotency: str | None = None
     ) -> list[int]:
-        """Add messages as one batch, all or none, and return their seqs."""
+        """Add messages as one batch, all or none, and return their seqs: pairs (role, content), or as in `append`."""
+        return self._write(map(parse, check_iterable(messages)), origin, idempotency)
+
+    def _write(self, messages: Iterable[Parsed], origin: OriginName | None, idempotency: str | None) -> list[int]:
         key = Key("memory", self._space, "")
         pending = []
-        spoken: dict[str, tuple[bool, str]] = {}  # by role: whether it is source, and the message's label in errors
-        for role, content in _pairs(messages):
-            if type(role) is not str or role not in spoken:
-                default = Origin.SOURCE if check_name("the role", role) == USER else Origin.DERIVED
-                spoken[role] = (self._scope.is_source(origin, default), f"the message of {role!r}")
-            is_source, called = spoken[role]
-            if type(content) is not str:
-                _check_content(content)
-            pending.append(Pending(key, encode({"role": role, "content": content}, called, wrapped=1), is_source))
+        for message in messages:
+            default = message.origin if origin is None else Origin.DERIVED
+            is_source = self._scope.is_source(origin, default)
+            pending.append(
+                Pending(key, encode(message.stored, f"the message of {message.role!r}", wrapped=1), is_source)
+            )
         return self._scope.write(pending, idempotency=idempotency)
 
     def delete(self, seq: int, *, origin: OriginName | None = None, idempotency: str | None = None) -> int:
@@ -123,19 +140,6 @@ class Memory(MemoryView):
 
 def _message(head: Head) -> Message:
     fields = decode(head.payload)
-    return Message(fields["role"], fields["content"], head.seq)
-
-
-def _pairs(messages: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    given = list(messages) if isinstance(messages, Iterable) else [messages]
-    try:
-        if not any(isinstance(pair, (str, bytes)) for pair in given):
-            return [(role, content) for role, content in given]
-    except (TypeError, ValueError):
-        pass
-    raise InvalidValue(f"invalid messages {messages!r:.80}: must be pairs (role, content), such as [('user', 'hello')]")
-
-
-def _check_content(content: Any) -> None:
-    if isinstance(content, (bytes, bytearray, memoryview)):
-        raise InvalidValue("invalid message content: must be JSON, not bytes; keep bytes in a document")
+    role, content = fields.pop("role"), fields.pop("content")
+    named = {name: fields.pop(name) for name in _NAMED if name in fields} if fields else {}
+    return Message(role, content, head.seq, **named, extra=fields)

@@ -21,6 +21,10 @@ class Scope(Protocol):
     def session(self) -> str | None:
         """The session whose memory this scope reads."""
 
+    @property
+    def memory_space(self) -> str:
+        """The space of the session's memory; raises `NoSession` or `UntrustedHeaders` where there is none."""
+
     def read(self, look: Callable[[View], T]) -> T:
         """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`."""
 

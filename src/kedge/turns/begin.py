@@ -34,6 +34,7 @@ class OpenedHeaders(msgspec.Struct, frozen=True):
     sender: Sender
     lineage: Lineage
     envelope: Envelope | None = None
+    distrust: str = ""  # why headers that named a session are not trusted
     record: ControlRecord | None = None
 
 
@@ -46,6 +47,7 @@ class TurnStart(msgspec.Struct, frozen=True):
     lineage: Lineage = EMPTY
     parent: str | None = None
     sender: Sender | None = None
+    distrust: str = ""
 
 
 def open_headers(kernel: Kernel, headers: Mapping[str, str], peer: str | None, audience: str | None) -> OpenedHeaders:
@@ -57,7 +59,8 @@ def open_headers(kernel: Kernel, headers: Mapping[str, str], peer: str | None, a
     if isinstance(opened, Rejected):
         record, number = _external(kernel, peer or "unknown", opened.why)
         sender = Sender(f"external:{peer or 'unknown'}", None, opened.why)
-        return OpenedHeaders(sender, frozenset({number}), record=record)
+        distrust = opened.why if opened.names_session else ""
+        return OpenedHeaders(sender, frozenset({number}), distrust=distrust, record=record)
     return OpenedHeaders(Sender(opened.agent or "nobody", opened), frozenset(opened.lineage), opened)
 
 
@@ -75,7 +78,8 @@ def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: O
             record, base = kernel.backend.control.load(), frozenset(envelope.base)
             return TurnStart(record, envelope.session, base, lineage, envelope.turn, sender)
     record, base = _fixed_base(kernel, session, deployment)
-    return TurnStart(record, session, base, lineage, None if envelope is None else envelope.turn, sender)
+    distrust = "" if caller is None else caller.distrust
+    return TurnStart(record, session, base, lineage, None if envelope is None else envelope.turn, sender, distrust)
 
 
 def _fixed_base(kernel: Kernel, session: str | None, deployment: str | None) -> tuple[ControlRecord, frozenset[int]]:

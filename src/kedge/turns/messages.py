@@ -13,7 +13,7 @@ from kedge.model.checks import check_name
 from kedge.model.control import ControlRecord
 from kedge.model.envelope import Envelope
 from kedge.model.metrics import OWN
-from kedge.model.negotiation import MESSAGE, OWN, SPEAKS, Decision, Rule, Verdict, decide, digest, read_rules
+from kedge.model.negotiation import MESSAGE, SPEAKS, Decision, Rule, Verdict, decide, digest, read_rules
 from kedge.model.numbers import as_plain
 from kedge.model.writes import Head, check_depth
 from kedge.ports.metrics import Sample, Tally

@@ -5,7 +5,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from kedge.errors import Frozen, IdempotencyMismatch, KedgeError, TurnClosed
+from kedge.errors import Frozen, IdempotencyMismatch, KedgeError, NoSession, TurnClosed, UntrustedHeaders
 from kedge.model.checks import check_name, check_origin
 from kedge.model.control import ControlRecord, Level, stricter
 from kedge.model.lineage import Lineage
@@ -13,7 +13,7 @@ from kedge.model.reads import RangeRead, ReadLog
 from kedge.model.repeats import Call
 from kedge.model.turns import check_seen, move
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Batch, Head, Key, Origin, Pending, VectorBatch, encode
+from kedge.model.writes import SHARED_MEMORY, Author, Batch, Head, Key, Origin, Pending, VectorBatch, encode
 from kedge.ports.control import EpochMoved
 from kedge.ports.journal import Appended
 from kedge.ports.metrics import Sample
@@ -31,6 +31,7 @@ class Replays(msgspec.Struct, frozen=True):
     rank: int
     seq: int
     upto_turn: int
+    shared_memory: bool = False  # the input lies in the memory that turns without a session once shared
 
 
 class TurnScope:
@@ -64,6 +65,7 @@ class TurnScope:
         self._reads.members.update(start.lineage)
         self._write_count = 0
         self._last_seq = 0
+        self._distrust = start.distrust
         self._closed = False
         self._ended: KedgeError | None = None
 
@@ -71,6 +73,20 @@ class TurnScope:
     def session(self) -> str | None:
         """The session whose memory this scope reads."""
         return self.author.session
+
+    @property
+    def memory_space(self) -> str:
+        """The space of the session's memory, or raise: without a session there is none."""
+        if self.author.session is not None:
+            return self.author.session
+        if self._replays is not None and self._replays.shared_memory:
+            return SHARED_MEMORY
+        if self._distrust:
+            raise UntrustedHeaders(
+                f"the headers that this turn began from named a session, and they cannot be trusted: {self._distrust}; "
+                "its memory is refused: call again with fresh headers, or give session= if you know the session"
+            )
+        raise NoSession("this turn has no session, and memory belongs to sessions; give session= to k.turn")
 
     @property
     def agent(self) -> str | None:

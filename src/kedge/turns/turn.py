@@ -13,7 +13,7 @@ from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import Level
 from kedge.model.envelope import Envelope
 from kedge.model.metrics import OWN
-from kedge.model.negotiation import OWN, Rule, digest
+from kedge.model.negotiation import Rule, digest
 from kedge.model.numbers import as_plain
 from kedge.model.turns import check_seen
 from kedge.model.visibility import View

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from kedge.errors import InvalidValue, PastUnreadable, UnknownName, nearest
+from kedge.errors import InvalidValue, NoSession, PastUnreadable, UnknownName, nearest
 from kedge.model import control as rules
 from kedge.model.checks import check_name
 from kedge.model.compaction import check_readable
@@ -119,6 +119,13 @@ class ViewScope:
                 return look(self._view)
             except EpochMoved:
                 self._view = self._view_at(self.backend.control.load())
+
+    @property
+    def memory_space(self) -> str:
+        """The space of the session's memory, or raise `NoSession`."""
+        if self.session is None:
+            raise NoSession("this view has no session, and memory belongs to sessions; give session= to k.view or k.at")
+        return self.session
 
     def record_read(self, heads: Iterable[Head]) -> None:
         """Do nothing: a view has no lineage."""

@@ -1,0 +1,79 @@
+"""Messages in the shapes of model APIs, through public calls: whole, by the origin of their role, or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import kedge
+from kedge import Kedge, Message
+
+POSTGRES_ONE_IN = 4
+CALL = {"id": "call_1", "type": "function", "function": {"name": "lookup", "arguments": "{}"}}
+CONVERSATION: list[Any] = [
+    ("human", "Where is my order?"),
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "call_1", "name": "lookup", "content": "Hamburg"},
+    {"role": "user", "content": [{"type": "text", "text": "And now?"}], "id": "m4"},
+    {"role": "assistant", "content": "Soon.", "refusal": None, "annotations": [{"url": "u"}]},
+]
+
+
+@pytest.fixture
+def bad(k: Kedge) -> Kedge:
+    k.deploy("bad", {"support/prompt": "bad"})
+    k.promote("bad")
+    return k
+
+
+def test_a_conversation_comes_back_whole(k: Kedge) -> None:
+    with k.turn(session="s", agent="support") as turn:
+        seqs = turn.memory.extend(CONVERSATION)
+        found = turn.memory.history()
+    assert found == [
+        Message("human", "Where is my order?", seqs[0]),
+        Message("assistant", None, seqs[1], tool_calls=[CALL]),
+        Message("tool", "Hamburg", seqs[2], tool_call_id="call_1", name="lookup"),
+        Message("user", [{"type": "text", "text": "And now?"}], seqs[3], id="m4"),
+        Message("assistant", "Soon.", seqs[4], extra={"refusal": None, "annotations": [{"url": "u"}]}),
+    ]
+
+
+def test_a_rollback_keeps_what_people_said(bad: Kedge) -> None:
+    with bad.turn(session="s", agent="support") as turn:
+        for message in CONVERSATION:
+            turn.memory.append(message)
+        turn.memory.append("human", "Thanks")
+    bad.rollback("bad")
+    kept = [message.content for message in bad.view(session="s").memory.history()]
+    assert kept == ["Where is my order?", [{"type": "text", "text": "And now?"}], "Thanks"]
+
+
+def test_swapped_arguments_are_refused(k: Kedge) -> None:
+    with k.turn(session="s", agent="support") as turn:
+        with pytest.raises(kedge.InvalidValue, match="swapped"):
+            turn.memory.append("Where is my order?", "user")
+        with pytest.raises(kedge.InvalidValue, match="swapped"):
+            turn.memory.append("Where is my order?", "user", origin="source")
+        with pytest.raises(kedge.InvalidValue, match="'Where is my order\\?'"):
+            turn.memory.append("Where is my order?")
+        assert turn.memory.history() == []
+
+
+def test_another_role_needs_an_origin(bad: Kedge) -> None:
+    with bad.turn(session="s", agent="support") as turn:
+        with pytest.raises(kedge.Misuse, match=r"'customer'.*user and human are source"):
+            turn.memory.append("customer", "hello")
+        turn.memory.append("customer", "hello", origin="source")
+        turn.memory.append("bot", "hi", origin="derived")
+    bad.rollback("bad")
+    assert [message.role for message in bad.view(session="s").memory.history()] == ["customer"]
+
+
+def test_a_batch_with_a_wrong_message_writes_nothing(k: Kedge) -> None:
+    with k.turn(session="s", agent="support") as turn:
+        for wrong in ({"content": "x"}, ("customer", "x"), "x", {"role": "user", "content": {1, 2}}):
+            with pytest.raises(kedge.InvalidValue):
+                turn.memory.extend([("user", "hello"), wrong])
+        assert turn.memory.history() == []
