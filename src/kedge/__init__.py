@@ -80,9 +80,10 @@ from kedge.stores.memory import Message
 from kedge.stores.search import Hit, Hits
 from kedge.stores.vectors import VectorRow
 from kedge.turns.code_check import OtherCodeWarning
+from kedge.turns.current import bind
 from kedge.turns.name_check import AttributionWarning
-from kedge.turns.turn import Turn
-from kedge.turns.view import ReadView
+from kedge.turns.turn import Turn, current_turn
+from kedge.turns.view import ReadView, UntrackedReadWarning
 
 __version__ = "0.1.0"
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "ReinstateReport", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
     "SchemaRefused", "SchemaState", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
     "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally",
-    "Turn", "TurnClosed", "Unattributed", "Unfinished", "UnknownName", "Unreachable", "UntrustedHeaders",
-    "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "carriers", "compare_stores", "migrate_store", "open",
+    "Turn", "TurnClosed", "Unattributed", "Unfinished", "UnknownName", "Unreachable", "UntrackedReadWarning",
+    "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers",
+    "compare_stores", "current_turn", "migrate_store", "open",
 ]  # fmt: skip

@@ -27,6 +27,7 @@ import inspect
 import operator
 import queue
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -48,6 +49,7 @@ from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.vectors import Vectors
 from kedge.turns.turn import Turn
+from kedge.turns.turn import current_turn as current_sync_turn
 from kedge.turns.view import ReadView
 
 THREADS = 8  # for calls outside turns
@@ -195,6 +197,8 @@ class _Calls:
         answer = self._submit(partial(_do, target, method, given, named, key))
         try:
             found = await asyncio.wrap_future(answer)
+            if isinstance(found, ReadView):
+                return AsyncReadView(self, found)
             return AsyncBatches(self, found) if isinstance(found, VectorBatches) else found
         except asyncio.CancelledError:
             if key is not None and not answer.cancelled():
@@ -295,11 +299,22 @@ class AsyncTurn(_ReadProxy):
 
     def __init__(self, worker: _Worker, turn: Turn) -> None:
         super().__init__(_Calls(worker.submit, worker, turn.id), lambda: turn)
+        _async_turns[turn] = weakref.ref(self)
 
     @property
     def unanswered(self) -> tuple[str, ...]:
         """The idempotency keys of writes whose answer was lost, oldest first: repeat each call with its key."""
         return tuple(self._calls.unanswered)
+
+
+_async_turns: "weakref.WeakKeyDictionary[Turn, weakref.ReferenceType[AsyncTurn]]" = weakref.WeakKeyDictionary()
+
+
+def current_turn() -> AsyncTurn | None:
+    """Return the turn that this task works in, or None; `kedge.current_turn()` returns the sync turn behind it."""
+    found = current_sync_turn()
+    known = None if found is None else _async_turns.get(found)
+    return None if known is None else known()
 
 
 class AsyncMember(_Proxy):
@@ -330,8 +345,8 @@ class AsyncReadView(_ReadProxy):
 
     _kind = ReadView
 
-    def __init__(self, pool: ThreadPoolExecutor, view: ReadView) -> None:
-        super().__init__(_Calls(pool.submit, None, ""), lambda: view)
+    def __init__(self, calls: _Calls, view: ReadView) -> None:
+        super().__init__(calls, lambda: view)
 
 
 # ── the database ──
@@ -389,7 +404,9 @@ class AsyncKedge:
             found = await self._call(name, arguments, options)
             if isinstance(found, Member):
                 return AsyncMember(self._pool, found)
-            return AsyncReadView(self._pool, found) if isinstance(found, ReadView) else found
+            if isinstance(found, ReadView):
+                return AsyncReadView(_Calls(self._pool.submit, None, ""), found)
+            return found
 
         call.__name__ = name
         return call
@@ -416,6 +433,7 @@ class AsyncKedge:
         try:
             turn: Turn = await asyncio.wrap_future(worker.submit(partial(sync.turn, session, agent, **options)))
             try:
+                turn.__enter__()  # in the task's own context: it becomes current there
                 yield AsyncTurn(worker, turn)
             finally:  # a cancelled call that has begun ends before the turn does
                 await asyncio.shield(asyncio.wrap_future(worker.submit(turn.close)))

@@ -8,15 +8,17 @@ import pytest
 import kedge
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Batch, Head, Key, Pending
+from kedge.model.writes import Author, Batch, Head, Key, Pending, encode, memory_name
 from kedge.ports.backend import Backend
 from kedge.ports.journal import Range
+from kedge.stores.memory import MemoryView
 from kedge.turns.scope import scope_of
 
 POSTGRES_ONE_IN = 6
 NUMBERS = (1, 2, 3, 4)
 NAMES = [f"{letter}{digit}" for letter in "ab" for digit in range(3)]
 SESSION = "s"
+SPACE = "space"  # of messages, which turns in and outside a deployment write
 
 
 @pytest.fixture
@@ -81,11 +83,12 @@ def test_the_newest_messages_of_the_past_are_the_last_of_all_of_them(k: kedge.Ke
     k.deploy("release", {"other/prompt": "x"})
     for number in range(40):
         deployment = "release" if chance.random() < 0.5 else None
-        with k.turn(session=None, agent="other", deployment=deployment) as turn:
-            seq = turn.memory.append("assistant", number)
+        with k.turn(agent="other", deployment=deployment) as turn:
+            write = scope_of(turn).write
+            (seq,) = write([Pending(Key("memory", SPACE, ""), encode({"role": "assistant", "content": number}))])
             if chance.random() < 0.3:
-                turn.memory.delete(seq)
+                write([Pending(Key("memory", SPACE, memory_name(seq, seq)), None)])
     for point in range(0, k.seq + 1, 7):
         for deployment in (None, "release") if point > 10 else (None,):
-            then = k.at(point, deployment=deployment).memory
+            then = MemoryView(scope_of(k.at(point, deployment=deployment)), space=SPACE)
             assert [then.history(n) for n in (1, 3, 20)] == [then.history()[-n:] for n in (1, 3, 20)]

@@ -123,6 +123,11 @@ class TurnScope:
         if self._closed:
             raise TurnClosed(f"this turn ({self.author.uid}) is closed; begin another with k.turn()")
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the turn has not ended."""
+        return not self._closed and self._ended is None
+
     def close(self) -> None:
         """Make every later operation raise `TurnClosed`."""
         self._closed = True
@@ -156,6 +161,12 @@ class TurnScope:
 
     def _recorded_level(self) -> Level:
         return self.record.level(self.author.agent or "")
+
+    upto: None = None  # a turn's view is of the present
+
+    def seen(self) -> frozenset[int]:
+        """Return the revocable deployments that the turn sees."""
+        return self.view.seen
 
     # ── reads ──
 

@@ -24,11 +24,12 @@ from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import Vectors
-from kedge.turns import code_check, messages
+from kedge.turns import code_check, current, messages
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Incoming
 from kedge.turns.scope import Replays, TurnScope
+from kedge.turns.view import ReadView
 
 HEADER_SECONDS = 300.0
 
@@ -82,6 +83,7 @@ class Turn:
         if start.lineage:  # the caller's: it may have been rolled back before this turn began
             self._catch_up_with_sender()
             check_seen(start.lineage, scope.base, scope.record, kernel.names)
+        current.begin(self, kernel)
         if agent is not None:
             own = scope.pin_artifacts(agent)
             kernel.name_check.check(kernel.backend, agent, own, scope.view.epoch)
@@ -124,6 +126,15 @@ class Turn:
         A member knows it without asking the store. While the member's lease has run out, it is at most the safe level.
         """
         return self._scope.level()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the turn has neither been closed nor ended by a rollback or a settle."""
+        return self._scope.is_open
+
+    def view(self) -> ReadView:
+        """Return a read-only view of what this turn sees, whose reads count as the turn's."""
+        return ReadView(self._scope)
 
     def documents(self, collection: str) -> Documents:
         """Return the documents of a collection."""
@@ -218,9 +229,11 @@ class Turn:
     def close(self) -> None:
         """End the turn; every later operation raises `TurnClosed`."""
         self._scope.close()
+        current.leave(self)
 
     def __enter__(self) -> Self:
-        """Return the turn itself."""
+        """Return the turn itself, which becomes the current one of this context."""
+        current.enter(self, self._kernel)
         return self
 
     def __exit__(
@@ -266,6 +279,12 @@ class Turn:
         except RolledBack:
             messages.count_refused(self._kernel, self._scope.record, self._scope, self._sender)
             raise
+
+
+def current_turn() -> Turn | None:
+    """Return the turn that this context works in, or None: where it works in none, or began several without `with`."""
+    found = current.current()
+    return found if isinstance(found, Turn) else None
 
 
 def _nothing(_: View) -> None:

@@ -1,8 +1,9 @@
 """Read-only views of a new session, a session or a deployment, now or at a point in the past."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy.typing as npt
 
@@ -20,13 +21,30 @@ from kedge.ports.control import EpochMoved, Snapshot
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.keyed import KeyedView
 from kedge.stores.memory import MemoryView
+from kedge.stores.scope import Scope
 from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import VectorsView
-from kedge.turns import sessions
+from kedge.turns import current, sessions
 from kedge.turns.kernel import Kernel
 
 T = TypeVar("T")
+_UNTRACKED = "untracked read"
 Point = str | int | float | datetime | Snapshot
+
+
+class UntrackedReadWarning(UserWarning):
+    """A view that leaves no lineage was read inside a turn."""
+
+
+class ViewingScope(Scope, Protocol):
+    """What a view reads through: a scope of its own, or a turn's."""
+
+    @property
+    def upto(self) -> int | None:
+        """The last seq that is seen, or None for the present."""
+
+    def seen(self) -> frozenset[int]:
+        """Return the revocable deployments that are visible now."""
 
 
 class ViewScope:
@@ -112,6 +130,7 @@ class ViewScope:
 
     def read(self, look: Callable[[View], T]) -> T:
         """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`."""
+        self._warn_inside_a_turn()
         while True:
             if self.upto is not None and self.backend.control.epoch() != self._view.epoch:
                 self._view = self._view_at(self.backend.control.load())
@@ -126,6 +145,17 @@ class ViewScope:
         if self.session is None:
             raise NoSession("this view has no session, and memory belongs to sessions; give session= to k.view or k.at")
         return self.session
+
+    def _warn_inside_a_turn(self) -> None:
+        """Warn once where a turn of this database is current: what is read here leaves no lineage in it."""
+        if _UNTRACKED not in self._kernel.warned and current.is_inside(self._kernel):
+            self._kernel.warned.add(_UNTRACKED)
+            warnings.warn(
+                "a view of k.view() or k.at() was read inside a turn, and leaves no lineage in it: what the turn "
+                "writes from it would survive a rollback; read through the turn, or through turn.view()",
+                UntrackedReadWarning,
+                stacklevel=5,
+            )
 
     def record_read(self, heads: Iterable[Head]) -> None:
         """Do nothing: a view has no lineage."""
@@ -153,9 +183,9 @@ class ViewScope:
 
 
 class ReadView:
-    """A read-only view. Reading through it leaves no lineage and writes nothing."""
+    """A read-only view. Reading through it writes nothing and leaves no lineage, except in a view of `turn.view()`."""
 
-    def __init__(self, scope: ViewScope) -> None:
+    def __init__(self, scope: ViewingScope) -> None:
         self._scope = scope
         self.artifacts = Artifacts(scope)
         self.memory = MemoryView(scope)

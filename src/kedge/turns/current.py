@@ -1,0 +1,91 @@
+"""The turn that a context works in: a context variable, which tasks inherit and `bind` carries into threads."""
+
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Open(Protocol):
+    """A turn, as far as its context knows it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the turn has not ended."""
+
+
+class _Begun(NamedTuple):
+    turn: "weakref.ReferenceType[Open]"
+    owner: int  # the id of the open database; it lives as long as the turn is open
+    entered: bool
+
+
+_begun: ContextVar[tuple[_Begun, ...]] = ContextVar("kedge_turns", default=())
+
+
+def begin(turn: Open, owner: object) -> None:
+    """Note that a turn of an open database began in this context. No token is kept: it may end in another one."""
+    _begun.set((*_without(turn), _Begun(weakref.ref(turn), id(owner), entered=False)))
+
+
+def enter(turn: Open, owner: object) -> None:
+    """Make a turn the current one of this context, until it ends."""
+    _begun.set((*_without(turn), _Begun(weakref.ref(turn), id(owner), entered=True)))
+
+
+def leave(turn: Open) -> None:
+    """Forget a turn that ended."""
+    _begun.set(_without(turn))
+
+
+def entered() -> Open | None:
+    """Return the open turn that this context entered last, or None."""
+    return next((turn for turn, begun in reversed(_open()) if begun.entered), None)
+
+
+def is_inside(owner: object) -> bool:
+    """Return whether this context has entered a turn of this open database."""
+    return any(begun.entered and begun.owner == id(owner) for _, begun in _open())
+
+
+def current() -> Open | None:
+    """Return the turn that this context works in: entered last, or else the only one that it began; or None."""
+    found = entered()
+    if found is not None:
+        return found
+    turns = _open()
+    return turns[0][0] if len(turns) == 1 else None
+
+
+def bind(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that works in this context's turn, in whichever thread it is called."""
+    carried = _begun.get()
+
+    @wraps(function)
+    def bound(*arguments: P.args, **options: P.kwargs) -> R:
+        token = _begun.set(carried)
+        try:
+            return function(*arguments, **options)
+        finally:
+            _begun.reset(token)
+
+    return bound
+
+
+def _open() -> list[tuple[Open, _Begun]]:
+    found = ((begun.turn(), begun) for begun in _begun.get())
+    return [(turn, begun) for turn, begun in found if turn is not None and turn.is_open]
+
+
+def _without(turn: Open) -> tuple[_Begun, ...]:
+    """Return what this context knows without a turn, and without those that have ended."""
+    kept = []
+    for begun in _begun.get():
+        known = begun.turn()
+        if known is not None and known is not turn and known.is_open:
+            kept.append(begun)
+    return tuple(kept)

@@ -1,0 +1,188 @@
+"""The turn that a context works in: nested, in threads and tasks; its views, and reads that pass it by."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+import kedge
+import kedge.aio
+from kedge import Kedge, ReadView, current_turn
+
+POSTGRES_ONE_IN = 8
+ROW = [1.0, 0.0, 0.0]
+
+
+@contextmanager
+def _tainted(k: Kedge) -> Iterator[None]:
+    """Have a bad release write one value in every store."""
+    k.deploy("bad", {"writer/prompt": "bad"})
+    k.promote("bad")
+    with k.turn(session="s", agent="writer") as turn:
+        turn.context.put("fact", "wrong")
+        turn.documents("kb").put("d", "wrong", origin="derived")
+        turn.vectors("kb").upsert(["v"], [ROW], ["wrong"])
+        turn.memory.append("assistant", "wrong")
+    yield
+
+
+def test_a_with_block_has_its_turn(k: Kedge) -> None:
+    assert current_turn() is None
+    with k.turn(agent="outer") as outer:
+        assert current_turn() is outer
+        with k.turn(agent="inner") as inner:
+            assert current_turn() is inner
+        assert current_turn() is outer
+    assert current_turn() is None
+
+
+def test_turns_may_end_in_any_order(k: Kedge) -> None:
+    first = k.turn(agent="a").__enter__()
+    second = k.turn(agent="b").__enter__()
+    first.close()
+    assert current_turn() is second
+    second.close()
+    assert current_turn() is None
+
+
+def test_one_turn_without_a_block_is_current_and_several_are_not(k: Kedge) -> None:
+    one = k.turn(agent="a")
+    assert current_turn() is one
+    other = k.turn(agent="b")
+    assert current_turn() is None, "either may be meant"
+    other.close()
+    assert current_turn() is one
+    one.close()
+    assert current_turn() is None
+
+
+def test_a_forgotten_turn_is_not_kept(k: Kedge) -> None:
+    k.turn(agent="a")
+    gc.collect()
+    assert current_turn() is None
+
+
+def test_a_turn_that_a_rollback_ended_is_not_current(k: Kedge) -> None:
+    with _tainted(k), k.turn(session="s", agent="reader") as turn:
+        turn.context.get("fact")
+        k.rollback("bad")
+        with pytest.raises(kedge.RolledBack):
+            turn.context.get("fact")
+        assert current_turn() is None
+
+
+def test_a_thread_has_none_unless_it_is_bound(k: Kedge) -> None:
+    found: list[object] = []
+
+    def look() -> None:
+        found.append(current_turn())
+
+    with k.turn(agent="a") as turn:
+        for work in (look, kedge.bind(look)):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        assert found == [None, turn]
+        with ThreadPoolExecutor(4) as pool:
+            assert {pool.submit(kedge.bind(current_turn)).result() for _ in range(8)} == {turn}
+            assert pool.submit(current_turn).result() is None
+
+
+def test_tasks_have_their_own(k: Kedge) -> None:
+    async def serve(agent: str, both: asyncio.Barrier) -> None:
+        with k.turn(agent=agent) as turn:
+            await both.wait()
+            assert current_turn() is turn
+            assert await asyncio.create_task(_later()) is turn, "a task inherits it"
+            assert await asyncio.to_thread(current_turn) is turn
+
+    async def _later() -> object:
+        return current_turn()
+
+    async def main() -> None:
+        both = asyncio.Barrier(2)
+        await asyncio.gather(serve("a", both), serve("b", both))
+        assert current_turn() is None
+
+    asyncio.run(main())
+
+
+def test_the_async_twin_has_its_own(place: str) -> None:
+    async def main() -> None:
+        async with kedge.aio.open(place) as k:
+            assert kedge.aio.current_turn() is None
+            async with k.turn(agent="a") as turn:
+                assert kedge.aio.current_turn() is turn
+                sync = current_turn()
+                assert sync is not None
+                assert sync.id == await turn.id()
+
+                async def compute() -> str:
+                    assert kedge.aio.current_turn() is turn
+                    return "done"
+
+                assert await turn.cache.get_or_compute("key", compute) == "done"
+                view = await turn.view()
+                assert await view.context.get("fact") is None
+            assert kedge.aio.current_turn() is None
+
+    asyncio.run(main())
+
+
+READS: dict[str, Callable[[ReadView], object]] = {
+    "context": lambda view: view.context.get("fact"),
+    "context items": lambda view: view.context.items(),
+    "documents": lambda view: view.documents("kb").get("d"),
+    "vectors": lambda view: view.vectors("kb").get(["v"]),
+    "search": lambda view: view.search(["kb"], ROW),
+    "memory": lambda view: view.memory.history(),
+    "artifacts": lambda view: view.artifacts["writer/prompt"],
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_what_a_turn_s_view_reads_counts_as_the_turn_s(k: Kedge, read: str) -> None:
+    with _tainted(k), k.turn(session="s", agent="reader") as turn:
+        view = turn.view()
+        assert READS[read](view), "it sees what the turn sees"
+        assert turn.lineage == {"bad"}
+        turn.context.put("conclusion", "wrong too")
+        assert (view.upto, view.session, view.seen) == (None, "s", turn.seen)
+    k.rollback("bad")
+    assert k.view(session="s").context.get("conclusion") is None
+
+
+def test_a_turn_s_view_ends_with_the_turn(k: Kedge) -> None:
+    with k.turn(agent="reader") as turn:
+        view = turn.view()
+    with pytest.raises(kedge.TurnClosed):
+        view.context.get("fact")
+    assert not hasattr(view.context, "put")
+
+
+def test_a_read_that_passes_the_turn_by_is_warned_about_once(k: Kedge) -> None:
+    with k.turn(agent="reader"):
+        view = k.view()
+        with pytest.warns(kedge.UntrackedReadWarning, match=r"turn\.view\(\)") as caught:
+            found = [view.context.get("fact"), view.context.get("fact")]
+        assert (found, len(caught), caught[0].filename) == ([None, None], 1, __file__)
+
+
+def test_reads_outside_turns_are_not_warned_about(k: Kedge) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        k.view().context.get("fact")
+        with k.turn(agent="reader") as turn:
+            turn.view().context.get("fact")
+            thread = ThreadPoolExecutor(1)
+            thread.submit(k.view().context.get, "fact").result()
+            thread.shutdown()
+        k.turn(agent="begun").close()
+        k.view().context.get("fact")
