@@ -452,7 +452,8 @@ class Kedge:
     ) -> ReplayReport:
         """Call `handler(turn, input)` once for each source input whose derived results are hidden.
 
-        `agent` is the agent for inputs whose turn named none: those of old databases.
+        Inputs that another process is replaying are skipped. `agent` is the agent for inputs whose turn named none:
+        those of old databases.
         """
         check_optional_callables(progress=progress)
         return replays.replay(self._kernel, handler, deployment, agent=agent, limit=limit, progress=progress)

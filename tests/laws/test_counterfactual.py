@@ -33,6 +33,24 @@ def listen_and_answer(turn: Turn, question: str) -> None:
     turn.memory.append("assistant", f"{turn.artifacts['helper/prompt'].value}: {question} after {said}")
 
 
+def announce_and_answer(turn: Turn, question: str) -> None:
+    """Say something before the first influenced read, then call another agent, and answer."""
+    turn.memory.append("assistant", "let me see")
+    with turn_of(turn, "looker") as looker:
+        looker.memory.append("assistant", "looking it up")
+        looker.context.put(f"looked/{question}", "yes")
+        turn.absorb(looker.headers())
+    known = turn.context.get("learned/rule", "nothing")
+    said = [message.content for message in turn.memory.history()]
+    turn.memory.append("assistant", f"{question}: {known}, after {said}")
+    turn.memory.append("assistant", "let me see")
+
+
+def turn_of(caller: Turn, agent: str) -> Turn:
+    """Begin the turn of an agent that a turn calls."""
+    return Turn(caller._kernel, agent=agent, parent=caller.headers())
+
+
 def serve(k: Kedge, act: Callable[[Turn, str], None], *, release_after: int | None) -> None:
     """Serve the questions, each asked in its session; a bad release comes after so many of them."""
     for number, (session, question) in enumerate(QUESTIONS):
@@ -56,6 +74,44 @@ def shown(k: Kedge) -> Any:
         {name: row.payload for name, row in rows.get(rows.ids()).items()},
         {s: [(m.role, m.content) for m in k.view(session=s).memory.history()] for s in ("s1", "s2")},
     )
+
+
+def read_badly(k: Kedge, *, bad: bool) -> None:
+    """Serve with an agent that no release touched, until it reads a fact that a bad release's agent wrote."""
+    for number, (session, question) in enumerate(QUESTIONS):
+        if number == 1 and bad:
+            k.deploy("bad", {"helper/prompt": "BAD"})
+            k.promote("bad")
+            with k.turn(agent="helper", deployment="bad") as turn:
+                turn.context.put("learned/rule", "BAD rule")
+            for begun in ("s1", "s2"):
+                k.refresh(begun)
+        with k.turn(session, agent="clerk") as turn:
+            turn.memory.append("user", question)
+            announce_and_answer(turn, question)
+        with k.turn(session, agent="auditor") as turn:
+            turn.memory.append("assistant", "let me see")
+
+
+@pytest.mark.both
+def test_what_a_turn_had_said_before_it_was_influenced_is_said_once(new_place: NewPlace) -> None:
+    fails = ["three"]
+
+    def replayed(turn: Turn, item: kedge.ReplayInput) -> None:
+        announce_and_answer(turn, item.value)
+        if item.value in fails:
+            fails.remove(item.value)
+            raise RuntimeError("the model is down")
+
+    with opened(new_place()) as k, opened(new_place()) as twin:
+        read_badly(k, bad=True)
+        read_badly(twin, bad=False)
+        k.rollback("bad")
+        assert shown(k) != shown(twin)
+        assert len(k.replay(replayed, "bad").failed) == 1
+        assert len(k.replay(replayed, "bad").replayed) == 1
+        assert shown(k) == shown(twin)
+        assert k.fsck(full=True).findings == ()
 
 
 @pytest.mark.parametrize("act", [answer, listen_and_answer])

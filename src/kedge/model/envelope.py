@@ -15,6 +15,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     """The content of headers: the caller's session, view and lineage, the audience and the expiry.
 
     `hidden`: what of `base` it did not see any more; `speaks`: the version that its agent speaks of each schema;
+    `replays`: the rank and seq of the input that the caller replays, the last turn that it replaces, and a path;
     `digest`: of the one payload that it belongs to; `asks`: "sync", where the message that it answers was stale.
     """
 
@@ -30,6 +31,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     speaks: dict[str, int] = {}
     digest: str | None = None
     asks: str | None = None
+    replays: tuple[int, int, int, str] | None = None
 
 
 class Rejected(msgspec.Struct, frozen=True):

@@ -16,9 +16,10 @@ from kedge.model.visibility import View
 from kedge.model.writes import SHARED_MEMORY, Key, decode
 from kedge.ports.coverage import Uncovered
 from kedge.ports.vectors import Collection
+from kedge.recovery.replay_claim import ReplayClaim
 from kedge.recovery.replay_inputs import SEQS_AT_ONCE, InputFinder
 from kedge.turns.kernel import Kernel
-from kedge.turns.scope import Replays
+from kedge.turns.replaying import Replays
 from kedge.turns.turn import Turn
 
 
@@ -40,11 +41,15 @@ class ReplayInput(msgspec.Struct, frozen=True):
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
-    """Which inputs were replayed, and which failed and why. Failed inputs stay pending."""
+    """Which inputs were replayed, and which failed and why. Failed inputs stay pending.
+
+    `skipped` are those that another process was replaying, or finished meanwhile.
+    """
 
     replayed: tuple[ReplayInput, ...]
     failed: tuple[tuple[ReplayInput, str], ...]
     pending: int
+    skipped: tuple[ReplayInput, ...] = ()
 
 
 Handler = Callable[[Turn, ReplayInput], Any]
@@ -164,7 +169,7 @@ def replay(
     `agent` replays the inputs whose turn named none, as those of old databases.
 
     An input whose handler raises stays pending. A second attempt finds the writes of the first and does not repeat
-    them.
+    them. An input that another process is replaying is skipped.
     """
     check_callables(handler=handler)
     most = None if limit is None else as_integer("limit", limit, "0 or more inputs, or None", least=0)
@@ -173,18 +178,31 @@ def replay(
     _check_named(chosen, agent)
     done: list[ReplayInput] = []
     failed: list[tuple[ReplayInput, str]] = []
+    skipped: list[ReplayInput] = []
     for position, bare in enumerate(chosen):
-        item = _with_value(kernel, bare)
-        shared = item.store == "memory" and item.space == SHARED_MEMORY
-        replays = Replays(item.rank, item.seq, item.upto_turn, shared_memory=shared)
-        try:
-            with Turn(kernel, session=item.session, agent=item.agent or agent, replays=replays) as turn:
-                handler(turn, item)
-        except Exception as error:  # noqa: BLE001 - a user's handler may raise anything: it is reported
-            failed.append((item, f"{type(error).__name__}: {error}"))
-        else:
-            kernel.backend.replay_log.mark_replayed(item.seq, item.upto_turn, turn.id)
-            done.append(item)
+        item = bare if bare.agent is not None else msgspec.structs.replace(bare, agent=agent)
+        item = _with_value(kernel, item)
+        with ReplayClaim(kernel, item.seq) as claim:
+            why = None
+            if not claim.taken or _replayed_upto(kernel, (item.seq,)).get(item.seq, 0) >= item.upto_turn:
+                skipped.append(item)
+            elif (why := _replay_one(kernel, handler, item, claim)) is None:
+                done.append(item)
+            else:
+                failed.append((item, why))
         if progress is not None:
             progress(position + 1, len(chosen))
-    return ReplayReport(tuple(done), tuple(failed), len(waiting) - len(done))
+    return ReplayReport(tuple(done), tuple(failed), len(waiting) - len(done), tuple(skipped))
+
+
+def _replay_one(kernel: Kernel, handler: Handler, item: ReplayInput, claim: ReplayClaim) -> str | None:
+    """Replay one input; return why it failed, or None."""
+    shared = item.store == "memory" and item.space == SHARED_MEMORY
+    replays = Replays(item.rank, item.seq, item.upto_turn, shared_memory=shared, check=claim.check)
+    try:
+        with Turn(kernel, session=item.session, agent=item.agent, replays=replays) as turn:
+            handler(turn, item)
+    except Exception as error:  # noqa: BLE001 - a user's handler may raise anything: it is reported
+        return f"{type(error).__name__}: {error}"
+    kernel.backend.replay_log.mark_replayed(item.seq, item.upto_turn, turn.id)
+    return None

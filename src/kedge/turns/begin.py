@@ -20,6 +20,7 @@ from kedge.turns import sessions
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Sender
+from kedge.turns.replaying import Replays
 
 _IMPOSED = "\0view"  # in the cache of artifacts: no agent has this name
 
@@ -48,6 +49,7 @@ class TurnStart(msgspec.Struct, frozen=True):
     parent: str | None = None
     sender: Sender | None = None
     distrust: str = ""
+    replays: Replays | None = None
 
 
 def open_headers(kernel: Kernel, headers: Mapping[str, str], peer: str | None, audience: str | None) -> OpenedHeaders:
@@ -76,7 +78,8 @@ def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: O
             )
         if session is None or session == envelope.session:
             record, base = kernel.backend.control.load(), frozenset(envelope.base)
-            return TurnStart(record, envelope.session, base, lineage, envelope.turn, sender)
+            replays = None if envelope.replays is None else Replays(*envelope.replays)
+            return TurnStart(record, envelope.session, base, lineage, envelope.turn, sender, replays=replays)
     record, base = _fixed_base(kernel, session, deployment)
     distrust = "" if caller is None else caller.distrust
     return TurnStart(record, session, base, lineage, None if envelope is None else envelope.turn, sender, distrust)

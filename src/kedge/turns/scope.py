@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
 from kedge.errors import Frozen, IdempotencyMismatch, KedgeError, NoSession, TurnClosed, UntrustedHeaders
 from kedge.model.checks import check_name, check_origin
 from kedge.model.control import ControlRecord, Level, stricter
@@ -20,18 +18,10 @@ from kedge.ports.metrics import Sample
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
 from kedge.turns.begin import TurnStart, imposed_artifacts, own_artifacts
 from kedge.turns.kernel import Kernel
+from kedge.turns.replaying import Replaying, Replays, delete_of
 
 T = TypeVar("T")
 S_co = TypeVar("S_co", covariant=True)
-
-
-class Replays(msgspec.Struct, frozen=True):
-    """The input that a turn replays: its rank and seq, and the last hidden turn that the replay replaces."""
-
-    rank: int
-    seq: int
-    upto_turn: int
-    shared_memory: bool = False  # the input lies in the memory that turns without a session once shared
 
 
 class TurnScope:
@@ -44,7 +34,7 @@ class TurnScope:
         self.backend = kernel.backend
         self.record = start.record
         self.base = start.base | start.record.externals
-        self._replays = replays
+        self._shared_memory = replays is not None and replays.shared_memory
         self._rank = None if replays is None else replays.rank
         self.view = View(self.record.epoch, self.record.seen_by(self.base), self.record.settled, upto_rank=self._rank)
         now = self.backend.clock.now()
@@ -59,11 +49,11 @@ class TurnScope:
             began_epoch=self.record.epoch,
             seen=self.view.seen - self.record.externals,
         )
+        self.replaying = None if replays is None else Replaying(self.backend, replays, self.author)
         self.own = NO_ARTIFACTS
         self.imposed: list[Head] = []  # of deployments with attribution="view"
         self._reads = ReadLog()
         self._reads.members.update(start.lineage)
-        self._write_count = 0
         self._last_seq = 0
         self._distrust = start.distrust
         self._closed = False
@@ -79,7 +69,7 @@ class TurnScope:
         """The space of the session's memory, or raise: without a session there is none."""
         if self.author.session is not None:
             return self.author.session
-        if self._replays is not None and self._replays.shared_memory:
+        if self._shared_memory:
             return SHARED_MEMORY
         if self._distrust:
             raise UntrustedHeaders(
@@ -249,9 +239,25 @@ class TurnScope:
             check_name("the idempotency key", idempotency)
         if not writes:
             return []
-        if self._replays is not None and idempotency is None:
-            # A replay that runs again finds its own earlier writes instead of repeating them.
-            idempotency = f"replay:{self._replays.seq}:{self._replays.upto_turn}:{self._write_count}"
+        if self.replaying is not None:
+            return self._replay(self.replaying, writes, idempotency, vectors)
+        return self._append(writes, idempotency, vectors)
+
+    def _replay(
+        self, replaying: Replaying, writes: Sequence[Pending], idempotency: str | None, vectors: VectorBatch | None
+    ) -> list[int]:
+        """Write in a turn that replays an input: messages of the original turn that it says again are replaced."""
+        replaying.check()
+        replaced = self.read(lambda view: replaying.replaced(view, writes))
+        self.record_read(replaced)
+        own, named = replaying.key_of(writes)
+        seqs = self._append((*writes, *map(delete_of, replaced)), idempotency or own, vectors)
+        if idempotency is None:
+            replaying.count(named)
+        replaying.forget(replaced)
+        return seqs[: len(writes)]
+
+    def _append(self, writes: Sequence[Pending], idempotency: str | None, vectors: VectorBatch | None) -> list[int]:
         packed = self._reads.packed()
 
         def append(view: View) -> Appended:
@@ -279,7 +285,6 @@ class TurnScope:
                 for call in self.backend.journal.calls(self.view, idempotency):  # each was compared
                     self._record_call(call)
             raise
-        self._write_count += 1
         is_another_turns = self._record_call(done.repeats)
         if not is_another_turns and done.seqs[0] > self._last_seq:
             self._last_seq = done.seqs[-1]

@@ -28,7 +28,8 @@ from kedge.turns import code_check, current, messages
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Incoming
-from kedge.turns.scope import Replays, TurnScope
+from kedge.turns.replaying import Replays
+from kedge.turns.scope import TurnScope
 from kedge.turns.view import ReadView
 
 HEADER_SECONDS = 300.0
@@ -75,7 +76,7 @@ class Turn:
             caller = None if parent is None else open_headers(kernel, parent, peer, agent or person)
             start = begin(kernel, session, deployment, caller)
         self._sender = start.sender
-        self._scope = scope = TurnScope(kernel, start, agent=agent, person=person, replays=replays)
+        self._scope = scope = TurnScope(kernel, start, agent=agent, person=person, replays=replays or start.replays)
         self.artifacts = Artifacts(scope)
         self.memory = Memory(scope)
         self.context = Context(scope, "context", "")
@@ -269,6 +270,7 @@ class Turn:
             speaks={schema: rule.version for schema, rule in self._rules().items()},
             digest=payload_digest,
             asks=self._asks,
+            replays=None if scope.replaying is None else scope.replaying.called(),
         )
         return envelopes.seal(envelope, self._kernel.header_key)
 

@@ -19,6 +19,26 @@ class SqliteReplayLog:
         """Return, by input, the greatest turn that its replays replaced."""
         return dict(self._database.ask(_SQL["replayed_upto"], json.dumps(list(seqs))))
 
+    def holder(self, seq: int) -> str | None:
+        """Return the text of the last claim or mark of an input."""
+        rows = self._database.ask(_SQL["holder"], seq)
+        return str(rows[0][0]) if rows else None
+
+    def claim(self, seq: int, before: str | None, claim: str) -> bool:
+        """Replace the text `before` by that of a claim; return whether the claim is the holder now."""
+        with self._database.writing("claimed") as connection:
+            if before is None:
+                connection.execute(_SQL["claim_new"], (seq, claim))
+            else:
+                connection.execute(_SQL["claim_from"], (seq, before, claim))
+        return self.holder(seq) == claim
+
+    def release(self, seq: int, claim: str) -> None:
+        """Remove the text of a claim where it is still there."""
+        with self._database.writing("released") as connection:
+            for step in ("release_new", "release"):
+                connection.execute(_SQL[step], (seq, claim))
+
     def mark_replayed(self, seq: int, turn: int, uid: str) -> None:
         """Record that the turn `uid` replayed the input at `seq` in place of its hidden turns up to `turn`."""
         with self._database.writing("replayed") as connection:

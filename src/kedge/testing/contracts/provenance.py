@@ -79,6 +79,28 @@ class ProvenanceContract:
 class ReplayLogContract:
     """Fixtures: `backend`, and `opener`, which opens the same database again."""
 
+    def test_one_claim_wins(self, backend: Backend, opener: Opener) -> None:
+        other = opener()
+        log, theirs = backend.replay_log, other.replay_log
+        assert log.holder(5) is None
+        assert log.claim(5, None, "a")
+        assert log.claim(5, None, "a"), "a retry"
+        assert not theirs.claim(5, None, "b")
+        assert theirs.holder(5) == "a"
+        assert theirs.claim(5, "a", "b")
+        assert not log.claim(5, "a", "c")
+        log.release(5, "a")
+        assert log.holder(5) == "b"
+        theirs.release(5, "b")
+        assert log.holder(5) is None
+        assert log.replayed_upto([5]) == {}
+        log.mark_replayed(5, 3, "turn")
+        assert log.claim(5, "turn", "c")
+        assert log.replayed_upto([5]) == {5: 3}
+        log.release(5, "c")
+        assert (log.holder(5), log.replayed_upto([5])) == ("", {5: 3})
+        other.close()
+
     def test_the_greatest_turn_stays(self, backend: Backend, opener: Opener) -> None:
         other = opener()
         backend.replay_log.mark_replayed(5, 3, "r1")

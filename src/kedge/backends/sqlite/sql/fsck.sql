@@ -148,7 +148,7 @@ SELECT e.id, e.turn, t.id IS NOT NULL, e.lineage IN (SELECT id FROM lineages)
 FROM edges e LEFT JOIN turns t ON t.uid = e.turn;
 
 -- name: replayed
-SELECT r.seq, w.source, t.id IS NOT NULL
+SELECT r.seq, w.source, t.id IS NOT NULL OR r.turn = 0
 FROM replayed r LEFT JOIN writes w ON w.seq = r.seq LEFT JOIN turns t ON t.id = r.turn;
 
 -- name: observations
