@@ -10,7 +10,7 @@ import pytest
 
 import kedge
 from kedge.backends.postgres import settings
-from kedge.backends.postgres.url import public
+from kedge.model.secrets import public_address
 from kedge.testing import postgres
 from tests.databases import create, drop
 
@@ -178,7 +178,7 @@ def test_durability_promises_no_less_than_the_server(empty_url: str, level: str,
     ],
 )  # fmt: skip
 def test_a_password_is_left_out(url: str, shown: str) -> None:
-    assert public(url) == shown
+    assert public_address(url) == shown
 
 
 @pytest.mark.parametrize("attributes", ["standby", "read-only", "prefer-standby"])

@@ -7,6 +7,7 @@ import typer
 
 from kedge.cli import database
 from kedge.cli.app import INSPECT, app
+from kedge.cli.log_secrets import print_secrets
 from kedge.cli.migrate import compare_with
 from kedge.cli.options import Db, Json, SessionName
 from kedge.cli.parsing import NOW, POINT_HELP, view_of
@@ -50,11 +51,18 @@ def log(
     *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of entries, newest first.")] = 20,
     deployment: Annotated[str | None, typer.Option(metavar="NAME", help="Only entries about this deployment.")] = None,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="Only entries that seem to hold a password or a token, of the whole log.")
+    ] = False,
     db: Db = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """List all changes: what, by whom, why and when."""
+    if secrets and deployment is not None:
+        raise InvalidValue("--secrets searches the whole log; omit --deployment")
     with database.for_reading(db) as k:
+        if secrets:
+            return print_secrets(k, as_json=as_json)
         if deployment is None:
             entries = k.log(limit)
         else:
@@ -63,7 +71,7 @@ def log(
         now = k.status().at
     if as_json:
         emit({"entries": entries})
-        return
+        return 0
     table(
         ("change", "by", "reason", "UTC", "ago", "seq"),
         (
@@ -81,6 +89,7 @@ def log(
     )
     if len(entries) == limit:
         say(f"Newest {limit} entries; more with --limit.", "dim")
+    return 0
 
 
 @app.command(rich_help_panel=INSPECT)

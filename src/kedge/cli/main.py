@@ -1,5 +1,6 @@
 """Entry point: run one command, and map each error to one message and one exit code."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from kedge.cli.driver_log import filter_driver_log
 from kedge.cli.interrupts import Stopped
 from kedge.cli.streams import guarded
 from kedge.cli.terminal import Declined, emit, whisper
+from kedge.model.secrets import redact, secrets_of_address, secrets_of_environment
 
 # Importing these modules registers their commands.
 _MODULES = (
@@ -153,6 +155,7 @@ def exit_code(error: errors.KedgeError) -> int:
 
 
 def _fail(as_json: bool, kind: str, message: str, code: int) -> int:  # noqa: FBT001 - private, and read at a glance
+    message = redact(message, _typed_secrets())
     if as_json:
         emit({"error": {"kind": kind, "message": message}})
     else:
@@ -166,9 +169,17 @@ def _other(as_json: bool, error: Exception) -> int:  # noqa: FBT001
         context = getattr(error, "ctx", None)
         hint = "" if context is None or as_json else f"; see `{context.command_path} --help`"
         return _fail(as_json, "Usage", format_message().rstrip(".") + hint, USAGE)
-    traceback.print_exc()
+    sys.stderr.write(redact("".join(traceback.format_exception(error)), _typed_secrets()))
     message = f"{type(error).__name__}: {error}; this is a bug in Kedge, please report it with the lines above"
     return _fail(as_json, "Defect", message, DEFECT)
+
+
+def _typed_secrets() -> list[str]:
+    """Return the secrets of the addresses on the command line and in the environment."""
+    return [
+        *(secret for word in sys.argv[1:] for secret in secrets_of_address(word)),
+        *secrets_of_environment(os.environ),
+    ]
 
 
 def _interrupted(arguments: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from kedge.cli.terminal import (
     whisper,
 )
 from kedge.migration.compare import Difference
+from kedge.model.secrets import public_address
 
 DIFFERENT = 1
 
@@ -50,20 +51,21 @@ def migrate_store(
     an error with the new location. To resume after an interruption, run the same command again.
     """
     tell = (lambda _step: None) if as_json else lambda step: whisper(f"· {step}", "dim")
+    from_here, to_there = public_address(source), public_address(target)
     question = (
-        f"Cancel the move and reopen {source} for writing?"
+        f"Cancel the move and reopen {from_here} for writing?"
         if abandon
-        else f"{source} becomes read-only forever after the copy. Continue?"
+        else f"{from_here} becomes read-only forever after the copy. Continue?"
     )
     action = "cancel the move of" if abandon else "move"
-    if may_ask(yes=yes, as_json=as_json, what=f"{action} {source}") and not ask(question):
+    if may_ask(yes=yes, as_json=as_json, what=f"{action} {from_here}") and not ask(question):
         decline()
     with progress_bar("copying", silent=as_json, unit="seqs") as progress:
         report = move_store(source, target, by=by, abandon=abandon, progress=progress, say=tell)
     if as_json:
         emit({"move": report})
     elif report is None:
-        say(f"{source} is writable again. {target} is an incomplete copy: delete it.", "bold")
+        say(f"{from_here} is writable again. {to_there} is an incomplete copy: delete it.", "bold")
     elif report.already_done:
         say(f"{report.source} was already moved to {report.target}; nothing to do.")
     else:

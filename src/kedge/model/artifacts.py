@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from kedge.errors import InvalidValue
+from kedge.model.secrets import public_address, secrets_of_address
 from kedge.model.writes import decode, encode
 
 _SHOWN_CHARACTERS = 60
@@ -33,6 +34,11 @@ def as_artifact(key: str, given: object) -> Artifact:
     kind = artifact.kind or guess_kind(key)
     if kind not in KINDS:
         raise InvalidValue(f"artifact {key!r} has the unknown kind {kind!r}; use one of {', '.join(KINDS)}")
+    if artifact.uri is not None and secrets_of_address(artifact.uri):
+        raise InvalidValue(
+            f"artifact {key!r} has the uri {public_address(artifact.uri)!r} with a password or a token, which would be "
+            "stored forever; leave it out, and give it to the process that reads the uri"
+        )
     if artifact.uri is not None and not artifact.digest:
         raise InvalidValue(f"artifact {key!r} points to {artifact.uri!r} without a digest; add digest='sha256:…'")
     if artifact.uri is None and artifact.value is None and not artifact.digest:

@@ -49,7 +49,7 @@ def read_config(path: Path) -> dict[str, Reconciler]:
     tables = document.get("reconcilers", {})
     unknown = sorted(document.keys() - {"reconcilers"})
     if unknown or not isinstance(tables, dict):
-        wrong = ", ".join(unknown) or repr(tables)
+        wrong = ", ".join(unknown) or (repr(tables) if isinstance(tables, int | float) else "reconcilers = …")
         raise InvalidValue(f"{path} has the unknown content {wrong}; it may hold [reconcilers.NAME] tables only")
     return {name: _reconciler(f"{path}: the reconciler {name!r}", table) for name, table in tables.items()}
 
@@ -59,7 +59,7 @@ def _reconciler(where: str, table: object) -> Reconciler:
     try:
         if by_http:
             http = msgspec.convert(table, _Http)
-            headers = {name: _filled(where, text) for name, text in http.headers.items()}
+            headers = {name: _filled(where, name, text) for name, text in http.headers.items()}
             return HttpReconciler(**msgspec.structs.asdict(http) | {"headers": headers})
         return ShellReconciler(**msgspec.structs.asdict(msgspec.convert(table, _Shell)))
     except msgspec.ValidationError as error:
@@ -67,10 +67,10 @@ def _reconciler(where: str, table: object) -> Reconciler:
         raise InvalidValue(f"{where} is not valid: {error}; give {needs}") from None
 
 
-def _filled(where: str, text: str) -> str:
+def _filled(where: str, name: str, text: str) -> str:
     try:
         return Template(text).substitute(os.environ)
     except KeyError as error:
         raise InvalidValue(f"{where} uses the environment variable {error}, which is not set; set it") from None
     except ValueError as error:
-        raise InvalidValue(f"{where} has the header {text!r}: {error}; write $$ for a dollar sign") from None
+        raise InvalidValue(f"{where} has an invalid header {name!r}: {error}; write $$ for a dollar sign") from None

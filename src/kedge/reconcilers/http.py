@@ -1,20 +1,26 @@
 """HTTP reconciler: GET reads what a server runs, PUT sends what is pinned."""
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.error import HTTPError
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact, plain
+from kedge.model.secrets import public_address, redact, secrets_of_address
 from kedge.reconcilers.limits import limit
 
 _BODY_BYTES = 1_000_000  # of a response that are read
 _NOT_FOUND = 404
+
+
+class RequestFailed(Exception):
+    """A request failed; the message holds no secret of its address and headers."""
 
 
 class HttpReconciler:
@@ -39,11 +45,15 @@ class HttpReconciler:
         self.artifacts = artifacts
         self.timeout_seconds = timeout_seconds
         self.deadline_seconds = deadline_seconds
-        self._url = _http(url)
-        self._converge_url = _http(converge_url or url)
+        self._url, login = _http(url)
+        self._converge_url, converge_login = _http(converge_url or url)
         self._method = method
         self._field = field
-        self._headers = dict(headers or {})
+        self._headers = {**login, **converge_login, **(headers or {})}
+        self._secrets = [
+            *(secret for each in (url, converge_url or "") for secret in secrets_of_address(each)),
+            *(word for value in self._headers.values() for word in value.split()),
+        ]
 
     def observe(self, key: str, timeout: float) -> str | None:
         """Return what the server reports."""
@@ -79,16 +89,34 @@ class HttpReconciler:
             with urlopen(request, timeout=seconds) as answer:  # noqa: S310 - see `_http`
                 body: bytes = answer.read(_BODY_BYTES)
                 return body
-        except (TimeoutError, URLError) as error:
-            if not isinstance(getattr(error, "reason", error), TimeoutError):
+        except HTTPError:
+            raise
+        except Exception as error:
+            if isinstance(getattr(error, "reason", error), TimeoutError):
+                raise TimeoutError(f"no response to {request.get_method()} within {which}") from None
+            said = f"{type(error).__name__}: {error}"
+            hidden = redact(said, self._secrets)
+            if hidden == said:
                 raise
-            raise TimeoutError(f"no response to {request.get_method()} within {which}") from None
+            raise RequestFailed(hidden) from None
 
 
-def _http(url: str) -> str:
-    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
-        raise InvalidValue(f"invalid URL {url!r}: must be https://host/path, with {{key}} in place of the key")
-    return url
+def _http(url: str) -> tuple[str, dict[str, str]]:
+    """Return a URL without its user and password, and the header that sends them."""
+    invalid = InvalidValue(
+        f"invalid URL {public_address(url)!r}: must be https://host/path, with {{key}} in place of the key"
+    )
+    try:
+        parts = urlsplit(url)
+        host, user, port = parts.netloc.rpartition("@")[2], parts.username, parts.port
+    except ValueError:  # the port is not a number
+        raise invalid from None
+    if parts.scheme not in {"http", "https"} or not host or port == 0:
+        raise invalid
+    if user is None:
+        return url, {}
+    login = f"{unquote(user)}:{unquote(parts.password or '')}".encode()
+    return urlunsplit(parts._replace(netloc=host)), {"Authorization": f"Basic {b64encode(login).decode()}"}
 
 
 def _filled(url: str, key: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact, plain
+from kedge.model.secrets import redact, secrets_of_command
 from kedge.reconcilers.limits import limit
 from kedge.support.fork_lock import ForkSafeLock
 
@@ -26,7 +27,8 @@ class ShellReconciler:
 
     `observe` prints what runs now, or nothing. Both commands have `KEDGE_KEY` in their environment; `converge` also has
     `KEDGE_DIGEST`, `KEDGE_URI`, `KEDGE_VERSION` and `KEDGE_VALUE` (empty if the pin has none; a long or non-text value
-    is empty too), and reads the whole pin as JSON from stdin.
+    is empty too), and reads the whole pin as JSON from stdin. Errors are journaled, so they never contain the command
+    line; what it prints to stderr is redacted.
     """
 
     def __init__(
@@ -48,11 +50,11 @@ class ShellReconciler:
 
     def observe(self, key: str, timeout: float) -> str | None:
         """Return what the command printed, stripped; None if it printed nothing."""
-        printed = self._run(self._observe, {"KEDGE_KEY": key}, b"", timeout)
+        printed = self._run("observe", self._observe, {"KEDGE_KEY": key}, b"", timeout)
         try:
             return printed.decode().strip() or None
         except UnicodeDecodeError:
-            raise CommandFailed(f"{self._observe} printed bytes that are not UTF-8: {printed[:40]!r}") from None
+            raise CommandFailed("the observe command printed bytes that are not UTF-8; print text") from None
 
     def converge(self, key: str, pin: Artifact, timeout: float) -> None:
         """Run the command, and raise unless it exits with 0."""
@@ -63,9 +65,9 @@ class ShellReconciler:
             "KEDGE_VERSION": pin.version or "",
             "KEDGE_VALUE": pin.value if isinstance(pin.value, str) and len(pin.value) <= _VALUE_CHARACTERS else "",
         }
-        self._run(self._converge, given, msgspec.json.encode(plain(key, pin)), timeout)
+        self._run("converge", self._converge, given, msgspec.json.encode(plain(key, pin)), timeout)
 
-    def _run(self, argv: list[str], given: dict[str, str], stdin: bytes, timeout: float) -> bytes:
+    def _run(self, what: str, argv: list[str], given: dict[str, str], stdin: bytes, timeout: float) -> bytes:
         seconds, which = limit(self.timeout_seconds, timeout)
         process = subprocess.Popen(  # noqa: S603 - the configuration of the reconciler
             argv,
@@ -83,14 +85,15 @@ class ShellReconciler:
             _kill(process)
             _reap(process)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise CommandFailed(f"{argv} did not end within {which}, and was killed") from None
+                raise CommandFailed(f"the {what} command did not end within {which}, and was killed") from None
             raise
         finally:
             with self._lock:
                 self._running.pop(process, None)
         if process.returncode:
-            said = complaint.decode(errors="replace").strip()[-_SHOWN_CHARACTERS:]
-            raise CommandFailed(f"{argv} exited with {process.returncode}{f': {said}' if said else ''}")
+            known = secrets_of_command(argv, os.environ)
+            said = redact(complaint.decode(errors="replace").strip(), known)[-_SHOWN_CHARACTERS:]
+            raise CommandFailed(f"the {what} command exited with {process.returncode}{f': {said}' if said else ''}")
         return printed
 
     def interrupt(self) -> None:
@@ -104,7 +107,9 @@ class ShellReconciler:
 def _argv(what: str, command: str | Sequence[str]) -> list[str]:
     argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
     if not command or not all(isinstance(word, str) for word in argv):
-        raise InvalidValue(f"invalid {what} command {command!r}: must be a shell command line or a list of words")
+        raise InvalidValue(
+            f"invalid {what} command ({type(command).__name__}): must be a shell command line or a list of words"
+        )
     return argv
 
 

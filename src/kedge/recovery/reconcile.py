@@ -23,6 +23,7 @@ from kedge.model.reconcile import (
     match,
     pauses,
 )
+from kedge.model.secrets import redact
 from kedge.model.visibility import View
 from kedge.model.writes import Key
 from kedge.ports.clock import lease_clock
@@ -106,7 +107,8 @@ class _Follower:
 
     def _update(self, **changed: object) -> None:
         seconds = self._clock.elapsed() - self._began
-        self._outcome = msgspec.structs.replace(self._outcome, seconds=seconds, **changed)
+        shown = {field: redact(value) if isinstance(value, str) else value for field, value in changed.items()}
+        self._outcome = msgspec.structs.replace(self._outcome, seconds=seconds, **shown)
 
     def _run(self) -> None:
         try:

@@ -11,6 +11,7 @@ from psycopg.adapt import AdaptersMap
 
 from kedge import errors
 from kedge.backends.postgres import lanes as lane_locks
+from kedge.backends.postgres.address import read_address
 from kedge.backends.postgres.faults import READ_ONLY, explain, is_lost, is_raced, translate
 from kedge.backends.postgres.link import Connection, Link, Rewrite, prepare
 from kedge.backends.postgres.liveness import PatientConnection
@@ -18,8 +19,8 @@ from kedge.backends.postgres.lost_commits import LostCommits
 from kedge.backends.postgres.pools import POOL_EXHAUSTED, Given, GivenPool, Lender, OwnPool, check_given
 from kedge.backends.postgres.schema import adapt, migrate
 from kedge.backends.postgres.settings import apply_settings, check_server, database_settings, settings_for
-from kedge.backends.postgres.url import public
 from kedge.backends.postgres.vector_type import register, vector_oids
+from kedge.model.secrets import public_address
 from kedge.support.failpoints import reach
 
 T = TypeVar("T")
@@ -60,15 +61,10 @@ class Database:
         self.read_only = read_only
         self._retry_seconds = retry_seconds
         self._settings = settings_for(durability, _IDLE_SECONDS)
-        try:
-            self._arguments = {**_OPTIONS, **psycopg.conninfo.conninfo_to_dict(url)}
-        except psycopg.Error as error:
-            raise errors.InvalidValue(
-                f"{public(url)} is not a PostgreSQL address ({error}); write postgresql://user@host/database"
-            ) from None
+        self._arguments = {**_OPTIONS, **read_address(url)}
         if not read_only:
             self._arguments["target_session_attrs"] = _primary(self._arguments.get("target_session_attrs"))
-        self.url = public(url)
+        self.url = public_address(url)
         self.known = LostCommits()
         self._checked: WeakSet[Connection] = WeakSet()
         self._closed = False

@@ -6,14 +6,16 @@ from typing import Self
 
 import psycopg
 
+from kedge.backends.postgres.address import read_address
 from kedge.backends.postgres.faults import translate
-from kedge.backends.postgres.url import public
+from kedge.model.secrets import public_address
 
 
 class ServerDatabases:
     """Temporary databases on the server of an address; its user needs the right to create them."""
 
     def __init__(self, url: str) -> None:
+        read_address(url)  # raises at once if it is malformed
         self._url = url
         self._prefix = f"kedge_{uuid.uuid4().hex[:8]}_"
         self._made: set[str] = set()
@@ -39,7 +41,7 @@ class ServerDatabases:
             with psycopg.connect(self._url, autocommit=True, connect_timeout=10) as connection:
                 connection.execute(statement.encode())
         except psycopg.Error as error:
-            raise translate(error, public(self._url)) from error
+            raise translate(error, public_address(self._url)) from error
 
     def __enter__(self) -> Self:
         """Return the databases."""
