@@ -45,7 +45,7 @@ DAMAGE = {
     "a session's generation lost": ("DELETE FROM kedge.sessions WHERE session = 's1' AND generation = 1", "session"),
     "a session's entry moved": ("UPDATE kedge.sessions SET at = at + 1", "session"),
     "what a turn saw": ("UPDATE kedge.turns SET seen = 99 WHERE id = (SELECT min(turn) FROM kedge.reads)", "turn"),
-    "a seen set": ("UPDATE kedge.seen_sets SET members = '[2, 1]' WHERE members = '[1]'", "turn"),
+    "a seen set": ("UPDATE kedge.seen_sets SET members = '[2, ' || id || ']' WHERE id > 0", "turn"),
     "a turn lost": ("DELETE FROM kedge.turns WHERE id = (SELECT min(turn) FROM kedge.reads)", "reads"),
     "a call's writes lost": ("UPDATE kedge.idempotency SET seqs = seqs || 1::int8", "idempotency"),
     "a cached result cut": ("UPDATE kedge.cache SET payload = ''", "cache"),
