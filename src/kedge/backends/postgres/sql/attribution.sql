@@ -12,10 +12,12 @@ SELECT agent FROM found WHERE agent IS NOT NULL LIMIT $1;
 SELECT id FROM kedge.seen_sets WHERE position(' ' || $1::int8 || ',' IN ' ' || btrim(members, '[]') || ',') > 0;
 
 -- name: writes_without
--- Of the writes that these turns made, the first ones: how many are derived and of none of the lineages.
+-- Of the writes that these turns made, the first ones: how many are derived and of none of the lineages. The inner
+-- limit keeps the planner from a scan of the whole journal.
 SELECT s.store, count(*), count(*) FILTER (WHERE NOT w.source AND l.id IS NULL)
 FROM (
-    SELECT w.space, w.source, w.lineage FROM kedge.turns t JOIN kedge.writes w ON w.turn = t.id
+    SELECT w.space, w.source, w.lineage FROM kedge.turns t
+    CROSS JOIN LATERAL (SELECT * FROM kedge.writes WHERE turn = t.id LIMIT $4) w
     WHERE t.agent = $1 AND t.seen = ANY($2::int8[]) LIMIT $4
 ) w
 JOIN kedge.spaces s ON s.id = w.space
