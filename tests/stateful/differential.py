@@ -62,8 +62,8 @@ class Step(msgspec.Struct, frozen=True):
 def program(seed: int, steps: int = STEPS) -> list[Step]:
     """Return the program of a seed."""
     dice = random.Random(seed)
-    kinds = {"deploy": 2, "move": 3, "begin": 3, "call": 1, "absorb": 1, "end": 1, "read": 8, "write": 12, "look": 4,
-             "snapshot": 1, "release": 1, "replay": 1, "level": 1, "refresh": 1}  # fmt: skip
+    kinds = {"deploy": 3, "move": 6, "begin": 4, "call": 1, "absorb": 1, "end": 0.5, "read": 10, "write": 14, "look": 4,
+             "snapshot": 0.5, "release": 0.3, "replay": 1, "level": 0.3, "refresh": 0.5}  # fmt: skip
     of_kind = {"move": MOVES, "read": READS, "write": WRITES, "look": LOOKS}
     return [Step("deploy", "", 0, dice.randrange(10**6)), Step("move", "promote", 0, 0)] + [
         Step(kind, dice.choice(of_kind.get(kind, ("",))), dice.randrange(12), dice.randrange(10**6))
