@@ -44,8 +44,8 @@ def compare(keys: Iterable[Key], read: Iterable[Seen | None], truths: Iterable[i
 
 
 def spread(last: int, count: int) -> list[int]:
-    """Return `count` seqs from 0 on, spread evenly up to the last one."""
-    return [position * last // count for position in range(count)]
+    """Return `count` seqs from 0 on, spread evenly, the last one included."""
+    return [last - position * last // count for position in range(count)][::-1]
 
 
 def keys_in(rows: Iterable[Sequence[str]], stores: Iterable[str]) -> list[Key]:

@@ -56,7 +56,7 @@ class SqliteVerification:
         for segment, length in segments:
             share = max(1, count // len(segments))
             step = max(1, length // share)
-            for position in range(0, length, step):
+            for position in range((length - 1) % step, length, step):  # the newest row included
                 agrees = self._row_agrees(view, segment, position)
                 agree += agrees is True
                 rows += agrees is not None
