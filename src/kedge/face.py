@@ -272,6 +272,10 @@ class Kedge:
         """Return a read-only view: what a new session, this session, or a turn inside this deployment sees."""
         return open_view(self._kernel, session=session, deployment=deployment)
 
+    def new_session_view(self, point: Point | None = None) -> ReadView:
+        """Return a read-only view of what every new session sees: `view()`, and the canaries at 100%."""
+        return open_view(self._kernel, point=point, whole_canaries=True)
+
     def at(self, point: Point, session: str | None = None, deployment: str | None = None) -> ReadView:
         """Return a read-only view as of a snapshot's name, a seq, or a datetime with a time zone."""
         return open_view(self._kernel, session=session, deployment=deployment, point=point)

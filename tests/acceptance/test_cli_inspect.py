@@ -69,7 +69,7 @@ def test_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_show(run: Run) -> None:
-    said = flat(run("show", "context", "case/1").out)
+    said = flat(run("show", "context", "case/1", "--session", "s-1").out)
     assert "lineage support-v1 (live)" in said
     assert "STALE: expired" in said
     assert '"state": "open"' in said
@@ -81,7 +81,7 @@ def test_show(run: Run) -> None:
     assert "no keys in this view" in run("show", "context", "nothing/here/").out
     assert "text 1" in run("show", "documents", "kb/doc-1").out
     assert "text 1" in run("show", "documents", "kb", "doc-1").out
-    assert "4 dimensions, norm 1.41421" in run("show", "vectors", "kb/v1").out
+    assert "4 dimensions, norm 1.41421" in run("show", "vectors", "kb/v1", "--session", "s-1").out
     assert "First 2 of 4; more with --limit." in run("show", "documents", "kb", "--limit", "2").out
 
 
@@ -112,7 +112,7 @@ def test_diff(run: Run) -> None:
     assert "A: now, sees support-v1" in said
     assert "B: deployment:support-v2, sees support-v1, support-v2" in said
     assert "artifacts: 1 added, 0 removed, 1 changed" in said
-    assert "+ case/4 (seq" in said
+    assert "+ case/4: {" in said
     assert "memory: the histories of 4 sessions differ" in said
     assert "No differences." in run("diff", "now", "session:s-1").out
     found = run("diff", "session:s-5@before-friday", "session:s-5", "--json").document

@@ -63,7 +63,7 @@ def test_plan(run: Run) -> None:
     assert set(found) == {
         "deployment", "status", "epoch", "goes_with_it", "writes_total", "effects", "examples", "keys_total",
         "keys_examined", "stale_keys", "sessions", "agents", "replay_inputs", "sources_inside", "pins",
-        "unsearchable", "unsearchable_examples", "reconciles", "absent",
+        "unsearchable", "unsearchable_examples", "reconciles", "absent", "changed", "kept",
         "unattributed", "unattributed_complete", "unknown_turns",
     }  # fmt: skip
     assert found["goes_with_it"] == ["support-v3"]
@@ -141,7 +141,7 @@ def test_show_one(run: Run) -> None:
     assert set(row) == ROW | {"norm", "vector"}
     assert row["vector"] == [1.0, 4.0, 0.0, 1.0]
     assert row["lineage"] == ["support-v1", "support-v2"]
-    (row,) = of(run, "show", "context", "case/1")["entries"]
+    (row,) = of(run, "show", "context", "case/1", "--session", "s-1")["entries"]
     assert row["value"] == {"state": "open"}
     assert row["stale"] is True
 
@@ -149,7 +149,8 @@ def test_show_one(run: Run) -> None:
 def test_show_memory(run: Run) -> None:
     found = of(run, "show", "memory", "s-5")
     assert set(found) == {"view", "store", "space", "messages"}
-    assert [set(message) for message in found["messages"]] == [{"role", "content", "seq", "retracted"}] * 2
+    fields = {"role", "content", "seq", "retracted", "agent", "at", "lineage"}
+    assert [set(message) for message in found["messages"]] == [fields] * 2
 
 
 def test_diff(run: Run) -> None:
@@ -159,7 +160,7 @@ def test_diff(run: Run) -> None:
     assert {"store", "space", "added", "removed", "changed", "same"} == set(found["spaces"][0])
     (context,) = (space for space in found["spaces"] if space["store"] == "context")
     assert [change["key"] for change in context["changed"]] == ["case/1", "case/2", "case/3"]
-    assert set(context["added"][0]) == {"key", "a_seq", "b_seq"}
+    assert set(context["added"][0]) == {"key", "a_seq", "b_seq", "a_value", "b_value"}
     assert of(run, "diff", "now", "now")["same"] is True
 
 

@@ -104,7 +104,7 @@ def test_a_plan_says_what_a_rollback_does_and_changes_nothing(k: Kedge, clock: H
     assert [i.store for i in plan.replay_inputs] == ["memory", "documents"]
     assert plan.sources_inside == tuple(f"{i.store}:{i.space}/{i.key}" for i in plan.replay_inputs)
     assert plan.pins["support/tone"] == "nothing: it was new"
-    assert plan.pins["support/prompt"].startswith("base (seq ")
+    assert plan.pins["support/prompt"] == "base's prompt: hello"
 
 
 def test_a_plan_before_the_budget_is_over_counts_no_stale_key(k: Kedge, clock: HandClock) -> None:

@@ -29,6 +29,8 @@ from kedge.errors import InvalidValue
 from kedge.reports.diff import KeyChange, SpaceDiff
 from kedge.turns.scope import scope_of
 
+_VALUE_COLUMNS = 40
+
 
 @app.command(rich_help_panel=INSPECT)
 def status(
@@ -173,8 +175,10 @@ def _print_sessions(sessions: list[SpaceDiff], most: int) -> None:
 
 
 def _key(change: KeyChange) -> str:
-    both = change.a_seq and change.b_seq
-    return f"{change.key} (seq {f'{change.a_seq} → {change.b_seq}' if both else change.a_seq or change.b_seq})"
+    a, b = one_line(change.a_value, _VALUE_COLUMNS), one_line(change.b_value, _VALUE_COLUMNS)
+    if change.a_seq and change.b_seq:
+        return f"{change.key}: {a} → {b} (seq {change.a_seq} → {change.b_seq})"
+    return f"{change.key}: {a if change.a_seq else b} (seq {change.a_seq or change.b_seq})"
 
 
 @app.command(rich_help_panel=INSPECT)

@@ -45,6 +45,11 @@ def view_at(k: Kedge, at: str | None, session: str | None = None, deployment: st
     return k.at(point, session=session, deployment=deployment)
 
 
+def new_session_view(k: Kedge, at: str | None) -> ReadView:
+    """Return the view of every new session, at the point that --at names."""
+    return k.new_session_view(None if at is None else point_of(k, at))
+
+
 def view_of(k: Kedge, text: str) -> ReadView:
     """Return the view that a text names: POINT, session:NAME[@POINT] or deployment:NAME[@POINT]."""
     kind, separator, name = text.partition(":")

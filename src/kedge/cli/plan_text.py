@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from kedge.cli.terminal import ago, count, heading, listing, say, table, utc, verb, weight
+from kedge.cli.terminal import ago, count, heading, listing, one_line, say, table, utc, verb, weight
 from kedge.deployments.lifecycle import Deployment
 from kedge.recovery.attribution import without_artifacts
 from kedge.recovery.plan import Fallback, RollbackPlan
@@ -64,7 +64,7 @@ def print_summary(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
     say("  Unchanged: user messages, and every write that it did not influence.")
 
 
-def _print_keys(plan: RollbackPlan, now: float) -> None:
+def _print_keys(plan: RollbackPlan, clock: float) -> None:
     heading("Keys")
     table(
         ("store", "space", "writes", "removed", "fall back", "restored", "unchanged"),
@@ -74,7 +74,12 @@ def _print_keys(plan: RollbackPlan, now: float) -> None:
     if any(effect.keys_unchanged for effect in plan.effects):
         say("unchanged: a newer write has replaced it, or it was only a deletion.", "dim")
     for key, fallback in sorted(plan.pins.items()):
-        say(f"  Pin {key} falls back to {fallback}.")
+        now = f" (now {one_line(plan.changed[key], 40)})" if key in plan.changed else ""
+        say(f"  Pin {key}{now} falls back to {one_line(fallback, 100)}")
+    for kept in plan.kept:
+        who = f"by {kept.person}, " if kept.person else ""
+        place = " ".join(part for part in (kept.store, kept.space, kept.key) if part)
+        say(f"  {place} stays: it was written {who}{ago(kept.at, clock)}, after the deployment's write.")
     shown = [example for example in plan.examples if example.store != "artifacts"]
     if shown:
         heading("Examples")
@@ -82,7 +87,7 @@ def _print_keys(plan: RollbackPlan, now: float) -> None:
         for example in shown:
             printed[example.store] += 1
             if printed[example.store] <= _EXAMPLES:
-                say(f"  {_example(example, now)}")
+                say(f"  {_example(example, clock)}")
 
 
 def _rows(plan: RollbackPlan) -> dict[tuple[str, str], list[int]]:

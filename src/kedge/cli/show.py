@@ -11,7 +11,7 @@ import typer
 from kedge.cli import database
 from kedge.cli.app import INSPECT, app
 from kedge.cli.options import Db, InDeployment, Json, OfSession
-from kedge.cli.parsing import POINT_HELP, view_at
+from kedge.cli.parsing import POINT_HELP, new_session_view, view_at
 from kedge.cli.terminal import (
     SETTLED_ONLY,
     ago,
@@ -26,6 +26,7 @@ from kedge.cli.terminal import (
     table,
     utc_short,
     when,
+    whisper,
 )
 from kedge.errors import InvalidValue, UnknownName, nearest
 from kedge.face import Kedge
@@ -33,7 +34,7 @@ from kedge.model.artifacts import Artifact, from_fields
 from kedge.model.writes import SHARED_MEMORY, STORES, Head, Origin
 from kedge.ports.vectors import Floats
 from kedge.stores.keyed import Entry, KeyedView
-from kedge.stores.memory import MemoryView
+from kedge.stores.memory import MemoryView, Message
 from kedge.stores.vectors import VectorRow
 from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
@@ -81,8 +82,13 @@ def show(
             )
             return
         wanted = _wanted(k, store, where or [])
-        view = view_at(k, at, session, deployment)
+        every = session is None and deployment is None
+        view = new_session_view(k, at) if every else view_at(k, at, session, deployment)
+        known = _is_known(k, session)
         about = {"session": session, "deployment": deployment, "upto": view.upto, "seen": sorted(view.seen)}
+        if not known:
+            about |= {"session_known": False}
+            whisper(f"{one_line(session)} has had no turn yet. If it started now, it would see this.", "yellow")
         if wanted.store == "vectors":
             found, total = _vectors(view, wanted, limit)
         else:
@@ -118,6 +124,10 @@ def _wanted(k: Kedge, store: str, where: list[str]) -> _Wanted:
     if len(rest) > 1:
         raise InvalidValue(f"too many arguments for {store}: {' '.join(where)!r}; write {store} COLLECTION ID")
     return _Wanted(store, space, rest[0] if rest else "")
+
+
+def _is_known(k: Kedge, session: str | None) -> bool:
+    return session is None or scope_of(k.view()).backend.control.session(session) is not None
 
 
 def _spaces(k: Kedge, store: str) -> list[str]:
@@ -299,10 +309,27 @@ def _memory(k: Kedge, sessions: list[str], at: str | None, limit: int, *, tombst
     if as_json:
         emit({"view": about, "store": "memory", "space": session, "messages": messages})
         return
+    now, owners = time.time(), {d.name: d.artifacts for d in k.deployments()}
     for message in messages:
         content = "(retracted)" if message.retracted else one_line(message.content, 100_000)
         say(f"{message.seq:>8}  {message.role}: {content}", "dim" if message.retracted else None)
+        if message.at is not None:
+            say(f"{'':>8}  {_author(message, owners)}{when(message.at, now)}", "dim")
     if not messages:
         say(f"No messages of {one_line(session)} in this view.")
     elif sum(not message.retracted for message in messages) == limit:
         say(f"Newest {limit} messages; more with --limit.", "dim")
+
+
+def _author(message: Message, owners: dict[str, tuple[str, ...]]) -> str:
+    """Return the agent of a message, the deployments that made the agent what it is, and what else influenced it."""
+    if message.agent is None:
+        return ""
+    own = [
+        name
+        for name in sorted(message.lineage)
+        if any(key.startswith(f"{message.agent}/") for key in owners.get(name, ()))
+    ]
+    others = sorted(message.lineage.difference(own))
+    said = f"{one_line(message.agent)}" + (f" of {listing(own)}" if own else "")
+    return said + (f", influenced by {listing(others)}" if others else "") + ", "

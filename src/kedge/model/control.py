@@ -332,6 +332,17 @@ def assign(record: ControlRecord, session: str, opened_with: str | None = None) 
     return frozenset(base)
 
 
+def assign_any(record: ControlRecord) -> frozenset[int]:
+    """Return the deployments that every session that begins now is fixed to: canaries of all sessions included."""
+    base, taken = set(record.live), set[str]()
+    for deployment in record.deployments:
+        whole = deployment.status is Status.CANARY and deployment.weight >= 1 and deployment.number in record.revocable
+        if whole and taken.isdisjoint(deployment.artifacts):
+            base |= record.closure({deployment.number})
+            taken |= set(deployment.artifacts)
+    return frozenset(base)
+
+
 def open_in(record: ControlRecord, name: str) -> int:
     """Return the number of a deployment that a turn may be opened in, or raise."""
     deployment = record.find(name)

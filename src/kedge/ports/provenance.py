@@ -40,6 +40,9 @@ class Provenance(Protocol):
     def sources_of_turns(self, turns: Iterable[int]) -> list[Source]:
         """Return the source writes that these turns made, without payloads, in order of seq."""
 
+    def corrections(self, turns: Iterable[int], limit: int) -> list[Source]:
+        """Return the newest source writes, up to a limit, to keys that these turns had derived before; no messages."""
+
     def sources_at(self, seqs: Iterable[int]) -> list[Source]:
         """Return the source writes at these seqs, without payloads, in any order."""
 

@@ -6,7 +6,9 @@ import msgspec
 
 from kedge.bulk import coverage as embeddings
 from kedge.model import control as rules
+from kedge.model.artifacts import label, unpack
 from kedge.model.control import ControlRecord, Status
+from kedge.model.provenance import TurnRecord
 from kedge.model.reconcile import moved
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
@@ -16,6 +18,7 @@ from kedge.turns.kernel import Kernel
 
 KEYS_EXAMINED_MAX = 5_000
 EXAMPLES = 8  # of each store
+_TURNS_LOOKED_AT = 1_000  # for later corrections, the newest
 _KINDS = ("vanish", "fall back", "reappear", "unchanged")
 
 
@@ -43,13 +46,25 @@ class Fallback(msgspec.Struct, frozen=True):
     stale: bool
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A key that the rollback leaves as it is: somebody from outside wrote it after the deployment did."""
+
+    store: str
+    space: str
+    key: str
+    seq: int
+    at: float
+    person: str | None
+
+
 class RollbackPlan(msgspec.Struct, frozen=True):
     """A dry run. `keys_examined` of `keys_total` keys were examined one by one; writes are counted exactly.
 
     `unsearchable` counts the documents that stay but that no search will find: their vectors vanish, and they have none
     in the embedding space that readers fall back to. Examples are "collection/id".
     `reconciles` lists the external systems that will follow, with the artifacts; `absent` those of them without a
-    reconciler in this process. `pins` says by artifact what it falls back to.
+    reconciler in this process. `pins` says by artifact what it falls back to, `changed` what it is now inside the
+    deployment. `kept` are examples of keys that stay, because a source write came later: a person's correction.
     `unattributed` are derived writes that stay, by turns that saw the deployment and do not carry it; of
     `unknown_turns`, which an older Kedge recorded, it is not known what they saw.
     """
@@ -76,6 +91,8 @@ class RollbackPlan(msgspec.Struct, frozen=True):
     unattributed: tuple[Unattributed, ...] = ()
     unattributed_complete: bool = True
     unknown_turns: int = 0
+    changed: dict[str, str] = {}
+    kept: tuple[Kept, ...] = ()
 
 
 def plan(kernel: Kernel, name: str) -> RollbackPlan:
@@ -100,6 +117,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     inputs = inputs_of(kernel, turns, inside, uncovered)
     reconciles = _reconciles(kernel, record, after)
     left = omissions(kernel, record, deployment.number, lineages)
+    pins, changed = _pins(kernel, record, before_view, after_view, gone)
     lost = [f"{collection.name}/{row.name}" for collection, row in uncovered if not row.covering]
     return RollbackPlan(
         deployment=name,
@@ -116,7 +134,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         agents=tuple(sorted({turn.agent for turn in turns if turn.agent is not None})),
         replay_inputs=tuple(inputs),
         sources_inside=tuple(source.key.label for source in inside),
-        pins=_pins(kernel, record, after_view, gone),
+        pins=pins,
         unsearchable=len(lost),
         unsearchable_examples=tuple(lost[:EXAMPLES]),
         reconciles=reconciles,
@@ -124,6 +142,8 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         unattributed=left.writes,
         unattributed_complete=left.complete,
         unknown_turns=left.unknown_turns,
+        changed=changed,
+        kept=tuple(_kept(kernel, after_view, turns)),
     )
 
 
@@ -193,18 +213,35 @@ def _examples(changes: list[Fallback]) -> list[Fallback]:
     return [change for of_store in by_store.values() for change in of_store[:EXAMPLES]]
 
 
-def _pins(kernel: Kernel, record: ControlRecord, after: View, gone: frozenset[int]) -> dict[str, str]:
-    """Return the artifact keys that change, and what each falls back to."""
+def _pins(
+    kernel: Kernel, record: ControlRecord, before: View, after: View, gone: frozenset[int]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the artifact keys that change: what each falls back to, and what each is now."""
     keys = sorted({key for number in gone for key in record.by_number[number].artifacts})
-    pins = {}
-    for key, (_, head) in zip(
-        keys,
-        kernel.backend.impact.head_pairs(after, after, [Key("artifacts", "", key) for key in keys]),
-        strict=True,
-    ):
+    pins, changed = {}, {}
+    pairs = kernel.backend.impact.head_pairs(before, after, [Key("artifacts", "", key) for key in keys])
+    for key, (now, head) in zip(keys, pairs, strict=True):
+        if now is not None and now.payload is not None:
+            changed[key] = _shown(now)
         if head is None or head.deleted:
             pins[key] = "nothing: it was new"
         else:
-            owner = ", ".join(sorted(kernel.names(head.lineage))) or "the settled state"
-            pins[key] = f"{owner} (seq {head.seq})"
-    return pins
+            (owner,) = kernel.names({max(head.lineage)}) if head.lineage else ("the settled state",)
+            pins[key] = f"{owner}'s {key.rpartition('/')[2]}: {_shown(head)}"
+    return pins, changed
+
+
+def _shown(head: Head) -> str:
+    return "purged" if head.payload is None else label(unpack(head.payload))
+
+
+def _kept(kernel: Kernel, after: View, turns: list[TurnRecord]) -> list[Kept]:
+    """Return examples of source writes that came after those of influenced turns, and stay."""
+    newest = [turn.turn for turn in turns if turn.derived][-_TURNS_LOOKED_AT:]
+    found = kernel.backend.provenance.corrections(newest, EXAMPLES) if newest else []
+    pairs = kernel.backend.impact.head_pairs(after, after, [source.key for source in found])
+    return [
+        Kept(source.key.store, source.key.space, source.key.name, source.seq, source.at, source.person)
+        for source, (_, head) in zip(found, pairs, strict=True)
+        if head is not None and head.seq == source.seq
+    ]

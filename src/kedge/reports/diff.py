@@ -1,19 +1,27 @@
 """Difference between two views, key by key."""
 
+from typing import Any
+
 import msgspec
 
 from kedge.errors import InvalidValue
-from kedge.model.writes import STORES
+from kedge.model.artifacts import label, unpack
+from kedge.model.writes import STORES, Head, decode
 from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
 
 
 class KeyChange(msgspec.Struct, frozen=True):
-    """A key whose head differs; seq 0 means that the view does not see the key."""
+    """A key whose head differs; seq 0 means that the view does not see the key.
+
+    The values are those of the heads: a message's content, an artifact's label, a vector's payload.
+    """
 
     key: str
     a_seq: int
     b_seq: int
+    a_value: Any = None
+    b_value: Any = None
 
 
 class SpaceDiff(msgspec.Struct, frozen=True):
@@ -64,22 +72,34 @@ def diff(a: ReadView, b: ReadView) -> Diff:
 
 
 def _compare(a: ReadView, b: ReadView, store: str, space: str) -> SpaceDiff:
-    left, right = _seqs(a, store, space), _seqs(b, store, space)
+    left, right = _heads(a, store, space), _heads(b, store, space)
     both = left.keys() & right.keys()
+    changed = [key for key in sorted(both) if left[key].seq != right[key].seq]
     return SpaceDiff(
         store=store,
         space=space,
-        added=tuple(KeyChange(key, 0, right[key]) for key in sorted(right.keys() - both)),
-        removed=tuple(KeyChange(key, left[key], 0) for key in sorted(left.keys() - both)),
-        changed=tuple(KeyChange(key, left[key], right[key]) for key in sorted(both) if left[key] != right[key]),
-        same=sum(left[key] == right[key] for key in both),
+        added=tuple(KeyChange(key, 0, right[key].seq, None, _value(right[key])) for key in sorted(right.keys() - both)),
+        removed=tuple(KeyChange(key, left[key].seq, 0, _value(left[key])) for key in sorted(left.keys() - both)),
+        changed=tuple(
+            KeyChange(key, left[key].seq, right[key].seq, _value(left[key]), _value(right[key])) for key in changed
+        ),
+        same=len(both) - len(changed),
     )
 
 
-def _seqs(view: ReadView, store: str, space: str) -> dict[str, int]:
+def _heads(view: ReadView, store: str, space: str) -> dict[str, Head]:
     scope = scope_of(view)
     found = scope.read(lambda v: scope.backend.journal.range(v, store, space))
-    return {head.key.name: head.seq for head in found.heads}
+    return {head.key.name: head for head in found.heads}
+
+
+def _value(head: Head) -> Any:
+    if head.payload is None:
+        return None
+    if head.key.store == "artifacts":
+        return label(unpack(head.payload))
+    value = decode(head.payload)
+    return value.get("content") if head.key.store == "memory" and isinstance(value, dict) else value
 
 
 __all__ = ["Diff", "KeyChange", "SpaceDiff", "diff"]

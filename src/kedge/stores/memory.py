@@ -23,6 +23,8 @@ class Message(msgspec.Struct, frozen=True):
 
     What came beside role and content is as it was given: `tool_calls`, `tool_call_id`, `name`, `id`; the rest is in
     `extra`.
+    `at` is when it was written, `lineage` the deployments that influenced it. `agent` is who wrote it; only views tell
+    it (None for a person), turns do not look it up.
     """
 
     role: str
@@ -34,10 +36,15 @@ class Message(msgspec.Struct, frozen=True):
     name: Any = None
     id: Any = None
     extra: dict[str, Any] = {}
+    agent: str | None = None
+    at: float | None = None
+    lineage: frozenset[str] = frozenset()
 
 
 class MemoryView:
     """The messages of one session, as a view sees them."""
+
+    _tells_agents = True
 
     def __init__(self, scope: Scope, *, space: str | None = None) -> None:
         """Read the memory of the scope's session. `space` is internal: it names another one."""
@@ -65,11 +72,34 @@ class MemoryView:
         low = found.heads[0].key.name if limit is not None and len(found.heads) == limit and limit else ""
         lineages = {head.lineage for head in found.heads} | found.tombstones
         self._scope.record_range(RangeRead("memory", self._space, low, found.at_seq, limit), lineages)
-        messages = [(head.key.name, _message(head)) for head in found.heads]
+        agents = self._agents(found.heads)
+        messages = [(head.key.name, self._message_of(head, agents.get(head.seq))) for head in found.heads]
         if tombstones:
             messages += self._retracted(low)
             messages.sort(key=lambda named: named[0])
         return [message for _, message in messages]
+
+    def _agents(self, heads: list[Head]) -> dict[int, str | None]:
+        """Return the agent that wrote each message, by seq."""
+        if not heads or not self._tells_agents:
+            return {}
+        found = self._scope.backend.provenance.writers_of([head.seq for head in heads])
+        return {seq: writer.agent for seq, writer in found.items()}
+
+    def _message_of(self, head: Head, agent: str | None) -> Message:
+        fields = decode(head.payload)
+        role, content = fields.pop("role"), fields.pop("content")
+        named = {name: fields.pop(name) for name in _NAMED if name in fields} if fields else {}
+        return Message(
+            role,
+            content,
+            head.seq,
+            **named,
+            extra=fields,
+            agent=agent,
+            at=head.at,
+            lineage=self._scope.names(head.lineage) if head.lineage else frozenset(),
+        )
 
     def _retracted(self, low: str) -> list[tuple[str, Message]]:
         journal = self._scope.backend.journal
@@ -81,6 +111,7 @@ class Memory(MemoryView):
     """The messages of the turn's session, for it to read and extend."""
 
     _scope: WritingScope
+    _tells_agents = False  # a turn reads its history often
 
     def __init__(self, scope: WritingScope) -> None:
         super().__init__(scope)
@@ -136,10 +167,3 @@ class Memory(MemoryView):
         lineages = {head.lineage for head in found.heads} | found.tombstones
         self._scope.record_range(RangeRead("memory", self._space, "", found.at_seq), lineages)
         return found.heads
-
-
-def _message(head: Head) -> Message:
-    fields = decode(head.payload)
-    role, content = fields.pop("role"), fields.pop("content")
-    named = {name: fields.pop(name) for name in _NAMED if name in fields} if fields else {}
-    return Message(role, content, head.seq, **named, extra=fields)

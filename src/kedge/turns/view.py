@@ -50,8 +50,17 @@ class ViewingScope(Scope, Protocol):
 class ViewScope:
     """What a view reads through: it keeps no lineage and writes nothing. `upto` is None for the present."""
 
-    def __init__(self, kernel: Kernel, session: str | None, deployment: str | None, point: Point | None) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        session: str | None,
+        deployment: str | None,
+        point: Point | None,
+        *,
+        whole_canaries: bool = False,
+    ) -> None:
         self._kernel = kernel
+        self._whole_canaries = whole_canaries
         self.backend = kernel.backend
         self.session = session
         if session is not None:
@@ -73,7 +82,7 @@ class ViewScope:
         if opened is not None:
             return record.live | record.closure({rules.open_in(record, opened)})
         if session is None:
-            return record.live
+            return rules.assign_any(record) if self._whole_canaries else record.live
         if self.upto is None:
             return sessions.preview(self._kernel, record, session)
         fixed = self.backend.control.session(session, self.upto)
@@ -231,7 +240,15 @@ class ReadView:
 
 
 def open_view(
-    kernel: Kernel, *, session: str | None = None, deployment: str | None = None, point: Point | None = None
+    kernel: Kernel,
+    *,
+    session: str | None = None,
+    deployment: str | None = None,
+    point: Point | None = None,
+    whole_canaries: bool = False,
 ) -> ReadView:
-    """Return a view for a new session, a session or a deployment, of the present or at a point in the past."""
-    return ReadView(ViewScope(kernel, session, deployment, point))
+    """Return a view of what is live, of a session or of a deployment, of the present or at a point in the past.
+
+    With `whole_canaries`, the first also sees the canaries that every new session joins.
+    """
+    return ReadView(ViewScope(kernel, session, deployment, point, whole_canaries=whole_canaries))

@@ -46,6 +46,10 @@ class SqliteProvenance:
         """Return the source writes that these turns made, without payloads, in order of seq."""
         return [source_of(row) for row in self._database.ask(_SQL["sources_of_turns"], json.dumps(list(turns)))]
 
+    def corrections(self, turns: Iterable[int], limit: int) -> list[Source]:
+        """Return the newest source writes to keys that these turns had derived before; no messages."""
+        return [source_of(row) for row in self._database.ask(_SQL["corrections"], json.dumps(list(turns)), limit)]
+
     def sources_at(self, seqs: Iterable[int]) -> list[Source]:
         """Return the source writes at these seqs, without payloads."""
         return [source_of(row) for row in self._database.ask(_SQL["sources_at"], json.dumps(list(seqs)))]

@@ -48,6 +48,18 @@ class ProvenanceContract:
         assert (found.key, found.turn, decode(found.payload)) == (Key("context", "", "said"), turn, "hi")
         assert provenance.source_with_payload(seqs[1]) is None
 
+    def test_corrections_are_later_source_writes(self, backend: Backend) -> None:
+        driver = BackendDriver(backend)
+        driver.live("v1")
+        driver.append([put("before", 1, source=True), put("twice", 0, source=True)], author=Author("early"))
+        driver.append([put(name, 1) for name in ("before", "twice", "own")], lineage=ONE)
+        driver.append([put("twice", 2, source=True), put("own", 2)], author=Author("ann", person="ann"))
+        last = driver.append([put("twice", 3, source=True)], author=Author("bob", person="bob"))[0]
+        (turn,) = backend.provenance.turns([driver.author.uid])
+        found = backend.provenance.corrections([turn.turn], 10)
+        assert [(source.key.name, source.person) for source in found] == [("twice", "bob"), ("twice", "ann")]
+        assert [source.seq for source in backend.provenance.corrections([turn.turn], 1)] == [last]
+
     def test_reads_come_in_the_order_of_writes(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
         logs = [Reads([1]), Reads([2, 3])]

@@ -43,6 +43,14 @@ SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.sessi
 FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
 WHERE w.seq = ANY($1::int8[]) AND w.source AND NOT w.deleted;
 
+-- name: corrections
+SELECT DISTINCT s.store, s.space, n.name, n.seq, n.rank, n.at, t.agent, t.person, t.session, n.turn, NULL
+FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
+JOIN kedge.writes n ON n.space = w.space AND n.name = w.name AND n.seq > w.seq
+JOIN kedge.turns t ON t.id = n.turn
+WHERE w.turn = ANY($1::int8[]) AND NOT w.source AND s.store <> 'memory' AND n.source AND NOT n.deleted
+ORDER BY n.seq DESC LIMIT $2;
+
 -- name: source_with_payload
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
 FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
