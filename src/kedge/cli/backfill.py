@@ -78,7 +78,7 @@ def backfill(
     seconds = None if follow is None else seconds_of(follow)
     if follow is not None and seconds is None:
         raise InvalidValue(f"invalid duration {follow!r}; write 30s or 5min")
-    _find_modules_here()
+    find_modules_here()
     with database.for_changing(db) as k, progress_bar("embedding", silent=as_json, unit="documents") as progress:
         report = k.backfill(
             name,
@@ -102,7 +102,7 @@ def backfill(
     return 0 if report.ok else FAILED
 
 
-def _find_modules_here() -> None:
+def find_modules_here() -> None:
     """Add the current folder to the module search path, as `python -m` does."""
     here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
     if here not in sys.path:

@@ -19,6 +19,7 @@ from kedge.cli import (
     inspect,
     migrate,
     reconcile,
+    replay,
     rollback,
     settings,
     show,
@@ -40,6 +41,7 @@ _MODULES = (
     deploy,
     backfill,
     rollback,
+    replay,
     settings,
     ingest,
     export,
@@ -53,7 +55,7 @@ _MODULES = (
 _ORDER = (
     ("status", "fleet", "plan", "log", "show", "diff", "assignment", "verdicts", "export"),
     ("deploy", "canary", "backfill", "promote", "settle"),
-    ("rollback", "reinstate", "purge", "recover", "reconcile"),
+    ("rollback", "reinstate", "replay", "purge", "recover", "reconcile"),
     (
         "drill",
         "fsck",
