@@ -12,6 +12,7 @@ from kedge.model.provenance import TurnRecord
 from kedge.model.reconcile import moved
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
+from kedge.recovery import deleted_inputs
 from kedge.recovery.attribution import Unattributed, omissions
 from kedge.recovery.replay import ReplayInput, inputs_of
 from kedge.turns.kernel import Kernel
@@ -114,7 +115,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     turns = provenance.influenced_turns(lineages)
     inside = provenance.sources_in(lineages)
     uncovered = embeddings.uncovered(kernel, after_view, lineages)
-    inputs = inputs_of(kernel, turns, inside, uncovered)
+    inputs, _ = deleted_inputs.split(kernel, after, inputs_of(kernel, turns, inside, uncovered))
     reconciles = _reconciles(kernel, record, after)
     left = omissions(kernel, record, deployment.number, lineages)
     pins, changed = _pins(kernel, record, before_view, after_view, gone)

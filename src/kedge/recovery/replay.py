@@ -16,6 +16,7 @@ from kedge.model.visibility import View
 from kedge.model.writes import SHARED_MEMORY, Key, decode
 from kedge.ports.coverage import Uncovered
 from kedge.ports.vectors import Collection
+from kedge.recovery import deleted_inputs
 from kedge.recovery.replay_claim import ReplayClaim
 from kedge.recovery.replay_inputs import SEQS_AT_ONCE, InputFinder
 from kedge.turns.kernel import Kernel
@@ -44,19 +45,29 @@ class ReplayReport(msgspec.Struct, frozen=True):
     """Which inputs were replayed, and which failed and why. Failed inputs stay pending.
 
     `skipped` are those that another process was replaying, or finished meanwhile.
+    `deleted`: how many inputs were left out since they have been deleted; they are not pending.
     """
 
     replayed: tuple[ReplayInput, ...]
     failed: tuple[tuple[ReplayInput, str], ...]
     pending: int
     skipped: tuple[ReplayInput, ...] = ()
+    deleted: int = 0
 
 
 Handler = Callable[[Turn, ReplayInput], Any]
 
 
 def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
-    """Return the inputs whose derived results are hidden now, in order of rank, without those already replayed."""
+    """Return the inputs whose derived results are hidden now, in order of rank.
+
+    Those already replayed are left out, and those that were deleted since.
+    """
+    return _survey(kernel, deployment)[0]
+
+
+def _survey(kernel: Kernel, deployment: str | None) -> tuple[list[ReplayInput], list[ReplayInput]]:
+    """Return the inputs to replay, and those that would be if they had not been deleted."""
     record = kernel.backend.control.load()
     hidden = record.rolled_back
     if deployment is not None:
@@ -64,10 +75,11 @@ def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
         hidden &= record.dependants(number) | {number}
     lineages = kernel.backend.impact.lineages_with(hidden)
     if not lineages:
-        return []
+        return [], []
     uncovered = embeddings.uncovered(kernel, View(record.epoch, record.live, record.settled), lineages)
     provenance = kernel.backend.provenance
-    return inputs_of(kernel, provenance.influenced_turns(lineages), provenance.sources_in(lineages), uncovered)
+    inputs = inputs_of(kernel, provenance.influenced_turns(lineages), provenance.sources_in(lineages), uncovered)
+    return deleted_inputs.split(kernel, record, inputs)
 
 
 def inputs_of(
@@ -173,7 +185,7 @@ def replay(
     """
     check_callables(handler=handler)
     most = None if limit is None else as_integer("limit", limit, "0 or more inputs, or None", least=0)
-    waiting = pending(kernel, deployment)
+    waiting, deleted = _survey(kernel, deployment)
     chosen = waiting if most is None else waiting[:most]
     _check_named(chosen, agent)
     done: list[ReplayInput] = []
@@ -192,7 +204,7 @@ def replay(
                 failed.append((item, why))
         if progress is not None:
             progress(position + 1, len(chosen))
-    return ReplayReport(tuple(done), tuple(failed), len(waiting) - len(done), tuple(skipped))
+    return ReplayReport(tuple(done), tuple(failed), len(waiting) - len(done), tuple(skipped), len(deleted))
 
 
 def _replay_one(kernel: Kernel, handler: Handler, item: ReplayInput, claim: ReplayClaim) -> str | None:

@@ -13,7 +13,6 @@ from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, decode, encode, memory_name
 from kedge.stores.scope import Scope, WritingScope
 
-_ABSENT: Any = object()
 _NAMED = ("tool_calls", "tool_call_id", "name", "id")
 _LIMIT_MAX = 2**63 - 1  # what SQLite can count to
 
@@ -117,14 +116,19 @@ class Memory(MemoryView):
         super().__init__(scope)
 
     def append(
-        self, role: Any, content: Any = _ABSENT, *, origin: OriginName | None = None, idempotency: str | None = None
+        self,
+        role: Any,
+        content: Any = msgspec.UNSET,
+        *,
+        origin: OriginName | None = None,
+        idempotency: str | None = None,
     ) -> int:
         """Add a message, given as role and content or as one object, and return its seq.
 
         The roles user and human make it a source write; the other known ones a derived one. `origin` overrides, and
         other roles need it. One object: a dict in the shape of the OpenAI or Anthropic API, or a message of LangChain.
         """
-        message = parse(role) if content is _ABSENT else pair(role, content)
+        message = parse(role) if content is msgspec.UNSET else pair(role, content)
         return self._write([message], origin, idempotency)[0]
 
     def extend(

@@ -1,0 +1,58 @@
+"""Deleted inputs: source inputs that were deleted since a turn used them, and so are not replayed."""
+
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+from kedge.model.control import ControlRecord
+from kedge.model.visibility import View
+from kedge.model.writes import Key
+from kedge.turns import sessions
+from kedge.turns.kernel import Kernel
+
+_AT_ONCE = 1_000
+
+
+class Input(Protocol):
+    """What is asked of an input: its key, and the session that its replay would work in."""
+
+    @property
+    def store(self) -> str:
+        """The store of its key."""
+
+    @property
+    def space(self) -> str:
+        """The space of its key."""
+
+    @property
+    def key(self) -> str:
+        """The name of its key."""
+
+    @property
+    def session(self) -> str | None:
+        """The session that its replay would work in."""
+
+
+T = TypeVar("T", bound=Input)
+
+
+def split(kernel: Kernel, record: ControlRecord, inputs: Iterable[T]) -> tuple[list[T], list[T]]:
+    """Return the inputs that stand, and those that the view of their session shows deleted, each in the given order."""
+    asked = list(inputs)
+    gone: set[int] = set()
+    by_session: dict[str | None, list[int]] = {}
+    for position, item in enumerate(asked):
+        by_session.setdefault(item.session, []).append(position)
+    for session, positions in by_session.items():
+        view = _view_of(kernel, record, session)
+        for start in range(0, len(positions), _AT_ONCE):
+            some = positions[start : start + _AT_ONCE]
+            keys = [Key(asked[p].store, asked[p].space, asked[p].key) for p in some]
+            pairs = kernel.backend.impact.head_pairs(view, view, keys)
+            gone |= {p for p, (head, _) in zip(some, pairs, strict=True) if head is not None and head.deleted}
+    kept = [item for position, item in enumerate(asked) if position not in gone]
+    return kept, [asked[position] for position in sorted(gone)]
+
+
+def _view_of(kernel: Kernel, record: ControlRecord, session: str | None) -> View:
+    base = record.live if session is None else sessions.preview(kernel, record, session)
+    return View(record.epoch, record.seen_by(base | record.externals), record.settled)
