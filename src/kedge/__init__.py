@@ -31,6 +31,7 @@ from kedge.errors import (
     OtherCode,
     OutcomeUnknown,
     PastUnreadable,
+    PeerRefused,
     ReadOnly,
     Retryable,
     RolledBack,
@@ -82,6 +83,7 @@ from kedge.stores.vectors import VectorRow
 from kedge.turns.code_check import OtherCodeWarning
 from kedge.turns.current import bind
 from kedge.turns.name_check import AttributionWarning
+from kedge.turns.peers import UnknownPeerWarning
 from kedge.turns.turn import Turn, current_turn
 from kedge.turns.view import ReadView, UntrackedReadWarning
 
@@ -94,11 +96,11 @@ __all__ = [
     "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level", "LoadReport", "Member",
     "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase",
     "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown",
-    "PastUnreadable", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "Reconciled", "Reconciler",
-    "ReinstateReport", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
-    "SchemaRefused", "SchemaState", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
+    "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "Reconciled",
+    "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport",
+    "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
     "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally",
-    "Turn", "TurnClosed", "Unattributed", "Unfinished", "UnknownName", "Unreachable", "UntrackedReadWarning",
-    "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers",
-    "compare_stores", "current_turn", "migrate_store", "open",
+    "Turn", "TurnClosed", "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable",
+    "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind",
+    "carriers", "compare_stores", "current_turn", "migrate_store", "open",
 ]  # fmt: skip

@@ -25,6 +25,7 @@ KedgeError
 ├── RolledBack              stop: a deployment that influenced this turn was rolled back
 ├── NotPermitted            not allowed now: do without it, or ask for permission
 │   ├── Frozen              the feature's level does not allow derived writes
+│   ├── PeerRefused         this peer was rolled back, and the database refuses its new messages
 │   └── UntrustedHeaders    headers that cannot be trusted named a session: its memory is refused
 ├── Misuse                  fix the call
 │   ├── NoSession           memory needs a session: give session=
@@ -167,6 +168,10 @@ class NotPermitted(KedgeError):
 
 class Frozen(NotPermitted):
     """The level of the agent's feature does not allow derived writes."""
+
+
+class PeerRefused(NotPermitted):
+    """This unsigned peer was rolled back, and the database refuses its new messages."""
 
 
 class UntrustedHeaders(NotPermitted):

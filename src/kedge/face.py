@@ -57,7 +57,7 @@ from kedge.reports.status import SystemStatus
 from kedge.reports.status import status as survey_status
 from kedge.stores.spaces import find_collection
 from kedge.support.callbacks import unfailing
-from kedge.turns import code_check, messages, sessions
+from kedge.turns import code_check, messages, peers, sessions
 from kedge.turns.kernel import Caster, Kernel, actor
 from kedge.turns.turn import Turn
 from kedge.turns.view import Point, ReadView, open_view
@@ -520,6 +520,18 @@ class Kedge:
     def verdicts(self) -> list[Tally]:
         """Return counts of received messages, by verdict, receiver, versions and sender."""
         return messages.verdicts(self._kernel)
+
+    def register_peer(self, peer: str, *, by: str | None = None) -> str:
+        """Register an unsigned peer; return the name of the pseudo-deployment that stands for it."""
+        return peers.register(self._kernel, peer, by)
+
+    def peers(self) -> list[Deployment]:
+        """Return the pseudo-deployments of unsigned peers, in the order of registration."""
+        return [deployment for deployment in lives.list_all(self._kernel) if deployment.kind == rules.EXTERNAL]
+
+    def set_rolled_back_peers(self, policy: str, *, by: str | None = None) -> None:
+        """Let new messages of peers that were rolled back "rejoin" as `external:<peer>#2`, or "refuse" them."""
+        peers.set_rolled_back(self._kernel, policy, by)
 
     def members(self) -> list[MemberStatus]:
         """Return the members in the order in which they joined."""

@@ -43,7 +43,7 @@ def _signature(name: str, function: object) -> str:
 
 
 def _public() -> Iterator[str]:
-    for function in (kedge.open, kedge.migrate_store, kedge.compare_stores):
+    for function in (kedge.open, kedge.migrate_store, kedge.compare_stores, kedge.current_turn, kedge.bind):
         yield _signature(f"kedge.{function.__name__}", function)
     for face, owner in FACES.items():
         for name, member in inspect.getmembers(owner):

@@ -4,11 +4,12 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.model.envelope import Envelope, Rejected, seal, unseal
+from kedge.model.envelope import Envelope, Rejected, newest, seal, unseal
 
 KEY = b"k" * 32
 ENVELOPE = Envelope(turn="t1", epoch=3, base=[1, 2], lineage=[2], expires=100.0, session="s-17", agent="support")
@@ -16,7 +17,8 @@ SEALED = seal(ENVELOPE, KEY)["baggage"]
 
 
 def opened(headers: dict[str, str], *, now: float = 50.0, audience: str | None = None) -> Envelope | Rejected:
-    return unseal(headers, KEY, now=now, audience=audience)
+    (found,) = unseal(headers, KEY, now=now, audience=audience)
+    return found
 
 
 def why(headers: dict[str, str], *, now: float = 50.0, audience: str | None = None) -> str:
@@ -45,6 +47,17 @@ def test_a_header_s_name_has_no_case(name: str) -> None:
 )
 def test_other_members_of_the_baggage_stand_beside_it(value: str) -> None:
     assert opened({"baggage": value}) == ENVELOPE
+
+
+def test_all_members_of_ours_count() -> None:
+    other = Envelope("t2", 4, [1], [1], 100.0)
+    late = seal(Envelope("t3", 4, [1], [1], 10.0), KEY)["baggage"]
+    value = f"{SEALED},a=1,{seal(other, KEY)['baggage']};p=1,{SEALED},{late}"
+    found = unseal({"baggage": value, "Baggage": SEALED}, KEY, now=50.0, audience=None)
+    assert found[:2] == [ENVELOPE, other]
+    assert [type(member) for member in found] == [Envelope, Envelope, Rejected], "each once"
+    assert newest([ENVELOPE, other]) == other
+    assert newest([msgspec.structs.replace(ENVELOPE, digest="d"), other]).turn == "t1", "the one made for a message"
 
 
 def test_without_a_member_of_ours_nothing_is_taken() -> None:

@@ -18,6 +18,7 @@ from kedge.cli import (
     ingest,
     inspect,
     migrate,
+    peers,
     reconcile,
     replay,
     rollback,
@@ -49,11 +50,12 @@ _MODULES = (
     drill,
     reconcile,
     verdicts,
+    peers,
     migrate,
     upgrade,
 )
 _ORDER = (
-    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "verdicts", "export"),
+    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "verdicts", "peers", "export"),
     ("deploy", "canary", "backfill", "promote", "settle"),
     ("rollback", "reinstate", "replay", "purge", "recover", "reconcile"),
     (

@@ -71,6 +71,7 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     levels: dict[str, Level] = {}
     held: dict[str, tuple[str, ...]] = {}  # the operations that hold a feature at the safe level
     retention_seconds: float | None = None
+    rolled_back_peers: str = "rejoin"  # what happens to new messages of peers that were rolled back
     reconcilers: dict[str, str] = {}  # the external systems that follow artifacts: name to pattern of keys
 
     @cached_property
@@ -386,6 +387,11 @@ def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord
     if seconds is not None and not (kept is not None and 0 <= kept <= RETENTION_SECONDS_MAX):
         raise InvalidValue(f"invalid retention {seconds!r}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None")
     return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=kept)
+
+
+def set_rolled_back_peers(record: ControlRecord, policy: str) -> ControlRecord:
+    """Set what happens to new messages of peers that were rolled back."""
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, rolled_back_peers=policy)
 
 
 def set_reconcilers(record: ControlRecord, reconcilers: dict[str, str]) -> ControlRecord:

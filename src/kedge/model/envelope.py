@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -47,11 +47,23 @@ def seal(envelope: Envelope, key: bytes) -> dict[str, str]:
     return {HEADER: f"{MEMBER}={body.decode()}.{_signature(body, key)}"}
 
 
-def unseal(headers: Mapping[str, str], key: bytes, *, now: float, audience: str | None) -> Envelope | Rejected:
-    """Return the envelope in headers, or the reason why none is trusted."""
-    sealed = _member(headers)
-    if sealed is None:
-        return Rejected("no kedge member in the baggage header")
+def unseal(headers: Mapping[str, str], key: bytes, *, now: float, audience: str | None) -> list[Envelope | Rejected]:
+    """Return the envelope of each member in headers, or the reason why it is not trusted; at least one of them.
+
+    Automatic propagation can put several into one header: all of them count.
+    """
+    members = list(dict.fromkeys(_members(headers)))
+    if not members:
+        return [Rejected("no kedge member in the baggage header")]
+    return [_unsealed(sealed, key, now, audience) for sealed in members]
+
+
+def newest(envelopes: Iterable[Envelope]) -> Envelope:
+    """Return the envelope to answer: one that was made for a message, else the newest."""
+    return max(envelopes, key=lambda envelope: (envelope.digest is not None, envelope.epoch, envelope.expires))
+
+
+def _unsealed(sealed: str, key: bytes, now: float, audience: str | None) -> Envelope | Rejected:
     if not sealed.isascii():
         return Rejected("malformed")
     body, dot, signature = sealed.rpartition(".")
@@ -78,15 +90,14 @@ def _decoded(body: str) -> Envelope | None:
         return None
 
 
-def _member(headers: Mapping[str, str]) -> str | None:
+def _members(headers: Mapping[str, str]) -> Iterator[str]:
     for name, value in headers.items():
         if name.lower() != HEADER:
             continue
         for member in value.split(","):
             key, _, content = member.strip().partition("=")
             if key.strip() == MEMBER:
-                return content.partition(";")[0].strip()
-    return None
+                yield content.partition(";")[0].strip()
 
 
 def _signature(body: bytes, key: bytes) -> str:

@@ -32,7 +32,7 @@ _FIELDS_OF_LANGCHAIN = (
 _CHUNKS = {"AIMessageChunk": "ai", "HumanMessageChunk": "human", "ToolMessageChunk": "tool"}  # merged streams
 _SPEAKING = ("content", "tool_calls", "function_call", "refusal", "audio", "parts")
 _SHAPES = (
-    "pass a role and a content, a pair (role, content), a dict with role and content as the OpenAI and Anthropic APIs "
+    "pass a role and a content, a pair such as ('user', 'hello'), a dict with role and content as the OpenAI and Anthropic APIs "
     "have it, or a message object of these or of LangChain"
 )
 
@@ -150,6 +150,7 @@ def check_iterable(messages: Any) -> list[Any]:
     """Return several messages as a list, or raise `InvalidValue` for one message and for text."""
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
         raise InvalidValue(
-            f"invalid messages {messages!r:.80}: must be a list of messages; append() takes a single one"
+            f"invalid messages {messages!r:.80}: must be a list of messages, such as [('user', 'hello')]; "
+            "append() takes a single one"
         )
     return list(messages)

@@ -7,16 +7,15 @@ import msgspec
 from kedge.errors import InvalidValue, SessionBegun
 from kedge.model import control as rules
 from kedge.model import envelope as envelopes
-from kedge.model.checks import check_name
 from kedge.model.control import ControlRecord
 from kedge.model.envelope import Envelope, Rejected
 from kedge.model.lineage import EMPTY, Lineage
+from kedge.model.peers import UNKNOWN, check_peer, deployment_of
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
 from kedge.model.writes import Head
-from kedge.ports.control import Change, EpochMoved, Release
 from kedge.stores.scope import Scope
-from kedge.turns import sessions
+from kedge.turns import peers, sessions
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Sender
@@ -26,15 +25,15 @@ _IMPOSED = "\0view"  # in the cache of artifacts: no agent has this name
 
 
 class OpenedHeaders(msgspec.Struct, frozen=True):
-    """Headers after their check: the sender and its lineage.
+    """Headers after their check: the sender and its lineage, which is that of all members together.
 
-    `envelope` is set where the headers are trusted. Where they are not, `record` is: it holds the pseudo-deployment
-    that stands for the peer.
+    `envelopes` are the trusted ones. Where one is not trusted, `record` is set: it holds the pseudo-deployment that
+    stands for the peer.
     """
 
     sender: Sender
     lineage: Lineage
-    envelope: Envelope | None = None
+    envelopes: tuple[Envelope, ...] = ()
     distrust: str = ""  # why headers that named a session are not trusted
     record: ControlRecord | None = None
 
@@ -49,27 +48,49 @@ class TurnStart(msgspec.Struct, frozen=True):
     parent: str | None = None
     sender: Sender | None = None
     distrust: str = ""
+    others: tuple[str, ...] = ()  # the ids of further callers' turns
     replays: Replays | None = None
 
 
 def open_headers(kernel: Kernel, headers: Mapping[str, str], peer: str | None, audience: str | None) -> OpenedHeaders:
     """Check headers. Those that cannot be trusted have the lineage of a pseudo-deployment, `external:<peer>`."""
     _check_headers(headers)
-    if peer is not None:
-        check_name("the peer", peer)
-    opened = envelopes.unseal(headers, kernel.header_key, now=kernel.backend.clock.now(), audience=audience)
-    if isinstance(opened, Rejected):
-        record, number = _external(kernel, peer or "unknown", opened.why)
-        sender = Sender(f"external:{peer or 'unknown'}", None, opened.why)
-        distrust = opened.why if opened.names_session else ""
-        return OpenedHeaders(sender, frozenset({number}), distrust=distrust, record=record)
-    return OpenedHeaders(Sender(opened.agent or "nobody", opened), frozenset(opened.lineage), opened)
+    name = UNKNOWN if peer is None else check_peer(peer)
+    members = envelopes.unseal(headers, kernel.header_key, now=kernel.backend.clock.now(), audience=audience)
+    trusted = tuple(member for member in members if isinstance(member, Envelope))
+    rejected = [member for member in members if isinstance(member, Rejected)]
+    lineage = EMPTY.union(*(envelope.lineage for envelope in trusted))
+    record = None
+    if rejected:
+        record, number = peers.standing(kernel, name, rejected[0].why)
+        lineage |= {number}
+    if trusted:
+        answered = envelopes.newest(trusted)
+        return OpenedHeaders(Sender(answered.agent or "nobody", answered), lineage, trusted, record=record)
+    distrust = next((member.why for member in rejected if member.names_session), "")
+    sender = Sender(deployment_of(name), None, rejected[0].why)
+    return OpenedHeaders(sender, lineage, distrust=distrust, record=record)
+
+
+def callers(caller: OpenedHeaders | None, session: str | None) -> tuple[Envelope | None, tuple[str, ...]]:
+    """Return the caller whose view a turn joins, and the ids of the other callers' turns; raise for two sessions."""
+    if caller is None or not caller.envelopes:
+        return None, ()
+    sessions_named = sorted({envelope.session for envelope in caller.envelopes if envelope.session is not None})
+    if len(sessions_named) > 1 and session not in sessions_named:
+        raise InvalidValue(
+            f"the headers name {len(sessions_named)} sessions ({', '.join(map(repr, sessions_named))}): a turn works "
+            "in one; give session=, or pass the headers of one caller"
+        )
+    wanted = session if session in sessions_named else next(iter(sessions_named), None)
+    chosen = envelopes.newest(envelope for envelope in caller.envelopes if envelope.session == wanted)
+    return chosen, tuple(envelope.turn for envelope in caller.envelopes if envelope is not chosen)
 
 
 def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: OpenedHeaders | None) -> TurnStart:
     """Return what a turn starts from. A callee joins its caller's view and session; other turns follow the session."""
     lineage, sender = (EMPTY, None) if caller is None else (caller.lineage, caller.sender)
-    envelope = None if caller is None else caller.envelope
+    envelope, others = callers(caller, session)
     if envelope is not None:
         if deployment is not None:
             raise InvalidValue(
@@ -79,10 +100,13 @@ def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: O
         if session is None or session == envelope.session:
             record, base = kernel.backend.control.load(), frozenset(envelope.base)
             replays = None if envelope.replays is None else Replays(*envelope.replays)
-            return TurnStart(record, envelope.session, base, lineage, envelope.turn, sender, replays=replays)
+            return TurnStart(
+                record, envelope.session, base, lineage, envelope.turn, sender, others=others, replays=replays
+            )
     record, base = _fixed_base(kernel, session, deployment)
     distrust = "" if caller is None else caller.distrust
-    return TurnStart(record, session, base, lineage, None if envelope is None else envelope.turn, sender, distrust)
+    parent = None if envelope is None else envelope.turn
+    return TurnStart(record, session, base, lineage, parent, sender, distrust, others)
 
 
 def _fixed_base(kernel: Kernel, session: str | None, deployment: str | None) -> tuple[ControlRecord, frozenset[int]]:
@@ -99,27 +123,6 @@ def _fixed_base(kernel: Kernel, session: str | None, deployment: str | None) -> 
             "use another session, or call k.refresh() on this one"
         )
     return record, fixed.base
-
-
-def _external(kernel: Kernel, peer: str, why: str) -> tuple[ControlRecord, int]:
-    """Return the number of the pseudo-deployment that stands for a peer; stage it for a new peer."""
-    control, clock = kernel.backend.control, kernel.backend.clock
-    while True:
-        record = control.load()
-        revocable = {d.name: d.number for d in record.deployments}
-        gone = set(control.names().values()) - set(revocable)
-        name, suffix = f"external:{peer}", 2
-        while name in gone:  # settled or purged, and names are never used twice
-            name, suffix = f"external:{peer}#{suffix}", suffix + 1
-        if name in revocable:
-            return record, revocable[name]
-        staged = rules.stage(record, name, artifacts=(), bases=(), now=clock.now(), by=peer, kind=rules.EXTERNAL)
-        release = Release(record.next_number, name, rules.EXTERNAL, "", {}, ())
-        change = Change(staged, clock.fresh_id(), "external", peer, name, why, release=release)
-        try:
-            control.commit(change)
-        except EpochMoved:
-            continue
 
 
 def own_artifacts(kernel: Kernel, scope: Scope, view: View, agent: str) -> AgentArtifacts:

@@ -15,6 +15,7 @@ from kedge.model.envelope import Envelope
 from kedge.model.metrics import OWN
 from kedge.model.negotiation import Rule, digest
 from kedge.model.numbers import as_plain
+from kedge.model.peers import check_peer
 from kedge.model.turns import check_seen
 from kedge.model.visibility import View
 from kedge.model.writes import encode
@@ -63,9 +64,11 @@ class Turn:
                 "a turn without agent= or person= cannot be attributed, and a rollback would miss what it writes; "
                 "pass agent='…', the name that its artifacts begin with, or person='…' for a human"
             )
-        for what, name in (("session", session), ("agent", agent), ("person", person), ("peer", peer)):
+        for what, name in (("session", session), ("agent", agent), ("person", person)):
             if name is not None:
                 check_name(f"the {what}", name)
+        if peer is not None:
+            check_peer(peer)
         if kernel.membership is not None:
             kernel.membership.check()
         self._kernel = kernel
@@ -84,6 +87,8 @@ class Turn:
         if start.lineage:  # the caller's: it may have been rolled back before this turn began
             self._catch_up_with_sender()
             check_seen(start.lineage, scope.base, scope.record, kernel.names)
+        for turn in start.others:
+            scope.record_edge("absorb", turn)
         current.begin(self, kernel)
         if agent is not None:
             own = scope.pin_artifacts(agent)
@@ -220,12 +225,14 @@ class Turn:
         scope = self._scope
         scope.read_current(_nothing)
         opened = open_headers(self._kernel, headers, peer, self.agent or self.person)
-        callee, self._sender = opened.envelope, opened.sender
+        self._sender = opened.sender
         scope.join_sender(opened.lineage, opened.record)
         self._catch_up_with_sender()
-        scope.record_edge("absorb", "" if callee is None else callee.turn)
-        if callee is not None and callee.asks is not None:
-            raise SyncNeeded(f"{callee.agent!r} asks for a fresh sync: begin a new turn, and send again")
+        for turn in [callee.turn for callee in opened.envelopes] or [""]:
+            scope.record_edge("absorb", turn)
+        asking = next((callee for callee in opened.envelopes if callee.asks is not None), None)
+        if asking is not None:
+            raise SyncNeeded(f"{asking.agent!r} asks for a fresh sync: begin a new turn, and send again")
 
     def close(self) -> None:
         """End the turn; every later operation raises `TurnClosed`."""

@@ -1,0 +1,60 @@
+"""Registration of peers, and the pseudo-deployment that stands for the messages of one."""
+
+import warnings
+
+from kedge.model import control as rules
+from kedge.model import peers
+from kedge.model.control import ControlRecord
+from kedge.ports.control import Change, EpochMoved, Release
+from kedge.turns.kernel import Kernel, actor
+
+
+class UnknownPeerWarning(UserWarning):
+    """A peer is not registered and shares `external:unknown`."""
+
+
+def standing(kernel: Kernel, peer: str, why: str) -> tuple[ControlRecord, int]:
+    """Return the number of the deployment that stands for a peer's new messages; stage it for a new peer."""
+    names = kernel.backend.control.names().values()
+    stamped = peer if peer == peers.UNKNOWN else peers.as_registered(peer, names)
+    if stamped != peer and peer not in kernel.warned:
+        kernel.warned.add(peer)
+        warnings.warn(
+            f"the peer {peer!r} is not registered, and {peers.PEERS_MAX} have registered themselves: it shares "
+            f"{peers.deployment_of(stamped)!r}; register it with k.register_peer({peer!r}) or kedge peers --register",
+            UnknownPeerWarning,
+            stacklevel=6,
+        )
+    return _staged(kernel, stamped, stamped, why)
+
+
+def register(kernel: Kernel, peer: str, by: str | None) -> str:
+    """Register a peer, and return the name of the deployment that stands for it now."""
+    record, number = _staged(kernel, peers.check_peer(peer), actor(by), "registered")
+    return record.by_number[number].name
+
+
+def set_rolled_back(kernel: Kernel, policy: str, by: str | None) -> None:
+    """Say what happens to new messages of peers that were rolled back: they rejoin, or are refused."""
+    chosen, who, operation = peers.check_rolled_back_peers(policy), actor(by), kernel.backend.clock.fresh_id()
+    kernel.change(
+        lambda record: Change(
+            rules.set_rolled_back_peers(record, chosen), operation, "peers", who, detail={"rolled_back": chosen}
+        )
+    )
+
+
+def _staged(kernel: Kernel, peer: str, by: str, why: str) -> tuple[ControlRecord, int]:
+    control, clock = kernel.backend.control, kernel.backend.clock
+    while True:
+        record = control.load()
+        found = peers.incarnation(peer, record, control.names().values())
+        if found.number is not None:
+            return record, found.number
+        staged = rules.stage(record, found.name, artifacts=(), bases=(), now=clock.now(), by=by, kind=rules.EXTERNAL)
+        release = Release(record.next_number, found.name, rules.EXTERNAL, "", {}, ())
+        change = Change(staged, clock.fresh_id(), "external", by, found.name, why, release=release)
+        try:
+            control.commit(change)
+        except EpochMoved:
+            continue
