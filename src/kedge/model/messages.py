@@ -32,8 +32,8 @@ _FIELDS_OF_LANGCHAIN = (
 _CHUNKS = {"AIMessageChunk": "ai", "HumanMessageChunk": "human", "ToolMessageChunk": "tool"}  # merged streams
 _SPEAKING = ("content", "tool_calls", "function_call", "refusal", "audio", "parts")
 _SHAPES = (
-    "pass a role and a content, a pair such as ('user', 'hello'), a dict with role and content as the OpenAI and Anthropic APIs "
-    "have it, or a message object of these or of LangChain"
+    "pass a role and a content, a pair such as ('user', 'hello'), a dict with role and content as the OpenAI and "
+    "Anthropic APIs have it, or a message object of these or of LangChain"
 )
 
 

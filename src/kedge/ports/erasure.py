@@ -16,6 +16,9 @@ class Erasure(Protocol):
     - Writers wait at most for one part.
     """
 
+    def check_room(self, lineages: Iterable[int]) -> None:
+        """Raise `StorageFull` where it is known that `erase` would find no room; the caller has purged nothing yet."""
+
     def erase(self, lineages: Iterable[int], progress: Callable[[int, int], None] | None = None) -> int:
         """Remove the content of all writes of these lineages; return how many writes this call erased.
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import msgspec
 
-from kedge.errors import ConfirmationNeeded, SnapshotInTheWay, StorageFull
+from kedge.errors import ConfirmationNeeded, OutcomeUnknown, SnapshotInTheWay, StorageFull
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord
 from kedge.ports.control import Change, Entry
@@ -38,6 +38,7 @@ def purge(
         kernel.find(record, name, "purge")
         after, gone = rules.purge(record, name)
         _check_snapshots(kernel, gone)
+        kernel.backend.erasure.check_room(kernel.backend.impact.lineages_with(gone))
         detail = {"numbers": sorted(gone), "names": sorted(kernel.names(gone))}
         return Change(after, operation, "purge", who, name, "", detail, drop_snapshots_of=tuple(sorted(gone)))
 
@@ -82,9 +83,15 @@ def _reclaim(kernel: Kernel, lineages: list[int]) -> int:
 def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int:
     """Erase the writes of a committed purge. After a crash, the same call finishes it."""
     lineages = kernel.backend.impact.lineages_with(entry.detail["numbers"])
-    erased = kernel.backend.erasure.erase(lineages, progress)
-    detail = {"writes": erased, "reclaimed_bytes": _reclaim(kernel, lineages)}
-    kernel.backend.control.step(
-        entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail=detail
-    )
+    try:
+        erased = kernel.backend.erasure.erase(lineages, progress)
+        detail = {"writes": erased, "reclaimed_bytes": _reclaim(kernel, lineages)}
+        kernel.backend.control.step(
+            entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail=detail
+        )
+    except StorageFull as error:
+        raise OutcomeUnknown(
+            f"{entry.deployment!r} is purged for good (epoch {entry.epoch}), but not all of its content is erased yet, "
+            f"because the disk is full ({error}): free some space, then run `kedge recover`, which finishes the purge"
+        ) from error
     return erased

@@ -57,18 +57,7 @@ class Turn:
         base: frozenset[int] | None = None,
     ) -> None:
         """Begin it. `replays` and `base` (the deployments that its view is fixed to) are internal."""
-        if agent is not None and person is not None:
-            raise InvalidValue(f"agent={agent!r} and person={person!r} exclude each other; give one")
-        if agent is None and person is None:
-            raise InvalidValue(
-                "a turn without agent= or person= cannot be attributed, and a rollback would miss what it writes; "
-                "pass agent='…', the name that its artifacts begin with, or person='…' for a human"
-            )
-        for what, name in (("session", session), ("agent", agent), ("person", person)):
-            if name is not None:
-                check_name(f"the {what}", name)
-        if peer is not None:
-            check_peer(peer)
+        _check_names(session, agent, person, peer)
         if kernel.membership is not None:
             kernel.membership.check()
         self._kernel = kernel
@@ -298,3 +287,19 @@ def current_turn() -> Turn | None:
 
 def _nothing(_: View) -> None:
     """Look at nothing: the read only brings the view up to date."""
+
+
+def _check_names(session: str | None, agent: str | None, person: str | None, peer: str | None) -> None:
+    """Raise `InvalidValue` unless a turn is an agent's or a person's, and names are names."""
+    if agent is not None and person is not None:
+        raise InvalidValue(f"agent={agent!r} and person={person!r} exclude each other; give one")
+    if agent is None and person is None:
+        raise InvalidValue(
+            "a turn without agent= or person= cannot be attributed, and a rollback would miss what it writes; "
+            "pass agent='…', the name that its artifacts begin with, or person='…' for a human"
+        )
+    for what, name in (("session", session), ("agent", agent), ("person", person)):
+        if name is not None:
+            check_name(f"the {what}", name)
+    if peer is not None:
+        check_peer(peer)

@@ -20,6 +20,9 @@ class PostgresErasure:
         self._database = database
         self._vectors = vectors
 
+    def check_room(self, lineages: Iterable[int]) -> None:
+        """Do nothing: the server's disk cannot be seen from here."""
+
     def erase(self, lineages: Iterable[int], progress: Callable[[int, int], None] | None = None) -> int:
         """Remove the content of all writes of these lineages; return how many writes this call erased.
 

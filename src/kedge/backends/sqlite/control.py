@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from kedge.backends.record_cache import RecordCache
@@ -74,12 +75,18 @@ class SqliteControl:
 
     def commit(self, change: Change) -> Entry:
         """Apply a change, once."""
-        try:
+
+        def act(begun: Callable[[], None]) -> None:
             with self._database.writing("control", interruptible=True) as connection:
-                applied = self._applied(connection, change.operation)
-                if applied is not None:
-                    return applied
-                self._apply(connection, change)
+                begun()
+                if self._applied(connection, change.operation) is None:
+                    self._apply(connection, change)
+
+        try:
+            if change.release is None:
+                self._database.reserve.using(act)
+            else:  # what a deployment brings would take the space that its rollback needs
+                act(lambda: None)
         except OutcomeUnknown:
             with self._database.connection() as connection:
                 applied = self._applied(connection, change.operation)
@@ -137,9 +144,14 @@ class SqliteControl:
         detail: dict[str, Any] | None = None,
     ) -> None:
         """Log a step of an operation, once."""
-        with self._database.writing("step", interruptible=True) as connection:
-            if not control_log.has_step(connection.execute(_SQL["log_of_operation"], (operation,)), kind):
-                self._log_step(connection, NewEntry(operation, kind, by, deployment, reason, detail or {}))
+
+        def act(begun: Callable[[], None]) -> None:
+            with self._database.writing("step", interruptible=True) as connection:
+                begun()
+                if not control_log.has_step(connection.execute(_SQL["log_of_operation"], (operation,)), kind):
+                    self._log_step(connection, NewEntry(operation, kind, by, deployment, reason, detail or {}))
+
+        self._database.reserve.using(act)
 
     def note_in(self, connection: sqlite3.Connection, operation: str, kind: str, detail: dict[str, Any]) -> None:
         """Log a step of background work, in the caller's transaction."""

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from kedge import errors
+from kedge.backends.sqlite.reserve import Reserve
 from kedge.backends.sqlite.schema import expand, migrations, overlay, schema_of
 from kedge.model import upgrade
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
@@ -55,9 +56,14 @@ class Database:
         self._overlay: list[str] = []
         if not read_only:
             self._create_folder()
+        self.reserve = Reserve(path)
+        self.reserve.opening(self._open)
+
+    def _open(self) -> None:
         with self.translated():
-            if not read_only:
+            if not self.read_only:
                 self._migrate()
+                self.reserve.fill()
             self._check_schema()
 
     def _create_folder(self) -> None:

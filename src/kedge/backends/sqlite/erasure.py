@@ -5,11 +5,14 @@ import sqlite3
 from collections.abc import Callable, Iterable
 
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.reserve import check_room
 from kedge.backends.sqlite.sql import queries
 from kedge.model import erasure
 from kedge.ports.vectors import VectorWriter
 
 _SQL = queries("erasure")
+_PAGES_FACTOR = 2  # pages that an erased row changes, by its bytes
+_LEAST_BYTES = 1 << 20
 
 
 class SqliteErasure:
@@ -18,6 +21,11 @@ class SqliteErasure:
     def __init__(self, database: Database, vectors: VectorWriter[sqlite3.Connection]) -> None:
         self._database = database
         self._vectors = vectors
+
+    def check_room(self, lineages: Iterable[int]) -> None:
+        """Raise `StorageFull` where there is no room to erase these lineages: the WAL takes the pages of a part."""
+        part = self._database.ask(_SQL["largest_part"], json.dumps(list(lineages)), erasure.ERASE_SEQS)[0][0]
+        check_room(self._database.path, _PAGES_FACTOR * part + _LEAST_BYTES, "the purge")
 
     def erase(self, lineages: Iterable[int], progress: Callable[[int, int], None] | None = None) -> int:
         """Remove the content of all writes of these lineages; return how many writes this call erased."""
