@@ -1,5 +1,6 @@
 """`Kedge`, the public class: one open database."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from kedge.bulk.load import Writer, load
 from kedge.bulk.rate_limit import RateLimit
 from kedge.deployments import lifecycle as lives
 from kedge.deployments.lifecycle import SNAPSHOT_PREFIX, Deployment, PromoteReport
-from kedge.errors import InvalidValue
+from kedge.errors import Busy, InvalidValue
 from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.fleet.watcher import Watcher
@@ -66,6 +67,8 @@ Progress = Callable[[int, int], None]
 DIM_MAX = 65_536
 _LIMIT_MAX = 2**63 - 1  # the largest integer of SQLite
 LOAD_ROWS = 10_000
+EPOCH_POLL_SECONDS = 0.02
+STANDBY = ("refuse", "stale")
 
 
 class Optimized(msgspec.Struct, frozen=True):
@@ -88,8 +91,12 @@ class Kedge:
         code: str | Mapping[str, str] | None = None,
         other_code: OtherCodePolicy = "warn",
         read_only: bool = False,
+        standby: str = "refuse",
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
+        if standby not in STANDBY:
+            raise InvalidValue(f"invalid standby {standby!r}: must be one of {', '.join(STANDBY)}")
+        self._kernel.standby = standby
         code_check.configure(self._kernel, code, other_code)
         reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
         self._watcher = Watcher(self._kernel)
@@ -543,6 +550,24 @@ class Kedge:
     def epoch(self) -> int:
         """The current epoch of the control record."""
         return self._kernel.backend.control.epoch()
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether this is a standby now, which may lag behind its primary."""
+        return self._kernel.backend.is_standby
+
+    def wait_for_epoch(self, epoch: int, *, timeout: float = 30.0) -> None:
+        """Wait until this database has reached an epoch: on a standby, until it has a rollback (`report.epoch`).
+
+        Raises `Busy` after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while (found := self._kernel.backend.control.epoch()) < epoch:
+            if time.monotonic() >= deadline:
+                raise Busy(
+                    f"{self._kernel.backend.url} is at epoch {found} after {timeout:g} s, not {epoch}; try again"
+                )
+            time.sleep(EPOCH_POLL_SECONDS)
 
     @property
     def seq(self) -> int:

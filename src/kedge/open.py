@@ -50,6 +50,7 @@ def open(
     reconcilers: Mapping[str, Reconciler] | str | Path | None = None,
     code: str | Mapping[str, str] | None = None,
     other_code: OtherCodePolicy = "warn",
+    standby: str = "refuse",
 ) -> Kedge:
     """Open a database; create it, or migrate its schema, where needed.
 
@@ -60,13 +61,21 @@ def open(
     `UnknownName` where there is no database. `pool` is a psycopg_pool.ConnectionPool to the same server database; Kedge
     uses it instead of its own and never closes it. `reconcilers` bring external systems to the current pins: a mapping
     by name, or a path to a `kedge.toml`. `code` is the code that this process runs, one digest or a mapping by agent.
+    `standby`: a read-only PostgreSQL standby may lag behind a rollback, so by default it refuses views of the present;
+    "stale" shows them as the standby has them.
     `other_code` is the policy for turns whose view pins another digest in `<agent>/code`: "ignore", "warn" or "refuse".
     """
     chosen = read_config(Path(reconcilers)) if isinstance(reconcilers, str | Path) else reconcilers
     backend = _backend(url, durability=durability, cache_bytes=cache_bytes, read_only=read_only, clock=clock, pool=pool)
     try:
         return Kedge(
-            backend, session_ttl=session_ttl, reconcilers=chosen, code=code, other_code=other_code, read_only=read_only
+            backend,
+            session_ttl=session_ttl,
+            reconcilers=chosen,
+            code=code,
+            other_code=other_code,
+            read_only=read_only,
+            standby=standby,
         )
     except BaseException:
         backend.close()

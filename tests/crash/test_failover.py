@@ -326,3 +326,45 @@ def test_a_server_that_forgot_what_this_process_knows_is_not_gone_on_with(
 
 def end_all(name: str) -> str:
     return f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+
+
+# ── reading a standby ──
+
+
+@pytest.mark.timeout(200)
+def test_a_standby_says_where_it_is_and_refuses_what_it_cannot_promise() -> None:
+    with postgres.running() as primary, postgres.running(of=primary) as standby, kedge.open(primary.url()) as k:
+        k.deploy("v1", {"support/prompt": "one"}, canary=1.0)
+        k.snapshot("before")
+        seq = k.seq
+        k.promote("v1")
+        with kedge.open(standby.url(), read_only=True) as copy:
+            began = time.monotonic()
+            copy.wait_for_epoch(k.epoch)
+            assert copy.is_standby
+            assert copy.status().is_standby
+            assert copy.status().epoch == k.epoch
+            assert copy.at("before").artifacts.get("support/prompt") is None
+            assert copy.at(seq, deployment="v1").artifacts["support/prompt"].value == "one"
+            for look in (copy.view, lambda: copy.view(deployment="v1"), partial(copy.turn, agent="support")):
+                with pytest.raises(kedge.ReadOnly, match=f"is a standby, now at epoch {k.epoch}: it may lag behind"):
+                    look()
+            with k.turn(agent="support") as turn:
+                late = turn.context.put("key", 1)
+            eventually(lambda: (1,) in raw_rows(standby.url(), "SELECT count(*) FROM writes WHERE name = 'key'"))
+            with pytest.raises(kedge.PastUnreadable, match="its last seq that this standby has for certain is"):
+                copy.at(late)
+            assert time.monotonic() - began < 30, "it does not try to lock"
+            with pytest.raises(kedge.ReadOnly, match="use the primary"):
+                kedge.compare_stores(primary.url(), standby.url())
+        run(standby.url(), "SELECT pg_wal_replay_pause()")
+        report = k.rollback("v1")
+        with kedge.open(standby.url(), read_only=True, standby="stale") as copy:
+            assert copy.view().artifacts["support/prompt"].value == "one"
+            with pytest.raises(kedge.Busy, match=f"at epoch {k.epoch - 1} after 0.1 s, not {report.epoch}"):
+                copy.wait_for_epoch(report.epoch, timeout=0.1)
+            run(standby.url(), "SELECT pg_wal_replay_resume()")
+            copy.wait_for_epoch(report.epoch)
+            assert copy.view().artifacts.get("support/prompt") is None
+        with pytest.raises(kedge.InvalidValue, match="invalid standby 'wait'"):
+            kedge.open(standby.url(), read_only=True, standby="wait")

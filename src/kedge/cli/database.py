@@ -16,7 +16,9 @@ CONFIG = Path("kedge.toml")
 def for_reading(url: str | None, reconcilers: Path | None = None) -> Kedge:
     """Open a database read-only: create, change and lock nothing."""
     _must_exist(url)
-    k = open_database(url or DEFAULT, read_only=True, reconcilers=reconcilers)
+    k = open_database(url or DEFAULT, read_only=True, reconcilers=reconcilers, standby="stale")
+    if k.is_standby:
+        whisper(f"This is a standby at epoch {k.epoch}. The primary may have newer changes.", "yellow")
     moved = k.moved_to
     if moved is not None:
         whisper(f"This database was moved to {moved}. This output shows its state at the move.", "yellow")

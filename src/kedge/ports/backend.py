@@ -29,6 +29,10 @@ class Backend(Protocol):
         """The address, as `kedge.open` takes it."""
 
     @property
+    def is_standby(self) -> bool:
+        """Whether this is a copy that may lag behind now, and so cannot show the present for certain."""
+
+    @property
     def control(self) -> Control:
         """The control record."""
 

@@ -53,6 +53,7 @@ class SystemStatus(msgspec.Struct, frozen=True):
     reconcilers: dict[str, str]
     other_code: tuple[Tally, ...]
     schema: SchemaState
+    is_standby: bool
 
 
 def status(kernel: Kernel) -> SystemStatus:
@@ -86,6 +87,7 @@ def status(kernel: Kernel) -> SystemStatus:
         reconcilers=record.reconcilers,
         other_code=tuple(verdicts(kernel, COUNTED)),
         schema=backend.upgrade.state(),
+        is_standby=backend.is_standby,
     )
 
 

@@ -89,6 +89,7 @@ def callers(caller: OpenedHeaders | None, session: str | None) -> tuple[Envelope
 
 def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: OpenedHeaders | None) -> TurnStart:
     """Return what a turn starts from. A callee joins its caller's view and session; other turns follow the session."""
+    kernel.check_present()
     lineage, sender = (EMPTY, None) if caller is None else (caller.lineage, caller.sender)
     envelope, others = callers(caller, session)
     if envelope is not None:

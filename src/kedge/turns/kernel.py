@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from kedge.errors import IllegalTransition, InvalidValue, UnknownName
+from kedge.errors import IllegalTransition, InvalidValue, ReadOnly, UnknownName
 from kedge.model import control as rules
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import ControlRecord, Revocable, Status
@@ -38,6 +38,7 @@ class Kernel:
         self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version
         self.code: dict[str, str] = {}  # the code that this process runs, by agent, as its opener stated
         self.other_code = "warn"  # policy for turns whose view pins other code: ignore, warn or refuse
+        self.standby = "refuse"  # policy for views of the present on a standby: refuse, or stale
         self.warned: set[str] = set()
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can run, by name
 
@@ -51,6 +52,15 @@ class Kernel:
         if self._header_key is None:
             self._header_key = self.backend.control.secret("header_key")
         return self._header_key
+
+    def check_present(self) -> None:
+        """Raise `ReadOnly` where views of the present could miss a rollback that has returned."""
+        if self.standby == "refuse" and self.backend.is_standby:
+            raise ReadOnly(
+                f"{self.backend.url} is a standby, now at epoch {self.backend.control.epoch()}: it may lag behind a "
+                "rollback, so it shows no view of the present; read the primary, read here at a snapshot or an "
+                "earlier seq, or open it with standby='stale'"
+            )
 
     def record(self) -> ControlRecord:
         """Return the record to pin a view to; a member has it without I/O until it hears of a newer epoch."""

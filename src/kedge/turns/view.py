@@ -67,7 +67,9 @@ class ViewScope:
             check_name("the session", session)
         self.upto: int | None = None
         self._at: float | None = None
-        if point is not None:
+        if point is None:
+            kernel.check_present()
+        else:
             self.upto, self._at = self._resolve(point)
         present = self.backend.control.load()
         record = present if self.upto is None else self.backend.control.record_at(self.upto)
@@ -112,7 +114,8 @@ class ViewScope:
         if isinstance(point, bool) or not isinstance(point, int):
             raise InvalidValue(f"invalid point {point!r}: must be a snapshot's name, a seq or a datetime")
         if not 0 <= point <= last.seq:
-            raise PastUnreadable(f"seq {point} is not in the journal; its last seq is {last.seq}")
+            where = " that this standby has for certain" if self.backend.is_standby else ""
+            raise PastUnreadable(f"seq {point} is not in the journal; its last seq{where} is {last.seq}")
         return point, self._within_horizon(control.load(), point, control.time_of(point), last.at)
 
     def _within_horizon(self, record: ControlRecord, seq: int, at: float, now: float) -> float:

@@ -72,6 +72,11 @@ class PostgresBackend:
         """The address, without the password."""
         return self.database.url
 
+    @property
+    def is_standby(self) -> bool:
+        """Whether this is a standby now."""
+        return self.database.is_standby
+
     def change_hint(self) -> object:
         """Return the number of change notifications."""
         return self._change_listener.count()

@@ -211,6 +211,8 @@ class PostgresControl:
 
     def position(self) -> Position:
         """Return the last seq, once nothing before it is in flight, and the earliest time of the next entry."""
+        if self._database.is_standby:  # it can lock no lane
+            return self._database.read(self._journal.standby_stand)
         return self._database.settle(self._journal.stand)
 
     def seq_at(self, moment: float) -> int:

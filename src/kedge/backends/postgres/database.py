@@ -82,6 +82,11 @@ class Database:
         """Whether vectors are stored in pgvector's type, so that the server can compare them."""
         return self._vector_oids is not None
 
+    @property
+    def is_standby(self) -> bool:
+        """Whether this is a standby now, which may lag behind its primary; asked of the server for a reader."""
+        return self.read_only and bool(self.ask(b"SELECT pg_catalog.pg_is_in_recovery()")[0][0])
+
     def _open(self) -> None:
         """Check or create the schema. It fails at once with the server's text, where a pool would retry."""
         try:
@@ -221,6 +226,8 @@ class Database:
 
     def settle(self, look: Callable[[Link], T]) -> T:
         """Return the result of `look`, once all transactions in flight at that time have ended."""
+        if self.is_standby:
+            raise errors.ReadOnly(f"{self.url} is a standby, which cannot tell what is in flight; use the primary")
 
         def once(connection: Connection) -> T:
             rewrite = self._rewrite(connection)

@@ -263,6 +263,12 @@ class PostgresJournal(Reader):
 
     # ── position ──
 
+    def standby_stand(self, link: Link) -> Position:
+        """Return the last seq before which a standby lacks nothing, and the earliest time of the next entry."""
+        last = link.send(_SQL["settled_seq"])
+        drawn = self.draw(link, 0)
+        return Position(int(last.fetchall()[0][0]), drawn.at)
+
     def stand(self, link: Link) -> Position:
         """Return the last seq, and the earliest time of the next entry; see `Database.settle`."""
         last = link.send(_SQL["last_seq"])

@@ -71,6 +71,11 @@ class SqliteBackend:
         """The address, as `kedge.open` takes it."""
         return f"sqlite:///{self.database.path}"
 
+    @property
+    def is_standby(self) -> bool:
+        """Whether this is a copy that lags behind: never."""
+        return False
+
     def change_hint(self) -> object:
         """Return the doorbell's time of last change, in nanoseconds."""
         try:

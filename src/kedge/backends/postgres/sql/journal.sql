@@ -16,6 +16,10 @@ SELECT greatest(
     coalesce((SELECT max(seq) FROM kedge.writes), 0), coalesce((SELECT max(seq) FROM kedge.control_log), 0)
 );
 
+-- name: settled_seq
+-- A change of the record holds all lanes: everything before it is committed. A standby has what was committed before.
+SELECT coalesce((SELECT seq FROM kedge.control_log WHERE record IS NOT NULL ORDER BY seq DESC LIMIT 1), 0);
+
 -- name: epoch
 SELECT epoch FROM kedge.control;
 
