@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import faiss as typed_faiss
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +25,9 @@ from kedge.backends.sqlite.segment import Bits, Ints, Small, VisibleRows, length
 from kedge.errors import StorageFull
 from kedge.ports.vectors import Floats
 from kedge.support.failpoints import reach
+from kedge.support.lazy import LazyModule
 
-faiss: Any = typed_faiss  # its wrappers are generated at import time, and its stubs do not match them
+faiss: Any = LazyModule("faiss")  # typed so, too: its wrappers are generated at import time, its stubs do not match
 
 PROBES = 20  # lists visited first
 ROWS_MIN = 20_000  # an exact search over fewer takes no noticeable time

@@ -1,0 +1,105 @@
+"""The public names of the package, all of them. `kedge` imports this module when one of them is first used."""
+
+from kedge.bulk import ExportReport, LoadReport
+from kedge.bulk.backfill import BackfillReport
+from kedge.deployments.lifecycle import Deployment, PromoteReport
+from kedge.errors import (
+    Arriving,
+    ArtifactChanged,
+    Busy,
+    ConfirmationNeeded,
+    Conflict,
+    Corruption,
+    DamagedSegment,
+    DuplicateName,
+    ExpectationFailed,
+    Frozen,
+    IdempotencyMismatch,
+    IllegalTransition,
+    InvalidValue,
+    InvalidVector,
+    KedgeError,
+    LeaseExpired,
+    Misuse,
+    Moved,
+    NewerSchema,
+    NoSession,
+    NotAKedgeDatabase,
+    NotEmpty,
+    NotPermitted,
+    NotSeen,
+    OtherCode,
+    OutcomeUnknown,
+    PastUnreadable,
+    PeerRefused,
+    ReadOnly,
+    Retryable,
+    RolledBack,
+    SchemaRefused,
+    SessionBegun,
+    SettledMeanwhile,
+    SnapshotInTheWay,
+    StorageFull,
+    SyncNeeded,
+    TurnClosed,
+    UnknownName,
+    Unreachable,
+    UntrustedHeaders,
+)
+from kedge.face import Kedge, Optimized
+from kedge.fleet.member import Member
+from kedge.fleet.roster import MemberStatus
+from kedge.migration.compare import Difference, StoreDiff
+from kedge.migration.migrate import MoveReport
+from kedge.model import carriers
+from kedge.model.artifacts import Artifact
+from kedge.model.control import Level, Status
+from kedge.model.fleet import Held
+from kedge.model.fsck.inspection import Finding, FsckReport
+from kedge.model.reconcile import Reconciled
+from kedge.model.upgrade import SchemaState, UpgradeReport
+from kedge.open import compare_stores, migrate_store, open
+from kedge.ports.control import Snapshot
+from kedge.ports.metrics import Tally
+from kedge.ports.reconciler import Reconciler
+from kedge.ports.vectors import Collection
+from kedge.reconcilers.http import HttpReconciler
+from kedge.reconcilers.shell import ShellReconciler
+from kedge.recovery.attribution import Unattributed
+from kedge.recovery.converge import Convergence, Laggard
+from kedge.recovery.plan import RollbackPlan
+from kedge.recovery.purge import PurgeReport
+from kedge.recovery.reinstate import ReinstateReport
+from kedge.recovery.replay import ReplayInput, ReplayReport
+from kedge.recovery.rollback import RollbackReport
+from kedge.recovery.verify import Indicators
+from kedge.reports.diff import Diff, KeyChange, SpaceDiff
+from kedge.reports.status import SystemStatus, Unfinished
+from kedge.stores.batches import VectorBatches, VectorRows
+from kedge.stores.keyed import Entry
+from kedge.stores.memory import Message
+from kedge.stores.search import Hit, Hits
+from kedge.stores.vectors import VectorRow
+from kedge.turns.code_check import OtherCodeWarning
+from kedge.turns.current import bind
+from kedge.turns.name_check import AttributionWarning
+from kedge.turns.peers import UnknownPeerWarning
+from kedge.turns.turn import Turn, current_turn
+from kedge.turns.view import ReadView, UntrackedReadWarning
+
+__all__ = [
+    "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "Busy", "Collection",
+    "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff",
+    "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport",
+    "Held", "Hit", "Hits", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
+    "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level", "LoadReport", "Member",
+    "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase",
+    "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown",
+    "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "Reconciled",
+    "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport",
+    "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
+    "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally",
+    "Turn", "TurnClosed", "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable",
+    "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind",
+    "carriers", "compare_stores", "current_turn", "migrate_store", "open",
+]  # fmt: skip

@@ -1,0 +1,55 @@
+"""What `import kedge` and an open database load, in a process of their own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("faiss", "rich", "typer", "psycopg", "psycopg_pool", "pyarrow", "click")
+
+
+def run(code: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def test_importing_kedge_loads_none_of_what_it_stands_on() -> None:
+    assert run(f"import sys, kedge; print([m for m in {('numpy', 'msgspec', *HEAVY)} if m in sys.modules])") == "[]\n"
+
+
+def test_a_search_of_few_rows_loads_no_index_and_no_command_line(tmp_path: Path) -> None:
+    code = f"""if True:
+        import sys, kedge
+        with kedge.open(sys.argv[1]) as k, k.turn(agent="support") as turn:
+            k.collection("kb", dim=2)
+            turn.vectors("kb").upsert(["a"], [[1, 0]])
+            assert len(turn.vectors("kb").search([1, 0])) == 1
+        print([m for m in {HEAVY} if m in sys.modules])
+    """
+    assert run(code, str(tmp_path)) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import kedge.aio",
+        "import kedge.open",
+        "import kedge.errors",
+        "from kedge.open import is_server",
+        "from kedge import Turn",
+        "from kedge import open",
+        "from kedge import *",
+        "import kedge; kedge.__all__",
+        "import kedge; kedge.errors",
+        "import kedge; dir(kedge)",
+    ],
+)
+def test_the_public_names_are_there_whatever_was_imported_first(first: str) -> None:
+    code = "import kedge; print(type(kedge.open).__name__, all(hasattr(kedge, name) for name in kedge.__all__))"
+    assert run(f"{first}\n{code}") == "function True\n"
+
+
+def test_a_name_that_is_none_is_an_attribute_error() -> None:
+    code = "import kedge\ntry: kedge.opne\nexcept AttributeError as error: print(error)"
+    assert run(code) == "module 'kedge' has no attribute 'opne'\n"
