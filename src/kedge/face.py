@@ -58,6 +58,7 @@ from kedge.reports.status import SystemStatus
 from kedge.reports.status import status as survey_status
 from kedge.stores.spaces import find_collection
 from kedge.support.callbacks import unfailing
+from kedge.support.display import Value
 from kedge.turns import code_check, messages, peers, sessions
 from kedge.turns.kernel import Caster, Kernel, actor
 from kedge.turns.turn import Turn
@@ -71,7 +72,7 @@ EPOCH_POLL_SECONDS = 0.02
 STANDBY = ("refuse", "stale")
 
 
-class Optimized(msgspec.Struct, frozen=True):
+class Optimized(Value, frozen=True):
     """The result of optimizing a collection: newly indexed rows, and rows and bytes that compaction reclaimed."""
 
     indexed: int
@@ -599,6 +600,10 @@ class Kedge:
             self._kernel.membership.leave()
         self._watcher.close()
         self._kernel.backend.close()
+
+    def __repr__(self) -> str:
+        """Return the address, without asking the database."""
+        return f"<Kedge {self._kernel.backend.url}>"
 
     def __enter__(self) -> Self:
         """Return the Kedge itself."""

@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
-import msgspec
-
 from kedge.bulk.coverage import CORPORA, DOCUMENTS, PAYLOADS, Corpus
 from kedge.bulk.embed_batches import PAGE, Feed, Job, Options, Side, Tally, agent_of
 from kedge.bulk.embedder import Caller, Embed
@@ -21,6 +19,7 @@ from kedge.model.checks import check_name, check_seconds
 from kedge.model.numbers import as_integer
 from kedge.model.visibility import View
 from kedge.ports.vectors import Collection
+from kedge.support.display import Report, count
 from kedge.turns.kernel import Kernel, actor
 from kedge.turns.scope import scope_of
 
@@ -32,7 +31,7 @@ _PROBED = 200
 Feeds = list[tuple[Corpus, list[Feed]]]
 
 
-class BackfillReport(msgspec.Struct, frozen=True):
+class BackfillReport(Report, frozen=True):
     """What a backfill did. `failed`: ("collection/id", why) of each document that could not be embedded.
 
     `embedded` and `outside` count the vectors written for readers inside the deployment and, with `dual`, outside it;
@@ -46,6 +45,12 @@ class BackfillReport(msgspec.Struct, frozen=True):
     unchanged: int
     failed: tuple[tuple[str, str], ...]
     seconds: float
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        failed = f"; {count(len(self.failed), 'document')} FAILED" if self.failed else ""
+        done = f"{count(self.embedded + self.outside, 'vector')} written, {self.unchanged:,} unchanged{failed}"
+        return f"{', '.join(self.collections)}: {done}"
 
     @property
     def ok(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kedge.errors import InvalidValue, StorageFull
 from kedge.stores.batches import VectorBatches, VectorRows, as_json, each_batch
+from kedge.support.display import Report, count
 from kedge.support.optional import require
 
 Progress = Callable[[int, int], None]
@@ -19,7 +20,7 @@ _ARROW = {".arrow", ".feather", ".ipc"}
 _PARQUET = {".parquet", ".pq"}
 
 
-class ExportReport(msgspec.Struct, frozen=True):
+class ExportReport(Report, frozen=True):
     """What an export wrote. `unembedded` counts the keys that were left out: they are in other embedding spaces."""
 
     collection: str
@@ -27,6 +28,10 @@ class ExportReport(msgspec.Struct, frozen=True):
     unembedded: int
     files: tuple[str, ...]
     seconds: float
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        return f"{self.collection}: {count(self.rows, 'row')} exported, {self.unembedded:,} left out"
 
 
 class _Sink(Protocol):

@@ -12,6 +12,7 @@ from kedge.bulk.sources import Rows, Source
 from kedge.errors import InvalidValue
 from kedge.model.numbers import as_integer
 from kedge.model.writes import Origin, encode
+from kedge.support.display import Report, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.turn import Turn
 
@@ -19,7 +20,7 @@ Progress = Callable[[int, int], None]
 LOADER = "loader"
 
 
-class LoadReport(msgspec.Struct, frozen=True):
+class LoadReport(Report, frozen=True):
     """What a load did: rows written, with how many documents, and rows `skipped` because an earlier run wrote them.
 
     `vectorless` counts the rows that were left out because they have no vector.
@@ -31,6 +32,10 @@ class LoadReport(msgspec.Struct, frozen=True):
     documents: int
     vectorless: int
     seconds: float
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        return f"{self.collection}: {count(self.rows, 'row')} loaded, {self.skipped:,} skipped"
 
 
 class Writer(msgspec.Struct, frozen=True):

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from kedge.errors import DuplicateName, InvalidValue
 from kedge.model import control as rules
 from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manifest_warnings, pack
@@ -16,6 +14,7 @@ from kedge.model.reconcile import Reconciled
 from kedge.model.visibility import View
 from kedge.model.writes import Key, Pending
 from kedge.ports.control import Change, Entry, Recorded, Release
+from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel, actor
 
 SNAPSHOT_PREFIX = "before:"  # prefix of the names of snapshots that staging takes
@@ -24,7 +23,7 @@ AGENTS_MAX = 1_000  # at most so many agents are looked for a name like that of 
 BOTH_MAX = 100  # at most so many keys that both sides wrote are in a promotion's report
 
 
-class Deployment(msgspec.Struct, frozen=True):
+class Deployment(Value, frozen=True):
     """A deployment. Times are seconds since the Unix epoch.
 
     `since`, `by` and `reason` are those of the newest change of its status: its own, or that of a base it rests on.
@@ -48,7 +47,7 @@ class Deployment(msgspec.Struct, frozen=True):
     attribution: Attribution = READS
 
 
-class PromoteReport(msgspec.Struct, frozen=True):
+class PromoteReport(Report, frozen=True):
     """A promotion: artifacts that newer deployments shadow, and up to 100 keys that both it and others wrote.
 
     `reconciled`: the result for each external system that follows one of its artifacts.
@@ -58,6 +57,13 @@ class PromoteReport(msgspec.Struct, frozen=True):
     shadowed: dict[str, str]
     written_by_both: tuple[str, ...]
     reconciled: tuple[Reconciled, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        failed = [outcome.name for outcome in self.reconciled if not outcome.ok]
+        late = f", but NOT RECONCILED: {', '.join(failed)}" if failed else ""
+        shadowed = f"; {count(len(self.shadowed), 'artifact')} shadowed by newer ones" if self.shadowed else ""
+        return f"{self.deployment.name}: {self.deployment.status}{late}{shadowed}"
 
 
 def _checked_manifest(name: str, artifacts: object) -> dict[str, Artifact]:

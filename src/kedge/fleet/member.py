@@ -30,6 +30,7 @@ from kedge.model.fleet import (
     renew,
 )
 from kedge.ports.clock import lease_clock
+from kedge.support.display import brief
 from kedge.turns.kernel import Kernel
 
 Holds = Callable[[], Iterable[Held]]
@@ -214,6 +215,10 @@ class Member:
     def _report_leave(self) -> None:
         with suppress(KedgeError):
             self._kernel.backend.fleet.leave(self._standing.uid)
+
+    def __repr__(self) -> str:
+        """Return one line, without asking the database."""
+        return f"<Member {brief(self.name)}>"
 
     def __enter__(self) -> Self:
         """Return the member itself."""

@@ -1,15 +1,14 @@
 """Roster: the state of each member."""
 
-import msgspec
-
 from kedge.model.artifacts import Artifact, unpack
 from kedge.model.code import CODE, others
 from kedge.model.fleet import Standing
 from kedge.model.visibility import View
+from kedge.support.display import Value
 from kedge.turns.kernel import Kernel
 
 
-class MemberStatus(msgspec.Struct, frozen=True):
+class MemberStatus(Value, frozen=True):
     """The state of a member. `epoch` is the acknowledged one; `refreshed_at` is wall time of its own machine.
 
     `code` is the code that it states to run, by agent or "*". `other_code` names the agents that it serves for which

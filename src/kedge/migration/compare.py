@@ -13,6 +13,7 @@ from kedge.model.writes import STORES, Head
 from kedge.ports.backend import Backend
 from kedge.ports.control import EpochMoved
 from kedge.ports.migration import Exporter
+from kedge.support.display import Report, Value
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
@@ -20,7 +21,7 @@ _EXAMPLES = 5
 _DERIVED = {"heads", "counters", "states", "rows"}  # derived data: the views made from it are compared instead
 
 
-class Difference(msgspec.Struct, frozen=True):
+class Difference(Value, frozen=True):
     """Differences in one table, or in the heads of views: counts of rows, and the keys of the first few."""
 
     what: str
@@ -36,7 +37,7 @@ class Difference(msgspec.Struct, frozen=True):
         return bool(self.only_a or self.only_b or self.changed)
 
 
-class StoreDiff(msgspec.Struct, frozen=True):
+class StoreDiff(Report, frozen=True):
     """Differences of two databases up to `upto`, the lesser of their last seqs.
 
     `skipped` are the tables that cannot be compared, because one of the two databases has changed since.
@@ -50,6 +51,13 @@ class StoreDiff(msgspec.Struct, frozen=True):
     views: int
     differences: tuple[Difference, ...]
     skipped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        differing = [difference.what for difference in self.differences if difference.differs]
+        said = f"DIFFERENT in {', '.join(differing)}" if differing else f"the same up to seq {self.upto}"
+        skipped = f"; {', '.join(self.skipped)} not compared" if self.skipped else ""
+        return f"{self.a} and {self.b}: {said}{skipped}"
 
     @property
     def same(self) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from kedge.errors import Conflict, Corruption, IllegalTransition, InvalidValue, Moved
 from kedge.model.migration import TABLES, WRITES, Arriving, Sealed, chunk_rows
 from kedge.ports.migration import Exporter, Importer
+from kedge.support.display import Report, count
 from kedge.support.failpoints import reach
 
 Progress = Callable[[int, int], None]
@@ -25,7 +26,7 @@ _REPORTED_ROWS = 100_000
 _RESTARTS_MAX = 5
 
 
-class MoveReport(msgspec.Struct, frozen=True):
+class MoveReport(Report, frozen=True):
     """Result of a move: its target, the last seq of the source, and for how long it could not be written to."""
 
     source: str
@@ -34,6 +35,11 @@ class MoveReport(msgspec.Struct, frozen=True):
     copied_writes: int
     closed_seconds: float
     already_done: bool = False
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        done = "had moved before" if self.already_done else f"moved, {count(self.copied_writes, 'write')} copied"
+        return f"{self.source}: {done}, to {self.target} at seq {self.last_seq}"
 
 
 def move(

@@ -9,6 +9,7 @@ import msgspec
 from kedge.errors import InvalidValue
 from kedge.model.secrets import public_address, secrets_of_address
 from kedge.model.writes import decode, encode
+from kedge.support.display import Value
 
 _SHOWN_CHARACTERS = 60
 KINDS = ("model", "prompt", "code", "embedder", "training-data", "schema", "configuration")
@@ -17,7 +18,7 @@ _KIND_BY_LAST_PART = {
 }  # fmt: skip
 
 
-class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+class Artifact(Value, frozen=True, kw_only=True):
     """One pinned input: a value stored in the journal, or the `uri` and `digest` of one stored elsewhere."""
 
     value: Any = None

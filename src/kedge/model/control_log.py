@@ -13,6 +13,7 @@ from kedge.errors import ArtifactChanged, DuplicateName, KedgeError, UnknownName
 from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
 from kedge.model.writes import Author, Batch, Pending
+from kedge.support.display import Value
 
 _RECORD = msgspec.json.Decoder(ControlRecord)
 _MANIFEST = msgspec.json.Decoder(dict[str, Artifact])
@@ -34,7 +35,7 @@ class Release(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(Value, frozen=True):
     """A named point."""
 
     name: str
@@ -61,7 +62,7 @@ class Change(msgspec.Struct, frozen=True):
     drop_snapshots_of: tuple[int, ...] = ()
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(Value, frozen=True):
     """One control change, or one step of an operation, as the log keeps it."""
 
     seq: int

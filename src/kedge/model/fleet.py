@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from kedge.support.display import Value
+
 DRIFT_BOUND = 0.001  # greatest error of a clock's rate: twice the slew rate of an NTP daemon
 MARGIN_SECONDS = 0.5  # between the check of a lease and the action that it permits
 REFRESHES = 3  # tries before a lease runs out
@@ -25,7 +27,7 @@ HELD_MAX = 256  # items that a member reports as held
 NO_EPOCH = -1
 
 
-class Held(msgspec.Struct, frozen=True):
+class Held(Value, frozen=True):
     """A write that a process holds outside the stores: of the context, or one message of a session."""
 
     store: str

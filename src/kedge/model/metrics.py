@@ -7,6 +7,7 @@ import msgspec
 
 from kedge.model.control_log import decode_numbers
 from kedge.model.lineage import EMPTY, Lineage
+from kedge.support.display import Value
 
 OWN = "kedge:"  # prefix of Kedge's own metrics
 
@@ -28,7 +29,7 @@ class Sample(msgspec.Struct, frozen=True):
         return EMPTY if self.metric.startswith(OWN) else self.lineage
 
 
-class Tally(msgspec.Struct, frozen=True):
+class Tally(Value, frozen=True):
     """How often an agent's turns observed one value of a metric, and when last."""
 
     metric: str

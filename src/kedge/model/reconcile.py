@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
-import msgspec
-
 from kedge.model.control import ControlRecord
+from kedge.support.display import Value
 
 DETAIL = "reconciles"  # of a control entry: {reconciler: [artifact keys]}, what it moved
 RECONCILED = ":reconciled"
@@ -14,7 +13,7 @@ PAUSE_SECONDS = 0.1
 PAUSE_SECONDS_MAX = 10.0
 
 
-class Reconciled(msgspec.Struct, frozen=True):
+class Reconciled(Value, frozen=True):
     """The state of one artifact in an external system: the `wanted` version and the `actual` one.
 
     `changed`: it was converged, and had not been there before. `why` says what is wrong where it is not `ok`.

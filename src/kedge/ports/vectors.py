@@ -16,6 +16,7 @@ import numpy.typing as npt
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Batch, Head, Row
+from kedge.support.display import Value
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -23,7 +24,7 @@ METRICS = ("cosine", "dot", "l2")
 Transaction_contra = TypeVar("Transaction_contra", contravariant=True)
 
 
-class Collection(msgspec.Struct, frozen=True):
+class Collection(Value, frozen=True):
     """A collection's settings: dimension, metric, the artifact key of its embedder, and `fields`.
 
     `fields` are the payload fields that the engine indexes, so that filters on them are cheap.
@@ -66,7 +67,7 @@ class Tally(msgspec.Struct, frozen=True):
     at_seq: int
 
 
-class Reclaimed(msgspec.Struct, frozen=True):
+class Reclaimed(Value, frozen=True):
     """The rows that a compaction removed, and the bytes that it freed."""
 
     rows: int

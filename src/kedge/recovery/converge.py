@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from kedge.errors import InvalidValue
 from kedge.model.checks import SECONDS_MAX
 from kedge.model.fleet import Assessment, CountOut, Look, Pause, Standing, converge, patience
 from kedge.model.numbers import as_real
 from kedge.ports.clock import lease_clock
+from kedge.support.display import Value
 from kedge.turns.kernel import Kernel
 
 WAIT_MESSAGE_AFTER_SECONDS = 0.5  # of waiting: a healthy fleet takes less
@@ -27,7 +26,7 @@ def check_wait(seconds: object) -> float:
     return float(number)
 
 
-class Laggard(msgspec.Struct, frozen=True):
+class Laggard(Value, frozen=True):
     """A member that has not acknowledged a rollback: its last epoch, its last refresh (wall time), and the reason."""
 
     name: str
@@ -38,7 +37,7 @@ class Laggard(msgspec.Struct, frozen=True):
     why: str
 
 
-class Convergence(msgspec.Struct, frozen=True):
+class Convergence(Value, frozen=True):
     """Which members acknowledged a rollback. `seconds`: from its commit to the last acknowledgement, if measured.
 
     It is `converged` once each member has acknowledged it or has no lease.

@@ -15,6 +15,7 @@ from kedge.model.writes import Head, Key
 from kedge.recovery import deleted_inputs
 from kedge.recovery.attribution import Unattributed, omissions
 from kedge.recovery.replay import ReplayInput, inputs_of
+from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel
 
 KEYS_EXAMINED_MAX = 5_000
@@ -23,7 +24,7 @@ _TURNS_LOOKED_AT = 1_000  # for later corrections, the newest
 _KINDS = ("vanish", "fall back", "reappear", "unchanged")
 
 
-class StoreEffect(msgspec.Struct, frozen=True):
+class StoreEffect(Value, frozen=True):
     """What a rollback does to one space of a store. The key counts cover the keys examined only."""
 
     store: str
@@ -35,7 +36,7 @@ class StoreEffect(msgspec.Struct, frozen=True):
     keys_unchanged: int
 
 
-class Fallback(msgspec.Struct, frozen=True):
+class Fallback(Value, frozen=True):
     """A key whose head changes: from one seq to an earlier one, or to nothing (0)."""
 
     store: str
@@ -47,7 +48,7 @@ class Fallback(msgspec.Struct, frozen=True):
     stale: bool
 
 
-class Kept(msgspec.Struct, frozen=True):
+class Kept(Value, frozen=True):
     """A key that the rollback leaves as it is: somebody from outside wrote it after the deployment did."""
 
     store: str
@@ -58,7 +59,7 @@ class Kept(msgspec.Struct, frozen=True):
     person: str | None
 
 
-class RollbackPlan(msgspec.Struct, frozen=True):
+class RollbackPlan(Report, frozen=True):
     """A dry run. `keys_examined` of `keys_total` keys were examined one by one; writes are counted exactly.
 
     `unsearchable` counts the documents that stay but that no search will find: their vectors vanish, and they have none
@@ -87,13 +88,20 @@ class RollbackPlan(msgspec.Struct, frozen=True):
     pins: dict[str, str]
     unsearchable: int = 0
     unsearchable_examples: tuple[str, ...] = ()
-    reconciles: dict[str, list[str]] = {}
+    reconciles: dict[str, list[str]] = msgspec.field(default_factory=dict)
     absent: tuple[str, ...] = ()
     unattributed: tuple[Unattributed, ...] = ()
     unattributed_complete: bool = True
     unknown_turns: int = 0
-    changed: dict[str, str] = {}
+    changed: dict[str, str] = msgspec.field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        gone = ", ".join((self.deployment, *self.goes_with_it))
+        inputs = f"{count(len(self.replay_inputs), 'input')} to replay"
+        hidden = f"{count(self.writes_total, 'write')} to {count(self.keys_total, 'key')}"
+        return f"{gone}: a rollback would hide {hidden}; {inputs}"
 
 
 def plan(kernel: Kernel, name: str) -> RollbackPlan:

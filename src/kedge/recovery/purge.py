@@ -3,24 +3,28 @@
 from collections.abc import Callable
 from contextlib import suppress
 
-import msgspec
-
 from kedge.errors import ConfirmationNeeded, OutcomeUnknown, SnapshotInTheWay, StorageFull
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord
 from kedge.ports.control import Change, Entry
+from kedge.support.display import Report, count
 from kedge.turns.kernel import Kernel, actor
 
 Progress = Callable[[int, int], None]
 
 
-class PurgeReport(msgspec.Struct, frozen=True):
+class PurgeReport(Report, frozen=True):
     """What a purge erased."""
 
     deployment: str
     went_with_it: tuple[str, ...]
     erased_writes: int
     epoch: int
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        gone = ", ".join((self.deployment, *self.went_with_it))
+        return f"{gone}: purged (epoch {self.epoch}); {count(self.erased_writes, 'write')} erased"
 
 
 def purge(

@@ -19,12 +19,13 @@ from kedge.ports.vectors import Collection
 from kedge.recovery import deleted_inputs
 from kedge.recovery.replay_claim import ReplayClaim
 from kedge.recovery.replay_inputs import SEQS_AT_ONCE, InputFinder
+from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.replaying import Replays
 from kedge.turns.turn import Turn
 
 
-class ReplayInput(msgspec.Struct, frozen=True):
+class ReplayInput(Value, frozen=True):
     """A source input to process again, the session and agent that used it, and the last hidden turn that did.
 
     `value` is set when a handler gets the input; lists leave it out.
@@ -41,7 +42,7 @@ class ReplayInput(msgspec.Struct, frozen=True):
     value: Any = None
 
 
-class ReplayReport(msgspec.Struct, frozen=True):
+class ReplayReport(Report, frozen=True):
     """Which inputs were replayed, and which failed and why. Failed inputs stay pending.
 
     `skipped` are those that another process was replaying, or finished meanwhile.
@@ -53,6 +54,11 @@ class ReplayReport(msgspec.Struct, frozen=True):
     pending: int
     skipped: tuple[ReplayInput, ...] = ()
     deleted: int = 0
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        failed = f", {len(self.failed):,} failed" if self.failed else ""
+        return f"{count(len(self.replayed), 'input')} replayed{failed}; {self.pending:,} pending"
 
 
 Handler = Callable[[Turn, ReplayInput], Any]

@@ -17,6 +17,7 @@ from kedge.recovery.converge import Convergence, wait_for_members
 from kedge.recovery.purge import Progress, finish_purge
 from kedge.recovery.reconcile import Reconciliation, Wanted, follow, moved_by, note
 from kedge.recovery.verify import Indicators, verify
+from kedge.support.display import Report
 from kedge.turns.kernel import Kernel, actor
 
 COMMIT = "rollback"
@@ -37,7 +38,7 @@ _EXAMPLES_MAX = 3
 _AGAIN = "run `kedge recover`"
 
 
-class RollbackReport(msgspec.Struct, frozen=True):
+class RollbackReport(Report, frozen=True):
     """The outcome of a rollback. `writes_hidden` counts all writes that its deployments influenced.
 
     `superseded` says who reinstated the deployment before the rollback had finished.
@@ -57,6 +58,10 @@ class RollbackReport(msgspec.Struct, frozen=True):
     superseded: str = ""
     unattributed: tuple[Unattributed, ...] = ()
     unknown_turns: int = 0
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        return self.verdict
 
     @property
     def ok(self) -> bool:

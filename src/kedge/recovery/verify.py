@@ -8,13 +8,14 @@ from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, memory_name
 from kedge.ports.control import EpochMoved
 from kedge.recovery.replay import pending
+from kedge.support.display import Value
 from kedge.turns import sessions
 from kedge.turns.kernel import Kernel
 
 SAMPLE = 400
 
 
-class Indicators(msgspec.Struct, frozen=True):
+class Indicators(Value, frozen=True):
     """The indicators of DESIGN §6. Ratios cover the samples taken; None: nothing to measure (no members, no rows).
 
     `leaks` lists keys where readers get a hidden write, `diverging` hidden writes that members still hold.

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import msgspec
-
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import label, unpack
 from kedge.model.writes import STORES, Head, decode
+from kedge.support.display import Report, Value
 from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
 
 
-class KeyChange(msgspec.Struct, frozen=True):
+class KeyChange(Value, frozen=True):
     """A key whose head differs; seq 0 means that the view does not see the key.
 
     The values are those of the heads: a message's content, an artifact's label, a vector's payload.
@@ -24,7 +23,7 @@ class KeyChange(msgspec.Struct, frozen=True):
     b_value: Any = None
 
 
-class SpaceDiff(msgspec.Struct, frozen=True):
+class SpaceDiff(Value, frozen=True):
     """What differs in one space of a store, from view a to view b; `same` counts the keys with equal heads."""
 
     store: str
@@ -40,7 +39,7 @@ class SpaceDiff(msgspec.Struct, frozen=True):
         return bool(self.added or self.removed or self.changed)
 
 
-class Diff(msgspec.Struct, frozen=True):
+class Diff(Report, frozen=True):
     """What differs, over all stores but the cache. `a_seen` and `b_seen` are the deployments that the views see."""
 
     a_seen: tuple[str, ...]
@@ -48,6 +47,16 @@ class Diff(msgspec.Struct, frozen=True):
     a_upto: int | None
     b_upto: int | None
     spaces: tuple[SpaceDiff, ...]
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        found = [
+            f"{space.store}{f'/{space.space}' if space.space else ''}: {len(space.added)} added, "
+            f"{len(space.removed)} removed, {len(space.changed)} changed"
+            for space in self.spaces
+            if space.differs
+        ]
+        return "; ".join(found) or "both views see the same"
 
     @property
     def same(self) -> bool:

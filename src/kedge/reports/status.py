@@ -1,7 +1,5 @@
 """Status of a database: deployments, levels, members, pending replay, unfinished changes."""
 
-import msgspec
-
 from kedge.deployments.lifecycle import Deployment, list_all
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.model.code import COUNTED
@@ -11,11 +9,12 @@ from kedge.ports.control import Entry
 from kedge.ports.metrics import Tally
 from kedge.recovery.replay import pending
 from kedge.recovery.rollback import unfinished
+from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import verdicts
 
 
-class Unfinished(msgspec.Struct, frozen=True):
+class Unfinished(Value, frozen=True):
     """A rollback, a purge, or an unreconciled change whose last step is not journaled."""
 
     kind: str
@@ -26,7 +25,7 @@ class Unfinished(msgspec.Struct, frozen=True):
     by: str
 
 
-class SystemStatus(msgspec.Struct, frozen=True):
+class SystemStatus(Report, frozen=True):
     """The status. `deployments`: those that can still change, the oldest first; `settled`: the newest settled one.
 
     `hidden_writes` counts the writes of rolled-back deployments that a reinstatement would show again.
@@ -54,6 +53,16 @@ class SystemStatus(msgspec.Struct, frozen=True):
     other_code: tuple[Tally, ...]
     schema: SchemaState
     is_standby: bool
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        counts = (
+            count(len(self.deployments), "deployment"),
+            count(self.hidden_writes, "hidden write"),
+            f"{count(self.replay_pending, 'input')} to replay",
+            f"{count(len(self.unfinished), 'operation')} unfinished",
+        )
+        return f"{self.url}: epoch {self.epoch}, seq {self.seq}; {', '.join(counts)}"
 
 
 def status(kernel: Kernel) -> SystemStatus:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
 
 from kedge.errors import InvalidValue, PastUnreadable, Retryable, RolledBack
@@ -16,6 +15,7 @@ from kedge.model.writes import Head, decode, to_json
 from kedge.ports.vectors import Collection, Floats, Ints, SpaceHeads
 from kedge.stores.scope import Scope
 from kedge.stores.spaces import EmbeddingSpace, space_of
+from kedge.support.display import Value, brief
 from kedge.support.optional import require
 
 BATCH_ROWS = 10_000
@@ -23,7 +23,7 @@ H = TypeVar("H")
 T = TypeVar("T")
 
 
-class VectorRows(msgspec.Struct, frozen=True, eq=False):
+class VectorRows(Value, frozen=True, eq=False):
     """Rows of one embedding space as parallel arrays: `vectors` is float32 of shape (n, dim), read-only.
 
     `vectors` may be a view of a mapped file: copy what you keep, since a purge overwrites the rows that it erases.
@@ -87,6 +87,10 @@ class VectorBatches:
     def _resolve(self, view: View) -> tuple[EmbeddingSpace, SpaceHeads, View]:
         space = space_of(self._scope, view, self._collection)
         return space, self._scope.backend.vectors.space_heads(view, self._collection, space.digest), view
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<VectorBatches of {brief(self._collection.name)}: {self.rows} rows, {self.size} at a time>"
 
     @property
     def dim(self) -> int:

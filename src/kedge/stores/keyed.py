@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from kedge.errors import ExpectationFailed, InvalidValue
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.choices import OriginName
@@ -14,11 +12,12 @@ from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, decode, encode
 from kedge.ports.journal import HeadMoved
 from kedge.stores.scope import Scope, WritingScope
+from kedge.support.display import Value, brief
 
 _NO_SEQ = -1  # no head has this seq, so nothing is written
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(Value, frozen=True):
     """One value with its metadata. `lineage` holds deployment names; `stale`: older than its freshness budget."""
 
     key: str
@@ -38,6 +37,10 @@ class KeyedView:
         self._scope = scope
         self._store = store
         self._space = space
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<{type(self).__name__}{f' of {brief(self._space)}' if self._space else ''}>"
 
     def _key(self, name: str) -> Key:
         return Key(self._store, self._space, check_name(f"the {self._store} key", name))

@@ -12,12 +12,13 @@ from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
 from kedge.model.writes import Head, Key, Origin, Pending, decode, encode, memory_name
 from kedge.stores.scope import Scope, WritingScope
+from kedge.support.display import Value, brief
 
 _NAMED = ("tool_calls", "tool_call_id", "name", "id")
 _LIMIT_MAX = 2**63 - 1  # what SQLite can count to
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(Value, frozen=True):
     """One message. A `retracted` one was deleted, or hidden by a rollback: its content is None.
 
     What came beside role and content is as it was given: `tool_calls`, `tool_call_id`, `name`, `id`; the rest is in
@@ -34,7 +35,7 @@ class Message(msgspec.Struct, frozen=True):
     tool_call_id: Any = None
     name: Any = None
     id: Any = None
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
     agent: str | None = None
     at: float | None = None
     lineage: frozenset[str] = frozenset()
@@ -49,6 +50,11 @@ class MemoryView:
         """Read the memory of the scope's session. `space` is internal: it names another one."""
         self._scope = scope
         self._given = space
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        space = self._given or self._scope.session  # without a session, there is no memory to name
+        return f"<{type(self).__name__}{f' of {brief(space)}' if space else ''}>"
 
     @property
     def _space(self) -> str:

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,11 +17,14 @@ from kedge.model.writes import decode
 from kedge.ports.vectors import Collection, Found, Search
 from kedge.stores.scope import Scope
 from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
+from kedge.support.display import Value, brief
+
+_SHOWN = 2  # hits in the repr of a result
 
 _HITS_MAX = 2**31 - 1  # more than any collection holds
 
 
-class Hit(msgspec.Struct, frozen=True):
+class Hit(Value, frozen=True):
     """One row that a search found. A greater `score` is better; `lineage` holds deployment names."""
 
     id: str
@@ -48,6 +50,12 @@ class Hits(list[Hit]):
         self.exact = exact
         self._unembedded = unembedded
         self._on_count = on_count
+
+    def __repr__(self) -> str:
+        """Return one line: how many hits, and the best."""
+        best = ", ".join(f"{brief(hit.id)} {hit.score:.3g}" for hit in self[:_SHOWN])
+        more = ", …" if len(self) > _SHOWN else ""
+        return f"<Hits {len(self)}: {best}{more}>" if self else "<Hits 0>"
 
     def count_unembedded(self) -> int:
         """Return how many keys are present in other embedding spaces only: a read of the whole collection."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-import msgspec
 import numpy.typing as npt
 
 from kedge.errors import InvalidValue, InvalidVector
@@ -18,9 +17,10 @@ from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch, r
 from kedge.stores.scope import Scope, WritingScope
 from kedge.stores.search import Hits, search
 from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
+from kedge.support.display import Value, brief
 
 
-class VectorRow(msgspec.Struct, frozen=True):
+class VectorRow(Value, frozen=True):
     """One stored vector, float32 of shape (dim,), with its payload."""
 
     id: str
@@ -35,6 +35,10 @@ class VectorsView:
     def __init__(self, scope: Scope, name: str) -> None:
         self._scope = scope
         self._collection = find_collection(scope.backend.vectors, name)
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<{type(self).__name__} of {brief(self._collection.name)}>"
 
     @property
     def collection(self) -> Collection:

@@ -25,6 +25,7 @@ from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import Vectors
+from kedge.support.display import brief
 from kedge.turns import code_check, current, messages
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
@@ -227,6 +228,11 @@ class Turn:
         """End the turn; every later operation raises `TurnClosed`."""
         self._scope.close()
         current.leave(self)
+
+    def __repr__(self) -> str:
+        """Return whose turn this is, without reading anything."""
+        named = {"agent": self.agent, "person": self.person, "session": self.session}
+        return f"<Turn {self.id[:8]}{''.join(f' {what}={brief(name)}' for what, name in named.items() if name)}>"
 
     def __enter__(self) -> Self:
         """Return the turn itself, which becomes the current one of this context."""

@@ -24,6 +24,7 @@ from kedge.stores.memory import MemoryView
 from kedge.stores.scope import Scope
 from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import VectorsView
+from kedge.support.display import brief
 from kedge.turns import current, sessions
 from kedge.turns.kernel import Kernel
 
@@ -202,6 +203,11 @@ class ReadView:
         self.artifacts = Artifacts(scope)
         self.memory = MemoryView(scope)
         self.context = KeyedView(scope, "context", "")
+
+    def __repr__(self) -> str:
+        """Return what this view is of, without reading anything."""
+        of = "" if self.session is None else f" session={brief(self.session)}"
+        return f"<ReadView{of}{'' if self.upto is None else f' upto={self.upto}'}>"
 
     @property
     def session(self) -> str | None:

@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import msgspec
-
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
 from kedge.model.states import State, minimal
+from kedge.support.display import Report, Value, count
 
 SAMPLE_WINDOWS = 40
 SAMPLE_WINDOW_SEQS = 100
@@ -16,7 +15,7 @@ _FINDINGS_MAX = 100  # of one kind: the rest are only counted
 Progress = Callable[[int, int], None]
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Finding(Value, frozen=True):
     """One violated invariant: the kind of thing, where it is, and what is wrong with it."""
 
     kind: str
@@ -24,7 +23,7 @@ class Finding(msgspec.Struct, frozen=True):
     message: str
 
 
-class FsckReport(msgspec.Struct, frozen=True):
+class FsckReport(Report, frozen=True):
     """What was checked, how much of it, and what was found. `full`: all rows; else a sample of large tables.
 
     `notes` are not damage: Kedge rebuilds what they name.
@@ -34,6 +33,14 @@ class FsckReport(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     checked: dict[str, int]
     notes: tuple[Finding, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        how = "every row" if self.full else "large tables by samples"
+        said = "nothing found"
+        if self.findings:
+            said = f"{count(len(self.findings), 'finding')}, the first in {self.findings[0].where}"
+        return f"fsck, {how}: {said}"
 
     @property
     def ok(self) -> bool:
