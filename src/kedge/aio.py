@@ -8,11 +8,12 @@
             hits = await turn.vectors("kb").search(vector, k=5)
 
 - Names and arguments are those of the sync classes. A property is called here: `await turn.lineage()`.
-- Each open turn has a thread of its own. Its calls run there one after another, in the order in which they were made.
-  Different turns run in parallel.
+- The calls of a turn run one after another, in the order in which they were made. Different turns run in parallel, in
+  at most `threads` threads (`kedge.aio.open(…, threads=32)`); an open turn between two calls takes none.
 - Iterate over batches with `async for`: `async for rows in await turn.vectors("kb").batches(): …`.
 - A callable argument (a replay's handler, a cache's compute function, a change callback) may be `async def`: it runs in
-  the event loop, and may use the turn that waits for it. A plain function runs in the thread.
+  the event loop, and may use the turn that waits for it, and other turns. A plain function runs in the thread; it must
+  not wait for the event loop.
 - A thread cannot be stopped. When an await is cancelled, a call that has begun runs to its end before the turn's next
   call; a call that has not begun is dropped.
 - So every write carries an idempotency key. Where the caller gives none, Kedge makes one (`aio:<turn>:<count>`).
@@ -25,22 +26,21 @@ import asyncio
 import contextvars
 import inspect
 import operator
-import queue
-import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from kedge.errors import InvalidValue, OutcomeUnknown, TurnClosed
 from kedge.face import Kedge
 from kedge.fleet.member import Member
 from kedge.migration.compare import StoreDiff
 from kedge.migration.migrate import MoveReport
+from kedge.model.numbers import as_integer
 from kedge.open import compare_stores as compare_stores_sync
 from kedge.open import migrate_store as migrate_store_sync
 from kedge.open import open as open_sync
@@ -48,18 +48,26 @@ from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.vectors import Vectors
+from kedge.support.strands import Strand, Strands, current_strand
 from kedge.turns.turn import Turn
 from kedge.turns.turn import current_turn as current_sync_turn
 from kedge.turns.view import ReadView
 
 THREADS = 8  # for calls outside turns
+TURN_THREADS = 32  # for the calls of all turns together
+THREADS_MAX = 10_000
 _STORES = frozenset({"artifacts", "memory", "context", "cache"})
 _SPACES = frozenset({"documents", "vectors"})
 
 
-def open(url: str | Path, **options: Any) -> "AsyncKedge":  # noqa: A001 - the twin of `kedge.open`
-    """Return a database that `async with` or `await` opens; the options are those of `kedge.open`."""
-    return AsyncKedge(partial(open_sync, url, **options))
+def open(  # noqa: A001 - the twin of `kedge.open`
+    url: str | Path, *, threads: int = TURN_THREADS, **options: Any
+) -> "AsyncKedge":
+    """Return a database that `async with` or `await` opens; the other options are those of `kedge.open`.
+
+    At most `threads` threads run the calls of all its turns. A call that waits for your coroutine does not count.
+    """
+    return AsyncKedge(partial(open_sync, url, **options), threads)
 
 
 async def migrate_store(source: str | Path, target: str | Path, **options: Any) -> MoveReport | None:
@@ -75,82 +83,43 @@ async def compare_stores(a: str | Path, b: str | Path, **options: Any) -> StoreD
 # ── threads ──
 
 
-class _Job(NamedTuple):
-    call: Callable[[], Any]
-    context: contextvars.Context
-    answer: Future[Any]
-
-    def run(self) -> None:
-        if not self.answer.set_running_or_notify_cancel():
-            return
-        try:
-            self.answer.set_result(self.context.run(self.call))
-        except BaseException as error:  # noqa: BLE001 - the edge of the thread: it is raised at the await
-            self.answer.set_exception(error)
-
-
 class _Worker:
-    """One thread that runs calls in the order of their submission."""
+    """The calls of one turn, one after another, in the threads of the database."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+    def __init__(self, strands: Strands) -> None:
+        self._strand = Strand(strands)
         self._leaving = False  # set in the event loop
-        self._stopped = False  # set in the thread
-        self._thread = threading.Thread(target=self._work, name="kedge-turn", daemon=True)
-        self._thread.start()
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
         if self._leaving:
             raise TurnClosed("this turn is closed; begin another with k.turn()")
-        job = _Job(call, contextvars.copy_context(), Future())
-        self._jobs.put(job)
-        return job.answer
+        return self._strand.submit(call)
 
     def stop(self) -> None:
-        """End the thread after the calls submitted before."""
+        """Refuse further calls."""
         self._leaving = True
-        self._jobs.put(_Job(self._stop, contextvars.copy_context(), Future()))
-
-    def _stop(self) -> None:
-        self._stopped = True
-
-    def _work(self) -> None:
-        while not self._stopped:
-            self._serve()
-
-    def _serve(self) -> None:
-        job = self._jobs.get()
-        if job is not None:
-            job.run()
-
-    def is_current(self) -> bool:
-        return threading.current_thread() is self._thread
-
-    def wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """In the thread: run a coroutine in the event loop, and serve the calls that it submits meanwhile."""
-        answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        answer.add_done_callback(lambda _: self._jobs.put(None))  # wakes the thread up
-        while not answer.done():
-            self._serve()
-        return answer.result()
 
 
-def _callable_in_thread(function: Callable[..., Any], worker: _Worker | None) -> Callable[..., Any]:
+class _Inside:
+    """What submits the calls of a turn that is handed to a coroutine, while the thread waits for that coroutine."""
+
+    def __init__(self, strand: Strand) -> None:
+        self.submit = strand.submit
+
+
+def _callable_in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a plain function that runs a coroutine function, to be called in a thread."""
     loop = asyncio.get_running_loop()
 
     def call(*arguments: Any) -> Any:
         if loop.is_closed():
             raise TurnClosed(f"the event loop of {function!r} is closed; keep it open as long as Kedge")
-        inside = worker if worker is not None and worker.is_current() else None
-        given = [
-            AsyncTurn(inside, argument) if inside is not None and isinstance(argument, Turn) else argument
-            for argument in arguments
-        ]
-        if inside is not None:
-            return inside.wait(function(*given))
-        return asyncio.run_coroutine_threadsafe(function(*given), loop).result()
+        strand = current_strand()
+        if strand is None:
+            return asyncio.run_coroutine_threadsafe(function(*arguments), loop).result()
+        inside = _Inside(strand)
+        given = [AsyncTurn(inside, argument) if isinstance(argument, Turn) else argument for argument in arguments]
+        return strand.wait(function(*given))
 
     return call
 
@@ -159,14 +128,14 @@ def _is_async(argument: object) -> bool:
     return inspect.iscoroutinefunction(argument) or inspect.iscoroutinefunction(getattr(argument, "__call__", None))  # noqa: B004
 
 
-def _given(arguments: dict[str, Any] | tuple[Any, ...], worker: _Worker | None) -> Any:
+def _given(arguments: dict[str, Any] | tuple[Any, ...]) -> Any:
     """Return arguments for a sync call: façades replaced by their targets, async functions by plain ones."""
     if isinstance(arguments, dict):
-        return dict(zip(arguments, _given(tuple(arguments.values()), worker), strict=True))
+        return dict(zip(arguments, _given(tuple(arguments.values())), strict=True))
     return tuple(
         argument._target()  # noqa: SLF001 - of a façade in this module
         if isinstance(argument, _Proxy)
-        else _callable_in_thread(argument, worker)
+        else _callable_in_thread(argument)
         if _is_async(argument)
         else argument
         for argument in arguments
@@ -179,21 +148,20 @@ def _given(arguments: dict[str, Any] | tuple[Any, ...], worker: _Worker | None) 
 class _Calls:
     """How calls of one turn or view run: in which thread, with which idempotency keys."""
 
-    def __init__(self, submit: Callable[[Callable[[], Any]], Future[Any]], worker: _Worker | None, name: str) -> None:
+    def __init__(self, submit: Callable[[Callable[[], Any]], Future[Any]], turn: str | None) -> None:
         self._submit = submit
-        self._worker = worker
-        self._name = name
+        self._turn = turn
         self._count = 0
         self.unanswered: list[str] = []
 
     async def call(
         self, target: Callable[[], Any], method: str, arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> Any:
-        given, named = _given(arguments, self._worker), _given(options, self._worker)
+        given, named = _given(arguments), _given(options)
         key = options.get("idempotency")
-        if method in _writing() and self._worker is not None and key is None:
+        if method in _writing() and self._turn is not None and key is None:
             self._count += 1
-            key = f"aio:{self._name}:{self._count}"
+            key = f"aio:{self._turn}:{self._count}"
         answer = self._submit(partial(_do, target, method, given, named, key))
         try:
             found = await asyncio.wrap_future(answer)
@@ -293,13 +261,15 @@ class _ReadProxy(_Proxy):
 
 
 class AsyncTurn(_ReadProxy):
-    """A turn in a thread of its own: `async with k.turn(…) as turn`."""
+    """A turn whose calls run one after another: `async with k.turn(…) as turn`."""
 
     _kind = Turn
 
-    def __init__(self, worker: _Worker, turn: Turn) -> None:
-        super().__init__(_Calls(worker.submit, worker, turn.id), lambda: turn)
-        _async_turns[turn] = weakref.ref(self)
+    def __init__(self, worker: _Worker | _Inside, turn: Turn) -> None:
+        super().__init__(_Calls(worker.submit, turn.id), lambda: turn)
+        known = _async_turns.get(turn)
+        if known is None or known() is None:  # a coroutine that a callback runs gets a further façade
+            _async_turns[turn] = weakref.ref(self)
 
     @property
     def unanswered(self) -> tuple[str, ...]:
@@ -321,7 +291,7 @@ class AsyncMember(_Proxy):
     """This process as a member: `async with await k.join(name="support-1") as member`, or `await member.leave()`."""
 
     def __init__(self, pool: ThreadPoolExecutor, member: Member) -> None:
-        super().__init__(_Calls(pool.submit, None, ""), lambda: member)
+        super().__init__(_Calls(pool.submit, None), lambda: member)
 
     def __getattr__(self, name: str) -> Any:
         """Return a coroutine function that calls the sync method of this name, or returns the property."""
@@ -355,8 +325,10 @@ class AsyncReadView(_ReadProxy):
 class AsyncKedge:
     """An open database, every method of `Kedge` awaited. Use it in `async with`, or `await` it and `await close()`."""
 
-    def __init__(self, opener: Callable[[], Kedge]) -> None:
+    def __init__(self, opener: Callable[[], Kedge], threads: int = TURN_THREADS) -> None:
         self._opener = opener
+        limit = as_integer("threads", threads, f"an integer from 1 to {THREADS_MAX:,}", least=1, most=THREADS_MAX)
+        self._strands = Strands(limit)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="kedge")
         self._opened: Kedge | None = None
 
@@ -391,6 +363,7 @@ class AsyncKedge:
         if self._opened is not None:
             await self._in_pool(self._opened.close)
         self._pool.shutdown(wait=False)
+        self._strands.close()
 
     async def _in_pool(self, call: Callable[[], Any]) -> Any:
         return await asyncio.wrap_future(self._pool.submit(contextvars.copy_context().run, call))
@@ -405,7 +378,7 @@ class AsyncKedge:
             if isinstance(found, Member):
                 return AsyncMember(self._pool, found)
             if isinstance(found, ReadView):
-                return AsyncReadView(_Calls(self._pool.submit, None, ""), found)
+                return AsyncReadView(_Calls(self._pool.submit, None), found)
             return found
 
         call.__name__ = name
@@ -413,23 +386,18 @@ class AsyncKedge:
 
     async def _call(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if not any(_is_async(argument) for argument in (*arguments, *options.values())):
-            return await self._in_pool(
-                partial(_do, lambda: self.sync, name, _given(arguments, None), _given(options, None), None)
-            )
-        worker = _Worker()  # a thread that waits for a coroutine and serves its calls
-        try:
-            given, named = _given(arguments, worker), _given(options, worker)
-            return await asyncio.wrap_future(worker.submit(partial(_do, lambda: self.sync, name, given, named, None)))
-        finally:
-            worker.stop()
+            return await self._in_pool(partial(_do, lambda: self.sync, name, _given(arguments), _given(options), None))
+        given, named = _given(arguments), _given(options)  # its thread waits for a coroutine and serves its calls
+        call = partial(_do, lambda: self.sync, name, given, named, None)
+        return await asyncio.wrap_future(Strand(self._strands).submit(call))
 
     @asynccontextmanager
     async def turn(
         self, session: str | None = None, agent: str | None = None, **options: Any
     ) -> AsyncIterator[AsyncTurn]:
-        """Begin a turn in a thread of its own; the arguments are those of `Kedge.turn`."""
+        """Begin a turn; the arguments are those of `Kedge.turn`."""
         sync = self.sync
-        worker = _Worker()
+        worker = _Worker(self._strands)
         try:
             turn: Turn = await asyncio.wrap_future(worker.submit(partial(sync.turn, session, agent, **options)))
             try:

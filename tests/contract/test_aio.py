@@ -131,20 +131,99 @@ def test_a_database_is_opened_by_await_too(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_a_turn_has_one_thread_and_two_turns_have_two(live: Callable[[Story], None]) -> None:
+def test_two_turns_run_in_parallel_and_neither_in_the_loop_s_thread(live: Callable[[Story], None]) -> None:
     async def story(k: AsyncKedge) -> None:
+        both = threading.Barrier(2)
+
+        def meet() -> int:
+            both.wait(30)
+            return threading.get_ident()
+
         async with k.turn(session="s", agent="clerk") as one, k.turn(session="t", agent="clerk") as other:
-
-            async def thread_of(turn: AsyncTurn, key: str) -> int:
-                return int(await turn.cache.get_or_compute(key, threading.get_ident))
-
-            mine = {await thread_of(one, f"a{n}") for n in range(3)}
-            mine |= set(await asyncio.gather(*(thread_of(one, f"b{n}") for n in range(5))))
-            theirs = await thread_of(other, "c")
-        assert len(mine) == 1
-        assert theirs not in mine | {threading.get_ident()}
+            found = await asyncio.gather(*(turn.cache.get_or_compute("key", meet) for turn in (one, other)))
+        assert len({*found, threading.get_ident()}) == 3
 
     live(story)
+
+
+def threads_of_turns() -> int:
+    return sum(thread.name == "kedge-turns" for thread in threading.enumerate())
+
+
+@pytest.mark.usefixtures("k")
+def test_five_hundred_open_turns_take_no_more_threads_than_were_allowed(place: str) -> None:
+    most = 0
+
+    async def story() -> None:
+        async with kedge.aio.open(place, durability="normal", threads=3) as opened:
+            everybody = asyncio.Event()
+            waiting = 0
+
+            async def one(number: int) -> None:
+                nonlocal most, waiting
+                async with opened.turn(agent="support") as turn:
+                    waiting += 1
+                    if waiting == 500:
+                        everybody.set()
+                    await everybody.wait()
+                    assert await turn.context.get(str(number)) is None
+                    most = max(most, threads_of_turns())
+
+            await asyncio.gather(*(one(number) for number in range(500)))
+
+    asyncio.run(asyncio.wait_for(story(), 110))
+    assert 1 <= most <= 3
+
+
+@pytest.mark.usefixtures("k")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_callbacks_that_wait_for_other_turns_never_lock_each_other_out(place: str, threads: int) -> None:
+    """Each of ten turns waits in a callback that uses the turn itself, a new one, and one of the other nine."""
+
+    async def story() -> None:
+        async with kedge.aio.open(place, durability="normal", threads=threads) as opened:
+            turns: list[AsyncTurn] = []
+            inside = done = 0
+            everybody, all_done = asyncio.Event(), asyncio.Event()
+
+            async def one(number: int) -> None:
+                nonlocal done
+                async with opened.turn(agent="support") as turn:
+                    turns.append(turn)
+
+                    async def compute() -> int:
+                        nonlocal inside
+                        inside += 1
+                        if inside == 10:
+                            everybody.set()
+                        await everybody.wait()
+                        await turn.context.put(f"own/{number}", 1)
+                        async with opened.turn(agent="support") as nested:
+                            await nested.cache.get_or_compute(f"nested/{number}", nothing)
+                        other = turns[(turns.index(turn) + 1) % 10]
+                        return int(await other.context.count("own/"))
+
+                    assert await turn.cache.get_or_compute(str(number), compute) >= 1
+                    done += 1
+                    if done == 10:
+                        all_done.set()
+                    await all_done.wait()
+
+            await asyncio.gather(*(one(number) for number in range(10)))
+            async with opened.turn(agent="support") as turn:
+                await turn.context.get("a")
+            assert threads_of_turns() <= threads + 10
+
+    async def nothing() -> None:
+        await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(story(), 110))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "4"])
+def test_a_number_of_threads_that_is_none_is_refused(tmp_path: Path, threads: Any) -> None:
+    with pytest.raises(kedge.InvalidValue, match="invalid threads"):
+        kedge.aio.open(tmp_path, threads=threads)
 
 
 def test_a_turn_s_calls_run_in_the_order_they_were_made(live: Callable[[Story], None]) -> None:
@@ -249,10 +328,19 @@ def test_a_call_that_had_not_begun_is_dropped(live: Callable[[Story], None]) -> 
 @pytest.mark.both
 def test_leaving_a_turn_waits_for_a_cancelled_call(live: Callable[[Story], None]) -> None:
     async def story(k: AsyncKedge) -> None:
-        failpoints.arm("append:before-commit", lambda: threading.Event().wait(0.1), nth=1)
-        with pytest.raises(TimeoutError):
-            async with k.turn(session="s", agent="clerk") as turn, asyncio.timeout(0.03):
-                await turn.context.put("a", 1)
+        begun = threading.Event()
+
+        def hold() -> None:
+            begun.set()
+            threading.Event().wait(0.1)
+
+        failpoints.arm("append:before-commit", hold, nth=1)
+        async with k.turn(session="s", agent="clerk") as turn:
+            write = asyncio.create_task(turn.context.put("a", 1))
+            await asyncio.to_thread(begun.wait)
+            write.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await write
         assert await (await k.view()).context.get("a") == 1
         assert len(turn.unanswered) == 1
 
