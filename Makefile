@@ -14,14 +14,14 @@ OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
 	"$$python" -c '$(OLD_ENOUGH)' 2>/dev/null && { echo "$$python"; break; }; done)
 
-CHECKED := $(wildcard src tests bench examples docs/pictures)
+CHECKED := $(wildcard src tests bench examples tools docs/pictures)
 DRILL_ARGS ?=
 BENCH_ARGS ?=
 PEERS_ARGS ?= --json build/peers/measured.json --markdown docs/peers.md
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help drill test imports soak bench bench-peers docs pictures lint style types contract format pins clean
+.PHONY: help drill test imports soak bench bench-peers docs pictures stub lint style types contract format pins clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -55,6 +55,9 @@ docs: $(DEV) ## run the code blocks of the README and docs/
 
 pictures: | $(BIN)/python ## draw docs/pictures/*.svg from the text files beside them
 	$(BIN)/python docs/pictures/draw.py
+
+stub: | $(RUN) ## write src/kedge/aio.pyi, the types of the async façade, after a signature has changed
+	$(BIN)/python tools/aio_stub.py
 
 lint: style types contract ## check style, types and the import contract
 

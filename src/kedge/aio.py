@@ -7,7 +7,9 @@
             await turn.memory.append("user", "Where is my order?")
             hits = await turn.vectors("kb").search(vector, k=5)
 
-- Names and arguments are those of the sync classes. A property is called here: `await turn.lineage()`.
+- Names and arguments are those of the sync classes. Methods are awaited; properties are plain (`turn.lineage`). Those
+  that ask the database (`k.epoch`, `k.seq`, `k.moved_to`, `view.seen`) do so in the calling thread, by one short query.
+- `aio.pyi` holds the types; `make stub` writes it from the signatures of the sync classes.
 - The calls of a turn run one after another, in the order in which they were made. Different turns run in parallel, in
   at most `threads` threads (`kedge.aio.open(…, threads=32)`); an open turn between two calls takes none.
 - Iterate over batches with `async for`: `async for rows in await turn.vectors("kb").batches(): …`.
@@ -57,7 +59,7 @@ THREADS = 8  # for calls outside turns
 TURN_THREADS = 32  # for the calls of all turns together
 THREADS_MAX = 10_000
 _STORES = frozenset({"artifacts", "memory", "context", "cache"})
-_SPACES = frozenset({"documents", "vectors"})
+_SPACES: dict[str, type[Any]] = {"documents": Documents, "vectors": Vectors}
 
 
 def open(  # noqa: A001 - the twin of `kedge.open`
@@ -224,14 +226,17 @@ class AsyncBatches:
 class _Proxy:
     """Façade of a sync object: its methods are awaited."""
 
-    def __init__(self, calls: _Calls, target: Callable[[], Any]) -> None:
+    def __init__(self, calls: _Calls, target: Callable[[], Any], kind: type[Any] | None = None) -> None:
         self._calls = calls
         self._target = target
+        self._type = kind
 
     def __getattr__(self, name: str) -> Any:
-        """Return a coroutine function that calls the sync method of this name, or returns the property."""
+        """Return a coroutine function that calls the sync method of this name, or the value of the property."""
         if name.startswith("_"):
             raise AttributeError(name)
+        if isinstance(getattr(self._type, name, None), property):
+            return getattr(self._target(), name)
 
         async def call(*arguments: Any, **options: Any) -> Any:
             return await self._calls.call(self._target, name, arguments, options)
@@ -254,7 +259,9 @@ class _ReadProxy(_Proxy):
         if name in _STORES and (name != "cache" or self._kind is Turn):
             return _Proxy(self._calls, lambda: getattr(self._target(), name))
         if name in _SPACES:
-            return lambda collection: _Proxy(self._calls, cache(lambda: getattr(self._target(), name)(collection)))
+            return lambda collection: _Proxy(
+                self._calls, cache(lambda: getattr(self._target(), name)(collection)), _SPACES[name]
+            )
         if not hasattr(self._kind, name):
             raise AttributeError(f"a {self._kind.__name__} has no {name!r}")
         return super().__getattr__(name)
@@ -266,7 +273,7 @@ class AsyncTurn(_ReadProxy):
     _kind = Turn
 
     def __init__(self, worker: _Worker | _Inside, turn: Turn) -> None:
-        super().__init__(_Calls(worker.submit, turn.id), lambda: turn)
+        super().__init__(_Calls(worker.submit, turn.id), lambda: turn, Turn)
         known = _async_turns.get(turn)
         if known is None or known() is None:  # a coroutine that a callback runs gets a further façade
             _async_turns[turn] = weakref.ref(self)
@@ -291,10 +298,10 @@ class AsyncMember(_Proxy):
     """This process as a member: `async with await k.join(name="support-1") as member`, or `await member.leave()`."""
 
     def __init__(self, pool: ThreadPoolExecutor, member: Member) -> None:
-        super().__init__(_Calls(pool.submit, None), lambda: member)
+        super().__init__(_Calls(pool.submit, None), lambda: member, Member)
 
     def __getattr__(self, name: str) -> Any:
-        """Return a coroutine function that calls the sync method of this name, or returns the property."""
+        """Return a coroutine function that calls the sync method of this name, or the value of the property."""
         if not hasattr(Member, name):
             raise AttributeError(f"a Member has no {name!r}")
         return super().__getattr__(name)
@@ -316,7 +323,7 @@ class AsyncReadView(_ReadProxy):
     _kind = ReadView
 
     def __init__(self, calls: _Calls, view: ReadView) -> None:
-        super().__init__(calls, lambda: view)
+        super().__init__(calls, lambda: view, ReadView)
 
 
 # ── the database ──
@@ -369,9 +376,11 @@ class AsyncKedge:
         return await asyncio.wrap_future(self._pool.submit(contextvars.copy_context().run, call))
 
     def __getattr__(self, name: str) -> Any:
-        """Return a coroutine function that calls the sync method of this name, or returns the property."""
+        """Return a coroutine function that calls the sync method of this name, or the value of the property."""
         if name.startswith("_") or not hasattr(Kedge, name):
             raise AttributeError(f"a Kedge has no {name!r}")
+        if isinstance(getattr(Kedge, name), property):
+            return getattr(self.sync, name)
 
         async def call(*arguments: Any, **options: Any) -> Any:
             found = await self._call(name, arguments, options)

@@ -503,12 +503,14 @@ def test_a_member_is_awaited(place: str, k: Kedge) -> None:
     async def story() -> None:
         async with kedge.aio.open(place) as m:
             async with await m.join("one", serves=["support"]) as member:
-                assert await member.serving()
-                assert await member.name() == "one"
+                assert member.serving
+                assert member.name == "one"
                 await member.check()
-                assert (await m.rollback("v2")).convergence.acknowledged == 1
+                convergence = (await m.rollback("v2")).convergence
+                assert convergence is not None
+                assert convergence.acknowledged == 1
                 with pytest.raises(AttributeError, match="no 'leaf'"):
-                    await member.leaf()
+                    await member.leaf()  # type: ignore[attr-defined]
             assert await m.members() == []
 
     asyncio.run(asyncio.wait_for(story(), SOON))
