@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -48,23 +49,34 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewPla
         drop(server, url)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m soak` deselects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run one in POSTGRES_ONE_IN of a module's tests on PostgreSQL, always the same ones; all of them when soaking."""
-    left_out = [item for item in items if not on_turn(item)]
+    """Thin the PostgreSQL tests of modules with POSTGRES_ONE_IN; when soaking, run what is left out otherwise."""
+    left_out = thinned_out(items)
+    for item in left_out:
+        item.add_marker(pytest.mark.soak)
     if left_out and settings.default is not settings.get_profile("soak"):
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
 
 
-def on_turn(item: pytest.Item) -> bool:
-    """Say whether a test runs: on PostgreSQL only a fixed share of each module does."""
-    one_in = getattr(getattr(item, "module", None), "POSTGRES_ONE_IN", 1)
-    backend = getattr(item, "callspec", None) and item.callspec.params.get("new_place")  # type: ignore[attr-defined]
-    return (
-        backend != "postgres"
-        or item.get_closest_marker("both") is not None
-        or crc32(item.nodeid.encode()) % one_in == 0
-    )
+def thinned_out(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests to leave out: of each test function, one in POSTGRES_ONE_IN runs on PostgreSQL, at least one.
+
+    Always the same ones. A test function states a law, its parameters are examples: every law is tested on PostgreSQL.
+    """
+    functions: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        backend = getattr(item, "callspec", None) and item.callspec.params.get("new_place")  # type: ignore[attr-defined]
+        if backend == "postgres" and item.get_closest_marker("both") is None:
+            functions[item.nodeid.partition("[")[0]].append(item)
+    return [item for cases in functions.values() for item in _left_out(cases)]
+
+
+def _left_out(cases: Sequence[pytest.Item]) -> list[pytest.Item]:
+    one_in = getattr(getattr(cases[0], "module", None), "POSTGRES_ONE_IN", 1)
+    by_chance = sorted(cases, key=lambda item: crc32(item.nodeid.encode()))
+    return by_chance[-(-len(cases) // one_in) :]
 
 
 @pytest.fixture

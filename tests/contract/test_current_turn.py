@@ -122,7 +122,7 @@ def test_the_async_twin_has_its_own(place: str) -> None:
                 assert kedge.aio.current_turn() is turn
                 sync = current_turn()
                 assert sync is not None
-                assert sync.id == await turn.id()
+                assert sync.id == turn.id
 
                 async def compute() -> str:
                     assert kedge.aio.current_turn() is turn

@@ -115,7 +115,7 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
     "promote what is purged": (
         after(rolled_back, lambda k: k.purge("v2", confirm="v2"), lambda k: k.promote("v2")),
         kedge.IllegalTransition,
-        ["'v2'", "is purged", "legal now"],
+        ["'v2'", "purged", "legal now: nothing"],
     ),
     "purge unconfirmed": (
         after(rolled_back, lambda k: k.purge("v2")),

@@ -19,8 +19,6 @@ import kedge
 from kedge.backends.sqlite import columns, indexes, ivf, payload_filters, ranking
 from kedge.model.filters import matches
 
-POSTGRES_ONE_IN = 6
-
 DIM, ROWS = 32, 6_000
 Matrix = npt.NDArray[np.float32]
 FIELDS = ("half", "part", "rare", "far")
