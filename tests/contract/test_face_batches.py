@@ -123,7 +123,7 @@ def test_what_is_written_meanwhile_is_not_in_it(filled: Kedge) -> None:
 
 def opened(k: Kedge, who: str, deployment: str) -> kedge.Turn | kedge.ReadView:
     """Return a turn or a view inside a deployment."""
-    return k.turn(agent="helper", deployment=deployment) if who == "turn" else k.view(deployment=deployment)
+    return k.turn(agent="clerk", deployment=deployment) if who == "turn" else k.view(deployment=deployment)
 
 
 @pytest.mark.parametrize("who", ["view", "turn"])
