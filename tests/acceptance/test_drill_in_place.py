@@ -182,13 +182,13 @@ def see_everything_in(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(SqliteJournal, name, reading)
 
-    real_cached = SqliteCache.get
+    real_cached = SqliteCache.find
 
     def cached(cache: SqliteCache, view: View, *rest: Any) -> Any:
         return real_cached(cache, msgspec.structs.replace(view, seen=frozenset(range(1, 100))), *rest)
 
     if store == "cache":
-        monkeypatch.setattr(SqliteCache, "get", cached)
+        monkeypatch.setattr(SqliteCache, "find", cached)
         return
     for name, place in (("head", -1), ("heads", 0), ("range", 0), ("history", 0)):
         blind(name, place)

@@ -7,6 +7,7 @@ import numpy as np
 
 from kedge.drill.database import Database
 from kedge.drill.embedder import Vector
+from kedge.model.writes import decode, encode
 from kedge.stores.scope import Scope
 from kedge.turns.scope import Scoped, scope_of
 from kedge.turns.turn import Turn
@@ -15,6 +16,7 @@ from kedge.turns.view import ReadView
 Reader = Turn | ReadView
 _NEIGHBOURS = 10
 AGENT = "kedge-drill"  # of the turns that read, and share their cache: it has no artifacts
+_CACHED_SECONDS = 60.0
 
 
 class _Missed(Exception):
@@ -138,17 +140,26 @@ class VectorProbe(_Base):
 
 
 class CacheProbe(_Base):
-    """A cached result."""
+    """A cached result, below the store, which would also ask for the artifacts that it rests on."""
 
     store = "cache"
 
     def write(self, turn: Turn) -> None:
-        """Compute it and cache it for a minute."""
-        turn.cache.get_or_compute(self.name, lambda: _text(self.name), ttl=60)
+        """Cache it for a minute, with the turn's stamp."""
+        scope = scope_of(turn)
+        scope.backend.cache.put(self._key, encode(_text(self.name)), scope.stamp, scope.now(), _CACHED_SECONDS)
 
     def read(self, reader: Reader) -> Any:
-        """Return the cached value without storing one; a view has no cache."""
-        return peek(reader, self.name) if isinstance(reader, Turn) else None
+        """Return the cached value; a view has no cache."""
+        if not isinstance(reader, Turn):
+            return None
+        scope = scope_of(reader)
+        found = scope.read(lambda view: scope.backend.cache.find(view, self._key, scope.now()))
+        return decode(found[0].payload) if found else None
+
+    @property
+    def _key(self) -> bytes:
+        return hashlib.sha256(self.name.encode()).digest()
 
 
 def peek(turn: Turn, key: str) -> Any:

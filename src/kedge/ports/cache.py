@@ -19,11 +19,11 @@ class Cached(msgspec.Struct, frozen=True):
 class Cache(Protocol):
     """Results by key. An entry is returned only to views that see its lineage. It may vanish at any time.
 
-    Laws: `get` raises `EpochMoved` if the control record has left the view's epoch.
+    Laws: `find` raises `EpochMoved` if the control record has left the view's epoch.
     """
 
-    def get(self, view: View, key: bytes, now: float) -> Cached | None:
-        """Return the newest entry of a key that the view sees and that has not expired."""
+    def find(self, view: View, key: bytes, now: float) -> list[Cached]:
+        """Return the entries of a key that the view sees and that have not expired, newest first: one a lineage."""
 
     def put(self, key: bytes, payload: bytes, lineage: Lineage, now: float, ttl: float | None) -> None:
         """Keep an entry, and drop expired and then the oldest ones beyond the size cap."""

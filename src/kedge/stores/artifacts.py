@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from kedge.errors import UnknownName, nearest
 from kedge.model.artifacts import Artifact, unpack
+from kedge.model.pins import ABSENT
+from kedge.model.writes import Head
 from kedge.stores.keyed import KeyedView
 from kedge.stores.scope import Scope
 
@@ -13,6 +15,16 @@ class Artifacts(KeyedView):
 
     def __init__(self, scope: Scope) -> None:
         super().__init__(scope, "artifacts", "")
+
+    def _head(self, name: str) -> Head | None:
+        head = super()._head(name)
+        self._scope.record_pin(name, ABSENT if head is None else head.seq)
+        return head
+
+    def _range(self, prefix: str, *, payloads: bool = True) -> list[Head]:
+        heads = super()._range(prefix, payloads=payloads)
+        self._scope.record_pins(prefix, [head.seq for head in heads])
+        return heads
 
     def __getitem__(self, key: str) -> Artifact:
         """Return the artifact that the view pins at a key, or raise `UnknownName`."""

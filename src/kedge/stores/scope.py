@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from kedge.model.lineage import Lineage
+from kedge.model.pins import Pins, Taken
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch
@@ -34,6 +35,12 @@ class Scope(Protocol):
     def record_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
         """Record that a range was read, with the lineages of all heads in it."""
 
+    def record_pin(self, name: str, seq: int) -> None:
+        """Record that the head of an artifact was read, by its seq; 0 where none is visible."""
+
+    def record_pins(self, prefix: str, seqs: list[int]) -> None:
+        """Record that the heads of all artifacts below a prefix were read."""
+
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
         """Return the names of deployments."""
 
@@ -56,7 +63,14 @@ class WritingScope(Scope, Protocol):
         """Return whether a write is a source write: `origin` decides, then whether a person acts, then `default`."""
 
     def artifacts_key(self) -> bytes:
-        """Return the part of a cache key that stands for the agent's artifacts."""
+        """Return the part of a cache key that stands for the agent's own artifacts."""
+
+    def matches_pins(self, taken: Taken) -> bool:
+        """Return whether a result that rests on these artifacts is one for this turn: it reads the same heads."""
+
+    @property
+    def pins(self) -> Pins:
+        """The artifacts that the turn has read so far, without its agent's own."""
 
     def remember_head(self, key: Key, seq: int, lineage: Lineage) -> None:
         """Remember the put with this seq as the head of a key, for the next compare-and-set."""

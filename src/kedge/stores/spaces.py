@@ -9,6 +9,7 @@ import numpy.typing as npt
 from kedge.errors import InvalidVector, UnknownName, nearest
 from kedge.model.artifacts import dimension_of, unpack
 from kedge.model.checks import check_name
+from kedge.model.pins import ABSENT
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 from kedge.ports.vectors import Collection, Floats, VectorReader
@@ -33,6 +34,7 @@ class EmbeddingSpace(msgspec.Struct, frozen=True):
 def space_of(scope: Scope, view: View, collection: Collection) -> EmbeddingSpace:
     """Return the embedding space of a collection; without an embedder, the collection is a space of its own."""
     head = scope.backend.journal.head(view, Key("artifacts", "", collection.embedder))
+    scope.record_pin(collection.embedder, ABSENT if head is None else head.seq)
     if head is None or head.deleted:
         return EmbeddingSpace("", collection.dim, head)
     artifact = unpack(head.payload)

@@ -7,6 +7,7 @@ from kedge.errors import Frozen, IdempotencyMismatch, KedgeError, NoSession, Tur
 from kedge.model.checks import check_name, check_origin
 from kedge.model.control import ControlRecord, Level, stricter
 from kedge.model.lineage import Lineage
+from kedge.model.pins import ABSENT, Pins, Taken
 from kedge.model.reads import RangeRead, ReadLog
 from kedge.model.repeats import Call
 from kedge.model.turns import check_seen, move
@@ -52,6 +53,7 @@ class TurnScope:
         self.replaying = None if replays is None else Replaying(self.backend, replays, self.author)
         self.own = NO_ARTIFACTS
         self.imposed: list[Head] = []  # of deployments with attribution="view"
+        self.pins = Pins(agent)
         self._reads = ReadLog()
         self._reads.members.update(start.lineage)
         self._last_seq = 0
@@ -198,6 +200,31 @@ class TurnScope:
         self.imposed = imposed_artifacts(self._kernel, self, self.record, self.view)
         self.record_read(self.imposed)
         return self.own
+
+    def record_pin(self, name: str, seq: int) -> None:
+        """Record that the head of an artifact was read, by its seq; 0 where none is visible."""
+        self.pins.note(name, seq)
+
+    def record_pins(self, prefix: str, seqs: list[int]) -> None:
+        """Record that the heads of all artifacts below a prefix were read."""
+        self.pins.note_prefix(prefix, seqs)
+
+    def matches_pins(self, taken: Taken) -> bool:
+        """Return whether a result that rests on these artifacts is one for this turn: it reads the same heads."""
+        if not taken.covers(self.pins.taken()):
+            return False
+        journal = self.backend.journal
+        if taken.names:
+            heads = self.read(lambda view: journal.heads(view, "artifacts", "", list(taken.names)))
+            if any(seq != (heads[name].seq if name in heads else ABSENT) for name, seq in taken.names.items()):
+                return False
+        return all(
+            seqs == [head.seq for head in self._artifacts_below(prefix)] for prefix, seqs in taken.prefixes.items()
+        )
+
+    def _artifacts_below(self, prefix: str) -> list[Head]:
+        journal = self.backend.journal
+        return self.read(lambda view: journal.range(view, "artifacts", "", prefix, payloads=False)).heads
 
     def artifacts_key(self) -> bytes:
         """Return the part of a cache key that stands for the agent's artifacts."""

@@ -176,6 +176,12 @@ class ViewScope:
     def record_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
         """Do nothing: a view has no lineage."""
 
+    def record_pin(self, name: str, seq: int) -> None:
+        """Do nothing: a view caches no results."""
+
+    def record_pins(self, prefix: str, seqs: list[int]) -> None:
+        """Do nothing: a view caches no results."""
+
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
         """Return the names of deployments."""
         return self._kernel.names(numbers)

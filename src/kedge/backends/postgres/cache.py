@@ -25,18 +25,19 @@ class PostgresCache:
         self._journal = journal
         self._cache_bytes = cache_bytes
 
-    def get(self, view: View, key: bytes, now: float) -> Cached | None:
-        """Return the newest entry of a key that the view sees and that has not expired."""
+    def find(self, view: View, key: bytes, now: float) -> list[Cached]:
+        """Return the entries of a key that the view sees and that have not expired, newest first."""
 
-        def look(link: Link) -> Cached | None:
+        def look(link: Link) -> list[Cached]:
+            found = []
             epoch = link.send(_EPOCH)
             rows = link.rows(_SQL["cache_find"], key, now)
             check_epoch(epoch, view)
             for lineage_id, at, payload in rows:
                 members = self._interner.members(link, lineage_id)
                 if view.sees(members):
-                    return Cached(payload, members, at)
-            return None
+                    found.append(Cached(payload, members, at))
+            return found
 
         return self._database.read(look)
 

@@ -23,15 +23,16 @@ class SqliteCache:
         self._journal = journal
         self._cache_bytes = cache_bytes
 
-    def get(self, view: View, key: bytes, now: float) -> Cached | None:
-        """Return the newest entry of a key that the view sees and that has not expired."""
+    def find(self, view: View, key: bytes, now: float) -> list[Cached]:
+        """Return the entries of a key that the view sees and that have not expired, newest first."""
+        found = []
         with self._database.reading() as connection:
             check_epoch(connection, view.epoch)
             for lineage_id, at, payload in connection.execute(_SQL["cache_find"], (key, now)).fetchall():
                 members = self._interner.members(connection, lineage_id)
                 if view.sees(members):
-                    return Cached(payload, members, at)
-        return None
+                    found.append(Cached(payload, members, at))
+        return found
 
     def put(self, key: bytes, payload: bytes, lineage: Lineage, now: float, ttl: float | None) -> None:
         """Keep an entry, and drop expired and then the oldest ones beyond the size cap."""

@@ -14,8 +14,8 @@ class CacheContract:
 
     def found(self, backend: Backend, key: bytes, seen: set[int], now: float = 100.0) -> bytes | None:
         """Look a key up in a view of these deployments."""
-        cached = backend.cache.get(BackendDriver(backend).view(seen), key, now)
-        return None if cached is None else cached.payload
+        cached = backend.cache.find(BackendDriver(backend).view(seen), key, now)
+        return cached[0].payload if cached else None
 
     def test_an_entry_is_found_by_views_that_see_its_lineage(self, backend: Backend) -> None:
         BackendDriver(backend).live("v1", "v2")
@@ -23,14 +23,15 @@ class CacheContract:
         backend.cache.put(b"k", b"tainted", frozenset({2}), 2.0, None)
         assert self.found(backend, b"k", {1}) == b"clean"
         assert self.found(backend, b"k", {1, 2}) == b"tainted", "the newest"
+        both = backend.cache.find(BackendDriver(backend).view({1, 2}), b"k", 100.0)
+        assert [entry.payload for entry in both] == [b"tainted", b"clean"]
         assert self.found(backend, b"other", {1, 2}) is None
 
     def test_an_entry_carries_its_lineage(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
         driver.live("v1")
         backend.cache.put(b"k", b"x", frozenset({1}), 1.0, None)
-        cached = backend.cache.get(driver.view({1}), b"k", 2.0)
-        assert cached is not None
+        (cached,) = backend.cache.find(driver.view({1}), b"k", 2.0)
         assert (cached.lineage, cached.at) == (frozenset({1}), 1.0)
 
     def test_it_vanishes_with_a_rollback_and_comes_back_with_a_reinstatement(self, backend: Backend) -> None:
@@ -41,7 +42,7 @@ class CacheContract:
         driver.change("roll_back", "v1")
         assert self.found(backend, b"k", {1}) is None
         with pytest.raises(EpochMoved):
-            backend.cache.get(before, b"k", 1.0)
+            backend.cache.find(before, b"k", 1.0)
         driver.change("reinstate", "v1")
         assert self.found(backend, b"k", {1}) == b"x"
 
