@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import random
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -45,8 +46,9 @@ READS = (
     "search both",
 )
 WRITES = ("put", "put", "delete", "swap", "put once", "documents", "forget document", "append", "extend", "forget",
-          "upsert", "upsert", "upsert", "drop", "cached", "observe", "delete message")  # fmt: skip
-LOOKS = ("view", "view", "past", "past", "diff", "status", "pending", "log", "verify")
+          "upsert", "upsert", "upsert", "drop", "cached", "observe", "delete message", "reindex",
+          "reindex")  # fmt: skip
+LOOKS = ("ask", "ask", "ask", "view", "view", "past", "past", "diff", "status", "pending", "log", "verify")
 STEPS = 60
 
 
@@ -121,16 +123,22 @@ class Side:
     def _normal(self, value: Any, name: str = "") -> Any:
         """Return an answer as built-in values; a seq as the step that took it, and its distance from the last."""
         if type(value) is Seq or (isinstance(value, int) and (name == "seq" or name.endswith("_seq")) and value):
-            step = bisect.bisect_left(self.ends, value)
-            return f"step {step}, {self.ends[step] - value} before its last seq"
+            return self._place(value)
+        if isinstance(value, str):
+            return re.sub(r"seq (\d+)", lambda found: self._place(int(found[1])), value)
         if isinstance(value, msgspec.Struct):
-            return {field: self._normal(getattr(value, field), field) for field in value.__struct_fields__}
+            fields = [field for field in value.__struct_fields__ if field != "upto_turn"]  # a number with gaps, too
+            return {field: self._normal(getattr(value, field), field) for field in fields}
         if isinstance(value, dict):
             return {key: self._normal(content, key) for key, content in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             ordered = sorted(value) if isinstance(value, set | frozenset) else value
             return [self._normal(content, name) for content in ordered]
         return value
+
+    def _place(self, seq: int) -> str:
+        step = bisect.bisect_left(self.ends, seq)
+        return f"step {step}, {self.ends[step] - seq} before its last seq"
 
     def close(self) -> None:
         """Close turns and database."""
@@ -312,6 +320,10 @@ class Side:
                         Seq, turn.vectors(collection).upsert(names, vectors(dice, len(names)), payloads, origin=origin)
                     )
                 ]
+            case "reindex":  # rows that their own lineage overwrites at once
+                names = dice.sample(IDS, 3)
+                batches = [turn.vectors("kb").upsert(names, vectors(dice, 3), origin=origin) for _ in range(2)]
+                return [Seq(seq) for seqs in batches for seq in seqs]
             case "drop":
                 return [
                     *map(Seq, turn.vectors(collection).delete(dice.sample(IDS, dice.choice([1, 3])), origin=origin))
@@ -327,6 +339,10 @@ class Side:
     def _look(self, step: Step, dice: random.Random) -> Any:
         session = dice.choice([None, *SESSIONS])
         match step.what:
+            case "ask":  # what a search alone has read
+                with self.k.turn(person="pat") as turn:
+                    hits = turn.vectors("kb").search(vectors(dice, 1)[0], k=dice.choice([1, 1, 2]))
+                    return hits_of(hits), sorted(turn.lineage)
             case "view":
                 return self._shown(self.k.view(session=session), session, dice)
             case "past":
@@ -390,6 +406,16 @@ def hits_of(hits: kedge.Hits) -> Any:
     return found, hits.exact
 
 
+def first_difference(one: Any, other: Any, path: str = "") -> str:
+    """Say where two answers differ first."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return next(first_difference(one[key], other[key], f"{path}.{key}") for key in one if one[key] != other[key])
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = zip(one, other, strict=True)
+        return next(first_difference(a, b, f"{path}[{n}]") for n, (a, b) in enumerate(pairs) if a != b)
+    return f"{path}: SQLite: {one!r}, PostgreSQL: {other!r}"
+
+
 def differences(places: tuple[str, str], steps: list[Step]) -> Iterator[str]:
     """Run a program on two new databases; yield the steps that were run, and fail at the first other answer."""
     sides = [Side(place) for place in places]
@@ -397,9 +423,7 @@ def differences(places: tuple[str, str], steps: list[Step]) -> Iterator[str]:
         for number, step in enumerate(steps):
             answers = [side.run(step) for side in sides]
             yield f"{number}: {step}"
-            for part in answers[0]:
-                one, other = answers[0][part], answers[1][part]
-                assert one == other, f"{part}:\n  {places[0]}: {one}\n  {places[1]}: {other}"
+            assert answers[0] == answers[1], first_difference(*answers)
     finally:
         for side in sides:
             side.close()
