@@ -52,6 +52,7 @@ from kedge.recovery.reinstate import reinstate as undo
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
 from kedge.recovery.rollback import RollbackReport
 from kedge.recovery.verify import Indicators, verify
+from kedge.reports.calls import unanswered_calls
 from kedge.reports.diff import Diff
 from kedge.reports.diff import diff as compare
 from kedge.reports.status import SystemStatus
@@ -526,8 +527,8 @@ class Kedge:
         messages.add_caster(self._kernel, schema, start, end, cast)
 
     def verdicts(self) -> list[Tally]:
-        """Return counts of received messages, by verdict, receiver, versions and sender."""
-        return messages.verdicts(self._kernel)
+        """Return counts of received messages, by verdict, receiver, versions and sender; then of unanswered calls."""
+        return messages.verdicts(self._kernel) + unanswered_calls(self._kernel)
 
     def register_peer(self, peer: str, *, by: str | None = None) -> str:
         """Register an unsigned peer; return the name of the pseudo-deployment that stands for it."""

@@ -37,7 +37,7 @@ def test_status(run: Run) -> None:
     assert set(found) == {
         "url", "at", "epoch", "seq", "last_change", "deployments", "settled", "settled_total", "purged_total",
         "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "members", "snapshots", "collections",
-        "retention_seconds", "reconcilers", "other_code",
+        "retention_seconds", "reconcilers", "other_code", "unanswered_calls",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
     assert set(found["settled"]) == DEPLOYMENT

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from kedge.cli.terminal import ago, count, duration, inputs_to_replay, listing, say, say_whole, table, utc, weight, when
 from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
+from kedge.model.calls import UNRECEIVED
 from kedge.model.control import Status
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
@@ -95,6 +96,10 @@ def _print_problems(found: SystemStatus) -> None:
             f"Code mismatch: {turns} of {tally.agent} {how}, last {ago(tally.last_at, found.at)}: {tally.value}",
             "yellow",
         )
+    for tally in found.unanswered_calls:
+        what = "not received" if tally.metric == UNRECEIVED else "answered, but the answer was not absorbed"
+        calls = count(tally.count, "call")
+        say(f"Calls: {calls} of {tally.agent} {tally.value} {what}, last {ago(tally.last_at, found.at)}", "dim")
     if found.reconcilers:
         followers = [f"{name} ({pattern})" for name, pattern in sorted(found.reconcilers.items())]
         say(f"External systems: {listing(followers)}; to check them: kedge reconcile --check")

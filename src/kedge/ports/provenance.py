@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
+from kedge.model.calls import Edge
 from kedge.model.provenance import Source, TurnRecord
 from kedge.model.reads import Reads
 
@@ -27,6 +28,12 @@ class Provenance(Protocol):
 
     def callers(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written, and all that called them, directly or not; each once."""
+
+    def newest_edges(self, limit: int) -> list[Edge]:
+        """Return the newest calls and absorptions of headers, the oldest first."""
+
+    def newest_turns(self, limit: int) -> list[TurnRecord]:
+        """Return the turns that wrote, called or absorbed last for the first time, the oldest first."""
 
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""

@@ -9,6 +9,7 @@ from kedge.ports.control import Entry
 from kedge.ports.metrics import Tally
 from kedge.recovery.replay import pending
 from kedge.recovery.rollback import unfinished
+from kedge.reports.calls import unanswered_calls
 from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import verdicts
@@ -53,6 +54,7 @@ class SystemStatus(Report, frozen=True):
     other_code: tuple[Tally, ...]
     schema: SchemaState
     is_standby: bool
+    unanswered_calls: tuple[Tally, ...] = ()
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -97,6 +99,7 @@ def status(kernel: Kernel) -> SystemStatus:
         other_code=tuple(verdicts(kernel, COUNTED)),
         schema=backend.upgrade.state(),
         is_standby=backend.is_standby,
+        unanswered_calls=tuple(unanswered_calls(kernel)),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.sql import queries
+from kedge.model.calls import Edge
 from kedge.model.provenance import Source, TurnRecord, reads_by_turn, source_of, turn_of
 from kedge.model.reads import Reads
 
@@ -27,6 +28,14 @@ class PostgresProvenance:
     def callers(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written, and all that called them; each once."""
         return [turn_of(row) for row in self._database.ask(_SQL["callers"], list(uids))]
+
+    def newest_edges(self, limit: int) -> list[Edge]:
+        """Return the newest calls and absorptions of headers, the oldest first."""
+        return [Edge(*row) for row in reversed(self._database.ask(_SQL["newest_edges"], limit))]
+
+    def newest_turns(self, limit: int) -> list[TurnRecord]:
+        """Return the turns that wrote, called or absorbed last for the first time, the oldest first."""
+        return [turn_of(row) for row in reversed(self._database.ask(_SQL["newest_turns"], limit))]
 
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""

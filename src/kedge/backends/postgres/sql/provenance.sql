@@ -17,6 +17,12 @@ WHERE lineage = ANY($1::int8[]) ORDER BY id;
 -- name: turns
 SELECT id, uid, agent, session, parent, replays FROM kedge.turns WHERE uid = ANY($1::text[]);
 
+-- name: newest_edges
+SELECT at, kind, turn, peer FROM kedge.edges ORDER BY id DESC LIMIT $1;
+
+-- name: newest_turns
+SELECT id, uid, agent, session, parent, replays FROM kedge.turns ORDER BY id DESC LIMIT $1;
+
 -- name: callers
 -- UNION keeps each uid once: the walk is linear in turns, also where calls share callers.
 WITH RECURSIVE up (uid) AS (

@@ -16,6 +16,12 @@ WHERE lineage IN (SELECT value FROM json_each(?1)) ORDER BY id;
 -- name: turns
 SELECT id, uid, agent, session, parent, replays FROM turns WHERE uid IN (SELECT value FROM json_each(?));
 
+-- name: newest_edges
+SELECT at, kind, turn, peer FROM edges ORDER BY id DESC LIMIT ?;
+
+-- name: newest_turns
+SELECT id, uid, agent, session, parent, replays FROM turns ORDER BY id DESC LIMIT ?;
+
 -- name: callers
 -- UNION keeps each uid once: the walk is linear in turns, also where calls share callers.
 WITH RECURSIVE up (uid) AS (

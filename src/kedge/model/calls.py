@@ -1,0 +1,76 @@
+"""Calls between agents that went nowhere: headers that nobody received, and answers that nobody absorbed."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from kedge.model.metrics import Tally
+from kedge.model.provenance import TurnRecord
+
+UNRECEIVED = "call:unreceived"
+UNABSORBED = "call:unabsorbed"
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """Headers that left a turn ("call", `peer` is the audience) or came back ("absorb", `peer` is the callee's id)."""
+
+    at: float
+    kind: str
+    turn: str
+    peer: str
+
+
+def unanswered(edges: Iterable[Edge], turns: Iterable[TurnRecord], before: float) -> list[Tally]:
+    """Return calls made before a moment that led to nothing, by caller and callee.
+
+    A call counts as received once a callee has written or called, or once its headers were absorbed. A callee's answer
+    counts as absorbed once its caller has absorbed it.
+    """
+    known = {turn.uid: turn for turn in turns}
+    calls: dict[str, list[Edge]] = {}
+    absorbed, came_back = set[tuple[str, str]](), Counter[str]()
+    for edge in edges:
+        if edge.kind == "absorb":
+            absorbed.add((edge.turn, edge.peer))
+            came_back[edge.peer] += 1
+        else:
+            calls.setdefault(edge.turn, []).append(edge)
+    callees: dict[str, list[TurnRecord]] = {}
+    for turn in known.values():
+        if turn.parent is not None:
+            callees.setdefault(turn.parent, []).append(turn)
+    found = _Counted()
+    for caller, sent in calls.items():
+        if caller not in known:
+            continue
+        answered = callees.get(caller, [])
+        lost = [callee for callee in answered if (caller, callee.uid) not in absorbed]
+        for callee in lost:
+            found.add(UNABSORBED, known, caller, callee.agent, sent[-1].at, before)
+        own = known[caller]
+        answers = own.parent is not None and (own.parent, caller) not in absorbed  # it is counted at its own caller
+        for edge in sent[len(answered) + came_back[caller] + answers :]:
+            found.add(UNRECEIVED, known, caller, edge.peer or None, edge.at, before)
+    return found.tallies()
+
+
+class _Counted:
+    """Counts by metric, caller and callee."""
+
+    def __init__(self) -> None:
+        self._count, self._last = Counter[tuple[str, str, str]](), dict[tuple[str, str, str], float]()
+
+    def add(
+        self, metric: str, known: Mapping[str, TurnRecord], caller: str, callee: str | None, at: float, before: float
+    ) -> None:
+        if at < before:
+            edge = (metric, known[caller].agent or "", f"to {callee or 'an unnamed agent'}")
+            self._count[edge] += 1
+            self._last[edge] = max(at, self._last.get(edge, 0.0))
+
+    def tallies(self) -> list[Tally]:
+        return [Tally(*edge, count, self._last[edge]) for edge, count in sorted(self._count.items())]
+
+
+__all__ = ["UNABSORBED", "UNRECEIVED", "Edge", "unanswered"]

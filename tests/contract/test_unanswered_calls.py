@@ -1,0 +1,43 @@
+"""Calls between agents that led to nothing are counted by caller and callee."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kedge import Kedge
+from kedge.model.calls import Edge, unanswered
+from kedge.model.provenance import TurnRecord
+
+
+def counted(k: Kedge) -> list[tuple[str, str | None, str, int]]:
+    return [(t.metric, t.agent, t.value, t.count) for t in k.status().unanswered_calls]
+
+
+@pytest.mark.both
+def test_calls_that_led_to_nothing_are_counted(k: Kedge, clock: Any) -> None:
+    with k.turn(agent="planner") as planner:
+        with k.turn(agent="coder", parent=planner.headers("coder")) as coder:  # answered and absorbed
+            coder.context.put("code", 1)
+            planner.absorb(coder.headers())
+        for _ in range(2):  # answered, and dropped
+            with k.turn(agent="tester", parent=planner.headers("tester")) as tester:
+                tester.context.put("tested", 1)
+                tester.headers()
+        planner.headers("mailer")  # never received
+    assert counted(k) == [], "they may be under way"
+    clock.time += 301
+    assert counted(k) == [
+        ("call:unabsorbed", "planner", "to tester", 2),
+        ("call:unreceived", "planner", "to mailer", 1),
+    ]
+    assert k.verdicts() == list(k.status().unanswered_calls)
+
+
+def test_a_callee_that_writes_nothing_and_is_absorbed_is_answered() -> None:
+    turns = [TurnRecord(1, "p", "planner", None, None, None), TurnRecord(2, "c", "coder", None, "p", None)]
+    edges = [Edge(1.0, "call", "p", "coder"), Edge(2.0, "call", "c", ""), Edge(3.0, "absorb", "p", "c")]
+    assert unanswered(edges, turns, 10.0) == []
+    lost = unanswered(edges[:2], turns, 10.0)
+    assert [(t.metric, t.agent, t.value) for t in lost] == [("call:unabsorbed", "planner", "to coder")]
