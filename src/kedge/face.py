@@ -38,6 +38,7 @@ from kedge.ports.backend import Backend
 from kedge.ports.control import Change, Entry, Snapshot
 from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
+from kedge.ports.resolver import Resolver
 from kedge.ports.vectors import METRICS, Collection, Reclaimed
 from kedge.recovery import plan as plans
 from kedge.recovery import purge as purges
@@ -90,6 +91,7 @@ class Kedge:
         *,
         session_ttl: float | None = None,
         reconcilers: Mapping[str, Reconciler] | None = None,
+        resolvers: Mapping[str, Resolver] | None = None,
         code: str | Mapping[str, str] | None = None,
         other_code: OtherCodePolicy = "warn",
         read_only: bool = False,
@@ -101,6 +103,7 @@ class Kedge:
         self._kernel.standby = standby
         code_check.configure(self._kernel, code, other_code)
         reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
+        self._kernel.resolvers = dict(resolvers or {})
         self._watcher = Watcher(self._kernel)
 
     # ── deployments ──

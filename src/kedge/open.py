@@ -21,7 +21,8 @@ from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
 from kedge.ports.migration import Exporter, Importer
 from kedge.ports.reconciler import Reconciler
-from kedge.reconcilers.config import read_config
+from kedge.ports.resolver import Resolver
+from kedge.reconcilers.config import read_config, read_resolvers
 from kedge.turns.kernel import actor
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def open(
     clock: Clock | None = None,
     pool: "ConnectionPool[Any] | None" = None,
     reconcilers: Mapping[str, Reconciler] | str | Path | None = None,
+    resolvers: Mapping[str, Resolver] | None = None,
     code: str | Mapping[str, str] | None = None,
     other_code: OtherCodePolicy = "warn",
     standby: str = "refuse",
@@ -60,18 +62,21 @@ def open(
     `session_ttl`: a session older than this many seconds is reassigned. `read_only` creates nothing, and raises
     `UnknownName` where there is no database. `pool` is a psycopg_pool.ConnectionPool to the same server database; Kedge
     uses it instead of its own and never closes it. `reconcilers` bring external systems to the current pins: a mapping
-    by name, or a path to a `kedge.toml`. `code` is the code that this process runs, one digest or a mapping by agent.
+    by name, or a path to a `kedge.toml`. `resolvers` tell plans whether artifacts can still be had.
+    `code` is the code that this process runs, one digest or a mapping by agent.
     `standby`: a read-only PostgreSQL standby may lag behind a rollback, so by default it refuses views of the present;
     "stale" shows them as the standby has them.
     `other_code` is the policy for turns whose view pins another digest in `<agent>/code`: "ignore", "warn" or "refuse".
     """
     chosen = read_config(Path(reconcilers)) if isinstance(reconcilers, str | Path) else reconcilers
+    asked = read_resolvers(Path(reconcilers)) if isinstance(reconcilers, str | Path) else {}
     backend = _backend(url, durability=durability, cache_bytes=cache_bytes, read_only=read_only, clock=clock, pool=pool)
     try:
         return Kedge(
             backend,
             session_ttl=session_ttl,
             reconcilers=chosen,
+            resolvers=asked | dict(resolvers or {}),
             code=code,
             other_code=other_code,
             read_only=read_only,

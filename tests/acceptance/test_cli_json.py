@@ -63,7 +63,7 @@ def test_plan(run: Run) -> None:
     assert set(found) == {
         "deployment", "status", "epoch", "goes_with_it", "writes_total", "effects", "examples", "keys_total",
         "keys_examined", "stale_keys", "sessions", "agents", "replay_inputs", "sources_inside", "pins",
-        "unsearchable", "unsearchable_examples", "reconciles", "absent", "changed", "kept",
+        "unsearchable", "unsearchable_examples", "reconciles", "absent", "changed", "kept", "targets",
         "unattributed", "unattributed_complete", "unknown_turns",
     }  # fmt: skip
     assert found["goes_with_it"] == ["support-v3"]

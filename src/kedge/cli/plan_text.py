@@ -61,6 +61,11 @@ def print_summary(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
             )
         else:
             say(f"  External system {name} is updated to the new pin of {listing(followed)}.")
+    for key, outcome in sorted(plan.targets.items()):
+        if outcome != "there":
+            style = "bold red" if outcome == "gone" else "yellow"
+            what = "is GONE: the rollback cannot bring it back" if outcome == "gone" else f"was {outcome}"
+            say(f"  What {key} falls back to {what} ({one_line(plan.pins.get(key, ''), 80)}).", style)
     say("  Unchanged: user messages, and every write that it did not influence.")
 
 

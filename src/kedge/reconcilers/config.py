@@ -13,7 +13,9 @@ import msgspec
 
 from kedge.errors import InvalidValue
 from kedge.ports.reconciler import Reconciler
+from kedge.ports.resolver import Resolver
 from kedge.reconcilers.http import HttpReconciler
+from kedge.reconcilers.resolvers import HttpResolver, ShellResolver
 from kedge.reconcilers.shell import ShellReconciler
 
 Command = str | list[str]
@@ -38,20 +40,53 @@ class _Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deadline_seconds: float = 60.0
 
 
+class _Resolver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    uris: str
+    command: Command = ""
+    url: str = ""
+    registry: str = ""
+    headers: dict[str, str] = {}
+
+
 def read_config(path: Path) -> dict[str, Reconciler]:
     """Return the reconcilers of a `kedge.toml`, by name; `${NAME}` in a header is an environment variable."""
+    tables = _read(path)["reconcilers"]
+    return {name: _reconciler(f"{path}: the reconciler {name!r}", table) for name, table in tables.items()}
+
+
+def read_resolvers(path: Path) -> dict[str, Resolver]:
+    """Return the resolvers of a `kedge.toml`, by name."""
+    tables = _read(path)["resolvers"]
+    return {name: _resolver(f"{path}: the resolver {name!r}", table) for name, table in tables.items()}
+
+
+def _resolver(where: str, table: object) -> Resolver:
+    try:
+        given = msgspec.convert(table, _Resolver)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"{where} is not valid: {error}; give uris, and command, url or registry") from None
+    if given.command:
+        return ShellResolver(given.uris, command=given.command)
+    headers = {name: _filled(where, name, text) for name, text in given.headers.items()}
+    return HttpResolver(given.uris, url=given.url, registry=given.registry, headers=headers)
+
+
+def _read(path: Path) -> dict[str, dict[str, object]]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidValue(f"{path} is not valid TOML: {error}") from None
-    tables = document.get("reconcilers", {})
-    unknown = sorted(document.keys() - {"reconcilers"})
-    if unknown or not isinstance(tables, dict):
-        wrong = ", ".join(unknown) or (repr(tables) if isinstance(tables, int | float) else "reconcilers = …")
-        raise InvalidValue(f"{path} has the unknown content {wrong}; it may hold [reconcilers.NAME] tables only")
-    return {name: _reconciler(f"{path}: the reconciler {name!r}", table) for name, table in tables.items()}
+    found = {kind: document.get(kind, {}) for kind in ("reconcilers", "resolvers")}
+    unknown = sorted(document.keys() - found.keys())
+    if unknown or not all(isinstance(tables, dict) for tables in found.values()):
+        values = [value for value in found.values() if not isinstance(value, dict)]
+        wrong = ", ".join(unknown) or (repr(values[0]) if isinstance(values[0], int | float) else "reconcilers = …")
+        raise InvalidValue(
+            f"{path} has the unknown content {wrong}; it may hold [reconcilers.NAME] and [resolvers.NAME] tables only"
+        )
+    return found
 
 
 def _reconciler(where: str, table: object) -> Reconciler:

@@ -6,7 +6,7 @@ import msgspec
 
 from kedge.bulk import coverage as embeddings
 from kedge.model import control as rules
-from kedge.model.artifacts import label, unpack
+from kedge.model.artifacts import Artifact, label, unpack
 from kedge.model.control import ControlRecord, Status
 from kedge.model.provenance import TurnRecord
 from kedge.model.reconcile import moved
@@ -15,6 +15,7 @@ from kedge.model.writes import Head, Key
 from kedge.recovery import deleted_inputs
 from kedge.recovery.attribution import Unattributed, omissions
 from kedge.recovery.replay import ReplayInput, inputs_of
+from kedge.recovery.resolve import resolve
 from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel
 
@@ -69,6 +70,7 @@ class RollbackPlan(Report, frozen=True):
     deployment. `kept` are examples of keys that stay, because a source write came later: a person's correction.
     `unattributed` are derived writes that stay, by turns that saw the deployment and do not carry it; of
     `unknown_turns`, which an older Kedge recorded, it is not known what they saw.
+    `targets` says of artifacts that come back and lie outside the database: "there", "gone", "not looked at: why".
     """
 
     deployment: str
@@ -95,6 +97,7 @@ class RollbackPlan(Report, frozen=True):
     unknown_turns: int = 0
     changed: dict[str, str] = msgspec.field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
+    targets: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -126,7 +129,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     inputs, _ = deleted_inputs.split(kernel, after, inputs_of(kernel, turns, inside, uncovered))
     reconciles = _reconciles(kernel, record, after)
     left = omissions(kernel, record, deployment.number, lineages)
-    pins, changed = _pins(kernel, record, before_view, after_view, gone)
+    pins, changed, targets = _pins(kernel, record, before_view, after_view, gone)
     lost = [f"{collection.name}/{row.name}" for collection, row in uncovered if not row.covering]
     return RollbackPlan(
         deployment=name,
@@ -152,6 +155,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         unattributed_complete=left.complete,
         unknown_turns=left.unknown_turns,
         changed=changed,
+        targets=resolve(kernel, targets),
         kept=tuple(_kept(kernel, after_view, turns)),
     )
 
@@ -224,10 +228,10 @@ def _examples(changes: list[Fallback]) -> list[Fallback]:
 
 def _pins(
     kernel: Kernel, record: ControlRecord, before: View, after: View, gone: frozenset[int]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the artifact keys that change: what each falls back to, and what each is now."""
+) -> tuple[dict[str, str], dict[str, str], dict[str, Artifact]]:
+    """Return the artifact keys that change: what each falls back to, in words and as it is, and what each is now."""
     keys = sorted({key for number in gone for key in record.by_number[number].artifacts})
-    pins, changed = {}, {}
+    pins, changed, targets = dict[str, str](), dict[str, str](), dict[str, Artifact]()
     pairs = kernel.backend.impact.head_pairs(before, after, [Key("artifacts", "", key) for key in keys])
     for key, (now, head) in zip(keys, pairs, strict=True):
         if now is not None and now.payload is not None:
@@ -236,8 +240,10 @@ def _pins(
             pins[key] = "nothing: it was new"
         else:
             (owner,) = kernel.names({max(head.lineage)}) if head.lineage else ("the settled state",)
+            if head.payload is not None:
+                targets[key] = unpack(head.payload)
             pins[key] = f"{owner}'s {key.rpartition('/')[2]}: {_shown(head)}"
-    return pins, changed
+    return pins, changed, targets
 
 
 def _shown(head: Head) -> str:

@@ -16,6 +16,7 @@ from kedge.ports.backend import Backend
 from kedge.ports.control import Change, Entry, EpochMoved
 from kedge.ports.fleet import Membership
 from kedge.ports.reconciler import Reconciler
+from kedge.ports.resolver import Resolver
 from kedge.turns.artifact_cache import ArtifactCache
 from kedge.turns.name_check import NameCheck
 
@@ -40,6 +41,7 @@ class Kernel:
         self.other_code = "warn"  # policy for turns whose view pins other code: ignore, warn or refuse
         self.standby = "refuse"  # policy for views of the present on a standby: refuse, or stale
         self.warned: set[str] = set()
+        self.resolvers: dict[str, Resolver] = {}  # those that this process can ask, by name
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can run, by name
 
     def translations(self, schema: str) -> list[tuple[int, int]]:
