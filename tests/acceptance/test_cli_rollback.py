@@ -38,8 +38,8 @@ def test_a_plan_lists_what_a_rollback_changes(run: Run) -> None:
     assert "19 writes are hidden from every reader at once:" in said
     assert "3 in artifacts, 8 in context, 4 in memory, 4 in vectors." in said
     assert "It influenced 4 sessions and 2 agents; 4 user inputs will need replay." in said
-    assert "Pin support/model falls back to nothing: it was new." in said
-    assert re.search(r"Pin support/prompt falls back to support-v1 \(seq \d+\)\.", said)
+    assert "Pin support/model (now models:/support/7) falls back to nothing: it was new" in said
+    assert re.search(r"Pin support/prompt \(now .+?\) falls back to support-v1's prompt: Answer kindly and", said)
     assert "context case/1 falls back to the value written" in said
     assert "past its freshness budget" in said
     assert "context case/4 is removed: it has no earlier value" in said
