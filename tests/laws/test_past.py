@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kedge
 from kedge import Kedge
-from tests.laws.scene import BAD, clerk, full, helper, read_everywhere, release, write_everywhere
+from kedge.model.visibility import View
+from kedge.turns.view import ViewScope
+from tests.laws.scene import BAD, VECTOR, clerk, full, helper, read_everywhere, release, write_everywhere
 
 
 def test_a_point_reads_the_same_whatever_happens_after(bad: Kedge) -> None:
@@ -83,6 +88,80 @@ def test_a_purge_spares_what_a_snapshot_reaches_and_says_so_where_none_does(bad:
     bad.purge(BAD, confirm=BAD)
     with pytest.raises(kedge.PastUnreadable):
         bad.at(seq)
+
+
+LOOKS: dict[str, Callable[[kedge.ReadView], object]] = {
+    "context": lambda view: view.context.get("key"),
+    "context items": lambda view: view.context.items(""),
+    "documents": lambda view: view.documents("kb").get("key"),
+    "artifacts": lambda view: view.artifacts["helper/prompt"].value,
+    "search": lambda view: view.vectors("kb").search(VECTOR, k=1),
+    "vectors": lambda view: view.vectors("kb").get(["key"]),
+    "vectors batches": lambda view: [batch.payloads for batch in view.vectors("kb").batches()],
+    "memory": lambda view: view.memory.history(),
+}
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("what", LOOKS)
+def test_a_past_view_that_races_with_a_purge_says_so(bad: Kedge, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with helper(bad) as turn:
+        write_everywhere(turn, "bad")
+    view = bad.at(bad.seq, session="s")
+    assert LOOKS[what](view)
+    bad.rollback(BAD)
+    read = ViewScope.read
+
+    def overtaken(scope: ViewScope, look: Callable[[View], Any]) -> Any:
+        def late(seen: View) -> Any:
+            if bad.deployment(BAD).status is kedge.Status.ROLLED_BACK:
+                bad.purge(BAD, confirm=BAD)
+            return look(seen)
+
+        return read(scope, late)
+
+    monkeypatch.setattr(ViewScope, "read", overtaken)
+    with pytest.raises(kedge.PastUnreadable, match="saw 'bad', which was purged since"):
+        LOOKS[what](view)
+
+
+class Clock:
+    """Time moves where a test says so."""
+
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def fresh_id(self) -> str:
+        return uuid.uuid4().hex
+
+
+DAY, MINUTE = 86_400.0, 60.0
+
+
+@pytest.mark.both
+def test_one_write_of_a_clock_that_is_ahead_does_not_move_the_horizon(place: str) -> None:
+    clock = Clock()
+    with kedge.open(place, clock=clock) as k:
+        k.collection("kb", dim=3)
+        k.set_retention(DAY)
+        with clerk(k) as turn:
+            write_everywhere(turn, "then")
+        seq = k.seq
+        clock.time += 20 * DAY
+        with clerk(k, "other") as turn:
+            turn.context.put("late", 1, fresh_for=60)
+        clock.time += 90 * MINUTE - 20 * DAY
+        with clerk(k) as turn:
+            write_everywhere(turn, "now")
+        assert k.view().context.entry("late").stale  # type: ignore[union-attr]
+        k.optimize()
+        assert read_everywhere(k.at(seq, session="s")) == full("then")
+        clock.time += 2 * DAY
+        with pytest.raises(kedge.PastUnreadable, match="before the horizon"):
+            k.at(seq)
 
 
 @pytest.mark.only("sqlite", reason="it goes to the file; test_postgres asks the same of the server")

@@ -69,7 +69,8 @@ class KeyedView:
             seq=head.seq,
             lineage=self._scope.names(head.lineage),
             at=head.at,
-            stale=head.fresh_for is not None and self._scope.now() > head.at + head.fresh_for,
+            # A time further ahead than the budget comes from a wrong clock: the age is unknown.
+            stale=head.fresh_for is not None and abs(self._scope.now() - head.at) > head.fresh_for,
             origin=Origin.SOURCE if head.source else Origin.DERIVED,
             fresh_for=head.fresh_for,
         )

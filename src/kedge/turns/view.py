@@ -122,6 +122,7 @@ class ViewScope:
     def _within_horizon(self, record: ControlRecord, seq: int, at: float, now: float) -> float:
         check_readable(seq, self.backend.control.reclaimed())
         retention = record.retention_seconds
+        now = min(now, self.backend.clock.now())  # an entry of a clock that was ahead does not move the horizon
         if retention is not None and at < now - retention:
             horizon = datetime.fromtimestamp(now - retention, UTC).isoformat(timespec="seconds")
             raise PastUnreadable(
@@ -142,15 +143,27 @@ class ViewScope:
         return View(present.epoch, seen, self._past.settled, self.upto)
 
     def read(self, look: Callable[[View], T]) -> T:
-        """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`."""
+        """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`.
+
+        In the past, a purge may take away what `look` reads: then it is called again, to raise `PastUnreadable`.
+        """
         self._warn_inside_a_turn()
         while True:
-            if self.upto is not None and self.backend.control.epoch() != self._view.epoch:
-                self._view = self._view_at(self.backend.control.load())
             try:
-                return look(self._view)
+                found = look(self._view)
             except EpochMoved:
-                self._view = self._view_at(self.backend.control.load())
+                pass
+            except Exception:
+                if not self._is_overtaken():
+                    raise
+            else:
+                if not self._is_overtaken():
+                    return found
+            self._view = self._view_at(self.backend.control.load())
+
+    def _is_overtaken(self) -> bool:
+        """Return whether the record has changed since a view of the past was made; a purge erases only after that."""
+        return self.upto is not None and self.backend.control.epoch() != self._view.epoch
 
     @property
     def memory_space(self) -> str:
