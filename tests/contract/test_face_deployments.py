@@ -403,3 +403,18 @@ def test_a_base_and_independence_exclude_each_other(k: kedge.Kedge) -> None:
     with pytest.raises(kedge.InvalidValue, match="exclude each other"):
         k.deploy("v3", {"support/prompt": "newer"}, base="v2", independent=True)
     assert [found.name for found in k.deployments()] == ["base", "v2"]
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("character", ["v", "\u00e9", "\U0001f600"])
+def test_a_version_label_is_bounded_alike_on_both_backends(k: kedge.Kedge, character: str) -> None:
+    size = len(character.encode())
+    key = f"support/{''.join(chr(0x1F600 + n % 60) for n in range(504))}"  # the longest in bytes
+
+    def deploy(name: str, version: str) -> None:
+        k.deploy(name, {key: kedge.Artifact(uri="models:/m", digest="sha256:1", version=version)})
+
+    deploy("fits", character * (512 // size))
+    for number in (512 // size + 1, 100_000):
+        with pytest.raises(kedge.InvalidValue, match="more than 512; use a shorter label"):
+            deploy("too-long", character * number)

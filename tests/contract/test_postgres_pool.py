@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from psycopg.types.string import TextLoader
 
 import kedge
 import kedge.aio
+from kedge.backends.postgres import pools
 from kedge.testing import postgres
 from kedge.testing.proxy import Proxy
 from tests import databases, populated
@@ -223,3 +226,74 @@ def test_the_async_face_takes_the_same_pool(pool: psycopg_pool.ConnectionPool[An
 
     assert asyncio.run(work()) == {"n": 1.5}
     assert not pool.closed
+
+
+# ── interruptions ──
+
+
+@pytest.fixture(params=["own", "given"])
+def k(request: pytest.FixtureRequest, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[kedge.Kedge]:
+    """A database with a pool of two connections, Kedge's own or the caller's."""
+    monkeypatch.setattr(pools, "_CONNECTIONS_MAX", 2)
+    if request.param == "own":
+        with kedge.open(postgres_url, durability="normal") as opened:
+            yield opened
+        return
+    with (
+        psycopg_pool.ConnectionPool(postgres_url, min_size=1, max_size=2, timeout=2.0, open=True) as pool,
+        kedge.open(postgres_url, durability="normal", pool=pool) as opened,
+    ):
+        yield opened
+
+
+def test_an_interruption_of_the_clean_up_loses_no_connection(k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: psycopg.Connection[Any]) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(5):
+        with monkeypatch.context() as patched:
+            patched.setattr(pools, "_roll_back", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                k.deployments()
+        assert k.deployments() == []
+
+
+def interrupted_twice(work: Callable[[], object], pause_seconds: float) -> None:
+    """Call a function until two interruptions have come, the second while it, or its clean-up, is under way."""
+    seen: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        seen.append(number)
+        if len(seen) <= 2:
+            raise KeyboardInterrupt
+
+    def interrupt() -> None:
+        while len(seen) < 2:  # two signals that come too close are one
+            time.sleep(pause_seconds)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.001)
+
+    before = signal.signal(signal.SIGINT, note)
+    thread = threading.Thread(target=interrupt)
+    try:
+        thread.start()
+        try:
+            while True:
+                work()
+        except KeyboardInterrupt:
+            while len(seen) < 2:
+                work()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_twice_loses_no_connection(k: kedge.Kedge, postgres_url: str) -> None:
+    for round_ in range(6):
+        with psycopg.connect(postgres_url) as other:
+            other.execute("SELECT 1 FROM kedge.control FOR UPDATE")
+            interrupted_twice(lambda: k.set_level("support", "frozen"), 0.03 if round_ % 2 else 0.003)
+    k.set_level("support", "frozen")
+    assert k.levels() == {"support": "frozen"}

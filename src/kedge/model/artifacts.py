@@ -12,6 +12,7 @@ from kedge.model.writes import decode, encode
 from kedge.support.display import Value
 
 _SHOWN_CHARACTERS = 60
+VERSION_BYTES_MAX = 512  # it is part of an index entry, with a key of up to 2,048 bytes; PostgreSQL's end at 2,704
 KINDS = ("model", "prompt", "code", "embedder", "training-data", "schema", "configuration")
 _KIND_BY_LAST_PART = {
     "config": "configuration", "data": "training-data", "training_data": "training-data", "speaks": "schema",
@@ -61,6 +62,11 @@ def _check_texts(key: str, artifact: Artifact) -> None:
             continue
         if not isinstance(text, str) or (not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)):
             raise InvalidValue(f"artifact {key!r} has the {what} {text!r:.80}, which is not text; write it as a string")
+    if artifact.version is not None and len(artifact.version.encode()) > VERSION_BYTES_MAX:
+        raise InvalidValue(
+            f"artifact {key!r} has the version {artifact.version!r:.80} of {len(artifact.version.encode()):,} bytes, "
+            f"more than {VERSION_BYTES_MAX}; use a shorter label, and keep the text in the note"
+        )
 
 
 def guess_kind(key: str) -> str:

@@ -1,7 +1,9 @@
 """Connection pools: Kedge's own, or one of the caller, whose connections keep their settings."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -79,12 +81,7 @@ class OwnPool:
             _left_to_parents.append(self._pool)
             self._pid, self._pool = os.getpid(), self._make()
         pool = self._pool
-        connection = pool.getconn()
-        try:
-            return act(connection)
-        finally:
-            _roll_back(connection)
-            pool.putconn(connection)
+        return _use(pool, _take(pool), act)
 
     def exhausted(self) -> errors.Busy:
         """Return the error for no free connection."""
@@ -119,14 +116,15 @@ class GivenPool:
                 "process"
             )
         try:
-            connection = self._pool.getconn()
+            connection = _take(self._pool)
         except psycopg_pool.PoolClosed:
             raise errors.TurnClosed("the pool was closed while Kedge used it; open both again") from None
-        try:
+
+        def act_as_ours(connection: Connection) -> T:
             with self._as_ours(connection):
                 return act(connection)
-        finally:
-            self._pool.putconn(connection)
+
+        return _use(self._pool, connection, act_as_ours)
 
     @contextmanager
     def _as_ours(self, connection: Connection) -> Iterator[None]:
@@ -183,6 +181,74 @@ def check_given(pool: object) -> None:
         raise errors.InvalidValue(f"pool={pool!r:.80} is not a psycopg_pool.ConnectionPool; give one, or leave it out")
     if pool.closed:
         raise errors.InvalidValue(f"the pool {pool.name!r} is closed, or was never opened; open it before Kedge")
+
+
+def _take(pool: Made | Given) -> Connection:
+    """Take a connection of a pool; an interruption (Ctrl-C) of the wait for one loses none.
+
+    In psycopg_pool it would: the interrupted place in the queue stays, and is given a connection. So another thread
+    waits, since only the main thread is interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread() or pool.get_stats()["pool_available"]:
+        return pool.getconn()
+    answer: Future[Connection] = Future()
+
+    def take() -> None:
+        try:
+            connection = pool.getconn()
+        except Exception as error:  # noqa: BLE001 - raised where it was asked for
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(error)
+            return
+        if answer.set_running_or_notify_cancel():
+            answer.set_result(connection)
+        else:
+            pool.putconn(connection)
+
+    threading.Thread(target=take, name="kedge-connect", daemon=True).start()
+    try:
+        return answer.result()
+    except BaseException:
+        if not answer.cancel() and answer.exception() is None:
+            pool.putconn(answer.result())
+        raise
+
+
+def _use(pool: Made | Given, connection: Connection, act: Callable[[Connection], T]) -> T:
+    """Call `act` with a connection of a pool, and return it to the pool with no open transaction.
+
+    An interruption (Ctrl-C) may come at any place, and again while this cleans up after the first one: then the state
+    of the connection is not known, and the pool gets it back closed, to replace it.
+    """
+    is_known = False
+    try:
+        try:
+            found = act(connection)
+        finally:
+            _roll_back(connection)
+    except Exception:
+        is_known = True
+        raise
+    else:
+        is_known = True
+        return found
+    finally:
+        try:
+            if not is_known:
+                connection.pgconn.finish()
+        finally:
+            _put_back(pool, connection)
+
+
+def _put_back(pool: Made | Given, connection: Connection) -> None:
+    try:
+        pool.putconn(connection)
+    except Exception:
+        raise
+    except BaseException:
+        with suppress(ValueError):  # it is back already
+            pool.putconn(connection)
+        raise
 
 
 def _roll_back(connection: Connection) -> None:
