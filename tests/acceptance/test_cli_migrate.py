@@ -33,14 +33,14 @@ def test_a_database_is_moved_and_compared(here: Path, tmp_path: Path, capsys: py
     again = run("migrate-store", str(here), there, "--yes", "--json")
     assert again.document["move"]["already_done"] is True
     looked = run("log", "--limit", "1", "--db", str(here))
-    assert says(looked.err, "This database was moved to sqlite:///")
+    assert says(looked.out, f"sqlite:///{there}")
     assert says(looked.out, "ann")
     assert says(run("log", "--limit", "1", "--json", "--db", str(here)).out, f"sqlite:///{there}")
-    changed = run("promote", "x", "--db", str(here))
+    changed = run("promote", "x", "--yes", "--db", str(here))
     assert (changed.code, says(changed.err, "open that; this one is read-only now")) == (2, True)
     same = run("diff", "--with", there, "--db", str(here))
     assert (same.code, says(same.out, "No differences:")) == (0, True)
-    assert run("promote", "x", "--db", there).code == 0
+    assert run("promote", "x", "--yes", "--db", there).code == 0
     told = run("diff", "--with", there, "--db", str(here), "--json")
     assert (told.code, told.document["same"], told.document["a_seq"] < told.document["b_seq"]) == (0, True, True)
 

@@ -19,6 +19,7 @@ from kedge.face import Kedge
 from kedge.fleet.roster import MemberStatus
 
 COLUMNS = ("member", "state", "refreshed", "lease", "serves", "process", "epoch")
+_IMPORTANCE = ("member", "state", "epoch", "refreshed", "serves", "process", "lease")
 NUMBERS = ("epoch", "lease")
 _STYLES = {"serving": "green", "behind": "yellow", "silent": "bold yellow", "expired": "dim"}
 WATCH_SECONDS = 0.5
@@ -51,7 +52,7 @@ def _tell(k: Kedge) -> None:
     if not members:
         say('No members. A process joins with k.join("support-1")')
         return
-    table(COLUMNS, (_row(member) for member in members), right=NUMBERS)
+    table(COLUMNS, (_row(member) for member in members), right=NUMBERS, importance=_IMPORTANCE)
     say(f"{summary(members)} (epoch {epoch})")
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.text import Text
 
 from kedge.cli import database
 from kedge.cli.app import INSPECT, app
@@ -12,6 +13,7 @@ from kedge.cli.migrate import compare_with
 from kedge.cli.options import Db, Json, SessionName
 from kedge.cli.parsing import NOW, POINT_HELP, view_of
 from kedge.cli.status_text import change_text, print_status
+from kedge.cli.tables import status_style
 from kedge.cli.terminal import (
     SETTLED_ONLY,
     ago,
@@ -20,16 +22,23 @@ from kedge.cli.terminal import (
     heading,
     listing,
     one_line,
+    printable,
     say,
     spinner,
     table,
     utc_short,
 )
 from kedge.errors import InvalidValue
+from kedge.ports.control import Entry
 from kedge.reports.diff import KeyChange, SpaceDiff
 from kedge.turns.scope import scope_of
 
 _VALUE_COLUMNS = 40
+# The status that a change leads to, for its colour.
+_LEADS_TO = {
+    "stage": "staged", "canary": "canary", "promote": "live", "settle": "settled", "rollback": "rolled back",
+    "reinstate": "live", "purge": "purged",
+}  # fmt: skip
 
 
 @app.command(rich_help_panel=INSPECT)
@@ -78,7 +87,7 @@ def log(
         ("change", "by", "reason", "UTC", "ago", "seq"),
         (
             (
-                f"  {change_text(e)}" if ":" in e.kind else change_text(e),
+                _change(e),
                 e.by,
                 e.reason,
                 utc_short(e.at),
@@ -88,10 +97,17 @@ def log(
             for e in entries
         ),
         right=("seq", "ago"),
+        importance=("change", "reason", "ago", "by", "seq", "UTC"),
     )
     if len(entries) == limit:
         say(f"Newest {limit} entries; more with --limit.", "dim")
     return 0
+
+
+def _change(entry: Entry) -> Text:
+    """Return a change, coloured by the status that it leads to; steps of a change are indented."""
+    text = printable(change_text(entry))
+    return Text(f"  {text}") if ":" in entry.kind else Text(text, status_style(_LEADS_TO.get(entry.kind, "")))
 
 
 @app.command(rich_help_panel=INSPECT)

@@ -45,6 +45,7 @@ def print_secrets(k: Kedge, *, as_json: bool) -> int:
         ("change", "holds", "field", "UTC", "seq"),
         ([f.change, ", ".join(f.kinds), f.field, at[f.seq], str(f.seq)] for f in found),
         right=("seq",),
+        importance=("change", "holds", "seq", "field", "UTC"),
     )
     say("A log entry never changes: rotate these secrets.", "bold")
     return FOUND

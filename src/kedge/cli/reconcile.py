@@ -18,6 +18,7 @@ from kedge.face import Kedge
 from kedge.model.reconcile import Reconciled
 
 COLUMNS = ("system", "artifact", "wanted", "actual", "state")
+_IMPORTANCE = ("system", "artifact", "state", "wanted", "actual")
 FAILED = 1
 EVERY_SECONDS = 30.0
 
@@ -75,7 +76,7 @@ def print_outcomes(outcomes: Iterable[Reconciled]) -> None:
     """Print the state of external systems compared with the pins."""
     found = list(outcomes)
     if found:
-        table(COLUMNS, (_row(outcome) for outcome in found))
+        table(COLUMNS, (_row(outcome) for outcome in found), importance=_IMPORTANCE)
     for outcome in found:
         if not outcome.ok:
             say(f"{outcome.name} of {outcome.key}: {outcome.why}", "bold red")

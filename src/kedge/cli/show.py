@@ -253,6 +253,7 @@ def _print_range(wanted: _Wanted, rows: list[_Row], total: int) -> None:
             for row in rows
         ),
         right=("seq", "ago"),
+        importance=("key", "value", "lineage", "ago", "seq", "UTC"),
     )
     if total > len(rows):
         say(f"First {len(rows):,} of {total:,}; more with --limit.", "dim")

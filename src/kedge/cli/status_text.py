@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+from rich.text import Text
+
+from kedge.cli.tables import status_style
 from kedge.cli.terminal import ago, count, duration, inputs_to_replay, listing, say, say_whole, table, utc, weight, when
 from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
@@ -45,7 +48,7 @@ def _print_deployments(found: SystemStatus, *, everything: bool) -> None:
     if shown:
         table(
             ("deployment", "status", "since", "by"),
-            ((d.name, _status(d), when(d.since, found.at), d.by) for d in shown),
+            ((d.name, Text(_status(d), status_style(d.status)), when(d.since, found.at), d.by) for d in shown),
         )
         if len(ordered) > len(shown):
             say(f"and {len(ordered) - len(shown)} more: kedge status --all", "dim")

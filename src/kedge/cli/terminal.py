@@ -3,10 +3,10 @@
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 from rich.console import Console
@@ -17,13 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from kedge.cli.streams import json_for
+from kedge.cli.tables import Layout, build, lay_out, wrap
 from kedge.errors import ConfirmationNeeded
 from kedge.model.writes import to_json
 
 _PIPE_COLUMNS = 160
 _NARROWEST = 20
 _WHOLE_RATE = 10.0  # per second; slower rates are shown with decimals
-_STEP_COLUMNS = 19  # wide enough for the longest step name in the log
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
@@ -34,10 +34,15 @@ class Declined(Exception):
 # ── streams ──
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Return a console on the current stdout or stderr: colour only on a terminal and without NO_COLOR."""
+def console(*, stderr: bool = False, least: int = 0) -> Console:
+    """Return a console on the current stdout or stderr: colour only on a terminal and without NO_COLOR.
+
+    `least` is the width of what must not be broken, also where the terminal is narrower.
+    """
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_COLUMNS
+    if least and least > (Console(file=stream, width=width).width):
+        width = least
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
@@ -59,9 +64,8 @@ def whisper(text: str, style: str | None = None) -> None:
 def _paragraph(shown: Console, text: str, style: str | None) -> None:
     words = text.lstrip(" ")
     indent = len(text) - len(words)
-    for line in Text(printable(words)).wrap(shown, max(_NARROWEST, shown.width - indent)) or [Text()]:
-        line.rstrip()
-        shown.print(Text.assemble(" " * indent, (line.plain, style or "")), soft_wrap=True)
+    for line in wrap(printable(words), max(_NARROWEST, shown.width - indent)):
+        shown.print(Text.assemble(" " * indent, (line, style or "")), soft_wrap=True)
 
 
 def heading(text: str) -> None:
@@ -180,23 +184,34 @@ def when(at: float, now: float) -> str:
 # ── tables ──
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, right: Iterable[str] = ()) -> None:
-    """Print a table without lines; `right` names the columns aligned right."""
-    console().print(grid_of(columns, rows, right=right))
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Iterable[str | Text]],
+    *,
+    right: Iterable[str] = (),
+    importance: Sequence[str] = (),
+) -> None:
+    """Print a table without lines; `right` names the columns aligned right.
+
+    On a narrow terminal, columns are left out, the last ones of `importance` (by default of `columns`) first.
+    """
+    cells, layout = _laid_out(columns, rows, right, importance)
+    console(least=layout.total).print(build(columns, cells, layout, right))
+    if layout.dropped:
+        say(f"Not shown at this width: {', '.join(layout.dropped)}", "dim")
 
 
-def grid_of(columns: Iterable[str], rows: Iterable[Iterable[str | Text]], *, right: Iterable[str] = ()) -> Table:
-    """Return a table without lines, to print or to show live."""
-    numbers = set(right)
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        justify: Literal["left", "right"] = "right" if column in numbers else "left"
-        whole = column in numbers or column in {"UTC", "ago", "since"}
-        least = _STEP_COLUMNS if column == "change" else None
-        grid.add_column(column, justify=justify, overflow="fold", header_style="dim", no_wrap=whole, min_width=least)
-    for row in rows:
-        grid.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
-    return grid
+def grid_of(columns: Sequence[str], rows: Iterable[Iterable[str | Text]], *, right: Iterable[str] = ()) -> Table:
+    """Return a table without lines, to show live."""
+    cells, layout = _laid_out(columns, rows, right, ())
+    return build(columns, cells, layout, right)
+
+
+def _laid_out(
+    columns: Sequence[str], rows: Iterable[Iterable[str | Text]], right: Iterable[str], importance: Sequence[str]
+) -> tuple[list[list[Text]], Layout]:
+    cells = [[Text(printable(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    return cells, lay_out(columns, cells, console().width, right, importance)
 
 
 # ── questions ──

@@ -7,6 +7,8 @@ from kedge.cli.app import INSPECT, app
 from kedge.cli.options import Db, Json
 from kedge.cli.terminal import ago, emit, one_line, say, table
 
+_IMPORTANCE = ("verdict", "agent", "count", "detail", "last")
+
 
 @app.command(rich_help_panel=INSPECT)
 def verdicts(*, db: Db = None, as_json: Json = False) -> None:
@@ -32,4 +34,4 @@ def verdicts(*, db: Db = None, as_json: Json = False) -> None:
             )
             for t in found
         )
-        table(("verdict", "agent", "detail", "count", "last"), rows, right=("count",))
+        table(("verdict", "agent", "detail", "count", "last"), rows, right=("count",), importance=_IMPORTANCE)
