@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from kedge import __version__
+from kedge.cli.help import PlainGroup
 from kedge.cli.terminal import say
 
 EXIT_CODES = {
@@ -24,7 +25,7 @@ _EPILOG = "Exit codes: " + "; ".join(f"[bold]{code}[/bold] {text}" for code, tex
 
 app = typer.Typer(
     name="kedge",
-    add_completion=False,
+    cls=PlainGroup,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

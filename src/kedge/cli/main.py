@@ -29,6 +29,7 @@ from kedge.cli import (
 )
 from kedge.cli.app import INSPECT, app
 from kedge.cli.driver_log import filter_driver_log
+from kedge.cli.help import PlainCommand
 from kedge.cli.interrupts import Stopped
 from kedge.cli.streams import guarded
 from kedge.cli.terminal import Declined, emit, whisper
@@ -73,6 +74,8 @@ _ORDER = (
         "upgrade",
     ),
 )
+for _command in app.registered_commands:
+    _command.cls = PlainCommand
 _PLACES = {name: place for place, name in enumerate(name for group in _ORDER for name in group)}
 app.registered_commands.sort(key=lambda command: _PLACES[command.callback.__name__ if command.callback else ""])
 _CODES: tuple[tuple[type[errors.KedgeError], int], ...] = (
@@ -172,7 +175,7 @@ def _other(as_json: bool, error: Exception) -> int:  # noqa: FBT001
     if format_message is not None:  # a usage error that typer found
         context = getattr(error, "ctx", None)
         hint = "" if context is None or as_json else f"; see `{context.command_path} --help`"
-        return _fail(as_json, "Usage", format_message().rstrip(".") + hint, USAGE)
+        return _fail(as_json, "Usage", " ".join(format_message().split()).rstrip(".") + hint, USAGE)
     sys.stderr.write(redact("".join(traceback.format_exception(error)), _typed_secrets()))
     message = f"{type(error).__name__}: {error}; this is a bug in Kedge, please report it with the lines above"
     return _fail(as_json, "Defect", message, DEFECT)

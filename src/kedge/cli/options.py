@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from kedge.cli.help import complete_deployment
+
 Db = Annotated[
     str | None,
     typer.Option(
@@ -17,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, als
 By = Annotated[str | None, typer.Option("--by", metavar="WHO", help="Name for the log. Default: your user name.")]
 Reason = Annotated[str, typer.Option("--reason", "-m", metavar="WHY", help="Reason for the log.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Deployment name.")]
+Name = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Deployment name.", autocompletion=complete_deployment)]
 SessionName = Annotated[str, typer.Argument(metavar="SESSION", help="Session name.")]
 OfSession = Annotated[str | None, typer.Option("--session", metavar="SESSION", help="Use the view of this session.")]
 InDeployment = Annotated[
