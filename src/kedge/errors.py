@@ -36,10 +36,10 @@ KedgeError
 │   ├── Moved               the database was moved to another address
 │   ├── PastUnreadable      the point is before the horizon, or its view saw something purged since
 │   ├── NewerSchema         a newer Kedge has upgraded this database: restart with that version
+│   ├── NotAKedgeDatabase   the file or database is not Kedge's, or not complete
 │   ├── ReadOnly            this database or view does not accept writes
 │   └── ConfirmationNeeded  an irreversible call needs confirm=, with the name repeated
 └── Corruption              stop: what is on disk is not what was written
-    ├── NotAKedgeDatabase   the file is not a Kedge database
     └── DamagedSegment      a vector segment file is shorter than committed, or altered
 
 A message has three parts: what is wrong, the value, and what to do.
@@ -214,6 +214,10 @@ class NewerSchema(Misuse):
     """A newer Kedge has upgraded this database: restart this process with that version. Nothing was written."""
 
 
+class NotAKedgeDatabase(Misuse):
+    """The file is not a database, belongs to another program, or has no Kedge schema yet: check the address."""
+
+
 class ReadOnly(Misuse):
     """This database or view does not accept writes."""
 
@@ -224,10 +228,6 @@ class ConfirmationNeeded(Misuse):
 
 class Corruption(KedgeError):
     """What is on disk is not what was written: stop, keep the files, and run `kedge fsck`."""
-
-
-class NotAKedgeDatabase(Corruption):
-    """The file is not a SQLite database, or belongs to another program."""
 
 
 class DamagedSegment(Corruption):

@@ -89,10 +89,10 @@ CASES = [
     Case("purge support-v2 --yes", _status("support-v2", "purged"), _roll_back),
     Case("recover", _finished, _leave_unfinished),
     Case("deploy naïve-“v9” -a support/prompt=Hi --canary 10%", _status("naïve-“v9”", "canary")),
-    Case("promote support-v2", _status("support-v2", "live")),
+    Case("promote support-v2 --yes", _status("support-v2", "live")),
     Case("settle support-v1 --yes", _status("support-v1", "settled")),
     Case("level billing frozen", lambda world: _look(world, lambda k: k.levels()["billing"] == "frozen")),
-    Case("retention 30d", lambda world: _look(world, lambda k: k.status().retention_seconds == 30 * 86_400.0)),
+    Case("retention 30d --yes", lambda world: _look(world, lambda k: k.status().retention_seconds == 30 * 86_400.0)),
     Case("load kb rows.npy", lambda world: _rows(world, "kb") == 7, _vector_files),
     Case("import qdrant points.jsonl", lambda world: _rows(world, "points") == 3, _vector_files),
     Case(

@@ -66,7 +66,7 @@ def test_what_cannot_be_embedded_is_named_and_the_exit_code_says_so(run: Run, db
         turn.documents("kb").put("doc-worse", "bones again")
     report = run("backfill", "wide", "--embedder", PICKY_ONE, "--json")
     assert (report.code, len(report.document["failed"])) == (1, 2), "nothing but what fails is left, again"
-    run("promote", "wide")
+    run("promote", "wide", "--yes")
     assert [run("settle", name, "--yes").code for name in ("narrow", "wide")] == [0, 0]
     followed = run("backfill", "wide", "--embedder", PICKY_ONE, "--follow", "1s", "--json")
     assert (followed.code, len(followed.document["failed"])) == (1, 2), "which ends at once: it is settled"
@@ -77,7 +77,7 @@ def test_what_cannot_be_embedded_is_named_and_the_exit_code_says_so(run: Run, db
 
 def test_after_a_rollback_what_is_missing_is_found_and_embedded(run: Run, db: Path) -> None:
     run("backfill", "wide", "--embedder", WIDE_ONE)
-    run("promote", "wide")
+    run("promote", "wide", "--yes")
     with kedge.open(db) as k, k.turn(person="ann") as turn:
         turn.documents("kb").put("doc-new", "came later")
     run("backfill", "wide", "--embedder", WIDE_ONE)

@@ -81,9 +81,9 @@ def test_from_flags(run_nowhere: Run, folder: Path) -> None:
         ("name = ", "is not valid TOML"),
         ('name = "x"\n[artifacts]\na/prompt = "y"', 'quote keys that contain a slash: "agent/prompt"'),
         ('name = "x"\n', "no table [artifacts]"),
-        ("[artifacts]\na = 'x'\n", "`name`"),
+        ("[artifacts]\na = 'x'\n", "has no name"),
         ('name = "x"\ncanry = 0.1\n[artifacts]\na = "x"\n', "did you mean 'canary'"),
-        ('name = "x"\ncanary = "much"\n[artifacts]\na = "x"\n', "$.canary"),
+        ('name = "x"\ncanary = "much"\n[artifacts]\na = "x"\n', "write 0.1 or 10%"),
         ('name = "x"\ncanary = 7\n[artifacts]\na = "x"\n', "from 0 to 1"),
         ('name = "x"\n[artifacts]\n', "no artifacts for"),
         ('name = "x"\n[artifacts]\na = {file = "missing.txt"}\n', "missing.txt"),
@@ -124,7 +124,7 @@ def test_wrong_flags(run_nowhere: Run, argv: tuple[str, ...], says: str) -> None
 def test_a_launch_as_it_is_typed(run: Run) -> None:
     assert "It depends on support-v1" in run("deploy", "v9", "-a", "support/prompt=Nine.").out
     assert "v9 is canary: 5% of new sessions see it" in run("canary", "v9", "0.05").out
-    assert "v9 is live" in run("promote", "v9").out
+    assert "v9 is live" in run("promote", "v9", "--yes").out
     assert run("settle", "v9", "--yes").code == 3
     assert "support-v1 is settled" in run("settle", "support-v1", "--yes").out
     assert "v9 is settled" in run("settle", "v9", "--yes").out
@@ -142,14 +142,14 @@ def test_promote_says_at_least_when_its_list_of_keys_is_full(run: Run, world: Pa
             assert turn.vectors("kb").get(ids[:1])
             assert turn.context.items("case/")
             turn.vectors("kb").upsert(ids[:1], vectors[:1])
-    assert says in run("promote", "two").out
+    assert says in run("promote", "two", "--yes").out
 
 
 def test_promote_says_what_is_shadowed(run: Run) -> None:
     run("deploy", "one", "-a", "support/tone=1")
     run("deploy", "two", "-a", "support/tone=2")
-    run("promote", "two")
-    result = run("promote", "one")
+    run("promote", "two", "--yes")
+    result = run("promote", "one", "--yes")
     assert "its support/tone has no effect: two is newer and overrides it" in result.out
 
 

@@ -164,8 +164,8 @@ def test_text_without_surprises() -> None:
 def test_settings_as_they_are_typed(run: Run) -> None:
     assert "support: frozen" in run("level").out
     assert "Every feature is full." in run("level", "support", "full").out
-    assert "Retention: 30 d." in run("retention", "30d").out
-    assert "Retention: forever." in run("retention", "forever").out
+    assert "Retention: 30 d." in run("retention", "30d", "--yes").out
+    assert "Retention: forever." in run("retention", "forever", "--yes").out
     assert "before-friday" in run("snapshot").out
     assert "kb" in run("collection").out
     assert "Indexed fields: lang" in run("collection", "faq", "--dim", "4", "--field", "lang").out

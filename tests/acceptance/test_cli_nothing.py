@@ -23,7 +23,7 @@ READ_ONLY = [
 ]
 WRITING = [
     ("canary", "v1", "0.1"),
-    ("promote", "v1"),
+    ("promote", "v1", "--yes"),
     ("settle", "v1", "--yes"),
     ("rollback", "v1", "--yes"),
     ("reinstate", "v1", "--yes"),
@@ -32,7 +32,7 @@ WRITING = [
     ("snapshot", "x"),
     ("snapshot", "--release", "x", "--yes"),
     ("level", "support", "off"),
-    ("retention", "3d"),
+    ("retention", "3d", "--yes"),
     ("refresh", "s-1"),
     ("drill", "--in-place"),
 ]
@@ -97,8 +97,8 @@ def test_looking_works_while_the_write_lock_is_held(run: Run, world: Path) -> No
 def test_a_file_that_is_not_a_database(run_nowhere: Run, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("this is no database at all, it is a text\n" * 50)
     result = run_nowhere("status", "--db", str(tmp_path / "notes.txt"))
-    assert result.code == 5
-    assert "is not a database" in " ".join(result.err.split())
+    assert result.code == 2
+    assert "notes.txt is not a database, but a text file; check the path" in " ".join(result.err.split())
     assert (tmp_path / "notes.txt").read_text().startswith("this is no database")
 
 

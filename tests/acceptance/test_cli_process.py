@@ -145,7 +145,7 @@ def test_a_folder_that_cannot_be_written(world: Path, tmp_path: Path) -> None:
     world.chmod(0o500)
     try:
         assert finish(spawn("status", "--db", str(world), cwd=tmp_path))[0] == 0
-        code, _, err = finish(spawn("promote", "support-v2", "--db", str(world), cwd=tmp_path))
+        code, _, err = finish(spawn("promote", "support-v2", "--yes", "--db", str(world), cwd=tmp_path))
     finally:
         world.chmod(0o700)
     assert code == 2

@@ -40,7 +40,7 @@ def file(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_command_that_changes_a_pin_reconciles(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    promoted = run("promote", "model-v2")
+    promoted = run("promote", "model-v2", "--yes")
     assert promoted.code == 0
     assert promoted.out.splitlines()[-1].split() == [
         "models", "support/model", "models:/support/2", "models:/support/2", "converged",
@@ -62,7 +62,7 @@ def test_every_command_that_changes_a_pin_reconciles(run: Run, file: Path, monke
 def test_a_plan_names_absent_reconcilers(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = run("plan", "model-v1", "--json").document
     assert (planned["reconciles"], planned["absent"]) == ({"models": ["support/model"]}, []), "it would be declared"
-    assert run("promote", "model-v2").code == 0
+    assert run("promote", "model-v2", "--yes").code == 0
     monkeypatch.setenv("KEDGE_CONFIG", os.devnull)
     assert run("plan", "model-v2", "--json").document["absent"] == ["models"]
     said = " ".join(run("plan", "model-v2").out.split())
@@ -73,7 +73,7 @@ def test_a_plan_names_absent_reconcilers(run: Run, file: Path, monkeypatch: pyte
 
 def test_one_that_does_not_follow_shows_in_every_exit_code(run: Run, file: Path) -> None:
     file.mkdir()
-    promoted = run("promote", "model-v2", "--json")
+    promoted = run("promote", "model-v2", "--yes", "--json")
     assert promoted.code == 1
     assert promoted.document["deployment"]["status"] == "live"
     (outcome,) = promoted.document["reconciled"]
@@ -120,12 +120,12 @@ def test_a_broken_set_up_stops_it_before_anything_is_done(
     run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "kedge.toml").write_text("[reconcilers.models]\nartifacts = 1", encoding="utf-8")
-    result = run("promote", "model-v2")
+    result = run("promote", "model-v2", "--yes")
     assert result.code == 2
     assert "kedge.toml: the reconciler 'models' is not valid" in " ".join(result.err.split())
     assert run("status", "--json").document["deployments"][-1]["status"] == "staged"
     monkeypatch.setenv("KEDGE_CONFIG", os.devnull)
-    assert run("promote", "model-v2").code == 0
+    assert run("promote", "model-v2", "--yes").code == 0
     assert not file.exists()
 
 

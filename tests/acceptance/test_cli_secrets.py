@@ -77,8 +77,8 @@ def test_what_reconcilers_are_configured_with_is_nowhere(
         k.deploy("model-v1", URI)
     shown = ""
     for argv in (
-        ("promote", "model-v1"), ("reconcile", "--json"), ("rollback", "model-v1", "--yes"), ("status", "--json"),
-        ("log", "--json"), ("log", "--secrets"),
+        ("promote", "model-v1", "--yes"), ("reconcile", "--json"), ("rollback", "model-v1", "--yes"),
+        ("status", "--json"), ("log", "--json"), ("log", "--secrets"),
     ):  # fmt: skip
         result = run(*argv)
         shown += result.out + result.err

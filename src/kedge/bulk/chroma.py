@@ -28,7 +28,8 @@ def open_chroma(path: str | Path, collections: Iterable[str] | None = None) -> I
     with tempfile.TemporaryDirectory(prefix="kedge-import-") as temporary:
         copy = Path(temporary) / "chroma"
         _copy(folder, copy)
-        settings = chromadb.Settings(anonymized_telemetry=False)
+        with readable("the environment or the .env file of this folder", "unset these, or run it in another folder"):
+            settings = chromadb.Settings(anonymized_telemetry=False)
         with readable(str(path), _NEWER):
             client = chromadb.PersistentClient(str(copy), settings=settings)
             found = {str(collection.name): collection for collection in client.list_collections()}

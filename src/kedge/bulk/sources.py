@@ -10,6 +10,7 @@ import numpy as np
 
 from kedge.errors import InvalidValue, KedgeError, UnknownName, nearest
 from kedge.ports.vectors import Floats
+from kedge.support.validation import plain_reason
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -77,11 +78,11 @@ def readable(name: str, hint: str) -> Iterator[None]:
     except KedgeError:
         raise
     except Exception as error:  # each package has its own error tree
-        raise InvalidValue(f"{name} cannot be read ({error}); {hint}") from error
+        raise InvalidValue(f"{name} cannot be read ({plain_reason(error)}); {hint}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # a panic in Rust is not an Exception
             raise
-        raise InvalidValue(f"{name} cannot be read ({error}); {hint}") from error
+        raise InvalidValue(f"{name} cannot be read ({plain_reason(error)}); {hint}") from error
 
 
 def pick(name: str, known: Sequence[str], what: str, where: str) -> str:

@@ -11,10 +11,12 @@ from kedge.cli.interrupts import report_interrupt
 from kedge.cli.options import By, Db, Json, Name, Yes
 from kedge.cli.parsing import weight_of
 from kedge.cli.reconcile import exit_code, print_outcomes
+from kedge.cli.tables import status_style
 from kedge.cli.terminal import ask, count, decline, emit, listing, may_ask, say, spinner, verb
 from kedge.cli.terminal import weight as weight_words
 from kedge.deployments.lifecycle import BOTH_MAX, Deployment
-from kedge.model.control import Status
+from kedge.errors import DuplicateName
+from kedge.model.control import Status, check_weight
 
 
 @app.command(rich_help_panel=DEPLOY)
@@ -47,26 +49,39 @@ def deploy(
 ) -> None:
     r"""Stage a deployment, or start it as a canary.
 
+    Deploying the same manifest again changes nothing.
+
     A deployment is a named set of artifacts: prompts, models, code digests, embedders. A manifest is a TOML file with
     name, canary, independent, base, note, attribution and a table \[artifacts]. Its entries are
     "agent/prompt" = "text", {file="prompt.txt"} or {uri="…", digest="sha256:…", kind="model", version="7"}.
     """
     wanted = manifest.from_flags(target, artifact or [])
     weight = wanted.canary if canary is None else weight_of(canary)
+    if weight is not None:
+        check_weight(weight)  # before a database is created
+    alone, repeated = independent or wanted.independent, False
+    influences = attribution or wanted.attribution
     with database.for_creating(db) as k:
-        deployed = k.deploy(
-            wanted.name,
-            wanted.artifacts,
-            canary=weight,
-            independent=independent or wanted.independent,
-            base=base or wanted.base,
-            attribution=attribution or wanted.attribution,  # type: ignore[arg-type]  # it is checked there
-            by=by,
-            note=wanted.note if note is None else note,
-        )
+        try:
+            deployed = k.deploy(
+                wanted.name,
+                wanted.artifacts,
+                canary=weight,
+                independent=alone,
+                base=base or wanted.base,
+                attribution=influences,  # type: ignore[arg-type]  # it is checked there
+                by=by,
+                note=wanted.note if note is None else note,
+            )
+        except DuplicateName:
+            deployed, repeated = manifest.find_same(k, wanted, independent=alone, attribution=influences), True
+            if weight is not None and deployed.status is Status.STAGED:  # an earlier run ended before its canary
+                deployed, repeated = k.canary(wanted.name, weight, by=by), False
     if as_json:
-        emit({"deployment": deployed})
+        emit({"deployment": deployed, "repeated": repeated})
         return
+    if repeated:
+        say(f"{deployed.name} exists already with the same manifest; nothing was changed")
     _print_status(deployed)
     say(f"  {count(len(deployed.artifacts), 'artifact')}: {listing(deployed.artifacts)}")
     say(f"  manifest {deployed.digest}", "dim")
@@ -76,6 +91,8 @@ def deploy(
         say("  It influences every agent's turn that sees it, whatever the turn reads.")
     for warning in deployed.warnings:
         say(f"  Warning: {warning}", "yellow")
+    if repeated and deployed.status is Status.CANARY and weight not in {None, deployed.weight}:
+        say(f"  To change its weight: kedge canary {deployed.name} {weight_words(weight or 0.0)}", "yellow")
     if deployed.status is Status.STAGED:
         say(f"  Next: kedge canary {deployed.name} 10%", "dim")
 
@@ -99,17 +116,20 @@ def canary(
 
 
 @app.command(rich_help_panel=DEPLOY)
-def promote(name: Name, *, by: By = None, db: Db = None, as_json: Json = False) -> int:
+def promote(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_json: Json = False) -> int:
     """Show a deployment to every new session.
 
     Also update the external systems that a kedge.toml configures (see kedge reconcile).
     """
-    with (
-        database.for_reconciling(db) as k,
-        report_interrupt(k, name, "the promotion"),
-        spinner("promoting", silent=as_json),
-    ):
-        report = k.promote(name, by=by)
+    with database.for_reconciling(db) as k, report_interrupt(k, name, "the promotion"):
+        standing = k.deployment(name)
+        if may_ask(yes=yes, as_json=as_json, what=f"promote {name}"):
+            at = f" at {weight_words(standing.weight)}" if standing.status is Status.CANARY else ""
+            say(f"{name} is {standing.status}{at}. Promoting shows it to every new session.")
+            if not ask(f"Promote {name}?"):
+                decline()
+        with spinner("promoting", silent=as_json):
+            report = k.promote(name, by=by)
     if as_json:
         emit(msgspec.to_builtins(report))
         return exit_code(report.reconciled)
@@ -153,4 +173,4 @@ def _print_status(deployed: Deployment) -> None:
         Status.ROLLED_BACK: "rolled back: hidden from every reader",
         Status.PURGED: "purged: permanently deleted",
     }
-    say(f"{deployed.name} is {meaning[deployed.status]}", "bold")
+    say(f"{deployed.name} is {meaning[deployed.status]}", f"bold {status_style(deployed.status)}".strip())

@@ -1,5 +1,6 @@
 """Manifest of a deployment, from a TOML file and from --artifact flags."""
 
+import difflib
 import json
 import tomllib
 from pathlib import Path
@@ -7,11 +8,26 @@ from typing import Any
 
 import msgspec
 
-from kedge.errors import InvalidValue, nearest
-from kedge.model.artifacts import Artifact
+from kedge.cli.parsing import weight_of
+from kedge.cli.terminal import listing
+from kedge.deployments.lifecycle import Deployment
+from kedge.errors import DuplicateName, InvalidValue, nearest
+from kedge.face import Kedge
+from kedge.model.artifacts import Artifact, as_artifact
+from kedge.model.control import Status
+from kedge.turns.scope import scope_of
 
 _FIELDS = ("name", "canary", "independent", "base", "note", "attribution", "artifacts")
 _POINTERS = {"file", "uri", "digest", "value"}
+_RESEMBLANCE = 0.75  # of a mistyped field to a known one
+_TYPES: dict[str, tuple[type, str]] = {
+    "name": (str, "a string"),
+    "canary": (float, 'a number or a percentage, such as 0.1 or "10%"'),
+    "independent": (bool, "true or false"),
+    "base": (str, "a string"),
+    "note": (str, "a string"),
+    "attribution": (str, '"reads" or "view"'),
+}
 _ARTIFACT_FIELDS = ("file", "uri", "digest", "kind", "version", "value")
 
 
@@ -36,9 +52,12 @@ def read_manifest(path: Path) -> Manifest:
     except RecursionError:
         raise InvalidValue(f"the manifest {path} is nested too deeply; flatten its values") from None
     except tomllib.TOMLDecodeError as error:
-        raise InvalidValue(
-            f'the manifest {path} is not valid TOML: {error}; quote keys that contain a slash: "agent/prompt" = "…"'
-        ) from None
+        hint = (
+            "a key is given twice; keep one of them"
+            if "overwrite" in str(error) or "twice" in str(error)
+            else 'quote keys that contain a slash: "agent/prompt" = "…"'
+        )
+        raise InvalidValue(f"the manifest {path} is not valid TOML: {error}; {hint}") from None
     for field in table:
         if field not in _FIELDS:
             raise InvalidValue(
@@ -50,17 +69,42 @@ def read_manifest(path: Path) -> Manifest:
         raise InvalidValue(
             f'the manifest {path} has no table [artifacts]; add one, with lines such as "agent/prompt" = "…"'
         )
-    try:
-        found = msgspec.convert({"artifacts": {}, **{k: v for k, v in table.items() if k != "artifacts"}}, Manifest)
-    except msgspec.ValidationError as error:
-        raise InvalidValue(f"invalid manifest {path}: {error}") from None
+    fields = {field: _checked(path, field, value) for field, value in table.items() if field != "artifacts"}
+    if "name" not in fields:
+        raise InvalidValue(f'the manifest {path} has no name; add a line such as name = "support-v2"')
     filled = {key: _artifact(path.parent, key, given) for key, given in artifacts.items()}
-    return msgspec.structs.replace(found, artifacts=filled)
+    return Manifest(artifacts=filled, **fields)
+
+
+def _checked(path: Path, field: str, value: Any) -> Any:
+    """Return the value of a field of a manifest; raise `InvalidValue` for one of a wrong type."""
+    if field == "canary" and isinstance(value, str):
+        return weight_of(value)
+    if field == "canary" and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    kind, words = _TYPES[field]
+    if not isinstance(value, kind) or field == "canary":
+        raise InvalidValue(f"invalid {field} {value!r:.80} in the manifest {path}: must be {words}")
+    return value
 
 
 def _artifact(folder: Path, key: str, given: object) -> object:
     """Return the artifact of a manifest entry: a plain value, a file's content, or a URI with its digest."""
-    if not isinstance(given, dict) or _POINTERS.isdisjoint(given):
+    if not isinstance(given, dict):
+        return given
+    if "/" not in key and _POINTERS.isdisjoint(given):
+        inner = next(iter(given), "prompt")
+        raise InvalidValue(
+            f"artifact {key!r} is a table of {listing(given)}: a key with a dot must be quoted; write "
+            f'"{key}/{inner}" = "…" or "{key}.{inner}" = "…", or {{value = {{…}}}} to store the table as JSON'
+        )
+    slip = next((field for field in given if field not in _ARTIFACT_FIELDS and _resembles(field)), None)
+    if _POINTERS.isdisjoint(given) and slip is not None:
+        raise InvalidValue(
+            f"unknown field {slip!r} in artifact {key!r}{nearest(slip, _POINTERS)}; to store the table as JSON, write "
+            "{value = {…}}"
+        )
+    if _POINTERS.isdisjoint(given):
         return given
     for field, value in given.items():
         if field not in _ARTIFACT_FIELDS:
@@ -75,6 +119,10 @@ def _artifact(folder: Path, key: str, given: object) -> object:
     value = read_value(folder / given["file"], key) if "file" in given else given.get("value")
     others = {field: given[field] for field in ("uri", "digest", "kind", "version") if field in given}
     return Artifact(value=value, **others)
+
+
+def _resembles(field: str) -> bool:
+    return bool(difflib.get_close_matches(field, _POINTERS, n=1, cutoff=_RESEMBLANCE))
 
 
 def read_value(path: Path, key: str) -> str | bytes:
@@ -100,7 +148,7 @@ def artifact_of_flag(flag: str) -> tuple[str, object]:
         raise InvalidValue(f"invalid --artifact {flag!r}: must be KEY=TEXT, KEY=@FILE or KEY:=JSON")
     if key.endswith(":"):
         try:
-            return key[:-1], json.loads(text)
+            return key[:-1], json.loads(text, object_pairs_hook=_without_duplicates)
         except (ValueError, RecursionError) as error:
             raise InvalidValue(f"invalid --artifact {flag!r:.80}: the text after := is not JSON ({error})") from None
     if text.startswith("@"):
@@ -108,9 +156,49 @@ def artifact_of_flag(flag: str) -> tuple[str, object]:
     return key, text
 
 
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is given twice")
+    return found
+
+
+def _identity(artifact: Artifact | None) -> tuple[str | None, ...] | None:
+    return None if artifact is None else (artifact.digest, artifact.uri, artifact.version, artifact.kind)
+
+
+def find_same(k: Kedge, wanted: Manifest, *, independent: bool, attribution: str) -> Deployment:
+    """Return the deployment of this name if it has the same manifest and can be used, else raise `DuplicateName`."""
+    there = k.deployment(wanted.name)
+    recorded = scope_of(k.view()).backend.control.recorded()
+    was = next(each.release.artifacts for each in recorded if each.release.name == wanted.name)
+    now = {key: as_artifact(key, value) for key, value in wanted.artifacts.items()}
+    differing = sorted(key for key in was.keys() | now.keys() if _identity(was.get(key)) != _identity(now.get(key)))
+    if independent and there.bases:
+        differing.append("independent")
+    if there.attribution != attribution:
+        differing.append("attribution")
+    if differing:
+        raise DuplicateName(
+            f"a deployment named {wanted.name!r} exists already with another manifest ({listing(differing)} "
+            f"{'differs' if len(differing) == 1 else 'differ'}); names are never used twice: choose another name"
+        )
+    if there.status in {Status.ROLLED_BACK, Status.PURGED}:
+        way = f"run `kedge reinstate {wanted.name}`, or " if there.status is Status.ROLLED_BACK else ""
+        raise DuplicateName(
+            f"a deployment named {wanted.name!r} exists already and is {there.status}; {way}choose another name"
+        )
+    return there
+
+
 def from_flags(target: str, flags: list[str]) -> Manifest:
     """Combine a name or a .toml file with --artifact flags; a flag overrides the file."""
-    given = dict(artifact_of_flag(flag) for flag in flags)
+    given: dict[str, object] = {}
+    for key, value in map(artifact_of_flag, flags):
+        if key in given:
+            raise InvalidValue(f"artifact {key!r} is given twice with --artifact; keep one of them")
+        given[key] = value
     manifest = read_manifest(Path(target)) if target.endswith(".toml") else Manifest(target, {})
     artifacts = {**manifest.artifacts, **given}
     if not artifacts:

@@ -124,10 +124,11 @@ def level(
 def retention(
     horizon: Annotated[str | None, typer.Argument(metavar="[DURATION]", help="90min, 30d, 4w, or forever.")] = None,
     *,
+    yes: Yes = False,
     by: By = None,
     db: Db = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Show or set for how long past states stay readable.
 
     Named snapshots stay readable for longer.
@@ -140,6 +141,12 @@ def retention(
         if seconds is None and horizon not in FOREVER:
             raise InvalidValue(f"invalid duration {horizon!r}; write 90min, 12h, 30d, 4w or forever")
         with database.for_changing(db) as k:
+            if may_ask(yes=yes, as_json=as_json, what=f"set the retention to {horizon}"):
+                before, after = (_retention_text(each) for each in (k.status().retention_seconds, seconds))
+                say(f"The retention changes from {before} to {after}.")
+                say("Older states become unreadable except at named snapshots, and compaction may delete their rows.")
+                if not ask("Change the retention?"):
+                    decline()
             k.set_retention(seconds, by=by)
     if as_json:
         emit({"retention_seconds": seconds})
@@ -147,6 +154,11 @@ def retention(
         say("Retention: forever. Every past seq is readable.", "bold")
     else:
         say(f"Retention: {duration(seconds)}. Older states are readable only at named snapshots.", "bold")
+    return 0
+
+
+def _retention_text(seconds: float | None) -> str:
+    return "forever" if seconds is None else duration(seconds)
 
 
 @app.command(rich_help_panel=MAINTAIN)

@@ -11,6 +11,7 @@ import msgspec
 from kedge.errors import InvalidValue
 from kedge.model.metrics import OWN
 from kedge.model.writes import check_depth
+from kedge.support.validation import plain_validation
 
 SPEAKS = "speaks"  # the last part of the key of the artifact that holds the rules
 MESSAGE = f"{OWN}message:"  # prefix of the metrics that count verdicts on messages
@@ -52,7 +53,7 @@ def read_rules(key: str, value: Any) -> dict[str, Rule]:
         given = msgspec.convert(value, dict[str, int | Rule])
     except msgspec.ValidationError as error:
         raise InvalidValue(
-            f'artifact {key!r} has no valid rules: {error}; write {{"case": 3}}, or '
+            f'artifact {key!r} has no valid rules: {plain_validation(error)}; write {{"case": 3}}, or '
             '{"case": {"version": 3, "takes": [1, 2], "stale": "sync"}}'
         ) from None
     return {schema: Rule(rule) if isinstance(rule, int) else rule for schema, rule in given.items()}

@@ -17,6 +17,7 @@ from kedge.ports.resolver import Resolver
 from kedge.reconcilers.http import HttpReconciler
 from kedge.reconcilers.resolvers import HttpResolver, ShellResolver
 from kedge.reconcilers.shell import ShellReconciler
+from kedge.support.validation import plain_validation
 
 Command = str | list[str]
 
@@ -99,7 +100,8 @@ def _reconciler(where: str, table: object) -> Reconciler:
         return ShellReconciler(**msgspec.structs.asdict(msgspec.convert(table, _Shell)))
     except msgspec.ValidationError as error:
         needs = "artifacts and url" if by_http else "artifacts, observe and converge, or artifacts and url"
-        raise InvalidValue(f"{where} is not valid: {error}; give {needs}") from None
+        known = (_Http if by_http else _Shell).__struct_fields__
+        raise InvalidValue(f"{where} is not valid: {plain_validation(error, known)}; give {needs}") from None
 
 
 def _filled(where: str, name: str, text: str) -> str:

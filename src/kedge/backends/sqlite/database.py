@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from kedge import errors
+from kedge.backends.sqlite.file_kind import APPLICATION_ID, DOORBELL, describe_file, describe_tables
 from kedge.backends.sqlite.reserve import Reserve
 from kedge.backends.sqlite.schema import expand, migrations, overlay, schema_of
 from kedge.model import upgrade
@@ -21,7 +22,6 @@ from kedge.support.failpoints import reach
 from kedge.support.fork_gate import ForkGate
 from kedge.support.fork_lock import ForkSafeLock
 
-APPLICATION_ID = 0x4B454447  # "KEDG"
 BUSY_SECONDS = 60.0
 MOVED = "this database was moved"  # raised by the triggers of a database that was moved
 TRY_MILLISECONDS = 100
@@ -43,7 +43,7 @@ class Database:
         if durability not in _DURABILITIES:
             raise errors.InvalidValue(f"durability {durability!r} is unknown; use 'full' or 'normal'")
         self.path = path
-        self.doorbell = path.with_name(path.name + "-doorbell")
+        self.doorbell = path.with_name(path.name + DOORBELL)
         self.read_only = read_only
         self._synchronous = _DURABILITIES[durability]
         self._pool: deque[sqlite3.Connection] = deque()
@@ -269,7 +269,8 @@ class Database:
         version, application, tables = connection.execute(_VERSION).fetchone()  # one statement reads one snapshot
         if application != APPLICATION_ID and (tables or version):
             raise errors.NotAKedgeDatabase(
-                f"{self.path} is a SQLite database of another program; give Kedge another path"
+                f"{self.path} is a SQLite database of another program{describe_tables(connection)}; give Kedge another "
+                "path"
             )
         if version > len(migrations()):
             raise upgrade.newer_schema(str(self.path), version, len(migrations()))
@@ -344,7 +345,7 @@ class Database:
         if code == sqlite3.SQLITE_CANTOPEN:
             return errors.InvalidValue(f"cannot open {self.path} ({text}); check the path and its permissions")
         if code == sqlite3.SQLITE_NOTADB:
-            return errors.NotAKedgeDatabase(f"{self.path} is not a database ({text}); check the path")
+            return self._not_a_database(text)
         if code == sqlite3.SQLITE_CORRUPT:
             return errors.Corruption(f"{self.path} is damaged ({text}); run `kedge fsck`, then restore a backup")
         if code == sqlite3.SQLITE_IOERR:
@@ -353,6 +354,14 @@ class Database:
                 "read it back, or repeat the call with the same idempotency key"
             )
         return errors.Corruption(f"{self.path}: unexpected SQLite error: {text}; run `kedge fsck`")
+
+    def _not_a_database(self, text: str) -> errors.KedgeError:
+        kind = describe_file(self.path)
+        if kind:
+            return errors.NotAKedgeDatabase(f"{self.path} is not a database, but {kind}; check the path")
+        return errors.Corruption(
+            f"the header of {self.path} is damaged ({text}); keep the files, run `kedge fsck`, then restore a backup"
+        )
 
 
 def check_not_cut(file: str) -> None:

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 
-from kedge.backends.sqlite.database import APPLICATION_ID
+from kedge.backends.sqlite.file_kind import APPLICATION_ID
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
 from kedge.backends.sqlite.schema import migrations, schema_of
 
