@@ -24,6 +24,7 @@ import kedge.model.reconcile as _kedge_model_reconcile
 import kedge.model.upgrade as _kedge_model_upgrade
 import kedge.ports.clock as _kedge_ports_clock
 import kedge.ports.reconciler as _kedge_ports_reconciler
+import kedge.ports.resolver as _kedge_ports_resolver
 import kedge.ports.vectors as _kedge_ports_vectors
 import kedge.recovery.plan as _kedge_recovery_plan
 import kedge.recovery.purge as _kedge_recovery_purge
@@ -51,7 +52,7 @@ THREADS: int
 TURN_THREADS: int
 THREADS_MAX: int
 
-def open(url: str | _pathlib.Path, *, durability: _kedge_model_choices.DurabilityName=..., session_ttl: float | None=..., cache_bytes: int=..., read_only: bool=..., clock: _kedge_ports_clock.Clock | None=..., pool: _psycopg_pool.ConnectionPool[_typing.Any] | None=..., reconcilers: _collections_abc.Mapping[str, _kedge_ports_reconciler.Reconciler] | str | _pathlib.Path | None=..., code: str | _collections_abc.Mapping[str, str] | None=..., other_code: _kedge_model_choices.OtherCodePolicy=..., standby: str=..., threads: int=...) -> AsyncKedge: ...
+def open(url: str | _pathlib.Path, *, durability: _kedge_model_choices.DurabilityName=..., session_ttl: float | None=..., cache_bytes: int=..., read_only: bool=..., clock: _kedge_ports_clock.Clock | None=..., pool: _psycopg_pool.ConnectionPool[_typing.Any] | None=..., reconcilers: _collections_abc.Mapping[str, _kedge_ports_reconciler.Reconciler] | str | _pathlib.Path | None=..., resolvers: _collections_abc.Mapping[str, _kedge_ports_resolver.Resolver] | None=..., code: str | _collections_abc.Mapping[str, str] | None=..., other_code: _kedge_model_choices.OtherCodePolicy=..., standby: str=..., threads: int=...) -> AsyncKedge: ...
 async def migrate_store(source: str | _pathlib.Path, target: str | _pathlib.Path, *, by: str | None=..., abandon: bool=..., progress: _kedge_migration_migrate.Progress | None=..., say: _kedge_migration_migrate.Say | None=...) -> _kedge_migration_migrate.MoveReport | None: ...
 async def compare_stores(a: str | _pathlib.Path, b: str | _pathlib.Path, *, progress: _kedge_migration_migrate.Progress | None=...) -> _kedge_migration_compare.StoreDiff: ...
 def current_turn() -> AsyncTurn | None: ...

@@ -80,6 +80,10 @@ def deploy(
     if as_json:
         emit({"deployment": deployed, "repeated": repeated})
         return
+    _print_deployed(deployed, weight, repeated=repeated)
+
+
+def _print_deployed(deployed: Deployment, weight: float | None, *, repeated: bool) -> None:
     if repeated:
         say(f"{deployed.name} exists already with the same manifest; nothing was changed")
     _print_status(deployed)
