@@ -25,6 +25,7 @@ from kedge.fleet.roster import MemberStatus, roster
 from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
 from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.attribution import Attribution
 from kedge.model.checks import check_name, check_optional_callables
 from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, SafeLevelName
@@ -51,7 +52,7 @@ from kedge.recovery.purge import PurgeReport
 from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.reinstate import reinstate as undo
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
-from kedge.recovery.rollback import RollbackReport
+from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators, verify
 from kedge.reports.calls import unanswered_calls
 from kedge.reports.diff import Diff
@@ -61,7 +62,7 @@ from kedge.reports.status import status as survey_status
 from kedge.stores.spaces import find_collection
 from kedge.support.callbacks import unfailing
 from kedge.support.display import Value
-from kedge.turns import code_check, messages, peers, sessions
+from kedge.turns import code_check, messages, peers, session_assignment
 from kedge.turns.kernel import Caster, Kernel, actor
 from kedge.turns.turn import Turn
 from kedge.turns.view import Point, ReadView, open_view
@@ -295,13 +296,13 @@ class Kedge:
     def assignment(self, session: str) -> list[str]:
         """Return the deployments that a session sees; a new session is assigned first."""
         check_name("the session", session)
-        record, fixed = sessions.assign(self._kernel, session)
+        record, fixed = session_assignment.assign(self._kernel, session)
         return sorted(self._kernel.names(record.seen_by(fixed.base)))
 
     def refresh(self, session: str, *, by: str | None = None) -> list[str]:
         """Reassign a session: from its next turn on, it sees what a new session would see."""
         check_name("the session", session)
-        sessions.refresh(self._kernel, session, actor(by))
+        session_assignment.refresh(self._kernel, session, actor(by))
         return self.assignment(session)
 
     def snapshot(self, name: str, *, by: str | None = None) -> Snapshot:
@@ -491,7 +492,7 @@ class Kedge:
         who, operation = actor(by), self._kernel.backend.clock.fresh_id()
         self._kernel.change(
             lambda record: Change(
-                rules.set_retention(record, seconds),
+                transitions.set_retention(record, seconds),
                 operation,
                 "retention",
                 who,

@@ -8,18 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.errors import IllegalTransition, InvalidValue, UnknownName
+from kedge.model import assignment, transitions
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord, Level, Revocable, Status
 
 BY: dict[str, Any] = {"now": 5.0, "by": "tester"}
 
 VERBS: dict[str, Callable[[ControlRecord, str], ControlRecord]] = {
-    "canary": lambda r, n: rules.canary(r, n, 0.5, **BY),
-    "promote": lambda r, n: rules.promote(r, n, **BY),
-    "settle": rules.settle,
-    "roll back": lambda r, n: rules.roll_back(r, n, **BY),
-    "reinstate": lambda r, n: rules.reinstate(r, n, **BY),
-    "purge": lambda r, n: rules.purge(r, n)[0],
+    "canary": lambda r, n: transitions.canary(r, n, 0.5, **BY),
+    "promote": lambda r, n: transitions.promote(r, n, **BY),
+    "settle": transitions.settle,
+    "roll back": lambda r, n: transitions.roll_back(r, n, **BY),
+    "reinstate": lambda r, n: transitions.reinstate(r, n, **BY),
+    "purge": lambda r, n: transitions.purge(r, n)[0],
 }
 
 # Every (status, verb) pair that is legal, with the status that follows. A pair that is not here is illegal.
@@ -41,12 +42,12 @@ PAIRS = [(status, verb) for status in (Status.STAGED, Status.CANARY, Status.LIVE
 def staged(
     record: ControlRecord, name: str, *, bases: frozenset[int] = frozenset(), artifacts: str = ""
 ) -> ControlRecord:
-    return rules.stage(record, name, artifacts=tuple(artifacts.split()), bases=bases, **BY)
+    return transitions.stage(record, name, artifacts=tuple(artifacts.split()), bases=bases, **BY)
 
 
 def at(status: Status) -> ControlRecord:
     """Return a record with the deployment "v2" (number 2) in a status, and a live "other" beside it."""
-    record = staged(rules.promote(staged(ControlRecord(), "other"), "other", **BY), "v2")
+    record = staged(transitions.promote(staged(ControlRecord(), "other"), "other", **BY), "v2")
     if status in {Status.CANARY, Status.ROLLED_BACK}:
         record = VERBS["canary"](record, "v2")
     if status is Status.LIVE:
@@ -93,20 +94,20 @@ def test_a_slip_of_the_pen_is_named_with_the_nearest(verb: str) -> None:
 @pytest.mark.parametrize("weight", [-0.01, 1.01, float("nan"), float("inf"), True, "0.1", None])
 def test_a_weight_is_a_number_from_0_to_1(weight: object) -> None:
     with pytest.raises(InvalidValue, match="canary weight"):
-        rules.check_weight(weight)
+        transitions.check_weight(weight)
 
 
 @pytest.mark.parametrize("seconds", [-1, True, "60", float("nan"), float("inf")])
 def test_a_retention_is_a_number_of_seconds(seconds: Any) -> None:
     with pytest.raises(InvalidValue, match="retention"):
-        rules.set_retention(ControlRecord(), seconds)
+        transitions.set_retention(ControlRecord(), seconds)
 
 
 def test_levels_below_full_are_kept_and_full_leaves_the_record() -> None:
-    frozen = rules.set_level(ControlRecord(), "support", Level.FROZEN)
+    frozen = transitions.set_level(ControlRecord(), "support", Level.FROZEN)
     assert frozen.levels == {"support": Level.FROZEN}
-    assert rules.set_level(frozen, "support", Level.FULL).levels == {}
-    assert rules.set_level(ControlRecord(), "support", Level.FULL).levels == {}
+    assert transitions.set_level(frozen, "support", Level.FULL).levels == {}
+    assert transitions.set_level(ControlRecord(), "support", Level.FULL).levels == {}
 
 
 # ── dependants ──
@@ -117,39 +118,39 @@ def tower(count: int = 3) -> ControlRecord:
     record = ControlRecord()
     for n in range(1, count + 1):
         record = staged(record, f"d{n}", bases=frozenset({n - 1} - {0}))
-        record = rules.promote(record, f"d{n}", **BY)
+        record = transitions.promote(record, f"d{n}", **BY)
     return record
 
 
 def test_dependants_go_and_come_with_their_base_in_one_step() -> None:
     record = tower()
-    gone = rules.roll_back(record, "d1", **BY)
+    gone = transitions.roll_back(record, "d1", **BY)
     assert gone.rolled_back == {1, 2, 3}
     assert gone.epoch == record.epoch + 1
-    assert rules.reinstate(gone, "d1", **BY).rolled_back == frozenset()
+    assert transitions.reinstate(gone, "d1", **BY).rolled_back == frozenset()
 
 
 def test_a_dependant_of_two_comes_back_with_the_last() -> None:
     record = staged(staged(staged(ControlRecord(), "a"), "b"), "c", bases=frozenset({1, 2}))
-    record = rules.roll_back(rules.roll_back(record, "a", **BY), "b", **BY)
-    record = rules.reinstate(record, "a", **BY)
+    record = transitions.roll_back(transitions.roll_back(record, "a", **BY), "b", **BY)
+    record = transitions.reinstate(record, "a", **BY)
     assert record.rolled_back == {2, 3}
-    assert rules.reinstate(record, "b", **BY).rolled_back == frozenset()
+    assert transitions.reinstate(record, "b", **BY).rolled_back == frozenset()
 
 
 def test_what_was_rolled_back_for_itself_stays_so() -> None:
-    record = rules.roll_back(rules.roll_back(tower(), "d3", **BY), "d1", **BY)
-    assert rules.reinstate(record, "d1", **BY).rolled_back == {3}
+    record = transitions.roll_back(transitions.roll_back(tower(), "d3", **BY), "d1", **BY)
+    assert transitions.reinstate(record, "d1", **BY).rolled_back == {3}
 
 
 def test_reinstating_on_a_hidden_base_says_which() -> None:
-    record = rules.roll_back(tower(), "d1", **BY)
+    record = transitions.roll_back(tower(), "d1", **BY)
     with pytest.raises(IllegalTransition, match="rests on 'd1', rolled back; reinstate that first"):
-        rules.reinstate(record, "d2", **BY)
+        transitions.reinstate(record, "d2", **BY)
 
 
 def test_a_purge_takes_the_dependants() -> None:
-    record, gone = rules.purge(rules.roll_back(tower(), "d2", **BY), "d2")
+    record, gone = transitions.purge(transitions.roll_back(tower(), "d2", **BY), "d2")
     assert gone == {2, 3}
     assert [d.name for d in record.deployments] == ["d1"]
     assert record.purged == {2, 3}
@@ -164,8 +165,8 @@ def test_a_dependant_goes_no_further_than_its_base(verb: str) -> None:
 
 def test_settling_goes_from_the_bottom_up() -> None:
     with pytest.raises(IllegalTransition, match="rests on 'd1', which is live; settle 'd1' first"):
-        rules.settle(tower(), "d2")
-    record = rules.settle(rules.settle(tower(), "d1"), "d2")
+        transitions.settle(tower(), "d2")
+    record = transitions.settle(transitions.settle(tower(), "d1"), "d2")
     assert record.settled == {1, 2}
     assert record.find("d3").bases == ()
 
@@ -206,31 +207,31 @@ weights = st.floats(0, 1)
 def canaries(*weighted: tuple[str, float, str]) -> ControlRecord:
     record = ControlRecord()
     for name, weight, artifacts in weighted:
-        record = rules.canary(staged(record, name, artifacts=artifacts), name, weight, **BY)
+        record = transitions.canary(staged(record, name, artifacts=artifacts), name, weight, **BY)
     return record
 
 
 @given(sessions, weights, weights)
 def test_raising_the_weight_moves_nobody_out(session: str, low: float, high: float) -> None:
     low, high = sorted((low, high))
-    if rules.assign(canaries(("c", low, "a/prompt")), session):
-        assert rules.assign(canaries(("c", high, "a/prompt")), session)
+    if assignment.assign(canaries(("c", low, "a/prompt")), session):
+        assert assignment.assign(canaries(("c", high, "a/prompt")), session)
 
 
 @given(sessions)
 def test_weight_0_takes_nobody_and_1_everybody(session: str) -> None:
-    assert not rules.joins_canary("c", session, 0.0)
-    assert rules.joins_canary("c", session, 1.0)
+    assert not assignment.joins_canary("c", session, 0.0)
+    assert assignment.joins_canary("c", session, 1.0)
 
 
 def test_the_share_is_about_the_weight() -> None:
-    joined = sum(rules.joins_canary("c", f"s{n}", 0.3) for n in range(4000))
+    joined = sum(assignment.joins_canary("c", f"s{n}", 0.3) for n in range(4000))
     assert 1080 < joined < 1320
 
 
 def test_two_canaries_do_not_pick_the_same_sessions() -> None:
     record = canaries(("c1", 0.3, "a/prompt"), ("c2", 0.3, "b/prompt"))
-    picked = [rules.assign(record, f"s{n}") for n in range(4000)]
+    picked = [assignment.assign(record, f"s{n}") for n in range(4000)]
     both = sum(p == {1, 2} for p in picked)
     assert 270 < both < 450, "independent: about 0.09 of all"
 
@@ -238,36 +239,36 @@ def test_two_canaries_do_not_pick_the_same_sessions() -> None:
 @given(sessions, weights, weights, weights)
 def test_a_session_joins_at_most_one_canary_per_artifact(session: str, w1: float, w2: float, w3: float) -> None:
     record = canaries(("c1", w1, "a/prompt a/model"), ("c2", w2, "a/model"), ("c3", w3, "b/prompt"))
-    base = rules.assign(record, session)
+    base = assignment.assign(record, session)
     assert not base >= {1, 2}
-    assert (3 in base) == rules.joins_canary("c3", session, w3)
+    assert (3 in base) == assignment.joins_canary("c3", session, w3)
 
 
 def test_what_a_session_is_opened_with_counts_as_its_canary() -> None:
     record = canaries(("c1", 1.0, "a/prompt"))
     record = staged(record, "mine", artifacts="a/prompt")
-    assert rules.assign(record, "s", "mine") == {2}
+    assert assignment.assign(record, "s", "mine") == {2}
 
 
 def test_a_session_sees_what_is_live_and_no_staged_or_hidden_canary() -> None:
     record = canaries(("c1", 1.0, "a/prompt"), ("c2", 1.0, "b/prompt"))
-    record = rules.roll_back(staged(rules.promote(record, "c1", **BY), "later"), "c2", **BY)
-    assert rules.assign(record, "s") == {1}
+    record = transitions.roll_back(staged(transitions.promote(record, "c1", **BY), "later"), "c2", **BY)
+    assert assignment.assign(record, "s") == {1}
 
 
 def test_opening_in_a_deployment_brings_what_it_rests_on() -> None:
     record = staged(staged(ControlRecord(), "a"), "b", bases=frozenset({1}))
-    assert rules.assign(record, "s", "b") == {1, 2}
+    assert assignment.assign(record, "s", "b") == {1, 2}
     with pytest.raises(IllegalTransition, match="cannot open a turn in 'b': it is rolled back"):
-        rules.assign(rules.roll_back(record, "a", **BY), "s", "b")
+        assignment.assign(transitions.roll_back(record, "a", **BY), "s", "b")
 
 
 def test_a_reader_sees_of_its_base_what_still_stands() -> None:
-    record = rules.roll_back(tower(), "d2", **BY)
+    record = transitions.roll_back(tower(), "d2", **BY)
     assert record.seen_by({1, 2, 3, 9}) == {1}
     assert record.live == {1}
 
 
 def test_an_external_is_live_at_once_and_apart() -> None:
-    record = rules.stage(ControlRecord(), "external:crm", artifacts=(), bases=(), kind=rules.EXTERNAL, **BY)
+    record = transitions.stage(ControlRecord(), "external:crm", artifacts=(), bases=(), kind=rules.EXTERNAL, **BY)
     assert record.externals == record.live == {1}

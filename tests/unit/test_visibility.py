@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.errors import RolledBack, SettledMeanwhile
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.turns import move
 from kedge.model.visibility import View, newest
@@ -88,7 +88,7 @@ def test_a_later_deployment_stays_unseen() -> None:
 
 def test_a_purged_deployment_ends_what_it_influenced() -> None:
     rolled_back = record(live=[1], revoked=[2])
-    purged, gone = rules.purge(rolled_back, "d2")
+    purged, gone = transitions.purge(rolled_back, "d2")
     assert gone == {2}
     with pytest.raises(RolledBack):
         move(BEGUN, frozenset({1, 2}), frozenset({2}), purged, names)

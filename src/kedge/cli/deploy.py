@@ -16,7 +16,8 @@ from kedge.cli.terminal import ask, count, decline, emit, listing, may_ask, say,
 from kedge.cli.terminal import weight as weight_words
 from kedge.deployments.lifecycle import BOTH_MAX, Deployment
 from kedge.errors import DuplicateName
-from kedge.model.control import Status, check_weight
+from kedge.model.control import Status
+from kedge.model.transitions import check_weight
 
 
 @app.command(rich_help_panel=DEPLOY)

@@ -17,6 +17,7 @@ from kedge.cli import (
     fsck,
     ingest,
     inspect,
+    message_verdicts,
     migrate,
     peers,
     reconcile,
@@ -25,7 +26,6 @@ from kedge.cli import (
     settings,
     show,
     upgrade,
-    verdicts,
 )
 from kedge.cli.app import INSPECT, app
 from kedge.cli.driver_log import filter_driver_log
@@ -50,7 +50,7 @@ _MODULES = (
     fsck,
     drill,
     reconcile,
-    verdicts,
+    message_verdicts,
     peers,
     migrate,
     upgrade,

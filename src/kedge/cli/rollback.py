@@ -29,7 +29,7 @@ from kedge.cli.terminal import (
 )
 from kedge.face import Kedge
 from kedge.recovery.reinstate import ReinstateReport
-from kedge.recovery.rollback import RollbackReport
+from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators
 
 FAILED = 1

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kedge.errors import DuplicateName, InvalidValue
+from kedge.model import assignment, transitions
 from kedge.model import control as rules
 from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manifest_warnings, pack
 from kedge.model.attribution import READS, Attribution, check_attribution, warnings_of
@@ -100,7 +101,7 @@ def deploy(
     if name.startswith((f"{rules.EXTERNAL}:", "#")):
         raise InvalidValue(f"invalid deployment name {name!r}: this prefix is reserved; choose another name")
     if canary is not None:
-        rules.check_weight(canary)
+        transitions.check_weight(canary)
     if independent and base is not None:
         raise InvalidValue(
             f"independent=True and base={base!r} exclude each other: a deployment goes with its base; give one of them"
@@ -116,7 +117,7 @@ def deploy(
         if name in kernel.backend.control.names().values():
             raise DuplicateName(f"a deployment named {name!r} exists already; names are never used twice")
         writes, bases = _artifact_writes(kernel, record, manifest, independent=independent, base=base)
-        staged = rules.stage(
+        staged = transitions.stage(
             record,
             name,
             artifacts=tuple(sorted(manifest)),
@@ -127,7 +128,7 @@ def deploy(
             attribution=influences,
         )
         if canary is not None:
-            rules.canary(
+            transitions.canary(
                 staged, name, canary, now=kernel.backend.clock.now(), by=who
             )  # raises before anything is staged
         warned = manifest_warnings(manifest) + warnings
@@ -155,7 +156,7 @@ def _artifact_writes(
     """Return the manifest's writes and its bases: the one named, and those of the heads that it overrides."""
     number = record.next_number
     opened = kernel.openable(record, base)
-    rests_on = frozenset() if opened is None else frozenset({rules.open_in(record, opened)})
+    rests_on = frozenset() if opened is None else frozenset({assignment.open_in(record, opened)})
     seen = record.live | record.closure(rests_on)
     view = View(record.epoch, seen, record.settled)
     heads = kernel.backend.journal.heads(view, "artifacts", "", sorted(manifest))
@@ -171,11 +172,11 @@ def _artifact_writes(
 def start_canary(kernel: Kernel, name: str, weight: float, *, by: str | None) -> Deployment:
     """Show a deployment to a share of new sessions."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
-    weight = rules.check_weight(weight)
+    weight = transitions.check_weight(weight)
 
     def decide(record: ControlRecord) -> Change:
         kernel.find(record, name, "canary")
-        after = rules.canary(record, name, weight, now=kernel.backend.clock.now(), by=who)
+        after = transitions.canary(record, name, weight, now=kernel.backend.clock.now(), by=who)
         return Change(after, operation, "canary", who, name, detail={"weight": weight})
 
     kernel.change(decide)
@@ -188,7 +189,7 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport
 
     def decide(record: ControlRecord) -> Change:
         kernel.find(record, name, "promote")
-        after = rules.promote(record, name, now=kernel.backend.clock.now(), by=who)
+        after = transitions.promote(record, name, now=kernel.backend.clock.now(), by=who)
         return Change(after, operation, "promote", who, name)
 
     record, entry = kernel.change(decide)
@@ -210,7 +211,7 @@ def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
 
     def decide(record: ControlRecord) -> Change:
         number = kernel.find(record, name, "settle").number
-        return Change(rules.settle(record, name), operation, "settle", who, name, drop_snapshots_of=(number,))
+        return Change(transitions.settle(record, name), operation, "settle", who, name, drop_snapshots_of=(number,))
 
     kernel.change(decide)
     return show(kernel, name)

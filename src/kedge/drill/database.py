@@ -10,7 +10,7 @@ from kedge.ports.vectors import Collection
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
-from kedge.recovery.rollback import RollbackReport
+from kedge.recovery.rollback_report import RollbackReport
 from kedge.turns.turn import Turn
 from kedge.turns.view import Point, ReadView
 

@@ -31,7 +31,7 @@ from kedge.drill.twins import Twin
 from kedge.errors import InvalidValue
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.replay import ReplayInput, ReplayReport
-from kedge.recovery.rollback import RollbackReport
+from kedge.recovery.rollback_report import RollbackReport
 from kedge.turns.turn import Turn
 
 WEIGHT = 0.3

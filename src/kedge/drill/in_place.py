@@ -19,7 +19,7 @@ from kedge.drill.results import Check, InPlaceReport, StoreReversal
 from kedge.errors import KedgeError, Retryable, UnknownName
 from kedge.model.control import Status
 from kedge.model.writes import Key
-from kedge.recovery.rollback import RollbackReport
+from kedge.recovery.rollback_report import RollbackReport
 from kedge.turns.scope import scope_of
 from kedge.turns.turn import Turn
 from kedge.turns.view import ReadView

@@ -1,7 +1,7 @@
 """Levels of features: full, frozen, off."""
 
 from kedge.errors import InvalidValue
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.checks import check_name
 from kedge.model.control import Level
 from kedge.ports.control import Change
@@ -18,5 +18,7 @@ def set_level(kernel: Kernel, feature: str, level: str, *, reason: str, by: str 
     who, operation = actor(by), kernel.backend.clock.fresh_id()
     detail = {"feature": feature, "level": str(chosen)}
     kernel.change(
-        lambda record: Change(rules.set_level(record, feature, chosen), operation, "level", who, None, reason, detail)
+        lambda record: Change(
+            transitions.set_level(record, feature, chosen), operation, "level", who, None, reason, detail
+        )
     )

@@ -71,7 +71,7 @@ from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
 from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.replay import ReplayInput, ReplayReport
-from kedge.recovery.rollback import RollbackReport
+from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators
 from kedge.reports.diff import Diff, KeyChange, SpaceDiff
 from kedge.reports.status import SystemStatus, Unfinished

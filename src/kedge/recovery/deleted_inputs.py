@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 from kedge.model.control import ControlRecord
 from kedge.model.visibility import View
 from kedge.model.writes import Key
-from kedge.turns import sessions
+from kedge.turns import session_assignment
 from kedge.turns.kernel import Kernel
 
 _AT_ONCE = 1_000
@@ -54,5 +54,5 @@ def split(kernel: Kernel, record: ControlRecord, inputs: Iterable[T]) -> tuple[l
 
 
 def _view_of(kernel: Kernel, record: ControlRecord, session: str | None) -> View:
-    base = record.live if session is None else sessions.preview(kernel, record, session)
+    base = record.live if session is None else session_assignment.preview(kernel, record, session)
     return View(record.epoch, record.seen_by(base | record.externals), record.settled)

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import msgspec
 
 from kedge.bulk import coverage as embeddings
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.artifacts import Artifact, label, unpack
 from kedge.model.control import ControlRecord, Status
 from kedge.model.provenance import TurnRecord
@@ -112,8 +112,8 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     record = kernel.backend.control.load()
     deployment = kernel.find(record, name, "plan a rollback of")
     if deployment.number in record.rolled_back:
-        raise rules.illegal(name, Status.ROLLED_BACK, "plan a rollback of")
-    after = rules.roll_back(record, name, now=deployment.since, by=deployment.by)
+        raise transitions.illegal(name, Status.ROLLED_BACK, "plan a rollback of")
+    after = transitions.roll_back(record, name, now=deployment.since, by=deployment.by)
     gone = after.rolled_back - record.rolled_back
     impact, provenance = kernel.backend.impact, kernel.backend.provenance
     lineages = impact.lineages_with(gone, record.rolled_back | record.purged)

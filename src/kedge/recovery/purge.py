@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from kedge.errors import ConfirmationNeeded, OutcomeUnknown, SnapshotInTheWay, StorageFull
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.control import ControlRecord
 from kedge.ports.control import Change, Entry
 from kedge.support.display import Report, count
@@ -40,7 +40,7 @@ def purge(
 
     def decide(record: ControlRecord) -> Change:
         kernel.find(record, name, "purge")
-        after, gone = rules.purge(record, name)
+        after, gone = transitions.purge(record, name)
         _check_snapshots(kernel, gone)
         kernel.backend.erasure.check_room(kernel.backend.impact.lineages_with(gone))
         detail = {"numbers": sorted(gone), "names": sorted(kernel.names(gone))}

@@ -10,7 +10,7 @@ from typing import Self
 import msgspec
 
 from kedge.errors import InvalidValue, UnknownName, nearest
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.artifacts import Artifact, label, names_of, unpack
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import ControlRecord
@@ -46,7 +46,7 @@ def set_reconcilers(kernel: Kernel, reconcilers: Mapping[str, Reconciler], *, de
     kernel.reconcilers = dict(reconcilers)
 
     def change(record: ControlRecord) -> Change:
-        after = rules.set_reconcilers(record, record.reconcilers | wanted)
+        after = transitions.set_reconcilers(record, record.reconcilers | wanted)
         return Change(after, kernel.backend.clock.fresh_id(), "reconcilers", actor(None), detail={"declared": wanted})
 
     if declare and not wanted.items() <= kernel.backend.control.load().reconcilers.items():
@@ -76,7 +76,7 @@ def forget(kernel: Kernel, name: str, *, by: str | None) -> None:
         if name not in record.reconcilers:
             raise UnknownName(f"no reconciler is named {name!r}{nearest(name, record.reconcilers)}")
         left = {other: pattern for other, pattern in record.reconcilers.items() if other != name}
-        after = rules.set_reconcilers(record, left)
+        after = transitions.set_reconcilers(record, left)
         return Change(after, kernel.backend.clock.fresh_id(), "reconcilers", who, detail={"forgotten": [name]})
 
     kernel.change(change)

@@ -6,7 +6,7 @@ import msgspec
 
 from kedge.deployments.lifecycle import Deployment, show
 from kedge.errors import Retryable
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.control import ControlRecord, Status
 from kedge.model.reconcile import Reconciled, troubles
 from kedge.ports.control import Change, Entry
@@ -87,12 +87,12 @@ def reinstate(
 
     def decide(record: ControlRecord) -> Change:
         kernel.find(record, name, "reinstate")
-        after = rules.reinstate(record, name, now=kernel.backend.clock.now(), by=who)
+        after = transitions.reinstate(record, name, now=kernel.backend.clock.now(), by=who)
         ended = [e.operation for e in kernel.backend.control.entries() if e.kind == COMMIT and e.deployment == name]
         released = sorted(f for f, holders in record.held.items() if not set(holders).isdisjoint(ended))
         back = sorted(record.rolled_back - after.rolled_back)
         detail = {"numbers": back, "names": sorted(kernel.names(back))} | ({"released": released} if released else {})
-        return Change(rules.drop_holds(after, ended), operation, REINSTATE, who, name, reason, detail)
+        return Change(transitions.drop_holds(after, ended), operation, REINSTATE, who, name, reason, detail)
 
     record, entry = kernel.change(decide)
     for rollback in unfinished_of(kernel, name, before=entry.seq):

@@ -9,7 +9,7 @@ from kedge.model.writes import Head, Key, memory_name
 from kedge.ports.control import EpochMoved
 from kedge.recovery.replay import pending
 from kedge.support.display import Value
-from kedge.turns import sessions
+from kedge.turns import session_assignment
 from kedge.turns.kernel import Kernel
 
 SAMPLE = 400
@@ -109,7 +109,7 @@ def _compare_holdings(kernel: Kernel, record: ControlRecord, wrong: dict[str, in
 
 def _is_visible(kernel: Kernel, record: ControlRecord, held: Held) -> bool:
     """Return whether a held write is visible to its reader, as of its own seq: later writes do not count."""
-    base = record.live if held.session is None else sessions.preview(kernel, record, held.session)
+    base = record.live if held.session is None else session_assignment.preview(kernel, record, held.session)
     view = View(record.epoch, record.seen_by(base | record.externals), record.settled, upto=held.seq)
     journal = kernel.backend.journal
     if held.store == "context":

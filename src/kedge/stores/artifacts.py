@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from kedge.errors import UnknownName, nearest
+from kedge.model.artifact_reads import ABSENT
 from kedge.model.artifacts import Artifact, unpack
-from kedge.model.pins import ABSENT
 from kedge.model.writes import Head
 from kedge.stores.keyed import KeyedView
 from kedge.stores.scope import Scope

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+from kedge.model.artifact_reads import pack, unpack
 from kedge.model.checks import check_callables, check_name, check_seconds
-from kedge.model.pins import pack, unpack
 from kedge.model.writes import decode, encode
 from kedge.stores.scope import WritingScope
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
+from kedge.model.artifact_reads import Pins, Taken
 from kedge.model.lineage import Lineage
-from kedge.model.pins import Pins, Taken
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch

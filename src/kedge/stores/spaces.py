@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kedge.errors import InvalidVector, UnknownName, nearest
+from kedge.model.artifact_reads import ABSENT
 from kedge.model.artifacts import dimension_of, unpack
 from kedge.model.checks import check_name
-from kedge.model.pins import ABSENT
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 from kedge.ports.vectors import Collection, Floats, VectorReader

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from kedge.errors import InvalidValue, SessionBegun
-from kedge.model import control as rules
+from kedge.model import assignment
 from kedge.model import envelope as envelopes
 from kedge.model.control import ControlRecord
 from kedge.model.envelope import Envelope, Rejected
@@ -15,7 +15,7 @@ from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
 from kedge.model.writes import Head
 from kedge.stores.scope import Scope
-from kedge.turns import peers, sessions
+from kedge.turns import peers, session_assignment
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Sender
@@ -114,11 +114,11 @@ def _fixed_base(kernel: Kernel, session: str | None, deployment: str | None) -> 
     if session is None:  # load the record for a named deployment: another process may have just staged it
         record = kernel.record() if deployment is None else kernel.backend.control.load()
         deployment = kernel.openable(record, deployment)
-        opened = EMPTY if deployment is None else record.closure({rules.open_in(record, deployment)})
+        opened = EMPTY if deployment is None else record.closure({assignment.open_in(record, deployment)})
         return record, record.live | opened
     deployment = kernel.openable(kernel.backend.control.load(), deployment) if deployment is not None else None
-    record, fixed = sessions.assign(kernel, session, deployment)
-    if deployment is not None and rules.open_in(record, deployment) not in fixed.base:
+    record, fixed = session_assignment.assign(kernel, session, deployment)
+    if deployment is not None and assignment.open_in(record, deployment) not in fixed.base:
         raise SessionBegun(
             f"session {session!r} began without {deployment!r}, and its view is fixed at its first turn; "
             "use another session, or call k.refresh() on this one"

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from kedge.errors import IllegalTransition, InvalidValue, ReadOnly, UnknownName
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.reconcile import DETAIL, moved
@@ -120,7 +120,7 @@ class Kernel:
             if number is None:
                 raise
             status = Status.PURGED if number in record.purged else Status.SETTLED
-            raise rules.illegal(name, status, verb) from None
+            raise transitions.illegal(name, status, verb) from None
 
     def openable(self, record: ControlRecord, name: str | None) -> str | None:
         """Return the deployment to open a turn or view in; None for a settled one, which every view sees."""

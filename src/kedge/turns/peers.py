@@ -3,7 +3,7 @@
 import warnings
 
 from kedge.model import control as rules
-from kedge.model import peers
+from kedge.model import peers, transitions
 from kedge.model.control import ControlRecord
 from kedge.ports.control import Change, EpochMoved, Release
 from kedge.turns.kernel import Kernel, actor
@@ -39,7 +39,7 @@ def set_rolled_back(kernel: Kernel, policy: str, by: str | None) -> None:
     chosen, who, operation = peers.check_rolled_back_peers(policy), actor(by), kernel.backend.clock.fresh_id()
     kernel.change(
         lambda record: Change(
-            rules.set_rolled_back_peers(record, chosen), operation, "peers", who, detail={"rolled_back": chosen}
+            transitions.set_rolled_back_peers(record, chosen), operation, "peers", who, detail={"rolled_back": chosen}
         )
     )
 
@@ -51,7 +51,9 @@ def _staged(kernel: Kernel, peer: str, by: str, why: str) -> tuple[ControlRecord
         found = peers.incarnation(peer, record, control.names().values())
         if found.number is not None:
             return record, found.number
-        staged = rules.stage(record, found.name, artifacts=(), bases=(), now=clock.now(), by=by, kind=rules.EXTERNAL)
+        staged = transitions.stage(
+            record, found.name, artifacts=(), bases=(), now=clock.now(), by=by, kind=rules.EXTERNAL
+        )
         release = Release(record.next_number, found.name, rules.EXTERNAL, "", {}, ())
         change = Change(staged, clock.fresh_id(), "external", by, found.name, why, release=release)
         try:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from kedge.errors import Frozen, IdempotencyMismatch, KedgeError, NoSession, TurnClosed, UntrustedHeaders
+from kedge.model.artifact_reads import ABSENT, Pins, Taken
 from kedge.model.checks import check_name, check_origin
 from kedge.model.control import ControlRecord, Level, stricter
 from kedge.model.lineage import Lineage
-from kedge.model.pins import ABSENT, Pins, Taken
 from kedge.model.reads import RangeRead, ReadLog
 from kedge.model.repeats import Call
 from kedge.model.turns import check_seen, move

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import numpy.typing as npt
 
 from kedge.errors import InvalidValue, NoSession, PastUnreadable, UnknownName, nearest
-from kedge.model import control as rules
+from kedge.model import assignment
 from kedge.model.checks import check_name
 from kedge.model.compaction import check_readable
 from kedge.model.control import ControlRecord
@@ -25,7 +25,7 @@ from kedge.stores.scope import Scope
 from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import VectorsView
 from kedge.support.display import brief
-from kedge.turns import current, sessions
+from kedge.turns import current, session_assignment
 from kedge.turns.kernel import Kernel
 
 T = TypeVar("T")
@@ -83,13 +83,13 @@ class ViewScope:
             raise InvalidValue(f"session={session!r} and deployment={deployment!r} exclude each other; give one")
         opened = self._kernel.openable(record, deployment)
         if opened is not None:
-            return record.live | record.closure({rules.open_in(record, opened)})
+            return record.live | record.closure({assignment.open_in(record, opened)})
         if session is None:
-            return rules.assign_any(record) if self._whole_canaries else record.live
+            return assignment.assign_any(record) if self._whole_canaries else record.live
         if self.upto is None:
-            return sessions.preview(self._kernel, record, session)
+            return session_assignment.preview(self._kernel, record, session)
         fixed = self.backend.control.session(session, self.upto)
-        return rules.assign(record, session) if fixed is None else fixed.base
+        return assignment.assign(record, session) if fixed is None else fixed.base
 
     def _resolve(self, point: Point) -> tuple[int, float]:
         """Return the seq and time of a point, or raise where it cannot be read."""

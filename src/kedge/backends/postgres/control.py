@@ -8,9 +8,9 @@ import msgspec
 from kedge import errors
 from kedge.backends.postgres.database import Database, Unconfirmed, again
 from kedge.backends.postgres.journal import Drawn, PostgresJournal
-from kedge.backends.postgres.lanes import ALL, lane_of
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import check_epoch
+from kedge.backends.postgres.row_locks import ALL, lane_of
 from kedge.backends.postgres.sql import queries
 from kedge.backends.record_cache import RecordCache
 from kedge.errors import OutcomeUnknown, UnknownName

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.adapt import AdaptersMap
 
 from kedge import errors
-from kedge.backends.postgres import lanes as lane_locks
+from kedge.backends.postgres import row_locks as lane_locks
 from kedge.backends.postgres.address import read_address
 from kedge.backends.postgres.faults import READ_ONLY, explain, is_lost, is_raced, translate
 from kedge.backends.postgres.link import Connection, Link, Rewrite, prepare

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kedge.backends.postgres.database import Database, again
-from kedge.backends.postgres.lanes import ALL
 from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.row_locks import ALL
 from kedge.backends.postgres.sql import queries
 from kedge.model import erasure
 from kedge.ports.vectors import VectorWriter

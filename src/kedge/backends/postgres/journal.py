@@ -11,10 +11,10 @@ from kedge.backends.postgres.batch_insert import Stamp, insert_writes
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.fast_append import FastAppend, FastAppender
 from kedge.backends.postgres.heads import Heads, HeadWriter, drop_in
-from kedge.backends.postgres.lanes import lane_of, lanes_of
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import Reader
+from kedge.backends.postgres.row_locks import lane_of, lanes_of
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import LaneTransaction

@@ -4,9 +4,9 @@ import json
 
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.journal import PostgresJournal
-from kedge.backends.postgres.lanes import lane_of
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.row_locks import lane_of
 from kedge.backends.postgres.sql import queries
 from kedge.model.metrics import Sample, Tally, decode_sample, decode_tally
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 
 from kedge.backends.postgres.database import Database, again
-from kedge.backends.postgres.lanes import ALL
 from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.row_locks import ALL
 from kedge.backends.postgres.schema import migrations
 from kedge.backends.postgres.sql import queries
 from kedge.model import upgrade

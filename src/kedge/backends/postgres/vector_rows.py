@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from kedge.backends.postgres.database import Database, again
-from kedge.backends.postgres.lanes import ALL
 from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.row_locks import ALL
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats

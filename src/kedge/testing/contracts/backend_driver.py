@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.visibility import View
@@ -40,14 +40,14 @@ class BackendDriver:
         """Return the change of this record, without committing it."""
         release = None
         if kind == "stage":
-            after = rules.stage(record, name, artifacts=(), bases=(arguments or ((),))[0], **_BY)
+            after = transitions.stage(record, name, artifacts=(), bases=(arguments or ((),))[0], **_BY)
             release = Release(record.next_number, name, "release", "", {}, ())
         elif kind == "settle":
-            after = rules.settle(record, name)
+            after = transitions.settle(record, name)
         elif kind == "purge":
-            after, _ = rules.purge(record, name)
+            after, _ = transitions.purge(record, name)
         else:
-            after = getattr(rules, kind)(record, name, *arguments, **_BY)
+            after = getattr(transitions, kind)(record, name, *arguments, **_BY)
         operation = operation or f"{self.backend.clock.fresh_id()}-{next(self._operations)}"
         return Change(after, operation, kind, "contract", name, "because", {"n": 1}, release=release)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kedge.errors import PastUnreadable
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.ports.backend import Backend
@@ -23,7 +23,7 @@ NOTHING_BUT_NOW = 0.0
 
 def set_retention(driver: BackendDriver, seconds: float | None) -> None:
     """Move the horizon: with 0 seconds, to the present."""
-    record = rules.set_retention(driver.backend.control.load(), seconds)
+    record = transitions.set_retention(driver.backend.control.load(), seconds)
     driver.backend.control.commit(Change(record, driver.backend.clock.fresh_id(), "retention", "contract"))
 
 

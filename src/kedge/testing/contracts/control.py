@@ -8,7 +8,7 @@ import pytest
 from kedge.errors import ArtifactChanged, DuplicateName, OutcomeUnknown, UnknownName
 from kedge.model.artifacts import Artifact, as_artifact
 from kedge.model.control import ControlRecord, Status
-from kedge.model.control import stage as rules_stage
+from kedge.model.transitions import stage as rules_stage
 from kedge.ports.backend import Backend
 from kedge.ports.control import Change, EpochMoved, Release
 from kedge.support import failpoints

@@ -3,8 +3,8 @@
 from contextlib import suppress
 
 from kedge.errors import RolledBack
+from kedge.model import assignment, fleet, transitions, turns
 from kedge.model import control as rules
-from kedge.model import fleet, turns
 from kedge.model.fleet import CatchUp, CountOut, Lease, Look, Pause, Refresh, Standing
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
@@ -90,7 +90,7 @@ class MemberNode:
         """Read, then write with the lineage of what was read, as `kedge.turns.turn` does."""
         dice = self._world.dice
         record = yield Call("load")
-        base = rules.assign(record, self.node.name)
+        base = assignment.assign(record, self.node.name)
         mine = {number for number in sorted(base) if dice.random() < 1 / 3}  # whose artifacts it uses
         view = View(record.epoch, record.seen_by(base), record.settled)
         for _ in range(dice.randint(1, 3)):
@@ -161,10 +161,12 @@ class ControllerNode:
         operation = f"{self.node.name}.{self.node.life}.{self._operations}"
         now = self._world.time
         if deployment.number in record.rolled_back:
-            yield from self._commit(rules.reinstate(record, deployment.name, now=now, by="sim"), operation, "reinstate")
+            yield from self._commit(
+                transitions.reinstate(record, deployment.name, now=now, by="sim"), operation, "reinstate"
+            )
             return
-        after = rules.roll_back(record, deployment.name, now=now, by="sim")
-        flip = yield from self._commit(rules.hold(after, ["support"], operation), operation, "rollback")
+        after = transitions.roll_back(record, deployment.name, now=now, by="sim")
+        flip = yield from self._commit(transitions.hold(after, ["support"], operation), operation, "rollback")
         yield from self._complete(flip)
 
     def _commit(self, record: rules.ControlRecord, operation: str, kind: str) -> Process:
@@ -186,7 +188,7 @@ class ControllerNode:
             if not any(operation in by for by in record.held.values()):
                 break
             try:
-                yield from self._commit(rules.release(record, operation), f"{operation}:release", "release-held")
+                yield from self._commit(transitions.release(record, operation), f"{operation}:release", "release-held")
             except EpochMoved:
                 continue
         yield Call("step", (operation, "resumed"))

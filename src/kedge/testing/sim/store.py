@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.control import ControlRecord
 from kedge.model.fleet import Standing
 from kedge.model.lineage import Lineage
@@ -36,8 +36,8 @@ class SimStore:
         self.record = ControlRecord()
         for number in range(1, deployments + 1):
             name = f"v{number}"
-            self.record = rules.stage(self.record, name, artifacts=(), bases=(), now=0.0, by="sim")
-            self.record = rules.promote(self.record, name, now=0.0, by="sim")
+            self.record = transitions.stage(self.record, name, artifacts=(), bases=(), now=0.0, by="sim")
+            self.record = transitions.promote(self.record, name, now=0.0, by="sim")
         self.log: list[Flip] = []
         self.steps: set[tuple[str, str]] = set()
         self.journal: list[Write] = []

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 import psycopg
 
-from kedge.backends.postgres import lanes
+from kedge.backends.postgres import row_locks
 from kedge.backends.postgres.control import log_in
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.faults import translate
@@ -112,7 +112,7 @@ class PostgresExporter:
             reach("seal:sealed")
             return sealed
 
-        return self._database.write("seal", act, lanes=lanes.ALL, find=again)
+        return self._database.write("seal", act, lanes=row_locks.ALL, find=again)
 
     def unseal(self, by: str) -> None:
         """Accept writes again."""
@@ -127,7 +127,7 @@ class PostgresExporter:
             link.send(_SQL["meta_drop"], "moved")
             self._log_move(link, "move-abandoned", found.to, by)
 
-        self._database.write("unseal", act, lanes=lanes.ALL, find=again)
+        self._database.write("unseal", act, lanes=row_locks.ALL, find=again)
 
     def _log_move(self, link: Link, kind: str, to: str, by: str) -> Sealed:
         """Log a change that only raises the epoch: every process that sees it reloads the record."""

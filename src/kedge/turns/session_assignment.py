@@ -1,6 +1,6 @@
 """Session assignment: which deployments a session sees, fixed at its first turn."""
 
-from kedge.model import control as rules
+from kedge.model import assignment
 from kedge.model.control import ControlRecord
 from kedge.ports.control import EpochMoved, Session
 from kedge.turns.kernel import Kernel
@@ -17,7 +17,7 @@ def assign(kernel: Kernel, session: str, deployment: str | None = None) -> tuple
         if found is not None and not _is_expired(kernel, found):
             return record, found
         opened_with = kernel.openable(record, deployment) or _reopened(record, found)
-        base = rules.assign(record, session, opened_with)
+        base = assignment.assign(record, session, opened_with)
         after = 0 if found is None else found.generation
         try:
             begun = control.begin_session(session, record.epoch, base, opened_with, after=after, by="assignment")
@@ -31,7 +31,7 @@ def preview(kernel: Kernel, record: ControlRecord, session: str) -> frozenset[in
     found = kernel.backend.control.session(session)
     if found is not None and not _is_expired(kernel, found):
         return found.base
-    return rules.assign(record, session, _reopened(record, found))
+    return assignment.assign(record, session, _reopened(record, found))
 
 
 def refresh(kernel: Kernel, session: str, by: str) -> Session:
@@ -40,7 +40,7 @@ def refresh(kernel: Kernel, session: str, by: str) -> Session:
     while True:
         record, found = control.standing(session)
         opened_with = _reopened(record, found)
-        base = rules.assign(record, session, opened_with)
+        base = assignment.assign(record, session, opened_with)
         after = 0 if found is None else found.generation
         try:
             return control.begin_session(session, record.epoch, base, opened_with, after=after, by=by)

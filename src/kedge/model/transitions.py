@@ -1,0 +1,203 @@
+"""Legal changes of the control record: life cycle of deployments, levels, retention, reconcilers."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from kedge.errors import IllegalTransition, InvalidValue
+from kedge.model.attribution import READS, Attribution
+from kedge.model.control import EXTERNAL, ControlRecord, Level, Revocable, Status
+from kedge.model.lineage import to_ranges
+from kedge.model.numbers import as_real
+
+RETENTION_SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
+
+
+_LEGAL: dict[Status, str] = {
+    Status.STAGED: "canary, promote, rollback",
+    Status.CANARY: "canary (another weight), promote, rollback",
+    Status.LIVE: "settle, rollback",
+    Status.SETTLED: "nothing, it is irrevocable",
+    Status.ROLLED_BACK: "reinstate, purge",
+    Status.PURGED: "nothing, it was purged",
+}
+
+
+def _require(record: ControlRecord, deployment: Revocable, verb: str, *allowed: Status) -> None:
+    status = record.status(deployment)
+    if status not in allowed:
+        raise illegal(deployment.name, status, verb)
+
+
+def illegal(name: str, status: Status, verb: str) -> IllegalTransition:
+    """Return the error for a change that the status does not allow; it names the legal ones."""
+    return IllegalTransition(f"cannot {verb} {name!r}: it is {status}; legal now: {_LEGAL[status]}")
+
+
+def _require_bases(record: ControlRecord, deployment: Revocable, verb: str, *allowed: Status) -> None:
+    for number in deployment.bases:
+        base = record.by_number.get(number)
+        if base is not None and record.status(base) not in allowed:
+            raise IllegalTransition(
+                f"cannot {verb} {deployment.name!r}: it rests on {base.name!r}, which is {record.status(base)}; "
+                f"{'settle' if allowed == () else 'promote'} {base.name!r} first"
+            )
+
+
+def _with(record: ControlRecord, changed: Revocable) -> ControlRecord:
+    return msgspec.structs.replace(
+        record,
+        epoch=record.epoch + 1,
+        deployments=tuple(changed if d.number == changed.number else d for d in record.deployments),
+    )
+
+
+def check_weight(weight: object) -> float:
+    """Return a canary weight as a float in 0..1, or raise `InvalidValue`."""
+    share = as_real(weight)
+    if share is None or not 0 <= share <= 1:
+        raise InvalidValue(f"invalid canary weight {weight!r}: must be from 0 to 1; 0.1 is one session in ten")
+    return float(share)
+
+
+def stage(
+    record: ControlRecord,
+    name: str,
+    *,
+    artifacts: tuple[str, ...],
+    bases: Iterable[int],
+    now: float,
+    by: str,
+    kind: str = "release",
+    attribution: Attribution = READS,
+) -> ControlRecord:
+    """Add a deployment: staged, or live at once for an external peer."""
+    staged = Revocable(
+        number=record.next_number,
+        name=name,
+        status=Status.LIVE if kind == EXTERNAL else Status.STAGED,
+        kind=kind,
+        bases=tuple(sorted(set(bases) & set(record.by_number))),
+        artifacts=artifacts,
+        since=now,
+        by=by,
+        attribution=attribution,
+    )
+    return msgspec.structs.replace(
+        record, epoch=record.epoch + 1, next_number=record.next_number + 1, deployments=(*record.deployments, staged)
+    )
+
+
+def canary(record: ControlRecord, name: str, weight: float, *, now: float, by: str) -> ControlRecord:
+    """Show a deployment to a share of the sessions that begin from now on."""
+    deployment = record.find(name)
+    _require(record, deployment, "canary", Status.STAGED, Status.CANARY)
+    _require_bases(record, deployment, "canary", Status.LIVE)
+    return _with(
+        record, msgspec.structs.replace(deployment, status=Status.CANARY, weight=check_weight(weight), since=now, by=by)
+    )
+
+
+def promote(record: ControlRecord, name: str, *, now: float, by: str) -> ControlRecord:
+    """Show a deployment to every new session."""
+    deployment = record.find(name)
+    _require(record, deployment, "promote", Status.STAGED, Status.CANARY)
+    _require_bases(record, deployment, "promote", Status.LIVE)
+    return _with(record, msgspec.structs.replace(deployment, status=Status.LIVE, weight=1.0, since=now, by=by))
+
+
+def settle(record: ControlRecord, name: str) -> ControlRecord:
+    """Declare a deployment irrevocable."""
+    deployment = record.find(name)
+    _require(record, deployment, "settle", Status.LIVE)
+    _require_bases(record, deployment, "settle")
+    return msgspec.structs.replace(
+        record,
+        epoch=record.epoch + 1,
+        deployments=tuple(
+            msgspec.structs.replace(d, bases=tuple(b for b in d.bases if b != deployment.number))
+            for d in record.deployments
+            if d.number != deployment.number
+        ),
+        settled_ranges=to_ranges(record.settled | {deployment.number}),
+    )
+
+
+def roll_back(record: ControlRecord, name: str, *, now: float, by: str) -> ControlRecord:
+    """Hide a deployment and its dependants from every view."""
+    deployment = record.find(name)
+    _require(record, deployment, "roll back", Status.STAGED, Status.CANARY, Status.LIVE)
+    return _with(record, msgspec.structs.replace(deployment, revoked=True, since=now, by=by))
+
+
+def reinstate(record: ControlRecord, name: str, *, now: float, by: str) -> ControlRecord:
+    """Undo a rollback; a dependant is visible again when none of its bases is hidden."""
+    deployment = record.find(name)
+    _require(record, deployment, "reinstate", Status.ROLLED_BACK)
+    hidden = [record.by_number[n].name for n in deployment.bases if n in record.rolled_back]
+    if hidden:
+        raise IllegalTransition(
+            f"cannot reinstate {name!r}: it rests on {', '.join(map(repr, hidden))}, rolled back; reinstate that first"
+        )
+    return _with(record, msgspec.structs.replace(deployment, revoked=False, since=now, by=by))
+
+
+def purge(record: ControlRecord, name: str) -> tuple[ControlRecord, frozenset[int]]:
+    """Purge a rolled-back deployment and its dependants, irrevocably; return the record and their numbers."""
+    deployment = record.find(name)
+    _require(record, deployment, "purge", Status.ROLLED_BACK)
+    gone = record.dependants(deployment.number) | {deployment.number}
+    kept = tuple(d for d in record.deployments if d.number not in gone)
+    return (
+        msgspec.structs.replace(
+            record, epoch=record.epoch + 1, deployments=kept, purged_ranges=to_ranges(record.purged | gone)
+        ),
+        gone,
+    )
+
+
+def set_level(record: ControlRecord, feature: str, level: Level) -> ControlRecord:
+    """Set the level of a feature."""
+    levels, held = {**record.levels, feature: level}, dict(record.held)
+    if level is Level.FULL:
+        del levels[feature]
+        held.pop(feature, None)  # an explicit decision overrides a rollback that holds it
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, levels=levels, held=held)
+
+
+def hold(record: ControlRecord, features: Iterable[str], operation: str) -> ControlRecord:
+    """Hold features at the safe level for an operation, as part of the change that made `record`."""
+    held = dict(record.held)
+    for feature in features:
+        held[feature] = tuple(dict.fromkeys((*held.get(feature, ()), operation)))
+    return msgspec.structs.replace(record, held=held)
+
+
+def release(record: ControlRecord, operation: str) -> ControlRecord:
+    """Release all features that an operation holds; those that another holds stay held."""
+    return drop_holds(msgspec.structs.replace(record, epoch=record.epoch + 1), (operation,))
+
+
+def drop_holds(record: ControlRecord, operations: Iterable[str]) -> ControlRecord:
+    """Release all features that these operations hold, as part of the change that made `record`."""
+    ended = set(operations)
+    left = {feature: tuple(o for o in by if o not in ended) for feature, by in record.held.items()}
+    return msgspec.structs.replace(record, held={feature: by for feature, by in left.items() if by})
+
+
+def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord:
+    """Set how far back the past is readable; None means without limit."""
+    kept = as_real(seconds)
+    if seconds is not None and not (kept is not None and 0 <= kept <= RETENTION_SECONDS_MAX):
+        raise InvalidValue(f"invalid retention {seconds!r}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None")
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=kept)
+
+
+def set_rolled_back_peers(record: ControlRecord, policy: str) -> ControlRecord:
+    """Set what happens to new messages of peers that were rolled back."""
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, rolled_back_peers=policy)
+
+
+def set_reconcilers(record: ControlRecord, reconcilers: dict[str, str]) -> ControlRecord:
+    """Declare which external systems follow which artifacts."""
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, reconcilers=reconcilers)
