@@ -11,7 +11,7 @@ import msgspec
 
 from kedge.errors import InvalidValue, nearest
 from kedge.model.checks import check_name
-from kedge.model.writes import Origin
+from kedge.model.writes import Origin, check_depth
 
 SOURCE_ROLES = ("user", "human")
 DERIVED_ROLES = ("assistant", "ai", "system", "developer", "tool", "function")
@@ -77,7 +77,9 @@ def pair(role: object, content: Any, extra: dict[str, Any] | None = None) -> Par
         raise InvalidValue(f"invalid role {name!r:.80}: role and content look swapped; the role comes first")
     if isinstance(content, bytes | bytearray | memoryview):
         raise InvalidValue("invalid message content: must be JSON, not bytes; keep bytes in a document")
-    content = content if type(content) is str else plain(content)
+    if type(content) is not str:
+        check_depth(content, f"the message of {name!r}")
+        content = plain(content)
     return Parsed(name, content, extra or {})
 
 

@@ -5,9 +5,8 @@ tables, and columns that older processes may leave out. `kedge upgrade` then fil
 raises the fence: the least writer version that the database accepts, in its table `meta`.
 """
 
-import msgspec
-
 from kedge.errors import NewerSchema
+from kedge.support.display import Report, Value, count
 
 WRITER = 2
 """The writer version of this package. A change of the schema that older writers must not ignore raises it by one."""
@@ -15,7 +14,7 @@ UNFENCED = 1  # what a database without a fence accepts: the version of packages
 MIN_WRITER = "min_writer"  # the fence's name in `meta`
 
 
-class SchemaState(msgspec.Struct, frozen=True):
+class SchemaState(Value, frozen=True):
     """The schema and the fence of a database, beside those of this package."""
 
     schema: int
@@ -29,12 +28,16 @@ class SchemaState(msgspec.Struct, frozen=True):
         return self.schema >= self.latest and self.min_writer >= self.writer
 
 
-class UpgradeReport(msgspec.Struct, frozen=True):
+class UpgradeReport(Report, frozen=True):
     """The result of an upgrade: the state before and after, and how many rows it filled in."""
 
     before: SchemaState
     after: SchemaState
     rows: int
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        return f"schema {self.before.schema} upgraded to {self.after.schema}; {count(self.rows, 'row')} filled in"
 
 
 def check_writer(where: str, min_writer: int) -> None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import msgspec
-
 from kedge.deployments.lifecycle import Deployment, show
 from kedge.errors import Retryable
 from kedge.model import transitions
@@ -13,12 +11,13 @@ from kedge.ports.control import Change, Entry
 from kedge.recovery.reconcile import follow
 from kedge.recovery.rollback import COMMIT, REINSTATE, end_superseded, unfinished_of
 from kedge.recovery.verify import Indicators, verify
+from kedge.support.display import Report
 from kedge.turns.kernel import Kernel, actor
 
 OnStep = Callable[[str], object]
 
 
-class ReinstateReport(msgspec.Struct, frozen=True):
+class ReinstateReport(Report, frozen=True):
     """The outcome of a reinstatement. `writes_visible` counts all writes that it made visible again.
 
     `came_back_with_it` are dependants; `still_hidden` those of them that rest on another rolled-back deployment, too.
@@ -59,6 +58,10 @@ class ReinstateReport(msgspec.Struct, frozen=True):
     def ok(self) -> bool:
         """Whether external systems were reconciled and verification passed. Members may still have to follow."""
         return all(outcome.ok for outcome in self.reconciled) and self.indicators is not None and self.indicators.ok
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        return self.verdict
 
     @property
     def verdict(self) -> str:

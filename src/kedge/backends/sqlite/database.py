@@ -1,6 +1,7 @@
 """Connections, transactions, schema migrations and error translation of one SQLite file."""
 
 import os
+import re
 import sqlite3
 import time
 import uuid
@@ -30,6 +31,7 @@ SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FR
 FROM sqlite_schema
 """
 _MIN_WRITER = f"SELECT value FROM meta WHERE name = '{upgrade.MIN_WRITER}'"  # noqa: S608 - a name of ours
+_NAMED_INDEX = re.compile(r" (?:NOT INDEXED|INDEXED BY \w+)")
 _DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
 # SQLite keeps each file's locks in the process's memory. In a forked child they would stand for ever, without an owner.
 FORK_GATE = ForkGate()
@@ -172,7 +174,9 @@ class Database:
     def ask(self, sql: str, *parameters: Any) -> list[Any]:
         """Return all rows of one statement."""
         with self.connection() as connection:
-            return connection.execute(sql, parameters).fetchall()
+            # Where the schema is older, a table may be a view that adds what it lacks, and a view has no index to name.
+            chosen = sql if self._older is None else _NAMED_INDEX.sub("", sql)
+            return connection.execute(chosen, parameters).fetchall()
 
     @contextmanager
     def writing(self, what: str, *, durable: bool = True, interruptible: bool = False) -> Iterator[sqlite3.Connection]:

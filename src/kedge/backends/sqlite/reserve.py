@@ -45,7 +45,7 @@ class Reserve:
         try:
             return act()
         except KedgeError:
-            if not self._path.exists() or _has_room(self._database, _OPEN_BYTES):
+            if not self._size() or _has_room(self._database, _OPEN_BYTES):
                 raise
             with suppress(OSError):
                 os.truncate(self._path, max(0, self._size() - _OPEN_BYTES))
@@ -57,7 +57,7 @@ class Reserve:
         `act` calls `begun` once it holds the write lock, and is wholly done or not at all.
         """
         try:
-            return act(lambda: None)
+            done = act(lambda: None)
         except (StorageFull, OutcomeUnknown):
             if not self._path.exists():
                 raise
@@ -65,6 +65,9 @@ class Reserve:
                 return act(self.free)
             finally:
                 self.fill()
+        if not self._size():
+            self.fill()  # it was used before, and there may be room again
+        return done
 
     def _size(self) -> int:
         try:

@@ -15,7 +15,7 @@ _TABLE = re.compile(r"CREATE TABLE kedge\.(\w+) \(\s*\n(.*?)\n\)", re.DOTALL)
 _ADDED = re.compile(r"ALTER TABLE kedge\.(\w+) ADD COLUMN (\w+) ([^;]+)")
 _COLUMN = re.compile(r"\s*([a-z]\w*)\s+([^,]+)")
 _TYPE = re.compile(r"\s+(?:COLLATE|NOT|NULL|DEFAULT|PRIMARY|UNIQUE|CHECK|GENERATED|REFERENCES)\b.*", re.DOTALL)
-_DEFAULT = re.compile(r"\bDEFAULT\s+('[^']*'|\S+)")
+_DEFAULT = re.compile(r"(?<!BY )\bDEFAULT\s+('[^']*'|\S+)")
 _WITH = re.compile(r"\s*WITH\s+(RECURSIVE\s+)?", re.IGNORECASE)
 
 

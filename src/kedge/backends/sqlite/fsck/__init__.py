@@ -104,7 +104,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _adapt(path: Path, connection: sqlite3.Connection) -> None:
     """Let the checks read an older schema; raise `NewerSchema` where another process has expanded it since."""
-    number, latest = schema_of(connection), len(migrations())
+    try:
+        number, latest = schema_of(connection), len(migrations())
+    except sqlite3.DatabaseError:
+        return  # it is damaged: the checks say where
     if number > latest:
         raise newer_schema(str(path), number, latest)
     if 0 < number < latest:
