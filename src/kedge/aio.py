@@ -411,7 +411,8 @@ class AsyncKedge:
             turn: Turn = await asyncio.wrap_future(worker.submit(partial(sync.turn, session, agent, **options)))
             try:
                 turn.__enter__()  # in the task's own context: it becomes current there
-                yield AsyncTurn(worker, turn)
+                facade = AsyncTurn(worker, turn)  # kept by this frame: the map of current turns holds it weakly
+                yield facade
             finally:  # a cancelled call that has begun ends before the turn does
                 await asyncio.shield(asyncio.wrap_future(worker.submit(turn.close)))
         finally:

@@ -52,6 +52,7 @@ from kedge.recovery.purge import PurgeReport
 from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.reinstate import reinstate as undo
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
+from kedge.recovery.resolve import checked_resolvers
 from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators, verify
 from kedge.reports.calls import unanswered_calls
@@ -104,7 +105,7 @@ class Kedge:
         self._kernel.standby = standby
         code_check.configure(self._kernel, code, other_code)
         reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
-        self._kernel.resolvers = dict(resolvers or {})
+        self._kernel.resolvers = checked_resolvers(resolvers)
         self._watcher = Watcher(self._kernel)
 
     # ── deployments ──
@@ -296,6 +297,7 @@ class Kedge:
     def assignment(self, session: str) -> list[str]:
         """Return the deployments that a session sees; a new session is assigned first."""
         check_name("the session", session)
+        self._kernel.check_present()
         record, fixed = session_assignment.assign(self._kernel, session)
         return sorted(self._kernel.names(record.seen_by(fixed.base)))
 

@@ -14,7 +14,7 @@ DEPLOYMENT = {
 }  # fmt: skip
 ENTRY = {"seq", "epoch", "at", "operation", "kind", "deployment", "by", "reason", "detail", "is_step"}
 SNAPSHOT = {"name", "seq", "epoch", "at", "by", "deployment"}
-INPUT = {"store", "space", "key", "seq", "rank", "session", "agent", "value", "upto_turn"}
+INPUT = {"store", "space", "key", "seq", "rank", "session", "agent", "value", "upto_turn", "person"}
 INDICATORS = {
     "rollback_commit_seconds", "rollback_completion_seconds", "consensus_latency_seconds", "vector_consistency_ratio",
     "memory_divergence_ratio", "context_divergence_ratio", "hidden_writes_total", "replay_pending_total",
@@ -37,7 +37,7 @@ def test_status(run: Run) -> None:
     assert set(found) == {
         "url", "at", "epoch", "seq", "last_change", "deployments", "settled", "settled_total", "purged_total",
         "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "members", "snapshots", "collections",
-        "retention_seconds", "reconcilers", "other_code", "unanswered_calls",
+        "retention_seconds", "reconcilers", "other_code", "unanswered_calls", "schema", "is_standby",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
     assert set(found["settled"]) == DEPLOYMENT

@@ -85,14 +85,14 @@ def test_a_rollback_that_cannot_be_verified_fails(run: Run, monkeypatch: pytest.
 
 def test_the_wrong_rollback(run: Run) -> None:
     before = run("diff", "now", "session:s-5", "--json").document
-    shown = run("show", "memory", "s-5").out
+    shown = run("show", "memory", "s-5", "--json").document
     run("rollback", "support-v2", "--yes")
     assert "Yes!" not in run("show", "memory", "s-5").out
     assert "(retracted)" in run("show", "memory", "s-5", "--tombstones").out
     result = run("reinstate", "support-v2", "--yes")
     assert "support-v2 is canary at 100% again" in flat(result.out)
     assert "Also reinstated: support-v3" in result.out
-    assert run("show", "memory", "s-5").out == shown
+    assert run("show", "memory", "s-5", "--json").document == shown
     assert run("diff", "now", "session:s-5", "--json").document == before
 
 

@@ -186,3 +186,11 @@ def test_reads_outside_turns_are_not_warned_about(k: Kedge) -> None:
             thread.shutdown()
         k.turn(agent="begun").close()
         k.view().context.get("fact")
+
+
+def test_the_async_twin_needs_no_name(place: str) -> None:
+    async def main() -> None:
+        async with kedge.aio.open(place) as k, k.turn(agent="a"):
+            assert kedge.aio.current_turn() is not None
+
+    asyncio.run(main())

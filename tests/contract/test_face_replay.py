@@ -141,9 +141,9 @@ def _counted(called: list[str], name: str, method: Callable[..., Any], *argument
 def test_agents_that_call_each_other_and_share_a_fact_cost_no_more_with_each_call(
     k: Kedge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    k.deploy("v2", {"caller/prompt": "bad"}, canary=1.0)
+    k.deploy("v2", {"planner/prompt": "bad"}, canary=1.0)
     for n in range(30):
-        with k.turn(agent="caller", deployment="v2") as caller:
+        with k.turn(agent="planner", deployment="v2") as caller:
             caller.context.get("fact")
             with k.turn(agent="callee", parent=caller.headers()) as callee:
                 callee.context.put("fact", [callee.context.get("fact"), n][-1])
@@ -191,3 +191,33 @@ def test_inputs_of_old_anonymous_turns_are_replayed_as_whom_the_caller_says(hidd
     report = hidden.replay(handle, agent="support")
     assert (report.failed, seen) == ((), ["support"] * 3)
     assert history(hidden, "s0") == GOOD
+
+
+def test_a_persons_input_is_replayed_as_the_person(k: Kedge) -> None:
+    k.deploy("bad", {"support/prompt": "bad"}, canary=1.0)
+    with k.turn(session="s", agent="support") as turn:
+        turn.context.put("fact/1", "wrong")
+    with k.turn(session="p", person="ann") as turn:
+        turn.context.get("fact/1")
+        turn.memory.append("user", "ann says")
+        turn.context.put("fact/2", 1, origin="derived")
+    k.rollback("bad")
+    asked: list[tuple[str | None, str | None]] = []
+    report = k.replay(lambda turn, _: asked.append((turn.agent, turn.person)))
+    assert (len(report.replayed), report.pending, asked) == (1, 0, [(None, "ann")])
+
+
+def test_an_input_that_is_deleted_while_others_are_replayed_is_left_out(hidden: Kedge) -> None:
+    first, *others = hidden.replay_pending()
+    seen: list[int] = []
+
+    def handler(_: kedge.Turn, item: kedge.ReplayInput) -> None:
+        seen.append(item.seq)
+        if item.seq == first.seq:
+            for other in others:
+                with hidden.turn(session=other.session, person="ann") as person:
+                    person.memory.delete(other.seq)
+
+    report = hidden.replay(handler)
+    assert seen == [first.seq]
+    assert (len(report.replayed), report.deleted, report.pending) == (1, len(others), 0)

@@ -130,6 +130,10 @@ def test_a_turn_that_writes_nothing_costs_no_disk_write(k: Kedge, v2: str, tmp_p
     with k.turn(session="s", agent="support") as turn:  # the first turn of a session stores its assignment
         for write in WRITES.values():
             write(turn)
+    with k.turn(session="s", agent="support") as turn:  # what a result rests on is what was read before it
+        for read in READS.values():
+            read(turn)
+        turn.cache.get_or_compute("key", lambda: 1)
     wal = tmp_path / "kedge.db-wal"
     with closing(sqlite3.connect(tmp_path / "kedge.db")) as beside:
         before = (beside.execute("PRAGMA data_version").fetchone(), wal.stat().st_size, wal.stat().st_mtime_ns, k.seq)

@@ -192,7 +192,7 @@ def test_it_is_recorded_for_every_status_and_wants_an_artifact(code: Kedge) -> N
     assert code.deployment(BAD).attribution == "view"
     with clerk(code) as turn:
         assert turn.lineage == set(), "settled: nothing to carry"
-    with pytest.raises(kedge.Misuse, match="a code release pins <agent>/code or shared/code"):
+    with pytest.raises(kedge.Misuse, match="a release of code pins '<agent>/code' or 'shared/code'"):
         code.deploy("none", {}, attribution="view")
     assert "none" not in [d.name for d in code.deployments()]
 
@@ -209,3 +209,13 @@ def test_a_deploy_warns_about_keys_without_an_agent_and_about_strangers(k: Kedge
     with clerk(k) as turn:
         turn.context.put("a", 1)
     assert k.deploy("v3", {"clerk/prompt": "x"}).warnings == (), "it had a turn"
+
+
+def test_what_another_rollback_hides_is_not_said_to_stay(k: Kedge) -> None:
+    for name in ("a", "b"):
+        k.deploy(name, {f"{name}/prompt": name}, canary=1.0)
+    with k.turn(session="s", agent="b") as turn:
+        turn.context.put("fact", "hidden with b")
+    assert [one.agent for one in k.plan("a").unattributed] == ["b"]
+    k.rollback("b")
+    assert k.plan("a").unattributed == ()

@@ -109,7 +109,8 @@ def deploy(
     manifest = _checked_manifest(name, artifacts)
     influences = check_attribution(name, attribution, manifest)
     port = kernel.backend.attribution
-    warnings = warnings_of(manifest, port.agents(AGENTS_MAX), port.artifact_names())
+    keys = manifest if influences == READS else [key for key in manifest if "/" in key]  # by view, each key counts
+    warnings = warnings_of(keys, port.agents(AGENTS_MAX), port.artifact_names())
     who = actor(by)
     operation = kernel.backend.clock.fresh_id()
 

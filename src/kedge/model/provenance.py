@@ -26,6 +26,7 @@ class TurnRecord(msgspec.Struct, frozen=True):
     derived: bool = False
     sources: bool = False
     embeds: bool = False
+    person: str | None = None
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -43,9 +44,10 @@ class Source(msgspec.Struct, frozen=True):
 
 
 def turn_of(row: Iterable[Any]) -> TurnRecord:
-    """Return the turn of a row (turn, uid, agent, session, parent, replays[, derived, sources, embeds])."""
-    turn, uid, agent, session, parent, replays, *flags = row
-    return TurnRecord(turn, uid, agent, session, parent, replays, *map(bool, flags))
+    """Return the turn of a row (turn, uid, agent, person, session, parent, replays[, derived, sources, embeds])."""
+    turn, uid, agent, person, session, parent, replays, *flags = row
+    derived, sources, embeds = map(bool, flags or (False, False, False))
+    return TurnRecord(turn, uid, agent, session, parent, replays, derived, sources, embeds, person)
 
 
 def source_of(row: Iterable[Any]) -> Source:

@@ -7,6 +7,7 @@ import msgspec
 from kedge.model import control as rules
 from kedge.model.attribution import owners_of, resembling
 from kedge.model.control import ControlRecord
+from kedge.support.display import Value
 from kedge.turns.kernel import Kernel
 
 AGENTS_MAX = 200
@@ -15,7 +16,7 @@ _WRITES_MIN = 500  # of each agent
 TURNS_MAX = 100_000
 
 
-class Unattributed(msgspec.Struct, frozen=True):
+class Unattributed(Value, frozen=True):
     """Derived writes of an agent to one store by turns that saw a deployment and do not carry it.
 
     `complete` is False where the agent has more writes than were examined: there are at least `writes`. `resembles` is
@@ -42,8 +43,11 @@ class Omissions(msgspec.Struct, frozen=True):
     complete: bool = True
 
 
-def omissions(kernel: Kernel, record: ControlRecord, number: int, lineages: Collection[int]) -> Omissions:
-    """Return the derived writes by turns that saw a deployment and have none of these lineages."""
+def omissions(kernel: Kernel, record: ControlRecord, number: int) -> Omissions:
+    """Return the derived writes that stay, by turns that saw a deployment and do not carry it.
+
+    What an earlier rollback hides, or a purge erased, does not stay.
+    """
     deployment, port = record.by_number.get(number), kernel.backend.attribution
     if deployment is None or deployment.kind == rules.EXTERNAL:
         return Omissions()
@@ -53,11 +57,12 @@ def omissions(kernel: Kernel, record: ControlRecord, number: int, lineages: Coll
     if not seen:
         return Omissions(unknown_turns=unknown)
     agents, owners = port.agents(AGENTS_MAX + 1), owners_of(port.artifact_names())
+    carried = kernel.backend.impact.lineages_with({number} | record.rolled_back | record.purged)
     limit = max(WRITES_MAX // len(agents), _WRITES_MIN) if agents else 0
     complete = len(agents) <= AGENTS_MAX
     found: list[Unattributed] = []
     for agent in agents[:AGENTS_MAX]:
-        stores = port.writes_without(agent, seen, lineages, limit)
+        stores = port.writes_without(agent, seen, carried, limit)
         whole = sum(store.examined for store in stores) < limit
         complete = complete and whole
         has = agent in owners

@@ -128,7 +128,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     uncovered = embeddings.uncovered(kernel, after_view, lineages)
     inputs, _ = deleted_inputs.split(kernel, after, inputs_of(kernel, turns, inside, uncovered))
     reconciles = _reconciles(kernel, record, after)
-    left = omissions(kernel, record, deployment.number, lineages)
+    left = omissions(kernel, record, deployment.number)
     pins, changed, targets = _pins(kernel, record, before_view, after_view, gone)
     lost = [f"{collection.name}/{row.name}" for collection, row in uncovered if not row.covering]
     return RollbackPlan(

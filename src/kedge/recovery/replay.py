@@ -40,6 +40,7 @@ class ReplayInput(Value, frozen=True):
     agent: str | None
     upto_turn: int
     value: Any = None
+    person: str | None = None
 
 
 class ReplayReport(Report, frozen=True):
@@ -134,8 +135,9 @@ def _input(source: Source, first: TurnRecord, last: TurnRecord) -> ReplayInput:
         seq=source.seq,
         rank=source.rank,
         session=source.session or last.session,
-        agent=first.agent or last.agent,
+        agent=first.agent if first.agent or first.person else last.agent,
         upto_turn=last.turn,
+        person=None if first.agent else first.person,
     )
 
 
@@ -156,7 +158,9 @@ def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:
         head = kernel.read_present(lambda view: kernel.backend.journal.head(view, key), present)
         return msgspec.structs.replace(item, value=None if head is None else decode(head.payload))
     value = None if source is None else decode(source.payload)
-    return msgspec.structs.replace(item, value=value["content"] if item.store == "memory" and value else value)
+    if item.store == "memory" and value and value["content"] is not None:
+        value = value["content"]  # without one, the whole message is the input
+    return msgspec.structs.replace(item, value=value)
 
 
 def _check_named(chosen: list[ReplayInput], agent: str | None) -> None:
@@ -164,7 +168,7 @@ def _check_named(chosen: list[ReplayInput], agent: str | None) -> None:
     if agent is not None:
         check_name("the agent", agent)
         return
-    unnamed = [item for item in chosen if item.agent is None]
+    unnamed = [item for item in chosen if item.agent is None and item.person is None]
     if unnamed:
         first = unnamed[0]
         raise InvalidValue(
@@ -197,20 +201,26 @@ def replay(
     done: list[ReplayInput] = []
     failed: list[tuple[ReplayInput, str]] = []
     skipped: list[ReplayInput] = []
+    settled, gone = 0, len(deleted)  # by other processes; deleted
     for position, bare in enumerate(chosen):
-        item = bare if bare.agent is not None else msgspec.structs.replace(bare, agent=agent)
+        item = bare if bare.agent or bare.person else msgspec.structs.replace(bare, agent=agent)
         item = _with_value(kernel, item)
         with ReplayClaim(kernel, item.seq) as claim:
             why = None
-            if not claim.taken or _replayed_upto(kernel, (item.seq,)).get(item.seq, 0) >= item.upto_turn:
+            finished = _replayed_upto(kernel, (item.seq,)).get(item.seq, 0) >= item.upto_turn
+            if not claim.taken or finished:
                 skipped.append(item)
+                settled += finished
+            elif deleted_inputs.split(kernel, kernel.backend.control.load(), (item,))[1]:
+                gone += 1  # since the replay began
             elif (why := _replay_one(kernel, handler, item, claim)) is None:
                 done.append(item)
             else:
                 failed.append((item, why))
         if progress is not None:
             progress(position + 1, len(chosen))
-    return ReplayReport(tuple(done), tuple(failed), len(waiting) - len(done), tuple(skipped), len(deleted))
+    left = len(waiting) - len(done) - settled - (gone - len(deleted))
+    return ReplayReport(tuple(done), tuple(failed), left, tuple(skipped), gone)
 
 
 def _replay_one(kernel: Kernel, handler: Handler, item: ReplayInput, claim: ReplayClaim) -> str | None:
@@ -218,7 +228,7 @@ def _replay_one(kernel: Kernel, handler: Handler, item: ReplayInput, claim: Repl
     shared = item.store == "memory" and item.space == SHARED_MEMORY
     replays = Replays(item.rank, item.seq, item.upto_turn, shared_memory=shared, check=claim.check)
     try:
-        with Turn(kernel, session=item.session, agent=item.agent, replays=replays) as turn:
+        with Turn(kernel, session=item.session, agent=item.agent, person=item.person, replays=replays) as turn:
             handler(turn, item)
     except Exception as error:  # noqa: BLE001 - a user's handler may raise anything: it is reported
         return f"{type(error).__name__}: {error}"

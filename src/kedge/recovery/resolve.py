@@ -5,7 +5,9 @@ import time
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact
+from kedge.model.secrets import redact
 from kedge.ports.resolver import Resolver
 from kedge.turns.kernel import Kernel
 
@@ -40,7 +42,23 @@ def _look(found: dict[str, str], resolver: Resolver, key: str, pin: Artifact, se
         found[key] = THERE if resolver.resolve(key, pin, seconds) else GONE
     except Exception as error:  # noqa: BLE001 - a resolver may raise anything: a plan says so, and goes on
         why = str(error) if isinstance(error, OSError) and not error.filename else type(error).__name__
-        found[key] = f"{NOT_LOOKED_AT}: {why}"
+        found[key] = f"{NOT_LOOKED_AT}: {redact(why)}"
 
 
-__all__ = ["GONE", "NOT_LOOKED_AT", "THERE", "resolve"]
+def checked_resolvers(resolvers: object) -> dict[str, Resolver]:
+    """Return resolvers by name, or raise `InvalidValue` for what lacks their attributes."""
+    if resolvers is None:
+        return {}
+    if not isinstance(resolvers, Mapping):
+        raise InvalidValue(f"invalid resolvers {resolvers!r:.80}: must be a mapping of names to resolvers")
+    for name, resolver in resolvers.items():
+        lacking = [each for each in ("uris", "resolve") if not hasattr(resolver, each)]
+        if lacking:
+            raise InvalidValue(
+                f"invalid resolver {name!r} ({type(resolver).__name__}): it lacks {' and '.join(lacking)}; "
+                "give an object with uris and resolve(key, pin, timeout)"
+            )
+    return dict(resolvers)
+
+
+__all__ = ["GONE", "NOT_LOOKED_AT", "THERE", "checked_resolvers", "resolve"]

@@ -216,7 +216,7 @@ def _report(
     names = [name for name in entry.detail["names"] if name != entry.deployment]
     record = kernel.backend.control.load()
     number = next((d.number for d in record.deployments if d.name == entry.deployment), 0)
-    left = omissions(kernel, record, number, hidden)
+    left = omissions(kernel, record, number)
     return RollbackReport(
         deployment=entry.deployment or "",
         went_with_it=tuple(names),

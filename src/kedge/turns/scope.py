@@ -328,6 +328,7 @@ class TurnScope:
     def _check_level(self) -> None:
         level = self._recorded_level()
         if level is not Level.FULL:
+            self._check_epoch(self.view.epoch)  # it may be full again
             raise Frozen(
                 f"the feature {self.author.agent!r} is at level {level}: derived writes are refused; "
                 "answer without writing, or wait until its level is full"

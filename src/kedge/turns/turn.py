@@ -79,11 +79,12 @@ class Turn:
             check_seen(start.lineage, scope.base, scope.record, kernel.names)
         for turn in start.others:
             scope.record_edge("absorb", turn)
-        current.begin(self, kernel)
         if agent is not None:
             own = scope.pin_artifacts(agent)
-            kernel.name_check.check(kernel.backend, agent, own, scope.view.epoch)
+            if not scope.imposed:  # else deployments influence it whatever its name
+                kernel.name_check.check(kernel.backend, agent, own, scope.view.epoch)
             code_check.check(kernel, scope, agent, own.heads)
+        current.begin(self, kernel)
 
     @property
     def id(self) -> str:

@@ -51,10 +51,13 @@ class Oracle:
         world = self.world()
         if name in world.steps:
             raise Refused("DuplicateName", name)
+        if independent and base is not None:
+            raise Refused("InvalidValue", f"{name} cannot be independent and rest on {base}")
         beneath = self.heads(self.view(deployment=base), "artifacts", "")
         overridden = {} if independent else beneath
         below = {key: overridden[key].lineage - world.settled if key in overridden else NOBODY for key in artifacts}
-        bases = NOBODY.union(*below.values())
+        named = NOBODY if base is None else frozenset({base}) - world.settled
+        bases = named.union(*below.values())
         if canary is not None:
             self._demand_statuses(bases, "live", "settled")
         by_view = attribution == "view"

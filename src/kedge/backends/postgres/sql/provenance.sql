@@ -1,5 +1,5 @@
 -- name: influenced_turns
-SELECT id, uid, agent, session, parent, replays,
+SELECT id, uid, agent, person, session, parent, replays,
     EXISTS (SELECT 1 FROM kedge.writes w WHERE w.turn = t.id AND NOT w.source
             AND w.lineage = ANY($1::int8[])),
     EXISTS (SELECT 1 FROM kedge.writes w WHERE w.turn = t.id AND w.source),
@@ -15,13 +15,13 @@ FROM kedge.turns t
 WHERE lineage = ANY($1::int8[]) ORDER BY id;
 
 -- name: turns
-SELECT id, uid, agent, session, parent, replays FROM kedge.turns WHERE uid = ANY($1::text[]);
+SELECT id, uid, agent, person, session, parent, replays FROM kedge.turns WHERE uid = ANY($1::text[]);
 
 -- name: newest_edges
 SELECT at, kind, turn, peer FROM kedge.edges ORDER BY id DESC LIMIT $1;
 
 -- name: newest_turns
-SELECT id, uid, agent, session, parent, replays FROM kedge.turns ORDER BY id DESC LIMIT $1;
+SELECT id, uid, agent, person, session, parent, replays FROM kedge.turns ORDER BY id DESC LIMIT $1;
 
 -- name: callers
 -- UNION keeps each uid once: the walk is linear in turns, also where calls share callers.
@@ -30,7 +30,7 @@ WITH RECURSIVE up (uid) AS (
     UNION
     SELECT t.parent FROM up JOIN kedge.turns t ON t.uid = up.uid WHERE t.parent IS NOT NULL
 )
-SELECT t.id, t.uid, t.agent, t.session, t.parent, t.replays FROM up JOIN kedge.turns t ON t.uid = up.uid;
+SELECT t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays FROM up JOIN kedge.turns t ON t.uid = up.uid;
 
 -- name: sources_in
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
@@ -73,7 +73,7 @@ CROSS JOIN LATERAL (
 JOIN kedge.turns t ON t.id = w.turn;
 
 -- name: writers_of
-SELECT w.seq, t.id, t.uid, t.agent, t.session, t.parent, t.replays
+SELECT w.seq, t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays
 FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::int8[]);
 
 -- name: reads_of

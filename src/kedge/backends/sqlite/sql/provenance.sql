@@ -1,5 +1,5 @@
 -- name: influenced_turns
-SELECT id, uid, agent, session, parent, replays,
+SELECT id, uid, agent, person, session, parent, replays,
     EXISTS (SELECT 1 FROM writes w WHERE w.turn = t.id AND NOT w.source
             AND w.lineage IN (SELECT value FROM json_each(?1))),
     EXISTS (SELECT 1 FROM writes w WHERE w.turn = t.id AND w.source),
@@ -14,13 +14,13 @@ FROM turns t INDEXED BY turns_by_lineage
 WHERE lineage IN (SELECT value FROM json_each(?1)) ORDER BY id;
 
 -- name: turns
-SELECT id, uid, agent, session, parent, replays FROM turns WHERE uid IN (SELECT value FROM json_each(?));
+SELECT id, uid, agent, person, session, parent, replays FROM turns WHERE uid IN (SELECT value FROM json_each(?));
 
 -- name: newest_edges
 SELECT at, kind, turn, peer FROM edges ORDER BY id DESC LIMIT ?;
 
 -- name: newest_turns
-SELECT id, uid, agent, session, parent, replays FROM turns ORDER BY id DESC LIMIT ?;
+SELECT id, uid, agent, person, session, parent, replays FROM turns ORDER BY id DESC LIMIT ?;
 
 -- name: callers
 -- UNION keeps each uid once: the walk is linear in turns, also where calls share callers.
@@ -29,7 +29,7 @@ WITH RECURSIVE up (uid) AS (
     UNION
     SELECT t.parent FROM up JOIN turns t ON t.uid = up.uid WHERE t.parent IS NOT NULL
 )
-SELECT t.id, t.uid, t.agent, t.session, t.parent, t.replays FROM up CROSS JOIN turns t ON t.uid = up.uid;
+SELECT t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays FROM up CROSS JOIN turns t ON t.uid = up.uid;
 
 -- name: sources_in
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
@@ -69,7 +69,7 @@ WHERE w.space = (SELECT id FROM spaces WHERE store = 'memory' AND space = ?1)
 ORDER BY w.name DESC LIMIT 1;
 
 -- name: writers_of
-SELECT w.seq, t.id, t.uid, t.agent, t.session, t.parent, t.replays
+SELECT w.seq, t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays
 FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM json_each(?));
 
 -- name: reads_of
