@@ -56,7 +56,7 @@ docs: $(DEV) ## run the code blocks of the README and docs/
 pictures: | $(BIN)/python ## draw docs/pictures/*.svg from the text files beside them
 	$(BIN)/python docs/pictures/draw.py
 
-stub: | $(RUN) ## write src/kedge/aio.pyi, the types of the async façade, after a signature has changed
+stub: | $(RUN) ## write src/kedge/aio/__init__.pyi, the types of the async façade, after a signature has changed
 	$(BIN)/python tools/aio_stub.py
 
 lint: style types contract ## check style, types and the import contract

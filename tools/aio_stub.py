@@ -1,4 +1,4 @@
-"""Generator of `src/kedge/aio.pyi`: the types of the async façade, from the signatures of the sync classes.
+"""Generator of `src/kedge/aio/__init__.pyi`: the types of the async façade, from the signatures of the sync classes.
 
 `python tools/aio_stub.py` writes it (`make stub`); with `--check` it exits with 1 if the file is out of date.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
-STUB = SOURCE / "kedge" / "aio.pyi"
+STUB = SOURCE / "kedge" / "aio" / "__init__.pyi"
 
 # The async classes: the sync class of each, and the async twins of what it hands out.
 CLASSES = {

@@ -9,7 +9,7 @@
 
 - Names and arguments are those of the sync classes. Methods are awaited; properties are plain (`turn.lineage`). Those
   that ask the database (`k.epoch`, `k.seq`, `k.moved_to`, `view.seen`) do so in the calling thread, by one short query.
-- `aio.pyi` holds the types; `make stub` writes it from the signatures of the sync classes.
+- `__init__.pyi` holds the types; `make stub` writes it from the signatures of the sync classes.
 - The calls of a turn run one after another, in the order in which they were made. Different turns run in parallel, in
   at most `threads` threads (`kedge.aio.open(…, threads=32)`); an open turn between two calls takes none.
 - Iterate over batches with `async for`: `async for rows in await turn.vectors("kb").batches(): …`.
