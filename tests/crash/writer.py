@@ -24,7 +24,7 @@ def say(*line: object) -> None:
 
 def append(k: kedge.Kedge, who: str, number: int) -> list[int]:
     with k.turn(session=f"s-{who}", agent="clerk") as turn:
-        messages = [("note", f"{who} {number} {n}") for n in range(SIZE)]
+        messages = [("assistant", f"{who} {number} {n}") for n in range(SIZE)]
         return turn.memory.extend(messages, idempotency=f"{who}/{number}")
 
 
