@@ -6,6 +6,8 @@ from kedge.model.attribution import owners_of, resembling
 from kedge.ports.backend import Backend
 from kedge.turns.artifact_cache import AgentArtifacts
 
+_REHEARSAL = "drill-"  # agents of rehearsals in place: a random name may resemble another one
+
 
 class AttributionWarning(UserWarning):
     """An agent's name resembles one that has artifacts, and has none itself: its turns may be attributed to nothing."""
@@ -25,7 +27,8 @@ class NameCheck:
         if own.heads or (epoch == self._epoch and agent in self._checked) or agent in self._warned:
             return
         if epoch != self._epoch:
-            self._owners = frozenset(owners_of(backend.attribution.artifact_names()))
+            owners = owners_of(backend.attribution.artifact_names())
+            self._owners = frozenset(owner for owner in owners if not owner.startswith(_REHEARSAL))
             self._epoch, self._checked = epoch, set()
         self._checked.add(agent)
         other = None if agent in self._owners else resembling(agent, self._owners)
