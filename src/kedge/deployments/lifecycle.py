@@ -161,7 +161,7 @@ def _artifact_writes(
     seen = record.live | record.closure(rests_on)
     view = View(record.epoch, seen, record.settled)
     heads = kernel.backend.journal.heads(view, "artifacts", "", sorted(manifest))
-    bases = set(rests_on)  # also where they share no artifact: whoever names a base has tried it together with that
+    bases = set(rests_on)  # a named base counts even if they share no artifact: they were tested together
     writes = []
     for key, artifact in sorted(manifest.items()):
         under = frozenset() if independent or key not in heads else heads[key].lineage - record.settled

@@ -212,9 +212,9 @@ def _report(
     reconciled: tuple[Reconciled, ...] = (),
 ) -> RollbackReport:
     impact = kernel.backend.impact
-    hidden = impact.lineages_with(entry.detail["numbers"], kernel.backend.control.load().purged)
-    names = [name for name in entry.detail["names"] if name != entry.deployment]
     record = kernel.backend.control.load()
+    hidden = impact.lineages_with(entry.detail["numbers"], record.purged)
+    names = [name for name in entry.detail["names"] if name != entry.deployment]
     number = next((d.number for d in record.deployments if d.name == entry.deployment), 0)
     left = omissions(kernel, record, number)
     return RollbackReport(

@@ -33,7 +33,7 @@ FROM sqlite_schema
 _MIN_WRITER = f"SELECT value FROM meta WHERE name = '{upgrade.MIN_WRITER}'"  # noqa: S608 - a name of ours
 _NAMED_INDEX = re.compile(r" (?:NOT INDEXED|INDEXED BY \w+)")
 _DURABILITIES = {"full": "FULL", "normal": "NORMAL"}
-# SQLite keeps each file's locks in the process's memory. In a forked child they would stand for ever, without an owner.
+# SQLite keeps locks in the process's memory. A forked child would inherit them, and nothing would free them.
 FORK_GATE = ForkGate()
 _left_to_parents: list[sqlite3.Connection] = []  # lent at a fork: the child must neither use nor close them
 
