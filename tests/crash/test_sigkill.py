@@ -14,7 +14,7 @@ from tests.stateful.share import SOAKING
 from tests.workers import BATCH, DIM, Worker, batches_in
 
 SEEDS = range(60 if SOAKING else 4)
-POSTGRES_ONE_IN = 3
+POSTGRES_ONE_IN = 4
 ARTIFACTS = {"shared/embedder": {"name": "e1", "dim": DIM}, "support/prompt": "hello"}
 WRITERS = ("one", "other")
 MANY = 400  # requests that wait in each process, more than it can do before it dies

@@ -53,21 +53,17 @@ async def story(k: kedge.aio.AsyncKedge, turn: kedge.aio.AsyncTurn) -> None:
 """
 
 
-def check(text: str, folder: Path) -> str:
-    (folder / "program.py").write_text(text)
-    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml"), "--cache-dir",
-               str(ROOT / ".mypy_cache"), str(folder / "program.py")]  # fmt: skip
-    return subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, check=False).stdout
-
-
 def test_the_stub_is_up_to_date() -> None:
     subprocess.run([sys.executable, "tools/aio_stub.py", "--check"], cwd=ROOT, check=True)
 
 
-def test_mypy_accepts_an_async_program(tmp_path: Path) -> None:
-    assert check(ASYNC_PROGRAM, tmp_path).startswith("Success")
-
-
-def test_mypy_finds_slips_in_an_async_program(tmp_path: Path) -> None:
-    found = check(WRONG, tmp_path)
-    assert all(f"program.py:{line}: error" in found for line in (6, 7, 8, 9)), found
+def test_mypy_accepts_an_async_program_and_finds_slips_in_another(tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text(ASYNC_PROGRAM)
+    wrong.write_text(WRONG)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml"), "--cache-dir",
+               str(ROOT / ".mypy_cache"), str(right), str(wrong)]  # fmt: skip
+    found = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, check=False).stdout
+    assert all(f"wrong.py:{line}: error" in found for line in (6, 7, 8, 9)), found
+    assert "right.py" not in found
+    assert "Found 4 errors in 1 file (checked 2 source files)" in found
