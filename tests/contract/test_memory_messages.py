@@ -78,3 +78,45 @@ def test_a_batch_with_a_wrong_message_writes_nothing(k: Kedge) -> None:
             with pytest.raises(kedge.InvalidValue):
                 turn.memory.extend([("user", "hello"), wrong])
         assert turn.memory.history() == []
+
+
+def test_bytes_are_refused_wherever_they_lie_in_a_message(k: Kedge) -> None:
+    with k.turn(session="s", agent="support") as turn:
+        for wrong in (("user", b"x"), {"role": "user", "content": b"x"}):
+            with pytest.raises(kedge.InvalidValue, match="must be JSON, not bytes; keep bytes in a document"):
+                turn.memory.append(wrong)
+        for inside in (("user", [b"x"]), {"role": "user", "content": "x", "audio": {"data": b"x"}}):
+            with pytest.raises(kedge.InvalidValue, match="of type bytes, not JSON; inside lists and dicts") as caught:
+                turn.memory.append(inside)
+            assert "or bytes" not in str(caught.value)
+        assert turn.memory.history() == []
+
+
+def test_none_is_a_content_and_no_retraction(k: Kedge) -> None:
+    with k.turn(session="s", agent="support") as turn:
+        turn.memory.append("tool", None)
+        turn.memory.delete(turn.memory.append({"role": "tool", "content": None}))
+        found = turn.memory.history(tombstones=True)
+    assert [(message.content, message.retracted) for message in found] == [(None, False), (None, True)]
+
+
+ITEMS: list[Any] = [
+    ("user", "What is the weather?"),
+    {"type": "reasoning", "id": "rs_1", "summary": []},
+    {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "weather", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "c", "output": "rain"},
+    {"type": "message", "role": "assistant", "id": "m_1", "content": [{"type": "output_text", "text": "Rain."}]},
+]
+
+
+@pytest.mark.both
+def test_items_of_the_responses_api_come_back_whole_and_go_with_a_rollback(bad: Kedge) -> None:
+    with bad.turn(session="s", agent="support") as turn:
+        turn.memory.extend(ITEMS)
+        found = turn.memory.history()
+    assert [message.role for message in found] == ["user", "assistant", "assistant", "tool", "assistant"]
+    call = found[2]
+    assert (call.content, call.id, call.name) == (None, "fc_1", "weather")
+    assert call.extra == {"type": "function_call", "call_id": "c", "arguments": "{}"}
+    bad.rollback("bad")
+    assert [message.role for message in bad.view(session="s").memory.history()] == ["user"]

@@ -18,7 +18,7 @@ from kedge.model.artifacts import (
     pack,
     unpack,
 )
-from kedge.model.writes import encode
+from kedge.model.writes import VALUE_BYTES_MAX, encode
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,12 @@ def test_a_value_s_digest_is_of_its_content(value: Any) -> None:
 def test_an_artifact_that_pins_nothing_is_refused(artifact: object, told: str) -> None:
     with pytest.raises(InvalidValue, match=f"artifact 'a/prompt'.*{told}"):
         as_artifact("a/prompt", artifact)
+
+
+def test_a_value_of_exactly_8_mib_fits() -> None:
+    for value in (b"x" * VALUE_BYTES_MAX, "x" * (VALUE_BYTES_MAX - 2)):
+        made = as_artifact("a/weights", value)
+        assert unpack(pack(made)) == made
 
 
 def test_an_address_is_pinned_by_its_digest() -> None:

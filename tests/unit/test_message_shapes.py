@@ -94,6 +94,41 @@ SHAPES: dict[str, tuple[Any, dict[str, Any], Origin]] = {
         {"role": "tool", "content": None, "type": "function_call_output", "call_id": "c", "output": "42"},
         Origin.DERIVED,
     ),
+    "openai responses call": (
+        Model(type="function_call", call_id="c", name="f", arguments="{}", id="fc_1", status="completed"),
+        {"role": "assistant", "content": None, "type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+        | {"id": "fc_1", "status": "completed"},
+        Origin.DERIVED,
+    ),
+    "openai responses output": (
+        Model(type="function_call_output", call_id="c", output=[Model(type="input_text", text="42")]),
+        {"role": "tool", "content": None, "type": "function_call_output", "call_id": "c"}
+        | {"output": [{"type": "input_text", "text": "42"}]},
+        Origin.DERIVED,
+    ),
+    "openai responses reasoning": (
+        Model(type="reasoning", id="rs_1", summary=[], content=[Model(type="reasoning_text", text="so")]),
+        {"role": "assistant", "content": [{"type": "reasoning_text", "text": "so"}], "type": "reasoning"}
+        | {"id": "rs_1", "summary": []},
+        Origin.DERIVED,
+    ),
+    "openai responses message": (
+        Model(type="message", role="assistant", id="msg_1", content=[Model(type="output_text", text="hi")]),
+        {"role": "assistant", "content": [{"type": "output_text", "text": "hi"}], "type": "message", "id": "msg_1"},
+        Origin.DERIVED,
+    ),
+    "openai responses approval": (
+        {"type": "mcp_approval_response", "approval_request_id": "r", "approve": True},
+        {"role": "user", "content": None, "type": "mcp_approval_response", "approval_request_id": "r", "approve": True},
+        Origin.SOURCE,
+    ),
+    "openai object that says nothing": (
+        Model(role="assistant", content=None, tool_calls=None),
+        {"role": "assistant", "content": None},
+        Origin.DERIVED,
+    ),
+    "None, said so": ({"role": "tool", "content": None}, {"role": "tool", "content": None}, Origin.DERIVED),
+    "None in a pair": (("tool", None), {"role": "tool", "content": None}, Origin.DERIVED),
     "anthropic object": (
         Model(role="assistant", content=[Model(type="text", text="hi")], id="msg_1", stop_reason="end_turn"),
         {"role": "assistant", "content": [{"type": "text", "text": "hi"}], "id": "msg_1", "stop_reason": "end_turn"},
@@ -130,6 +165,11 @@ SHAPES: dict[str, tuple[Any, dict[str, Any], Origin]] = {
         {"role": "ai", "content": "hi"},
         Origin.DERIVED,
     ),
+    "langchain dict of a stream": (
+        {"type": "AIMessageChunk", "data": {"content": "hi"}},
+        {"role": "ai", "content": "hi"},
+        Origin.DERIVED,
+    ),
     "a pair": (("human", "hi"), {"role": "human", "content": "hi"}, Origin.SOURCE),
 }
 
@@ -139,6 +179,18 @@ def test_a_message_is_taken_whole(shape: str) -> None:
     given, stored, origin = SHAPES[shape]
     parsed = parse(given)
     assert (parsed.stored, parsed.origin) == (stored, origin)
+
+
+@pytest.mark.parametrize("kind", ["web_search_call", "shell_call", "custom_tool_call", "mcp_list_tools", "compaction"])
+def test_items_of_the_model_are_the_assistant_s(kind: str) -> None:
+    for given in ({"type": kind, "id": "x"}, Model(type=kind, id="x")):
+        assert parse(given).stored == {"role": "assistant", "content": None, "type": kind, "id": "x"}
+
+
+@pytest.mark.parametrize("kind", ["shell_call_output", "custom_tool_call_output", "tool_search_output"])
+def test_items_of_tools_are_the_tool_s(kind: str) -> None:
+    for given in ({"type": kind, "output": "x"}, Model(type=kind, output="x")):
+        assert parse(given).stored == {"role": "tool", "content": None, "type": kind, "output": "x"}
 
 
 def test_tool_results_beside_a_user_s_words_need_an_origin() -> None:
@@ -160,7 +212,11 @@ WRONG: dict[str, tuple[Any, str]] = {
     "None": (None, "None"),
     "no role": ({"content": "hi"}, "no role"),
     "an unknown type": ({"type": "banana", "content": "hi"}, "no role"),
-    "no content": ({"role": "user"}, "no content"),
+    "no content": ({"role": "user"}, "neither content nor tool calls"),
+    "no calls either": ({"role": "assistant", "tool_calls": None}, "neither content nor tool calls"),
+    "a reference": ({"type": "item_reference", "id": "msg_1"}, "no role"),
+    "a part of a message": (Model(type="tool_call", name="f", args={}), "no role"),
+    "a whole response": (Model(id="resp_1", output=[]), "of type Model"),
     "three": (("user", "hi", "there"), "a pair"),
     "two numbers": ((1, 2), "a pair"),
     "bytes as content": (("user", b"hi"), "not bytes"),

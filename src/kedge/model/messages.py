@@ -1,7 +1,8 @@
 """Messages of a conversation: their roles, and the shapes in which the APIs of models and LangChain hold them.
 
 A message is stored as JSON with `role` and `content`, and beside them whatever else came with it: tool calls, ids,
-names. Objects of the OpenAI, Anthropic and LangChain packages are read by their attributes; none is imported.
+names. Its content is any JSON, None included, and None where only what is beside it speaks. Objects of the OpenAI,
+Anthropic and LangChain packages are read by their attributes; none is imported.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,8 +17,21 @@ from kedge.model.writes import Origin, check_depth
 SOURCE_ROLES = ("user", "human")
 DERIVED_ROLES = ("assistant", "ai", "system", "developer", "tool", "function")
 ROLES = (*SOURCE_ROLES, *DERIVED_ROLES)
-# Items of the OpenAI Responses API that have no role, and the roles that they stand for.
-_ITEM_ROLES = {"function_call": "assistant", "reasoning": "assistant", "function_call_output": "tool"}
+# Items of the OpenAI Responses API have a type and no role: what the model, a tool and a person said.
+_ITEMS_OF_MODEL = (
+    "reasoning", "compaction", "function_call", "custom_tool_call", "computer_call", "web_search_call",
+    "file_search_call", "code_interpreter_call", "image_generation_call", "local_shell_call", "shell_call",
+    "apply_patch_call", "tool_search_call", "mcp_call", "mcp_list_tools", "mcp_approval_request",
+)  # fmt: skip
+_ITEMS_OF_TOOL = (
+    "function_call_output", "custom_tool_call_output", "computer_call_output", "local_shell_call_output",
+    "shell_call_output", "apply_patch_call_output", "tool_search_output",
+)  # fmt: skip
+_ITEM_ROLES = {
+    **dict.fromkeys(_ITEMS_OF_MODEL, "assistant"),
+    **dict.fromkeys(_ITEMS_OF_TOOL, "tool"),
+    "mcp_approval_response": "user",
+}
 _FIELDS_OF_LANGCHAIN = (
     "id",
     "name",
@@ -30,10 +44,10 @@ _FIELDS_OF_LANGCHAIN = (
     "usage_metadata",
 )
 _CHUNKS = {"AIMessageChunk": "ai", "HumanMessageChunk": "human", "ToolMessageChunk": "tool"}  # merged streams
-_SPEAKING = ("content", "tool_calls", "function_call", "refusal", "audio", "parts")
+_SPEAKING = ("tool_calls", "function_call", "refusal", "audio", "parts")
 _SHAPES = (
-    "pass a role and a content, a pair such as ('user', 'hello'), a dict with role and content as the OpenAI and "
-    "Anthropic APIs have it, or a message object of these or of LangChain"
+    "pass a role and a content, a pair such as ('user', 'hello'), a dict as the OpenAI and Anthropic APIs have it, or "
+    "a message object of these or of LangChain"
 )
 
 
@@ -116,26 +130,35 @@ def _origin(role: str, content: Any) -> Origin:
 def _of_mapping(message: Mapping[str, Any]) -> Parsed:
     fields = plain(message)
     kind = fields.get("type")
-    if "role" not in fields and isinstance(fields.get("data"), dict) and isinstance(kind, str):
+    if not isinstance(kind, str):
+        kind = None
+    elif "role" not in fields and isinstance(fields.get("data"), dict):
         fields = fields["data"] | {"type": kind}  # LangChain's messages_to_dict
+    is_item = kind in _ITEM_ROLES
     role = fields.pop("role", None)
+    if role is None and kind is not None:
+        role = _ITEM_ROLES.get(kind) or _langchain_role(kind)
+        if not is_item:
+            del fields["type"]
     if role is None:
-        role = _ITEM_ROLES.get(kind, kind if kind in ROLES else None) if isinstance(kind, str) else None
-        if role is None:
-            raise InvalidValue(f"invalid message {message!r:.80}: it has no role; {_SHAPES}")
-        if kind in _ITEM_ROLES:
-            return pair(role, fields.pop("content", None), fields)
-        del fields["type"]
-    if not any(fields.get(name) is not None for name in _SPEAKING):
-        raise InvalidValue(f"invalid message {message!r:.80}: it has no content and no tool calls; {_SHAPES}")
+        raise InvalidValue(f"invalid message {message!r:.80}: it has no role; {_SHAPES}")
+    if not is_item and "content" not in fields and all(fields.get(name) is None for name in _SPEAKING):
+        raise InvalidValue(f"invalid message {message!r:.80}: it has neither content nor tool calls; {_SHAPES}")
     return pair(role, fields.pop("content", None), fields)
 
 
+def _langchain_role(kind: str) -> str | None:
+    role = _CHUNKS.get(kind, kind)
+    return role if role in ROLES else None
+
+
 def _of_object(message: Any) -> Parsed:
-    role = getattr(message, "role", None)
-    if isinstance(role, str) and callable(getattr(message, "model_dump", None)) and not _is_langchain(message):
-        return _of_mapping(plain(message))
-    kind = role if isinstance(role, str) else getattr(message, "type", None)
+    role, kind = getattr(message, "role", None), getattr(message, "type", None)
+    is_model = callable(getattr(message, "model_dump", None)) and not _is_langchain(message)
+    if is_model and not isinstance(message, type) and (isinstance(role, str) or isinstance(kind, str)):
+        fields = plain(message)  # without what is None
+        return _of_mapping({"content": None, **fields} if hasattr(message, "content") else fields)
+    kind = role if isinstance(role, str) else kind
     if not isinstance(kind, str) or not hasattr(message, "content"):
         raise InvalidValue(f"invalid message {message!r:.80} of type {type(message).__name__}: {_SHAPES}")
     found = {name: plain(getattr(message, name, None)) for name in _FIELDS_OF_LANGCHAIN}

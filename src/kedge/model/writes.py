@@ -162,24 +162,29 @@ def memory_name(rank: int, seq: int) -> str:
     return "%016x.%016x" % (rank, seq)  # noqa: UP031 - half again as fast as an f-string, and made for every message
 
 
-def encode(value: object, what: str = "value", *, wrapped: int = 0) -> bytes:
+def encode(value: object, what: str = "value", *, wrapped: int = 0, most: int = VALUE_BYTES_MAX) -> bytes:
     """Return the stored bytes of a JSON value or bytes; raise `InvalidValue` for anything else.
 
     `wrapped`: so many lists or dicts around the user's value are Kedge's own, and do not count for its depth.
+    `most`: the limit in bytes.
     """
     kind = type(value)
     if kind is not dict and isinstance(value, (bytes, bytearray, memoryview)):
         encoded = b"b" + bytes(value)
     else:
         try:
-            if kind is not str:
+            if isinstance(value, (dict, list, tuple)):
                 _check_json(value, what, DEPTH_MAX + wrapped)
+            elif kind not in _PLAIN:
+                _check_leaf(
+                    value, what, "neither JSON nor bytes; pass str, numbers, bool, None, lists, dicts, or bytes"
+                )
             encoded = b"j" + _TO_JSON(value)
         except (RecursionError, ValueError) as error:
             raise _not_json(error, what) from None
-    if len(encoded) - 1 > VALUE_BYTES_MAX:
+    if len(encoded) - 1 > most:
         raise InvalidValue(
-            f"{what} has {len(encoded) - 1:,} bytes, more than {VALUE_BYTES_MAX:,}; "
+            f"{what} has {len(encoded) - 1:,} bytes, more than {most:,}; "
             "keep it in a file or object store and write its address and digest"
         )
     return encoded
@@ -209,17 +214,14 @@ def _check_json(value: object, path: str, depth_left: int) -> None:
             if type(item) not in _PLAIN:
                 _check_json(item, f"{path}[{position}]", depth_left - 1)
     elif type(value) not in _PLAIN:
-        _check_leaf(value, path)
+        _check_leaf(value, path, "not JSON; inside lists and dicts pass str, numbers, bool, None, lists or dicts")
 
 
-def _check_leaf(value: object, path: str) -> None:
+def _check_leaf(value: object, path: str, told: str) -> None:
     if isinstance(value, np.generic):
         value = as_plain(value)
     if not isinstance(value, str | int | float):
-        raise InvalidValue(
-            f"{path} is {value!r:.80} of type {type(value).__name__}, neither JSON nor bytes; "
-            "pass str, numbers, bool, None, lists, dicts, or bytes"
-        )
+        raise InvalidValue(f"{path} is {value!r:.80} of type {type(value).__name__}, {told}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidValue(f"{path} is {value!r}, which JSON cannot represent; use None or a string")
 

@@ -19,8 +19,9 @@ _LIMIT_MAX = 2**63 - 1  # what SQLite can count to
 
 
 class Message(Value, frozen=True):
-    """One message. A `retracted` one was deleted, or hidden by a rollback: its content is None.
+    """One message. A `retracted` one was deleted, or hidden by a rollback; its content is None.
 
+    The content is JSON: None, too, where the message had none beside tool calls, or was None itself.
     What came beside role and content is as it was given: `tool_calls`, `tool_call_id`, `name`, `id`; the rest is in
     `extra`.
     `at` is when it was written, `lineage` the deployments that influenced it. `agent` is who wrote it; only views tell
@@ -132,7 +133,8 @@ class Memory(MemoryView):
         """Add a message, given as role and content or as one object, and return its seq.
 
         The roles user and human make it a source write; the other known ones a derived one. `origin` overrides, and
-        other roles need it. One object: a dict in the shape of the OpenAI or Anthropic API, or a message of LangChain.
+        other roles need it. One object: a message of the OpenAI or Anthropic API (or an item of the Responses API), as
+        a dict or an object of their packages, or a message of LangChain. The content is JSON, without bytes.
         """
         message = parse(role) if content is msgspec.UNSET else pair(role, content)
         return self._write([message], origin, idempotency)[0]
