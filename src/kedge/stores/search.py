@@ -2,12 +2,12 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from kedge.errors import InvalidValue
+from kedge.errors import InvalidValue, Misuse
 from kedge.model.filters import check_filter
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
@@ -35,8 +35,32 @@ class Hit(Value, frozen=True):
     collection: str
 
 
+class _Count:
+    """What counting the unembedded keys reads. A copy in another process could not add it to the turn's lineage."""
+
+    def __init__(self, record: Callable[[], None] | None = None) -> None:
+        self._record = record
+
+    def __call__(self) -> None:
+        if self._record is None:
+            raise Misuse(
+                "these hits are a copy from a pickle, which cannot add to the lineage of the turn that searched; call "
+                "count_unembedded() before you send them"
+            )
+        self._record()
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type["_Count"], tuple[()]]:
+        return _Count, ()
+
+
 class Hits(list[Hit]):
-    """The hits of one search, best first. `exact` says whether every row was compared."""
+    """The hits of one search, best first. `exact` says whether every row was compared.
+
+    They can be pickled; the copy does not count unembedded keys.
+    """
 
     def __init__(
         self,
@@ -143,7 +167,7 @@ def _merged(scope: Scope, collections: Sequence[Collection], results: Sequence[S
         ),
         exact=all(result.exact for result in results),
         unembedded=sum(result.unembedded for result in results),
-        on_count=record_count,
+        on_count=_Count(record_count),
     )
 
 
