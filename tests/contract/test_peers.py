@@ -10,6 +10,7 @@ import kedge
 from kedge import Kedge, Turn
 from kedge.cli.main import main
 from kedge.model import peers as model
+from tests.contract.conftest import HandClock
 
 POSTGRES_ONE_IN = 4
 
@@ -91,6 +92,13 @@ def test_a_peer_s_name_holds_no_mark_of_an_incarnation(k: Kedge) -> None:
             call()
 
 
+def test_the_first_256_peers_register_themselves() -> None:
+    names = ["external:unknown", *(f"external:{n}" for n in range(255)), "external:0#2", "release"]
+    assert (model.as_registered("new", names), model.as_registered("0", names)) == ("new", "0")
+    names.append("external:255")
+    assert (model.as_registered("new", names), model.as_registered("255", names)) == ("unknown", "255")
+
+
 def test_peers_beyond_the_first_share_unknown_until_registered(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "PEERS_MAX", 2)
     assert _hear(k, "a") == {"external:a"}
@@ -134,9 +142,14 @@ def _both(*headers: dict[str, str]) -> dict[str, str]:
     return {"baggage": ",".join(each["baggage"] for each in headers)}
 
 
+def _two_headers(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    return {"Baggage": one["baggage"], "baggage": other["baggage"]}
+
+
 def test_all_callers_count(k: Kedge, callers: tuple[Turn, Turn]) -> None:
     clean, tainted = (turn.headers() for turn in callers)
-    for headers in (_both(clean, tainted), _both(tainted, clean)):
+    twice = [_two_headers(clean, tainted), _two_headers(tainted, clean)]
+    for headers in (_both(clean, tainted), _both(tainted, clean), *twice, *map(kedge.carriers.from_http, twice)):
         with k.turn(agent="callee", parent=headers) as turn:
             assert (sorted(turn.lineage), turn.session) == (["bad"], "s")
             turn.context.put("fact", "wrong")
@@ -156,6 +169,18 @@ def test_what_does_not_verify_beside_it_is_external(k: Kedge, callers: tuple[Tur
     with callers[0] as turn:
         turn.absorb(headers, peer="proxy")
         assert turn.lineage == {"bad", "external:proxy"}
+
+
+def test_a_call_of_each_caller_is_received(k: Kedge, callers: tuple[Turn, Turn], clock: HandClock) -> None:
+    headers = _both(*(turn.headers("callee") for turn in callers))
+    with k.turn(agent="callee", parent=headers) as turn:
+        turn.context.put("fact", 1)
+        answer = turn.headers()
+    for caller in callers:
+        caller.absorb(answer)
+        caller.close()
+    clock.time += 301
+    assert k.status().unanswered_calls == ()
 
 
 def test_two_sessions_are_refused_unless_one_is_given(k: Kedge, callers: tuple[Turn, Turn]) -> None:

@@ -66,6 +66,12 @@ def test_http_keeps_other_baggage_and_one_of_ours() -> None:
     assert carriers.from_http(request) == {"baggage": request["BAGGAGE"]}
 
 
+def test_several_baggage_headers_count_as_one() -> None:
+    request = {"Baggage": "kedge=one.s", "Accept": "*/*", "baggage": "a=1,kedge=two.s"}
+    assert carriers.from_http(request) == {"baggage": "kedge=one.s,a=1,kedge=two.s"}
+    assert carriers.from_http({"Accept": "*/*"}) == {}
+
+
 def test_a2a_lists_the_extension_and_keys_its_metadata_by_the_uri() -> None:
     message = {"messageId": "m", "extensions": ["https://example.com/geo/v1"], "metadata": {"x": 1}}
     twice = carriers.to_a2a(OURS, carriers.to_a2a(OURS, message))

@@ -23,8 +23,9 @@ def to_http(headers: Mapping[str, str], request: Mapping[str, str] | None = None
 
 
 def from_http(request: Mapping[str, str]) -> dict[str, str]:
-    """Return Kedge's headers from a request's."""
-    return _baggage({name.lower(): value for name, value in request.items()})
+    """Return Kedge's headers from a request's; several `baggage` headers count as one."""
+    found = [value for name, value in request.items() if name.lower() == HEADER and isinstance(value, str)]
+    return {HEADER: ",".join(found)} if found else {}
 
 
 def to_a2a(headers: Mapping[str, str], message: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,7 @@ from kedge.open import compare_stores, migrate_store, open
 from kedge.ports.control import Snapshot
 from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
+from kedge.ports.resolver import Resolver
 from kedge.ports.vectors import Collection
 from kedge.reconcilers.http import HttpReconciler
 from kedge.reconcilers.shell import ShellReconciler
@@ -91,15 +92,16 @@ __all__ = [
     "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "Busy", "Collection",
     "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff",
     "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport",
-    "Held", "Hit", "Hits", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition", "Indicators", "InvalidValue",
-    "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level", "LoadReport", "Member",
-    "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase",
-    "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown",
-    "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "Reconciled",
-    "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Retryable", "RollbackPlan", "RollbackReport",
-    "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SettledMeanwhile", "ShellReconciler", "Snapshot",
-    "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally",
-    "Turn", "TurnClosed", "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable",
-    "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind",
-    "carriers", "compare_stores", "current_turn", "migrate_store", "open",
+    "Held", "Hit", "Hits", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition", "Indicators",
+    "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level",
+    "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NoSession",
+    "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning",
+    "OutcomeUnknown", "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
+    "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Resolver", "Retryable",
+    "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun",
+    "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
+    "StoreDiff", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed", "Unfinished",
+    "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport",
+    "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers", "compare_stores", "current_turn",
+    "migrate_store", "open",
 ]  # fmt: skip
