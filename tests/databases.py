@@ -79,6 +79,21 @@ def _left_out(cases: Sequence[pytest.Item]) -> list[pytest.Item]:
     return by_chance[-(-len(cases) // one_in) :]
 
 
+def alter(place: str, sql: str) -> int:
+    """Change tables below Kedge, as an older version or damage left them; return how many rows changed."""
+    if place.startswith("postgres"):
+        import psycopg  # noqa: PLC0415 - an extra
+
+        with psycopg.connect(place, autocommit=True) as server:
+            server.execute("SET search_path = kedge")
+            server.execute("SET session_replication_role = replica")  # no triggers
+            return server.execute(sql.encode()).rowcount
+    with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as connection:
+        changed = connection.execute(sql).rowcount
+        connection.commit()
+        return changed
+
+
 @pytest.fixture
 def place(new_place: NewPlace) -> str:
     """Return the address of a new database."""

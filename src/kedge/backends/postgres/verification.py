@@ -72,9 +72,9 @@ class PostgresVerification:
             extents = [row for row in link.rows(_SQL["row_extents"]) if row[1] is not None]
             share = max(1, count // max(1, len(extents)))
             near = [
-                link.send(_SQL["row_near"], embedding, first + (last - first) * position // max(1, share - 1))
+                link.send(_SQL["row_near"], embedding, seq)
                 for embedding, first, last in extents
-                for position in range(share)
+                for seq in spread(last, share, first=first)
             ]
             rows = list({row[0]: row for cursor in near for row in cursor.fetchall()}.values())
             states = self._states.learn(link, [ident for _, ident, _, _ in rows])
