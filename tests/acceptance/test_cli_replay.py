@@ -8,6 +8,7 @@ import pytest
 
 import kedge
 from tests.acceptance.cli import Run
+from tests.databases import alter
 
 HANDLER = """
 def answer(turn, item):
@@ -73,3 +74,17 @@ def test_a_handler_that_is_not_there(hidden: Run, handler: str, told: str) -> No
     assert refused.code == 2
     assert told in flat(refused.err)
     assert "Traceback" not in refused.err
+
+
+def test_inputs_of_old_anonymous_turns_need_an_agent(hidden: Run, world: Path) -> None:
+    assert alter(f"sqlite:///{world / 'kedge.db'}", "UPDATE turns SET agent = NULL, seen = NULL WHERE session = 's-4'")
+    assert "none: use --agent" in flat(hidden("replay").out)
+    refused = hidden("replay", "replay_handlers:answer")
+    assert refused.code == 2
+    assert "1 of 4 inputs were used by turns that named no agent" in flat(refused.err)
+    done = hidden("replay", "replay_handlers:answer", "--agent", "support")
+    assert "3 inputs replayed: 3 from memory" in flat(done.out)
+    with kedge.open(world, read_only=True) as k:
+        assert [m.content for m in k.view(session="s-4").memory.history()] == [
+            "Refund order 4?", "again: Refund order 4?",
+        ]  # fmt: skip

@@ -188,6 +188,15 @@ def test_reads_outside_turns_are_not_warned_about(k: Kedge) -> None:
         k.view().context.get("fact")
 
 
+def test_a_read_of_another_database_is_not_warned_about(new_place: Callable[[], str]) -> None:
+    with kedge.open(new_place()) as k, kedge.open(new_place()) as other, k.turn(agent="reader"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            other.view().context.get("fact")
+        with pytest.warns(kedge.UntrackedReadWarning):
+            k.view().context.get("fact")
+
+
 def test_the_async_twin_needs_no_name(place: str) -> None:
     async def main() -> None:
         async with kedge.aio.open(place) as k, k.turn(agent="a"):

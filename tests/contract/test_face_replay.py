@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 import kedge
 from kedge import Kedge, ReplayInput, Turn
 from kedge.turns.scope import scope_of
+from tests.databases import alter
 
 POSTGRES_ONE_IN = 4
 
@@ -174,11 +173,8 @@ def test_a_replay_goes_on_after_a_kill(hidden: Kedge, place: str) -> None:
     assert history(hidden, "s1") == ["second", "good answer to second"]
 
 
-@pytest.mark.only("sqlite", reason="it writes to the file as an older Kedge would")
 def test_inputs_of_old_anonymous_turns_are_replayed_as_whom_the_caller_says(hidden: Kedge, place: str) -> None:
-    with closing(sqlite3.connect(place.removeprefix("sqlite:///"))) as connection:
-        connection.execute("UPDATE turns SET agent = NULL, seen = NULL WHERE session = 's0'")
-        connection.commit()
+    assert alter(place, "UPDATE turns SET agent = NULL, seen = NULL WHERE session = 's0'")
     with pytest.raises(kedge.Misuse, match=r"2 of 3 inputs .* pass agent='…'.*nothing was replayed"):
         hidden.replay(answer)
     assert len(hidden.replay_pending()) == 3

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 import warnings
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 import kedge
 from kedge import AttributionWarning, Kedge, Unattributed
 from kedge.recovery import attribution
+from tests.databases import alter
 from tests.laws.scene import BAD, clerk, helper, release
 
 OPENED: dict[str, dict[str, Any]] = {
@@ -117,12 +115,9 @@ def test_a_plan_says_that_it_did_not_examine_all(bad: Kedge, monkeypatch: pytest
     assert "at least 3 by 'clerk'" in bad.rollback(BAD).verdict
 
 
-@pytest.mark.only("sqlite", reason="it writes to the file as an older Kedge would")
 def test_turns_from_before_the_upgrade_are_said_to_be_unknown(bad: Kedge, place: str) -> None:
     slipped(bad)
-    with closing(sqlite3.connect(Path(place.removeprefix("sqlite:///")))) as connection:
-        connection.execute("UPDATE turns SET seen = NULL")
-        connection.commit()
+    assert alter(place, "UPDATE turns SET seen = NULL")
     plan = bad.plan(BAD)
     assert plan.unattributed == ()
     assert plan.unknown_turns == 3
