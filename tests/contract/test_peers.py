@@ -40,6 +40,25 @@ def test_after_a_rollback_new_messages_join_the_next_incarnation(k: Kedge) -> No
     assert [d.name for d in k.peers()] == ["external:crm", "external:crm#2", "external:crm#3"]
 
 
+@pytest.mark.parametrize("policy", ["rejoin", "refuse"])
+def test_after_a_purge_new_messages_join_the_next_incarnation(k: Kedge, policy: str) -> None:
+    _hear(k, "crm", 1)
+    k.rollback("external:crm")
+    k.purge("external:crm", confirm="external:crm")
+    k.set_rolled_back_peers(policy)
+    assert _hear(k, "crm", 2) == {"external:crm#2"}
+    assert _facts(k) == {"of crm": 2}
+
+
+def test_after_a_settle_new_messages_join_the_next_incarnation(k: Kedge) -> None:
+    _hear(k, "crm", 1)
+    k.settle("external:crm")
+    assert _hear(k, "erp", 2) == {"external:erp"}
+    assert _hear(k, "crm", 3) == {"external:crm#2"}
+    k.rollback("external:crm#2")
+    assert _facts(k) == {"of crm": 1, "of erp": 2}
+
+
 def test_unsigned_callers_without_a_name_are_not_locked_out_either(k: Kedge) -> None:
     for incarnation in ("external:unknown", "external:unknown#2", "external:unknown#3"):
         assert _hear(k, None) == {incarnation}
