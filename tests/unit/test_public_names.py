@@ -1,6 +1,10 @@
 """What completion shows on a turn, a view and their stores is what docs/api.md lists."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args, get_origin
+
+import pytest
 
 import kedge
 from tests.docs.pages import ROOT
@@ -57,3 +61,12 @@ def test_batches_show_only_what_is_documented(tmp_path: Path) -> None:
             batches = turn.vectors("kb").batches()
             assert shown(batches) == {"dim", "rows", "size", "unembedded"}
             assert shown(next(iter(batches))) == {"ids", "payloads", "seqs", "to_arrow", "vectors"}
+
+
+@pytest.mark.parametrize("option", ["reconcilers", "resolvers"])
+def test_what_users_implement_is_public(option: str) -> None:
+    kinds = get_args(kedge.open.__annotations__[option])
+    mapping = next(kind for kind in kinds if get_origin(kind) is Mapping)
+    protocol = get_args(mapping)[1]
+    assert getattr(kedge, protocol.__name__) is protocol
+    assert protocol.__name__ in kedge.__all__
