@@ -202,6 +202,18 @@ def test_a_call_of_each_caller_is_received(k: Kedge, callers: tuple[Turn, Turn],
     assert k.status().unanswered_calls == ()
 
 
+def test_an_answer_of_each_callee_is_absorbed(k: Kedge, clock: HandClock) -> None:
+    with k.turn(session="s", agent="planner") as planner:
+        answers = []
+        for agent in ("coder", "tester"):
+            with k.turn(agent=agent, parent=planner.headers(agent)) as callee:
+                callee.context.put(agent, 1)
+                answers.append(callee.headers())
+        planner.absorb(_both(*answers))
+    clock.time += 301
+    assert k.status().unanswered_calls == ()
+
+
 def test_two_sessions_are_refused_unless_one_is_given(k: Kedge, callers: tuple[Turn, Turn]) -> None:
     with k.turn(session="t", agent="clerk") as other:
         headers = _both(callers[0].headers(), other.headers())
