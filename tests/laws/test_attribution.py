@@ -162,6 +162,49 @@ def test_only_turns_that_see_it_carry_it(k: Kedge) -> None:
         assert inside.lineage == {BAD}
 
 
+@pytest.mark.parametrize("newer", ["reads", "view"])
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_newer_deployment_that_replaces_its_artifacts_does_not_end_it(
+    code: Kedge, newer: Any, *, settled: bool
+) -> None:
+    code.deploy("newer", {"shared/code": "sha256:2"}, attribution=newer, independent=True)
+    code.promote("newer")
+    if settled:
+        code.settle("newer")
+    with clerk(code) as turn:
+        assert turn.lineage == ({BAD} if settled else {BAD, "newer"})
+        turn.context.put("key", 1)
+    assert code.plan(BAD).unattributed == ()
+    code.rollback(BAD)
+    assert code.view().context.get("key") is None
+
+
+def test_turns_carry_it_once_it_is_reinstated_over_a_newer_one(code: Kedge) -> None:
+    clerk(code).close()
+    code.rollback(BAD)
+    release(code, "newer", "shared/code")
+    with clerk(code, None) as before:
+        code.reinstate(BAD)
+        before.context.put("before", 1)
+    with clerk(code) as its_session, clerk(code, None) as turn:
+        assert its_session.lineage == {BAD}
+        assert turn.lineage == {BAD, "newer"}
+        turn.context.put("after", 1)
+    assert code.plan(BAD).unattributed == ()
+    code.rollback(BAD)
+    assert code.view().context.items("") == {"before": 1}
+
+
+def test_a_replaced_deployment_is_found_among_the_causes_of_a_write(code: Kedge) -> None:
+    release(code, "newer", "shared/code", independent=True)
+    with clerk(code) as turn:
+        seq = turn.context.put("key", 1)
+    provenance = code._kernel.backend.provenance
+    (writer,) = provenance.writers_of([seq]).values()
+    read = {s for log in provenance.reads_of([writer.turn])[writer.turn] for s in log.seqs}
+    assert len(provenance.writers_of(read)) == 2, "its artifact and the newer one"
+
+
 def test_its_heads_are_recorded_as_read(code: Kedge) -> None:
     with clerk(code) as turn:
         seq = turn.context.put("key", 1)

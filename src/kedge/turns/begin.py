@@ -13,7 +13,6 @@ from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.peers import UNKNOWN, check_peer, deployment_of
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
-from kedge.model.writes import Head
 from kedge.stores.scope import Scope
 from kedge.turns import peers, session_assignment
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
@@ -138,18 +137,27 @@ def own_artifacts(kernel: Kernel, scope: Scope, view: View, agent: str) -> Agent
     return own
 
 
-def imposed_artifacts(kernel: Kernel, scope: Scope, record: ControlRecord, view: View) -> list[Head]:
-    """Return the heads of the artifacts of seen deployments that influence by view: every agent's turn reads them."""
+def imposed_artifacts(kernel: Kernel, record: ControlRecord, view: View) -> AgentArtifacts:
+    """Return the artifacts that every agent's turn reads: those of the seen deployments that influence by view.
+
+    Their lineages hold each such deployment, also where newer ones have replaced its artifacts: as long as a view sees
+    it, nothing says that it has no influence. `record` is the one of the view.
+    """
     seen = view.seen & record.attributed_by_view
     if not seen:
-        return []
+        return NO_ARTIFACTS
     cached = kernel.artifact_cache.get(view, _IMPOSED)
     if cached is None:
+        journal = kernel.backend.journal
         keys = sorted({key for number in seen for key in record.by_number[number].artifacts})
-        heads, view = scope.read(lambda now: (kernel.backend.journal.heads(now, "artifacts", "", keys), now))
-        cached = AgentArtifacts(list(heads.values()), NO_ARTIFACTS.read, frozenset())
+        heads = list(journal.heads(view, "artifacts", "", keys).values())
+        for number in sorted(seen.difference(*(head.lineage for head in heads))):  # replaced: as it is by itself
+            alone = View(view.epoch, record.closure({number}), view.settled)
+            found = journal.heads(alone, "artifacts", "", record.by_number[number].artifacts)
+            heads += [head for head in found.values() if number in head.lineage]
+        cached = AgentArtifacts(heads, NO_ARTIFACTS.read, frozenset({seen, *(head.lineage for head in heads)}))
         kernel.artifact_cache.put(view, _IMPOSED, cached)
-    return cached.heads
+    return cached
 
 
 def _check_headers(headers: object) -> None:

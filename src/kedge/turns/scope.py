@@ -52,7 +52,7 @@ class TurnScope:
         )
         self.replaying = None if replays is None else Replaying(self.backend, replays, self.author)
         self.own = NO_ARTIFACTS
-        self.imposed: list[Head] = []  # of deployments with attribution="view"
+        self.imposed = NO_ARTIFACTS  # of deployments with attribution="view"
         self.pins = Pins(agent)
         self._reads = ReadLog()
         self._reads.members.update(start.lineage)
@@ -197,8 +197,9 @@ class TurnScope:
         """Read the agent's own artifacts, and those that the view attributes to every agent, at the start of a turn."""
         self.own = own_artifacts(self._kernel, self, self.view, agent)
         self.record_range(self.own.read, self.own.lineages)
-        self.imposed = imposed_artifacts(self._kernel, self, self.record, self.view)
-        self.record_read(self.imposed)
+        self.imposed = self.read(lambda view: imposed_artifacts(self._kernel, self.record, view))
+        self.record_read(self.imposed.heads)
+        self.join(frozenset().union(*self.imposed.lineages))
         return self.own
 
     def record_pin(self, name: str, seq: int) -> None:
@@ -228,9 +229,8 @@ class TurnScope:
 
     def artifacts_key(self) -> bytes:
         """Return the part of a cache key that stands for the agent's artifacts."""
-        return encode(
-            [self.author.agent or ""] + [(head.payload or b"").decode() for head in (*self.own.heads, *self.imposed)]
-        )
+        heads = (*self.own.heads, *self.imposed.heads)
+        return encode([self.author.agent or "", *((head.payload or b"").decode() for head in heads)])
 
     @property
     def stamp(self) -> Lineage:

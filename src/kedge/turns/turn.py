@@ -81,7 +81,7 @@ class Turn:
             scope.record_edge("absorb", turn)
         if agent is not None:
             own = scope.pin_artifacts(agent)
-            if not scope.imposed:  # else deployments influence it whatever its name
+            if not scope.imposed.heads:  # else deployments influence it whatever its name
                 kernel.name_check.check(kernel.backend, agent, own, scope.view.epoch)
             code_check.check(kernel, scope, agent, own.heads)
         current.begin(self, kernel)

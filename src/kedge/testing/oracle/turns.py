@@ -38,6 +38,7 @@ class OracleTurn:
             self._read(oracle.heads(self.view, "artifacts", "", prefix=f"{agent}/").values())
             world = oracle.world()
             imposing = (world.by_view & oracle.seen(self.view)) - world.settled
+            self.read |= imposing  # also where newer ones have replaced their artifacts
             names = frozenset[str]().union(*(world.artifacts[name] for name in imposing))
             heads = oracle.heads(self.view, "artifacts", "")
             self._read(head for name, head in heads.items() if name in names)
