@@ -103,3 +103,26 @@ def test_inputs_in_the_shared_memory_are_replayed_there(k: Kedge) -> None:
 
     report = k.replay(answer)
     assert (len(report.replayed), report.failed) == (1, ())
+
+
+def test_a_callee_of_a_replay_in_the_shared_memory_works_there(k: Kedge) -> None:
+    k.deploy("bad", {"support/prompt": "bad"})
+    k.promote("bad")
+    with k.turn(agent="support") as turn:
+        for role, source in (("user", True), ("assistant", False)):
+            write = Pending(Key("memory", "", ""), encode({"role": role, "content": role}), source=source)
+            scope_of(turn).write([write])
+    k.rollback("bad")
+
+    def answer(turn: Turn, _: kedge.ReplayInput) -> None:
+        for agent in ("callee", "second"):
+            with k.turn(agent=agent, parent=turn.headers()) as callee:
+                callee.memory.append("assistant", f"by {agent}")
+                with k.turn(agent="its callee", parent=callee.headers()) as inner:
+                    assert [m.content for m in inner.memory.history()][-1] == f"by {agent}"
+
+    report = k.replay(answer)
+    assert (len(report.replayed), report.failed) == (1, ())
+    turn = k.turn(agent="other")
+    with k.turn(agent="callee", parent=turn.headers()) as callee, pytest.raises(kedge.NoSession):
+        callee.memory.history()

@@ -16,6 +16,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `hidden`: what of `base` it did not see any more; `speaks`: the version that its agent speaks of each schema;
     `replays`: the rank and seq of the input that the caller replays, the last turn that it replaces, and a path;
+    `shared_memory`: that input is in the memory that turns without a session once shared;
     `digest`: of the one payload that it belongs to; `asks`: "sync", where the message that it answers was stale.
     """
 
@@ -32,6 +33,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: str | None = None
     asks: str | None = None
     replays: tuple[int, int, int, str] | None = None
+    shared_memory: bool = False
 
 
 class Rejected(msgspec.Struct, frozen=True):

@@ -99,7 +99,9 @@ def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: O
             )
         if session is None or session == envelope.session:
             record, base = kernel.backend.control.load(), frozenset(envelope.base)
-            replays = None if envelope.replays is None else Replays(*envelope.replays)
+            replays = None
+            if envelope.replays is not None:
+                replays = Replays(*envelope.replays, shared_memory=envelope.shared_memory)
             return TurnStart(
                 record, envelope.session, base, lineage, envelope.turn, sender, others=others, replays=replays
             )

@@ -35,7 +35,7 @@ class TurnScope:
         self.backend = kernel.backend
         self.record = start.record
         self.base = start.base | start.record.externals
-        self._shared_memory = replays is not None and replays.shared_memory
+        self.shared_memory = replays is not None and replays.shared_memory
         self._rank = None if replays is None else replays.rank
         self.view = View(self.record.epoch, self.record.seen_by(self.base), self.record.settled, upto_rank=self._rank)
         now = self.backend.clock.now()
@@ -71,7 +71,7 @@ class TurnScope:
         """The space of the session's memory, or raise: without a session there is none."""
         if self.author.session is not None:
             return self.author.session
-        if self._shared_memory:
+        if self.shared_memory:
             return SHARED_MEMORY
         if self._distrust:
             raise UntrustedHeaders(

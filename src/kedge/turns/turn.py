@@ -274,6 +274,7 @@ class Turn:
             digest=payload_digest,
             asks=self._asks,
             replays=None if scope.replaying is None else scope.replaying.called(),
+            shared_memory=scope.shared_memory,
         )
         return envelopes.seal(envelope, self._kernel.header_key)
 
