@@ -167,12 +167,52 @@ def test_a_turn_s_view_ends_with_the_turn(k: Kedge) -> None:
     assert not hasattr(view.context, "put")
 
 
-def test_a_read_that_passes_the_turn_by_is_warned_about_once(k: Kedge) -> None:
-    with k.turn(agent="reader"):
-        view = k.view()
+PASSING_BY: dict[str, Callable[[ReadView], object]] = READS | {
+    "context entry": lambda view: view.context.entry("fact"),
+    "context count": lambda view: view.context.count(),
+    "documents entries": lambda view: view.documents("kb").entries(""),
+    "documents count": lambda view: view.documents("kb").count(),
+    "vectors search": lambda view: view.vectors("kb").search(ROW),
+    "vectors count": lambda view: view.vectors("kb").count(),
+    "vectors ids": lambda view: list(view.vectors("kb").ids()),
+    "vectors batches": lambda view: list(view.vectors("kb").batches(1)),
+    "memory tombstones": lambda view: view.memory.history(tombstones=True),
+    "artifacts get": lambda view: view.artifacts.get("writer/prompt"),
+    "artifacts items": lambda view: view.artifacts.items(""),
+    "artifacts in": lambda view: "writer/prompt" in view.artifacts,
+}
+
+
+@pytest.mark.parametrize("read", PASSING_BY)
+def test_a_read_that_passes_the_turn_by_is_warned_about_once_at_its_line(k: Kedge, read: str) -> None:
+    with _tainted(k), k.turn(agent="reader"):
+        view = k.view(session="s")
         with pytest.warns(kedge.UntrackedReadWarning, match=r"turn\.view\(\)") as caught:
-            found = [view.context.get("fact"), view.context.get("fact")]
-        assert (found, len(caught), caught[0].filename) == ([None, None], 1, __file__)
+            assert [PASSING_BY[read](view) for _ in range(2)]
+        line = PASSING_BY[read].__code__.co_firstlineno
+        assert [(one.filename, one.lineno) for one in caught] == [(__file__, line)]
+
+
+def test_the_async_twin_warns_at_the_line_of_the_await(place: str) -> None:
+    async def read(view: kedge.aio.AsyncReadView) -> None:
+        await view.documents("kb").get("d")
+
+    async def main() -> None:
+        async with kedge.aio.open(place) as k:
+            await k.deploy("v1", {"helper/prompt": "x"})
+            await k.promote("v1")
+            with pytest.warns(kedge.AttributionWarning) as caught:
+                async with k.turn(agent="helpre"):
+                    pass
+            here = read.__code__.co_firstlineno
+            assert [(one.filename, one.lineno) for one in caught] == [(__file__, here + 8)]
+            async with k.turn(agent="helper"):
+                view = await k.view()
+                with pytest.warns(kedge.UntrackedReadWarning) as caught:
+                    await read(view)
+                assert [(one.filename, one.lineno) for one in caught] == [(__file__, here + 1)]
+
+    asyncio.run(main())
 
 
 def test_reads_outside_turns_are_not_warned_about(k: Kedge) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 import kedge
 from kedge import AttributionWarning, Kedge, Unattributed
+from kedge.bulk import Rows
 from kedge.recovery import attribution
+from kedge.turns.name_check import NameCheck
 from tests.databases import alter
 from tests.laws.scene import BAD, clerk, helper, release
 
@@ -43,6 +47,50 @@ def test_whose_name_has_a_slip_is_warned_about_once(bad: Kedge) -> None:
         bad.turn("s", agent="Helper").close()
         helper(bad).close()
         clerk(bad).close()
+
+
+class Source:
+    """Three rows to load."""
+
+    name, rows, dim, metric = "rows", 3, 3, None
+
+    def batches(self, size: int) -> Iterator[Rows]:
+        """Return them."""
+        assert size
+        yield Rows(["a", "b", "c"], np.eye(3, dtype=np.float32), None, None)
+
+
+def test_names_that_kedge_chose_are_not_warned_about(k: Kedge) -> None:
+    k.deploy("kb-v2", {"loaders/prompt": "x", "kb-v1/prompt": "x", "share/prompt": "x", "shared/embedder": {"dim": 3}})
+    k.promote("kb-v2")
+    rows = Source()
+    with clerk(k) as turn:
+        turn.documents("kb").put("d", "text")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AttributionWarning)
+        k.load("kb", rows)
+        k.load("kb", rows, deployment="kb-v2", again=True)
+        k.backfill(None, lambda texts: [[1.0, 0.0, 0.0] for _ in texts], collection="kb", corpus="documents")
+    with pytest.warns(AttributionWarning, match="'loader' has no artifacts.*'loaders'") as caught:
+        k.load("kb", rows, agent="loader", again=True)
+    assert caught[0].filename == __file__
+
+
+def test_a_replay_does_not_warn_about_a_name_of_before(k: Kedge) -> None:
+    release(k, BAD, "shared/policy", "helper/prompt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AttributionWarning)
+        slip = k.turn("s", agent="Helper")
+    with slip:
+        slip.memory.append("user", "Hello")
+        slip.artifacts.get("shared/policy")
+        slip.memory.append("assistant", "Hello")
+    k.rollback(BAD)
+    k._kernel.name_check = NameCheck()  # as in another process
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AttributionWarning)
+        report = k.replay(lambda *_: None)
+    assert (len(report.replayed), report.failed) == (1, ())
 
 
 def slipped(k: Kedge) -> None:

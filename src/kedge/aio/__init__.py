@@ -51,6 +51,7 @@ from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
 from kedge.stores.vectors import Vectors
 from kedge.support.strands import Strand, Strands, current_strand
+from kedge.support.user_warnings import awaiting
 from kedge.turns.turn import Turn
 from kedge.turns.turn import current_turn as current_sync_turn
 from kedge.turns.view import ReadView
@@ -164,7 +165,8 @@ class _Calls:
         if method in _writing() and self._turn is not None and key is None:
             self._count += 1
             key = f"aio:{self._turn}:{self._count}"
-        answer = self._submit(partial(_do, target, method, given, named, key))
+        with awaiting():
+            answer = self._submit(partial(_do, target, method, given, named, key))
         try:
             found = await asyncio.wrap_future(answer)
             if isinstance(found, ReadView):
@@ -373,7 +375,13 @@ class AsyncKedge:
         self._strands.close()
 
     async def _in_pool(self, call: Callable[[], Any]) -> Any:
-        return await asyncio.wrap_future(self._pool.submit(contextvars.copy_context().run, call))
+        with awaiting():
+            answer = self._submit(call)
+        return await asyncio.wrap_future(answer)
+
+    def _submit(self, call: Callable[[], Any]) -> Future[Any]:
+        """Run a call in a thread of the pool, with the context variables of the task."""
+        return self._pool.submit(contextvars.copy_context().run, call)
 
     def __getattr__(self, name: str) -> Any:
         """Return a coroutine function that calls the sync method of this name, or the value of the property."""
@@ -387,7 +395,7 @@ class AsyncKedge:
             if isinstance(found, Member):
                 return AsyncMember(self._pool, found)
             if isinstance(found, ReadView):
-                return AsyncReadView(_Calls(self._pool.submit, None), found)
+                return AsyncReadView(_Calls(self._submit, None), found)
             return found
 
         call.__name__ = name
@@ -398,7 +406,9 @@ class AsyncKedge:
             return await self._in_pool(partial(_do, lambda: self.sync, name, _given(arguments), _given(options), None))
         given, named = _given(arguments), _given(options)  # its thread waits for a coroutine and serves its calls
         call = partial(_do, lambda: self.sync, name, given, named, None)
-        return await asyncio.wrap_future(Strand(self._strands).submit(call))
+        with awaiting():
+            answer = Strand(self._strands).submit(call)
+        return await asyncio.wrap_future(answer)
 
     @asynccontextmanager
     async def turn(
@@ -408,7 +418,9 @@ class AsyncKedge:
         sync = self.sync
         worker = _Worker(self._strands)
         try:
-            turn: Turn = await asyncio.wrap_future(worker.submit(partial(sync.turn, session, agent, **options)))
+            with awaiting():
+                begun = worker.submit(partial(sync.turn, session, agent, **options))
+            turn: Turn = await asyncio.wrap_future(begun)
             try:
                 turn.__enter__()  # in the task's own context: it becomes current there
                 facade = AsyncTurn(worker, turn)  # kept by this frame: the map of current turns holds it weakly

@@ -65,10 +65,10 @@ class Side(msgspec.Struct, frozen=True):
     def turn(self, kernel: Kernel, agent: str) -> Turn:
         """Begin a turn with the view of these readers."""
         if not self.outside:
-            return Turn(kernel, agent=agent, deployment=self.deployment)
+            return Turn(kernel, agent=agent, deployment=self.deployment, is_own=True)
         record = kernel.backend.control.load()
         number = kernel.find(record, self.deployment or "", "embed outside").number
-        return Turn(kernel, agent=agent, base=record.live - record.dependants(number) - {number})
+        return Turn(kernel, agent=agent, base=record.live - record.dependants(number) - {number}, is_own=True)
 
 
 class Tally:

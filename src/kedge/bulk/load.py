@@ -47,10 +47,9 @@ class Writer(msgspec.Struct, frozen=True):
 
     def begin(self, kernel: Kernel) -> Turn:
         """Begin the turn of the load."""
-        agent = self.agent
-        if agent is None and self.person is None:
-            agent = self.deployment or LOADER
-        return Turn(kernel, agent=agent, person=self.person, deployment=self.deployment)
+        is_own = self.agent is None and self.person is None
+        agent = self.deployment or LOADER if is_own else self.agent
+        return Turn(kernel, agent=agent, person=self.person, deployment=self.deployment, is_own=is_own)
 
 
 def load(

@@ -228,7 +228,8 @@ def _replay_one(kernel: Kernel, handler: Handler, item: ReplayInput, claim: Repl
     shared = item.store == "memory" and item.space == SHARED_MEMORY
     replays = Replays(item.rank, item.seq, item.upto_turn, shared_memory=shared, check=claim.check)
     try:
-        with Turn(kernel, session=item.session, agent=item.agent, person=item.person, replays=replays) as turn:
+        turn = Turn(kernel, session=item.session, agent=item.agent, person=item.person, replays=replays, is_own=True)
+        with turn:
             handler(turn, item)
     except Exception as error:  # noqa: BLE001 - a user's handler may raise anything: it is reported
         return f"{type(error).__name__}: {error}"

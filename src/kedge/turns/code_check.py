@@ -1,6 +1,5 @@
 """Code check: a turn whose process runs different code than its view pins is ignored, warned about or refused."""
 
-import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -10,6 +9,7 @@ from kedge.model.artifacts import label, unpack
 from kedge.model.code import CODE, COUNTED, POLICIES, is_other, read_code, running
 from kedge.model.writes import Head
 from kedge.ports.metrics import Sample
+from kedge.support.user_warnings import warn_user
 from kedge.turns.kernel import Kernel
 
 
@@ -53,4 +53,4 @@ def check(kernel: Kernel, turn: Sampled, agent: str, own_artifacts: Iterable[Hea
         raise OtherCode(said)
     if what not in kernel.warned:
         kernel.warned.add(what)
-        warnings.warn(said, OtherCodeWarning, stacklevel=4)
+        warn_user(said, OtherCodeWarning)

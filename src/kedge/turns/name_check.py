@@ -1,9 +1,8 @@
 """Name check: a warning about an agent without artifacts whose name resembles one that has some."""
 
-import warnings
-
 from kedge.model.attribution import owners_of, resembling
 from kedge.ports.backend import Backend
+from kedge.support.user_warnings import warn_user
 from kedge.turns.artifact_cache import AgentArtifacts
 
 _REHEARSAL = "drill-"  # agents of rehearsals in place: a random name may resemble another one
@@ -34,10 +33,9 @@ class NameCheck:
         other = None if agent in self._owners else resembling(agent, self._owners)
         if other is not None:
             self._warned.add(agent)
-            warnings.warn(
+            warn_user(
                 f"the agent {agent!r} has no artifacts, and its name resembles {other!r}, which has some: no "
                 f"deployment influences its turns, so no rollback hides what they write; if {other!r} is meant, "
                 f"begin them with agent={other!r}",
                 AttributionWarning,
-                stacklevel=4,
             )

@@ -1,11 +1,10 @@
 """Registration of peers, and the pseudo-deployment that stands for the messages of one."""
 
-import warnings
-
 from kedge.model import control as rules
 from kedge.model import peers, transitions
 from kedge.model.control import ControlRecord
 from kedge.ports.control import Change, EpochMoved, Release
+from kedge.support.user_warnings import warn_user
 from kedge.turns.kernel import Kernel, actor
 
 
@@ -19,11 +18,10 @@ def standing(kernel: Kernel, peer: str, why: str) -> tuple[ControlRecord, int]:
     stamped = peer if peer == peers.UNKNOWN else peers.as_registered(peer, names)
     if stamped != peer and peer not in kernel.warned:
         kernel.warned.add(peer)
-        warnings.warn(
+        warn_user(
             f"the peer {peer!r} is not registered, and {peers.PEERS_MAX} have registered themselves: it shares "
             f"{peers.deployment_of(stamped)!r}; register it with k.register_peer({peer!r}) or kedge peers --register",
             UnknownPeerWarning,
-            stacklevel=6,
         )
     return _staged(kernel, stamped, stamped, why)
 

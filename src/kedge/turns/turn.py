@@ -56,8 +56,13 @@ class Turn:
         peer: str | None = None,
         replays: Replays | None = None,
         base: frozenset[int] | None = None,
+        is_own: bool = False,
     ) -> None:
-        """Begin it. `replays` and `base` (the deployments that its view is fixed to) are internal."""
+        """Begin it.
+
+        `replays`, `base` (the deployments that its view is fixed to) and `is_own` are internal: the last says that
+        Kedge itself chose the agent's name, or takes it from an earlier turn, so that it cannot have a slip.
+        """
         _check_names(session, agent, person, peer)
         if kernel.membership is not None:
             kernel.membership.check()
@@ -81,7 +86,7 @@ class Turn:
             scope.record_edge("absorb", turn)
         if agent is not None:
             own = scope.pin_artifacts(agent)
-            if not scope.imposed.heads:  # else deployments influence it whatever its name
+            if not scope.imposed.heads and not is_own:  # else deployments influence it whatever its name
                 kernel.name_check.check(kernel.backend, agent, own, scope.view.epoch)
             code_check.check(kernel, scope, agent, own.heads)
         current.begin(self, kernel)

@@ -1,6 +1,5 @@
 """Read-only views of a new session, a session or a deployment, now or at a point in the past."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
@@ -25,6 +24,7 @@ from kedge.stores.scope import Scope
 from kedge.stores.search import Hits, search_named
 from kedge.stores.vectors import VectorsView
 from kedge.support.display import brief
+from kedge.support.user_warnings import warn_user
 from kedge.turns import current, session_assignment
 from kedge.turns.kernel import Kernel
 
@@ -176,11 +176,10 @@ class ViewScope:
         """Warn once where a turn of this database is current: what is read here leaves no lineage in it."""
         if _UNTRACKED not in self._kernel.warned and current.is_inside(self._kernel):
             self._kernel.warned.add(_UNTRACKED)
-            warnings.warn(
+            warn_user(
                 "a view of k.view() or k.at() was read inside a turn, and leaves no lineage in it: what the turn "
                 "writes from it would survive a rollback; read through the turn, or through turn.view()",
                 UntrackedReadWarning,
-                stacklevel=5,
             )
 
     def record_read(self, heads: Iterable[Head]) -> None:
