@@ -62,12 +62,21 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def program(seed: int, steps: int = STEPS) -> list[Step]:
-    """Return the program of a seed."""
+    """Return the program of a seed.
+
+    It begins with two live releases, one of which an agent reads at its start and one later, and with a `supersede`.
+    """
     dice = random.Random(seed)
     kinds = {"deploy": 3, "move": 6, "begin": 4, "call": 1, "absorb": 1, "end": 0.5, "read": 10, "write": 14, "look": 4,
-             "snapshot": 0.5, "release": 0.3, "replay": 1, "level": 0.3, "refresh": 0.5}  # fmt: skip
+             "snapshot": 0.5, "release": 0.3, "replay": 1, "level": 0.3, "refresh": 0.5, "supersede": 2}  # fmt: skip
     of_kind = {"move": MOVES, "read": READS, "write": WRITES, "look": LOOKS}
-    return [Step("deploy", "", 0, dice.randrange(10**6)), Step("move", "promote", 0, 0)] + [
+    begin = [
+        step
+        for pick, key in enumerate(("helper/prompt", "shared/policy"))
+        for step in (Step("deploy", key, 0, dice.randrange(10**6)), Step("move", "promote", pick, 0))
+    ]
+    begin.append(Step("supersede", "", 0, dice.randrange(10**6)))
+    return begin + [
         Step(kind, dice.choice(of_kind.get(kind, ("",))), dice.randrange(12), dice.randrange(10**6))
         for kind in dice.choices([*kinds], [*kinds.values()], k=steps)
     ]
@@ -150,7 +159,8 @@ class Side:
 
     def _deploy(self, step: Step, dice: random.Random) -> Any:
         name = f"r{len(self.deployments)}"
-        artifacts = {key: f"{key} {step.seed}" for key in dice.sample(ARTIFACTS, dice.choice([1, 1, 2]))}
+        keys = [step.what] if step.what else dice.sample(ARTIFACTS, dice.choice([1, 1, 2]))
+        artifacts = {key: f"{key} {step.seed}" for key in keys}
         weight = dice.choice([None, None, 0.0, 0.5, 1.0])
         base = dice.choice([None, None, None, *self.deployments])
         self.k.deploy(name, artifacts, canary=weight, independent=dice.random() < 0.3, base=base, by="test")
@@ -334,15 +344,41 @@ class Side:
                 return turn.observe("resolved", dice.choice([True, False]))
         return None
 
+    def _supersede(self, _: Step, dice: random.Random) -> Any:
+        """Have rows moved away from a query by their own lineage and by a greater one; ask as somebody without both.
+
+        The rows would be hits. What superseded them decides the answer, as far as its lineage is not the row's own.
+        """
+        own, greater, kept = dice.sample(IDS, 3)
+        near, away = [1.0, 0.0, 0.0, 0.1], [0.0, 0.0, 1.0, 0.1]
+        with self.k.turn(person="pat") as turn:
+            turn.vectors("kb").upsert([kept], np.array([[1.0, 0.3, 0.0, 0.1]], np.float32))
+        with self.k.turn(agent=AGENTS[0]) as turn:
+            rows = turn.vectors("kb")
+            for _again in range(9):
+                rows.upsert([own, greater], np.array([near, near], np.float32))
+            rows.upsert([own], np.array([away], np.float32))
+            turn.artifacts.items("shared/")
+            if dice.random() < 0.3:
+                rows.delete([greater])
+            else:
+                rows.upsert([greater], np.array([away], np.float32))
+        return self._ask(near, 1)
+
+    def _ask(self, query: Any, k: int) -> Any:
+        """Return what a search alone finds and has read."""
+        with self.k.turn(person="pat") as turn:
+            hits = turn.vectors("kb").search(query, k=k)
+            read = turn._scope._reads
+            return hits_of(hits), sorted(turn.lineage), [Seq(seq) for seq in sorted(read._seqs)]
+
     # ------------------------------------------------------------ looks
 
     def _look(self, step: Step, dice: random.Random) -> Any:
         session = dice.choice([None, *SESSIONS])
         match step.what:
-            case "ask":  # what a search alone has read
-                with self.k.turn(person="pat") as turn:
-                    hits = turn.vectors("kb").search(vectors(dice, 1)[0], k=dice.choice([1, 1, 2]))
-                    return hits_of(hits), sorted(turn.lineage)
+            case "ask":
+                return self._ask(vectors(dice, 1)[0], dice.choice([1, 1, 2]))
             case "view":
                 return self._shown(self.k.view(session=session), session, dice)
             case "past":
