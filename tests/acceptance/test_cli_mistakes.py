@@ -148,15 +148,53 @@ def test_the_same_deploy_again_changes_nothing(run: Run, world: Path, tmp_path: 
     assert "v9 exists already with the same manifest; nothing was changed" in again.out
     assert "v9 is canary: 10% of new sessions see it" in again.out
     assert run(*argv, "--json").document["repeated"] is True
-    assert "kedge canary v9 50%" in run(*argv, "--canary", "50%").out
-    assert content(world) == before
     other = run(*argv, "-a", "a/b=2", "-a", "a/c=3")
     assert other.code == 3
-    assert "another manifest (a/b, a/c differ); names are never used twice" in " ".join(other.err.split())
+    assert "another manifest (different: a/b, a/c); names are never used twice" in " ".join(other.err.split())
+    assert content(world) == before
     assert run("rollback", "v9", "--yes").code == 0
     gone = run(*argv)
     assert gone.code == 3
     assert "exists already and is rolled back; run `kedge reinstate v9`" in " ".join(gone.err.split())
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "says"),
+    [
+        (("--base", "support-v1"), ("--base", "support-v2"), "(different: base (support-v1 is recorded))"),
+        (("--base", "support-v1"), (), "(different: base (support-v1 is recorded))"),
+        ((), ("--base", "support-v1"), "(different: base (none is recorded))"),
+        (("--independent",), (), "(different: independent (true is recorded))"),
+        ((), ("--independent",), "(different: independent (false is recorded))"),
+        (("--attribution", "view"), (), "(different: attribution (view is recorded))"),
+        (("--note", "one"), ("--note", "two"), "(different: note (one is recorded))"),
+        (("--canary", "10%"), ("--canary", "20%"), "is a canary of 10%, not a canary of 20%; nothing was changed; run"),
+    ],
+    ids=str,
+)
+def test_another_option_is_another_manifest(
+    run: Run, world: Path, first: tuple[str, ...], again: tuple[str, ...], says: str
+) -> None:
+    argv = ("deploy", "v9", "-a", "support/code=9")
+    assert run(*argv, *first).code == 0
+    before = content(world)
+    assert "nothing was changed" in run(*argv, *first).out
+    other = run(*argv, *again)
+    assert (other.code, other.out) == (3, "")
+    assert says in " ".join(other.err.split())
+    assert content(world) == before
+
+
+def test_the_same_deploy_after_a_ramp_changes_nothing(run: Run, world: Path) -> None:
+    argv = ("deploy", "v9", "-a", "support/code=9", "--canary", "10%")
+    for change in (argv, ("canary", "v9", "30%"), ("promote", "v9", "--yes")):
+        assert run(*change).code == 0
+        before = content(world)
+        assert "v9 exists already with the same manifest; nothing was changed" in run(*argv).out
+        assert content(world) == before
+    other = run(*argv, "--canary", "20%")
+    assert other.code == 3
+    assert "is live, not a canary of 20%; nothing was changed" in " ".join(other.err.split())
 
 
 def test_a_deploy_that_ended_before_its_canary_is_finished(run: Run) -> None:

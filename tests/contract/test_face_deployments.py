@@ -41,6 +41,15 @@ def contaminate(k: Kedge, session: str = "s") -> None:
         turn.documents("kb").put("upload", "from a user")
 
 
+def test_a_deployment_says_how_it_was_declared(k: Kedge) -> None:
+    first = k.deployments()[0].name
+    declared = k.deploy("v3", {"support/code": "q"}, base=first, canary=0.5).declared
+    assert declared is not None
+    assert (declared.canary, declared.base, declared.independent) == (0.5, first, False)
+    again = k.canary("v3", 0.75)
+    assert again.declared == declared
+
+
 def test_a_deployment_says_what_it_is(k: Kedge, clock: HandClock) -> None:
     made = k.deploy("v2", {"support/model": "m", "support/prompt": "p"}, by="ann", note="friday's")
     assert (made.name, made.number, made.status, made.kind, made.weight) == ("v2", 2, Status.STAGED, "release", 0.0)
@@ -48,6 +57,9 @@ def test_a_deployment_says_what_it_is(k: Kedge, clock: HandClock) -> None:
     assert (made.note, made.created_by, made.by, made.created_at) == ("friday's", "ann", "ann", soon(MONDAY))
     assert made.warnings == ("support/model changes a model without naming its training-data snapshot",)
     assert made.digest.startswith("sha256:")
+    assert {key: (pin.value, pin.kind) for key, pin in made.pins.items()} == {
+        "support/model": (None, "model"), "support/prompt": (None, "prompt"),
+    }  # fmt: skip
     clock.time += 10
     started = k.canary("v2", 0.25, by="bob")
     assert (started.status, started.weight, started.by, started.created_by) == (Status.CANARY, 0.25, "bob", "ann")

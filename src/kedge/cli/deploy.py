@@ -56,35 +56,40 @@ def deploy(
     name, canary, independent, base, note, attribution and a table \[artifacts]. Its entries are
     "agent/prompt" = "text", {file="prompt.txt"} or {uri="…", digest="sha256:…", kind="model", version="7"}.
     """
-    wanted = manifest.from_flags(target, artifact or [])
-    weight = wanted.canary if canary is None else weight_of(canary)
-    if weight is not None:
-        check_weight(weight)  # before a database is created
-    alone, repeated = independent or wanted.independent, False
-    influences = attribution or wanted.attribution
+    wanted, repeated = manifest.from_flags(target, artifact or []), False
+    given = {
+        "canary": None if canary is None else weight_of(canary),
+        "independent": independent or None,
+        "base": base,
+        "attribution": attribution,
+        "note": note,
+    }
+    wanted = msgspec.structs.replace(wanted, **{field: said for field, said in given.items() if said is not None})
+    if wanted.canary is not None:
+        check_weight(wanted.canary)  # before a database is created
     with database.for_creating(db) as k:
         try:
             deployed = k.deploy(
                 wanted.name,
                 wanted.artifacts,
-                canary=weight,
-                independent=alone,
-                base=base or wanted.base,
-                attribution=influences,  # type: ignore[arg-type]  # it is checked there
+                canary=wanted.canary,
+                independent=wanted.independent,
+                base=wanted.base,
+                attribution=wanted.attribution,  # type: ignore[arg-type]  # it is checked there
                 by=by,
-                note=wanted.note if note is None else note,
+                note=wanted.note,
             )
         except DuplicateName:
-            deployed, repeated = manifest.find_same(k, wanted, independent=alone, attribution=influences), True
-            if weight is not None and deployed.status is Status.STAGED:  # an earlier run ended before its canary
-                deployed, repeated = k.canary(wanted.name, weight, by=by), False
+            deployed, repeated = manifest.find_same(k, wanted), True
+            if wanted.canary is not None and deployed.status is Status.STAGED:  # an earlier run may have ended before
+                deployed, repeated = k.canary(wanted.name, wanted.canary, by=by), False
     if as_json:
         emit({"deployment": deployed, "repeated": repeated})
         return
-    _print_deployed(deployed, weight, repeated=repeated)
+    _print_deployed(deployed, repeated=repeated)
 
 
-def _print_deployed(deployed: Deployment, weight: float | None, *, repeated: bool) -> None:
+def _print_deployed(deployed: Deployment, *, repeated: bool) -> None:
     if repeated:
         say(f"{deployed.name} exists already with the same manifest; nothing was changed")
     _print_status(deployed)
@@ -96,8 +101,6 @@ def _print_deployed(deployed: Deployment, weight: float | None, *, repeated: boo
         say("  It influences every agent's turn that sees it, whatever the turn reads.")
     for warning in deployed.warnings:
         say(f"  Warning: {warning}", "yellow")
-    if repeated and deployed.status is Status.CANARY and weight not in {None, deployed.weight}:
-        say(f"  To change its weight: kedge canary {deployed.name} {weight_words(weight or 0.0)}", "yellow")
     if deployed.status is Status.STAGED:
         say(f"  Next: kedge canary {deployed.name} 10%", "dim")
 

@@ -9,13 +9,12 @@ from typing import Any
 import msgspec
 
 from kedge.cli.parsing import weight_of
-from kedge.cli.terminal import listing
+from kedge.cli.terminal import listing, weight
 from kedge.deployments.lifecycle import Deployment
 from kedge.errors import DuplicateName, InvalidValue, nearest
 from kedge.face import Kedge
 from kedge.model.artifacts import Artifact, as_artifact
 from kedge.model.control import Status
-from kedge.turns.scope import scope_of
 
 _FIELDS = ("name", "canary", "independent", "base", "note", "attribution", "artifacts")
 _POINTERS = {"file", "uri", "digest", "value"}
@@ -28,6 +27,7 @@ _TYPES: dict[str, tuple[type, str]] = {
     "note": (str, "a string"),
     "attribution": (str, '"reads" or "view"'),
 }
+_WORDS: dict[object, str] = {None: "none", "": "none", False: "false", True: "true"}
 _ARTIFACT_FIELDS = ("file", "uri", "digest", "kind", "version", "value")
 
 
@@ -164,32 +164,48 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _identity(artifact: Artifact | None) -> tuple[str | None, ...] | None:
-    return None if artifact is None else (artifact.digest, artifact.uri, artifact.version, artifact.kind)
-
-
-def find_same(k: Kedge, wanted: Manifest, *, independent: bool, attribution: str) -> Deployment:
+def find_same(k: Kedge, wanted: Manifest) -> Deployment:
     """Return the deployment of this name if it has the same manifest and can be used, else raise `DuplicateName`."""
     there = k.deployment(wanted.name)
-    recorded = scope_of(k.view()).backend.control.recorded()
-    was = next(each.release.artifacts for each in recorded if each.release.name == wanted.name)
-    now = {key: as_artifact(key, value) for key, value in wanted.artifacts.items()}
-    differing = sorted(key for key in was.keys() | now.keys() if _identity(was.get(key)) != _identity(now.get(key)))
-    if independent and there.bases:
-        differing.append("independent")
-    if there.attribution != attribution:
-        differing.append("attribution")
+    differing = _differences(wanted, there)
     if differing:
         raise DuplicateName(
-            f"a deployment named {wanted.name!r} exists already with another manifest ({listing(differing)} "
-            f"{'differs' if len(differing) == 1 else 'differ'}); names are never used twice: choose another name"
+            f"a deployment named {wanted.name!r} exists already with another manifest (different: "
+            f"{listing(differing)}); names are never used twice: choose another name"
         )
     if there.status in {Status.ROLLED_BACK, Status.PURGED}:
         way = f"run `kedge reinstate {wanted.name}`, or " if there.status is Status.ROLLED_BACK else ""
         raise DuplicateName(
             f"a deployment named {wanted.name!r} exists already and is {there.status}; {way}choose another name"
         )
+    if wanted.canary is not None and there.status is not Status.STAGED and wanted.canary not in _weights(there):
+        way = f"; run `kedge canary {wanted.name} {weight(wanted.canary)}`" if there.status is Status.CANARY else ""
+        raise DuplicateName(
+            f"a deployment named {wanted.name!r} exists already and is {_standing(there)}, not a canary of "
+            f"{weight(wanted.canary)}; nothing was changed{way}"
+        )
     return there
+
+
+def _differences(wanted: Manifest, there: Deployment) -> list[str]:
+    """Return what the manifest says otherwise than what is recorded; a canary's weight may change."""
+    pins = {key: as_artifact(key, value) for key, value in wanted.artifacts.items()}
+    pins = {key: msgspec.structs.replace(pin, value=None) for key, pin in pins.items()}
+    differing = [key for key in sorted(pins.keys() | there.pins.keys()) if pins.get(key) != there.pins.get(key)]
+    said = [("note", there.note, wanted.note), ("attribution", there.attribution, wanted.attribution)]
+    if there.declared is not None:
+        said += [(field, getattr(there.declared, field), getattr(wanted, field)) for field in ("independent", "base")]
+    differing += [f"{field} ({_WORDS.get(was, was)} is recorded)" for field, was, given in said if was != given]
+    return differing
+
+
+def _weights(there: Deployment) -> tuple[float | None, ...]:
+    """Return the weight of a deployment, and the one that it was deployed with."""
+    return there.weight, None if there.declared is None else there.declared.canary
+
+
+def _standing(there: Deployment) -> str:
+    return f"a canary of {weight(there.weight)}" if there.status is Status.CANARY else str(there.status)
 
 
 def from_flags(target: str, flags: list[str]) -> Manifest:

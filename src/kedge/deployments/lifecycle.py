@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from kedge.errors import DuplicateName, InvalidValue
 from kedge.model import assignment, transitions
 from kedge.model import control as rules
@@ -24,10 +26,19 @@ AGENTS_MAX = 1_000  # at most so many agents are looked for a name like that of 
 BOTH_MAX = 100  # at most so many keys that both sides wrote are in a promotion's report
 
 
+class Declared(Value, frozen=True):
+    """What a call of `deploy` said beside the artifacts, the attribution and the note."""
+
+    canary: float | None = None
+    independent: bool = False
+    base: str | None = None
+
+
 class Deployment(Value, frozen=True):
     """A deployment. Times are seconds since the Unix epoch.
 
     `since`, `by` and `reason` are those of the newest change of its status: its own, or that of a base it rests on.
+    `pins` are its artifacts by key, without their values. `declared` is None where an older release staged it.
     """
 
     name: str
@@ -46,6 +57,8 @@ class Deployment(Value, frozen=True):
     by: str
     reason: str
     attribution: Attribution = READS
+    pins: dict[str, Artifact] = msgspec.field(default_factory=dict)
+    declared: Declared | None = None
 
 
 class PromoteReport(Report, frozen=True):
@@ -101,7 +114,7 @@ def deploy(
     if name.startswith((f"{rules.EXTERNAL}:", "#")):
         raise InvalidValue(f"invalid deployment name {name!r}: this prefix is reserved; choose another name")
     if canary is not None:
-        transitions.check_weight(canary)
+        canary = transitions.check_weight(canary)
     if independent and base is not None:
         raise InvalidValue(
             f"independent=True and base={base!r} exclude each other: a deployment goes with its base; give one of them"
@@ -113,6 +126,7 @@ def deploy(
     warnings = warnings_of(keys, port.agents(AGENTS_MAX), port.artifact_names())
     who = actor(by)
     operation = kernel.backend.clock.fresh_id()
+    declared = msgspec.to_builtins(Declared(canary, independent, base))
 
     def decide(record: ControlRecord) -> Change:
         if name in kernel.backend.control.names().values():
@@ -141,7 +155,7 @@ def deploy(
             who,
             name,
             note,
-            {"digest": release.digest, "artifacts": sorted(manifest), "attribution": influences},
+            {"digest": release.digest, "artifacts": sorted(manifest), "attribution": influences, "declared": declared},
             release=release,
             writes=writes,
             snapshot=f"{SNAPSHOT_PREFIX}{name}",
@@ -234,23 +248,23 @@ def list_all(kernel: Kernel) -> list[Deployment]:
 
 def _list(kernel: Kernel, recorded: Iterable[Recorded]) -> list[Deployment]:
     record = kernel.backend.control.load()
-    attributions: dict[str, Attribution] = {}
+    staged: dict[str, Mapping[str, Any]] = {}
     newest: dict[str | int, Entry] = {}  # by name, and by number where a base's change included it
     for entry in kernel.backend.control.entries():
         if entry.kind == "stage" and entry.deployment is not None:
-            attributions[entry.deployment] = entry.detail.get("attribution", READS)
+            staged[entry.deployment] = entry.detail
         elif not entry.is_step and entry.kind not in _NO_STATUS:
             for concerned in (entry.deployment, *entry.detail.get("numbers", ())):
                 if concerned is not None:
                     newest.setdefault(concerned, entry)
-    return [_deployment(record, one, newest, attributions, kernel) for one in recorded]
+    return [_deployment(record, one, newest, staged.get(one.release.name, {}), kernel) for one in recorded]
 
 
 def _deployment(
     record: ControlRecord,
     recorded: Recorded,
     newest: Mapping[str | int, Entry],
-    attributions: Mapping[str, Attribution],
+    staged: Mapping[str, Any],
     kernel: Kernel,
 ) -> Deployment:
     release = recorded.release
@@ -277,5 +291,7 @@ def _deployment(
         since=recorded.at if change is None else change.at,
         by=recorded.by if change is None else change.by,
         reason="" if change is None else change.reason,
-        attribution=attributions.get(release.name, READS),
+        attribution=staged.get("attribution", READS),
+        pins={key: msgspec.structs.replace(pin, value=None) for key, pin in sorted(release.artifacts.items())},
+        declared=msgspec.convert(staged["declared"], Declared) if "declared" in staged else None,
     )
