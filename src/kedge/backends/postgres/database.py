@@ -218,6 +218,11 @@ class Database:
             self._look_at_schema(connection)
         return None if self._older is None else self._older[1]
 
+    def adapted(self, connection: Connection, sql: bytes) -> bytes:
+        """Return a statement as the schema of this database takes it, for a cursor of the caller's."""
+        rewrite = self._rewrite(connection)
+        return sql if rewrite is None else rewrite(sql)
+
     def _look_at_schema(self, connection: Connection) -> None:
         found = migrate(connection, self.url, read_only=self.read_only)
         if self._older is None or self._older[0] != found:

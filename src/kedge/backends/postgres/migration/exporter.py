@@ -82,7 +82,7 @@ class PostgresExporter:
                 psycopg.RawServerCursor(connection, "kedge_rows") as cursor,
             ):
                 cursor.itersize = _FETCH_ROWS
-                cursor.execute(select(table), binary=True)
+                cursor.execute(self._database.adapted(connection, select(table)), binary=True)
                 yield from portable(table, cursor)
         except psycopg.Error as error:
             raise translate(error, self.url) from error

@@ -5,7 +5,7 @@ the same name takes the place of each table that lacks something.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from kedge.backends.postgres.link import Rewrite
@@ -13,6 +13,7 @@ from kedge.backends.postgres.link import Rewrite
 _COMMENT = re.compile(r"--.*")
 _TABLE = re.compile(r"CREATE TABLE kedge\.(\w+) \(\s*\n(.*?)\n\)", re.DOTALL)
 _ADDED = re.compile(r"ALTER TABLE kedge\.(\w+) ADD COLUMN (\w+) ([^;]+)")
+_SEED = re.compile(r"^INSERT INTO kedge\.(\w+) \(([\w, ]+)\)\s+((?:VALUES|SELECT)\b[^;]*);", re.MULTILINE)
 _COLUMN = re.compile(r"\s*([a-z]\w*)\s+([^,]+)")
 _TYPE = re.compile(r"\s+(?:COLLATE|NOT|NULL|DEFAULT|PRIMARY|UNIQUE|CHECK|GENERATED|REFERENCES)\b.*", re.DOTALL)
 _DEFAULT = re.compile(r"(?<!BY )\bDEFAULT\s+('[^']*'|\S+)")
@@ -20,30 +21,42 @@ _WITH = re.compile(r"\s*WITH\s+(RECURSIVE\s+)?", re.IGNORECASE)
 
 
 def additions(scripts: Sequence[str]) -> dict[str, str]:
-    """Return, by table, a query that has the columns which these later migrations add."""
+    """Return, by table, a query that has the columns which these later migrations add, and the rows of new tables."""
     made: dict[str, str] = {}
+    kinds: dict[str, dict[str, str]] = {}  # of the columns of new tables
     added: dict[str, list[str]] = {}
     for script in scripts:
         text = _COMMENT.sub("", script)
         for table, columns in _TABLE.findall(text):
-            nothing = [_value(name, kind) for name, kind in map(_named, re.split(r",\s*\n", columns)) if name]
-            made[table] = f"SELECT {', '.join(nothing)} WHERE FALSE"
+            named = (_COLUMN.match(column) for column in re.split(r",\s*\n", columns))
+            kinds[table] = {found[1]: found[2] for found in named if found is not None}
+            made[table] = f"SELECT {_row(kinds[table], {})} WHERE FALSE"
+        for table, columns, rows in _SEED.findall(text):
+            if table in kinds:
+                given = {name: name for name in columns.split(", ")}
+                made[table] += f" UNION ALL SELECT {_row(kinds[table], given)} FROM ({rows}) given ({columns})"  # noqa: S608 - as below
         for table, column, kind in _ADDED.findall(text):
-            added.setdefault(table, []).append(_value(column, kind))
+            added.setdefault(table, []).append(_row({column: kind}, {}))
     for table, values in added.items():
         source = f"({made[table]}) t" if table in made else f"kedge.{table} t"
         made[table] = f"SELECT t.*, {', '.join(values)} FROM {source}"  # noqa: S608 - from our own schema
     return made
 
 
-def _named(column: str) -> tuple[str, str]:
-    found = _COLUMN.match(column)
-    return ("", "") if found is None else (found[1], found[2])
+def _row(kinds: Mapping[str, str], given: Mapping[str, str]) -> str:
+    """Return the expressions of a row: what is given, else the columns' defaults."""
+    return ", ".join(
+        f"CAST({given.get(name) or _default(kind)} AS {_type(kind)}) AS {name}" for name, kind in kinds.items()
+    )
 
 
-def _value(column: str, kind: str) -> str:
-    default = _DEFAULT.search(kind)
-    return f"CAST({'NULL' if default is None else default[1]} AS {_TYPE.sub('', kind).strip()}) AS {column}"
+def _default(kind: str) -> str:
+    found = _DEFAULT.search(kind)
+    return "NULL" if found is None else found[1]
+
+
+def _type(kind: str) -> str:
+    return _TYPE.sub("", kind).strip()
 
 
 def rewriter(scripts: Sequence[str]) -> Rewrite:

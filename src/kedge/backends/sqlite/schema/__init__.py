@@ -4,6 +4,7 @@ A migration only adds: tables, indexes, and columns with a default. So a reader 
 tables of its connection take the place of what the database does not have yet.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ from importlib import resources
 from kedge.support.failpoints import reach
 
 _COLUMNS = "SELECT name, dflt_value FROM pragma_table_info(?) ORDER BY cid"
+_FILLED = re.compile(r"^INSERT INTO (\w+) ", re.MULTILINE)
 _TABLES = "SELECT name FROM main.sqlite_schema WHERE type = 'table'"
 
 
@@ -57,9 +59,15 @@ def _additions(connection: sqlite3.Connection, fresh: sqlite3.Connection) -> Ite
     for (table,) in fresh.execute(_TABLES).fetchall():
         wanted = dict(fresh.execute(_COLUMNS, (table,)).fetchall())
         if table not in there:
-            yield f"CREATE TEMP TABLE {table} ({', '.join(wanted)})"
+            columns = (name if default is None else f"{name} DEFAULT {default}" for name, default in wanted.items())
+            yield f"CREATE TEMP TABLE {table} ({', '.join(columns)})"
             continue
         found = [name for name, _ in connection.execute(_COLUMNS, (table,))]
         added = [f"{default or 'NULL'} AS {name}" for name, default in wanted.items() if name not in found]
         if added:
             yield f"CREATE TEMP VIEW {table} AS SELECT {', '.join(found + added)} FROM main.{table}"  # noqa: S608 - names of our schema
+    for script in migrations()[schema_of(connection) :]:
+        for statement in script.split(";\n\n"):
+            filled = _FILLED.search(statement)
+            if filled is not None and filled[1] not in there:  # a name without a schema is the temporary table's
+                yield statement
