@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from contextlib import suppress
 
-from kedge.errors import ConfirmationNeeded, OutcomeUnknown, SnapshotInTheWay, StorageFull
+from kedge.errors import (
+    Busy,
+    ConfirmationNeeded,
+    KedgeError,
+    OutcomeUnknown,
+    Retryable,
+    SnapshotInTheWay,
+    StorageFull,
+    Unreachable,
+)
 from kedge.model import transitions
 from kedge.model.control import ControlRecord
 from kedge.ports.control import Change, Entry
@@ -11,6 +20,9 @@ from kedge.support.display import Report, count
 from kedge.turns.kernel import Kernel, actor
 
 Progress = Callable[[int, int], None]
+_REASONS: dict[type[KedgeError], str] = {
+    StorageFull: "the disk is full", Busy: "the database is busy", Unreachable: "the database cannot be reached",
+}  # fmt: skip
 
 
 class PurgeReport(Report, frozen=True):
@@ -93,9 +105,12 @@ def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int
         kernel.backend.control.step(
             entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail=detail
         )
-    except StorageFull as error:
+    except (Retryable, OutcomeUnknown) as error:  # what it says of itself is not true of the whole purge
+        why = _REASONS.get(type(error), "a write failed")
+        cause = f" ({str(error.__cause__).splitlines()[0]})" if str(error.__cause__ or "") else ""
+        first = "free some space, then " if isinstance(error, StorageFull) else ""
         raise OutcomeUnknown(
             f"{entry.deployment!r} is purged for good (epoch {entry.epoch}), but not all of its content is erased yet, "
-            f"because the disk is full ({error}): free some space, then run `kedge recover`, which finishes the purge"
+            f"because {why}{cause}: {first}run `kedge recover`, which erases the rest"
         ) from error
     return erased
