@@ -17,7 +17,7 @@ def upgrade(*, db: Db = None, as_json: Json = False) -> None:
     """
     with database.for_reading(db) as k:
         found = k.status().schema.schema  # opening it for writing expands it
-    with database.for_changing(db) as k, progress_bar("upgrading", silent=as_json, unit="steps") as progress:
+    with database.for_changing(db) as k, progress_bar("upgrading", silent=as_json, unit="rows") as progress:
         report = k.upgrade(progress=progress)
     report = msgspec.structs.replace(report, before=msgspec.structs.replace(report.before, schema=found))
     if as_json:

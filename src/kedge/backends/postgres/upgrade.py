@@ -29,11 +29,11 @@ class PostgresUpgrade:
     def finish(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Fill in what the new schema needs, then raise the fence; return how many rows were filled in."""
         rows, fillings = 0, list(queries("backfill").values())
-        for number, statement in enumerate(fillings):
+        for statement in fillings:
             while filled := self._database.write("upgrade", partial(_fill, statement, _BATCH_ROWS), find=again):
                 rows += filled
                 if progress is not None:
-                    progress(number, len(fillings) + 1)
+                    progress(rows, 0)  # how many are left would take a scan
         check_writer(self._database.url, self.state().min_writer)
 
         def act(link: Link) -> int:
@@ -44,7 +44,7 @@ class PostgresUpgrade:
 
         rows += self._database.write("fence", act, lanes=ALL, find=again)
         if progress is not None:
-            progress(len(fillings) + 1, len(fillings) + 1)
+            progress(rows, rows)
         return rows
 
 

@@ -27,17 +27,17 @@ class SqliteUpgrade:
     def finish(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Fill in what the new schema needs, then raise the fence; return how many rows were filled in."""
         rows, fillings = 0, list(queries("backfill").values())
-        for number, statement in enumerate(fillings):
+        for statement in fillings:
             while filled := self._fill(statement):
                 rows += filled
                 if progress is not None:
-                    progress(number, len(fillings) + 1)
+                    progress(rows, 0)  # how many are left would take a scan
         with self._database.writing("fence", interruptible=True) as connection:
             for statement in fillings:  # what older writers have added since; none can from here on
                 rows += connection.execute(statement, (-1,)).rowcount
             self._database.raise_fence(connection)
         if progress is not None:
-            progress(len(fillings) + 1, len(fillings) + 1)
+            progress(rows, rows)
         return rows
 
     def _fill(self, statement: str) -> int:

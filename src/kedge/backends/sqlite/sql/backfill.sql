@@ -1,2 +1,4 @@
--- One statement for each new column that old rows must have a value in: it fills in at most ? rows that lack one, and
--- `kedge upgrade` repeats it until none is left. Nothing needs it yet.
+-- One statement for each new column that old rows must have a value in: it fills in at most ? rows that lack one
+-- (-1: all of them). `kedge upgrade` repeats it until none is left, and once more as it raises the fence. So its
+-- migration raises `WRITER`, and has an index of the rows that lack a value: each batch looks for the next ones.
+-- Nothing needs it yet.
