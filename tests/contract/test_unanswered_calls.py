@@ -41,3 +41,17 @@ def test_a_callee_that_writes_nothing_and_is_absorbed_is_answered() -> None:
     assert unanswered(edges, turns, 10.0) == []
     lost = unanswered(edges[:2], turns, 10.0)
     assert [(t.metric, t.agent, t.value) for t in lost] == [("call:unabsorbed", "planner", "to coder")]
+
+
+def test_headers_that_were_lost_are_counted_at_whom_they_were_for() -> None:
+    """Whatever the order in which they were sent."""
+    turns = [
+        TurnRecord(1, "p", "planner", None, None, None),
+        TurnRecord(2, "c", "coder", None, "p", None),
+        TurnRecord(3, "t", "tester", None, "p", None),
+    ]
+    for audiences in (("mailer", "coder", ""), ("", "mailer", "coder"), ("coder", "", "mailer")):
+        edges = [Edge(float(n), "call", "p", audience) for n, audience in enumerate(audiences)]
+        answers = [Edge(5.0, "absorb", "p", "c"), Edge(6.0, "absorb", "p", "t")]
+        lost = unanswered(edges + answers, turns, 10.0)
+        assert [(t.metric, t.agent, t.value, t.count) for t in lost] == [("call:unreceived", "planner", "to mailer", 1)]

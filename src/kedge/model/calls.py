@@ -1,6 +1,6 @@
 """Calls between agents that went nowhere: headers that nobody received, and answers that nobody absorbed."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -50,9 +50,24 @@ def unanswered(edges: Iterable[Edge], turns: Iterable[TurnRecord], before: float
             found.add(UNABSORBED, known, caller, callee.agent, sent[-1].at, before)
         own = known[caller]
         answers = own.parent is not None and (own.parent, caller) not in absorbed  # it is counted at its own caller
-        for edge in sent[len(answered) + came_back[caller] + answers :]:
+        receivers = [*(callee.agent or "" for callee in answered), *[""] * (came_back[caller] + answers)]
+        for edge in _unreceived(sent, receivers):
             found.add(UNRECEIVED, known, caller, edge.peer or None, edge.at, before)
     return found.tallies()
+
+
+def _unreceived(sent: Iterable[Edge], receivers: Iterable[str]) -> list[Edge]:
+    """Return the headers that nobody received. A receiver took some for it, else some for anybody, else the oldest."""
+    left: dict[str, deque[Edge]] = {}
+    for edge in sent:
+        left.setdefault(edge.peer, deque()).append(edge)
+    for receiver in receivers:
+        audience = next((a for a in (receiver, "") if left.get(a)), None)
+        if audience is None:
+            audience = min((a for a, edges in left.items() if edges), key=lambda a: left[a][0].at, default=None)
+        if audience is not None:
+            left[audience].popleft()
+    return [edge for edges in left.values() for edge in edges]
 
 
 class _Counted:
