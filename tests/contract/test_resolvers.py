@@ -12,6 +12,7 @@ import pytest
 
 import kedge
 from kedge import Artifact
+from kedge.cli.main import main
 from kedge.errors import InvalidValue
 from kedge.recovery import resolve as resolving
 
@@ -54,7 +55,7 @@ def test_a_plan_says_which_targets_are_gone(
     (tmp_path / "kedge.toml").write_text(f"""
 [resolvers.weights]
 uris = "models:/*"
-command = 'case "$KEDGE_URI" in */1) exit 0;; */2) exit 1;; *) exit 7;; esac'
+command = 'case "$KEDGE_URI" in */1) exit 0;; */2) exit 1;; */4) exec sleep 9;; *) exit 7;; esac'
 [resolvers.pages]
 uris = "http://*"
 [resolvers.images]
@@ -63,7 +64,8 @@ registry = "{url}"
 """)
     uris = {
         "a/model": "models:/a/1", "b/model": "models:/b/2", "c/model": "models:/c/3", "d/index": f"{url}/there",
-        "e/index": f"{url}/nowhere", "f/index": f"{url}/broken", "g/index": f"{url}/slow", "h/weights": "s3://b/w",
+        "k/model": "models:/k/4", "e/index": f"{url}/nowhere", "f/index": f"{url}/broken", "g/index": f"{url}/slow",
+        "h/weights": "s3://b/w",
         "i/code": "docker://registry.example/team/support:v1", "j/code": "docker://registry.example/team/other:v1",
     }  # fmt: skip
     with kedge.open(place, durability="normal", reconcilers=tmp_path / "kedge.toml") as k:
@@ -76,11 +78,28 @@ registry = "{url}"
             "d/index": "there", "e/index": "gone", "f/index": "not looked at: the server answered 500",
             "g/index": "not looked at: no answer within 1 s",
             "h/weights": "not looked at: no resolver is configured for its URI",
-            "i/code": "there", "j/code": "gone",
+            "i/code": "there", "j/code": "gone", "k/model": "not looked at: no answer within 1 s",
         }  # fmt: skip
         asked = len(Server.asked)
         assert k.rollback("v2").ok
         assert len(Server.asked) == asked, "a rollback asks nobody"
+
+
+def test_kedge_plan_says_what_is_gone_and_what_nobody_looked_at(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    (tmp_path / "kedge.toml").write_text('[resolvers.weights]\nuris = "models:/*"\ncommand = "exit 1"\n')
+    with kedge.open(place, durability="normal") as k:
+        pins = {"a/model": Artifact(uri="models:/a/1", digest="1"), "b/model": Artifact(uri="s3://b/w", digest="1")}
+        k.deploy("v1", pins)
+        k.promote("v1")
+        k.deploy("v2", {key: Artifact(uri="new:/1", digest="2") for key in pins})
+    assert main(["plan", "v2", "--db", place]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "What a/model falls back to is GONE: the rollback cannot bring it back (v1's model: models:/a/1" in said
+    assert "What b/model falls back to was not looked at: no resolver is configured for its URI" in said
 
 
 @pytest.mark.parametrize(

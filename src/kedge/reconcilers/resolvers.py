@@ -29,14 +29,17 @@ class ShellResolver:
     def resolve(self, key: str, pin: Artifact, timeout: float) -> bool:
         """Run the command; raise unless it exits with 0 or 1."""
         given = {"KEDGE_KEY": key, "KEDGE_URI": pin.uri or "", "KEDGE_DIGEST": pin.digest}
-        done = subprocess.run(  # noqa: S603 - the configuration of the resolver
-            self._argv,
-            env={**os.environ, **given},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 - the configuration of the resolver
+                self._argv,
+                env={**os.environ, **given},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
         if done.returncode not in {0, 1}:
             raise OSError(f"its command exited with {done.returncode}")
         return done.returncode == 0

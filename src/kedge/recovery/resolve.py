@@ -41,6 +41,8 @@ def _look(found: dict[str, str], resolver: Resolver, key: str, pin: Artifact, se
     try:
         found[key] = THERE if resolver.resolve(key, pin, seconds) else GONE
     except Exception as error:  # noqa: BLE001 - a resolver may raise anything: a plan says so, and goes on
+        if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
+            return  # as one that has not answered yet
         why = str(error) if isinstance(error, OSError) and not error.filename else type(error).__name__
         found[key] = f"{NOT_LOOKED_AT}: {redact(why)}"
 
