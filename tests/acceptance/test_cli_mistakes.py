@@ -230,7 +230,14 @@ def terminal() -> Iterator[SimpleNamespace]:
     os.close(ours)
 
 
-@pytest.mark.parametrize(("argv", "asks"), [(ASKING[0], "Promote support-v2?"), (ASKING[2], "Change the retention?")])
+@pytest.mark.parametrize(
+    ("argv", "asks"),
+    [
+        (ASKING[0], "Promote support-v2?"),
+        (ASKING[1], "Settle support-v1?"),
+        (ASKING[2], "Change the retention?"),
+    ],
+)
 def test_no_is_an_answer(
     world: Path, tmp_path: Path, terminal: SimpleNamespace, argv: tuple[str, ...], asks: str
 ) -> None:

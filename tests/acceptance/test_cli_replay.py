@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,20 @@ def test_it_calls_the_handler_and_says_what_failed(hidden: Run, world: Path) -> 
     again = hidden("replay", "replay_handlers:answer", "--json")
     assert (again.code, again.document["ok"], again.document["replayed"]) == (1, False, [])
     assert again.document["failed"][0][1] == "RuntimeError: the model is down"
+
+
+def test_it_tells_its_progress(hidden: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+
+    @contextmanager
+    def bar(label: str, *, silent: bool, unit: str) -> Iterator[Callable[[int, int], None]]:
+        assert (label, silent, unit) == ("replaying", False, "inputs")
+        yield lambda done, total: told.append((done, total))
+
+    monkeypatch.setattr("kedge.cli.replay.progress_bar", bar)
+    hidden("replay", "replay_handlers:answer")
+    assert told[-1] == (4, 4)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,12 @@ def launched(run_nowhere: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             turn.memory.append("assistant", "Have a refund.")
             turn.context.put("case/1", "refund")
             turn.context.put("case/2", "refund")
+            turn.context.put("case/3", "refund")
         with k.turn("s-1", person="ann") as turn:
             turn.context.put("case/1", "no refund")
+            turn.context.put("case/3", "no refund")
+        with k.turn(person="bob") as turn:
+            turn.context.delete("case/3")
         with k.turn("s-1", agent="reviewer") as turn:
             turn.context.get("case/2")
             turn.memory.append("assistant", "Checked.")
@@ -69,6 +73,8 @@ def test_diff_shows_values(launched: Run) -> None:
     said = flat(launched("diff", "before:support-v2", "session:s-1").out)
     assert "~ support/prompt: be brief → promise refunds (seq" in said
     assert "+ case/1: no refund (seq" in said
+    said = flat(launched("diff", "session:s-1", "before:support-v2").out)
+    assert "- case/1: no refund (seq" in said
 
 
 def test_a_plan_says_what_changes_what_comes_back_and_what_stays(launched: Run) -> None:

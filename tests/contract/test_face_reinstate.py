@@ -67,20 +67,26 @@ def test_recover_says_that_a_rollback_was_undone_where_the_log_does_not(
     assert launched.levels() == {}
 
 
-def test_a_rollback_that_is_undone_while_it_waits_says_so(launched: Kedge) -> None:
+@pytest.mark.parametrize("step", ["committed", "waiting"])
+def test_a_rollback_that_is_undone_while_it_waits_says_so(launched: Kedge, step: str) -> None:
     now = time.time()
     fleet = scope_of(launched.view()).backend.fleet
     fleet.refresh(Standing("slow", "slow", "elsewhere", 1, (), 1.0, launched.epoch, joined_at=now, at=now))
     undone: list[str] = []
 
-    def undo(step: str) -> None:
-        if step.startswith("committed"):
+    told: list[str] = []
+
+    def undo(said: str) -> None:
+        told.append(said.split(maxsplit=1)[0])
+        if said.startswith(step):
             undone.append(launched.reinstate("v2", by="bob").verdict)
 
     report = launched.rollback("v2", hold=["support"], on_step=undo)
     assert "waiting for member slow (it has not acknowledged epoch " in undone[0]
     assert not report.ok
     assert "but reinstated by bob" in report.verdict
+    assert ("waiting" in told) == (step == "waiting"), "what is undone already waits for nobody"
+    assert not any(said.startswith("verifi") for said in told)
     assert (launched.levels(), launched.status().unfinished) == ({}, ())
 
 
