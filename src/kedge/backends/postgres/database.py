@@ -13,7 +13,7 @@ from kedge import errors
 from kedge.backends.postgres import row_locks as lane_locks
 from kedge.backends.postgres.address import read_address
 from kedge.backends.postgres.faults import READ_ONLY, explain, is_lost, is_raced, translate
-from kedge.backends.postgres.link import Connection, Link, Rewrite, prepare
+from kedge.backends.postgres.link import Connection, Link, Rewrite, pipelined, prepare
 from kedge.backends.postgres.liveness import PatientConnection
 from kedge.backends.postgres.lost_commits import LostCommits
 from kedge.backends.postgres.pools import POOL_EXHAUSTED, Given, GivenPool, Lender, OwnPool, check_given
@@ -203,7 +203,7 @@ class Database:
 
         def once(connection: Connection) -> T:
             rewrite = self._rewrite(connection)
-            with connection.pipeline() as pipeline:
+            with pipelined(connection) as pipeline:
                 link = Link(connection, pipeline, rewrite)
                 link.send(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 found = look(link)
@@ -236,7 +236,7 @@ class Database:
 
         def once(connection: Connection) -> T:
             rewrite = self._rewrite(connection)
-            with connection.pipeline() as pipeline:
+            with pipelined(connection) as pipeline:
                 link = Link(connection, pipeline, rewrite)
                 found = look(link)
                 lane_locks.pass_all(link)
@@ -312,7 +312,7 @@ class Database:
         def once(connection: Connection) -> T | None:
             found: T | None = None
             try:
-                with _confirmed(connection), connection.pipeline() as pipeline:
+                with _confirmed(connection), pipelined(connection) as pipeline:
                     link = Link(connection, pipeline)
                     link.send(b"BEGIN")
                     lane_locks.lock(link, lanes)  # the lost transaction holds them until it ends
@@ -383,7 +383,7 @@ class _Attempt(Generic[T]):
         """Begin, lock the lanes, act and commit."""
         is_committing, began = False, time.monotonic()
         try:
-            with _confirmed(connection), connection.pipeline() as pipeline:
+            with _confirmed(connection), pipelined(connection) as pipeline:
                 link = Link(connection, pipeline)
                 link.send(b"BEGIN")
                 if self._lanes:

@@ -1,6 +1,7 @@
 """Pipelined statements on one connection: each is sent at once, and only reading its rows waits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -10,6 +11,8 @@ from psycopg.types.numeric import FloatBinaryDumper, Int8BinaryDumper
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]  # a raw one
 Rewrite = Callable[[bytes], bytes]
+
+_CANCEL_SECONDS = 1.0
 
 
 class Link:
@@ -51,6 +54,26 @@ class Link:
         found = self.row(sql, *parameters)
         assert found is not None, sql  # noqa: S101 - it has one in any database
         return found
+
+
+@contextmanager
+def pipelined(connection: Connection) -> Iterator[psycopg.Pipeline]:
+    """Switch a connection to pipeline mode; an interruption (Ctrl-C) cancels its statements and closes it.
+
+    psycopg would wait for the answers first, which may take as long as another transaction holds a lock.
+    """
+    with connection.pipeline() as pipeline:
+        try:
+            yield pipeline
+        except Exception:
+            raise
+        except BaseException:
+            try:
+                with suppress(Exception):
+                    connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            finally:
+                connection.pgconn.finish()
+            raise
 
 
 def prepare(connection: Connection) -> None:

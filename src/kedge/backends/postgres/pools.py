@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +14,7 @@ from psycopg.rows import tuple_row
 from kedge import errors
 from kedge.backends.postgres.link import Connection, Cursor
 from kedge.backends.postgres.liveness import PatientConnection
+from kedge.support.interrupts import interruptible, shielded
 
 T = TypeVar("T")
 Made = psycopg_pool.ConnectionPool[Connection]
@@ -23,6 +23,8 @@ Given = psycopg_pool.ConnectionPool[Any]
 POOL_EXHAUSTED = (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)
 _CONNECTIONS_MAX = 16
 _RECONNECT_SECONDS = 3.0  # a pool tries three times to connect in it; a caller that still waits makes it retry
+_HEAR_SECONDS = 0.1
+_TAKE_SECONDS = 0.001  # for a connection that is there
 # One statement returns the current values and sets new ones.
 _EXCHANGE = """
 SELECT name, pg_catalog.current_setting(name, TRUE), pg_catalog.set_config(name, value, FALSE)
@@ -81,7 +83,7 @@ class OwnPool:
             _left_to_parents.append(self._pool)
             self._pid, self._pool = os.getpid(), self._make()
         pool = self._pool
-        return _use(pool, _take(pool), act)
+        return _use(pool, act, waits=False)
 
     def exhausted(self) -> errors.Busy:
         """Return the error for no free connection."""
@@ -115,16 +117,15 @@ class GivenPool:
                 "the pool belongs to the parent of this forked process; open the database here, with a pool of this "
                 "process"
             )
-        try:
-            connection = _take(self._pool)
-        except psycopg_pool.PoolClosed:
-            raise errors.TurnClosed("the pool was closed while Kedge used it; open both again") from None
 
         def act_as_ours(connection: Connection) -> T:
             with self._as_ours(connection):
                 return act(connection)
 
-        return _use(self._pool, connection, act_as_ours)
+        try:
+            return _use(self._pool, act_as_ours, waits=True)  # in a `check` of the caller's
+        except psycopg_pool.PoolClosed:
+            raise errors.TurnClosed("the pool was closed while Kedge used it; open both again") from None
 
     @contextmanager
     def _as_ours(self, connection: Connection) -> Iterator[None]:
@@ -183,72 +184,102 @@ def check_given(pool: object) -> None:
         raise errors.InvalidValue(f"the pool {pool.name!r} is closed, or was never opened; open it before Kedge")
 
 
-def _take(pool: Made | Given) -> Connection:
+def _use(pool: Made | Given, act: Callable[[Connection], T], *, waits: bool) -> T:
+    """Call `act` with a connection of a pool, and return it to the pool with no open transaction.
+
+    An interruption (Ctrl-C) may end `act`, and again the clean-up after it. Then the state of the connection is not
+    known: the pool gets it back closed, and replaces it. `waits` says whether taking one may wait for the server.
+    """
+    return shielded(_take_and_use, pool, act, waits=waits)
+
+
+def _take_and_use(pool: Made | Given, act: Callable[[Connection], T], *, waits: bool) -> T:
+    connection = _take(pool, waits=waits)
+    try:
+        return interruptible(_act, connection, act)
+    except Exception:
+        raise
+    except BaseException:
+        connection.pgconn.finish()
+        raise
+    finally:
+        pool.putconn(connection)
+
+
+def _act(connection: Connection, act: Callable[[Connection], T]) -> T:
+    try:
+        return act(connection)
+    finally:
+        _roll_back(connection)
+
+
+def _take(pool: Made | Given, *, waits: bool) -> Connection:
     """Take a connection of a pool; an interruption (Ctrl-C) of the wait for one loses none.
 
     In psycopg_pool it would: the interrupted place in the queue stays, and is given a connection. So another thread
     waits, since only the main thread is interrupted.
     """
-    if threading.current_thread() is not threading.main_thread() or pool.get_stats()["pool_available"]:
+    if threading.current_thread() is not threading.main_thread():
         return pool.getconn()
-    answer: Future[Connection] = Future()
-
-    def take() -> None:
-        try:
-            connection = pool.getconn()
-        except Exception as error:  # noqa: BLE001 - raised where it was asked for
-            if answer.set_running_or_notify_cancel():
-                answer.set_exception(error)
-            return
-        if answer.set_running_or_notify_cancel():
-            answer.set_result(connection)
-        else:
-            pool.putconn(connection)
-
-    threading.Thread(target=take, name="kedge-connect", daemon=True).start()
-    try:
-        return answer.result()
-    except BaseException:
-        if not answer.cancel() and answer.exception() is None:
-            pool.putconn(answer.result())
-        raise
+    if not waits and pool.get_stats()["pool_available"]:
+        with suppress(psycopg_pool.PoolTimeout):  # another thread was faster
+            return pool.getconn(timeout=_TAKE_SECONDS)
+    return _Taking(pool).result()
 
 
-def _use(pool: Made | Given, connection: Connection, act: Callable[[Connection], T]) -> T:
-    """Call `act` with a connection of a pool, and return it to the pool with no open transaction.
+class _Taking:
+    """A connection that another thread takes, for a thread that may stop waiting for it at any instruction.
 
-    An interruption (Ctrl-C) may come at any place, and again while this cleans up after the first one: then the state
-    of the connection is not known, and the pool gets it back closed, to replace it.
+    A `Future` would not do: an interruption can leave the lock of its condition locked.
     """
-    is_known = False
-    try:
-        try:
-            found = act(connection)
-        finally:
-            _roll_back(connection)
-    except Exception:
-        is_known = True
-        raise
-    else:
-        is_known = True
-        return found
-    finally:
-        try:
-            if not is_known:
-                connection.pgconn.finish()
-        finally:
-            _put_back(pool, connection)
 
+    def __init__(self, pool: Made | Given) -> None:
+        self._pool = pool
+        self._claims = [None]  # whoever removes it decides: the taker to deliver, the waiting thread to leave
+        self._taken: Connection | None = None
+        self._error: Exception | None = None
+        self._is_over = threading.Lock()
+        self._is_over.acquire()
+        threading.Thread(target=self._take, name="kedge-connect", daemon=True).start()
 
-def _put_back(pool: Made | Given, connection: Connection) -> None:
-    try:
-        pool.putconn(connection)
-    except Exception:
-        raise
-    except BaseException:
-        with suppress(ValueError):  # it is back already
-            pool.putconn(connection)
-        raise
+    def result(self) -> Connection:
+        """Wait for the connection, and return it; only the wait is interruptible."""
+        try:
+            interruptible(self._wait)
+        except BaseException:
+            if not self._claim():
+                self._wait()
+                if self._taken is not None:
+                    self._pool.putconn(self._taken)
+            raise
+        if self._error is not None:
+            raise self._error
+        assert self._taken is not None  # noqa: S101 - the taker has delivered
+        return self._taken
+
+    def _wait(self) -> None:
+        # A thread that waits in a lock does not hear a signal that another one has received.
+        while self._taken is None and self._error is None:
+            self._is_over.acquire(timeout=_HEAR_SECONDS)
+
+    def _claim(self) -> bool:
+        with suppress(IndexError):
+            self._claims.pop()
+            return True
+        return False
+
+    def _take(self) -> None:
+        found: Connection | None = None
+        error: Exception | None = None
+        try:
+            found = self._pool.getconn()
+        except Exception as raised:  # noqa: BLE001 - raised where it was asked for
+            error = raised
+        if self._claim():
+            self._taken, self._error = found, error
+            self._is_over.release()
+        elif found is not None:
+            self._pool.putconn(found)
 
 
 def _roll_back(connection: Connection) -> None:

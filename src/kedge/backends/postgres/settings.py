@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 
 import psycopg
 
@@ -11,6 +12,9 @@ from kedge.model import upgrade
 
 _DURABILITIES = {"full": "on", "normal": "off"}
 _LOCK_SECONDS = 60
+# The server ends a session that waits for a lock once its client is gone, which may hold locks of others.
+_CHECK_CLIENT = "client_connection_check_interval"
+_CHECK_CLIENT_SECONDS = 1
 _VERSION_MIN = 140_000  # the oldest that supports all statements; docs/postgres.md lists the tested ones
 _SET = """
 SELECT pg_catalog.pg_backend_pid(), pg_catalog.set_config(key, value, FALSE)
@@ -55,6 +59,9 @@ def database_settings(connection: Connection, settings: Mapping[str, str]) -> di
     usual = connection.execute("SHOW synchronous_commit").fetchall()[0][0]
     if settings["synchronous_commit"] == "on" and usual == "remote_apply":
         found["synchronous_commit"] = usual  # the stronger guarantee
+    with suppress(psycopg.Error):  # a server on a system that cannot do it
+        connection.execute(f"SET {_CHECK_CLIENT} = '{_CHECK_CLIENT_SECONDS}s'".encode())
+        found[_CHECK_CLIENT] = f"{_CHECK_CLIENT_SECONDS}s"
     return found
 
 

@@ -1,0 +1,84 @@
+"""Deferral of signal handlers: code that Ctrl-C must not stop half-way, and the calls in it that it may stop."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Handler = Callable[[int, FrameType | None], Any]
+
+# Handlers of these raise, by default or by custom: Ctrl-C, an orderly stop, a time limit.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
+
+
+class _Shield:
+    """The handlers in place of those of the program, and the signals that wait for them."""
+
+    def __init__(self) -> None:
+        found = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._handlers = {number: handler for number, handler in found.items() if callable(handler)}
+        self._waiting: list[int] = []
+
+    def raise_(self) -> None:
+        for number in self._handlers:
+            signal.signal(number, self._handle)
+
+    def lower(self) -> None:
+        for number, handler in self._handlers.items():
+            if signal.getsignal(number) == self._handle:
+                signal.signal(number, handler)
+
+    def deliver(self, frame: FrameType | None) -> None:
+        while self._waiting:
+            number = self._waiting.pop(0)
+            self._handlers[number](number, frame)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if _is_shielded(frame):
+            self._waiting.append(number)
+        else:
+            self._handlers[number](number, frame)
+
+
+_shields: list[_Shield] = []  # of the main thread, the innermost last
+
+
+def shielded(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return the result of a call during which signal handlers wait for its end, or for an `interruptible` call in it.
+
+    A handler may raise at any instruction, again while the first exception is handled, and only in the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call(*args, **kwargs)
+    shield = _Shield()
+    try:
+        shield.raise_()
+        _shields.append(shield)
+        return call(*args, **kwargs)
+    finally:
+        if shield in _shields:
+            _shields.remove(shield)
+        shield.lower()
+        shield.deliver(sys._getframe(1))  # noqa: SLF001 - the documented way to the caller's frame
+
+
+def interruptible(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return the result of a call that signal handlers may end, within a `shielded` one."""
+    if _shields and threading.current_thread() is threading.main_thread():
+        _shields[-1].deliver(sys._getframe())  # noqa: SLF001 - as above
+    return call(*args, **kwargs)
+
+
+_SHIELDED, _INTERRUPTIBLE = shielded.__code__, interruptible.__code__
+
+
+def _is_shielded(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code is not _INTERRUPTIBLE:
+        if frame.f_code is _SHIELDED:
+            return True
+        frame = frame.f_back
+    return False

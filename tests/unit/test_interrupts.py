@@ -1,0 +1,134 @@
+"""Deferral of signal handlers: an interruption at any instruction leaves nothing taken."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from kedge.support import interrupts
+from kedge.support.interrupts import interruptible, shielded
+
+INSTRUCTIONS_MAX = 2_000
+
+
+class Stock:
+    """One thing to take, use and give back."""
+
+    def __init__(self) -> None:
+        self.taken = self.given = 0
+        self.saw_interruption = False
+
+    def use(self) -> None:
+        self.taken += 1
+        try:
+            interruptible(self.work)
+        except BaseException:
+            self.saw_interruption = True
+            raise
+        finally:
+            self.given += 1
+
+    def work(self) -> None:
+        for _ in range(3):
+            len("work")
+
+
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[Any]:
+    """Ctrl-C raises, as in a program of one's own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt_at(instruction: int, stock: Stock) -> bool:
+    """Use a stock with an interruption before one of the instructions; return whether there was such a one."""
+    left = instruction
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in {__file__, interrupts.__file__} or frame.f_code.co_name == "interrupt_at":
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    tracer = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        shielded(stock.use)
+    except KeyboardInterrupt:
+        assert left <= 0
+    else:
+        assert left > 0, "the interruption was lost"
+    finally:
+        sys.settrace(tracer)
+    return left <= 0
+
+
+def test_an_interruption_at_any_instruction_leaves_nothing_taken(handler: Any) -> None:
+    in_work = 0
+    for instruction in range(1, INSTRUCTIONS_MAX):
+        stock = Stock()
+        if not interrupt_at(instruction, stock):
+            break
+        assert stock.taken == stock.given, instruction
+        in_work += stock.saw_interruption
+        if stock.given and not stock.saw_interruption:
+            assert signal.getsignal(signal.SIGINT) is handler
+        signal.signal(signal.SIGINT, handler)
+    assert 20 < instruction < INSTRUCTIONS_MAX - 1
+    assert in_work > 10, "what may be interrupted was"
+
+
+def test_shields_within_one_another_wait_for_the_outermost_that_nothing_interrupts() -> None:
+    heard: list[str] = []
+
+    def inner() -> None:
+        signal.raise_signal(signal.SIGINT)
+        heard.append("inner ended")
+
+    def outer() -> None:
+        try:
+            interruptible(shielded, inner)
+        except KeyboardInterrupt:
+            heard.append("outer heard")
+            raise
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            heard.append("outer ended")
+
+    with pytest.raises(KeyboardInterrupt):
+        shielded(outer)
+    assert heard == ["inner ended", "outer heard", "outer ended"]
+
+
+def test_what_waits_is_raised_before_a_call_that_it_may_end() -> None:
+    called: list[str] = []
+
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        called.append("shielded")
+        interruptible(called.append, "interruptible")
+
+    with pytest.raises(KeyboardInterrupt):
+        shielded(work)
+    assert called == ["shielded"]
+
+
+def test_another_thread_needs_no_shield() -> None:
+    found: list[object] = []
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=lambda: shielded(lambda: found.append(signal.getsignal(signal.SIGINT))))
+    thread.start()
+    thread.join()
+    assert found == [before]
