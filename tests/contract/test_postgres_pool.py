@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -258,6 +259,12 @@ def test_an_interruption_of_the_clean_up_loses_no_connection(k: kedge.Kedge, mon
         assert k.deployments() == []
 
 
+@pytest.fixture
+def drops_exceptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Python drop an interruption of a finalizer, as it does outside of pytest."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+
 def interrupted_at(after_seconds: float, again_seconds: float, work: Callable[[], object]) -> None:
     """Call a function that a signal interrupts after a while, and once more a while after that."""
     heard = 0
@@ -282,7 +289,7 @@ def interrupted_at(after_seconds: float, again_seconds: float, work: Callable[[]
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that Python dropped
+@pytest.mark.usefixtures("drops_exceptions")
 def test_two_interruptions_at_any_moment_lose_no_connection(k: kedge.Kedge) -> None:
     for moment in range(200):
         with suppress(KeyboardInterrupt):
@@ -334,7 +341,7 @@ def interrupted_twice(work: Callable[[], object], pause_seconds: float) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that Python dropped
+@pytest.mark.usefixtures("drops_exceptions")
 def test_ctrl_c_twice_loses_no_connection(k: kedge.Kedge, postgres_url: str) -> None:
     for pause_seconds in (0.0, 0.001, 0.003, 0.01, 0.03, 0.12):
         with psycopg.connect(postgres_url) as other:
