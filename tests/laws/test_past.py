@@ -13,6 +13,7 @@ import pytest
 import kedge
 from kedge import Kedge
 from kedge.model.visibility import View
+from kedge.turns.scope import scope_of
 from kedge.turns.view import ViewScope
 from tests.laws.scene import BAD, VECTOR, clerk, full, helper, read_everywhere, release, write_everywhere
 
@@ -123,6 +124,26 @@ def test_a_past_view_that_races_with_a_purge_says_so(bad: Kedge, what: str, monk
     monkeypatch.setattr(ViewScope, "read", overtaken)
     with pytest.raises(kedge.PastUnreadable, match="saw 'bad', which was purged since"):
         LOOKS[what](view)
+
+
+@pytest.mark.both
+def test_an_error_inside_a_past_read_is_shown_unless_a_purge_caused_it(bad: Kedge) -> None:
+    with helper(bad) as turn:
+        write_everywhere(turn, "bad")
+    scope: ViewScope = scope_of(bad.at(bad.seq, session="s"))  # type: ignore[assignment]
+    purges = False
+
+    def look(_: View) -> None:
+        if purges and bad.deployment(BAD).status is kedge.Status.LIVE:
+            bad.rollback(BAD)
+            bad.purge(BAD, confirm=BAD)
+        raise TypeError("the payload is None")
+
+    with pytest.raises(TypeError, match="the payload is None"):
+        scope.read(look)
+    purges = True
+    with pytest.raises(kedge.PastUnreadable, match="saw 'bad', which was purged since"):
+        scope.read(look)
 
 
 class Clock:
