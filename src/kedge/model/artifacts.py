@@ -12,9 +12,7 @@ from kedge.model.writes import VALUE_BYTES_MAX, decode, encode
 from kedge.support.display import Value
 
 _SHOWN_CHARACTERS = 60
-_PACKED_BYTES_MAX = (
-    2 * VALUE_BYTES_MAX
-)  # bytes are packed as base64, a third longer; the value itself is checked before
+_PACKED_BYTES_MAX = 2 * VALUE_BYTES_MAX  # base64 is a third longer; the value is checked before
 VERSION_BYTES_MAX = 512  # it is part of an index entry, with a key of up to 2,048 bytes; PostgreSQL's end at 2,704
 KINDS = ("model", "prompt", "code", "embedder", "training-data", "schema", "configuration")
 _KIND_BY_LAST_PART = {
