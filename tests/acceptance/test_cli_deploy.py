@@ -162,6 +162,10 @@ def test_a_code_release_influences_every_turn_that_sees_it(run: Run, world: Path
     assert "build influences every agent's turn" in " ".join(run("status").out.split())
     with kedge.open(world) as k, k.turn("s-code", agent="accounting") as turn:
         assert turn.lineage == {"build"}
+        turn.context.put("total", 1)
+    plan = " ".join(run("plan", "build").out.split())
+    assert "influenced because their turns saw it (attribution: view): accounting." in plan
+    assert "data they read" not in plan
     more = run("deploy", "more", "-a", "shared/code=2", "--attribution", "view", "--json").document
     assert more["deployment"]["attribution"] == "view"
     wrong = run("deploy", "wrong", "-a", "shared/code=3", "--attribution", "code")

@@ -4,6 +4,7 @@ from collections import Counter
 
 from kedge.cli.terminal import ago, count, heading, listing, one_line, say, table, utc, verb, weight
 from kedge.deployments.lifecycle import Deployment
+from kedge.model.attribution import VIEW
 from kedge.recovery.attribution import without_artifacts
 from kedge.recovery.plan import Fallback, RollbackPlan
 
@@ -131,7 +132,10 @@ def _print_affected(plan: RollbackPlan, deployed: Deployment) -> None:
     if plan.agents:
         say(f"  {count(len(plan.agents), 'agent')}: {listing(plan.agents)}")
     if caught:
-        say(f"  Not part of the deployment, but influenced by data they read: {listing(caught)}.", "yellow")
+        how = "influenced by data they read"
+        if deployed.attribution == VIEW:
+            how = "influenced because their turns saw it (attribution: view)"
+        say(f"  Not part of the deployment, but {how}: {listing(caught)}.", "yellow")
 
 
 def _print_remaining_work(plan: RollbackPlan) -> None:
