@@ -94,16 +94,30 @@ class Hits(list[Hit]):
         return self.count_unembedded()
 
 
-def search_named(
-    scope: Scope, names: Sequence[str], vector: npt.ArrayLike, k: int, where: Mapping[str, Any] | None, *, exact: bool
-) -> Hits:
-    """Return the `k` best hits among the rows of several collections."""
-    if isinstance(names, str) or not names:
-        raise InvalidValue(f"invalid collections {names!r}: must be a list of names, such as ['kb', 'wiki']")
-    collections = [find_collection(scope.backend.vectors, name) for name in names]
-    if len(set(names)) != len(collections):
-        raise InvalidValue(f"invalid collections {list(names)!r}: a name occurs twice; keep one of them")
-    return search(scope, collections, vector, k, where, exact=exact)
+class SearchingMany:
+    """A turn or a view, as far as it searches several collections at once."""
+
+    _scope: Scope
+
+    def search(
+        self,
+        collections: Sequence[str],
+        vector: npt.ArrayLike,
+        k: int = 10,
+        where: Mapping[str, Any] | None = None,
+        *,
+        exact: bool = False,
+    ) -> Hits:
+        """Return the `k` best hits for a query vector over several collections of one metric and one embedder.
+
+        The other arguments are those of `vectors(collection).search`.
+        """
+        if isinstance(collections, str) or not collections:
+            raise InvalidValue(f"invalid collections {collections!r}: must be a list of names, such as ['kb', 'wiki']")
+        found = [find_collection(self._scope.backend.vectors, name) for name in collections]
+        if len(set(collections)) != len(found):
+            raise InvalidValue(f"invalid collections {list(collections)!r}: a name occurs twice; keep one of them")
+        return search(self._scope, found, vector, k, where, exact=exact)
 
 
 def search(

@@ -1,11 +1,9 @@
 """A turn: one unit of an agent's, or a person's, work."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from reprlib import repr as shorten
 from types import TracebackType
 from typing import Any, Self
-
-import numpy.typing as npt
 
 from kedge.errors import InvalidValue, RolledBack, SyncNeeded
 from kedge.model import envelope as envelopes
@@ -23,7 +21,7 @@ from kedge.stores.artifacts import Artifacts
 from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
-from kedge.stores.search import Hits, search_named
+from kedge.stores.search import SearchingMany
 from kedge.stores.vectors import Vectors
 from kedge.support.display import brief
 from kedge.turns import code_check, current, messages
@@ -37,12 +35,14 @@ from kedge.turns.view import ReadView
 HEADER_SECONDS = 300.0
 
 
-class Turn:
+class Turn(SearchingMany):
     """One unit of an agent's, or a person's, work. Use it as a context manager, in one thread.
 
     Each call commits by itself: a turn is not a transaction. Once a deployment that influenced it is rolled back,
     every operation raises `RolledBack`; once one that it did not see is settled, `SettledMeanwhile`.
     """
+
+    _scope: TurnScope
 
     def __init__(
         self,
@@ -145,21 +145,6 @@ class Turn:
     def vectors(self, collection: str) -> Vectors:
         """Return the vectors of a declared collection, or raise `UnknownName`."""
         return Vectors(self._scope, collection)
-
-    def search(
-        self,
-        collections: Sequence[str],
-        vector: npt.ArrayLike,
-        k: int = 10,
-        where: Mapping[str, Any] | None = None,
-        *,
-        exact: bool = False,
-    ) -> Hits:
-        """Return the `k` best hits for a query vector over several collections of one metric and one embedder.
-
-        The other arguments are those of `vectors(collection).search`.
-        """
-        return search_named(self._scope, collections, vector, k, where, exact=exact)
 
     def observe(self, metric: str, value: Any) -> None:
         """Store a metric sample of this session: a number, a bool or a string."""

@@ -1,10 +1,8 @@
 """Read-only views of a new session, a session or a deployment, now or at a point in the past."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
-
-import numpy.typing as npt
+from typing import Protocol, TypeVar
 
 from kedge.errors import InvalidValue, NoSession, PastUnreadable, UnknownName, nearest
 from kedge.model import assignment
@@ -21,7 +19,7 @@ from kedge.stores.artifacts import Artifacts
 from kedge.stores.keyed import KeyedView
 from kedge.stores.memory import MemoryView
 from kedge.stores.scope import Scope
-from kedge.stores.search import Hits, search_named
+from kedge.stores.search import SearchingMany
 from kedge.stores.vectors import VectorsView
 from kedge.support.display import brief
 from kedge.support.user_warnings import warn_user
@@ -213,8 +211,10 @@ class ViewScope:
         return view.seen
 
 
-class ReadView:
+class ReadView(SearchingMany):
     """A read-only view. Reading through it writes nothing and leaves no lineage, except in a view of `turn.view()`."""
+
+    _scope: ViewingScope
 
     def __init__(self, scope: ViewingScope) -> None:
         self._scope = scope
@@ -249,21 +249,6 @@ class ReadView:
     def vectors(self, collection: str) -> VectorsView:
         """Return the vectors of a declared collection, or raise `UnknownName`."""
         return VectorsView(self._scope, collection)
-
-    def search(
-        self,
-        collections: Sequence[str],
-        vector: npt.ArrayLike,
-        k: int = 10,
-        where: Mapping[str, Any] | None = None,
-        *,
-        exact: bool = False,
-    ) -> Hits:
-        """Return the `k` best hits for a query vector over several collections of one metric and one embedder.
-
-        The other arguments are those of `vectors(collection).search`.
-        """
-        return search_named(self._scope, collections, vector, k, where, exact=exact)
 
 
 def open_view(
