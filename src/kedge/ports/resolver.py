@@ -15,4 +15,4 @@ class Resolver(Protocol):
     uris: str
 
     def resolve(self, key: str, pin: Artifact, timeout: float) -> bool:
-        """Return whether the artifact is there; raise where that cannot be told. It takes at most `timeout` seconds."""
+        """Return whether the artifact is there; raise where that is unknown. It takes at most `timeout` seconds."""

@@ -85,7 +85,7 @@ def _read(path: Path) -> dict[str, dict[str, object]]:
         values = [value for value in found.values() if not isinstance(value, dict)]
         wrong = ", ".join(unknown) or (repr(values[0]) if isinstance(values[0], int | float) else "reconcilers = …")
         raise InvalidValue(
-            f"{path} has the unknown content {wrong}; it may hold [reconcilers.NAME] and [resolvers.NAME] tables only"
+            f"{path} has the unknown content {wrong}; use only [reconcilers.NAME] and [resolvers.NAME] tables"
         )
     return found
 

@@ -29,8 +29,8 @@ class _Job(NamedTuple):
 class Strands:
     """At most `limit` threads for any number of strands.
 
-    A thread that waits for a coroutine does not count: the coroutine may need another thread, and threads that wait for
-    one another would wait for ever. Threads end when they have been idle, at once after `close`.
+    A thread that waits for a coroutine does not count: the coroutine may need another thread, and a limit on waiting
+    threads could deadlock. Idle threads end after a few seconds, at once after `close`.
     """
 
     def __init__(self, limit: int) -> None:

@@ -34,7 +34,7 @@ def settings_for(durability: str, idle_seconds: int) -> dict[str, str]:
     if durability not in _DURABILITIES:
         raise InvalidValue(f"durability {durability!r} is unknown; use 'full' or 'normal'")
     return {
-        "idle_in_transaction_session_timeout": f"{idle_seconds}s",  # an idle transaction may hold lanes
+        "idle_in_transaction_session_timeout": f"{idle_seconds}s",  # an idle transaction can keep lanes locked
         "lock_timeout": f"{_LOCK_SECONDS}s",
         "jit": "off",
         "client_min_messages": "warning",  # one reports a commit that no longer waits for a standby

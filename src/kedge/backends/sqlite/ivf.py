@@ -5,7 +5,7 @@ rows by k-means and stores, for each centroid, the list of its rows. A search vi
 nearest to the query. The lists hold 8-bit scalar-quantized vectors (SQ8, faiss `QT_8bit`: each dimension is mapped
 linearly to 256 steps), a quarter of float32. The rows that a search proposes are scored again from the segment file.
 
-A search visits a few lists. It goes on as long as another list may hold a visible row that is nearer than those found
+A search visits a few lists. It goes on as long as another list can contain a visible row nearer than those found
 (`list_bounds.py`). So it compensates for rows that a rollback, a view or a filter hides, and only then takes longer.
 """
 

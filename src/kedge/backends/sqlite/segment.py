@@ -129,7 +129,7 @@ class VisibleRows:
 
 
 class Segment:
-    """The rows of one embedding space. `extend` and `change` replace arrays that a running search may hold."""
+    """The rows of one embedding space. `extend` and `change` replace arrays that a running search may still use."""
 
     def __init__(self, layout: Layout, space: str, dim: int) -> None:
         self.layout, self.ident, self.space, self.dim = layout, layout.segment, space, dim

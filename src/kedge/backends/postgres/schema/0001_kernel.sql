@@ -5,8 +5,8 @@ CREATE TABLE kedge.meta (
     value BYTEA NOT NULL
 );
 
--- Whoever draws seqs holds the lanes of the keys that it writes to, from before it draws until its commit: writes to
--- one key are in order of commit, and who has passed every lane knows that nothing from before is in flight.
+-- A transaction locks the lanes of the keys that it writes to, before it draws seqs and until its commit. So writes to
+-- one key are in order of commit, and after a pass over all lanes nothing from before is in flight.
 CREATE TABLE kedge.lanes (
     id INTEGER PRIMARY KEY
 );
@@ -290,7 +290,7 @@ CREATE TABLE kedge.embeddings (
     collection TEXT COLLATE "C" NOT NULL,
     space      TEXT COLLATE "C" NOT NULL,
     dim        BIGINT NOT NULL,
-    is_plain   BOOLEAN NOT NULL,   -- whether all its vectors can be compared in float32: FALSE once, FALSE for ever
+    is_plain   BOOLEAN NOT NULL,   -- whether all its vectors can be compared in float32: it never becomes TRUE again
     UNIQUE (collection, space)
 );
 

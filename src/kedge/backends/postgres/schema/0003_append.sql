@@ -1,14 +1,13 @@
--- Raised by whoever gives up a write of one statement that was lost on its way: one that was sent before and arrives
--- after that does nothing. A sequence, since it has to be seen at once, not from a commit on; called once, since the
--- first call leaves its value as it is.
+-- Raised by a caller that gives up a write of one statement whose answer was lost: if that write arrives afterwards, it
+-- does nothing. A sequence, because others see it at once, not from a commit on; called once, because the first call
+-- leaves its value as it is.
 CREATE SEQUENCE kedge.fences;
 
 SELECT nextval('kedge.fences');
 
--- One write in one statement, whose heads are foreseen: whoever calls has decided all on the supposition that the control
--- record is at `_epoch`, and the fence at `_fence`, that no other lineage has a head at the key, that its own one is
--- `_expected` (0: absent, NULL: any), and that nobody has used `_once`. Returns the seq; NULL, and has done nothing,
--- where that is not so.
+-- One write in one statement. The caller has assumed that the control record is at `_epoch` and the fence at `_fence`,
+-- that no other lineage has a head at the key, that the head of its own lineage is `_expected` (0: absent, NULL: any),
+-- and that `_once` is unused. Returns the seq; or NULL, and does nothing, where one of these does not hold.
 -- `_name` NULL is named after its seq, as a message is (`model.writes.memory_name`). Never by a sequential scan: a
 -- connection keeps its plans, and those of tables that were all but empty would cost with every row that comes.
 CREATE FUNCTION kedge.append_one(
