@@ -76,6 +76,16 @@ def test_names_that_kedge_chose_are_not_warned_about(k: Kedge) -> None:
     assert caught[0].filename == __file__
 
 
+def test_a_plan_counts_loads_and_backfills_and_does_not_warn_about_them(k: Kedge) -> None:
+    release(k, BAD)
+    with clerk(k) as turn:
+        turn.documents("kb").put("d", "text")
+    k.load("kb", Source())
+    k.backfill(None, lambda texts: [[1.0, 0.0, 0.0] for _ in texts], collection="kb", corpus="documents")
+    assert {(one.agent, one.writes) for one in k.plan(BAD).unattributed} == {("loader", 3), ("shared", 1)}
+    assert "WARNING" not in k.rollback(BAD).verdict
+
+
 def test_a_replay_does_not_warn_about_a_name_of_before(k: Kedge) -> None:
     release(k, BAD, "shared/policy", "helper/prompt")
     with warnings.catch_warnings():

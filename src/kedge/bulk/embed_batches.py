@@ -17,6 +17,7 @@ from kedge.bulk.embedder import Caller, Embedded
 from kedge.bulk.rate_limit import RateLimit
 from kedge.errors import InvalidValue, InvalidVector, Retryable, StorageFull
 from kedge.model.artifacts import dimension_of
+from kedge.model.attribution import BACKFILLER
 from kedge.model.embedding import rank_below
 from kedge.model.writes import Head, Key, Pending, VectorBatch, decode, encode
 from kedge.ports.vectors import Collection, Floats
@@ -26,7 +27,6 @@ from kedge.turns.turn import Turn
 
 PAGE = 1000  # names read at once
 ATTEMPTS_MAX = 5
-BACKFILLER = "backfill"  # the agent, where the embedder has no owner
 
 Bools = npt.NDArray[np.bool_]
 Source = Callable[[str, Any], Any]

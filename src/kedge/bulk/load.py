@@ -10,6 +10,7 @@ import numpy as np
 
 from kedge.bulk.sources import Rows, Source
 from kedge.errors import InvalidValue
+from kedge.model.attribution import LOADER
 from kedge.model.numbers import as_integer
 from kedge.model.writes import Origin, encode
 from kedge.support.display import Report, count
@@ -17,7 +18,6 @@ from kedge.turns.kernel import Kernel
 from kedge.turns.turn import Turn
 
 Progress = Callable[[int, int], None]
-LOADER = "loader"
 
 
 class LoadReport(Report, frozen=True):

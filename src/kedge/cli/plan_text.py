@@ -4,7 +4,7 @@ from collections import Counter
 
 from kedge.cli.terminal import ago, count, heading, listing, one_line, say, table, utc, verb, weight
 from kedge.deployments.lifecycle import Deployment
-from kedge.model.attribution import VIEW
+from kedge.model.attribution import OWN_AGENTS, VIEW
 from kedge.recovery.attribution import without_artifacts
 from kedge.recovery.plan import Fallback, RollbackPlan
 
@@ -175,7 +175,7 @@ def _place(source: str) -> tuple[str, ...]:
 
 def _print_unattributed(plan: RollbackPlan) -> None:
     """Print what turns wrote that saw the deployment before they read anything of it, and what is not known."""
-    others = [one for one in plan.unattributed if one.has_artifacts]
+    others = [one for one in plan.unattributed if one.has_artifacts or one.agent in OWN_AGENTS]
     if others:
         writes, agents = sum(one.writes for one in others), sorted({one.agent for one in others})
         say(

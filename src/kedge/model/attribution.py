@@ -10,6 +10,8 @@ Attribution = Literal["reads", "view"]
 READS: Final = "reads"
 VIEW: Final = "view"
 SHARED = "shared"
+LOADER, BACKFILLER = "loader", "backfill"
+OWN_AGENTS = frozenset({LOADER, BACKFILLER, SHARED})  # names that Kedge gives its own loads and backfills
 _ALIKE = 0.8  # the share of characters that two names have in common
 _SHORT = 4  # shorter names are alike only where they differ in case or punctuation alone
 

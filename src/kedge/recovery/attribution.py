@@ -5,7 +5,7 @@ from collections.abc import Collection
 import msgspec
 
 from kedge.model import control as rules
-from kedge.model.attribution import owners_of, resembling
+from kedge.model.attribution import OWN_AGENTS, owners_of, resembling
 from kedge.model.control import ControlRecord
 from kedge.support.display import Value
 from kedge.turns.kernel import Kernel
@@ -72,10 +72,13 @@ def omissions(kernel: Kernel, record: ControlRecord, number: int) -> Omissions:
 
 
 def without_artifacts(found: Collection[Unattributed]) -> dict[str, tuple[int, bool, str | None]]:
-    """Return the agents to warn about, those without any artifact: writes, whether that is all, and the likely name."""
+    """Return the agents to warn about, those without any artifact: writes, whether that is all, and the likely name.
+
+    Kedge's own loads and backfills have read what they are made of: they are no slip, and only counted.
+    """
     agents: dict[str, tuple[int, bool, str | None]] = {}
     for one in found:
-        if not one.has_artifacts:
+        if not one.has_artifacts and one.agent not in OWN_AGENTS:
             writes, _, _ = agents.get(one.agent, (0, True, None))
             agents[one.agent] = (writes + one.writes, one.complete, one.resembles)
     return agents
