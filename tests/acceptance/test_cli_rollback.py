@@ -255,5 +255,7 @@ def test_a_slip_in_an_agent_s_name_shows_before_the_flip_and_in_the_verdict(run:
     assert (left["agent"], left["store"], left["writes"], left["has_artifacts"]) == ("Support", "context", 1, False)
     done = run("rollback", "support-v2", "--reason", "wrong", "--yes")
     assert done.code == 0
-    assert "WARNING: derived writes stay that saw it" in flat(done.out)
+    assert "WARNING: derived writes of agents without artifacts are not hidden, though their turns saw it: " in flat(
+        done.out
+    )
     assert "1 by 'Support' (did you mean 'support'?)" in flat(done.out)

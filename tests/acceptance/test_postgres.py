@@ -72,7 +72,9 @@ def test_a_database_without_kedge_is_told_and_left_alone(
     for argv in (["status"], ["rollback", "v1", "--yes"]):
         result = run_nowhere(*argv, "--db", postgres_server.url())
         assert result.code in {1, 2}
-        assert "there is no Kedge database at postgresql://" in " ".join(result.err.split())
+        said = " ".join(result.err.split())
+        assert "there is no Kedge database at postgresql://" in said
+        assert "check the address, or create one with `kedge deploy`" in said
     assert run_nowhere("deploy", "v1", "-a", "a/prompt=x", "--db", postgres_url).code == 0
 
 

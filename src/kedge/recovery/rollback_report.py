@@ -64,7 +64,9 @@ class RollbackReport(Report, frozen=True):
         )
         more = len(agents) - _EXAMPLES_MAX
         named += f" and {more} more agents" if more > 0 else ""
-        return f". WARNING: derived writes stay that saw it, by agents without artifacts: {named}"
+        return (
+            f". WARNING: derived writes of agents without artifacts are not hidden, though their turns saw it: {named}"
+        )
 
     @property
     def _outcome(self) -> str:

@@ -39,7 +39,10 @@ class PostgresControl:
             return
         self._check_complete(database.ask(_SQL["arriving"]))
         if database.read_only:
-            raise UnknownName(f"there is no Kedge database at {database.url} yet; open it once for writing")
+            raise UnknownName(
+                f"there is no Kedge database at {database.url} yet; check the address, or create one with "
+                "`kedge deploy`"
+            )
         database.write("create", self._create, lanes=ALL, find=again)
 
     def _check_complete(self, arriving: list[Any]) -> None:

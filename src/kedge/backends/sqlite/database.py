@@ -285,7 +285,9 @@ class Database:
         with self._private() as connection:
             found = self._version(connection)
             if not found:
-                raise errors.NotAKedgeDatabase(f"{self.path} has no Kedge schema yet; open it once for writing")
+                raise errors.NotAKedgeDatabase(
+                    f"{self.path} has no Kedge schema yet; check the path, or create one with `kedge deploy`"
+                )
             if found != len(migrations()):  # only a reader finds it so
                 self._overlay, self._older = overlay(connection), found
 

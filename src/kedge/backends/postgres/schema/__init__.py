@@ -27,7 +27,9 @@ def migrate(connection: Connection, where: str, *, read_only: bool) -> int:
     if found == len(migrations()) or (read_only and found):
         return found
     if read_only:
-        raise UnknownName(f"there is no Kedge database at {where} yet; open it once for writing")
+        raise UnknownName(
+            f"there is no Kedge database at {where} yet; check the address, or create one with `kedge deploy`"
+        )
     if not found:
         _make_version(connection)
     with connection.transaction():
