@@ -17,6 +17,7 @@ import pytest
 
 import kedge
 from kedge import InvalidValue, InvalidVector, Kedge, ReplayInput, Turn, UnknownName
+from kedge.bulk.rate_limit import RateLimit
 from tests.embedders import NARROW, WIDE, Rows, narrow, picky, wide
 
 ROOT = Path(__file__).parents[2]
@@ -195,15 +196,11 @@ def test_progress_counts_up_to_the_whole(k: Kedge) -> None:
 
 def test_a_rate_is_kept(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("kedge.face.RateLimit", lambda rate: kedge_pace(rate, slept))
+    monkeypatch.setattr(
+        "kedge.bulk.rate_limit.RateLimit", partial(RateLimit, now=lambda: sum(slept), sleep=slept.append)
+    )
     k.backfill("wide", wide, batch=10, rate=20)
     assert slept == pytest.approx([0.5, 0.5, 0.5])
-
-
-def kedge_pace(rate: float | None, slept: list[float]) -> Any:
-    from kedge.bulk.rate_limit import RateLimit  # noqa: PLC0415 - under the name that the test has taken away
-
-    return RateLimit(rate, now=lambda: sum(slept), sleep=slept.append)
 
 
 def test_the_log_tells_of_it(k: Kedge) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
+from urllib.error import URLError
 
 import pytest
 
@@ -83,6 +84,21 @@ registry = "{url}"
         asked = len(Server.asked)
         assert k.rollback("v2").ok
         assert len(Server.asked) == asked, "a rollback asks nobody"
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), URLError(TimeoutError())])
+def test_a_resolver_that_gives_up_in_time_has_not_answered(tmp_path: Path, error: OSError) -> None:
+    class Impatient:
+        uris = "models:/*"
+
+        def resolve(self, key: str, pin: Artifact, timeout: float) -> bool:  # noqa: ARG002 - the port's signature
+            raise error
+
+    with kedge.open(tmp_path, resolvers={"weights": Impatient()}) as k:
+        k.deploy("v1", {"a/model": Artifact(uri="models:/a/1", digest="1")})
+        k.promote("v1")
+        k.deploy("v2", {"a/model": Artifact(uri="models:/a/2", digest="2")})
+        assert k.plan("v2").targets == {"a/model": "not looked at: no answer within 5 s"}
 
 
 def test_kedge_plan_says_what_is_gone_and_what_nobody_looked_at(

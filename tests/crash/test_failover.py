@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 import kedge
+from kedge.cli.main import main
 from kedge.testing import postgres
 from tests.crash.writer import SIZE
 from tests.databases import create, drop, raw_rows
@@ -332,7 +333,7 @@ def end_all(name: str) -> str:
 
 
 @pytest.mark.timeout(200)
-def test_a_standby_says_where_it_is_and_refuses_what_it_cannot_promise() -> None:
+def test_a_standby_says_where_it_is_and_refuses_what_it_cannot_promise(capsys: pytest.CaptureFixture[str]) -> None:
     with postgres.running() as primary, postgres.running(of=primary) as standby, kedge.open(primary.url()) as k:
         k.deploy("v1", {"support/prompt": "one"}, canary=1.0)
         k.snapshot("before")
@@ -357,6 +358,9 @@ def test_a_standby_says_where_it_is_and_refuses_what_it_cannot_promise() -> None
             assert time.monotonic() - began < 30, "it does not try to lock"
             with pytest.raises(kedge.ReadOnly, match="use the primary"):
                 kedge.compare_stores(primary.url(), standby.url())
+        for command in (("status",), ("show", "artifacts"), ("show", "artifacts", "--at", "before")):
+            assert main([*command, "--db", standby.url()]) == 0
+            assert f"This is a standby at epoch {k.epoch}. The primary may have newer" in capsys.readouterr().err
         run(standby.url(), "SELECT pg_wal_replay_pause()")
         report = k.rollback("v1")
         with kedge.open(standby.url(), read_only=True, standby="stale") as copy:
