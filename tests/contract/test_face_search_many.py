@@ -144,3 +144,17 @@ def test_the_property_that_counts_is_deprecated_and_still_counts(both: Kedge) ->
         hits = turn.search(["kb", "wiki"], A)
         with pytest.warns(DeprecationWarning, match=r"call hits.count_unembedded\(\)"):
             assert hits.unembedded == 2
+
+
+@pytest.mark.both
+def test_counting_what_is_not_embedded_adds_to_the_lineage_and_searching_does_not(both: Kedge) -> None:
+    both.deploy("d", {"clerk/prompt": "x"}, independent=True)
+    with both.turn(agent="clerk", deployment="d") as turn:
+        turn.vectors("kb").upsert(["late"], [A])
+    both.promote("d")
+    both.deploy("e2", {"shared/embedder": {"name": "e2", "dim": 3}})
+    with both.turn(deployment="e2", agent="reader") as turn:
+        hits = turn.search(["kb", "wiki"], A)
+        assert turn.lineage == {"e2"}
+        assert hits.count_unembedded() == 3
+        assert turn.lineage == {"d", "e2"}
