@@ -125,6 +125,55 @@ def test_what_waits_is_raised_before_a_call_that_it_may_end() -> None:
     assert called == ["shielded"]
 
 
+def test_every_signal_that_waits_is_handled_also_after_one_that_raises() -> None:
+    handled: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: handled.append(number))
+    own = signal.getsignal(signal.SIGTERM)
+
+    def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+    def work_and_wait() -> None:
+        work()
+        interruptible(len, "")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            shielded(work)
+        assert handled == [signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt):
+            shielded(work_and_wait)
+        assert handled == [signal.SIGTERM] * 2
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_handler_that_replaces_itself_waits_no_less(handler: Any, depth: int) -> None:
+    heard: list[str] = []
+
+    def first(_number: int, _frame: FrameType | None) -> None:
+        """Stop at the first Ctrl-C in good order, at the second one at once, as many servers do."""
+        heard.append("first")
+        signal.signal(signal.SIGINT, handler)
+
+    def work() -> None:
+        interruptible(signal.raise_signal, signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        heard.append("ended")
+
+    def outer() -> None:
+        interruptible(lambda: shielded(work))
+
+    signal.signal(signal.SIGINT, first)
+    with pytest.raises(KeyboardInterrupt):
+        shielded({1: work, 2: outer}[depth])
+    assert heard == ["first", "ended"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_another_thread_needs_no_shield() -> None:
     found: list[object] = []
     before = signal.getsignal(signal.SIGINT)

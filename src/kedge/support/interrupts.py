@@ -28,20 +28,32 @@ class _Shield:
             signal.signal(number, self._handle)
 
     def lower(self) -> None:
-        for number, handler in self._handlers.items():
+        for number, handler in reversed(self._handlers.items()):  # Ctrl-C last: its handler may stop this
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, handler)
 
     def deliver(self, frame: FrameType | None) -> None:
-        while self._waiting:
-            number = self._waiting.pop(0)
-            self._handlers[number](number, frame)
+        if self._waiting:
+            try:
+                self._call(self._waiting.pop(0), frame)
+            finally:  # the others wait no longer where one raises
+                self.deliver(frame)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if _is_shielded(frame):
-            self._waiting.append(number)
+            if number not in self._waiting:  # as the kernel does
+                self._waiting.append(number)
         else:
+            self._call(number, frame)
+
+    def _call(self, number: int, frame: FrameType | None) -> None:
+        try:
             self._handlers[number](number, frame)
+        finally:
+            chosen = signal.getsignal(number)
+            if self in _shields and callable(chosen) and chosen != self._handle:  # the handler has chosen another one
+                self._handlers[number] = chosen
+                signal.signal(number, self._handle)
 
 
 _shields: list[_Shield] = []  # of the main thread, the innermost last
@@ -62,8 +74,10 @@ def shielded(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     finally:
         if shield in _shields:
             _shields.remove(shield)
-        shield.lower()
-        shield.deliver(sys._getframe(1))  # noqa: SLF001 - the documented way to the caller's frame
+        try:
+            shield.lower()
+        finally:
+            shield.deliver(sys._getframe(1))  # noqa: SLF001 - the documented way to the caller's frame
 
 
 def interruptible(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
