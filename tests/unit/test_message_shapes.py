@@ -199,6 +199,26 @@ def test_tool_results_beside_a_user_s_words_need_an_origin() -> None:
         _ = mixed.origin
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": TOOL_RESULT},
+        {"role": "user", "content": [{"toolResult": {"toolUseId": "t", "content": []}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {}}}]},
+        {"role": "user", "parts": [{"function_response": {}}], "content": None},
+    ],
+)
+def test_tool_results_in_the_user_s_name_are_derived_in_other_shapes_too(message: dict[str, Any]) -> None:
+    assert parse(message).origin is Origin.DERIVED
+
+
+def test_parts_that_the_user_said_are_source() -> None:
+    words = {"text": "and hurry"}
+    assert parse({"role": "user", "parts": [words]}).origin is Origin.SOURCE
+    with pytest.raises(InvalidValue, match=r"tool results.*two messages"):
+        _ = parse({"role": "user", "parts": [{"functionResponse": {}}, words]}).origin
+
+
 def test_what_is_given_stays_as_it_was() -> None:
     message = {"type": "human", "content": "hi"}
     parse(message)

@@ -44,6 +44,7 @@ _FIELDS_OF_LANGCHAIN = (
     "usage_metadata",
 )
 _CHUNKS = {"AIMessageChunk": "ai", "HumanMessageChunk": "human", "ToolMessageChunk": "tool"}  # merged streams
+_TOOL_RESULTS = ("toolResult", "functionResponse", "function_response")  # parts of Bedrock and Gemini, by their field
 _SPEAKING = ("tool_calls", "function_call", "refusal", "audio", "parts")
 _SHAPES = (
     "pass a role and a content, a pair such as ('user', 'hello'), a dict as the OpenAI and Anthropic APIs have it, or "
@@ -61,7 +62,7 @@ class Parsed(msgspec.Struct, frozen=True):
     @property
     def origin(self) -> Origin:
         """The origin that its role says, or raise `InvalidValue` where only the caller knows it."""
-        return _origin(self.role, self.content)
+        return _origin(self.role, self.extra.get("parts") if self.content is None else self.content)
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -115,16 +116,21 @@ def _origin(role: str, content: Any) -> Origin:
             f"unknown role {role!r:.80}{nearest(role, ROLES)}: {' and '.join(SOURCE_ROLES)} are source, "
             f"{', '.join(DERIVED_ROLES)} are derived; for another role give origin='source' or origin='derived'"
         )
-    parts = content if isinstance(content, list) else []
-    results = [isinstance(part, Mapping) and part.get("type") == "tool_result" for part in parts]
+    results = [_is_tool_result(part) for part in (content if isinstance(content, list) else [content])]
     if not any(results):
         return Origin.SOURCE
-    if all(results):  # the Anthropic API sends the results of tools in the user's name
+    if all(results):  # some APIs send the results of tools in the user's name
         return Origin.DERIVED
     raise InvalidValue(
         "invalid message: it holds both tool results, which are derived, and words of the user, which are source; "
         "append two messages, or give origin='source' or origin='derived'"
     )
+
+
+def _is_tool_result(part: Any) -> bool:
+    if not isinstance(part, Mapping):
+        return False
+    return part.get("type") == "tool_result" or any(name in part for name in _TOOL_RESULTS)
 
 
 def _of_mapping(message: Mapping[str, Any]) -> Parsed:
