@@ -158,6 +158,19 @@ def test_the_same_deploy_again_changes_nothing(run: Run, world: Path, tmp_path: 
     assert "exists already and is rolled back; run `kedge reinstate v9`" in " ".join(gone.err.split())
 
 
+@pytest.mark.usefixtures("world")
+def test_the_same_deploy_after_the_rollback_of_its_base_names_what_can_be_reinstated(run: Run) -> None:
+    for name in ("b-one", "a-two", "c-three"):
+        assert run("deploy", name, "-a", "a/b=1", "--canary", "100%").code == 0
+        assert run("promote", name, "--yes").code == 0
+    assert run("rollback", "b-one", "--yes").code == 0
+    gone = run("deploy", "c-three", "-a", "a/b=1", "--canary", "100%")
+    assert gone.code == 3
+    assert "is rolled back; run `kedge reinstate b-one`" in " ".join(gone.err.split())
+    assert run("reinstate", "b-one", "--yes").code == 0
+    assert run("deploy", "c-three", "-a", "a/b=1", "--canary", "100%").code == 0
+
+
 @pytest.mark.parametrize(
     ("first", "again", "says"),
     [

@@ -174,7 +174,8 @@ def find_same(k: Kedge, wanted: Manifest) -> Deployment:
             f"{listing(differing)}); names are never used twice: choose another name"
         )
     if there.status in {Status.ROLLED_BACK, Status.PURGED}:
-        way = f"run `kedge reinstate {wanted.name}`, or " if there.status is Status.ROLLED_BACK else ""
+        can_return = there.status is Status.ROLLED_BACK
+        way = f"run `kedge reinstate {_first_to_reinstate(k, there)}`, or " if can_return else ""
         raise DuplicateName(
             f"a deployment named {wanted.name!r} exists already and is {there.status}; {way}choose another name"
         )
@@ -197,6 +198,12 @@ def _differences(wanted: Manifest, there: Deployment) -> list[str]:
         said += [(field, getattr(there.declared, field), getattr(wanted, field)) for field in ("independent", "base")]
     differing += [f"{field} ({_WORDS.get(was, was)} is recorded)" for field, was, given in said if was != given]
     return differing
+
+
+def _first_to_reinstate(k: Kedge, there: Deployment) -> str:
+    """Return the name of a rolled-back deployment that rests on no other one: a base, or this one."""
+    bases = [base for base in map(k.deployment, there.bases) if base.status is Status.ROLLED_BACK]
+    return _first_to_reinstate(k, bases[0]) if bases else there.name
 
 
 def _weights(there: Deployment) -> tuple[float | None, ...]:
