@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from kedge.support import interrupts
 from kedge.support.interrupts import interruptible, shielded
+from tests.concurrency import fork
 
 INSTRUCTIONS_MAX = 2_000
 
@@ -181,3 +183,25 @@ def test_another_thread_needs_no_shield() -> None:
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_a_child_that_another_thread_forks_has_the_handlers_of_the_program(handler: Any) -> None:
+    statuses: list[int] = []
+
+    def fork_and_look() -> None:
+        child = fork()
+        if not child:
+            os._exit(signal.getsignal(signal.SIGINT) is not handler)
+        statuses.append(os.waitpid(child, 0)[1])
+
+    def work() -> None:
+        interruptible(shielded, look)
+
+    def look() -> None:
+        thread = threading.Thread(target=fork_and_look)
+        thread.start()
+        thread.join()
+
+    shielded(work)
+    assert statuses == [0]
+    assert signal.getsignal(signal.SIGINT) is handler

@@ -1,5 +1,6 @@
 """Deferral of signal handlers: code that Ctrl-C must not stop half-way, and the calls in it that it may stop."""
 
+import os
 import signal
 import sys
 import threading
@@ -68,8 +69,8 @@ def shielded(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return call(*args, **kwargs)
     shield = _Shield()
     try:
-        shield.raise_()
         _shields.append(shield)
+        shield.raise_()
         return call(*args, **kwargs)
     finally:
         if shield in _shields:
@@ -96,3 +97,12 @@ def _is_shielded(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _after_fork() -> None:
+    """Restore the program's handlers: where another thread has forked, no shielded call goes on in the child."""
+    while _shields:
+        _shields.pop().lower()
+
+
+os.register_at_fork(after_in_child=_after_fork)
