@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,24 @@ from kedge.support.interrupts import interruptible, shielded
 from tests.concurrency import fork
 
 INSTRUCTIONS_MAX = 2_000
+
+EMBEDDED = """
+import _thread, sys
+assert "threading" not in sys.modules
+is_over = _thread.allocate_lock()
+is_over.acquire()
+
+def work():
+    try:
+        import threading
+        from kedge.support.interrupts import shielded
+        print(threading.current_thread() is threading.main_thread(), shielded(lambda: "done"))
+    finally:
+        is_over.release()
+
+_thread.start_new_thread(work, ())
+is_over.acquire()
+"""
 
 
 class Stock:
@@ -205,3 +224,10 @@ def test_a_child_that_another_thread_forks_has_the_handlers_of_the_program(handl
     shielded(work)
     assert statuses == [0]
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there, `threading` knows the main thread of the process")
+def test_a_thread_that_only_seems_to_be_the_main_one_needs_no_shield() -> None:
+    """So it is where a C program has begun Python in another thread than the one that imports `threading` first."""
+    done = subprocess.run([sys.executable, "-c", EMBEDDED], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("True done\n", "")

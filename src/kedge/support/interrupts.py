@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
@@ -25,8 +26,9 @@ class _Shield:
         self._waiting: list[int] = []
 
     def raise_(self) -> None:
-        for number in self._handlers:
-            signal.signal(number, self._handle)
+        with suppress(ValueError):  # an embedded Python, or a subinterpreter: no handler runs in this thread
+            for number in self._handlers:
+                signal.signal(number, self._handle)
 
     def lower(self) -> None:
         for number, handler in reversed(self._handlers.items()):  # Ctrl-C last: its handler may stop this
