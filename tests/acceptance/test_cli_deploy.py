@@ -166,6 +166,11 @@ def test_a_code_release_influences_every_turn_that_sees_it(run: Run, world: Path
     plan = " ".join(run("plan", "build").out.split())
     assert "influenced because their turns saw it (attribution: view): accounting." in plan
     assert "data they read" not in plan
+    run("promote", "build", "--yes")
+    for name in ("fix", "next"):
+        run("deploy", name, "-a", f"shared/{name}=2", "--base", "build")
+    plan = " ".join(run("plan", "build").out.split())
+    assert "influenced by data they read, or because their turns saw build (attribution: view): accounting." in plan
     more = run("deploy", "more", "-a", "shared/code=2", "--attribution", "view", "--json").document
     assert more["deployment"]["attribution"] == "view"
     wrong = run("deploy", "wrong", "-a", "shared/code=3", "--attribution", "code")

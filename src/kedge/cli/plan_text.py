@@ -1,6 +1,7 @@
 """Text of a rollback plan, as `kedge plan` and `kedge rollback` print it."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from kedge.cli.terminal import ago, count, heading, listing, one_line, say, table, utc, verb, weight
 from kedge.deployments.lifecycle import Deployment
@@ -11,11 +12,11 @@ from kedge.recovery.plan import Fallback, RollbackPlan
 _EXAMPLES = 4  # per store
 
 
-def print_plan(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
-    """Print the whole plan."""
-    print_summary(plan, deployed, now)
+def print_plan(plan: RollbackPlan, gone: Sequence[Deployment], now: float) -> None:
+    """Print the whole plan. `gone` are the deployment and those that are rolled back with it."""
+    print_summary(plan, gone[0], now)
     _print_keys(plan, now)
-    _print_affected(plan, deployed)
+    _print_affected(plan, gone)
     _print_remaining_work(plan)
     _print_limits(plan)
     heading("To continue")
@@ -120,21 +121,24 @@ def _example(example: Fallback, now: float) -> str:
     return f"{place} is removed: it has no earlier value"
 
 
-def _print_affected(plan: RollbackPlan, deployed: Deployment) -> None:
+def _print_affected(plan: RollbackPlan, gone: Sequence[Deployment]) -> None:
     heading("Affected sessions and agents")
     if not plan.sessions and not plan.agents:
         say("  None: no turn that wrote had read from it.")
         return
-    owners = {key.rpartition("/")[0] for key in deployed.artifacts}
+    owners = {key.rpartition("/")[0] for deployed in gone for key in deployed.artifacts}
     caught = [agent for agent in plan.agents if agent not in owners]
     if plan.sessions:
         say(f"  {count(len(plan.sessions), 'session')}: {listing(plan.sessions)}")
     if plan.agents:
         say(f"  {count(len(plan.agents), 'agent')}: {listing(plan.agents)}")
     if caught:
+        by_view = [deployed.name for deployed in gone if deployed.attribution == VIEW]
         how = "influenced by data they read"
-        if deployed.attribution == VIEW:
+        if len(by_view) == len(gone):
             how = "influenced because their turns saw it (attribution: view)"
+        elif by_view:
+            how += f", or because their turns saw {listing(by_view)} (attribution: view)"
         say(f"  Not part of the deployment, but {how}: {listing(caught)}.", "yellow")
 
 

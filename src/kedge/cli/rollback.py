@@ -47,7 +47,7 @@ def plan(name: Name, *, db: Db = None, as_json: Json = False) -> None:
         if as_json:
             emit(msgspec.to_builtins(found))
         else:
-            plan_text.print_plan(found, k.deployment(name), time.time())
+            plan_text.print_plan(found, [k.deployment(each) for each in (name, *found.goes_with_it)], time.time())
 
 
 @app.command(rich_help_panel=UNDO)
