@@ -168,6 +168,14 @@ def running(settings: Mapping[str, str] | None = None, *, of: Server | None = No
 
 def main(command: list[str]) -> int:
     """Run a command with a server of its own; return the exit code."""
+    if not command or command[0].startswith("-"):
+        sys.stderr.write(
+            "usage: python -m kedge.testing.postgres COMMAND…\nRuns it with KEDGE_DB set to a new database.\n"
+        )
+        return 0 if command and command[0] in {"-h", "--help"} else 2
+    if shutil.which(command[0]) is None:
+        sys.stderr.write(f"cannot run {command[0]!r}: no such program\n")
+        return 127
     with running() as server:
         return subprocess.run(  # noqa: S603 - what the user asked for
             command, check=False, env={**os.environ, "KEDGE_DB": server.url()}
