@@ -44,6 +44,7 @@ def test_it_lists_what_is_pending(run: Run, hidden: Run) -> None:
     assert hidden("replay", "--list", "--json").document["pending"] == 4, "listing replays nothing"
     run("reinstate", "support-v2", "--yes")
     assert "No user input needs replay." in hidden("replay").out
+    assert "No user input needs replay." in hidden("replay", "replay_handlers:answer").out
 
 
 def test_it_calls_the_handler_and_says_what_failed(hidden: Run, world: Path) -> None:

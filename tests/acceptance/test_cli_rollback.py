@@ -259,3 +259,22 @@ def test_a_slip_in_an_agent_s_name_shows_before_the_flip_and_in_the_verdict(run:
         done.out
     )
     assert "1 by 'Support' (did you mean 'support'?)" in flat(done.out)
+
+
+def test_a_release_that_influenced_nothing_is_one_write(run: Run) -> None:
+    assert run("deploy", "support-v9", "--artifact", "support/tone=calm").code == 0
+    said = flat(run("plan", "support-v9").out)
+    assert "It influenced no writes: only its own artifacts are hidden." in said
+    assert "0 sessions" not in said
+    done = flat(run("rollback", "support-v9", "--yes").out)
+    assert "; 1 write hidden, " in done
+    assert "(by all rollbacks)" in done
+
+
+def test_a_verdict_with_a_warning_is_not_green(run: Run, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[1;32msupport-v2" in run("rollback", "support-v2", "--yes").out
+    assert run("reinstate", "support-v2", "--yes").code == 0
+    with kedge.open(world) as k, pytest.warns(kedge.AttributionWarning), k.turn("s-5", agent="Support") as turn:
+        turn.context.put("case/9", {"state": "refunded"})
+    assert "\x1b[1;33msupport-v2" in run("rollback", "support-v2", "--yes").out

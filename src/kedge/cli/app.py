@@ -13,7 +13,7 @@ EXIT_CODES = {
     1: "a check failed (fsck, drill, verification, external system, embedding, database comparison)",
     2: "usage error (option, name, value or missing --yes)",
     3: "conflict with the current state: run kedge status, then decide again",
-    4: "database busy or disk full: nothing was changed, try again",
+    4: "database busy or unreachable, or disk full: nothing was changed, try again",
     5: "corruption: stop, then run kedge fsck",
     6: "rolled back meanwhile, or outcome unknown: run kedge status before you retry",
     70: "bug in Kedge",

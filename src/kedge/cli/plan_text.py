@@ -42,10 +42,11 @@ def print_summary(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
         parts = ", ".join(f"{writes:,} in {store}" for store, writes in sorted(by_store.items()))
         total = f"{count(plan.writes_total, 'write')} {verb(plan.writes_total, 'are')}"
         say(f"  {total} hidden from every reader at once: {parts}.")
-    say(
-        f"  It influenced {count(len(plan.sessions), 'session')} and {count(len(plan.agents), 'agent')}; "
-        f"{count(len(plan.replay_inputs), 'user input')} will need replay."
-    )
+    if others or plan.sessions or plan.agents or plan.replay_inputs:
+        say(
+            f"  It influenced {count(len(plan.sessions), 'session')} and {count(len(plan.agents), 'agent')}; "
+            f"{count(len(plan.replay_inputs), 'user input')} will need replay."
+        )
     for agent, (writes, complete, other) in without_artifacts(plan.unattributed).items():
         least = "" if complete else "at least "
         say(

@@ -101,6 +101,9 @@ def _list(pending: list[ReplayInput], limit: int | None, *, as_json: bool) -> No
 
 def _tell(report: ReplayReport) -> None:
     by_store = Counter(item.store for item in report.replayed)
+    if not (report.replayed or report.skipped or report.failed or report.pending):
+        say("No user input needs replay.")
+        return
     parts = listing([f"{number:,} from {store}" for store, number in sorted(by_store.items())])
     say(f"{count(len(report.replayed), 'input')} replayed" + (f": {parts}" if parts else ""), "bold")
     if report.skipped:

@@ -28,6 +28,7 @@ from kedge.cli.terminal import (
     whisper,
 )
 from kedge.face import Kedge
+from kedge.recovery.attribution import without_artifacts
 from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators
@@ -231,7 +232,8 @@ def _print_report(report: RollbackReport) -> None:
         for label, value in _indicator_lines(found):
             say(f"  {label:<28}{value}")
     say()
-    say(report.verdict, "bold green" if report.ok else "bold red")
+    warned = without_artifacts(report.unattributed)
+    say(report.verdict, "bold red" if not report.ok else "bold yellow" if warned else "bold green")
     if report.ok:
         say(f"To undo: kedge reinstate {report.deployment}", "dim")
 
@@ -244,7 +246,7 @@ def _indicator_lines(found: Indicators) -> list[tuple[str, str]]:
         ("vector_consistency_ratio", _ratio(found.vector_consistency_ratio, good=1.0)),
         ("memory_divergence_ratio", _ratio(found.memory_divergence_ratio, good=0.0)),
         ("context_divergence_ratio", _ratio(found.context_divergence_ratio, good=0.0)),
-        ("hidden_writes_total", f"{found.hidden_writes_total:,}"),
+        ("hidden_writes_total", f"{found.hidden_writes_total:,}  (by all rollbacks)"),
         ("replay_pending_total", f"{found.replay_pending_total:,}"),
     ]
     if found.diverging:

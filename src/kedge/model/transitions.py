@@ -19,7 +19,7 @@ _LEGAL: dict[Status, str] = {
     Status.LIVE: "settle, rollback",
     Status.SETTLED: "nothing, it is irrevocable",
     Status.ROLLED_BACK: "reinstate, purge",
-    Status.PURGED: "nothing, it was purged",
+    Status.PURGED: "nothing, its data is deleted",
 }
 
 
