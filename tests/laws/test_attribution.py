@@ -136,6 +136,28 @@ def test_what_a_deployment_s_turns_wrote_without_it_is_in_the_plan_and_in_the_ve
     assert "2 by 'clerk'" in report.verdict
 
 
+def test_an_artifact_pinned_under_the_slip_afterwards_does_not_silence_the_warning(bad: Kedge) -> None:
+    slipped(bad)
+    release(bad, "fix", "Helper/prompt", live=False)
+    assert bad.plan(BAD).unattributed == LEFT
+    bad.promote("fix")
+    with bad.turn("later", agent="Helper") as turn:
+        turn.artifacts.get("Helper/prompt")
+        turn.context.put("Helper/2", 2)
+    assert bad.plan(BAD).unattributed == (*LEFT, Unattributed("Helper", "context", 1, has_artifacts=True))
+    assert "2 by 'Helper' (did you mean 'helper'?)" in bad.rollback(BAD).verdict
+
+
+def test_an_agent_that_a_later_settled_release_brought_is_not_warned_about(bad: Kedge) -> None:
+    release(bad, "newcomer", "novice/prompt", independent=True)
+    bad.settle("newcomer")
+    release(bad, "newest", "helper/tone", live=False)
+    with bad.turn("later", agent="novice") as turn:
+        turn.artifacts.get("novice/prompt")
+        turn.context.put("novice/1", 1)
+    assert bad.plan(BAD).unattributed == (Unattributed("novice", "context", 1, has_artifacts=True),)
+
+
 def test_what_an_agent_with_artifacts_wrote_before_it_read_the_deployment_is_counted_only(k: Kedge) -> None:
     release(k, BAD, "shared/policy")
     with helper(k) as turn:

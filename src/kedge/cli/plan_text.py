@@ -51,7 +51,7 @@ def print_summary(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
         least = "" if complete else "at least "
         say(
             f"  Warning: {least}{count(writes, 'derived write')} of agent {agent} {verb(writes, 'stay')}: its turns "
-            f"saw {plan.deployment}, but {agent} has no artifacts and read nothing of it"
+            f"saw {plan.deployment}, but {agent} had no artifacts and read nothing of it"
             f"{f' (did you mean {other}?)' if other else ''}.",
             "yellow",
         )

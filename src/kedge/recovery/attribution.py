@@ -60,15 +60,37 @@ def omissions(kernel: Kernel, record: ControlRecord, number: int) -> Omissions:
     carried = kernel.backend.impact.lineages_with({number} | record.rolled_back | record.purged)
     limit = max(WRITES_MAX // len(agents), _WRITES_MIN) if agents else 0
     complete = len(agents) <= AGENTS_MAX
+    late = _late_owners(kernel, record, number, owners)
     found: list[Unattributed] = []
     for agent in agents[:AGENTS_MAX]:
-        stores = port.writes_without(agent, seen, carried, limit)
-        whole = sum(store.examined for store in stores) < limit
-        complete = complete and whole
-        has = agent in owners
-        other = None if has else resembling(agent, owners)
-        found += [Unattributed(agent, s.store, s.without, has, whole, other) for s in stores if s.without]
+        aware = {ident for pinner in late.get(agent, ()) for ident in port.sets_with(pinner)}
+        parts = {True: aware.intersection(seen), False: set(seen) - aware} if agent in late else {agent in owners: seen}
+        for has, sets in parts.items():
+            stores = port.writes_without(agent, sets, carried, limit) if sets else []
+            whole = sum(store.examined for store in stores) < limit
+            complete = complete and whole
+            other = None if has else resembling(agent, owners)
+            found += [Unattributed(agent, s.store, s.without, has, whole, other) for s in stores if s.without]
     return Omissions(tuple(sorted(found, key=lambda u: (u.has_artifacts, u.agent, u.store))), unknown, complete)
+
+
+def _late_owners(kernel: Kernel, record: ControlRecord, number: int, owners: Collection[str]) -> dict[str, set[int]]:
+    """Return the agents whose first artifact came after a deployment, with all deployments that pin one.
+
+    Their turns before that had no artifact: a pin under a name with a slip does not attribute what is written. What
+    turns saw does not tell settled deployments, so an agent with a settled artifact counts as one with artifacts.
+    """
+    if all(known <= number for known in record.by_number):
+        return {}
+    pinners: dict[str, set[int]] = {}
+    for recorded in kernel.backend.control.recorded():
+        for agent in owners_of(recorded.release.artifacts):
+            pinners.setdefault(agent, set()).add(recorded.release.number)
+    return {
+        agent: numbers
+        for agent, numbers in pinners.items()
+        if agent in owners and min(numbers) > number and numbers <= record.by_number.keys()
+    }
 
 
 def without_artifacts(found: Collection[Unattributed]) -> dict[str, tuple[int, bool, str | None]]:
