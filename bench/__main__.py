@@ -18,6 +18,7 @@ from rich.table import Table
 
 from bench import (
     appending,
+    caching,
     churn,
     compacting,
     fanout,
@@ -39,6 +40,7 @@ GROUPS: dict[str, Group] = {
     "batches": appending.batches,
     "single": appending.single,
     "turns": appending.turns,
+    "caching": caching.caching,
     "heads": reading.heads,
     "hidden": reading.hidden,
     "loads": loading.loads,

@@ -50,18 +50,30 @@ class PostgresCache:
             lineage_id = self._interner.intern(link, lineage)
             expires = None if ttl is None else now + ttl
             link.send(_SQL["cache_put"], key, lineage_id, now, expires, len(payload), payload)
-            link.send(_SQL["cache_expired"], now)
-            excess = link.one(_SQL["cache_bytes"])[0] - self._cache_bytes
-            while excess > 0:
-                for old_key, old_lineage, size in link.rows(_SQL["cache_oldest"]):
-                    if excess > 0:
-                        link.send(_SQL["cache_delete"], old_key, old_lineage)
-                        excess -= size
+            self._evict(link, now)
             return lineage_id
 
         lineage_id = self._database.write("cache", act, lanes=[_CACHE_LANE], find=again)
         if lineage_id is not None:
             self._interner.learn(lineage, lineage_id)
+
+    def _evict(self, link: Link, now: float) -> None:
+        """Drop some expired entries; beyond the cap all of them, and then the oldest ones."""
+        excess, has_expired = 0, True
+        while has_expired:
+            expired = link.send(_SQL["cache_expired"], now)
+            excess = link.one(_SQL["cache_bytes"])[0] - self._cache_bytes
+            if excess <= 0:
+                return
+            has_expired = bool(expired.rowcount)
+        while excess > 0:
+            oldest = link.rows(_SQL["cache_oldest"])
+            if not oldest:
+                return  # the size is counted wrong, which fsck reports
+            for key, lineage, size in oldest:
+                if excess > 0:
+                    link.send(_SQL["cache_delete"], key, lineage)
+                    excess -= size
 
 
 _CACHE_LANE = 0  # one eviction at a time: two would each evict what the other needs

@@ -1,5 +1,6 @@
 """Result cache in SQLite."""
 
+import sqlite3
 from typing import Any
 
 from kedge.backends.sqlite.database import Database
@@ -42,12 +43,22 @@ class SqliteCache:
             lineage_id = self._interner.intern(connection, lineage)
             expires = None if ttl is None else now + ttl
             connection.execute(_SQL["cache_put"], (key, lineage_id, now, expires, len(payload), payload))
-            connection.execute(_SQL["cache_expired"], (now,))
-            excess = connection.execute(_SQL["cache_bytes"]).fetchone()[0] - self._cache_bytes
-            while excess > 0:
-                oldest: list[Any] = connection.execute(_SQL["cache_oldest"]).fetchall()
-                for old_key, old_lineage, size in oldest:
-                    if excess > 0:
-                        connection.execute(_SQL["cache_delete"], (old_key, old_lineage))
-                        excess -= size
+            self._evict(connection, now)
         self._interner.learn(lineage, lineage_id)
+
+    def _evict(self, connection: sqlite3.Connection, now: float) -> None:
+        """Drop some expired entries; beyond the cap all of them, and then the oldest ones."""
+        excess, has_expired = 0, True
+        while has_expired:
+            has_expired = bool(connection.execute(_SQL["cache_expired"], (now,)).rowcount)
+            excess = connection.execute(_SQL["cache_bytes"]).fetchone()[0] - self._cache_bytes
+            if excess <= 0:
+                return
+        while excess > 0:
+            oldest: list[Any] = connection.execute(_SQL["cache_oldest"]).fetchall()
+            if not oldest:
+                return  # the size is counted wrong, which fsck reports
+            for key, lineage, size in oldest:
+                if excess > 0:
+                    connection.execute(_SQL["cache_delete"], (key, lineage))
+                    excess -= size

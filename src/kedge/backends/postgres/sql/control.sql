@@ -114,13 +114,14 @@ ON CONFLICT (key, lineage) DO UPDATE
 SET at = excluded.at, expires = excluded.expires, bytes = excluded.bytes, payload = excluded.payload;
 
 -- name: cache_expired
-DELETE FROM kedge.cache WHERE expires <= $1;
+DELETE FROM kedge.cache WHERE (key, lineage) IN (
+    SELECT key, lineage FROM kedge.cache WHERE expires <= $1 ORDER BY expires LIMIT 100);
 
 -- name: cache_bytes
-SELECT coalesce(sum(bytes), 0)::int8 FROM kedge.cache;
+SELECT bytes FROM kedge.cache_size;
 
 -- name: cache_oldest
-SELECT key, lineage, bytes FROM kedge.cache ORDER BY at LIMIT 100;
+SELECT key, lineage, bytes FROM kedge.cache ORDER BY at LIMIT 10;
 
 -- name: cache_delete
 DELETE FROM kedge.cache WHERE key = $1 AND lineage = $2;

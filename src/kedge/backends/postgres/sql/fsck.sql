@@ -163,3 +163,7 @@ FROM kedge.observations o LEFT JOIN kedge.lineages l ON l.id = o.lineage WHERE l
 -- name: check_cache_entry
 SELECT 'entry of ' || c.at, 'its lineage is not there, or its size is not as counted'
 FROM kedge.cache c LEFT JOIN kedge.lineages l ON l.id = c.lineage WHERE l.id IS NULL OR c.bytes <> length(c.payload);
+
+-- name: check_cache_size
+SELECT 'size', 'is counted as ' || s.bytes || ' bytes, not ' || coalesce(c.bytes, 0)
+FROM kedge.cache_size s, (SELECT sum(bytes) AS bytes FROM kedge.cache) c WHERE s.bytes <> coalesce(c.bytes, 0);

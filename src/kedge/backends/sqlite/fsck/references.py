@@ -60,3 +60,6 @@ def check_cache_and_metrics(inspection: Inspection) -> None:
         inspection.count("cache entries")
         if not (has_lineage and has_size):
             inspection.report("cache", f"key {key}", "its lineage is missing, or its size is wrong")
+    for counted, found in inspection.connection.execute(SQL["cache_size"]):
+        if counted != found:
+            inspection.report("cache", "size", f"is counted as {counted} bytes, not {found}")

@@ -99,13 +99,14 @@ ON CONFLICT (key, lineage) DO UPDATE
 SET at = excluded.at, expires = excluded.expires, bytes = excluded.bytes, payload = excluded.payload;
 
 -- name: cache_expired
-DELETE FROM cache WHERE expires <= ?;
+DELETE FROM cache WHERE (key, lineage) IN (
+    SELECT key, lineage FROM cache INDEXED BY cache_by_expiry WHERE expires <= ? ORDER BY expires LIMIT 100);
 
 -- name: cache_bytes
-SELECT coalesce(sum(bytes), 0) FROM cache;
+SELECT bytes FROM cache_size;
 
 -- name: cache_oldest
-SELECT key, lineage, bytes FROM cache ORDER BY at LIMIT 100;
+SELECT key, lineage, bytes FROM cache ORDER BY at LIMIT 10;
 
 -- name: cache_delete
 DELETE FROM cache WHERE key = ? AND lineage = ?;

@@ -157,5 +157,8 @@ SELECT id, metric, value, seen, lineage IN (SELECT id FROM lineages) FROM observ
 -- name: cache
 SELECT hex(key), lineage IN (SELECT id FROM lineages), bytes = length(payload) FROM cache;
 
+-- name: cache_size
+SELECT s.bytes, coalesce((SELECT sum(bytes) FROM cache), 0) FROM cache_size s;
+
 -- name: settled_at
 SELECT d.number, l.seq FROM control_log l JOIN deployments d ON d.name = l.deployment WHERE l.kind = 'settle';
