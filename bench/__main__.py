@@ -24,6 +24,7 @@ from bench import (
     fanout,
     fetching,
     fleet,
+    grouping,
     grown,
     importing,
     loading,
@@ -39,6 +40,7 @@ from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
 GROUPS: dict[str, Group] = {
     "batches": appending.batches,
     "single": appending.single,
+    "grouping": grouping.grouping,
     "turns": appending.turns,
     "caching": caching.caching,
     "heads": reading.heads,

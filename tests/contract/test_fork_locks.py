@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from typing import Any
 
 import pytest
 
 import kedge
+from kedge.backends.sqlite.group_commit import Lent
 from tests.concurrency import fork
 
 SECONDS = 20
@@ -19,16 +21,26 @@ SECONDS = 20
 def test_a_forked_child_does_not_wait_for_its_parent_s_threads(k: kedge.Kedge, where: str) -> None:
     with k.turn(agent="support") as turn:
         turn.vectors("kb").upsert(["a"], [[1.0, 2.0, 3.0]])
-    backend = k._kernel.backend
-    lock = backend.vectors._lock if where == "search" else backend.journal._database._write_lock  # type: ignore[attr-defined]
+    backend: Any = k._kernel.backend
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with lock:
-            held.set()
-            done.wait(SECONDS)
+        held.set()
+        done.wait(SECONDS)
 
-    thread = threading.Thread(target=hold)
+    def search() -> None:
+        with backend.vectors._lock:
+            hold()
+
+    def append() -> None:
+        def begin() -> Lent:  # this thread has the turn to write, and has not begun
+            hold()
+            return backend.database._begin(durable=True, interruptible=False)  # type: ignore[no-any-return]
+
+        with backend.database.group_commit.member(begin, shares=True):
+            pass
+
+    thread = threading.Thread(target=search if where == "search" else append)
     thread.start()
     held.wait(SECONDS)
     child = fork()

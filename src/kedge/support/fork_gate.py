@@ -64,6 +64,20 @@ class ForkGate:
             if self._is_closed:
                 self._changed.notify_all()
 
+    def pass_on(self, hold: Hold, thread: int) -> None:
+        """Make a hold that of another thread, which goes on with the resource."""
+        with self._changed:
+            held = self._holds.get(hold.thread, [])
+            if hold not in held:  # in a forked child
+                return
+            held.remove(hold)
+            if not held:
+                self._holds.pop(hold.thread)
+            hold.thread = thread
+            self._holds.setdefault(thread, []).append(hold)
+            if self._is_closed:
+                self._changed.notify_all()
+
     def is_cut(self, name: str) -> bool:
         """Return whether this process was forked while a resource was held."""
         return name in self._cut

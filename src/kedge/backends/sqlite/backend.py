@@ -44,6 +44,7 @@ class SqliteBackend:
         path = real_path(path)
         self.database = Database(path, durability, read_only=read_only)
         self.interner = Interner()
+        self.database.group_commit.on_lost.append(self.interner.forget)
         self.states = States(self.interner)
         reader = Reader(self.database, self.interner, self.states)
         chosen = engine(Parts(path, self.database, self.interner, self.states, reader))

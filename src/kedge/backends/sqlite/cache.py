@@ -37,7 +37,7 @@ class SqliteCache:
 
     def put(self, key: bytes, payload: bytes, lineage: Lineage, now: float, ttl: float | None) -> None:
         """Keep an entry, and drop expired and then the oldest ones beyond the size cap."""
-        with self._database.writing("cache") as connection:
+        with self._database.writing("cache", shares=True) as connection:
             if self._journal.purged_of(connection, lineage):
                 return  # a turn in progress must not bring back what a purge erased
             lineage_id = self._interner.intern(connection, lineage)

@@ -273,7 +273,7 @@ class SqliteControl:
         self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
     ) -> Session:
         """Fix what a session sees, unless another process has done so: `after` is the previous generation."""
-        with self._database.writing("session") as connection:
+        with self._database.writing("session", shares=True) as connection:
             found = self._session(connection, session, SEQ_MAX)
             if found is not None and found.generation > after:
                 return found

@@ -8,6 +8,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ import msgspec
 
 from kedge import errors
 from kedge.backends.sqlite.file_kind import APPLICATION_ID, DOORBELL, describe_file, describe_tables
+from kedge.backends.sqlite.group_commit import GroupCommit, Lent
 from kedge.backends.sqlite.reserve import Reserve
 from kedge.backends.sqlite.schema import expand, migrations, overlay, schema_of
 from kedge.model import upgrade
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
 from kedge.support.failpoints import reach
 from kedge.support.fork_gate import ForkGate
-from kedge.support.fork_lock import ForkSafeLock
 
 BUSY_SECONDS = 60.0
 MOVED = "this database was moved"  # raised by the triggers of a database that was moved
@@ -51,7 +52,7 @@ class Database:
         self._pool: deque[sqlite3.Connection] = deque()
         self._pid = os.getpid()
         self._file = os.path.realpath(path)
-        self._write_lock = ForkSafeLock()
+        self.group_commit = GroupCommit(FORK_GATE, self._end, self.translate)
         self._closed = False
         FORK_GATE.before_fork(self._close_idle)
         self._older: int | None = None  # the schema, where it is older than this package's
@@ -99,17 +100,21 @@ class Database:
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection in autocommit mode."""
+        lent = self._lend()
+        try:
+            yield lent.connection
+        except sqlite3.Error as error:
+            raise self.translate(error) from error
+        finally:
+            self._give_back(lent)
+
+    def _lend(self) -> Lent:
         hold = FORK_GATE.enter(self._file)
         try:
-            connection = self._take()
-            try:
-                yield connection
-            except sqlite3.Error as error:
-                raise self.translate(error) from error
-            finally:
-                self._give_back(connection)
-        finally:
+            return Lent(self._take(), hold)
+        except BaseException:
             FORK_GATE.leave(hold)
+            raise
 
     @contextmanager
     def _private(self) -> Iterator[sqlite3.Connection]:
@@ -144,17 +149,21 @@ class Database:
         self._check_schema()
         return self._connect()
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        if self._pid != os.getpid():
-            _left_to_parents.append(connection)
-            return
-        if connection.in_transaction:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        if self._closed:
-            connection.close()
-        else:
-            self._pool.append(connection)
+    def _give_back(self, lent: Lent) -> None:
+        connection = lent.connection
+        try:
+            if self._pid != os.getpid():
+                _left_to_parents.append(connection)
+                return
+            if connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            if self._closed:
+                connection.close()
+            else:
+                self._pool.append(connection)
+        finally:
+            FORK_GATE.leave(lent.hold)
 
     def _close_idle(self) -> None:
         with suppress(IndexError):
@@ -179,43 +188,55 @@ class Database:
             return connection.execute(chosen, parameters).fetchall()
 
     @contextmanager
-    def writing(self, what: str, *, durable: bool = True, interruptible: bool = False) -> Iterator[sqlite3.Connection]:
-        """Lend a connection inside one write transaction, committed at the end unless an exception leaves it.
+    def writing(
+        self, what: str, *, durable: bool = True, interruptible: bool = False, shares: bool = False
+    ) -> Iterator[sqlite3.Connection]:
+        """Lend a connection inside a write transaction, committed at the end unless an exception leaves it.
 
         A write that is not `durable` does not wait for the disk: only a power failure may lose it. An
-        `interruptible` one reacts to Ctrl-C while it waits for another process; SQLite's own wait does not.
+        `interruptible` one reacts to Ctrl-C while it waits for another process; SQLite's own wait does not. One that
+        `shares` may be committed together with those of other threads; each of them is done or not by itself.
         """
         self.check_writable()
-        with self._write_lock, self.connection() as connection, self._synced(connection, durable=durable):
-            if interruptible:
-                self._try_often(connection, "BEGIN IMMEDIATE")
-            else:
-                connection.execute("BEGIN IMMEDIATE")
+        begin = partial(self._begin, durable=durable, interruptible=interruptible)
+        with self.translated(), self.group_commit.member(begin, shares=shares) as connection:
             reach(f"{what}:begun")
-            upgrade.check_writer(str(self.path), self.min_writer(connection))
             yield connection
             reach(f"{what}:before-commit")
             check_not_cut(self._file)  # a child that was forked in here
-            connection.execute("COMMIT")
-            reach(f"{what}:after-commit")
+        reach(f"{what}:after-commit")
+
+    def _begin(self, *, durable: bool, interruptible: bool) -> Lent:
+        """Lend a connection in a new write transaction."""
+        lent = self._lend()
+        try:
+            if not durable:
+                lent.is_durable = False
+                lent.connection.execute("PRAGMA synchronous = NORMAL")
+            if interruptible:
+                self._try_often(lent.connection, "BEGIN IMMEDIATE")
+            else:
+                lent.connection.execute("BEGIN IMMEDIATE")
+            upgrade.check_writer(str(self.path), self.min_writer(lent.connection))
+        except BaseException:
+            self._end(lent)
+            raise
+        return lent
+
+    def _end(self, lent: Lent) -> None:
+        """Take back the connection of a write transaction."""
+        try:
+            if not lent.is_durable and self._pid == os.getpid():
+                if lent.connection.in_transaction:  # the pragma has no effect within one
+                    lent.connection.execute("ROLLBACK")
+                lent.connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        finally:
+            self._give_back(lent)
 
     def check_writable(self) -> None:
         """Raise `ReadOnly` where the database is open read-only."""
         if self.read_only:
             raise errors.ReadOnly(f"{self.path} is open read-only; open it without read_only to write")
-
-    @contextmanager
-    def _synced(self, connection: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
-        if durable:
-            yield
-            return
-        connection.execute("PRAGMA synchronous = NORMAL")
-        try:
-            yield
-        finally:
-            if connection.in_transaction:  # the pragma has no effect within one
-                connection.execute("ROLLBACK")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     def ring(self) -> None:
         """Touch the doorbell file, so that other processes check for a new epoch."""

@@ -27,6 +27,8 @@ from kedge.support.failpoints import reach
 
 _SQL = queries("journal")
 _CHUNK_NAMES = 500
+SHARED_WRITES_MAX = 100  # a larger batch commits alone: others would wait for it
+SHARED_BYTES_MAX = 1 << 18  # of vectors
 
 
 def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
@@ -40,6 +42,11 @@ def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
 
 def _split(salts: bytes) -> Iterator[bytes]:
     return (salts[start : start + SALT_BYTES] for start in range(0, len(salts), SALT_BYTES))
+
+
+def _is_short(batch: Batch) -> bool:
+    vectors = 0 if batch.vectors is None else len(batch.vectors.rows)
+    return len(batch.writes) <= SHARED_WRITES_MAX and vectors <= SHARED_BYTES_MAX
 
 
 class SqliteJournal(Reader):
@@ -60,7 +67,7 @@ class SqliteJournal(Reader):
     def append(self, batch: Batch) -> Appended:
         """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
         self._interner.look_up_seen(self._database, batch.author.seen)
-        with self._database.writing("append") as connection:
+        with self._database.writing("append", shares=_is_short(batch)) as connection:
             check_epoch(connection, batch.epoch)
             if batch.idempotency is not None:
                 call = self._repeated(connection, batch)
@@ -217,7 +224,7 @@ class SqliteJournal(Reader):
     def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
         """Record headers that a turn sent ("call") or absorbed ("absorb"), and what it had read."""
         self._interner.look_up_seen(self._database, author.seen)
-        with self._database.writing("edge") as connection:
+        with self._database.writing("edge", shares=True) as connection:
             position = next_position(connection, self._clock)
             stamp = self._interner.intern(connection, lineage)
             turn = self._turn(connection, author, stamp)

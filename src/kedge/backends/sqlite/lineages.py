@@ -16,6 +16,10 @@ class Interner:
     """Both tables with caches. Only committed ids are cached: a failed commit's ids are assigned again."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Empty the caches: a transaction that failed may have shown its ids to others that shared it."""
         self._members: dict[int, Lineage] = {0: EMPTY}
         self._lineage_ids: dict[Lineage, int] = {EMPTY: 0}
         self._space_ids: dict[tuple[str, str], int] = {}

@@ -21,7 +21,7 @@ class SqliteMetrics:
 
     def observe(self, sample: Sample) -> None:
         """Store one metric sample."""
-        with self._database.writing("observe") as connection:
+        with self._database.writing("observe", shares=True) as connection:
             if self._journal.purged_of(connection, sample.is_purged_with):
                 return  # a turn in progress must not bring back what a purge erased
             lineage = self._interner.intern(connection, sample.lineage)
