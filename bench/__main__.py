@@ -31,6 +31,7 @@ from bench import (
     on_postgres,
     opening,
     reading,
+    releases,
     rollbacks,
     searching,
     upkeep,
@@ -62,6 +63,9 @@ GROUPS: dict[str, Group] = {
     "churn": churn.churn,
     "members": fanout.members,
     "upkeep": upkeep.upkeep,
+    "record": releases.record,
+    "releases": releases.cycles,
+    "chained": releases.chained,
     "postgres": on_postgres.on_postgres,
 }
 

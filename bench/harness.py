@@ -35,6 +35,8 @@ class Sizes(msgspec.Struct, frozen=True):
     write_seconds: float = 3.0
     members: int = 1_000
     processes: int = 10
+    releases: int = 36_500  # a hundred a day for a year
+    cycles: int = 10_000
 
 
 FULL = Sizes()
@@ -49,6 +51,8 @@ QUICK = Sizes(
     reads=1_000,
     flips=9,
     members=200,
+    releases=5_000,
+    cycles=500,
 )
 
 

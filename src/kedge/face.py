@@ -24,7 +24,6 @@ from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
-from kedge.model import control as rules
 from kedge.model import transitions
 from kedge.model.attribution import Attribution
 from kedge.model.checks import check_name, check_optional_callables
@@ -542,7 +541,7 @@ class Kedge:
 
     def peers(self) -> list[Deployment]:
         """Return the pseudo-deployments of unsigned peers, in the order of registration."""
-        return [deployment for deployment in lives.list_all(self._kernel) if deployment.kind == rules.EXTERNAL]
+        return lives.list_peers(self._kernel)
 
     def set_rolled_back_peers(self, policy: str, *, by: str | None = None) -> None:
         """Let new messages of peers that were rolled back "rejoin" as `external:<peer>#2`, or "refuse" them."""

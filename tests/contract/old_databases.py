@@ -1,7 +1,7 @@
 """Databases that an earlier release made, restored as they were, and upgraded in each way that users have.
 
 An issue that changes the schema makes such a fixture with the package of the commit before it (see
-`tests/fixtures/make_before_layout.py`), and adds it to `test_upgrade.py`.
+`tests/fixtures/make_before_record.py`), and adds it to `MADE`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ import kedge
 from kedge.testing import postgres
 from tests.databases import create
 from tests.fixtures import make_before_layout as before
+from tests.fixtures import make_before_record
 
+MADE: dict[str, Any] = {"layout": before, "record": make_before_record}
+"""The modules that made the databases, by what changed since."""
 ROOT = Path(__file__).resolve().parents[2]
 LATER_IDS = 10**6  # above those that the program counted
 

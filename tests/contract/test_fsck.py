@@ -171,7 +171,7 @@ TABLE_DAMAGE: dict[str, tuple[Damage, str, str]] = {
     "counter missing": (on("DELETE FROM counters WHERE deletes = 1"), "counter", "lineage"),
     "control epoch": (on("UPDATE control SET epoch = epoch + 1"), "control", "newest"),
     "control record": (
-        on("UPDATE control SET record = (SELECT record FROM control_log WHERE epoch = 2)"), "control", "newest",
+        on("UPDATE control SET record = (SELECT record FROM control_log WHERE epoch = 0)"), "control", "newest",
     ),
     "control gone": (on("DELETE FROM control"), "control", "found 0"),
     "log epoch": (on("UPDATE control_log SET epoch = 99 WHERE epoch = 2 AND record > ''"), "control", "epoch 99"),

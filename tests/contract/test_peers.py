@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 import kedge
 from kedge import Kedge, Turn
 from kedge.cli.main import main
 from kedge.model import peers as model
+from kedge.model.writes import Author, Batch, Key, Pending, encode
+from kedge.turns.scope import scope_of
 from tests.contract.conftest import HandClock
+from tests.databases import raw_rows
 
 POSTGRES_ONE_IN = 4
 
@@ -57,6 +61,80 @@ def test_after_a_settle_new_messages_join_the_next_incarnation(k: Kedge) -> None
     assert _hear(k, "crm", 3) == {"external:crm#2"}
     k.rollback("external:crm#2")
     assert _facts(k) == {"of crm": 1, "of erp": 2}
+
+
+def test_what_a_rolled_back_peer_s_turn_still_writes_is_hidden_on_arrival(k: Kedge) -> None:
+    turn = k.turn(agent="clerk", parent={}, peer="crm")
+    other = k.turn(agent="clerk", parent={}, peer="erp")
+    epoch = k.epoch
+    k.rollback("external:crm")
+    assert k.epoch == epoch + 1, "one change of the record"
+    with pytest.raises(kedge.RolledBack, match="'external:crm'"):
+        turn.context.put("of crm", 1)
+    other.context.put("of erp", 1)
+    scope, lineage = scope_of(k.view()), frozenset({_number(k, "external:crm")})
+    late = Batch(k.epoch, Author("late", agent="clerk"), (Pending(Key("context", "", "of crm"), encode(1)),), lineage)
+    scope.backend.journal.append(late)
+    assert _facts(k) == {"of erp": 1}
+    k.reinstate("external:crm")
+    assert _facts(k) == {"of erp": 1, "of crm": 1}
+    k.rollback("external:crm")
+    k.purge("external:crm", confirm="external:crm")
+    assert _facts(k) == {"of erp": 1}
+    with pytest.raises(kedge.KedgeError, match="purged"):
+        scope.backend.journal.append(
+            msgspec.structs.replace(late, epoch=k.epoch, author=Author("later", agent="clerk"))
+        )
+    assert _hear(k, "crm") == {"external:crm#2"}
+    assert k.fsck(full=True).findings == ()
+
+
+def _number(k: Kedge, name: str) -> int:
+    return next(deployment.number for deployment in k.peers() if deployment.name == name)
+
+
+def test_the_names_of_peers_lie_beside_the_control_record(k: Kedge, place: str) -> None:
+    for number in range(40):
+        k.register_peer(f"a-peer-with-a-long-name-{number:03}")
+    k.rollback("external:a-peer-with-a-long-name-007")
+    ((stored,),) = raw_rows(place, "SELECT record FROM control")
+    assert b"a-peer" not in bytes(stored)
+    assert len(bytes(stored)) < 200
+    logged = sum(
+        len(bytes(row[0])) for row in raw_rows(place, "SELECT record FROM control_log WHERE record IS NOT NULL")
+    )
+    assert logged < 45 * 200
+    assert [d.status for d in k.peers()].count(kedge.Status.ROLLED_BACK) == 1
+    with k.turn(session="s", agent="clerk") as turn:
+        turn.context.put("key", 1)
+        headers = turn.headers()
+    assert raw_rows(place, "SELECT base FROM sessions")[0][0] in ("[]", []), "every view sees peers: none is listed"
+    assert sum(map(len, headers.values())) < 700
+
+
+def test_a_peer_is_shown_planned_and_looked_into_like_a_deployment(k: Kedge) -> None:
+    _hear(k, "crm", 1)
+    shown = k.deployment("external:crm")
+    assert (shown.kind, shown.status, shown.bases, shown.weight) == ("external", kedge.Status.LIVE, (), 0.0)
+    assert shown in k.deployments()
+    assert k.plan("external:crm").writes_total == 1
+    assert k.view(deployment="external:crm").context.get("of crm") == 1, "every view sees it"
+    k.deploy("v1", {"clerk/prompt": "x"}, base="external:crm")
+    assert k.deployment("v1").bases == ("external:crm",)
+    assert k.plan("external:crm").goes_with_it == ("v1",)
+    with pytest.raises(kedge.IllegalTransition, match="'external:crm': it is live"):
+        k.canary("external:crm", 0.1)
+    k.rollback("external:crm", reason="wrong")
+    shown = k.deployment("external:crm")
+    assert (shown.status, shown.reason) == (kedge.Status.ROLLED_BACK, "wrong")
+    assert k.deployment("v1").status is kedge.Status.ROLLED_BACK
+    with pytest.raises(kedge.IllegalTransition, match="it is rolled back"):
+        k.view(deployment="external:crm")
+    with pytest.raises(kedge.UnknownName, match="external:cmr"):
+        k.plan("external:cmr")
+    k.purge("external:crm", confirm="external:crm")
+    assert [k.deployment(name).status for name in ("external:crm", "v1")] == [kedge.Status.PURGED] * 2
+    assert k.deployment("v1").since == k.deployment("external:crm").since
 
 
 def test_unsigned_callers_without_a_name_are_not_locked_out_either(k: Kedge) -> None:
@@ -112,10 +190,9 @@ def test_a_peer_s_name_holds_no_mark_of_an_incarnation(k: Kedge) -> None:
 
 
 def test_the_first_256_peers_register_themselves() -> None:
-    names = ["external:unknown", *(f"external:{n}" for n in range(255)), "external:0#2", "release"]
-    assert (model.as_registered("new", names), model.as_registered("0", names)) == ("new", "0")
-    names.append("external:255")
-    assert (model.as_registered("new", names), model.as_registered("255", names)) == ("unknown", "255")
+    assert model.as_registered("new", is_known=False, registered=255) == "new"
+    assert model.as_registered("new", is_known=False, registered=256) == "unknown"
+    assert model.as_registered("old", is_known=True, registered=256) == "old"
 
 
 def test_peers_beyond_the_first_share_unknown_until_registered(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:

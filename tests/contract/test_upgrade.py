@@ -17,34 +17,43 @@ from kedge.backends.postgres import schema as postgres_schema
 from kedge.backends.sqlite import schema as sqlite_schema
 from kedge.cli.main import main
 from kedge.model import upgrade
+from kedge.model.control import ControlRecord
+from kedge.model.record_format import decode_record
 from kedge.support import failpoints
 from kedge.turns.scope import scope_of
 from tests.contract import old_databases as old
 from tests.databases import drop, raw_rows, run
-from tests.fixtures import make_before_layout as before
 
-STORED: dict[str, Any] = json.loads(lzma.decompress(before.ANSWERS.read_bytes()))["answers"]
+STORED: dict[str, Any] = {
+    name: json.loads(lzma.decompress(made.ANSWERS.read_bytes()))["answers"] for name, made in old.MADE.items()
+}
 LOOKS = (
     ("status",), ("plan", "prompt-v3"), ("log",), ("fleet",), ("show", "context", "case/"), ("show", "memory", "s2"),
     ("assignment", "s2"), ("verdicts",), ("fsck", "--full"),
 )  # fmt: skip
 
 
+@pytest.fixture(params=list(old.MADE))
+def made(request: pytest.FixtureRequest) -> str:
+    """Return by which change an earlier release made the database: that before it."""
+    return str(request.param)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Restore the database that the commit before made."""
+def url(made: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Restore a database that an earlier release made."""
     if request.param == "sqlite":
-        yield old.restored_file(tmp_path)
+        yield old.restored_file(tmp_path, old.MADE[made].SQLITE)
         return
     server = request.getfixturevalue("postgres_server")
-    made = old.restored_dump(server, tmp_path)
-    yield made
-    drop(server, made)
+    restored = old.restored_dump(server, tmp_path, old.MADE[made].POSTGRES)
+    yield restored
+    drop(server, restored)
 
 
-def check_answers(url: str, **options: Any) -> None:
+def check_answers(url: str, made: str, **options: Any) -> None:
     with old.opened(url, **options) as k:
-        assert old.differences(before.answers(k), STORED) == []
+        assert old.differences(old.MADE[made].answers(k), STORED[made]) == []
 
 
 def is_expanded(url: str) -> bool:
@@ -52,18 +61,20 @@ def is_expanded(url: str) -> bool:
         return k.status().schema.schema == k.status().schema.latest
 
 
-def check_upgraded(url: str) -> None:
+def check_upgraded(url: str, made: str) -> None:
     """Every answer is what it was, nothing is found, and nothing is left to upgrade."""
-    check_answers(url, read_only=True)
-    check_answers(url)
+    check_answers(url, made, read_only=True)
+    check_answers(url, made)
     with old.opened(url, read_only=True) as k:
         assert k.status().schema.is_current
         report = k.fsck(full=True)
         assert (report.findings, report.notes) == ((), ())
 
 
-def test_looking_works_before_the_upgrade_and_changes_nothing(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    check_answers(url, read_only=True)
+def test_looking_works_before_the_upgrade_and_changes_nothing(
+    url: str, made: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_answers(url, made, read_only=True)
     with old.opened(url, read_only=True) as k:
         assert k.fsck(full=True).findings == ()
         assert not k.status().schema.is_current
@@ -72,32 +83,34 @@ def test_looking_works_before_the_upgrade_and_changes_nothing(url: str, capsys: 
     for command in LOOKS:
         assert main([*command, "--db", url]) == 0, command
         assert ("Upgrade" in capsys.readouterr().out) == (command == ("status",))
-    check_answers(url, read_only=True)
+    check_answers(url, made, read_only=True)
 
 
 @pytest.mark.parametrize("way", old.WAYS)
-def test_an_upgrade_keeps_every_answer(url: str, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_upgrade_keeps_every_answer(url: str, made: str, way: str, capsys: pytest.CaptureFixture[str]) -> None:
     old.WAYS[way](url)
-    check_upgraded(url)
+    check_upgraded(url, made)
     assert main(["upgrade", "--db", url]) == 0
     assert "Nothing to do" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("point", ["migrate:statement", "migrate:before-commit", "fence:before-commit"])
-def test_a_killed_upgrade_is_resumed(url: str, point: str) -> None:
+def test_a_killed_upgrade_is_resumed(url: str, made: str, point: str) -> None:
     if point.startswith("migrate") and is_expanded(url):
         pytest.skip("on this backend, no migration came since")
     old.command(url, "upgrade", code=-9, **{failpoints.ENVIRONMENT: point})
-    check_answers(url, read_only=True)
+    check_answers(url, made, read_only=True)
     old.by_command(url)
-    check_upgraded(url)
+    check_upgraded(url, made)
 
 
 OLDER = """
 import sys, kedge
 from kedge.model import upgrade
+from kedge.model.control import ControlRecord
+from kedge.model.record_format import decode_record
 
-upgrade.WRITER = 1
+upgrade.WRITER = int(sys.argv[2])
 k = kedge.open(sys.argv[1])
 turn = k.turn(session="s9", agent="support")
 turn.context.put("before", 1)
@@ -129,10 +142,10 @@ assert k.view().context.get("before") == 1
 """
 
 
-def test_a_process_of_an_older_writer_writes_nothing_once_upgraded(url: str) -> None:
+def test_a_process_of_an_older_writer_writes_nothing_once_upgraded(url: str, made: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", OLDER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, cwd=old.ROOT,
+        [sys.executable, "-c", OLDER, url, str(old.MADE[made].WRITER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, cwd=old.ROOT,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "open\n"
@@ -144,14 +157,50 @@ def test_a_process_of_an_older_writer_writes_nothing_once_upgraded(url: str) -> 
 
 
 def test_an_older_process_still_writes_before_the_upgrade_is_finished(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    url: str, made: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with old.opened(url) as k, k.turn(session="s9", agent="support") as turn:
         turn.context.put("expanded", 1)
-        assert (k.status().schema.schema, k.status().schema.min_writer) == (k.status().schema.latest, upgrade.UNFENCED)
-    monkeypatch.setattr(upgrade, "WRITER", 1)
+        schema = k.status().schema
+        assert (schema.schema, schema.min_writer) == (schema.latest, old.MADE[made].FENCE)
+    monkeypatch.setattr(upgrade, "WRITER", old.MADE[made].WRITER)
     with old.opened(url) as k, k.turn(session="s9", agent="support") as turn:
         turn.context.put("by the older", 1)
+
+
+def record_of(url: str) -> ControlRecord:
+    ((encoded,),) = raw_rows(url, "SELECT record FROM control")
+    return decode_record(bytes(encoded))
+
+
+def test_the_record_stays_readable_for_older_processes_until_the_upgrade(url: str) -> None:
+    with old.opened(url) as k:
+        k.deploy("meanwhile", {"chain/prompt": "five"})
+        k.promote("meanwhile")
+        with k.turn(agent="clerk", parent={}, peer="new") as turn:
+            turn.context.put("from/new", 1)
+        k.rollback("external:new")
+        assert not record_of(url).compact
+        assert "external:new" in {d.name for d in record_of(url).deployments}
+    old.by_call(url)
+    record = record_of(url)
+    assert record.compact
+    with kedge.open(url, durability="normal") as k:
+        assert record.hidden_peers == {d.number for d in k.peers() if d.status is kedge.Status.ROLLED_BACK} != set()
+        assert k.view().context.get("from/new") is None
+        k.reinstate("external:new")
+        assert k.view().context.get("from/new") == 1
+        assert k.fsck(full=True).findings == ()
+
+
+def test_a_process_that_knows_the_record_of_before_the_upgrade_does_not_bring_it_back(url: str) -> None:
+    with old.opened(url) as k:
+        k.deploy("meanwhile", {"support/prompt": "five"})
+        old.by_call(url)
+        k.promote("meanwhile")
+        assert record_of(url).compact
+        assert k.deployment("meanwhile").status is kedge.Status.LIVE
+        assert k.fsck(full=True).findings == ()
 
 
 def test_a_new_database_refuses_older_writers(new_place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +208,9 @@ def test_a_new_database_refuses_older_writers(new_place: Any, monkeypatch: pytes
     with kedge.open(place) as k:
         assert k.status().schema.is_current
         assert k.upgrade().rows == 0
-    monkeypatch.setattr(upgrade, "WRITER", 1)
-    with kedge.open(place) as k, pytest.raises(kedge.NewerSchema, match="accepts writers from version 2 on"):
+    latest = upgrade.WRITER
+    monkeypatch.setattr(upgrade, "WRITER", latest - 1)
+    with kedge.open(place) as k, pytest.raises(kedge.NewerSchema, match=f"accepts writers from version {latest} on"):
         k.deploy("v1", {"support/prompt": "x"})
 
 

@@ -7,6 +7,7 @@ from kedge.model import control_log
 from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
 from kedge.model.control_log import CREATED, Change, EpochMoved, NewEntry
+from kedge.model.record_format import decode_record, encode_record
 
 ENTRY = (3, 1, 2.0, "op", "promote", "v1", "ada")
 
@@ -33,9 +34,9 @@ def test_an_operation_is_applied_by_its_change_not_by_its_steps() -> None:
 
 def test_the_entry_of_a_change_carries_its_record() -> None:
     record = ControlRecord(epoch=4)
-    entry = NewEntry.of(Change(record, "op", "settle", "ada", deployment="v1"))
-    assert control_log.decode_record(entry.record or b"") == record
-    assert control_log.decode_record(CREATED.record or b"") == ControlRecord()
+    entry = NewEntry.of(Change(record, "op", "settle", "ada", deployment="v1"), encode_record(record))
+    assert decode_record(entry.record or b"") == record
+    assert decode_record(CREATED.record or b"") == ControlRecord()
 
 
 def test_a_version_label_keeps_its_digest() -> None:

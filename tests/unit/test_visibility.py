@@ -50,10 +50,13 @@ def record(
     *, live: Iterable[int] = (), revoked: Iterable[int] = (), settled: tuple[int, int] = (0, -1)
 ) -> ControlRecord:
     gone = set(revoked)
+    standing, closed = {*live, *gone}, range(settled[0], settled[1] + 1)
+    last = max((*standing, *closed), default=0)
     return ControlRecord(
         epoch=9,
-        deployments=tuple(Revocable(n, f"d{n}", Status.LIVE, revoked=n in gone) for n in sorted({*live, *gone})),
-        settled_ranges=(settled,),
+        next_number=last + 1,
+        deployments=tuple(Revocable(n, f"d{n}", Status.LIVE, revoked=n in gone) for n in sorted(standing)),
+        purged=frozenset(range(1, last + 1)) - standing - frozenset(closed),
     )
 
 

@@ -1,6 +1,7 @@
-"""Cache of the newest control record that this process has loaded or committed."""
+"""Caches of the control record: the newest that this process has loaded or committed, and the last decoded."""
 
 from kedge.model.control import ControlRecord
+from kedge.model.record_format import decode_record
 from kedge.support.fork_lock import ForkSafeLock
 
 
@@ -22,3 +23,17 @@ class RecordCache:
             if self.record is None or record.epoch > self.record.epoch:
                 self.record = record
         return record
+
+
+class DecodedRecord:
+    """The control record that was decoded last, by its bytes: a transaction may see one that never commits."""
+
+    def __init__(self) -> None:
+        self._last: tuple[bytes, ControlRecord] | None = None
+
+    def of(self, encoded: bytes) -> ControlRecord:
+        """Return a stored record."""
+        last = self._last
+        if last is None or last[0] != encoded:
+            self._last = last = encoded, decode_record(encoded)
+        return last[1]

@@ -232,8 +232,8 @@ def _all_names(kernel: Kernel, corpus: Corpus) -> Iterator[str]:
 def _changed(kernel: Kernel, corpus: Corpus, deployment: str | None, since: int) -> list[str]:
     """Return the ids that turns outside the deployment have written since a seq."""
     coverage = kernel.backend.coverage
-    numbers = {number for number, name in kernel.backend.control.names().items() if name == deployment}
-    inside = kernel.backend.impact.lineages_with(numbers)
+    number = None if deployment is None else kernel.backend.control.number_of(deployment)
+    inside = kernel.backend.impact.lineages_with(() if number is None else (number,))
     name = corpus.collection.name
     documents = coverage.names_since(DOCUMENTS, name, since) if corpus.kind == DOCUMENTS else []
     return sorted({*documents, *coverage.names_since("vectors", name, since, inside)})

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from kedge.errors import DuplicateName, InvalidValue
-from kedge.model import assignment, transitions
 from kedge.model import control as rules
+from kedge.model import transitions
 from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manifest_warnings, pack
 from kedge.model.attribution import READS, Attribution, check_attribution, warnings_of
 from kedge.model.checks import check_name
@@ -129,7 +129,7 @@ def deploy(
     declared = msgspec.to_builtins(Declared(canary, independent, base))
 
     def decide(record: ControlRecord) -> Change:
-        if name in kernel.backend.control.names().values():
+        if kernel.backend.control.number_of(name) is not None:
             raise DuplicateName(f"a deployment named {name!r} exists already; names are never used twice")
         writes, bases = _artifact_writes(kernel, record, manifest, independent=independent, base=base)
         staged = transitions.stage(
@@ -170,8 +170,7 @@ def _artifact_writes(
 ) -> tuple[tuple[Pending, ...], frozenset[int]]:
     """Return the manifest's writes and its bases: the one named, and those of the heads that it overrides."""
     number = record.next_number
-    opened = kernel.openable(record, base)
-    rests_on = frozenset() if opened is None else frozenset({assignment.open_in(record, opened)})
+    rests_on = frozenset() if base is None else kernel.base_of(record, base)
     seen = record.live | record.closure(rests_on)
     view = View(record.epoch, seen, record.settled)
     heads = kernel.backend.journal.heads(view, "artifacts", "", sorted(manifest))
@@ -190,8 +189,8 @@ def start_canary(kernel: Kernel, name: str, weight: float, *, by: str | None) ->
     weight = transitions.check_weight(weight)
 
     def decide(record: ControlRecord) -> Change:
-        kernel.find(record, name, "canary")
-        after = transitions.canary(record, name, weight, now=kernel.backend.clock.now(), by=who)
+        found = kernel.find(record, name, "canary")
+        after = transitions.canary(record, found, weight, now=kernel.backend.clock.now(), by=who)
         return Change(after, operation, "canary", who, name, detail={"weight": weight})
 
     kernel.change(decide)
@@ -203,8 +202,8 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
-        kernel.find(record, name, "promote")
-        after = transitions.promote(record, name, now=kernel.backend.clock.now(), by=who)
+        found = kernel.find(record, name, "promote")
+        after = transitions.promote(record, found, now=kernel.backend.clock.now(), by=who)
         return Change(after, operation, "promote", who, name)
 
     record, entry = kernel.change(decide)
@@ -225,8 +224,9 @@ def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
-        number = kernel.find(record, name, "settle").number
-        return Change(transitions.settle(record, name), operation, "settle", who, name, drop_snapshots_of=(number,))
+        found = kernel.find(record, name, "settle")
+        after = transitions.settle(record, found)
+        return Change(after, operation, "settle", who, name, drop_snapshots_of=(found.number,))
 
     kernel.change(decide)
     return show(kernel, name)
@@ -234,23 +234,43 @@ def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
 
 def show(kernel: Kernel, name: str) -> Deployment:
     """Return a deployment, settled and purged ones included, or raise `UnknownName`."""
-    found = _list(kernel, [recorded for recorded in kernel.backend.control.recorded() if recorded.release.name == name])
-    if not found:
-        kernel.backend.control.load().find(name)
+    control = kernel.backend.control
+    number, record = control.number_of(name), control.load()
+    if number is None:
+        record.find(name)
         raise InvalidValue(f"no deployment is named {name!r}")
-    return found[0]
+    entries = control.entries_of(kernel.names(record.closure({number}) | {number}))
+    if number in record.purged and not any(entry.kind == "purge" for entry in entries):
+        entries = control.entries()  # it went with a base that is not known any more
+    return _list(kernel, record, control.recorded([number]), entries)[0]
+
+
+def list_revocable(kernel: Kernel, record: ControlRecord) -> list[Deployment]:
+    """Return the deployments that can still change, in the order of staging."""
+    control = kernel.backend.control
+    numbers = record.peers.union(record.by_number)
+    return _list(kernel, record, control.recorded(numbers), control.entries_of(kernel.names(numbers)))
 
 
 def list_all(kernel: Kernel) -> list[Deployment]:
     """Return every deployment ever staged, in the order of staging."""
-    return _list(kernel, kernel.backend.control.recorded())
+    control = kernel.backend.control
+    return _list(kernel, control.load(), control.recorded(), control.entries())
 
 
-def _list(kernel: Kernel, recorded: Iterable[Recorded]) -> list[Deployment]:
-    record = kernel.backend.control.load()
+def list_peers(kernel: Kernel) -> list[Deployment]:
+    """Return the pseudo-deployments of unsigned peers, in the order of registration."""
+    control = kernel.backend.control
+    names = control.peers()
+    return _list(kernel, control.load(), control.recorded(names), control.entries_of(names.values()))
+
+
+def _list(
+    kernel: Kernel, record: ControlRecord, recorded: Iterable[Recorded], entries: Iterable[Entry]
+) -> list[Deployment]:
     staged: dict[str, Mapping[str, Any]] = {}
     newest: dict[str | int, Entry] = {}  # by name, and by number where a base's change included it
-    for entry in kernel.backend.control.entries():
+    for entry in entries:
         if entry.kind == "stage" and entry.deployment is not None:
             staged[entry.deployment] = entry.detail
         elif not entry.is_step and entry.kind not in _NO_STATUS:
@@ -269,6 +289,8 @@ def _deployment(
 ) -> Deployment:
     release = recorded.release
     revocable = record.by_number.get(release.number)
+    if release.number in record.peers:
+        revocable = record.peer(release.number, release.name)
     if revocable is None:
         status = Status.PURGED if release.number in record.purged else Status.SETTLED
     else:
@@ -281,7 +303,7 @@ def _deployment(
         status=status,
         kind=release.kind,
         weight=0.0 if revocable is None else revocable.weight,
-        bases=() if revocable is None else tuple(sorted(kernel.names(revocable.bases))),
+        bases=() if revocable is None else tuple(sorted(kernel.names(record.closure(revocable.bases)))),
         artifacts=tuple(sorted(release.artifacts)),
         digest=release.digest,
         warnings=release.warnings,

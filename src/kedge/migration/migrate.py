@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from kedge.errors import Conflict, Corruption, IllegalTransition, InvalidValue, Moved
-from kedge.model.migration import TABLES, WRITES, Arriving, Sealed, chunk_rows
+from kedge.model.migration import TABLES, WRITES, Arriving, Sealed, arriving_record, chunk_rows
 from kedge.ports.migration import Exporter, Importer
 from kedge.support.display import Report, count
 from kedge.support.failpoints import reach
@@ -173,7 +173,7 @@ class _Copy:
                 self.arriving = noted
                 reach("move:table")
         self._check_writes()
-        self._target.finish(self._source.identity(), self._source.record(), sealed)
+        self._target.finish(self._source.identity(), arriving_record(*self._source.record()), sealed)
         reach("move:finished")
         return copied
 

@@ -13,8 +13,8 @@ def joins_canary(deployment: str, session: str, weight: float) -> bool:
 
 
 def assign(record: ControlRecord, session: str, opened_with: str | None = None) -> frozenset[int]:
-    """Return the deployments that a session that begins now is fixed to."""
-    base = set(record.live)
+    """Return the deployments that a session that begins now is fixed to. Every view sees peers: they are left out."""
+    base = set(record.live - record.externals)
     taken: set[str] = set()
     if opened_with is not None:
         number = open_in(record, opened_with)
@@ -31,7 +31,7 @@ def assign(record: ControlRecord, session: str, opened_with: str | None = None) 
 
 def assign_any(record: ControlRecord) -> frozenset[int]:
     """Return the deployments that every session that begins now is fixed to: canaries of all sessions included."""
-    base, taken = set(record.live), set[str]()
+    base, taken = set(record.live - record.externals), set[str]()
     for deployment in record.deployments:
         whole = deployment.status is Status.CANARY and deployment.weight >= 1 and deployment.number in record.revocable
         if whole and taken.isdisjoint(deployment.artifacts):

@@ -8,7 +8,6 @@ import msgspec
 
 from kedge.errors import UnknownName, nearest
 from kedge.model.attribution import READS, VIEW, Attribution
-from kedge.model.lineage import from_ranges
 
 EXTERNAL = "external"
 
@@ -41,8 +40,11 @@ def stricter(a: Level, b: Level) -> Level:
     return max(a, b, key=_STRICTNESS.index)
 
 
-class Revocable(msgspec.Struct, frozen=True):
-    """A deployment that can still be rolled back, as the control record keeps it."""
+class Revocable(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A deployment that can still be rolled back, as the control record keeps it.
+
+    `bases` are the deployments that it rests on directly; what those rest on is left out.
+    """
 
     number: int
     name: str
@@ -58,38 +60,40 @@ class Revocable(msgspec.Struct, frozen=True):
 
 
 class ControlRecord(msgspec.Struct, frozen=True, dict=True):
-    """The linearizable record of a database. Every change is a new record with the next epoch."""
+    """The linearizable record of a database. Every change is a new record with the next epoch.
+
+    A number below `next_number` that is nowhere in the record is settled. Of peers it holds numbers only: their names
+    lie in the table of deployments. In a database whose upgrade is not finished it is not `compact`: its peers are
+    among its deployments, as older processes expect.
+    """
 
     epoch: int = 0
     next_number: int = 1
     deployments: tuple[Revocable, ...] = ()
-    settled_ranges: tuple[tuple[int, int], ...] = ()
-    purged_ranges: tuple[tuple[int, int], ...] = ()
+    purged: frozenset[int] = frozenset()  # no view ever sees them again
+    peers: frozenset[int] = frozenset()  # the pseudo-deployments of unsigned peers that can still be rolled back
+    hidden_peers: frozenset[int] = frozenset()  # those of them that are rolled back
     levels: dict[str, Level] = {}
     held: dict[str, tuple[str, ...]] = {}  # the operations that hold a feature at the safe level
     retention_seconds: float | None = None
     rolled_back_peers: str = "rejoin"  # what happens to new messages of peers that were rolled back
     reconcilers: dict[str, str] = {}  # the external systems that follow artifacts: name to pattern of keys
+    compact: bool = True
 
     @cached_property
     def settled(self) -> frozenset[int]:
-        """The numbers that no view hides."""
-        return from_ranges(self.settled_ranges)
-
-    @cached_property
-    def purged(self) -> frozenset[int]:
-        """The numbers that were purged: no view ever sees them again."""
-        return from_ranges(self.purged_ranges)
+        """The numbers that no view hides: the closed ones that were not purged."""
+        return frozenset(range(1, self.next_number)).difference(self.by_number, self.peers, self.purged)
 
     @cached_property
     def by_number(self) -> dict[int, Revocable]:
-        """The revocable deployments by number."""
+        """The revocable deployments by number, without peers."""
         return {deployment.number: deployment for deployment in self.deployments}
 
     @cached_property
     def rolled_back(self) -> frozenset[int]:
         """The hidden numbers: revoked themselves, or based on one that is."""
-        hidden: set[int] = set()
+        hidden = set(self.hidden_peers)
         for deployment in self.deployments:  # in number order: bases come first
             if deployment.revoked or not hidden.isdisjoint(deployment.bases):
                 hidden.add(deployment.number)
@@ -98,22 +102,23 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def revocable(self) -> frozenset[int]:
         """The numbers that are neither settled nor purged nor rolled back."""
-        return frozenset(self.by_number) - self.rolled_back
+        return self.peers.union(self.by_number) - self.rolled_back
 
     @cached_property
     def live(self) -> frozenset[int]:
         """The numbers that every new session sees, externals included."""
-        return frozenset(n for n in self.revocable if self.by_number[n].status is Status.LIVE)
+        promoted = {d.number for d in self.deployments if d.status is Status.LIVE}
+        return self.peers.union(promoted) - self.rolled_back
 
     @cached_property
     def externals(self) -> frozenset[int]:
         """The pseudo-deployments of unsigned peers; every view sees them until they are rolled back."""
-        return frozenset(n for n in self.revocable if self.by_number[n].kind == EXTERNAL)
+        return self.peers.union(d.number for d in self.deployments if d.kind == EXTERNAL) - self.rolled_back
 
     @cached_property
     def attributed_by_view(self) -> frozenset[int]:
         """The deployments that influence every agent's turn whose view sees them."""
-        return frozenset(n for n in self.revocable if self.by_number[n].attribution == VIEW)
+        return frozenset(d.number for d in self.deployments if d.attribution == VIEW) - self.rolled_back
 
     def level(self, feature: str) -> Level:
         """Return the level of a feature; a held one is at least frozen."""
@@ -136,6 +141,10 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
             "`kedge status` lists them (settled and purged ones never change)"
         )
 
+    def peer(self, number: int, name: str) -> Revocable:
+        """Return the pseudo-deployment of a peer; the record does not know its name."""
+        return Revocable(number, name, Status.LIVE, EXTERNAL, revoked=number in self.hidden_peers)
+
     def status(self, deployment: Revocable) -> Status:
         """Return the status of a deployment; a rolled-back base makes it rolled back."""
         return Status.ROLLED_BACK if deployment.number in self.rolled_back else deployment.status
@@ -146,10 +155,24 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
         frontier = list(numbers)
         while frontier:
             number = frontier.pop()
-            if number not in found and number in self.by_number:
+            if number in found:
+                continue
+            if number in self.peers:
+                found.add(number)
+            elif number in self.by_number:
                 found.add(number)
                 frontier.extend(self.by_number[number].bases)
         return frozenset(found)
+
+    def direct(self, numbers: Iterable[int]) -> tuple[int, ...]:
+        """Return the revocable ones among these numbers, without those that others of them rest on."""
+        found: list[int] = []
+        below: set[int] = set()
+        for number in sorted(set(numbers) & (self.peers | self.by_number.keys()), reverse=True):
+            if number not in below:  # a base has a lower number than what rests on it
+                found.append(number)
+                below |= self.closure((number,))
+        return tuple(sorted(found))
 
     def dependants(self, number: int) -> frozenset[int]:
         """Return the numbers of the deployments based on this one, without itself."""

@@ -12,10 +12,11 @@ import msgspec
 from kedge.errors import ArtifactChanged, DuplicateName, KedgeError, UnknownName, nearest
 from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
+from kedge.model.record_format import encode_record, log_form
+from kedge.model.transitions import compacted
 from kedge.model.writes import Author, Batch, Pending
 from kedge.support.display import Value
 
-_RECORD = msgspec.json.Decoder(ControlRecord)
 _MANIFEST = msgspec.json.Decoder(dict[str, Artifact])
 
 
@@ -107,14 +108,21 @@ class Recorded(msgspec.Struct, frozen=True):
 # ── the record ──
 
 
-def encode_record(record: ControlRecord) -> bytes:
-    """Return a control record as it is stored."""
-    return msgspec.json.encode(record)
+class Stored(msgspec.Struct, frozen=True):
+    """A change as it is stored: the record that it makes, whole, and what the log keeps of it."""
 
+    record: bytes
+    logged: bytes
 
-def decode_record(encoded: bytes) -> ControlRecord:
-    """Return a stored control record."""
-    return _RECORD.decode(encoded)
+    @classmethod
+    def of(cls, after: ControlRecord, standing: ControlRecord, newest: tuple[int, bytes] | None) -> "Stored":
+        """Return the stored form of a change of the standing record; `newest` is the log's newest change.
+
+        A process that read the record before the upgrade was finished may still hold it in the form of then.
+        """
+        after = compacted(after) if standing.compact else after
+        whole = encode_record(after)
+        return cls(whole, log_form(standing, after, whole, newest))
 
 
 def check_epoch(found: int, expected: int) -> None:
@@ -138,11 +146,10 @@ class NewEntry(msgspec.Struct, frozen=True):
     record: bytes | None = None
 
     @classmethod
-    def of(cls, change: Change) -> "NewEntry":
+    def of(cls, change: Change, logged: bytes) -> "NewEntry":
         """Return the entry of a change."""
         return cls(
-            change.operation, change.kind, change.by, change.deployment, change.reason, change.detail,
-            encode_record(change.record),
+            change.operation, change.kind, change.by, change.deployment, change.reason, change.detail, logged
         )  # fmt: skip
 
     @classmethod

@@ -12,7 +12,9 @@ import msgspec
 
 from kedge.errors import IllegalTransition, NotAKedgeDatabase, NotEmpty
 from kedge.model.control import ControlRecord
-from kedge.model.control_log import NewEntry, decode_record, encode_record
+from kedge.model.control_log import NewEntry
+from kedge.model.record_format import decode_record, encode_record
+from kedge.model.transitions import compacted
 
 Record = tuple[Any, ...]
 
@@ -178,6 +180,11 @@ def following_record(encoded: bytes) -> ControlRecord:
     """Return the control record of the next epoch, otherwise unchanged: its commit makes every process reload."""
     record = decode_record(encoded)
     return msgspec.structs.replace(record, epoch=record.epoch + 1)
+
+
+def arriving_record(epoch: int, encoded: bytes) -> tuple[int, bytes]:
+    """Return the epoch and the control record of a source as its target stores it: no older process opens that."""
+    return epoch, encode_record(compacted(decode_record(encoded)))
 
 
 def move_entry(kind: str, to: str, by: str, seq: int, record: ControlRecord) -> NewEntry:

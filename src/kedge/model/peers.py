@@ -1,6 +1,6 @@
 """Peers: unsigned senders, each with a pseudo-deployment that stands for it, `external:<peer>`."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import msgspec
 
@@ -43,33 +43,31 @@ def deployment_of(peer: str) -> str:
     return f"{EXTERNAL}:{peer}"
 
 
-def registered(names: Iterable[str]) -> set[str]:
-    """Return the peers among the names of all deployments ever staged, without `unknown`."""
-    prefix = deployment_of("")
-    peers = {name.removeprefix(prefix).partition(_MARK)[0] for name in names if name.startswith(prefix)}
-    return peers - {UNKNOWN}
-
-
-def as_registered(peer: str, names: Iterable[str]) -> str:
+def as_registered(peer: str, *, is_known: bool, registered: int) -> str:
     """Return the peer to stamp: itself, or `unknown` where so many have registered themselves that it cannot."""
-    known = registered(names)
-    return peer if peer in known or len(known) < PEERS_MAX else UNKNOWN
+    return peer if peer == UNKNOWN or is_known or registered < PEERS_MAX else UNKNOWN
 
 
-def incarnation(peer: str, record: ControlRecord, names: Iterable[str]) -> Incarnation:
+def incarnation_of(peer: str, count: int) -> str:
+    """Return the name of a peer's pseudo-deployment by the number of its incarnation."""
+    return deployment_of(peer) if count == 1 else f"{deployment_of(peer)}{_MARK}{count}"
+
+
+def incarnation(peer: str, record: ControlRecord, numbers: Mapping[str, int]) -> Incarnation:
     """Return the deployment for a peer's new messages; raise `PeerRefused` where it was rolled back and is refused.
 
-    One that was rolled back, settled or purged takes no new messages: the next incarnation does.
+    `numbers` are those of all its incarnations. One that was rolled back, settled or purged takes no new messages: the
+    next incarnation does.
     """
-    revocable = {deployment.name: deployment.number for deployment in record.deployments}
-    gone = set(names) - set(revocable)
-    name, count = deployment_of(peer), 1
-    while name in gone or revocable.get(name) in record.rolled_back:
-        if name not in gone and record.rolled_back_peers == REFUSE:
+    count = 1
+    while (name := incarnation_of(peer, count)) in numbers:
+        number = numbers[name]
+        if number in record.externals:
+            return Incarnation(name, number)
+        if number in record.rolled_back and record.rolled_back_peers == REFUSE:
             raise PeerRefused(
                 f"{name!r} was rolled back, and this database refuses new messages of rolled-back peers; reinstate it, "
                 f"or let them rejoin: k.set_rolled_back_peers({REJOIN!r})"
             )
         count += 1
-        name = f"{deployment_of(peer)}{_MARK}{count}"
-    return Incarnation(name, revocable.get(name))
+    return Incarnation(name, None)

@@ -7,7 +7,6 @@ import msgspec
 from kedge.errors import IllegalTransition, InvalidValue
 from kedge.model.attribution import READS, Attribution
 from kedge.model.control import EXTERNAL, ControlRecord, Level, Revocable, Status
-from kedge.model.lineage import to_ranges
 from kedge.model.numbers import as_real
 
 RETENTION_SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
@@ -35,13 +34,32 @@ def illegal(name: str, status: Status, verb: str) -> IllegalTransition:
 
 
 def _require_bases(record: ControlRecord, deployment: Revocable, verb: str, *allowed: Status) -> None:
-    for number in deployment.bases:
-        base = record.by_number.get(number)
+    for number in sorted(record.closure(deployment.bases)):
+        base = _base(record, number)
         if base is not None and record.status(base) not in allowed:
             raise IllegalTransition(
                 f"cannot {verb} {deployment.name!r}: it rests on {base.name!r}, which is {record.status(base)}; "
                 f"{'settle' if allowed == () else 'promote'} {base.name!r} first"
             )
+
+
+def _base(record: ControlRecord, number: int) -> Revocable | None:
+    if number in record.peers:
+        return record.peer(number, f"{EXTERNAL} #{number}")
+    return record.by_number.get(number)
+
+
+def _given(record: ControlRecord, deployment: str | Revocable) -> Revocable:
+    """Return a deployment that was given by name or, as a peer has to be, as it was found."""
+    return record.find(deployment) if isinstance(deployment, str) else deployment
+
+
+def _revoked(record: ControlRecord, deployment: Revocable, *, revoked: bool, now: float, by: str) -> ControlRecord:
+    if deployment.number not in record.peers:
+        return _with(record, msgspec.structs.replace(deployment, revoked=revoked, since=now, by=by))
+    one = {deployment.number}
+    hidden = record.hidden_peers | one if revoked else record.hidden_peers - one
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, hidden_peers=hidden)
 
 
 def _with(record: ControlRecord, changed: Revocable) -> ControlRecord:
@@ -72,25 +90,26 @@ def stage(
     attribution: Attribution = READS,
 ) -> ControlRecord:
     """Add a deployment: staged, or live at once for an external peer."""
+    after = msgspec.structs.replace(record, epoch=record.epoch + 1, next_number=record.next_number + 1)
+    if kind == EXTERNAL and record.compact:
+        return msgspec.structs.replace(after, peers=record.peers | {record.next_number})
     staged = Revocable(
         number=record.next_number,
         name=name,
         status=Status.LIVE if kind == EXTERNAL else Status.STAGED,
         kind=kind,
-        bases=tuple(sorted(set(bases) & set(record.by_number))),
+        bases=record.direct(bases),
         artifacts=artifacts,
         since=now,
         by=by,
         attribution=attribution,
     )
-    return msgspec.structs.replace(
-        record, epoch=record.epoch + 1, next_number=record.next_number + 1, deployments=(*record.deployments, staged)
-    )
+    return msgspec.structs.replace(after, deployments=(*record.deployments, staged))
 
 
-def canary(record: ControlRecord, name: str, weight: float, *, now: float, by: str) -> ControlRecord:
+def canary(record: ControlRecord, name: str | Revocable, weight: float, *, now: float, by: str) -> ControlRecord:
     """Show a deployment to a share of the sessions that begin from now on."""
-    deployment = record.find(name)
+    deployment = _given(record, name)
     _require(record, deployment, "canary", Status.STAGED, Status.CANARY)
     _require_bases(record, deployment, "canary", Status.LIVE)
     return _with(
@@ -98,61 +117,83 @@ def canary(record: ControlRecord, name: str, weight: float, *, now: float, by: s
     )
 
 
-def promote(record: ControlRecord, name: str, *, now: float, by: str) -> ControlRecord:
+def promote(record: ControlRecord, name: str | Revocable, *, now: float, by: str) -> ControlRecord:
     """Show a deployment to every new session."""
-    deployment = record.find(name)
+    deployment = _given(record, name)
     _require(record, deployment, "promote", Status.STAGED, Status.CANARY)
     _require_bases(record, deployment, "promote", Status.LIVE)
     return _with(record, msgspec.structs.replace(deployment, status=Status.LIVE, weight=1.0, since=now, by=by))
 
 
-def settle(record: ControlRecord, name: str) -> ControlRecord:
+def settle(record: ControlRecord, name: str | Revocable) -> ControlRecord:
     """Declare a deployment irrevocable."""
-    deployment = record.find(name)
+    deployment = _given(record, name)
     _require(record, deployment, "settle", Status.LIVE)
     _require_bases(record, deployment, "settle")
+    return _closed(record, frozenset({deployment.number}))
+
+
+def _closed(record: ControlRecord, numbers: frozenset[int]) -> ControlRecord:
+    """Return the next record without these numbers: they are settled unless they are purged."""
     return msgspec.structs.replace(
         record,
         epoch=record.epoch + 1,
         deployments=tuple(
-            msgspec.structs.replace(d, bases=tuple(b for b in d.bases if b != deployment.number))
+            msgspec.structs.replace(d, bases=tuple(b for b in d.bases if b not in numbers))
+            if not numbers.isdisjoint(d.bases)
+            else d
             for d in record.deployments
-            if d.number != deployment.number
+            if d.number not in numbers
         ),
-        settled_ranges=to_ranges(record.settled | {deployment.number}),
+        peers=record.peers - numbers,
+        hidden_peers=record.hidden_peers - numbers,
     )
 
 
-def roll_back(record: ControlRecord, name: str, *, now: float, by: str) -> ControlRecord:
+def roll_back(record: ControlRecord, name: str | Revocable, *, now: float, by: str) -> ControlRecord:
     """Hide a deployment and its dependants from every view."""
-    deployment = record.find(name)
+    deployment = _given(record, name)
     _require(record, deployment, "roll back", Status.STAGED, Status.CANARY, Status.LIVE)
-    return _with(record, msgspec.structs.replace(deployment, revoked=True, since=now, by=by))
+    return _revoked(record, deployment, revoked=True, now=now, by=by)
 
 
-def reinstate(record: ControlRecord, name: str, *, now: float, by: str) -> ControlRecord:
+def reinstate(record: ControlRecord, name: str | Revocable, *, now: float, by: str) -> ControlRecord:
     """Undo a rollback; a dependant is visible again when none of its bases is hidden."""
-    deployment = record.find(name)
+    deployment = _given(record, name)
     _require(record, deployment, "reinstate", Status.ROLLED_BACK)
-    hidden = [record.by_number[n].name for n in deployment.bases if n in record.rolled_back]
+    bases = (_base(record, number) for number in sorted(record.closure(deployment.bases)))
+    hidden = [base.name for base in bases if base is not None and base.revoked]
     if hidden:
         raise IllegalTransition(
-            f"cannot reinstate {name!r}: it rests on {', '.join(map(repr, hidden))}, rolled back; reinstate that first"
+            f"cannot reinstate {deployment.name!r}: it rests on {', '.join(map(repr, hidden))}, rolled back; "
+            "reinstate that first"
         )
-    return _with(record, msgspec.structs.replace(deployment, revoked=False, since=now, by=by))
+    return _revoked(record, deployment, revoked=False, now=now, by=by)
 
 
-def purge(record: ControlRecord, name: str) -> tuple[ControlRecord, frozenset[int]]:
+def purge(record: ControlRecord, name: str | Revocable) -> tuple[ControlRecord, frozenset[int]]:
     """Purge a rolled-back deployment and its dependants, irrevocably; return the record and their numbers."""
-    deployment = record.find(name)
+    deployment = _given(record, name)
     _require(record, deployment, "purge", Status.ROLLED_BACK)
     gone = record.dependants(deployment.number) | {deployment.number}
-    kept = tuple(d for d in record.deployments if d.number not in gone)
-    return (
-        msgspec.structs.replace(
-            record, epoch=record.epoch + 1, deployments=kept, purged_ranges=to_ranges(record.purged | gone)
+    return msgspec.structs.replace(_closed(record, gone), purged=record.purged | gone), gone
+
+
+def compacted(record: ControlRecord) -> ControlRecord:
+    """Return the same record in the form of a finished upgrade: peers as numbers, and direct bases only."""
+    if record.compact:
+        return record
+    peers = {d.number for d in record.deployments if d.kind == EXTERNAL}
+    return msgspec.structs.replace(
+        record,
+        deployments=tuple(
+            msgspec.structs.replace(d, bases=record.direct(d.bases))
+            for d in record.deployments
+            if d.number not in peers
         ),
-        gone,
+        peers=record.peers | peers,
+        hidden_peers=record.hidden_peers | {d.number for d in record.deployments if d.number in peers and d.revoked},
+        compact=True,
     )
 
 

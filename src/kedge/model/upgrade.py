@@ -8,7 +8,7 @@ raises the fence: the least writer version that the database accepts, in its tab
 from kedge.errors import NewerSchema
 from kedge.support.display import Report, Value, count
 
-WRITER = 2
+WRITER = 3
 """The writer version of this package. A change of the schema that older writers must not ignore raises it by one."""
 UNFENCED = 1  # what a database without a fence accepts: the version of packages that knew none
 MIN_WRITER = "min_writer"  # the fence's name in `meta`

@@ -1,5 +1,6 @@
 """Control: the control record, its log, sessions and snapshots of one database."""
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from kedge.model.control import ControlRecord
@@ -47,11 +48,29 @@ class Control(Protocol):
     def record_at(self, seq: int) -> ControlRecord:
         """Return the record as of a seq."""
 
-    def recorded(self) -> list[Recorded]:
-        """Return every deployment ever staged, in order of number."""
+    def newest_change(self, kind: str | None = None) -> Entry | None:
+        """Return the newest change, of a kind or of any, without steps; None where only the creation is there."""
 
-    def names(self) -> dict[int, str]:
-        """Return the name of every deployment ever staged, by number."""
+    def entries_of(self, deployments: Iterable[str]) -> list[Entry]:
+        """Return the changes of these deployments, without steps, newest first."""
+
+    def recorded(self, numbers: Iterable[int] | None = None) -> list[Recorded]:
+        """Return deployments, of those ever staged these or all, in order of number."""
+
+    def names(self, numbers: Iterable[int] | None = None) -> dict[int, str]:
+        """Return the names of deployments by number, of those ever staged these or all."""
+
+    def number_of(self, name: str) -> int | None:
+        """Return the number of a deployment, whatever its status, or None."""
+
+    def incarnations(self, name: str) -> dict[str, int]:
+        """Return the numbers of all deployments named `name` or `name#…`, by name."""
+
+    def peers(self) -> dict[int, str]:
+        """Return the names of all incarnations of all peers, by number."""
+
+    def count_peers(self) -> int:
+        """Return how many peers are registered; further incarnations of one, and `unknown`, do not count."""
 
     def secret(self, name: str) -> bytes:
         """Return `database_id`, or the `header_key` that signs headers."""

@@ -113,7 +113,7 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
     deployment = kernel.find(record, name, "plan a rollback of")
     if deployment.number in record.rolled_back:
         raise transitions.illegal(name, Status.ROLLED_BACK, "plan a rollback of")
-    after = transitions.roll_back(record, name, now=deployment.since, by=deployment.by)
+    after = transitions.roll_back(record, deployment, now=deployment.since, by=deployment.by)
     gone = after.rolled_back - record.rolled_back
     impact, provenance = kernel.backend.impact, kernel.backend.provenance
     lineages = impact.lineages_with(gone, record.rolled_back | record.purged)
@@ -230,7 +230,7 @@ def _pins(
     kernel: Kernel, record: ControlRecord, before: View, after: View, gone: frozenset[int]
 ) -> tuple[dict[str, str], dict[str, str], dict[str, Artifact]]:
     """Return the artifact keys that change: what each falls back to, in words and as it is, and what each is now."""
-    keys = sorted({key for number in gone for key in record.by_number[number].artifacts})
+    keys = sorted({key for number in gone & record.by_number.keys() for key in record.by_number[number].artifacts})
     pins, changed, targets = dict[str, str](), dict[str, str](), dict[str, Artifact]()
     pairs = kernel.backend.impact.head_pairs(before, after, [Key("artifacts", "", key) for key in keys])
     for key, (now, head) in zip(keys, pairs, strict=True):

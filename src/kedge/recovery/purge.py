@@ -51,8 +51,8 @@ def purge(
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
-        kernel.find(record, name, "purge")
-        after, gone = transitions.purge(record, name)
+        found = kernel.find(record, name, "purge")
+        after, gone = transitions.purge(record, found)
         _check_snapshots(kernel, gone)
         kernel.backend.erasure.check_room(kernel.backend.impact.lineages_with(gone))
         detail = {"numbers": sorted(gone), "names": sorted(kernel.names(gone))}

@@ -89,9 +89,9 @@ def reinstate(
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
-        kernel.find(record, name, "reinstate")
-        after = transitions.reinstate(record, name, now=kernel.backend.clock.now(), by=who)
-        ended = [e.operation for e in kernel.backend.control.entries() if e.kind == COMMIT and e.deployment == name]
+        found = kernel.find(record, name, "reinstate")
+        after = transitions.reinstate(record, found, now=kernel.backend.clock.now(), by=who)
+        ended = [e.operation for e in kernel.backend.control.entries_of([name]) if e.kind == COMMIT]
         released = sorted(f for f, holders in record.held.items() if not set(holders).isdisjoint(ended))
         back = sorted(record.rolled_back - after.rolled_back)
         detail = {"numbers": back, "names": sorted(kernel.names(back))} | ({"released": released} if released else {})
@@ -124,7 +124,7 @@ def _report(
     behind = [m.name for m in kernel.backend.fleet.members() if m.epoch < entry.epoch and not m.expired]
     waiting = [f"{o.name} of {o.key} ({o.why})" for o in reconciled if not o.ok]
     waiting += [f"member {member} (it has not acknowledged epoch {entry.epoch})" for member in behind]
-    number = record.find(name).number
+    number = kernel.revocable(record, name).number
     return ReinstateReport(
         deployment=show(kernel, name),
         came_back_with_it=tuple(other for other in entry.detail["names"] if other != name),

@@ -78,7 +78,7 @@ def _survey(kernel: Kernel, deployment: str | None) -> tuple[list[ReplayInput], 
     record = kernel.backend.control.load()
     hidden = record.rolled_back
     if deployment is not None:
-        number = record.find(deployment).number
+        number = kernel.revocable(record, deployment).number
         hidden &= record.dependants(number) | {number}
     lineages = kernel.backend.impact.lineages_with(hidden)
     if not lineages:

@@ -60,8 +60,8 @@ def roll_back(
     began = time.perf_counter()
 
     def decide(record: ControlRecord) -> Change:
-        kernel.find(record, name, "roll back")
-        after = transitions.roll_back(record, name, now=kernel.backend.clock.now(), by=who)
+        found = kernel.find(record, name, "roll back")
+        after = transitions.roll_back(record, found, now=kernel.backend.clock.now(), by=who)
         after = transitions.hold(after, features, operation)
         gone = sorted(after.rolled_back - record.rolled_back)
         detail = {"numbers": gone, "names": sorted(kernel.names(gone))} | ({"held": features} if features else {})
@@ -133,8 +133,8 @@ def _complete(kernel: Kernel, entry: Entry, wanted: Wanted, timing: Timing, tell
 
 def reinstatement_of(kernel: Kernel, rollback: Entry) -> Entry | None:
     """Return the first reinstatement of a rollback's deployment after it, or None."""
-    later = (e for e in kernel.backend.control.entries() if e.seq > rollback.seq and e.kind == REINSTATE)
-    return min((e for e in later if e.deployment == rollback.deployment), key=lambda e: e.seq, default=None)
+    entries = kernel.backend.control.entries_of([rollback.deployment or ""])
+    return min((e for e in entries if e.seq > rollback.seq and e.kind == REINSTATE), key=lambda e: e.seq, default=None)
 
 
 def end_superseded(kernel: Kernel, rollback: Entry, reinstatement: Entry) -> None:

@@ -1,9 +1,9 @@
 """Status of a database: deployments, levels, members, pending replay, unfinished changes."""
 
-from kedge.deployments.lifecycle import Deployment, list_all
+from kedge.deployments.lifecycle import Deployment, list_revocable, show
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.model.code import COUNTED
-from kedge.model.control import ControlRecord, Level, Status
+from kedge.model.control import ControlRecord, Level
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
 from kedge.ports.metrics import Tally
@@ -71,19 +71,18 @@ def status(kernel: Kernel) -> SystemStatus:
     """Collect the status; read-only."""
     backend = kernel.backend
     record = backend.control.load()
-    deployments = list_all(kernel)
-    settled = [d for d in deployments if d.status is Status.SETTLED]
+    newest = backend.control.newest_change("settle")
     counts = backend.control.counts()
     return SystemStatus(
         url=backend.url,
         at=backend.clock.now(),
         epoch=record.epoch,
         seq=counts["seq"],
-        last_change=next((e for e in backend.control.entries() if not e.is_step and e.kind != "create"), None),
-        deployments=tuple(d for d in deployments if d.status not in {Status.SETTLED, Status.PURGED}),
-        settled=max(settled, key=lambda d: d.since, default=None),
-        settled_total=len(settled),
-        purged_total=sum(d.status is Status.PURGED for d in deployments),
+        last_change=backend.control.newest_change(),
+        deployments=tuple(list_revocable(kernel, record)),
+        settled=None if newest is None or newest.deployment is None else show(kernel, newest.deployment),
+        settled_total=len(record.settled),
+        purged_total=len(record.purged),
         levels=record.below_full,
         sessions=counts["sessions"],
         hidden_writes=_hidden(kernel, record),

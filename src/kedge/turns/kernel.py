@@ -41,6 +41,7 @@ class Kernel:
         self.other_code = "warn"  # policy for turns whose view pins other code: ignore, warn or refuse
         self.standby = "refuse"  # policy for views of the present on a standby: refuse, or stale
         self.warned: set[str] = set()
+        self.peers: dict[str, tuple[int, int]] = {}  # by unsigned peer: an epoch, and its deployment as of then
         self.resolvers: dict[str, Resolver] = {}  # those that this process can ask, by name
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can run, by name
 
@@ -78,15 +79,11 @@ class Kernel:
 
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
         """Return the names of deployments, settled and purged ones included."""
-        found = set()
-        for number in numbers:
-            if number not in self._names:
-                self._load_names()
-            found.add(self._names.get(number, f"#{number}"))
-        return frozenset(found)
-
-    def _load_names(self) -> None:
-        self._names = self.backend.control.names()
+        wanted = frozenset(numbers)
+        missing = wanted.difference(self._names)
+        if missing:
+            self._names |= self.backend.control.names(missing)
+        return frozenset(self._names.get(number, f"#{number}") for number in wanted)
 
     def change(self, decide: Decide) -> tuple[ControlRecord, Entry]:
         """Commit what `decide` makes of the newest record; decide again after each concurrent commit."""
@@ -114,24 +111,40 @@ class Kernel:
     def find(self, record: ControlRecord, name: str, verb: str) -> Revocable:
         """Return a revocable deployment to `verb`; raise `IllegalTransition` for one that is settled or purged."""
         try:
-            return record.find(name)
+            return self.revocable(record, name)
         except UnknownName:
-            number = next((number for number, known in self.backend.control.names().items() if known == name), None)
+            number = self.backend.control.number_of(name)
             if number is None:
                 raise
             status = Status.PURGED if number in record.purged else Status.SETTLED
             raise transitions.illegal(name, status, verb) from None
 
-    def openable(self, record: ControlRecord, name: str | None) -> str | None:
-        """Return the deployment to open a turn or view in; None for a settled one, which every view sees."""
-        if name is None:
-            return None
+    def revocable(self, record: ControlRecord, name: str) -> Revocable:
+        """Return a revocable deployment or peer by name, or raise `UnknownName`."""
         try:
-            return self.find(record, name, "open a turn in").name
+            return record.find(name)
+        except UnknownName:
+            number = self.backend.control.number_of(name) if record.peers else None
+            if number not in record.peers:
+                raise
+            return record.peer(number, name)
+
+    def openable(self, record: ControlRecord, name: str | None) -> str | None:
+        """Return the deployment to open a turn or view in; None for one that every view sees: settled, or a peer."""
+        opened = frozenset() if name is None else self.base_of(record, name)
+        return name if opened - record.externals else None
+
+    def base_of(self, record: ControlRecord, name: str) -> frozenset[int]:
+        """Return the number of a deployment to rest on, or to open a turn or view in; nothing for a settled one."""
+        try:
+            found = self.find(record, name, "open a turn in")
         except IllegalTransition:
-            if name in self.names(record.settled):
-                return None
+            if self.backend.control.number_of(name) in record.settled:
+                return frozenset()
             raise
+        if found.number in record.rolled_back:
+            raise transitions.illegal(name, Status.ROLLED_BACK, "open a turn in")
+        return frozenset({found.number})
 
 
 def actor(by: str | None) -> str:

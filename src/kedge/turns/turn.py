@@ -250,16 +250,17 @@ class Turn(SearchingMany):
             check_name("the audience", audience)
         scope = self._scope
         scope.record_edge("call", audience or "")
+        base = scope.base - scope.record.peers  # the callee sees those anyway: every view does
         envelope = Envelope(
             turn=self.id,
             epoch=scope.view.epoch,
-            base=sorted(scope.base),
+            base=sorted(base),
             lineage=sorted(scope.stamp),
             expires=scope.now() + seconds,
             session=self.session,
             audience=audience,
             agent=self.agent,
-            hidden=sorted(scope.base - scope.view.seen - scope.view.settled),
+            hidden=sorted(base - scope.view.seen - scope.view.settled),
             speaks={schema: rule.version for schema, rule in self._rules().items()},
             digest=payload_digest,
             asks=self._asks,

@@ -1,6 +1,7 @@
 """Control record of a PostgreSQL database, its log, deployments, sessions and snapshots."""
 
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -12,9 +13,9 @@ from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import check_epoch
 from kedge.backends.postgres.row_locks import ALL, lane_of
 from kedge.backends.postgres.sql import queries
-from kedge.backends.record_cache import RecordCache
+from kedge.backends.record_cache import DecodedRecord, RecordCache
 from kedge.errors import OutcomeUnknown, UnknownName
-from kedge.model import control_log
+from kedge.model import control_log, record_format, transitions
 from kedge.model.control import ControlRecord
 from kedge.model.control_log import Change, Entry, NewEntry, Position, Recorded, Release, Session, Snapshot
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
@@ -34,6 +35,7 @@ class PostgresControl:
         self._database = database
         self._journal = journal
         self._known = RecordCache()
+        self._decoded = DecodedRecord()
         if database.ask(_SQL["load"]):
             self.load()
             return
@@ -67,7 +69,7 @@ class PostgresControl:
         encoded, moved = self._database.ask(_SQL["load"])[0]
         if moved is not None and not self._database.read_only:
             raise errors.Moved(moved_message(self._database.url, msgspec.json.decode(moved, type=Sealed).to))
-        record = control_log.decode_record(encoded)
+        record = self._decoded.of(encoded)
         self._check_not_behind(known, record.epoch)
         return self._known.learn(record)
 
@@ -86,12 +88,12 @@ class PostgresControl:
         known = self._known.record
         if known is None:
             return None
-        found = link.row(_SQL["record_of"], known.epoch)
-        return (
-            None
-            if found is not None and control_log.decode_record(found[0]) == known
-            else f"epoch {known.epoch} as it was"
-        )
+        found = link.row(_SQL["seq_of_epoch"], known.epoch)
+        if found is not None:
+            record = _folded(lambda count: link.rows(_SQL["changes_to"], found[0], count))
+            if transitions.compacted(record) == transitions.compacted(known):
+                return None
+        return f"epoch {known.epoch} as it was"
 
     def epoch(self) -> int:
         """Return the current epoch."""
@@ -102,9 +104,10 @@ class PostgresControl:
 
     def commit(self, change: Change) -> Entry:
         """Apply a change, once."""
+        written: list[bytes] = []
 
         def act(link: Link) -> Entry:
-            return self._applied(link, change.operation) or self._apply(link, change)
+            return self._applied(link, change.operation) or self._apply(link, change, written)
 
         def find(link: Link) -> Entry | None:
             return self._applied(link, change.operation)
@@ -118,28 +121,31 @@ class PostgresControl:
             if applied is None:
                 raise
             entry = applied
-        if entry.epoch == change.record.epoch:
-            self._known.learn(control_log.decode_record(control_log.encode_record(change.record)))
+        if written and entry.epoch == change.record.epoch:
+            self._known.learn(self._decoded.of(written[-1]))
         return entry
 
     def _applied(self, link: Link, operation: str) -> Entry | None:
         return control_log.applied(link.rows(_SQL["log_of_operation"], operation))
 
-    def _apply(self, link: Link, change: Change) -> Entry:
+    def _apply(self, link: Link, change: Change, written: list[bytes]) -> Entry:
+        newest = link.send(_SQL["newest_change"])
         before = self._journal.last_seq(link)  # all lanes are locked: nothing is in flight
         drawn = self._journal.draw(link, 1 + len(change.writes))
-        epoch, entry = change.record.epoch, NewEntry.of(change)
-        if not link.rows(_SQL["replace"], epoch, entry.record):
+        epoch = change.record.epoch
+        stored = control_log.Stored.of(change.record, self._decoded.of(drawn.record), newest.fetchall()[0])
+        written.append(stored.record)
+        if not link.rows(_SQL["replace"], epoch, stored.record):
             raise control_log.EpochMoved(f"the control record has left epoch {epoch - 1}")
         reach("control:replaced")
         if change.snapshot is not None and change.release is not None:
             fields = (change.snapshot, before, epoch - 1, drawn.at, change.by, change.release.number)
             link.send(_SQL["snapshot_insert"], *fields)
-        log_in(link, drawn, epoch, entry)
+        log_in(link, drawn, epoch, NewEntry.of(change, stored.logged))
         if change.release is not None:
             self._record_release(link, change.release, drawn.at, change.by)
         if change.writes:
-            after = Drawn(epoch, control_log.encode_record(change.record), drawn.at, drawn.seqs[1:])
+            after = Drawn(epoch, stored.record, drawn.at, drawn.seqs[1:])
             self._journal.write_in(link, control_log.batch_of(change, drawn.at), after, (_NO_STAMP, 0))
         for number in change.drop_snapshots_of:
             link.send(_SQL["snapshots_delete_of"], number)
@@ -150,7 +156,7 @@ class PostgresControl:
         )  # fmt: skip
 
     def _record_release(self, link: Link, release: Release, at: float, by: str) -> None:
-        if link.rows(_SQL["deployment_name"], release.name):
+        if link.rows(_SQL["deployment_number"], release.name):
             raise control_log.deployment_exists(release.name)
         for key, artifact in release.artifacts.items():
             if artifact.version is not None:
@@ -190,16 +196,48 @@ class PostgresControl:
 
     def record_at(self, seq: int) -> ControlRecord:
         """Return the record as of a seq."""
-        rows = self._database.ask(_SQL["record_at"], seq)
-        return control_log.decode_record(rows[0][0]) if rows else ControlRecord()
+        return _folded(lambda count: self._database.ask(_SQL["changes_to"], seq, count))
 
-    def recorded(self) -> list[Recorded]:
-        """Return every deployment ever staged, in order of number."""
-        return [control_log.decode_recorded(row) for row in self._database.ask(_SQL["deployments"])]
+    def newest_change(self, kind: str | None = None) -> Entry | None:
+        """Return the newest change, of a kind or of any, without steps; None where only the creation is there."""
+        query, asked = ("log_newest_change", ()) if kind is None else ("log_newest_of_kind", (kind,))
+        rows = self._database.ask(_SQL[query], *asked)
+        return control_log.decode_entry(rows[0]) if rows else None
 
-    def names(self) -> dict[int, str]:
-        """Return the name of every deployment ever staged, by number."""
-        return dict(self._database.ask(_SQL["names"]))
+    def entries_of(self, deployments: Iterable[str]) -> list[Entry]:
+        """Return the changes of these deployments, without steps, newest first."""
+        rows = self._database.ask(_SQL["log_of_deployments"], sorted(deployments))
+        return [control_log.decode_entry(row) for row in rows]
+
+    def recorded(self, numbers: Iterable[int] | None = None) -> list[Recorded]:
+        """Return deployments, of those ever staged these or all, in order of number."""
+        return [control_log.decode_recorded(row) for row in self._of("deployments", numbers)]
+
+    def names(self, numbers: Iterable[int] | None = None) -> dict[int, str]:
+        """Return the names of deployments by number, of those ever staged these or all."""
+        return dict(self._of("names", numbers))
+
+    def _of(self, query: str, numbers: Iterable[int] | None) -> list[Any]:
+        if numbers is None:
+            return self._database.ask(_SQL[query])
+        return self._database.ask(_SQL[f"{query}_of"], sorted(numbers))
+
+    def number_of(self, name: str) -> int | None:
+        """Return the number of a deployment, whatever its status, or None."""
+        found = self._database.ask(_SQL["deployment_number"], name)
+        return int(found[0][0]) if found else None
+
+    def incarnations(self, name: str) -> dict[str, int]:
+        """Return the numbers of all deployments named `name` or `name#…`, by name."""
+        return dict(self._database.ask(_SQL["incarnations"], name))
+
+    def peers(self) -> dict[int, str]:
+        """Return the names of all incarnations of all peers, by number."""
+        return dict(self._database.ask(_SQL["peers"]))
+
+    def count_peers(self) -> int:
+        """Return how many peers are registered; further incarnations of one, and `unknown`, do not count."""
+        return int(self._database.ask(_SQL["count_peers"])[0][0])
 
     def secret(self, name: str) -> bytes:
         """Return the id of the database, or the key that signs headers."""
@@ -316,6 +354,19 @@ class PostgresControl:
         """Return how many sessions there are, and the last seq."""
         sessions = self._database.ask(_SQL["session_count"])[0][0]
         return {"sessions": sessions, "seq": self.position().seq}
+
+
+def compact_in(link: Link) -> None:
+    """Store the record in the form that older processes cannot read, in the transaction that fences them off."""
+    record = transitions.compacted(record_format.decode_record(link.one(_SQL["load"])[0]))
+    link.send(_SQL["rewrite"], record_format.encode_record(record))
+
+
+def _folded(changes: Callable[[int], list[Any]]) -> ControlRecord:
+    """Return the record of the newest of the changes that `changes` returns, the newest first, up to a count."""
+    newest = changes(1)
+    before = record_format.deltas_of(newest[0][0]) if newest else 0
+    return record_format.fold(row[0] for row in (changes(1 + before) if before else newest))
 
 
 def log_in(link: Link, drawn: Drawn, epoch: int, entry: NewEntry) -> None:

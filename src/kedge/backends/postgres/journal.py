@@ -18,8 +18,9 @@ from kedge.backends.postgres.row_locks import lane_of, lanes_of
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import LaneTransaction
+from kedge.backends.record_cache import DecodedRecord
 from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
-from kedge.model.control_log import Position, check_epoch, decode_record
+from kedge.model.control_log import Position, check_epoch
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, repeated, visible_calls
 from kedge.model.visibility import View
@@ -66,6 +67,7 @@ class PostgresJournal(Reader):
         self._vectors = vectors
         self._heads = HeadWriter(interner, states)
         self._now = now
+        self._decoded = DecodedRecord()
         self._fast_appender = FastAppender(interner, states, now, TICK_SECONDS)
         self._turns: dict[str, tuple[int, int]] = {}
 
@@ -186,13 +188,13 @@ class PostgresJournal(Reader):
     def _check_purged(self, lineage: Lineage, drawn: Drawn) -> None:
         if not lineage:
             return
-        purged = decode_record(drawn.record).purged
+        purged = self._decoded.of(drawn.record).purged
         self._fast_appender.learn(drawn.epoch, purged)
         check_not_purged(lineage, purged)
 
     def purged_of(self, link: Link, lineage: Lineage) -> Lineage:
         """Return the purged deployments in a lineage, as a transaction sees them."""
-        return lineage & decode_record(link.one(_SQL["record"])[0]).purged if lineage else lineage
+        return lineage & self._decoded.of(link.one(_SQL["record"])[0]).purged if lineage else lineage
 
     def _turn(self, link: Link, author: Author, stamp: int) -> int:
         known = self._turns.get(author.uid)

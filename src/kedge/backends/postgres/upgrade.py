@@ -1,8 +1,9 @@
-"""Upgrade of a PostgreSQL database: fill in new columns, then refuse older writers."""
+"""Upgrade of a PostgreSQL database: fill in columns, then refuse older writers and compact the control record."""
 
 from collections.abc import Callable
 from functools import partial
 
+from kedge.backends.postgres.control import compact_in
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.row_locks import ALL
@@ -39,6 +40,7 @@ class PostgresUpgrade:
         def act(link: Link) -> int:
             """Fill in what older writers have added since, and raise the fence: they write nothing from here on."""
             late = sum(_fill(statement, None, link) for statement in fillings)
+            compact_in(link)
             link.send(_SQL["raise_fence"], str(upgrade.WRITER).encode())
             return late
 

@@ -63,7 +63,7 @@ class SqliteBackend:
         self.verification = SqliteVerification(self.database, self.interner, self.journal)
         self.erasure = SqliteErasure(self.database, chosen.writer)
         self.fleet = SqliteFleet(self.database)
-        self.upgrade = SqliteUpgrade(self.database)
+        self.upgrade = SqliteUpgrade(self.database, self.control)
         self.metrics = SqliteMetrics(self.database, self.interner, self.journal)
         self.cache = SqliteCache(self.database, self.interner, self.journal, cache_bytes)
 

@@ -2,16 +2,16 @@
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from kedge.backends.record_cache import RecordCache
+from kedge.backends.record_cache import DecodedRecord, RecordCache
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.journal import SqliteJournal, next_position
 from kedge.backends.sqlite.reads import check_epoch
 from kedge.backends.sqlite.sql import queries
 from kedge.errors import OutcomeUnknown
-from kedge.model import control_log
+from kedge.model import control_log, record_format, transitions
 from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
 from kedge.model.control_log import Change, Entry, NewEntry, Position, Recorded, Release, Session, Snapshot
@@ -32,6 +32,7 @@ class SqliteControl:
         self._journal = journal
         self._clock = clock
         self._known = RecordCache()
+        self._decoded = DecodedRecord()
         with database.connection() as connection:
             database.check_here(connection)
         if not database.read_only:
@@ -63,7 +64,7 @@ class SqliteControl:
 
     def load_in(self, connection: sqlite3.Connection) -> ControlRecord:
         """Return the record that the caller's transaction sees."""
-        return control_log.decode_record(connection.execute(_SQL["load"]).fetchone()[0])
+        return self._decoded.of(connection.execute(_SQL["load"]).fetchone()[0])
 
     def epoch(self) -> int:
         """Return the current epoch."""
@@ -75,12 +76,13 @@ class SqliteControl:
 
     def commit(self, change: Change) -> Entry:
         """Apply a change, once."""
+        written: list[bytes] = []
 
         def act(begun: Callable[[], None]) -> None:
             with self._database.writing("control", interruptible=True) as connection:
                 begun()
                 if self._applied(connection, change.operation) is None:
-                    self._apply(connection, change)
+                    written.append(self._apply(connection, change))
 
         try:
             if change.release is None:
@@ -97,24 +99,26 @@ class SqliteControl:
             applied = self._applied(connection, change.operation)
         if applied is None:
             raise OutcomeUnknown(f"operation {change.operation} left no entry in the control log; run `kedge fsck`")
-        if applied.epoch == change.record.epoch:
-            self._known.learn(control_log.decode_record(control_log.encode_record(change.record)))
+        if written and applied.epoch == change.record.epoch:
+            self._known.learn(self._decoded.of(written[-1]))
         return applied
 
     def _applied(self, connection: sqlite3.Connection, operation: str) -> Entry | None:
         return control_log.applied(connection.execute(_SQL["log_of_operation"], (operation,)))
 
-    def _apply(self, connection: sqlite3.Connection, change: Change) -> None:
+    def _apply(self, connection: sqlite3.Connection, change: Change) -> bytes:
+        """Apply a change in a write transaction; return the record as it is stored."""
         position = next_position(connection, self._clock)
-        entry = NewEntry.of(change)
-        if not connection.execute(_SQL["replace"], (change.record.epoch, entry.record)).rowcount:
+        newest = connection.execute(_SQL["newest_change"]).fetchone()
+        stored = control_log.Stored.of(change.record, self.load_in(connection), newest)
+        if not connection.execute(_SQL["replace"], (change.record.epoch, stored.record)).rowcount:
             raise control_log.EpochMoved(f"the control record has left epoch {change.record.epoch - 1}")
         reach("control:replaced")
         if change.snapshot is not None and change.release is not None:
             previous = change.record.epoch - 1
             fields = (change.snapshot, position.seq - 1, previous, position.at, change.by, change.release.number)
             connection.execute(_SQL["snapshot_insert"], fields)
-        log_in(connection, position, change.record.epoch, entry)
+        log_in(connection, position, change.record.epoch, NewEntry.of(change, stored.logged))
         if change.release is not None:
             self._record_release(connection, change.release, position.at, change.by)
         if change.writes:
@@ -122,9 +126,15 @@ class SqliteControl:
             self._journal.write_in(connection, batch, Position(position.seq + 1, position.at))
         for number in change.drop_snapshots_of:
             connection.execute(_SQL["snapshots_delete_of"], (number,))
+        return stored.record
+
+    def compact_in(self, connection: sqlite3.Connection) -> None:
+        """Store the record in the form that older processes cannot read, in the transaction that fences them off."""
+        record = transitions.compacted(self.load_in(connection))
+        connection.execute(_SQL["rewrite"], (record_format.encode_record(record),))
 
     def _record_release(self, connection: sqlite3.Connection, release: Release, at: float, by: str) -> None:
-        if connection.execute(_SQL["deployment_name"], (release.name,)).fetchone():
+        if connection.execute(_SQL["deployment_number"], (release.name,)).fetchone():
             raise control_log.deployment_exists(release.name)
         for key, artifact in release.artifacts.items():
             if artifact.version is not None:
@@ -172,18 +182,51 @@ class SqliteControl:
     def record_at(self, seq: int) -> ControlRecord:
         """Return the record as of a seq."""
         with self._database.connection() as connection:
-            row = connection.execute(_SQL["record_at"], (seq,)).fetchone()
-        return ControlRecord() if row is None else control_log.decode_record(row[0])
+            return record_format.fold(row[0] for row in connection.execute(_SQL["changes_to"], (seq,)))
 
-    def recorded(self) -> list[Recorded]:
-        """Return every deployment ever staged, in order of number."""
+    def newest_change(self, kind: str | None = None) -> Entry | None:
+        """Return the newest change, of a kind or of any, without steps; None where only the creation is there."""
+        query, asked = ("log_newest_change", ()) if kind is None else ("log_newest_of_kind", (kind,))
         with self._database.connection() as connection:
-            return [control_log.decode_recorded(row) for row in connection.execute(_SQL["deployments"])]
+            row = connection.execute(_SQL[query], asked).fetchone()
+        return None if row is None else control_log.decode_entry(row)
 
-    def names(self) -> dict[int, str]:
-        """Return the name of every deployment ever staged, by number."""
+    def entries_of(self, deployments: Iterable[str]) -> list[Entry]:
+        """Return the changes of these deployments, without steps, newest first."""
         with self._database.connection() as connection:
-            return dict(connection.execute(_SQL["names"]).fetchall())
+            rows = connection.execute(_SQL["log_of_deployments"], (json.dumps(sorted(deployments)),)).fetchall()
+        return [control_log.decode_entry(row) for row in rows]
+
+    def recorded(self, numbers: Iterable[int] | None = None) -> list[Recorded]:
+        """Return deployments, of those ever staged these or all, in order of number."""
+        with self._database.connection() as connection:
+            return [control_log.decode_recorded(row) for row in _of(connection, "deployments", numbers)]
+
+    def names(self, numbers: Iterable[int] | None = None) -> dict[int, str]:
+        """Return the names of deployments by number, of those ever staged these or all."""
+        with self._database.connection() as connection:
+            return dict(_of(connection, "names", numbers).fetchall())
+
+    def number_of(self, name: str) -> int | None:
+        """Return the number of a deployment, whatever its status, or None."""
+        with self._database.connection() as connection:
+            found = connection.execute(_SQL["deployment_number"], (name,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def incarnations(self, name: str) -> dict[str, int]:
+        """Return the numbers of all deployments named `name` or `name#…`, by name."""
+        with self._database.connection() as connection:
+            return dict(connection.execute(_SQL["incarnations"], (name,)).fetchall())
+
+    def peers(self) -> dict[int, str]:
+        """Return the names of all incarnations of all peers, by number."""
+        with self._database.connection() as connection:
+            return dict(connection.execute(_SQL["peers"]).fetchall())
+
+    def count_peers(self) -> int:
+        """Return how many peers are registered; further incarnations of one, and `unknown`, do not count."""
+        with self._database.connection() as connection:
+            return int(connection.execute(_SQL["count_peers"]).fetchone()[0])
 
     def secret(self, name: str) -> bytes:
         """Return the id of the database, or the key that signs headers."""
@@ -291,6 +334,12 @@ class SqliteControl:
         with self._database.reading() as connection:
             sessions = connection.execute(_SQL["session_count"]).fetchone()[0]
             return {"sessions": sessions, "seq": self._journal.last_seq(connection)}
+
+
+def _of(connection: sqlite3.Connection, query: str, numbers: Iterable[int] | None) -> sqlite3.Cursor:
+    if numbers is None:
+        return connection.execute(_SQL[query])
+    return connection.execute(_SQL[f"{query}_of"], (json.dumps(sorted(numbers)),))
 
 
 def log_in(connection: sqlite3.Connection, position: Position, epoch: int, entry: NewEntry) -> None:

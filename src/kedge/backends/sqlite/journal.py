@@ -9,13 +9,14 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from kedge.backends.record_cache import DecodedRecord
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
-from kedge.model.control_log import Position, decode_record
+from kedge.model.control_log import Position
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, repeated, visible_calls
 from kedge.model.states import superseders
@@ -63,6 +64,7 @@ class SqliteJournal(Reader):
         super().__init__(database, interner, states)
         self._clock = clock
         self._vectors = vectors
+        self._decoded = DecodedRecord()
 
     def append(self, batch: Batch) -> Appended:
         """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
@@ -135,8 +137,7 @@ class SqliteJournal(Reader):
         """Return the purged deployments in a lineage, as a transaction sees them."""
         if not lineage:
             return lineage
-        record = decode_record(connection.execute("SELECT record FROM control").fetchone()[0])
-        return lineage & record.purged
+        return lineage & self._decoded.of(connection.execute("SELECT record FROM control").fetchone()[0]).purged
 
     def _turn(self, connection: sqlite3.Connection, author: Author, stamp: int) -> int:
         fields = (

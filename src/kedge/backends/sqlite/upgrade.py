@@ -1,7 +1,8 @@
-"""Upgrade of a SQLite database: fill in new columns, then refuse older writers."""
+"""Upgrade of a SQLite database: fill in new columns, then refuse older writers and compact the control record."""
 
 from collections.abc import Callable
 
+from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.schema import migrations, schema_of
 from kedge.backends.sqlite.sql import queries
@@ -14,8 +15,9 @@ _BATCH_ROWS = 10_000
 class SqliteUpgrade:
     """The schema of one SQLite database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, control: SqliteControl) -> None:
         self._database = database
+        self._control = control
 
     def state(self) -> SchemaState:
         """Return the schema and the fence."""
@@ -35,6 +37,7 @@ class SqliteUpgrade:
         with self._database.writing("fence", interruptible=True) as connection:
             for statement in fillings:  # what older writers have added since; none can from here on
                 rows += connection.execute(statement, (-1,)).rowcount
+            self._control.compact_in(connection)
             self._database.raise_fence(connection)
         if progress is not None:
             progress(rows, rows)

@@ -1,6 +1,7 @@
 """Checks of the control record, its log, deployments and sessions."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,8 +9,10 @@ import msgspec
 
 from kedge.model.artifacts import Artifact, manifest_digest
 from kedge.model.control import ControlRecord, Revocable
-from kedge.model.control_log import decode_manifest, decode_record
+from kedge.model.control_log import decode_manifest
 from kedge.model.fsck.inspection import Inspection
+from kedge.model.record_format import apply, decode_record, is_delta
+from kedge.model.transitions import compacted
 
 _UNREADABLE = (ValueError, TypeError)  # msgspec's and JSON's errors of decoding are ValueErrors
 
@@ -23,26 +26,25 @@ def check_control(inspection: Inspection, rows: Sequence[Any], log: Iterable[Any
         inspection.report("control", "record", f"expected 1 control record, found {len(rows)}")
         return
     epoch, encoded = rows[0]
-    logged = _check_log(inspection, log)
-    if logged != (epoch, encoded):
-        newest = "nothing" if logged is None else f"epoch {logged[0]}"
-        inspection.report("control", f"epoch {epoch}", f"the record is not the newest logged one: {newest}")
-    record = _decode(inspection, f"epoch {epoch}", encoded)
+    newest, record = _check_log(inspection, log), _decode(inspection, f"epoch {epoch}", encoded)
+    if newest is None or newest[0] != epoch or (record is not None and newest[1] != compacted(record)):
+        logged = "nothing" if newest is None else f"epoch {newest[0]}"
+        inspection.report("control", f"epoch {epoch}", f"the record is not the newest logged one: {logged}")
     if record is not None:
         inspection.record = record
         _check_record(inspection, record)
 
 
-def _check_log(inspection: Inspection, log: Iterable[Any]) -> tuple[int, bytes] | None:
+def _check_log(inspection: Inspection, log: Iterable[Any]) -> tuple[int, ControlRecord] | None:
     """Walk through the log; return the epoch and the record of its last change."""
-    newest: tuple[int, bytes] | None = None
+    newest: tuple[int, ControlRecord] | None = None
     applied: set[str] = set()
     given_up: dict[str, list[int]] = {}
-    for seq, epoch, operation, kind, detail, encoded in log:
+    for seq, epoch, operation, kind, detail, stored in log:
         where = f"control_log seq {seq}"
         inspection.count("control entries")
         fields = _detail(inspection, where, detail)
-        if encoded is None:
+        if stored is None:
             if newest is None or epoch != newest[0]:
                 inspection.report("control", where, f"a step at epoch {epoch} follows {newest and newest[0]}")
             if kind == "purge:erased":
@@ -56,11 +58,20 @@ def _check_log(inspection: Inspection, log: Iterable[Any]) -> tuple[int, bytes] 
         applied.add(operation)
         if kind == "purge":
             given_up[operation] = fields.get("numbers", [])
-        record = _decode(inspection, where, encoded)
+        before = ControlRecord() if newest is None else newest[1]
+        record = _decode(inspection, where, stored, before)
         if record is not None and record.epoch != epoch:
             inspection.report("control", where, f"the record has epoch {record.epoch}, its entry {epoch}")
-        newest = (epoch, encoded)
+        record = before if record is None else compacted(record)
+        settled = _standing(before) - _standing(record) - record.purged
+        if settled and kind != "settle":
+            inspection.report("control", where, f"a {kind} settles {sorted(settled)}")
+        newest = (epoch, record)
     return newest
+
+
+def _standing(record: ControlRecord) -> frozenset[int]:
+    return record.peers.union(record.by_number)
 
 
 def _detail(inspection: Inspection, where: str, detail: str | bytes) -> dict[str, Any]:
@@ -74,24 +85,33 @@ def _detail(inspection: Inspection, where: str, detail: str | bytes) -> dict[str
     return fields
 
 
-def _decode(inspection: Inspection, where: str, encoded: bytes) -> ControlRecord | None:
+def _decode(
+    inspection: Inspection, where: str, stored: bytes, before: ControlRecord | None = None
+) -> ControlRecord | None:
+    """Return a stored record, or, in the log, the record after a change of the one before."""
     try:
-        return decode_record(encoded)
+        return decode_record(stored) if before is None or not is_delta(stored) else apply(before, stored)
     except (msgspec.DecodeError, *_UNREADABLE) as error:
         inspection.report("control", where, f"the record cannot be read: {error}")
         return None
 
 
 def _check_record(inspection: Inspection, record: ControlRecord) -> None:
-    known = [d.number for d in record.deployments] + sorted(record.settled) + sorted(record.purged)
-    if sorted(known) != list(range(1, record.next_number)):
-        inspection.report(
-            "control",
-            f"epoch {record.epoch}",
-            f"revocable, settled and purged numbers are {sorted(known)}, not each of 1..{record.next_number - 1} once",
-        )
+    where = f"epoch {record.epoch}"
+    known = [*record.by_number, *record.peers, *record.purged]
+    counts = Counter(known)
+    strays = sorted({number for number in known if not 0 < number < record.next_number or counts[number] > 1})
+    if strays:
+        inspection.report("control", where, f"the numbers {strays} are in it twice, or not below {record.next_number}")
+    if not record.hidden_peers <= record.peers:
+        gone = sorted(record.hidden_peers - record.peers)
+        inspection.report("control", where, f"{gone} are rolled back, but no peers")
     for deployment in record.deployments:
-        strange = [base for base in deployment.bases if base >= deployment.number or base not in record.by_number]
+        strange = [
+            base
+            for base in deployment.bases
+            if base >= deployment.number or (base not in record.by_number and base not in record.peers)
+        ]
         if strange:
             inspection.report("control", f"deployment {deployment.name!r}", f"rests on {strange}, not revocable")
 

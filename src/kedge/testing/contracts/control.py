@@ -164,6 +164,40 @@ class ControlContract:
         assert {seq: backend.control.record_at(seq) for seq in stood} == stood
         assert backend.control.record_at(0) == ControlRecord()
 
+    def test_the_log_gives_the_record_of_every_epoch(self, backend: Backend, opener: Opener) -> None:
+        driver = BackendDriver(backend)
+        stood = {}
+        for n in range(40):
+            for kind in ("stage", "promote", ("roll_back", "settle")[n % 2], *(("purge",) if n % 4 == 0 else ())):
+                seq = driver.change(kind, f"d{n}").seq
+                stood[seq] = backend.control.load()
+        other = opener()
+        for seq, record in stood.items():
+            assert backend.control.record_at(seq) == other.control.record_at(seq) == record
+        other.close()
+        driver.change("stage", "after")
+        assert backend.control.record_at(max(stood)) == stood[max(stood)]
+
+    def test_deployments_are_found_by_name_and_by_number(self, backend: Backend) -> None:
+        driver = BackendDriver(backend)
+        driver.live("v1", "v2", "external:a", "external:a#2", "external:ab")
+        control = backend.control
+        assert (control.number_of("v2"), control.number_of("v3")) == (2, None)
+        assert control.names([2, 9]) == {2: "v2"}
+        assert [r.release.name for r in control.recorded([1, 2])] == ["v1", "v2"]
+        assert control.names([]) == {} == dict.fromkeys(control.recorded([]))
+        assert control.incarnations("external:a") == {"external:a": 3, "external:a#2": 4}
+        changes = [(e.kind, e.deployment) for e in control.entries_of(["v2", "v1"])]
+        assert changes == [("promote", "v2"), ("stage", "v2"), ("promote", "v1"), ("stage", "v1")]
+        control.step("op", "verified", deployment="v1", by="x")
+        assert [e.kind for e in control.entries_of(["v1"])] == ["promote", "stage"], "steps are no changes"
+        newest = [control.newest_change(kind) for kind in (None, "stage", "settle")]
+        assert [e and (e.kind, e.deployment) for e in newest] == [
+            ("promote", "external:ab"),
+            ("stage", "external:ab"),
+            None,
+        ]
+
     def test_time_and_seq_run_one_way(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
         seqs = []

@@ -28,11 +28,29 @@ FROM kedge.control_log WHERE operation = $1 ORDER BY seq DESC;
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
 FROM kedge.control_log WHERE kind <> 'session' ORDER BY seq DESC LIMIT $1;
 
--- name: record_at
-SELECT record FROM kedge.control_log WHERE record IS NOT NULL AND seq <= $1 ORDER BY seq DESC LIMIT 1;
+-- name: log_newest_change
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE
+FROM kedge.control_log WHERE record IS NOT NULL AND kind <> 'create' ORDER BY seq DESC LIMIT 1;
 
--- name: record_of
-SELECT record FROM kedge.control_log WHERE record IS NOT NULL AND epoch = $1 ORDER BY seq DESC LIMIT 1;
+-- name: log_newest_of_kind
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE
+FROM kedge.control_log WHERE record IS NOT NULL AND kind = $1 ORDER BY seq DESC LIMIT 1;
+
+-- name: log_of_deployments
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE
+FROM kedge.control_log WHERE deployment = ANY ($1::text[]) AND record IS NOT NULL ORDER BY seq DESC;
+
+-- name: changes_to
+SELECT record FROM kedge.control_log WHERE record IS NOT NULL AND seq <= $1 ORDER BY seq DESC LIMIT $2;
+
+-- name: seq_of_epoch
+SELECT seq FROM kedge.control_log WHERE record IS NOT NULL AND epoch = $1 ORDER BY seq DESC LIMIT 1;
+
+-- name: newest_change
+SELECT epoch, record FROM kedge.control_log WHERE record IS NOT NULL ORDER BY seq DESC LIMIT 1;
+
+-- name: rewrite
+UPDATE kedge.control SET record = $1;
 
 -- name: deployment_insert
 INSERT INTO kedge.deployments (number, name, kind, digest, manifest, warnings, note, at, by)
@@ -41,11 +59,28 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 -- name: deployments
 SELECT number, name, kind, digest, manifest, warnings, note, at, by FROM kedge.deployments ORDER BY number;
 
+-- name: deployments_of
+SELECT number, name, kind, digest, manifest, warnings, note, at, by FROM kedge.deployments
+WHERE number = ANY ($1::int8[]) ORDER BY number;
+
 -- name: names
 SELECT number, name FROM kedge.deployments;
 
--- name: deployment_name
-SELECT 1 FROM kedge.deployments WHERE name = $1;
+-- name: names_of
+SELECT number, name FROM kedge.deployments WHERE number = ANY ($1::int8[]);
+
+-- name: deployment_number
+SELECT number FROM kedge.deployments WHERE name = $1;
+
+-- name: incarnations
+SELECT name, number FROM kedge.deployments WHERE name = $1 OR (name >= $1 || '#' AND name < $1 || '$');
+
+-- name: peers
+SELECT number, name FROM kedge.deployments WHERE kind = 'external' ORDER BY number;
+
+-- name: count_peers
+SELECT count(*) FROM kedge.deployments
+WHERE kind = 'external' AND strpos(name, '#') = 0 AND name <> 'external:unknown';
 
 -- name: version_digest
 SELECT digest FROM kedge.artifact_versions WHERE name = $1 AND version = $2;

@@ -19,8 +19,26 @@ FROM control_log WHERE operation = ? ORDER BY seq DESC;
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
 FROM control_log WHERE kind <> 'session' ORDER BY seq DESC LIMIT ?;
 
--- name: record_at
-SELECT record FROM control_log WHERE record IS NOT NULL AND seq <= ? ORDER BY seq DESC LIMIT 1;
+-- name: log_newest_change
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE
+FROM control_log WHERE record IS NOT NULL AND kind <> 'create' ORDER BY seq DESC LIMIT 1;
+
+-- name: log_newest_of_kind
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE
+FROM control_log WHERE record IS NOT NULL AND kind = ? ORDER BY seq DESC LIMIT 1;
+
+-- name: log_of_deployments
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE
+FROM control_log WHERE deployment IN (SELECT value FROM json_each(?)) AND record IS NOT NULL ORDER BY seq DESC;
+
+-- name: changes_to
+SELECT record FROM control_log WHERE record IS NOT NULL AND seq <= ? ORDER BY seq DESC;
+
+-- name: newest_change
+SELECT epoch, record FROM control_log WHERE record IS NOT NULL ORDER BY seq DESC LIMIT 1;
+
+-- name: rewrite
+UPDATE control SET record = ?;
 
 -- name: deployment_insert
 INSERT INTO deployments (number, name, kind, digest, manifest, warnings, note, at, by)
@@ -29,11 +47,27 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: deployments
 SELECT number, name, kind, digest, manifest, warnings, note, at, by FROM deployments ORDER BY number;
 
+-- name: deployments_of
+SELECT number, name, kind, digest, manifest, warnings, note, at, by FROM deployments
+WHERE number IN (SELECT value FROM json_each(?)) ORDER BY number;
+
 -- name: names
 SELECT number, name FROM deployments;
 
--- name: deployment_name
-SELECT 1 FROM deployments WHERE name = ?;
+-- name: names_of
+SELECT number, name FROM deployments WHERE number IN (SELECT value FROM json_each(?));
+
+-- name: deployment_number
+SELECT number FROM deployments WHERE name = ?;
+
+-- name: incarnations
+SELECT name, number FROM deployments WHERE name = ?1 OR (name >= ?1 || '#' AND name < ?1 || '$');
+
+-- name: peers
+SELECT number, name FROM deployments WHERE kind = 'external' ORDER BY number;
+
+-- name: count_peers
+SELECT count(*) FROM deployments WHERE kind = 'external' AND instr(name, '#') = 0 AND name <> 'external:unknown';
 
 -- name: version_digest
 SELECT digest FROM artifact_versions WHERE name = ? AND version = ?;
