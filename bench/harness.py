@@ -37,6 +37,8 @@ class Sizes(msgspec.Struct, frozen=True):
     processes: int = 10
     releases: int = 36_500  # a hundred a day for a year
     cycles: int = 10_000
+    turns: int = 4_000
+    lineages: int = 200
 
 
 FULL = Sizes()
@@ -53,6 +55,8 @@ QUICK = Sizes(
     members=200,
     releases=5_000,
     cycles=500,
+    turns=800,
+    lineages=50,
 )
 
 

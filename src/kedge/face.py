@@ -363,6 +363,8 @@ class Kedge:
             reclaimed = Reclaimed(0, 0) if compactor is None else compactor.compact(found, progress)
             indexed = 0 if indexer is None else indexer.optimize(found, progress)
             done[found.name] = Optimized(indexed, reclaimed.rows, reclaimed.bytes)
+        if collection is None:
+            backend.state_collector.collect()
         return done
 
     def collections(self) -> list[Collection]:

@@ -221,7 +221,7 @@ def test_who_waits_for_a_lane_holds_up_no_other_thread(backend: PostgresBackend,
     waiter.start()
     while not backend.database.ask(b"SELECT 1 FROM pg_locks WHERE NOT granted"):
         time.sleep(0.01)
-    reader = threading.Thread(target=lambda: backend.database.read(backend.states.known))
+    reader = threading.Thread(target=lambda: backend.journal.range(driver.view(), "context", ""))
     reader.start()
     reader.join(10)
     was_held_up = reader.is_alive()

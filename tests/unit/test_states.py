@@ -3,10 +3,26 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kedge.model.lineage import Lineage
-from kedge.model.states import RowClass, StateTable, classify, from_text, minimal, superseders, to_text
+from kedge.model.lineage import EMPTY, Lineage
+from kedge.model.states import (
+    CONTESTED,
+    DEAD,
+    PLAIN,
+    Above,
+    Entry,
+    RowClass,
+    Rule,
+    StateTable,
+    classify,
+    from_text,
+    is_dead,
+    minimal,
+    restated,
+    to_text,
+)
 from kedge.model.visibility import View
 
+PLAIN_ROW: Above = ()
 lineages = st.frozensets(st.integers(1, 5))
 
 
@@ -37,14 +53,78 @@ def test_the_minimal_lineages_decide_alike(
     assert (whole is RowClass.HEAD) == (least is RowClass.HEAD)
 
 
-def test_an_entry_is_superseded_by_what_is_above_it_and_dropped_where_that_hides_it_everywhere() -> None:
-    members = {0: frozenset[int](), 1: frozenset({1}), 2: frozenset({2})}
-    assert superseders([(1, 1, 0), (2, 2, 1), (3, 3, 2)], members) == {2: (), 1: (2,), 0: (2, 1)}
-    assert superseders([(1, 1, 1), (2, 2, 0)], members) == {0: (), 1: None}
+@given(lineages, st.lists(lineages, max_size=5), lineages, lineages, st.booleans())
+def test_a_state_decides_like_all_that_supersedes_its_rows(
+    own: Lineage, by: list[Lineage], seen: frozenset[int], settled: frozenset[int], contests: bool
+) -> None:
+    """Until it is contested: then it decides nothing."""
+    rule, view, above = Rule(settled, contests), View(1, seen, settled), PLAIN_ROW
+    for members in by:
+        above = rule.superseded(own, above, [members])
+    truth, found = classify(view, own, by), classify(view, own, above)
+    assert found in {truth, RowClass.CONTESTED}
+    assert contests or found is not RowClass.CONTESTED
+    if found is RowClass.CONTESTED:
+        assert len(minimal(by, settled)) > 1
 
 
-def test_a_table_learns_states_in_order_of_id() -> None:
+@given(
+    st.lists(st.tuples(lineages, st.integers(0, 3)), max_size=8), lineages, lineages, st.booleans(), st.integers(1, 8)
+)
+def test_heads_restated_write_by_write_decide_like_all_writes(
+    writes: list[tuple[Lineage, int]], seen: frozenset[int], settled: frozenset[int], contests: bool, settled_at: int
+) -> None:
+    """Writes rank below their seqs, as replayed ones do; deployments settle on the way."""
+    states: list[Above] = []
+    heads: dict[Lineage, Entry] = {}
+    numbers: dict[Lineage, int] = {}
+    for seq, (lineage, delay) in enumerate(writes, start=1):
+        number = numbers.setdefault(lineage, len(numbers))
+        rank = max(1, seq - delay)
+        there = heads.get(lineage)
+        if there is None or (rank, seq) > there[:2]:
+            heads[lineage] = Entry(rank, seq, number, len(states), is_new=True)
+            states.append(PLAIN_ROW)
+        rule = Rule(settled if seq >= settled_at else EMPTY, contests)
+        members = {number: some for some, number in numbers.items()}
+        for changed, above in restated(heads.values(), members, states.__getitem__, rule).items():
+            if is_dead(above):
+                del heads[members[changed]]
+            else:
+                heads[members[changed]] = heads[members[changed]]._replace(state=len(states))
+                states.append(above)
+        heads = {lineage: head._replace(is_new=False) for lineage, head in heads.items()}
+    if not heads:
+        assert not writes
+        return
+    now = settled if len(writes) >= settled_at else EMPTY
+    view = View(1, seen, now)
+    ranked = sorted(((max(1, s - d), s, lineage) for s, (lineage, d) in enumerate(writes, start=1)), reverse=True)
+    truth = next((seq for _, seq, lineage in ranked if view.sees(lineage)), None)
+    visible = [head for lineage, head in heads.items() if view.sees(lineage)]
+    assert max((head[:2] for head in visible), default=(0, None))[1] == truth
+    for lineage, head in heads.items():
+        row_class = classify(view, lineage, states[head.state])
+        if row_class is not RowClass.CONTESTED:
+            assert (row_class is RowClass.HEAD) == (head.seq == truth)
+    assert states[max(heads.values()).state] == PLAIN_ROW, "the newest head of a key is not contested"
+
+
+def test_a_row_superseded_twice_is_contested_and_a_row_superseded_everywhere_is_dead() -> None:
+    a, b, ab = frozenset({1}), frozenset({2}), frozenset({1, 2})
+    rule = Rule(EMPTY, contests=True)
+    assert rule.superseded(EMPTY, (), [a]) == [a]
+    assert rule.superseded(EMPTY, [ab], [a]) == [a]
+    assert rule.superseded(EMPTY, [a], [b]) is None
+    assert rule.superseded(EMPTY, None, [ab]) is None
+    assert rule.superseded(ab, None, [a]) == (EMPTY,)
+    assert rule.superseded(a, [b], [EMPTY]) == (EMPTY,)
+    assert set(Rule(EMPTY, contests=False).superseded(EMPTY, [a], [b]) or ()) == {a, b}
+    assert Rule(frozenset({2}), contests=True).superseded(a, (), [ab]) == (EMPTY,)
+
+
+def test_a_table_learns_states_in_any_order_of_id() -> None:
     table = StateTable()
-    table.learn([(1, 0, to_text([])), (2, 7, to_text((3, 4)))])
-    assert (table.last, table.known[2], table.ids[7, (3, 4)]) == (2, (7, (3, 4)), 2)
-    assert from_text(to_text((3, 4))) == (3, 4)
+    table.learn([(9, 7, to_text(CONTESTED)), (2, 7, to_text((3, 4)))])
+    assert (table.last, table.known, table.lasting) == (9, {9: (7, None), 2: (7, (3, 4))}, {(7, None): 9})
+    assert [from_text(to_text(some)) for some in (PLAIN, DEAD, CONTESTED, (3, 4))] == [(), (0,), None, (3, 4)]

@@ -10,6 +10,7 @@ from kedge.support.display import Report, Value, count
 
 WRITER = 3
 """The writer version of this package. A change of the schema that older writers must not ignore raises it by one."""
+CONTESTED_SINCE = 3  # the first writer version that understands the contested state of `model.states`
 UNFENCED = 1  # what a database without a fence accepts: the version of packages that knew none
 MIN_WRITER = "min_writer"  # the fence's name in `meta`
 

@@ -16,6 +16,7 @@ from kedge.ports.journal import Journal
 from kedge.ports.metrics import Metrics
 from kedge.ports.provenance import Provenance
 from kedge.ports.replay_log import ReplayLog
+from kedge.ports.states import StateCollector
 from kedge.ports.upgrade import Upgrade
 from kedge.ports.vectors import VectorCompactor, VectorIndexer, VectorReader, VectorWriter
 from kedge.ports.verification import Verification
@@ -91,6 +92,10 @@ class Backend(Protocol):
     @property
     def verification(self) -> Verification:
         """Readers' answers compared with the truth."""
+
+    @property
+    def state_collector(self) -> StateCollector:
+        """Collection of unreferenced states."""
 
     @property
     def erasure(self) -> Erasure:

@@ -18,6 +18,7 @@ from kedge.backends.postgres.metrics import PostgresMetrics
 from kedge.backends.postgres.pools import Given
 from kedge.backends.postgres.provenance import PostgresProvenance
 from kedge.backends.postgres.replay_log import PostgresReplayLog
+from kedge.backends.postgres.state_upkeep import PostgresStateCollector
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.upgrade import PostgresUpgrade
 from kedge.backends.postgres.vector_rows import VectorRows
@@ -45,7 +46,7 @@ class PostgresBackend:
         self.database = Database(url, durability, read_only=read_only, retry_seconds=retry_seconds, pool=pool)
         self.interner = Interner()
         self.states = States(self.interner)
-        self.vector_writer = VectorRows(self.database, self.states)
+        self.vector_writer = VectorRows(self.database, self.interner, self.states)
         now = clock.now if clock is not None else lambda: None
         self.journal = PostgresJournal(self.database, self.interner, self.states, self.vector_writer, now)
         self.control = PostgresControl(self.database, self.journal)
@@ -62,7 +63,8 @@ class PostgresBackend:
         self.metrics = PostgresMetrics(self.database, self.interner, self.journal)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)
-        self.upgrade = PostgresUpgrade(self.database)
+        self.upgrade = PostgresUpgrade(self.database, self.interner, self.states)
+        self.state_collector = PostgresStateCollector(self.database, self.states)
         self._change_listener = ChangeListener(self.database)
         for cache in (self.interner, self.states, self.journal, self.control):
             self.database.known.add(cache.missing)

@@ -11,6 +11,7 @@ from kedge.model import erasure
 from kedge.ports.vectors import VectorWriter
 
 _SQL = queries("erasure")
+_UNCONTEST = queries("states")["uncontest_newest_heads"]
 
 
 class PostgresErasure:
@@ -38,6 +39,7 @@ class PostgresErasure:
 
         def erase_heads(link: Link) -> None:
             link.send(_SQL["erase_heads"], ids)
+            link.send(_UNCONTEST)
             link.send(_SQL["erase_cache"], ids)
             link.send(_SQL["erase_samples"], ids)
 

@@ -11,7 +11,7 @@ from kedge.backends.postgres.link import Cursor, Link
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.model.lineage import Lineage
-from kedge.model.states import superseders
+from kedge.model.states import Above, Entry, Rule, is_dead, restated
 from kedge.model.writes import Key, Row
 
 _SQL = queries("journal")
@@ -62,44 +62,67 @@ class HeadWriter:
         """Return the changes that these rows make to the heads."""
         puts: list[tuple[int, str, HeadRow]] = []
         drops: list[tuple[int, str, int]] = []
-        plain = {row.lineage: self._states.intern(link, row.lineage, ()) for row in rows}
+        rule = self._states.rule(link, settled)
+        plain = {lineage: self._states.plain(link, lineage, rule) for lineage in {row.lineage for row in rows}}
         by_place: dict[Place, list[Row]] = {}
         for row in rows:
             if row.is_new:
                 puts.append((row.space, row.key.name, _as_head(row, plain[row.lineage])))
             else:
                 by_place.setdefault((row.space, row.key.name), []).append(row)
+        contested = [head for place in by_place for head in before.get(place, {}).values() if len(before[place]) > 1]
+        restating = _Restating(link, self._interner, self._states, rule, contested)
         for place, added in by_place.items():
             there = before.get(place, {})
-            for head in self._after(link, added, there, settled, plain):
-                if head.state:
-                    puts.append((*place, head))
-                else:
-                    drops.append((*place, head.lineage))
+            now = dict(there)
+            for row in added:
+                old = now.get(row.lineage)
+                if old is None or (row.rank, row.seq) > (old.rank, old.seq):
+                    now[row.lineage] = _as_head(row, plain[row.lineage])
+            dropped = restating.restate(there, now) if len(now) > 1 else set()
+            drops += ((*place, lineage) for lineage in dropped & there.keys())
+            puts += (
+                (*place, head) for lineage, head in now.items() if lineage not in dropped and head != there.get(lineage)
+            )
         return Changes(puts, drops)
 
-    def _after(
-        self, link: Link, added: list[Row], there: dict[int, HeadRow], settled: Lineage, plain: dict[int, int]
-    ) -> list[HeadRow]:
-        """Return the changed heads of one key. A state of 0 means to drop it: another hides it in every view.
 
-        Settled deployments are left out of states: a key keeps few heads over many releases.
-        """
-        now = dict(there)
-        for row in added:
-            old = now.get(row.lineage)
-            if old is None or (row.rank, row.seq) > (old.rank, old.seq):
-                now[row.lineage] = _as_head(row, plain[row.lineage])
-        if len(now) > 1:
-            members = {lineage: self._interner.members_uncached(link, lineage) - settled for lineage in now}
-            superseded_by = superseders(((head.rank, head.seq, head.lineage) for head in now.values()), members)
-            for lineage, by in superseded_by.items():
-                old = now[lineage]
-                state = 0 if by is None else self._states.intern(link, lineage, by, settled)
-                now[lineage] = HeadRow(lineage, old.rank, old.seq, old.deleted, state)
-        return [
-            head for lineage, head in now.items() if head != there.get(lineage) and (head.state or lineage in there)
+class _Restating:
+    """Restates the heads of the keys of one batch."""
+
+    def __init__(self, link: Link, interner: Interner, states: States, rule: Rule, there: Iterable[HeadRow]) -> None:
+        self._link = link
+        self._interner = interner
+        self._states = states
+        self._rule = rule
+        self._known = states.of(link, {head.state for head in there})
+        self._made: dict[tuple[int, frozenset[Lineage] | None], int] = {}
+
+    def restate(self, there: dict[int, HeadRow], now: dict[int, HeadRow]) -> set[int]:
+        """Set the states of a key's heads in `now`, and return the lineages of heads that another one always hides."""
+        members = {lineage: self._interner.members_uncached(self._link, lineage) for lineage in now}
+        entries = [
+            Entry(head.rank, head.seq, lineage, head.state, head != there.get(lineage)) for lineage, head in now.items()
         ]
+        dropped = set()
+        for lineage, above in restated(entries, members, self._above, self._rule).items():
+            if is_dead(above):
+                dropped.add(lineage)
+            else:
+                old = now[lineage]
+                now[lineage] = HeadRow(lineage, old.rank, old.seq, old.deleted, self._intern(lineage, above))
+        return dropped
+
+    def _above(self, state: int) -> Above:
+        if state not in self._known:
+            self._known |= self._states.of(self._link, [state])
+        return self._states.above(self._link, self._known[state])
+
+    def _intern(self, lineage: int, above: Above) -> int:
+        key = (lineage, None if above is None else frozenset(above))
+        if key not in self._made:
+            self._made[key] = self._states.intern(self._link, lineage, above, self._rule)
+        return self._made[key]
 
 
 def drop_in(link: Link, drops: list[tuple[int, str, int]]) -> None:

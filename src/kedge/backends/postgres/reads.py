@@ -1,8 +1,8 @@
 """Reads of heads, ranges and histories, whose cost does not grow with what the view hides."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.lineages import Interner
@@ -26,6 +26,17 @@ def check_epoch(asked: Cursor, view: View) -> None:
     """Raise `EpochMoved` unless the control record is at the epoch of a present view."""
     if view.upto is None:
         control_log.check_epoch(asked.fetchall()[0][0], view.epoch)
+
+
+class _Standing(NamedTuple):
+    """The states, with their lineages, of a space's heads that are head in a view, and of those that may be.
+
+    `visible`: the lineages that the view sees, where there are contested states.
+    """
+
+    heads: Mapping[int, int]
+    contested: Mapping[int, int]
+    visible: list[int]
 
 
 class Reader:
@@ -109,12 +120,12 @@ class Reader:
         visible = self.lineages_in(link, view, store, space)
         rows = link.rows(_SQL["heads" if payloads else "heads_bare"], space_id, list(names), visible)
         members = self._members(link)
-        return rules.newest_by_name(decode_head(Key(store, space, row[0]), row[1:], members) for row in rows)
+        return {row[0]: decode_head(Key(store, space, row[0]), row[1:], members) for row in rows}
 
     def lineages_in(self, link: Link, view: View, store: str, space: str) -> list[int]:
         """Return the lineages of a space's writes that a view sees."""
         space_id = self._interner.space_uncached(link, store, space)
-        return self._visible(link, view, [row[0] for row in link.rows(_SQL["space_lineages"], space_id)])
+        return [] if space_id is None else self.visible_in(link, view, space_id)
 
     # ── ranges ──
 
@@ -140,34 +151,53 @@ class Reader:
             ever = [row[0] for row in link.rows(_SQL["past_names"], space_id, *names)]
             found = self.heads_in(link, view, store, space, ever)
             return rules.range_of(ever, found, min(at_seq, bounds[0]))
-        standing = self._states.heads(link, view, space_id)
-        rows = link.rows(
-            _SQL["range" if payloads else "range_bare"], space_id, [state for state, _ in standing], *names
-        )
+        standing = self._standing(link, view, space_id)
+        bare = "" if payloads else "_bare"
+        rows = link.rows(_SQL["range" + bare], space_id, list(standing.heads), *names)
+        if standing.contested:
+            rows += link.rows(
+                _SQL["contested_range" + bare], space_id, list(standing.contested), *names, standing.visible
+            )
         members = self._members(link)
         heads = [decode_head(Key(store, space, row[0]), row[1:], members) for row in rows]
+        heads.sort(key=lambda head: head.key.name)
         return Range(heads, self._tombstones(link, view, space_id, standing, names), at_seq)
+
+    def _standing(self, link: Link, view: View, space_id: int) -> "_Standing":
+        """Return the states of a space's heads that decide a present view."""
+        heads, contested = self._states.standing(link, view, space_id)
+        return _Standing(heads, contested, self.visible_in(link, view, space_id) if contested else [])
+
+    def visible_in(self, link: Link, view: View, space_id: int) -> list[int]:
+        """Return the lineages of a space's writes that a view sees."""
+        return self._visible(link, view, [row[0] for row in link.rows(_SQL["space_lineages"], space_id)])
 
     def last_seq(self, link: Link) -> int:
         """Return the greatest seq that a transaction sees; earlier ones may still be in flight."""
         return int(link.one(_SQL["last_seq"])[0])
 
     def _tombstones(
-        self, link: Link, view: View, space_id: int, standing: list[tuple[int, int]], names: tuple[str, str]
+        self, link: Link, view: View, space_id: int, standing: "_Standing", names: tuple[str, str]
     ) -> frozenset[Lineage]:
         """Return the revocable lineages of visible deletes that are heads in a range of names."""
-        members = {state: self._interner.members(link, lineage) for state, lineage in standing}
-        asked = [state for state, lineage in members.items() if not lineage <= view.settled]
-        if not asked:
-            return frozenset()
-        return frozenset(members[row[0]] for row in link.rows(_SQL["states_with_deletes"], space_id, asked, *names))
+
+        def revocable(states: Mapping[int, int]) -> dict[int, Lineage]:
+            members = {state: self._interner.members(link, lineage) for state, lineage in states.items()}
+            return {state: lineage for state, lineage in members.items() if not lineage <= view.settled}
+
+        heads, contested = revocable(standing.heads), revocable(standing.contested)
+        found = link.rows(_SQL["states_with_deletes"], space_id, list(heads), *names) if heads else []
+        if contested:
+            asked = (space_id, list(contested), *names, standing.visible)
+            found += link.rows(_SQL["states_with_contested_deletes"], *asked)
+        return frozenset((heads | contested)[state] for (state,) in found)
 
     def tombstones_in(self, link: Link, view: View, store: str, space: str) -> frozenset[Lineage]:
         """Return the revocable lineages of visible deletes that are heads in a space."""
         space_id = self._interner.space_uncached(link, store, space)
         if space_id is None or view.upto is not None:
             return frozenset()
-        return self._tombstones(link, view, space_id, self._states.heads(link, view, space_id), _ALL_NAMES)
+        return self._tombstones(link, view, space_id, self._standing(link, view, space_id), _ALL_NAMES)
 
     def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
         """Return (name, payload) of these writes, which the caller knows to be visible."""
@@ -200,9 +230,12 @@ class Reader:
         space_id = self._interner.space_uncached(link, "memory", space)
         if space_id is None or limit <= 0:
             return Range([], frozenset(), at_seq)
-        standing = self._states.heads(link, view, space_id)
-        found = link.rows(_SQL["newest_names"], space_id, [state for state, _ in standing], limit)
-        names = [row[0] for row in reversed(found)]
+        standing = self._standing(link, view, space_id)
+        found = link.rows(_SQL["newest_names"], space_id, list(standing.heads), limit)
+        if standing.contested:
+            asked = (space_id, list(standing.contested), limit, standing.visible)
+            found += link.rows(_SQL["newest_contested_names"], *asked)
+        names = sorted(row[0] for row in found)[-limit:]
         heads = self.heads_in(link, view, "memory", space, names)
         low = names[0] if len(names) == limit else ""
         tombstones = self._tombstones(link, view, space_id, standing, (low, _AFTER_ALL_NAMES))

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from kedge.backends.postgres.database import Database, again
+from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.row_locks import ALL
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
 from kedge.errors import Conflict, InvalidVector
-from kedge.model.lineage import Lineage
+from kedge.model.states import Rule, State, are_same
 from kedge.model.writes import Batch, Row, VectorBatch
 from kedge.ports.vectors import Collection
 from kedge.support.failpoints import reach
@@ -33,8 +34,9 @@ class LaneTransaction(msgspec.Struct, frozen=True):
 class VectorRows:
     """The `VectorWriter` of PostgreSQL: vectors and their states in tables, written in the journal's transaction."""
 
-    def __init__(self, database: Database, states: States) -> None:
+    def __init__(self, database: Database, interner: Interner, states: States) -> None:
         self._database = database
+        self._interner = interner
         self._states = states
         self.is_typed = database.has_vector_type  # whether the vectors are in pgvector's type
 
@@ -82,10 +84,11 @@ class VectorRows:
 
     def _store(self, link: Link, rows: Sequence[Row], batch: Batch, lane: int) -> None:
         counts: Counter[tuple[int, int]] = Counter()
-        self._supersede(link, rows, batch.settled, counts)
+        rule = self._states.rule(link, batch.settled)
+        self._supersede(link, rows, rule, counts)
         if batch.vectors is not None:
             embedding = self._embedding(link, rows[0].key.space, batch.vectors)
-            states = self._born(link, rows, batch.settled)
+            states = self._born(link, rows, rule)
             vectors = [Vector(row) for row in batch.vectors.split()]
             seqs = [row.seq for row in rows]
             link.send(
@@ -119,16 +122,21 @@ class VectorRows:
             link.send(_SQL["embedding_not_plain"], embedding)
         return int(embedding)
 
-    def _supersede(self, link: Link, rows: Sequence[Row], settled: Lineage, counts: Counter[tuple[int, int]]) -> None:
+    def _supersede(self, link: Link, rows: Sequence[Row], rule: Rule, counts: Counter[tuple[int, int]]) -> None:
         older = link.rows(
             _SQL["rows_to_supersede"], [row.key.name for row in rows], [row.lineage for row in rows],
             [row.rank for row in rows], [row.seq for row in rows], rows[0].space,
         )  # fmt: skip
+        known = self._states.of(link, {state for *_, state in older})
+        moves: dict[tuple[int, int], int] = {}  # (state, superseding lineage) → new state
         now: dict[int, int] = {}
         for position, seq, _, embedding, state in older:
-            before = now.get(seq, state)
-            own, superseders = self._states.of(link, before)
-            after = self._states.intern(link, own, (*superseders, rows[position - 1].lineage), settled)
+            before, by = now.get(seq, state), rows[position - 1].lineage
+            if (before, by) not in moves:
+                if before not in known:
+                    known |= self._states.of(link, [before])
+                moves[before, by] = self._superseded(link, before, known[before], (by, rule))
+            after = moves[before, by]
             if after != before:
                 now[seq] = after
                 counts[embedding, before] -= 1
@@ -136,17 +144,26 @@ class VectorRows:
         if now:
             link.send(_SQL["rows_restate"], list(now), list(now.values()))
 
-    def _born(self, link: Link, rows: Sequence[Row], settled: Lineage) -> list[int]:
+    def _superseded(self, link: Link, ident: int, state: State, by: tuple[int, Rule]) -> int:
+        lineage, rule = by
+        before, members = self._states.above(link, state), self._interner.members_uncached
+        after = rule.superseded(members(link, state[0]), before, [members(link, lineage)])
+        return ident if are_same(before, after) else self._states.intern(link, state[0], after, rule)
+
+    def _born(self, link: Link, rows: Sequence[Row], rule: Rule) -> list[int]:
         """Return the state of each row. Later writes to the key of a replayed row supersede it from the start."""
         plain: dict[int, int] = {}
         states = []
+        members = self._interner.members_uncached
         for row in rows:
             if row.rank != row.seq:
-                above = link.rows(_SQL["lineages_above"], row.space, row.key.name, row.rank, row.seq)
-                states.append(self._states.intern(link, row.lineage, (lineage for (lineage,) in above), settled))
+                found = link.rows(_SQL["lineages_above"], row.space, row.key.name, row.rank, row.seq)
+                by = [members(link, lineage) for (lineage,) in found]
+                above = rule.superseded(members(link, row.lineage), (), by)
+                states.append(self._states.intern(link, row.lineage, above, rule))
                 continue
             if row.lineage not in plain:
-                plain[row.lineage] = self._states.intern(link, row.lineage, ())
+                plain[row.lineage] = self._states.plain(link, row.lineage, rule)
             states.append(plain[row.lineage])
         return states
 

@@ -5,6 +5,7 @@ pgvector, or for lengths that pgvector cannot compare (`vector_type.are_plain`),
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -32,7 +33,7 @@ from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.ranking import ScoredRow, best, is_enough, may_rank, without_own
 from kedge.model.scores import score_exactly
-from kedge.model.states import RowClass
+from kedge.model.states import RowClass, State, deciding
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
 from kedge.ports.vectors import Collection, Floats, Found, Ints, Search, SpaceHeads, Tally
@@ -46,7 +47,7 @@ _SCANNED_MAX = 100_000  # rows that an iterative index scan visits before all ro
 _MARGIN = 32  # rows scored again in float64 beyond the k request for
 _SCAN_ROWS = 5_000  # fetched by one statement where the database cannot compare vectors
 
-_RANKED = {RowClass.HEAD, RowClass.SUPERSEDED}  # a superseded row tells what replaced it
+_RANKED = {RowClass.HEAD, RowClass.SUPERSEDED, RowClass.CONTESTED}  # a superseded row tells what replaced it
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -67,7 +68,7 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     seq: int
     name: str
     vector: bytes
-    is_head: bool
+    row_class: RowClass
     distance: float = np.inf  # as the database ranks it
 
 
@@ -162,20 +163,15 @@ class PostgresVectors:
     def _present(
         self, link: Link, request: Request, searched: SearchedSpace, others: list[int]
     ) -> tuple[OtherSpaces, Iterator[Ranked]]:
-        counts = link.rows(_SQL["state_counts"], request.collection.name)
-        known = self._states.learn(link, [state for _, state, _ in counts])
-        classes = {state: self._states.class_of(link, request.view, known[state]) for _, state, _ in counts}
-        heads = sum(
-            rows for embedding, state, rows in counts if embedding in others and classes[state] is RowClass.HEAD
-        )
-        states = {state for embedding, state, _ in counts if embedding in others}
-        elsewhere = OtherSpaces(heads, self._states.deciding(link, request.view, [known[state] for state in states]))
-        shown = [state for embedding, state, _ in counts if embedding == searched.ident and classes[state] in _RANKED]
+        view, counts = request.view, link.rows(_SQL["state_counts"], request.collection.name)
+        classes = self._states.classes(link, view, {state for _, state, _ in counts})
+        elsewhere = self._elsewhere(link, request, [row for row in counts if row[0] in others])
+        here = {state: rows for embedding, state, rows in counts if embedding == searched.ident}
+        shown = [state for state in here if classes[state] in _RANKED]
 
         def as_candidates(found: list[tuple[Any, ...]]) -> list[Candidate]:
             return [
-                Candidate(seq, key, vector, classes[state] is RowClass.HEAD, *distance)
-                for seq, state, key, vector, *distance in found
+                Candidate(seq, key, vector, classes[state], *distance) for seq, state, key, vector, *distance in found
             ]
 
         def rows(name: str, *last: Any) -> list[Candidate]:
@@ -187,9 +183,57 @@ class PostgresVectors:
                 link.rows(self._filled("nearest_by_index", request.collection, searched), shown, query, wanted)
             )
 
-        ranked = sum(rows for embedding, state, rows in counts if embedding == searched.ident and state in shown)
+        ranked = sum(here[state] for state in shown)
         is_worth_it = searched.is_indexed and ranked > _EXACT_ROWS and not request.exact
         return elsewhere, self._ranked(request, searched, rows, "", near if is_worth_it else None)
+
+    def _elsewhere(self, link: Link, request: Request, counts: list[tuple[int, int, int]]) -> OtherSpaces:
+        """Return what the embedding spaces of these counts (embedding, state, rows) hold."""
+        view, members = request.view, partial(self._interner.members, link)
+        states = {state for _, state, _ in counts}
+        known, classes = self._states.learn(link, states), self._states.classes(link, view, states)
+        heads = sum(rows for _, state, rows in counts if classes[state] is RowClass.HEAD)
+        kinds: set[State] = {known[state] for state in states if classes[state] is not RowClass.CONTESTED}
+        contested = [state for state in states if classes[state] is RowClass.CONTESTED]
+        if contested:
+            asked = (list({embedding for embedding, _, _ in counts}), contested)
+            seqs = [row[0] for row in link.rows(_SQL["rows_in_contested"], *asked)]
+            for _, lineage, is_superseded, above in self._newer(link, view, request.collection, seqs, of_all=True):
+                heads += not is_superseded
+                kinds.add((lineage, tuple(sorted(above))))
+        found: set[Lineage] = set()
+        for lineage, superseders in kinds:
+            found |= deciding(view, members(lineage), map(members, superseders or ()))
+        return OtherSpaces(heads, frozenset(found))
+
+    def _resolved(self, link: Link, request: Request, rows: list[Candidate]) -> list[Candidate]:
+        """Return candidates without contested ones: the heads of their keys tell what these are."""
+        contested = [row.seq for row in rows if row.row_class is RowClass.CONTESTED]
+        if not contested:
+            return rows
+        classes: dict[int, RowClass] = {}
+        for seq, lineage, is_superseded, settled in self._newer(link, request.view, request.collection, contested):
+            everywhere = self._interner.members(link, lineage) | request.view.settled
+            is_dead = any(self._interner.members(link, above) <= everywhere for above in settled)
+            superseded = RowClass.DEAD if is_dead else RowClass.SUPERSEDED
+            classes[seq] = superseded if is_superseded else RowClass.HEAD
+        resolved = (
+            msgspec.structs.replace(row, row_class=classes[row.seq]) if row.seq in classes else row for row in rows
+        )
+        return [row for row in resolved if row.row_class is not RowClass.DEAD]
+
+    def _newer(
+        self, link: Link, view: View, collection: Collection, seqs: list[int], *, of_all: bool = False
+    ) -> list[tuple[int, int, bool, list[int]]]:
+        """Return (seq, lineage, is superseded, lineages of newer heads) of contested rows in a present view.
+
+        The lineages are those with settled members, which alone can supersede a contested row wherever it is seen;
+        with `of_all`, they are all that the view sees.
+        """
+        members = self._interner.members
+        visible = self._reader.lineages_in(link, view, "vectors", collection.name)
+        listed = visible if of_all else [some for some in visible if not members(link, some).isdisjoint(view.settled)]
+        return link.rows(_SQL["contested_rows"], seqs, visible, listed)
 
     def _past(
         self, link: Link, request: Request, searched: SearchedSpace, others: list[int]
@@ -203,7 +247,10 @@ class PostgresVectors:
             found = link.rows(self._statement(name, request, searched), searched.ident, lineages, *last, view.upto)
             seqs = [row[0] for row in found]
             gone = {row[0] for row in link.rows(_SQL["superseded_then"], seqs, view.upto, lineages)}
-            return [Candidate(seq, key, vector, seq not in gone, *distance) for seq, _, key, vector, *distance in found]
+            return [
+                Candidate(seq, key, vector, RowClass.SUPERSEDED if seq in gone else RowClass.HEAD, *distance)
+                for seq, _, key, vector, *distance in found
+            ]
 
         return elsewhere, self._ranked(request, searched, rows, "_then")
 
@@ -277,12 +324,12 @@ class PostgresVectors:
         heads: dict[int, Head] = {}
         while True:
             batch = next(batches)
-            rows = batch.rows
+            rows = self._resolved(link, request, batch.rows)
             if request.where is not None:
                 self._fetch(link, request, rows, heads)
                 rows = [row for row in rows if _passes(heads.get(row.seq), request.where)]
             scores = score_exactly(_matrix(rows, request), request.vector, request.collection.metric)
-            is_head = np.array([row.is_head for row in rows], bool)
+            is_head = np.array([row.row_class is RowClass.HEAD for row in rows], bool)
             if batch.whole or (
                 is_enough(scores, is_head, request.k, batch.beyond)
                 if batch.exact
@@ -292,7 +339,7 @@ class PostgresVectors:
         chosen = np.flatnonzero(may_rank(scores, is_head, request.k)).tolist()
         self._fetch(link, request, [rows[place] for place in chosen], heads)
         found = best(
-            (ScoredRow(heads[rows[place].seq], float(scores[place]), rows[place].is_head) for place in chosen),
+            (ScoredRow(heads[rows[place].seq], float(scores[place]), bool(is_head[place])) for place in chosen),
             request.k,
         )
         hits = [Found(hit.write, hit.score) for hit in found.hits]
@@ -359,9 +406,12 @@ class PostgresVectors:
             return Tally(0, frozenset(), at_seq)
         if view.upto is not None:
             return self._tally_then(link, view, collection, at_seq)
-        standing = dict(self._states.heads(link, view, space))
-        counts = link.rows(_SQL["heads_present"], space, list(standing))
-        lineages = {self._interner.members(link, standing[state]) for state, _ in counts}
+        heads, contested = self._states.standing(link, view, space)
+        counts = link.rows(_SQL["heads_present"], space, list(heads))
+        if contested:
+            visible = self._reader.visible_in(link, view, space)
+            counts += link.rows(_SQL["contested_heads_present"], space, list(contested), visible)
+        lineages = {self._interner.members(link, (heads | contested)[state]) for state, _ in counts}
         lineages |= self._reader.tombstones_in(link, view, "vectors", collection)
         return Tally(sum(rows for _, rows in counts), frozenset(lineages), at_seq)
 
@@ -377,21 +427,26 @@ class PostgresVectors:
         def look(link: Link) -> SpaceHeads:
             tally = self._tally(link, view, collection.name)
             embedding = link.row(_SQL["embedding"], collection.name, space)
-            seqs = [] if embedding is None else self._heads_of(link, view, collection.name, embedding[0])
+            seqs = [] if embedding is None else self._heads_of(link, view, collection, embedding[0])
             return SpaceHeads(np.array(seqs, np.int64), tally.count - len(seqs), tally.lineages, tally.at_seq)
 
         return self._database.read(look)
 
-    def _heads_of(self, link: Link, view: View, collection: str, embedding: int) -> list[int]:
+    def _heads_of(self, link: Link, view: View, collection: Collection, embedding: int) -> list[int]:
         if view.upto is not None:
-            lineages = self._reader.lineages_in(link, view, "vectors", collection)
+            lineages = self._reader.lineages_in(link, view, "vectors", collection.name)
             return sorted(row[1] for row in link.rows(_SQL["heads_then"], [embedding], view.upto, lineages))
-        counts = link.rows(_SQL["state_counts"], collection)
-        known = self._states.learn(link, [state for _, state, _ in counts])
-        states = [
-            state for where, state, _ in counts if where == embedding and self._states.is_head(link, view, known[state])
-        ]
-        return [row[0] for row in link.rows(_SQL["rows_in_states"], embedding, states)]
+        states = [state for where, state, _ in link.rows(_SQL["state_counts"], collection.name) if where == embedding]
+        classes = self._states.classes(link, view, states)
+        heads = [state for state in states if classes[state] is RowClass.HEAD]
+        seqs = [row[0] for row in link.rows(_SQL["rows_in_states"], embedding, heads)]
+        contested = [state for state in states if classes[state] is RowClass.CONTESTED]
+        if contested:
+            asked = [row[0] for row in link.rows(_SQL["rows_in_contested"], [embedding], contested)]
+            seqs += [
+                seq for seq, _, is_superseded, _ in self._newer(link, view, collection, asked) if not is_superseded
+            ]
+        return sorted(seqs)
 
     def matrix(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
         """Return the positions in `seqs` that are rows of an embedding space, and their vectors, read-only."""

@@ -10,6 +10,7 @@ from kedge.backends.postgres.reads import check_epoch
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.model.lineage import Lineage
+from kedge.model.states import RowClass
 from kedge.model.verification import KeyCheck, Seen, compare, keys_in, spread, true_head
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
@@ -77,12 +78,16 @@ class PostgresVerification:
                 for seq in spread(last, share, first=first)
             ]
             rows = list({row[0]: row for cursor in near for row in cursor.fetchall()}.values())
-            states = self._states.learn(link, [ident for _, ident, _, _ in rows])
-            truths = self._true_seqs(link, view, [Key("vectors", space, name) for _, _, name, space in rows])
-            agree = sum(
-                self._states.is_head(link, view, states[ident]) == (truth == seq)
-                for (seq, ident, _, _), truth in zip(rows, truths, strict=True)
-            )
+            classes = self._states.classes(link, view, [ident for _, ident, _, _ in rows])
+            keys = [Key("vectors", space, name) for _, _, name, space in rows]
+            there = self._newest(link, view, "heads_of_keys", keys)  # these decide what a contested row is
+            truths = self._true_seqs(link, view, keys)
+            agree = 0
+            for number, ((seq, ident, _, _), truth) in enumerate(zip(rows, truths, strict=True)):
+                is_head = classes[ident] is RowClass.HEAD
+                if classes[ident] is RowClass.CONTESTED:
+                    is_head = number in there and there[number][0] == seq
+                agree += is_head == (truth == seq)
             return agree, len(rows)
 
         return self._database.read(look)

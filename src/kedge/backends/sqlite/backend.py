@@ -19,6 +19,7 @@ from kedge.backends.sqlite.provenance import SqliteProvenance
 from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.replay_log import SqliteReplayLog
 from kedge.backends.sqlite.segment_writer import folder_of, real_path
+from kedge.backends.sqlite.state_upkeep import SqliteStateCollector
 from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upgrade import SqliteUpgrade
 from kedge.backends.sqlite.vector_engine import EngineFactory, Parts, SegmentEngine
@@ -60,10 +61,11 @@ class SqliteBackend:
         self.provenance = SqliteProvenance(self.database)
         self.replay_log = SqliteReplayLog(self.database)
         self.coverage = SqliteCoverage(self.database, self.interner)
-        self.verification = SqliteVerification(self.database, self.interner, self.journal)
+        self.verification = SqliteVerification(self.database, self.states, self.journal)
         self.erasure = SqliteErasure(self.database, chosen.writer)
         self.fleet = SqliteFleet(self.database)
-        self.upgrade = SqliteUpgrade(self.database, self.control)
+        self.upgrade = SqliteUpgrade(self.database, self.control, self.interner, self.states)
+        self.state_collector = SqliteStateCollector(self.database, self.states)
         self.metrics = SqliteMetrics(self.database, self.interner, self.journal)
         self.cache = SqliteCache(self.database, self.interner, self.journal, cache_bytes)
 

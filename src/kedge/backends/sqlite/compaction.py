@@ -137,7 +137,10 @@ class Compactor:
                 raise Corruption(
                     f"{count} rows of segment {segment} were committed, {len(numbers)} are there; run `kedge fsck`"
                 )
-            lineage_of = np.array([lineage for lineage, _ in self._states.known(connection)], np.int64)
+            known = self._states.known(connection)
+            lineage_of = np.zeros(self._states.last + 1, np.int64)
+            for state, (lineage, _) in known.items():
+                lineage_of[state] = lineage
             rows = Rows(seqs, lineage_of[states])
             log = _log_by_position(connection, layout)
             ids = np.unique(np.concatenate([rows.lineages, log.lineages])).tolist()

@@ -11,6 +11,7 @@ from kedge.model import erasure
 from kedge.ports.vectors import VectorWriter
 
 _SQL = queries("erasure")
+_UNCONTEST = queries("states")["uncontest_newest_heads"]
 _PAGES_FACTOR = 2  # pages that an erased row changes, by its bytes
 _LEAST_BYTES = 1 << 20
 
@@ -41,6 +42,7 @@ class SqliteErasure:
         self._vectors.erase(chosen)
         with self._database.writing("erase-heads") as connection:
             connection.execute(_SQL["erase_heads"], (ids,))
+            connection.execute(_UNCONTEST)
             connection.execute(_SQL["erase_cache"], (ids,))
             connection.execute(_SQL["erase_samples"], (ids,))
         with self._database.connection() as connection:

@@ -19,7 +19,7 @@ from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head
 from kedge.model.control_log import Position
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, repeated, visible_calls
-from kedge.model.states import superseders
+from kedge.model.states import Entry, Rule, is_dead, restated
 from kedge.model.visibility import View
 from kedge.model.writes import SALT_BYTES, Author, Batch, Row, digests
 from kedge.ports.clock import Clock
@@ -152,39 +152,37 @@ class SqliteJournal(Reader):
         first, last = rows[0].seq, rows[-1].seq
         places = {(row.space, row.lineage) for row in rows}
         for space, lineage in places:
-            state = self._states.intern(connection, lineage, ())
+            state = self._states.plain(connection, lineage)
             connection.execute(_SQL["heads_of_batch"], (first, last, space, lineage, state))
             connection.execute(_SQL["count_batch"], (first, last, space, lineage))
         reach("append:heads")
         for space in {space for space, _ in places}:
             names = {row.key.name for row in rows if row.space == space and not row.is_new}
             if names and connection.execute(_SQL["has_lineages"], (space,)).fetchone():
-                self._restate(connection, space, sorted(names), settled)
+                self._restate(connection, space, sorted(names), (first, self._states.rule(connection, settled)))
 
-    def _restate(self, connection: sqlite3.Connection, space: int, names: list[str], settled: Lineage) -> None:
-        """Update the states of the heads at these names, and drop heads that another hides in every view.
-
-        Settled deployments are left out of states: a key keeps few heads over many releases.
-        """
+    def _restate(self, connection: sqlite3.Connection, space: int, names: list[str], written: tuple[int, Rule]) -> None:
+        """Update the states of the heads at these names, and drop heads that another hides in every view."""
+        first, rule = written
         for start in range(0, len(names), _CHUNK_NAMES):
             chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
             found = connection.execute(_SQL["heads_at"], (space, chunk)).fetchall()
             for name, group in groupby(found, key=lambda row: row[0]):
-                heads = list(group)
+                heads = [Entry(rank, seq, lineage, state, seq >= first) for _, rank, seq, lineage, state in group]
                 if len(heads) > 1:
-                    self._restate_key(connection, (space, name), heads, settled)
+                    self._restate_key(connection, (space, name), heads, rule)
 
     def _restate_key(
-        self, connection: sqlite3.Connection, key: tuple[int, str], heads: list[Any], settled: Lineage
+        self, connection: sqlite3.Connection, key: tuple[int, str], heads: list[Entry], rule: Rule
     ) -> None:
-        members = {row[3]: self._interner.members_uncached(connection, row[3]) - settled for row in heads}
-        superseded_by = superseders((row[1:4] for row in heads), members)
-        for _, _, _, lineage, state in heads:
-            by = superseded_by[lineage]
-            if by is None:
+        members = {head.lineage: self._interner.members_uncached(connection, head.lineage) for head in heads}
+        above_of = partial(self._states.above_uncached, connection)
+        for lineage, above in restated(heads, members, above_of, rule).items():
+            if is_dead(above):
                 connection.execute(_SQL["head_drop"], (*key, lineage))
-            elif state != (now := self._states.intern(connection, lineage, by, settled)):
-                connection.execute(_SQL["head_restate"], (now, *key, lineage))
+            else:
+                state = self._states.intern(connection, lineage, above, rule)
+                connection.execute(_SQL["head_restate"], (state, *key, lineage))
 
     # ── preconditions ──
 

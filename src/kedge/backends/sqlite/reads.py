@@ -2,8 +2,10 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
+from typing import NamedTuple
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
@@ -20,6 +22,7 @@ _SQL = queries("journal")
 _HEAD = _SQL["head"]
 _BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  # without payloads
 _CHUNK_NAMES = 5_000
+_SPACES_CACHED = 1_000
 _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 
 
@@ -33,6 +36,21 @@ def _end(prefix: str) -> str | bytes:
     return _AFTER_ALL_TEXT if following is None else following
 
 
+class _Standing(NamedTuple):
+    """The states, with their lineages, of a space's heads that are head in a view, and of those that may be.
+
+    `visible`: the lineages that the view sees, as JSON, where there are contested states.
+    """
+
+    heads: Mapping[int, int]
+    contested: Mapping[int, int]
+    visible: str
+
+
+def _listed(states: Iterable[int]) -> str:
+    return json.dumps(list(states))
+
+
 class Reader:
     """The read half of the journal."""
 
@@ -40,6 +58,7 @@ class Reader:
         self._database = database
         self._interner = interner
         self._states = states
+        self._visible_lineages: dict[tuple[Lineage, Lineage, int], tuple[int, str]] = {}
 
     # ── one key ──
 
@@ -107,17 +126,26 @@ class Reader:
         space_id = self._interner.space(connection, store, space)
         if space_id is None:
             return {}
-        visible = self._visible(connection, view, [row[0] for row in self._lineages_in(connection, space_id)])
+        visible = self._visible_in(connection, view, space_id)
         sql, members = (_SQL if payloads else _BARE)["heads"], self._members(connection)
         heads: dict[str, Head] = {}
         for start in range(0, len(names), _CHUNK_NAMES):
             chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
-            rows = connection.execute(sql, (space_id, chunk, json.dumps(visible)))
-            heads |= rules.newest_by_name(decode_head(Key(store, space, row[0]), row[1:], members) for row in rows)
+            rows = connection.execute(sql, (space_id, chunk, visible))
+            heads |= {row[0]: decode_head(Key(store, space, row[0]), row[1:], members) for row in rows}
         return heads
 
-    def _lineages_in(self, connection: sqlite3.Connection, space_id: int) -> list[tuple[int, int, int]]:
-        return connection.execute(_SQL["space_lineages"], (space_id,)).fetchall()
+    def _visible_in(self, connection: sqlite3.Connection, view: View, space_id: int) -> str:
+        """Return the lineages of a space's writes that a present view sees, as a JSON list."""
+        lineages = [row[0] for row in connection.execute(_SQL["space_lineages"], (space_id,))]
+        key = (view.seen, view.settled, space_id)
+        known = self._visible_lineages.get(key)
+        if known is None or known[0] != len(lineages):  # a space keeps its lineages, and gains some
+            if len(self._visible_lineages) >= _SPACES_CACHED:
+                self._visible_lineages.clear()
+            known = (len(lineages), json.dumps(self._visible(connection, view, lineages)))
+            self._visible_lineages[key] = known
+        return known[1]
 
     # ── ranges ──
 
@@ -148,17 +176,21 @@ class Reader:
             names = [row[0] for row in connection.execute(_SQL["past_names"], (space_id, prefix, end))]
             found = self.heads_in(connection, view, store, space, names)
             return rules.range_of(names, found, min(at_seq, bounds[0]))
-        standing = self._states.heads(connection, view, space_id)
-        sql, members = (_SQL if payloads else _BARE)["heads_in_state"], self._members(connection)
-        heads = [
-            decode_head(Key(store, space, row[0]), row[1:], members)
-            for state, _ in standing
-            for row in connection.execute(sql, (space_id, state, prefix, end))
-        ]
-        if len(standing) > 1:
-            heads.sort(key=lambda head: head.key.name)
+        standing = self._standing(connection, view, space_id)
+        sqls, members = _SQL if payloads else _BARE, self._members(connection)
+        rows = connection.execute(sqls["heads_in_states"], (space_id, _listed(standing.heads), prefix, end)).fetchall()
+        if standing.contested:
+            asked = (space_id, _listed(standing.contested), prefix, end, standing.visible)
+            rows += connection.execute(sqls["contested_heads"], asked)
+        rows.sort(key=itemgetter(0))
+        heads = [decode_head(Key(store, space, row[0]), row[1:], members) for row in rows]
         tombstones = self._tombstones(connection, view, space_id, standing, (prefix, end))
         return Range(heads, tombstones, at_seq)
+
+    def _standing(self, connection: sqlite3.Connection, view: View, space_id: int) -> "_Standing":
+        """Return the states of a space's heads that decide a present view."""
+        heads, contested = self._states.standing(connection, view, space_id)
+        return _Standing(heads, contested, self._visible_in(connection, view, space_id) if contested else "[]")
 
     def last_seq(self, connection: sqlite3.Connection) -> int:
         """Return the greatest seq that a transaction sees."""
@@ -170,27 +202,28 @@ class Reader:
         connection: sqlite3.Connection,
         view: View,
         space_id: int,
-        standing: list[tuple[int, int]],
+        standing: "_Standing",
         names: tuple[str, str | bytes],
     ) -> frozenset[Lineage]:
         """Return the revocable lineages of visible deletes that are heads in a range of names."""
-        found: set[Lineage] = set()
-        for state, lineage in standing:
-            members = self._interner.members(connection, lineage)
-            if (
-                not members <= view.settled
-                and members not in found
-                and connection.execute(_SQL["has_delete_in_state"], (space_id, state, *names)).fetchone()
-            ):
-                found.add(members)
-        return frozenset(found)
+
+        def revocable(states: Mapping[int, int]) -> str:
+            members = self._members(connection)
+            return json.dumps([pair for pair in states.items() if not members(pair[1]) <= view.settled])
+
+        asked = (space_id, revocable(standing.heads), *names)
+        found = connection.execute(_SQL["lineages_of_deletes"], asked).fetchall()
+        if standing.contested:
+            more = (space_id, revocable(standing.contested), *names, standing.visible)
+            found += connection.execute(_SQL["lineages_of_contested_deletes"], more)
+        return frozenset(self._interner.members(connection, lineage) for (lineage,) in found)
 
     def tombstones_in(self, connection: sqlite3.Connection, view: View, store: str, space: str) -> frozenset[Lineage]:
         """Return the revocable lineages of visible deletes that are heads in a space."""
         space_id = self._interner.space(connection, store, space)
         if space_id is None or view.upto is not None:
             return frozenset()
-        standing = self._states.heads(connection, view, space_id)
+        standing = self._standing(connection, view, space_id)
         return self._tombstones(connection, view, space_id, standing, ("", _AFTER_ALL_TEXT))
 
     def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
@@ -218,12 +251,19 @@ class Reader:
         space_id = self._interner.space(connection, "memory", space)
         if space_id is None or limit <= 0:
             return Range([], frozenset(), at_seq)
-        standing = self._states.heads(connection, view, space_id)
+        standing = self._standing(connection, view, space_id)
         newest = [  # one cursor a state, merged
             row[0]
-            for state, _ in standing
+            for state in standing.heads
             for row in connection.execute(_SQL["newest_names_in_state"], (space_id, state, limit))
         ]
+        for state in standing.contested:
+            newest += (
+                row[0]
+                for row in connection.execute(
+                    _SQL["newest_contested_names"], (space_id, state, limit, standing.visible)
+                )
+            )
         names = sorted(newest)[-limit:]
         found = self.heads_in(connection, view, "memory", space, names)
         low = names[0] if len(names) == limit else ""

@@ -5,6 +5,7 @@ The file may be deleted at any time. See `cache_files` for how a stale one is re
 
 import sqlite3
 import zlib
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -56,12 +57,17 @@ class RowCache:
             WeakKeyDictionary()
         )  # the number of updates that its file holds
 
-    def load(self, connection: sqlite3.Connection, segment: Segment, matrix: Floats) -> bool:
-        """Fill an empty segment from its file, if one fits; `matrix` maps all committed rows."""
+    def load(self, connection: sqlite3.Connection, segment: Segment, matrix: Floats, known: Container[int]) -> bool:
+        """Fill an empty segment from its file, if one fits; `matrix` maps all committed rows, `known` are all states.
+
+        A state of its rows that is gone since was collected: these rows have changed.
+        """
         if len(matrix) < ROWS_MIN:
             return False
         saved = _read(_path(self._folder, segment.layout))
         if saved is None or not _fits(connection, saved, segment, len(matrix)):
+            return False
+        if not all(state in known for state in np.unique(saved.states).tolist()):
             return False
         segment.last_change = saved.head.last_change
         segment.extend(saved.seqs, saved.states, matrix, saved.norms)

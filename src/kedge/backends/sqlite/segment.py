@@ -20,10 +20,27 @@ Ints = npt.NDArray[np.int64]
 N = TypeVar("N", np.int64, np.int32, np.float32)
 Small = npt.NDArray[np.int32]
 
-HIDDEN, HEAD, SUPERSEDED, DEAD = (int(row_class) for row_class in RowClass)
+HIDDEN, HEAD, SUPERSEDED, DEAD, CONTESTED = (int(row_class) for row_class in RowClass)
 RANKABLE = np.array([False, True, True, False])  # classes that a search ranks: a superseded row tells what replaced it
 _STATES_COMPARED = 16  # up to so many, comparing all rows with a state is faster than a table lookup for each row
 _VIEW_BYTES_MAX = 64 * 1024 * 1024  # of classes and bits that one segment caches for its views
+
+
+class Classes(Protocol):
+    """The classes that the rows of each state have in a view: `by_state`, CONTESTED where the state does not tell."""
+
+    @property
+    def by_state(self) -> Bytes:
+        """The class of every state, by its id."""
+
+    def sees(self, lineage: int) -> bool:
+        """Return whether the view sees a lineage."""
+
+    def has_settled(self, lineage: int) -> bool:
+        """Return whether a lineage has settled members."""
+
+    def is_dead(self, state: int, lineage: int) -> bool:
+        """Return whether rows of a state are superseded in every view, now that a visible lineage supersedes them."""
 
 
 class ListedRows(Protocol):
@@ -97,18 +114,15 @@ class VisibleRows:
         both[:held] = self.bits[:held] & bits[:held]
         return VisibleRows(self.classes, both, self.version)
 
-    def updated(self, states: Small, table: Bytes, changed: Ints, version: int) -> "VisibleRows":
+    def updated(self, changed: Ints, now: Bytes, added: Bytes, version: int) -> "VisibleRows":
         """Return the rows that a view sees, computed from this one: only added and `changed` rows differ.
 
-        `states` are those of all rows, `table` gives the class of every state. `changed` holds each row once.
+        `now` are the classes of the changed rows, each of which is given once.
         """
-        before, now = len(self.classes), len(states)
-        classes = np.empty(now, np.int8)
-        classes[:before] = self.classes
-        classes[before:] = table[states[before:]]
-        classes[changed] = table[states[changed]]
+        classes = np.concatenate([self.classes, added])
+        classes[changed] = now
         found = VisibleRows(classes, self._bits_of(classes, changed), version)
-        flipped = changed[RANKABLE[self.classes[changed]] != RANKABLE[classes[changed]]]
+        flipped = changed[RANKABLE[self.classes[changed]] != RANKABLE[now]]
         for lists, counts in self.list_counts.items():
             found.list_counts[lists] = lists.updated_counts(counts, flipped, RANKABLE[classes[flipped]])
         return found
@@ -141,6 +155,7 @@ class Segment:
         self._states: Small = np.empty(0, np.int32)
         self._norms: Floats = np.empty(0, np.float32)
         self._changes: list[Ints] = []
+        self._log: tuple[Ints, Ints] = (np.empty(0, np.int64), np.empty(0, np.int64))
         self._present: tuple[tuple[int, int], Ints] | None = None
         self._visible: OrderedDict[object, tuple[Bytes, VisibleRows]] = OrderedDict()
         self._newest: tuple[Bytes, VisibleRows] | None = None
@@ -194,31 +209,72 @@ class Segment:
         self.updates += len(rows)
         self.last_change = last_change
 
-    def visible(self, view: object, table: Bytes) -> VisibleRows:
-        """Return the rows that a view sees; `table` gives the class of every state.
+    def log(self, rows: Ints, lineages: Ints) -> None:
+        """Add the lineages that supersede contested rows."""
+        self._log = (np.concatenate([self._log[0], rows]), np.concatenate([self._log[1], lineages]))
+
+    def visible(self, view: object, classes: Classes) -> VisibleRows:
+        """Return the rows that a view sees.
 
         They are computed from the view's former rows, or else from another view's: a rollback changes few states.
         """
-        version = len(self._changes)
+        version, table = len(self._changes), classes.by_state
         before, found = self._visible.pop(view, None) or self._newest or (None, None)
         if before is None or found is None:
-            found = VisibleRows.from_classes(table[self.states], version)
+            found = VisibleRows.from_classes(self._classes(classes, np.arange(self.rows)), version)
         elif before is not table or found.version != version or len(found.classes) != self.rows:
-            found = found.updated(self.states, table, self._changed(found, before, table), version)
+            changed = self._changed(found, before, table)
+            added = self._classes(classes, np.arange(len(found.classes), self.rows))
+            found = found.updated(changed, self._classes(classes, changed), added, version)
         self._visible[view] = self._newest = (table, found)
         while len(self._visible) > max(2, _VIEW_BYTES_MAX // max(1, self.rows)):
             self._visible.popitem(last=False)
         return found
 
+    def _classes(self, classes: Classes, rows: Ints) -> Bytes:
+        """Return the class of each of these rows in a view."""
+        found = np.asarray(classes.by_state[self.states[rows]])
+        contested = np.flatnonzero(found == CONTESTED)
+        if len(contested):
+            found[contested] = self._resolved(classes, rows[contested])
+        return found
+
+    def _resolved(self, classes: Classes, rows: Ints) -> Bytes:
+        """Return the class of each of these contested rows, by what has superseded them."""
+        found = np.full(self.rows, HEAD, np.int8)
+        logged, lineages = self._log
+        ids = np.flatnonzero(np.bincount(lineages)).tolist()
+        seen, settled = np.zeros((2, max(ids, default=0) + 1), bool)
+        for lineage in ids:
+            seen[lineage], settled[lineage] = classes.sees(lineage), classes.has_settled(lineage)
+        found[logged[seen[lineages]]] = SUPERSEDED
+        some = seen[lineages] & settled[lineages]  # of the others, none supersedes a contested row in every view
+        pairs = set(zip(self.states[logged[some]].tolist(), lineages[some].tolist(), strict=True))
+        dead = {pair for pair in pairs if classes.is_dead(*pair)}
+        for row, lineage in zip(logged[some].tolist(), lineages[some].tolist(), strict=True) if dead else ():
+            if (int(self.states[row]), lineage) in dead:
+                found[row] = DEAD
+        return found[rows]
+
+    def contested(self, states: Ints) -> set[tuple[int, frozenset[int]]]:
+        """Return (state, superseding lineages) of the rows in these contested states, each pair once."""
+        above: dict[int, set[int]] = {row: set() for row in np.flatnonzero(np.isin(self.states, states)).tolist()}
+        for row, lineage in zip(*(column.tolist() for column in self._log), strict=True):
+            if row in above:
+                above[row].add(lineage)
+        return {(int(self.states[row]), frozenset(lineages)) for row, lineages in above.items()}
+
     def _changed(self, visible: VisibleRows, before: Bytes, table: Bytes) -> Ints:
-        """Return the rows of `visible` whose state changed since, or whose state has another class in `table`."""
+        """Return the rows of `visible` whose class may differ: their states changed, or these differ in `table`."""
         rows = len(visible.classes)
         changed = np.zeros(rows, bool)
         for some in self._changes[visible.version :]:
             changed[some[some < rows]] = True
+        if before is table:
+            return np.flatnonzero(changed)
         states = self.states[:rows]
-        differ = before != table[: len(before)]
-        differing = np.flatnonzero(differ)
+        differ = (before != table[: len(before)]) | (before == CONTESTED)
+        differing = np.intersect1d(np.flatnonzero(differ), self.states_present)
         if len(differing) <= _STATES_COMPARED:
             for state in differing.tolist():
                 changed |= states == state

@@ -4,8 +4,10 @@ Rows are added and states changed by any process. A search first brings its segm
 transaction in which it will search. Then it takes a snapshot: arrays that later changes do not touch.
 """
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -23,12 +25,13 @@ from kedge.backends.sqlite.states import States
 from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.errors import DamagedSegment
 from kedge.model.compaction import check_readable
+from kedge.model.lineage import Lineage
+from kedge.model.states import State, deciding
 from kedge.model.visibility import View
 from kedge.ports.vectors import Collection, Floats
 
 _SQL = queries("vectors")
 _COMPACTION = queries("compaction")
-_TABLES_CACHED = 64
 _FEW_ROWS = 4
 
 
@@ -41,6 +44,30 @@ class SegmentSnapshot(msgspec.Struct, frozen=True):
     matrix: Floats
     norms: Floats
     index: IvfIndex | None
+
+
+class _ViewClasses:
+    """The classes of states and of contested rows in a view, as `Classes` has them."""
+
+    def __init__(
+        self, by_state: Bytes, view: View, known: Mapping[int, State], members: Callable[[int], Lineage]
+    ) -> None:
+        self.by_state = by_state
+        self._view = view
+        self._known = known
+        self._members = members
+
+    def sees(self, lineage: int) -> bool:
+        """Return whether the view sees a lineage."""
+        return self._view.sees(self._members(lineage))
+
+    def has_settled(self, lineage: int) -> bool:
+        """Return whether a lineage has settled members."""
+        return not self._members(lineage).isdisjoint(self._view.settled)
+
+    def is_dead(self, state: int, lineage: int) -> bool:
+        """Return whether a visible lineage supersedes the rows of a state in every view that sees them."""
+        return self._members(lineage) <= self._members(self._known[state][0]) | self._view.settled
 
 
 class SegmentSnapshots:
@@ -59,7 +86,6 @@ class SegmentSnapshots:
         self._upkeep = upkeep
         self._layouts = upkeep.compactor.layouts
         self._segments: dict[int, Segment] = {}
-        self._classes: dict[tuple[frozenset[int], frozenset[int]], Bytes] = {}
         self.indexes = Indexes(database, writer)
         self._row_cache = RowCache(writer.folder, read_only=database.read_only)
 
@@ -90,10 +116,11 @@ class SegmentSnapshots:
         return segment
 
     def _catch_up(self, connection: sqlite3.Connection, segment: Segment, committed: int) -> None:
-        layout = segment.layout
+        layout, is_first = segment.layout, segment.rows == 0
+        known = self._states.known(connection)
         if committed > segment.rows:
             matrix = self._map(layout, segment.dim, committed)
-            if segment.rows == 0 and not self._row_cache.load(connection, segment, matrix):
+            if is_first and not self._row_cache.load(connection, segment, matrix, known):
                 segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
             first = layout.number(segment.rows)
             added = connection.execute(_SQL["rows_from"], (segment.ident, first))
@@ -101,12 +128,39 @@ class SegmentSnapshots:
             if first < layout.below:
                 fresh = fresh[layout.positions(fresh[:, 0]) != GONE]
             segment.extend(fresh[:, 1], fresh[:, 2].astype(np.int32), matrix)
+            if is_first:
+                self._load_log(connection, segment)
         changed = connection.execute(_SQL["changed_after"], (segment.ident, segment.last_change)).fetchall()
         if changed:
-            numbers, states, seqs = np.array(changed, np.int64).T
-            rows = layout.positions(numbers)
-            segment.change(rows[rows != GONE], states[rows != GONE].astype(np.int32), int(seqs.max()))
+            self._change(segment, known, np.array(changed, np.int64))
         self._row_cache.save_in_background(connection, segment)
+
+    def _load_log(self, connection: sqlite3.Connection, segment: Segment) -> None:
+        """Read what superseded the contested rows of a segment, up to its last change."""
+        contested = self._contested_in(connection, segment)
+        if contested:
+            asked = (segment.ident, segment.last_change, json.dumps(contested))
+            found = connection.execute(_SQL["superseded_in_states"], asked).fetchall()
+            numbers, lineages = np.array(found, np.int64).reshape(-1, 2).T
+            rows = segment.layout.positions(numbers)
+            segment.log(rows[rows != GONE], lineages[rows != GONE])
+
+    def _contested_in(self, connection: sqlite3.Connection, segment: Segment) -> list[int]:
+        known = self._states.known(connection)
+        return [state for state in segment.states_present.tolist() if known[state][1] is None]
+
+    def _change(self, segment: Segment, known: Mapping[int, State], changed: Ints) -> None:
+        """Apply log entries (row number, state now, seq, superseding lineage) to a segment."""
+        last_change = int(changed[:, 2].max())
+        rows = segment.layout.positions(changed[:, 0])
+        states, lineages = changed[rows != GONE][:, [1, 3]].T
+        rows = rows[rows != GONE]
+        is_contested = np.array([known[state][1] is None for state in states.tolist()], bool)
+        segment.log(rows[is_contested], lineages[is_contested])
+        for row in np.unique(rows[is_contested]).tolist():  # what superseded it before is not in these entries
+            above = known[int(segment.states[row])][1] or ()
+            segment.log(np.full(len(above), row, np.int64), np.array(above, np.int64))
+        segment.change(rows, states.astype(np.int32), last_change)
 
     def save(self, connection: sqlite3.Connection, segment: Segment) -> None:
         """Save the segment's row data in a file for other processes."""
@@ -163,33 +217,40 @@ class SegmentSnapshots:
 
     def _snapshot(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> SegmentSnapshot:
         if view.upto is None:
-            visible = segment.visible((view.seen, view.settled), self._class_table(connection, view))
+            visible = segment.visible((view.seen, view.settled), self._classes_in(connection, view, segment))
             index = self.indexes.of(connection, segment, metric)
             return SegmentSnapshot(segment, segment.seqs, visible, segment.matrix, segment.norms, index)
         rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
         visible = VisibleRows.from_classes(self._past_classes(connection, view, segment, rows))
         return SegmentSnapshot(segment, segment.seqs[:rows], visible, segment.matrix[:rows], segment.norms[:rows], None)
 
-    def _class_table(self, connection: sqlite3.Connection, view: View) -> Bytes:
+    def _classes_in(self, connection: sqlite3.Connection, view: View, segment: Segment) -> "_ViewClasses":
         """Return the class of every state in a view: the visibility rule (DESIGN §5) as a lookup table."""
-        key = (view.seen, view.settled)
-        table = self._classes.get(key)
-        known = 0 if table is None else len(table)
-        states = self._states.known(connection)
-        if table is None or known < len(states):
-            added = [self._states.class_of(connection, view, state) for state in states[known:]]
-            table = np.concatenate([np.empty(0, np.int8) if table is None else table, np.array(added, np.int8)])
-            if len(self._classes) > _TABLES_CACHED:
-                self._classes.clear()
-            self._classes[key] = table
-        return table
+        by_state = self._states.classes(connection, view, segment.states_present)
+        return _ViewClasses(by_state, view, self._states.known(connection), partial(self._interner.members, connection))
+
+    def deciding(
+        self, connection: sqlite3.Connection, view: View, snapshots: Iterable[SegmentSnapshot]
+    ) -> frozenset[Lineage]:
+        """Return the lineages that decide which rows of these segments are head in a present view."""
+        known, members = self._states.known(connection), self._interner.members
+        found: set[Lineage] = set()
+        for segment in (snapshot.segment for snapshot in snapshots):
+            contested = self._contested_in(connection, segment)
+            states = [known[state] for state in segment.states_present.tolist()]
+            pairs = [(own, above) for own, above in states if above is not None]
+            if contested:
+                pairs += [(known[state][0], tuple(above)) for state, above in segment.contested(np.array(contested))]
+            for own, above in pairs:
+                found |= deciding(view, members(connection, own), [members(connection, other) for other in above])
+        return frozenset(found)
 
     def _past_classes(self, connection: sqlite3.Connection, view: View, segment: Segment, rows: int) -> Bytes:
-        lineage_seen = np.array(
-            [view.sees(self._interner.members(connection, lineage)) for lineage, _ in self._states.known(connection)],
-            bool,
-        )
-        classes = np.where(lineage_seen[segment.states[:rows]], HEAD, HIDDEN).astype(np.int8)
+        known = self._states.known(connection)
+        seen = np.zeros(self._states.last + 1, bool)
+        for state, (lineage, _) in known.items():
+            seen[state] = view.sees(self._interner.members(connection, lineage))
+        classes = np.where(seen[segment.states[:rows]], HEAD, HIDDEN).astype(np.int8)
         log = connection.execute(_SQL["supersedes_upto"], (segment.ident, view.upto)).fetchall()
         numbers, lineages = np.array(log, np.int64).reshape(-1, 2).T
         for row, lineage in zip(segment.layout.positions(numbers).tolist(), lineages.tolist(), strict=True):

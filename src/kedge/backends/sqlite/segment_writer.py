@@ -17,10 +17,12 @@ from kedge.backends.sqlite import cache_files
 from kedge.backends.sqlite.catalog import Catalog
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.layout import GONE, Layout, Layouts
+from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidValue, InvalidVector, KedgeError, ReadOnly, StorageFull
 from kedge.model.lineage import Lineage
+from kedge.model.states import Rule, are_same
 from kedge.model.writes import Batch, Row, VectorBatch
 from kedge.ports.vectors import Collection
 from kedge.support.failpoints import reach
@@ -40,11 +42,12 @@ class Place(msgspec.Struct, frozen=True):
 class SegmentWriter:
     """The `VectorWriter` of segment files. The file is synced before the transaction commits its new length."""
 
-    def __init__(self, database: Database, folder: Path, states: States) -> None:
+    def __init__(self, database: Database, folder: Path, interner: Interner, states: States) -> None:
         self.folder = folder
         self.layouts = Layouts()
         self.on_commit: Callable[[], None] = lambda: None
         self._database = database
+        self._interner = interner
         self._states = states
         self._catalog = Catalog(database)
 
@@ -71,7 +74,7 @@ class SegmentWriter:
         """
         if batch.vectors is None:
             yield
-            self._supersede(connection, rows, batch.settled)
+            self._supersede(connection, rows, self._states.rule(connection, batch.settled))
             return
         place, path, offset = self._find_place(connection, rows[0].key.space, batch.vectors)
         append = partial(self._append, path, offset, batch.vectors.rows)
@@ -95,7 +98,8 @@ class SegmentWriter:
 
     def _record(self, connection: sqlite3.Connection, rows: Sequence[Row], place: Place, settled: Lineage) -> None:
         """Record places and states of the rows of a batch, and mark the rows that they supersede."""
-        self._supersede(connection, rows, settled)
+        rule = self._states.rule(connection, settled)
+        self._supersede(connection, rows, rule)
         segment, first = place.segment, place.first
         seqs_in_order = all(row.rank == row.seq for row in rows)
         plain: dict[int, int] = {}
@@ -103,10 +107,10 @@ class SegmentWriter:
         for offset, row in enumerate(rows):
             if seqs_in_order:
                 if row.lineage not in plain:
-                    plain[row.lineage] = self._states.intern(connection, row.lineage, ())
+                    plain[row.lineage] = self._states.plain(connection, row.lineage)
                 state = plain[row.lineage]
             else:
-                state = self._born_state(connection, segment, first + offset, row, settled)
+                state = self._born_state(connection, segment, first + offset, row, rule)
             records.append((segment, first + offset, row.seq, row.space, row.key.name, row.rank, state))
         connection.executemany(_SQL["row_insert"], records)
         reach("segment:rows")
@@ -215,36 +219,56 @@ class SegmentWriter:
 
     # ── states ──
 
-    def _supersede(self, connection: sqlite3.Connection, rows: Sequence[Row], settled: Lineage) -> None:
-        """Update the states of the rows that the writes of a batch supersede."""
+    def _supersede(self, connection: sqlite3.Connection, rows: Sequence[Row], rule: Rule) -> None:
+        """Update the states of the rows that the writes of a batch supersede, and log what superseded them."""
         found = connection.execute(_SQL["rows_to_supersede"], (rows[0].seq, rows[-1].seq)).fetchall()
+        writes = {row.seq: row for row in rows}
         moves: dict[tuple[int, int], int] = {}  # (state, superseding lineage) → new state
+        covers: dict[int, tuple[int, int]] = {}
         now: dict[tuple[int, int], int] = {}
         log = []
-        for segment, position, state, seq, lineage in found:
-            place = (segment, position)
+        for segment, position, state, rank, row_seq, seq in found:
+            place, by = (segment, position), writes[seq].lineage
             before = now.get(place, state)
-            if (before, lineage) not in moves:
-                moves[before, lineage] = self._superseded(connection, before, lineage, settled)
-            after = moves[before, lineage]
-            if after != before:
+            if (before, by) not in moves:
+                moves[before, by] = self._superseded(connection, before, by, rule)
+            after = moves[before, by]
+            if after == before:  # contested, or superseded by the same lineages as before
+                if self._states.above_uncached(connection, before) is not None:
+                    continue
+                if seq not in covers:
+                    covers[seq] = self._cover(connection, writes[seq], (rows[0].seq, rule))
+                if (rank, row_seq) < covers[seq]:
+                    continue
+            else:
                 now[place] = after
-                log.append((seq, segment, position, lineage))
+            log.append((seq, segment, position, by))
         connection.executemany(_SQL["row_state"], [(state, *place) for place, state in now.items()])
         connection.executemany(_SQL["supersede_insert"], log)
 
-    def _superseded(self, connection: sqlite3.Connection, state: int, lineage: int, settled: Lineage) -> int:
-        own, text = connection.execute(_SQL["state"], (state,)).fetchone()
-        return self._states.intern(connection, own, (*json.loads(text), lineage), settled)
+    def _superseded(self, connection: sqlite3.Connection, state: int, lineage: int, rule: Rule) -> int:
+        own, before = self._states.of(connection, state)[0], self._states.above_uncached(connection, state)
+        members = self._interner.members_uncached
+        after = rule.superseded(members(connection, own), before, [members(connection, lineage)])
+        return state if are_same(before, after) else self._states.intern(connection, own, after, rule)
 
-    def _born_state(
-        self, connection: sqlite3.Connection, segment: int, position: int, row: Row, settled: Lineage
-    ) -> int:
+    def _cover(self, connection: sqlite3.Connection, write: Row, batch: tuple[int, Rule]) -> tuple[int, int]:
+        """Return the rank and seq below which a lineage within the one of this write supersedes all rows already."""
+        first, rule = batch
+        members = partial(self._interner.members_uncached, connection)
+        by = members(write.lineage) - rule.settled
+        before = connection.execute(_SQL["covers"], (write.space, write.key.name, first))
+        found = ((rank, seq) for rank, seq, lineage in before if members(lineage) - rule.settled <= by)
+        return max(found, default=(0, 0))
+
+    def _born_state(self, connection: sqlite3.Connection, segment: int, position: int, row: Row, rule: Rule) -> int:
         """Return the state of a replayed row: later writes to its key supersede it from the start."""
         above = connection.execute(_SQL["lineages_above"], (row.space, row.key.name, row.rank, row.seq)).fetchall()
         for (lineage,) in above:
             connection.execute(_SQL["supersede_insert"], (row.seq, segment, position, lineage))
-        return self._states.intern(connection, row.lineage, [lineage for (lineage,) in above], settled)
+        members = partial(self._interner.members_uncached, connection)
+        superseders = rule.superseded(members(row.lineage), (), [members(lineage) for (lineage,) in above])
+        return self._states.intern(connection, row.lineage, superseders, rule)
 
 
 class _BackgroundWrite:

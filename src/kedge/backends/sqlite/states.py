@@ -1,16 +1,40 @@
 """Table of states in SQLite; see `kedge.model.states`."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
+from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
-from kedge.model.lineage import EMPTY, Lineage
-from kedge.model.states import RowClass, State, StateTable, classify, deciding, minimal, to_text
+from kedge.model.lineage import Lineage
+from kedge.model.states import (
+    CONTESTED,
+    PLAIN,
+    STATES_MAX,
+    Above,
+    RowClass,
+    Rule,
+    Standing,
+    State,
+    StateTable,
+    classify,
+    from_text,
+    is_lasting,
+    is_newest,
+    to_text,
+)
+from kedge.model.upgrade import CONTESTED_SINCE
 from kedge.model.visibility import View
 from kedge.support.fork_lock import ForkSafeLock
 
 _SQL = queries("states")
+_VIEWS_CACHED = 64
+UNKNOWN = -1  # the class of a state that was not asked for
+Bytes = npt.NDArray[np.int8]
+Ints = npt.NDArray[np.int64]
 
 
 class States:
@@ -20,48 +44,113 @@ class States:
         self._interner = interner
         self._lock = ForkSafeLock()
         self._table = StateTable()
+        self._contests = False
+        self._classes: dict[tuple[Lineage, Lineage], Bytes] = {}
 
-    def intern(
-        self, connection: sqlite3.Connection, lineage: int, superseders: Iterable[int], settled: Lineage = EMPTY
-    ) -> int:
-        """Return the id of a state without its settled members, in a write transaction that may still fail."""
-        members = (self._interner.members_uncached(connection, other) for other in superseders)
-        by = tuple(sorted(self._interner.intern(connection, others) for others in minimal(members, settled)))
-        cached = self._table.ids.get((lineage, by))
+    # ── writing ──
+
+    def rule(self, connection: sqlite3.Connection, settled: Lineage) -> Rule:
+        """Return the rule by which a write transaction chooses states."""
+        if not self._contests:  # the fence is never lowered
+            self._contests = Database.min_writer(connection) >= CONTESTED_SINCE
+        return Rule(settled, self._contests)
+
+    def plain(self, connection: sqlite3.Connection, lineage: int) -> int:
+        """Return the id of the state that nothing supersedes, in a write transaction that may still fail."""
+        cached = self._table.lasting.get((lineage, PLAIN))
+        return self._lasting(connection, (lineage, PLAIN)) if cached is None else cached
+
+    def intern(self, connection: sqlite3.Connection, lineage: int, above: Above, rule: Rule) -> int:
+        """Return the id of a state, in a write transaction that may still fail."""
+        if above is None:
+            return self._lasting(connection, (lineage, CONTESTED))
+        superseders = tuple(sorted(self._interner.intern(connection, members) for members in above))
+        if is_lasting(superseders):
+            return self._lasting(connection, (lineage, superseders))
+        fields = (lineage, to_text(superseders))
+        found = connection.execute(_SQL["state_find"], fields).fetchone()
+        if found is not None and not found[1]:
+            return int(found[0])
+        if rule.contests:
+            (there,) = connection.execute(_SQL["states_of"], (lineage,)).fetchone()
+            if found is not None or there >= STATES_MAX:
+                return self._lasting(connection, (lineage, CONTESTED))
+        return int(connection.execute(_SQL["state_insert"], fields).fetchone()[0])
+
+    def _lasting(self, connection: sqlite3.Connection, state: State) -> int:
+        cached = self._table.lasting.get(state)
         if cached is not None:
             return cached
-        fields = (lineage, to_text(by))
+        fields = (state[0], to_text(state[1]))
         found = connection.execute(_SQL["state_find"], fields).fetchone()
-        if found is None:
-            found = connection.execute(_SQL["state_insert"], fields).fetchone()
-        return int(found[0])
+        return int((found or connection.execute(_SQL["state_insert"], fields).fetchone())[0])
 
-    def known(self, connection: sqlite3.Connection) -> Sequence[State]:
+    def of(self, connection: sqlite3.Connection, ident: int) -> State:
+        """Return a state that this transaction may have made."""
+        known = self._table.known.get(ident)
+        if known is not None:
+            return known
+        lineage, text = connection.execute(_SQL["state"], (ident,)).fetchone()
+        return int(lineage), from_text(text)
+
+    def above_uncached(self, connection: sqlite3.Connection, ident: int) -> Above:
+        """Return what supersedes the rows of a state that this transaction may have made."""
+        superseders = self.of(connection, ident)[1]
+        if superseders is None:
+            return None
+        return [self._interner.members_uncached(connection, other) for other in superseders]
+
+    # ── reading ──
+
+    @property
+    def last(self) -> int:
+        """The greatest known id."""
+        return self._table.last
+
+    def known(self, connection: sqlite3.Connection) -> Mapping[int, State]:
         """Return all states by id: at least those that a read transaction sees."""
         with self._lock:
             self._table.learn(connection.execute(_SQL["states_after"], (self._table.last,)))
         return self._table.known
 
+    def above(self, connection: sqlite3.Connection, state: State) -> Above:
+        """Return what supersedes the rows of a committed state."""
+        members = self._interner.members
+        return None if state[1] is None else [members(connection, other) for other in state[1]]
+
     def class_of(self, connection: sqlite3.Connection, view: View, state: State) -> RowClass:
         """Return the class of a state's rows in a present view."""
-        lineage, superseders = state
-        members = self._interner.members
-        return classify(view, members(connection, lineage), (members(connection, other) for other in superseders))
+        return classify(view, self._interner.members(connection, state[0]), self.above(connection, state))
 
-    def deciding(self, connection: sqlite3.Connection, view: View, idents: Iterable[int]) -> frozenset[Lineage]:
-        """Return the lineages that decide which rows in these states are head in a present view."""
-        known, members = self.known(connection), self._interner.members
-        found: set[Lineage] = set()
-        for lineage, superseders in (known[ident] for ident in idents):
-            above = [members(connection, other) for other in superseders]
-            found |= deciding(view, members(connection, lineage), above)
-        return frozenset(found)
+    def classes(self, connection: sqlite3.Connection, view: View, idents: Ints) -> Bytes:
+        """Return the classes of states in a present view, by id: those of `idents`, at least, are known.
 
-    def heads(self, connection: sqlite3.Connection, view: View, space: int) -> list[tuple[int, int]]:
-        """Return (state, lineage) of the states of a space's heads whose rows are head in a present view."""
+        It returns the array of the last call if that has them all.
+        """
         known = self.known(connection)
-        return [
-            (ident, known[ident][0])
-            for (ident,) in connection.execute(_SQL["states_of_heads"], (space,))
-            if self.class_of(connection, view, known[ident]) is RowClass.HEAD
-        ]
+        key = (view.seen, view.settled)
+        with self._lock:
+            table = self._classes.get(key)
+            if table is None or len(table) <= self._table.last:
+                added = np.full(self._table.last + 1 - (0 if table is None else len(table)), UNKNOWN, np.int8)
+                table = added if table is None else np.concatenate([table, added])
+            missing = idents[table[idents] == UNKNOWN].tolist()
+            if missing:
+                table = table.copy()
+                table[missing] = [self.class_of(connection, view, known[ident]) for ident in missing]
+                if len(self._classes) > _VIEWS_CACHED:
+                    self._classes.clear()
+                self._classes[key] = table
+        return table
+
+    def standing(self, connection: sqlite3.Connection, view: View, space: int) -> Standing:
+        """Return the states of a space's heads whose rows are, or may be, head in a present view."""
+        present = np.array(connection.execute(_SQL["states_of_heads"], (space,)).fetchall(), np.int64).ravel()
+        classes = self.classes(connection, view, present)[present]
+        known = self._table.known
+
+        def of(row_class: RowClass) -> dict[int, int]:
+            return {ident: known[ident][0] for ident in present[classes == row_class].tolist()}
+
+        hidden = (known[ident] for ident in present[classes == RowClass.HIDDEN].tolist())
+        return Standing(of(RowClass.HEAD), of(RowClass.CONTESTED) if any(map(is_newest, hidden)) else {})

@@ -63,7 +63,7 @@ class SegmentEngine:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.writer = SegmentWriter(parts.database, folder_of(parts.path), parts.states)
+        self.writer = SegmentWriter(parts.database, folder_of(parts.path), parts.interner, parts.states)
 
     def open(self, control: SqliteControl) -> OpenEngine:
         """Return the reader, after removing the files that a crashed compaction left."""

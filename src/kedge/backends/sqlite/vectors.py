@@ -136,8 +136,7 @@ class SqliteVectors:
                 snapshots = self._snapshots.take(connection, view, asked.collection)
                 others = [snapshot for snapshot in snapshots if snapshot.segment.space != asked.space]
                 # Under the lock: the next search may change the states. No turn reads the past.
-                states = [state for other in others for state in other.segment.states_present.tolist()]
-                elsewhere = frozenset() if view.upto else self._states.deciding(connection, view, states)
+                elsewhere = frozenset() if view.upto else self._snapshots.deciding(connection, view, others)
                 at_seq = self._reader.last_seq(connection)
             unembedded = sum(snapshot.visible.heads for snapshot in others)
             snapshot = next((snapshot for snapshot in snapshots if snapshot.segment.space == asked.space), None)

@@ -1,27 +1,26 @@
 """Verification on SQLite: readers' answers compared with every write to a key."""
 
-import json
 import sqlite3
 from collections.abc import Iterable
 
 from kedge.backends.sqlite.database import Database
-from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.sql import queries
+from kedge.backends.sqlite.states import States
+from kedge.model.states import RowClass
 from kedge.model.verification import KeyCheck, compare, keys_in, spread, true_head
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 
 _SQL = queries("verification")
-_VECTORS = queries("vectors")
 
 
 class SqliteVerification:
     """The `Verification` port of one SQLite database."""
 
-    def __init__(self, database: Database, interner: Interner, reader: Reader) -> None:
+    def __init__(self, database: Database, states: States, reader: Reader) -> None:
         self._database = database
-        self._interner = interner
+        self._states = states
         self._reader = reader
 
     def true_head(self, view: View, key: Key) -> Head | None:
@@ -69,12 +68,13 @@ class SqliteVerification:
             if found is None:
                 return None
             seq, state, name, space = found
-            lineage, superseders = connection.execute(_VECTORS["state"], (state,)).fetchone()
-            searchable = view.sees(self._interner.members(connection, lineage)) and not any(
-                view.sees(self._interner.members(connection, other)) for other in json.loads(superseders)
-            )
-            (head,) = self._true_seqs(connection, view, [Key("vectors", space, name)])
-        return bool(searchable == (head == seq))
+            key = Key("vectors", space, name)
+            row_class = self._states.class_of(connection, view, self._states.known(connection)[state])
+            if row_class is RowClass.CONTESTED:  # the heads of its key decide
+                there = self._reader.head_in(connection, view, key)
+                row_class = RowClass.HEAD if there is not None and there.seq == seq else RowClass.SUPERSEDED
+            (head,) = self._true_seqs(connection, view, [key])
+        return (row_class is RowClass.HEAD) == bool(head == seq)
 
 
 def _true_head(connection: sqlite3.Connection, view: View, key: Key) -> Head | None:

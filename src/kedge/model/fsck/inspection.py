@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from kedge.model.control import ControlRecord
-from kedge.model.lineage import Lineage
-from kedge.model.states import State, minimal
+from kedge.model.lineage import EMPTY, Lineage, antichain
+from kedge.model.states import State, Superseders, minimal
 from kedge.support.display import Report, Value, count
 
 SAMPLE_WINDOWS = 40
@@ -91,6 +91,14 @@ class Inspection:
         """Return the minimal superseding lineages that decide who sees a row; no view sees what was purged."""
         known = (other for other in lineages if other in self.lineages and not self.is_purged(other))
         return set(minimal((self.lineages[other] for other in known), self.record.settled))
+
+    def are_alike(self, own: int, superseders: Superseders, above: Iterable[int]) -> bool:
+        """Return whether the superseders of a state decide like all lineages above rows of this lineage."""
+        if superseders is None:
+            return True
+        lineage = self.lineages.get(own, EMPTY)
+        named, true = ({members - lineage for members in self.minimal(some)} for some in (superseders, above))
+        return antichain(named) == antichain(true)
 
     def place(self, space: int, name: object, seq: object = None) -> str:
         """Return how a finding names a write, or a key."""

@@ -172,14 +172,23 @@ LEFT JOIN kedge.heads h ON h.space = $1 AND h.name = $2
 LEFT JOIN kedge.writes w ON w.seq = h.seq;
 
 -- name: heads
+-- At each name, the newest of the heads in the lineages of $3.
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
-FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
-WHERE h.space = $1 AND h.name = ANY($2::text[]) AND h.lineage = ANY($3::int8[]);
+FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
+    SELECT * FROM kedge.heads c
+    WHERE c.space = $1 AND c.name = n.name AND c.lineage + 0 = ANY($3::int8[])
+    ORDER BY c.rank DESC, c.seq DESC LIMIT 1
+) h
+JOIN kedge.writes w ON w.seq = h.seq;
 
 -- name: heads_bare
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, NULL
-FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
-WHERE h.space = $1 AND h.name = ANY($2::text[]) AND h.lineage = ANY($3::int8[]);
+FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
+    SELECT * FROM kedge.heads c
+    WHERE c.space = $1 AND c.name = n.name AND c.lineage + 0 = ANY($3::int8[])
+    ORDER BY c.rank DESC, c.seq DESC LIMIT 1
+) h
+JOIN kedge.writes w ON w.seq = h.seq;
 
 -- name: space_lineages
 SELECT DISTINCT lineage FROM kedge.counters WHERE space = $1;
@@ -187,14 +196,31 @@ SELECT DISTINCT lineage FROM kedge.counters WHERE space = $1;
 -- name: range
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
 FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
-WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4
-ORDER BY h.name;
+WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4;
 
 -- name: range_bare
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, NULL
 FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
-WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4
-ORDER BY h.name;
+WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4;
+
+-- name: contested_range
+-- Of the heads in contested states, those that no newer one supersedes in the lineages of $5.
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
+WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4 AND NOT EXISTS (
+    SELECT 1 FROM kedge.heads o
+    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+      AND o.lineage + 0 = ANY($5::int8[])
+);
+
+-- name: contested_range_bare
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, NULL
+FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
+WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4 AND NOT EXISTS (
+    SELECT 1 FROM kedge.heads o
+    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+      AND o.lineage + 0 = ANY($5::int8[])
+);
 
 -- name: newest_names
 -- One index scan for each state.
@@ -203,10 +229,32 @@ SELECT n.name FROM unnest($2::int8[]) AS s (state) CROSS JOIN LATERAL (
     WHERE h.space = $1 AND h.state = s.state AND NOT h.deleted ORDER BY h.name DESC LIMIT $3
 ) n ORDER BY n.name DESC LIMIT $3;
 
+-- name: newest_contested_names
+SELECT n.name FROM unnest($2::int8[]) AS s (state) CROSS JOIN LATERAL (
+    SELECT h.name FROM kedge.heads h
+    WHERE h.space = $1 AND h.state = s.state AND NOT h.deleted AND NOT EXISTS (
+        SELECT 1 FROM kedge.heads o
+        WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+          AND o.lineage + 0 = ANY($4::int8[])
+    )
+    ORDER BY h.name DESC LIMIT $3
+) n ORDER BY n.name DESC LIMIT $3;
+
 -- name: states_with_deletes
 SELECT s.state FROM unnest($2::int8[]) AS s (state) WHERE EXISTS (
     SELECT 1 FROM kedge.heads h
     WHERE h.space = $1 AND h.state = s.state AND h.deleted AND h.name >= $3 AND h.name < $4
+);
+
+-- name: states_with_contested_deletes
+SELECT s.state FROM unnest($2::int8[]) AS s (state) WHERE EXISTS (
+    SELECT 1 FROM kedge.heads h
+    WHERE h.space = $1 AND h.state = s.state AND h.deleted AND h.name >= $3 AND h.name < $4
+      AND NOT EXISTS (
+          SELECT 1 FROM kedge.heads o
+          WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+            AND o.lineage + 0 = ANY($5::int8[])
+      )
 );
 
 -- name: past_lineages

@@ -93,6 +93,7 @@ SELECT setval(pg_get_serial_sequence('kedge.lineages', 'id'), (SELECT greatest(m
     setval(pg_get_serial_sequence('kedge.edges', 'id'), (SELECT greatest(max(id), 1) FROM kedge.edges)),
     setval(pg_get_serial_sequence('kedge.observations', 'id'), (SELECT greatest(max(id), 1) FROM kedge.observations)),
     setval(pg_get_serial_sequence('kedge.embeddings', 'id'), (SELECT greatest(max(id), 1) FROM kedge.embeddings)),
+    setval('kedge.state_ids', (SELECT greatest(max(id), 1) FROM kedge.states)),
     setval('kedge.seqs', $1);
 
 -- name: control_put

@@ -147,6 +147,31 @@ SELECT name, dim, metric, embedder, fields FROM kedge.collections ORDER BY name;
 -- name: heads_present
 SELECT state, count(*) FROM kedge.heads WHERE space = $1 AND state = ANY($2::int8[]) AND NOT deleted GROUP BY state;
 
+-- name: contested_heads_present
+SELECT h.state, count(*) FROM kedge.heads h
+WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND NOT EXISTS (
+    SELECT 1 FROM kedge.heads o
+    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+      AND o.lineage + 0 = ANY($3::int8[])
+)
+GROUP BY h.state;
+
+-- name: contested_rows
+-- Rows, and whether a newer head of their key is in the lineages of $2; which of the newer ones are in those of $3.
+SELECT h.seq, h.lineage, NOT NOT EXISTS (
+    SELECT 1 FROM kedge.heads o
+    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+      AND o.lineage + 0 = ANY($2::int8[])
+), ARRAY(
+    SELECT o.lineage FROM kedge.heads o
+    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+      AND o.lineage + 0 = ANY($3::int8[])
+)
+FROM kedge.vector_rows h WHERE h.seq = ANY($1::int8[]);
+
+-- name: rows_in_contested
+SELECT seq FROM kedge.row_states WHERE embedding = ANY($1::int8[]) AND state = ANY($2::int8[]);
+
 -- name: erase_rows
 -- Delete up to $3 vector rows, and subtract them from the counts of their states.
 WITH chosen AS (

@@ -9,6 +9,7 @@ from kedge.backends.sqlite.fsck.segment_files import SegmentFiles
 from kedge.model.compaction import may_go
 from kedge.model.fsck.keys import Place
 from kedge.model.lineage import Lineage, antichain
+from kedge.model.states import Superseders
 
 _Log = list[tuple[int, int]]  # (lineage, first seq)
 
@@ -32,9 +33,9 @@ def check_states(inspection: Inspection) -> None:
             inspection.report("state", where, f"its superseders {text!r} cannot be read")
             continue
         superseders = inspection.states[ident][1]
-        if not inspection.lineages.keys() >= {lineage, *superseders}:
+        if not inspection.lineages.keys() >= {lineage, *(superseders or ())}:
             inspection.report("state", where, "names a lineage that is not in the lineage table")
-        elif list(superseders) != sorted(_minimal(inspection, superseders)):
+        elif superseders is not None and list(superseders) != sorted(_minimal(inspection, superseders)):
             inspection.report("state", where, f"its superseders {text} are not a minimal set in order")
 
 
@@ -59,7 +60,7 @@ def check_rows(inspection: Inspection, files: SegmentFiles) -> None:
             superseded = above.firsts(row.rank, row.seq)
             _check_state(inspection, row, put[2], superseded)
             logged = _log_of(inspection, row, superseded) if log is None else log.get((row.segment, row.row), [])
-            for message in _compare_log(inspection, superseded, logged):
+            for message in _compare_log(inspection, put[2], superseded, logged):
                 inspection.report("supersedes", where, message)
             _check_zeroed(inspection, files, row, put[2])
         _check_reclaimed(inspection, key, puts, writes)
@@ -129,14 +130,20 @@ def _check_state(inspection: Inspection, row: _Row, lineage: int, superseded: It
         inspection.report("state", where, f"its state {row.state} is not in the table of states")
         return
     own, superseders = inspection.states[row.state]
-    known = [other for other in superseders if other in inspection.lineages]
-    if own != lineage or _effective(inspection, known) != _effective(inspection, superseded):
+    if own != lineage or not _are_alike(inspection, own, superseders, superseded):
         truth = (lineage, sorted(_minimal(inspection, superseded)))
         inspection.report("state", where, f"its state is {inspection.states[row.state]}, the journal makes it {truth}")
 
 
-def _effective(inspection: Inspection, superseders: Iterable[int]) -> set[Lineage]:
-    return set(antichain(inspection.effective(other) for other in superseders))
+def _are_alike(inspection: Inspection, own: int, named: Superseders, true: Iterable[int]) -> bool:
+    """Return whether the superseders that a state names decide like the true ones; the log decides contested rows."""
+    if named is None:
+        return True
+    there = [other for other in named if other in inspection.lineages]
+    named_sets, true_sets = (
+        antichain(inspection.effective(other) - inspection.lineages[own] for other in some) for some in (there, true)
+    )
+    return named_sets == true_sets
 
 
 def _minimal(inspection: Inspection, superseders: Iterable[int]) -> list[int]:
@@ -144,8 +151,8 @@ def _minimal(inspection: Inspection, superseders: Iterable[int]) -> list[int]:
     return [by_members[members] for members in antichain(by_members)]
 
 
-def _compare_log(inspection: Inspection, superseded: dict[int, int], logged: _Log) -> list[str]:
-    """Check that at every seq, in every view, the log of a row agrees with the writes up to that seq."""
+def _compare_log(inspection: Inspection, own: int, superseded: dict[int, int], logged: _Log) -> list[str]:
+    """Check that at every seq, in every view that sees a row, its log agrees with the writes up to that seq."""
     found = [
         f"the log has it superseded by lineage {lineage} at seq {seq}, the journal at {superseded.get(lineage)}"
         for lineage, seq in logged
@@ -154,7 +161,7 @@ def _compare_log(inspection: Inspection, superseded: dict[int, int], logged: _Lo
     members = inspection.lineages
     for lineage, first in superseded.items():
         if not any(
-            seq <= first and other in members and inspection.effective(other, first) <= members[lineage]
+            seq <= first and other in members and inspection.effective(other, first) <= members[lineage] | members[own]
             for other, seq in logged
         ):
             found.append(f"the log does not have it superseded by lineage {lineage} at seq {first}")

@@ -60,7 +60,7 @@ UPDATE heads SET state = ? WHERE space = ? AND name = ? AND lineage = ?;
 DELETE FROM heads WHERE space = ? AND name = ? AND lineage = ?;
 
 -- name: space_lineages
-SELECT lineage, puts, deletes FROM counters WHERE space = ?;
+SELECT lineage FROM counters WHERE space = ?;
 
 -- name: has_lineages
 SELECT 1 FROM counters WHERE space = ? LIMIT 1 OFFSET 1;
@@ -98,15 +98,36 @@ LEFT JOIN heads h ON h.space = ? AND h.name = ?
 LEFT JOIN writes w ON w.seq = h.seq;
 
 -- name: heads
+-- At each name, the newest of the heads in the lineages of ?3.
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
-FROM heads h JOIN writes w ON w.seq = h.seq
-WHERE h.space = ?1 AND h.name IN (SELECT value FROM json_each(?2)) AND h.lineage IN (SELECT value FROM json_each(?3));
+FROM json_each(?2) n
+CROSS JOIN heads h ON h.space = ?1 AND h.name = n.value AND +h.lineage IN (SELECT value FROM json_each(?3))
+CROSS JOIN writes w ON w.seq = h.seq
+WHERE NOT EXISTS (
+    SELECT 1 FROM heads o
+    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+      AND +o.lineage IN (SELECT value FROM json_each(?3))
+);
 
--- name: heads_in_state
+-- name: heads_in_states
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
-FROM heads h INDEXED BY heads_by_state CROSS JOIN writes w ON w.seq = h.seq
-WHERE h.space = ? AND h.state = ? AND h.deleted = 0 AND h.name >= ? AND h.name < ?
-ORDER BY h.name;
+FROM json_each(?2) s
+CROSS JOIN heads h INDEXED BY heads_by_state
+ON h.space = ?1 AND h.state = s.value AND h.deleted = 0 AND h.name >= ?3 AND h.name < ?4
+CROSS JOIN writes w ON w.seq = h.seq;
+
+-- name: contested_heads
+-- Of the heads in contested states, those that no newer one supersedes in the lineages of ?5.
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM json_each(?2) s
+CROSS JOIN heads h INDEXED BY heads_by_state
+ON h.space = ?1 AND h.state = s.value AND h.deleted = 0 AND h.name >= ?3 AND h.name < ?4
+CROSS JOIN writes w ON w.seq = h.seq
+WHERE NOT EXISTS (
+    SELECT 1 FROM heads o
+    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+      AND +o.lineage IN (SELECT value FROM json_each(?5))
+);
 
 -- name: contents
 SELECT w.name, w.payload FROM json_each(?) asked CROSS JOIN writes w ON w.seq = asked.value ORDER BY asked.key;
@@ -116,9 +137,32 @@ SELECT name FROM heads INDEXED BY heads_by_state
 WHERE space = ? AND state = ? AND deleted = 0
 ORDER BY name DESC LIMIT ?;
 
--- name: has_delete_in_state
-SELECT 1 FROM heads INDEXED BY heads_by_state
-WHERE space = ? AND state = ? AND deleted = 1 AND name >= ? AND name < ? LIMIT 1;
+-- name: newest_contested_names
+SELECT h.name FROM heads h INDEXED BY heads_by_state
+WHERE h.space = ?1 AND h.state = ?2 AND h.deleted = 0 AND NOT EXISTS (
+    SELECT 1 FROM heads o
+    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+      AND +o.lineage IN (SELECT value FROM json_each(?4))
+)
+ORDER BY h.name DESC LIMIT ?3;
+
+-- name: lineages_of_deletes
+SELECT s.value ->> 1 FROM json_each(?2) s
+WHERE EXISTS (
+    SELECT 1 FROM heads INDEXED BY heads_by_state
+    WHERE space = ?1 AND state = s.value ->> 0 AND deleted = 1 AND name >= ?3 AND name < ?4
+);
+
+-- name: lineages_of_contested_deletes
+SELECT s.value ->> 1 FROM json_each(?2) s
+WHERE EXISTS (
+    SELECT 1 FROM heads h INDEXED BY heads_by_state
+    WHERE h.space = ?1 AND h.state = s.value ->> 0 AND h.deleted = 1 AND h.name >= ?3 AND h.name < ?4 AND NOT EXISTS (
+        SELECT 1 FROM heads o
+        WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
+          AND +o.lineage IN (SELECT value FROM json_each(?5))
+    )
+);
 
 -- name: past_lineages
 -- The distinct lineages at a key, by seeks: the cost does not grow with the versions of each.

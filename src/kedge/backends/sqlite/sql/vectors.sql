@@ -18,13 +18,16 @@ UPDATE vector_rows SET state = ? WHERE segment = ? AND row = ?;
 
 -- name: rows_to_supersede
 -- Rows below the rank of the lineage's last write before a write of this batch were superseded by that one already.
-SELECT v.segment, v.row, v.state, w.seq, w.lineage
+SELECT v.segment, v.row, v.state, v.rank, v.seq, w.seq
 FROM writes w NOT INDEXED
 CROSS JOIN vector_rows v INDEXED BY vector_rows_by_key
 ON v.space = w.space AND v.name = w.name AND v.rank <= w.rank AND v.rank >= coalesce(
     (SELECT max(p.rank) FROM writes p INDEXED BY writes_by_key
      WHERE p.space = w.space AND p.name = w.name AND p.lineage = w.lineage AND p.rank <= w.rank AND p.seq < w.seq), 0)
-WHERE w.seq BETWEEN ?1 AND ?2 AND (v.rank < w.rank OR v.seq < w.seq)
+WHERE w.seq BETWEEN ?1 AND ?2 AND (v.rank < w.rank OR v.seq < w.seq) AND NOT EXISTS (
+    SELECT 1 FROM writes p INDEXED BY writes_by_key
+    WHERE p.space = w.space AND p.name = w.name AND p.lineage = w.lineage AND p.rank = v.rank
+      AND p.seq > v.seq AND p.seq < w.seq)
 ORDER BY w.seq;
 
 -- name: lineages_above
@@ -32,9 +35,6 @@ SELECT DISTINCT lineage FROM writes INDEXED BY writes_by_key WHERE space = ?1 AN
 
 -- name: supersede_insert
 INSERT OR IGNORE INTO supersedes (seq, segment, row, lineage) VALUES (?, ?, ?, ?);
-
--- name: state
-SELECT lineage, superseders FROM states WHERE id = ?;
 
 -- name: rows_from
 SELECT row, seq, state FROM vector_rows WHERE segment = ? AND row >= ? ORDER BY row;
@@ -45,10 +45,19 @@ SELECT seq FROM vector_rows WHERE segment = ? AND row = ?;
 -- name: write_digest
 SELECT digest FROM writes WHERE seq = ?;
 
+-- name: covers
+-- The heads of a key from before a batch: rows below one of them are superseded by its lineage.
+SELECT rank, seq, lineage FROM heads WHERE space = ? AND name = ? AND seq < ?;
+
 -- name: changed_after
-SELECT s.row, v.state, s.seq FROM supersedes s
+SELECT s.row, v.state, s.seq, s.lineage FROM supersedes s
 JOIN vector_rows v ON v.segment = s.segment AND v.row = s.row
 WHERE s.segment = ? AND s.seq > ?;
+
+-- name: superseded_in_states
+SELECT s.row, s.lineage FROM supersedes s
+JOIN vector_rows v ON v.segment = s.segment AND v.row = s.row
+WHERE s.segment = ? AND s.seq <= ? AND v.state IN (SELECT value FROM json_each(?));
 
 -- name: last_change
 SELECT coalesce(max(seq), 0) FROM supersedes WHERE segment = ?;

@@ -1,0 +1,5 @@
+-- Superseders may be null: a contested row, which the heads of its key decide. A retired state takes no more rows, and
+-- is deleted when none is in it.
+ALTER TABLE kedge.states ADD COLUMN retired BOOLEAN NOT NULL DEFAULT FALSE;
+
+CREATE SEQUENCE kedge.state_ids;

@@ -1,0 +1,212 @@
+"""Bounded bookkeeping of states: few for many lineages, right answers of contested rows, collection, conversion."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kedge
+from kedge.model import states, upgrade
+from kedge.model.writes import decode
+from tests.databases import raw_rows, run
+
+LIVE = 12
+KEYS = 50
+QUERY = [1.0, 2.0, 3.0]
+
+
+def count(k: kedge.Kedge, name: str, where: str = "") -> int:
+    return int(raw_rows(k.url, f"SELECT count(*) FROM {name} {where}")[0][0])
+
+
+def contested(k: kedge.Kedge, name: str) -> int:
+    return count(k, name, "WHERE state IN (SELECT id FROM states WHERE superseders = 'null')")
+
+
+def row_states(k: kedge.Kedge) -> str:
+    return "row_states" if k.url.startswith("postgres") else "vector_rows"
+
+
+def release(k: kedge.Kedge, *agents: str) -> None:
+    for agent in agents:
+        k.deploy(f"new-{agent}", {f"{agent}/prompt": f"of {agent}"}, independent=True)
+        k.promote(f"new-{agent}")
+
+
+def write(k: kedge.Kedge, agents: list[str], key: str, value: int, *, delete: bool = False) -> None:
+    """Write as the first of these agents, having read the prompts of the others."""
+    with k.turn(agent=agents[0]) as turn:
+        for agent in agents[1:]:
+            turn.artifacts.get(f"{agent}/prompt")
+        kb, vector = turn.vectors("kb"), np.random.default_rng(value).standard_normal((1, 3)).astype(np.float32)
+        if delete:
+            turn.context.delete(key)
+            kb.delete([key])
+        else:
+            turn.context.put(key, value)
+            kb.upsert([key], vector, [value])
+
+
+def seen_in(view: kedge.ReadView, keys: list[str]) -> dict[str, Any]:
+    kb = view.vectors("kb")
+    return {
+        "each": {key: value for key in keys if (value := view.context.get(key)) is not None},
+        "items": dict(view.context.items()),
+        "hits": {hit.id: hit.payload for hit in kb.search(QUERY, k=2 * len(keys))},
+        "rows": {name: row.payload for name, row in kb.get(kb.ids()).items()},
+        "batches": sorted(name for batch in kb.batches(2) for name in batch.ids),
+        "count": kb.count(),
+    }
+
+
+def test_states_grow_with_lineages_and_not_with_combinations_of_them(k: kedge.Kedge) -> None:
+    agents = [f"a{number}" for number in range(LIVE)]
+    release(k, *agents)
+    chance = random.Random(3)
+    keys = [f"case/{number}" for number in range(KEYS)]
+    for number in range(600 if k.url.startswith("sqlite") else 200):
+        writers = chance.sample(agents, chance.choice((1, 1, 2, 3)))
+        write(k, writers, chance.choice(keys[: 5 if number % 2 else KEYS]), number, delete=chance.random() < 0.1)
+    lineages = count(k, "lineages")
+    per_lineage = raw_rows(k.url, "SELECT count(*) FROM states GROUP BY lineage")
+    assert max(per_lineage) <= (states.STATES_MAX + 2,)
+    assert count(k, "states") <= 8 * lineages
+    assert contested(k, "heads") > 0
+    assert contested(k, row_states(k)) > 0
+    assert k.fsck(full=True).ok
+    assert k.verify().ok
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_contested_rows_are_resolved_in_every_view(k: kedge.Kedge, seed: int) -> None:
+    """The truth is what one view after another reads key by key, from all writes."""
+    agents, chance = list("abcd"), random.Random(seed)
+    release(k, *agents)
+    keys = ["x", "y", "z"]
+    for number in range(60):
+        writers = chance.sample([*agents, "plain"], chance.choice((1, 1, 2)))
+        write(k, writers, chance.choice(keys), number, delete=chance.random() < 0.25)
+    assert contested(k, "heads") > 0
+    assert contested(k, row_states(k)) > 0
+    hidden: set[str] = set()
+    for agent in [*agents, *chance.sample(agents, 3)]:
+        name = f"new-{agent}"
+        (k.reinstate if name in hidden else k.rollback)(name)
+        hidden ^= {name}
+        truth = true_values(k, hidden, keys)
+        found = seen_in(k.view(), keys)
+        assert found == {
+            "each": truth, "items": truth, "hits": truth, "rows": truth, "batches": sorted(truth), "count": len(truth),
+        }  # fmt: skip
+    assert k.fsck(full=True).ok
+
+
+def true_values(k: kedge.Kedge, hidden: set[str], keys: list[str]) -> dict[str, int]:
+    """Return the values of the newest writes whose lineages hold no hidden deployment, by brute force."""
+    names = {d.number: d.name for d in k._kernel.backend.control.load().deployments}
+    rows = raw_rows(
+        k.url,
+        "SELECT w.name, l.members, w.deleted, w.payload FROM writes w JOIN lineages l ON l.id = w.lineage "
+        "JOIN spaces s ON s.id = w.space WHERE s.store = 'context' ORDER BY w.rank, w.seq",
+    )
+    found: dict[str, int] = {}
+    for key, members, is_deleted, payload in rows:
+        if not {names.get(number) for number in json.loads(members)} & hidden:
+            found.pop(key, None)
+            if not is_deleted:
+                found[key] = decode(payload)
+    return {key: found[key] for key in keys if key in found}
+
+
+def test_a_purge_leaves_no_key_without_its_newest_head(k: kedge.Kedge) -> None:
+    """Nothing supersedes a contested head any more, once what superseded it was purged."""
+    release(k, "a", "b", "c")
+    write(k, ["plain"], "x", 1)
+    write(k, ["a"], "x", 2)
+    write(k, ["b"], "x", 3)
+    assert contested(k, "heads") == 2
+    for name in ("new-a", "new-b"):
+        k.rollback(name)
+        k.purge(name, confirm=name)
+    assert contested(k, "heads") == 0
+    assert k.fsck(full=True).ok
+    assert seen_in(k.view(), ["x"])["items"] == {"x": 1}
+    k.rollback("new-c")
+    assert seen_in(k.view(), ["x"])["items"] == {"x": 1}
+
+
+def test_unreferenced_states_are_collected_in_two_steps(k: kedge.Kedge) -> None:
+    release(k, "a")
+    write(k, ["plain"], "x", 1)
+    write(k, ["a"], "x", 2)
+    other = kedge.open(k.url)  # it knows the states that go
+    assert other.view().context.items()
+    assert [hit.payload for hit in other.view().vectors("kb").search(QUERY)] == [2]
+    pairs = "WHERE superseders NOT IN ('[]', '[0]', 'null')"
+    assert count(k, "states", pairs) > 0
+    k.settle("new-a")
+    write(k, ["plain"], "x", 3)  # supersedes both wherever they are seen
+    write(k, ["a"], "y", 3)
+    k.optimize()
+    before = count(k, "states", pairs)
+    assert before > 0, "retired first: a write in flight may know one"
+    assert count(k, "states", pairs + " AND retired" + ("" if k.url.startswith("postgres") else " = 1")) > 0
+    k.optimize()
+    assert count(k, "states", pairs) < before
+    for opened in (k, other):
+        assert seen_in(opened.view(), ["x", "y"])["items"] == {"x": 3, "y": 3}
+    release(other, "b")
+    write(other, ["b"], "x", 4)
+    write(k, ["plain"], "y", 5)
+    assert k.fsck(full=True).ok
+    assert seen_in(k.view(), ["x", "y"])["hits"] == {"x": 4, "y": 5}
+    other.close()
+
+
+def test_a_database_with_all_superseders_in_its_states_is_converted_by_an_upgrade(k: kedge.Kedge) -> None:
+    """Until then nothing is contested, since an older process may write; every answer stays."""
+    raise_fence(k, upgrade.CONTESTED_SINCE - 1)
+    with kedge.open(k.url) as old:
+        agents, chance = list("abc"), random.Random(5)
+        release(old, *agents)
+        for number in range(50):
+            writers = chance.sample([*agents, "plain"], chance.choice((1, 1, 2)))
+            write(old, writers, chance.choice("xy"), number, delete=chance.random() < 0.2)
+        assert count(old, "states", "WHERE superseders = 'null'") == 0
+        several = count(old, "states", "WHERE superseders LIKE '%,%'")
+        assert several > 3
+        answers = answers_of(old)
+        assert old.fsck(full=True).ok
+        assert old.upgrade().rows > 0
+        assert answers_of(old) == answers
+        assert old.fsck(full=True).ok
+        assert contested(old, "heads") > 0
+        for _ in range(2):
+            old.optimize()
+        assert count(old, "states", "WHERE superseders LIKE '%,%'") <= 1
+    with kedge.open(k.url) as new:
+        assert answers_of(new) == answers
+        write(new, ["a"], "x", 1_000)
+        assert new.fsck(full=True).ok
+
+
+def answers_of(k: kedge.Kedge) -> list[Any]:
+    """Return what is seen with each set of deployments rolled back."""
+    found = [seen_in(k.view(), ["x", "y"])]
+    for name in ("new-a", "new-b", "new-c", "new-a", "new-b", "new-a"):
+        status = {d.name: d.status for d in k.deployments()}[name]
+        (k.reinstate if status == "rolled back" else k.rollback)(name)
+        found.append(seen_in(k.view(), ["x", "y"]))
+    for d in k.deployments():
+        if d.status == "rolled back":
+            k.reinstate(d.name)
+    return found
+
+
+def raise_fence(k: kedge.Kedge, version: int) -> None:
+    value = f"'{version}'::bytea" if k.url.startswith("postgres") else str(version)
+    run(k.url, f"UPDATE meta SET value = {value} WHERE name = 'min_writer'")
