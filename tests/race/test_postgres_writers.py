@@ -230,3 +230,35 @@ def test_who_waits_for_a_lane_holds_up_no_other_thread(backend: PostgresBackend,
         thread.join()
     other.close()
     assert not was_held_up
+
+
+def test_writers_that_make_states_at_once_do_not_restart_each_other(backend: PostgresBackend, opener: Opener) -> None:
+    """Ids of states come from a sequence: each append runs once, though all of them make states at once."""
+    writers, turns = 4, 6
+    driver = BackendDriver(backend)
+    for number in range(1, writers + 1):
+        driver.live(f"v{number}")
+    for number in range(writers * turns):
+        driver.put(f"k{number}", 0)
+    others = [opener() for _ in range(writers)]
+    for other in others:
+        BackendDriver(other).put(f"warm {id(other)}", 0)
+    together = threading.Barrier(writers)
+    begun: list[str] = []
+    failpoints.arm("append:begun", lambda: begun.append(threading.current_thread().name))
+    failpoints.arm("append:before-commit", lambda: time.sleep(0.005))
+    before = backend.database.ask(b"SELECT count(*) FROM kedge.states")[0][0]
+
+    def write(number: int) -> None:
+        mine = BackendDriver(others[number])
+        for turn in range(turns):
+            together.wait(60)
+            lineage = frozenset({1 + number, 1 + (number + turn) % writers})
+            mine.put(f"k{number * turns + turn}", turn, lineage=lineage)
+
+    run_all(write, range(writers))
+    made = backend.database.ask(b"SELECT count(*) FROM kedge.states")[0][0] - before
+    assert made >= writers * 2, "plain states, and pairs with the lineage of the first write"
+    assert len(begun) == writers * turns
+    for other in others:
+        other.close()

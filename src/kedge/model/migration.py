@@ -95,7 +95,7 @@ TABLES: dict[str, Table] = dict(
             "uid:t name:t host:t pid:i serves:T lease_seconds:f epoch:i joined_at:f at:f expired:o held:b code:t",
         ),
         _table("replayed", "seq:i turn:i uid:t"),
-        _table("states", "id:i lineage:i superseders:t", lasting=True),
+        _table("states", "id:i lineage:i superseders:t"),
         _table("heads", "space:i name:t lineage:i rank:i seq:i deleted:o state:i", key=3),
         _table("counters", "space:i lineage:i puts:i deletes:i", key=2),
         _table("rows", "embedding:i seq:i state:i", key=2),

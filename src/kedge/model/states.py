@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
+import msgspec
+
 from kedge.model.lineage import EMPTY, Lineage, antichain
 from kedge.model.visibility import View
 
@@ -24,7 +26,7 @@ Above = Collection[Lineage] | None  # the lineages that supersede a row, or None
 PLAIN: Superseders = ()
 DEAD: Superseders = (0,)  # superseded by the empty lineage: in every view that sees the row
 CONTESTED: Superseders = None
-STATES_MAX = 12
+STATES_MAX = 8
 """The states that one lineage may have before rows with one superseding lineage become contested, too."""
 
 
@@ -169,6 +171,9 @@ def are_same(before: Above, after: Above) -> bool:
 
 # ── the table of states ──
 
+_LASTING = {json.dumps(superseders): superseders for superseders in (PLAIN, DEAD, CONTESTED)}
+_DECODER = msgspec.json.Decoder(tuple[int, ...])
+
 
 def to_text(superseders: Superseders) -> str:
     """Return the stored text of what supersedes a row."""
@@ -177,8 +182,7 @@ def to_text(superseders: Superseders) -> str:
 
 def from_text(text: str) -> Superseders:
     """Return what `to_text` made this text of."""
-    found = json.loads(text)
-    return None if found is None else tuple(found)
+    return _LASTING[text] if text in _LASTING else _DECODER.decode(text)
 
 
 def is_lasting(superseders: Superseders) -> bool:
@@ -197,8 +201,7 @@ class StateTable:
     def learn(self, rows: Iterable[tuple[int, int, str]]) -> None:
         """Add rows (id, lineage, superseders as text)."""
         for ident, lineage, text in rows:
-            state = (lineage, from_text(text))
-            self.known[ident] = state
-            if is_lasting(state[1]):
+            state = self.known[ident] = (lineage, from_text(text))
+            if text in _LASTING:
                 self.lasting[state] = ident
             self.last = max(self.last, ident)

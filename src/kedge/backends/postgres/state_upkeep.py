@@ -1,5 +1,8 @@
 """Collection of unreferenced states on PostgreSQL, and their conversion from before the contested state."""
 
+from functools import partial
+from typing import Any
+
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
@@ -11,6 +14,7 @@ from kedge.model.states import CONTESTED, from_text, is_dead, to_text
 from kedge.support.failpoints import reach
 
 _SQL = queries("states")
+_STATES_AT_ONCE = 1_000
 
 
 class PostgresStateCollector:
@@ -49,22 +53,21 @@ def announce(link: Link) -> None:
 def convert(database: Database, interner: Interner, states: States) -> int:
     """Move rows with several superseding lineages to the contested state, behind the fence; return how many."""
 
-    def act(link: Link) -> int:
+    def part(found: list[tuple[int, int, str]], link: Link) -> int:
         rule = states.rule(link, EMPTY)
         moves, plain = [], []
-        for ident, lineage, text in link.rows(_SQL["states_with_several"]):
+        for ident, lineage, text in found:
             own, above = interner.members_uncached(link, lineage), states.above(link, (lineage, from_text(text)))
             now = rule.superseded(own, (), above or ())
             moves.append((ident, states.intern(link, lineage, now if is_dead(now) else None, rule)))
             plain.append((ident, states.plain(link, lineage, rule)))
-        if not moves:
-            return 0
-        rows = len(link.rows(_SQL["move_newest_heads"], *map(list, zip(*plain, strict=True))))
         columns = [list(column) for column in zip(*moves, strict=True)]
-        rows += len(link.rows(_SQL["move_heads"], *columns))
-        rows += len(link.rows(_SQL["move_rows"], *columns))
+        rows = len(link.rows(_SQL["move_newest_heads"], *map(list, zip(*plain, strict=True))))
+        rows += len(link.rows(_SQL["move_heads"], *columns)) + len(link.rows(_SQL["move_rows"], *columns))
         link.send(_SQL["move_counts"], *columns, ALL[0])
         reach("upgrade:converted")
         return rows
 
-    return database.write("upgrade", act, lanes=ALL, find=again)
+    several: list[Any] = database.ask(_SQL["states_with_several"])
+    parts = (several[start : start + _STATES_AT_ONCE] for start in range(0, len(several), _STATES_AT_ONCE))
+    return sum(database.write("upgrade", partial(part, found), lanes=ALL, find=again) for found in parts)

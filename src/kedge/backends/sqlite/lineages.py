@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Iterable
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.sql import queries
@@ -36,6 +37,12 @@ class Interner:
         lineage = frozenset(json.loads(row[0]))
         self.learn(lineage, lineage_id)
         return lineage
+
+    def load(self, connection: sqlite3.Connection, lineage_ids: Iterable[int]) -> None:
+        """Cache the sets of committed ids, in a read transaction: one query for many."""
+        missing = json.dumps([lineage for lineage in lineage_ids if lineage not in self._members])
+        for ident, members in connection.execute(_SQL["lineages_members"], (missing,)):
+            self.learn(frozenset(json.loads(members)), ident)
 
     def members_uncached(self, connection: sqlite3.Connection, lineage_id: int) -> Lineage:
         """Return the set of an id that this transaction may have made: it is not cached yet."""

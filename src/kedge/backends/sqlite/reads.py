@@ -39,12 +39,23 @@ def _end(prefix: str) -> str | bytes:
 class _Standing(NamedTuple):
     """The states, with their lineages, of a space's heads that are head in a view, and of those that may be.
 
-    `visible`: the lineages that the view sees, as JSON, where there are contested states.
+    `visible`: the lineages of the space that the view sees, as JSON. `listed`: the states of `heads`, as JSON.
     """
 
     heads: Mapping[int, int]
     contested: Mapping[int, int]
     visible: str
+    listed: str
+
+
+class _Seen(NamedTuple):
+    """The lineages of a space that a view sees, of `total` that there are, and their plain states; lists as JSON."""
+
+    total: int
+    lineages: str
+    states: Mapping[int, int]
+    plain: str
+    is_all: bool
 
 
 def _listed(states: Iterable[int]) -> str:
@@ -58,7 +69,7 @@ class Reader:
         self._database = database
         self._interner = interner
         self._states = states
-        self._visible_lineages: dict[tuple[Lineage, Lineage, int], tuple[int, str]] = {}
+        self._seen: dict[tuple[Lineage, Lineage, int], _Seen] = {}
 
     # ── one key ──
 
@@ -126,26 +137,30 @@ class Reader:
         space_id = self._interner.space(connection, store, space)
         if space_id is None:
             return {}
-        visible = self._visible_in(connection, view, space_id)
-        sql, members = (_SQL if payloads else _BARE)["heads"], self._members(connection)
+        seen = self._seen_in(connection, view, space_id)
+        sqls, members = _SQL if payloads else _BARE, self._members(connection)
+        sql, chosen = (sqls["newest_heads"], seen.plain) if seen.is_all else (sqls["heads"], seen.lineages)
         heads: dict[str, Head] = {}
         for start in range(0, len(names), _CHUNK_NAMES):
             chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
-            rows = connection.execute(sql, (space_id, chunk, visible))
+            rows = connection.execute(sql, (space_id, chunk, chosen))
             heads |= {row[0]: decode_head(Key(store, space, row[0]), row[1:], members) for row in rows}
         return heads
 
-    def _visible_in(self, connection: sqlite3.Connection, view: View, space_id: int) -> str:
-        """Return the lineages of a space's writes that a present view sees, as a JSON list."""
-        lineages = [row[0] for row in connection.execute(_SQL["space_lineages"], (space_id,))]
+    def _seen_in(self, connection: sqlite3.Connection, view: View, space_id: int) -> "_Seen":
+        """Return the lineages of a space's writes that a present view sees."""
+        (total,) = connection.execute(_SQL["count_lineages"], (space_id,)).fetchone()
         key = (view.seen, view.settled, space_id)
-        known = self._visible_lineages.get(key)
-        if known is None or known[0] != len(lineages):  # a space keeps its lineages, and gains some
-            if len(self._visible_lineages) >= _SPACES_CACHED:
-                self._visible_lineages.clear()
-            known = (len(lineages), json.dumps(self._visible(connection, view, lineages)))
-            self._visible_lineages[key] = known
-        return known[1]
+        seen = self._seen.get(key)
+        if seen is None or seen.total != total:  # a space keeps its lineages, and gains some
+            lineages = [row[0] for row in connection.execute(_SQL["space_lineages"], (space_id,))]
+            visible = self._visible(connection, view, lineages)
+            states = self._states.plain_of(connection, visible)
+            seen = _Seen(total, json.dumps(visible), states, json.dumps(list(states)), len(visible) == total)
+            if len(self._seen) >= _SPACES_CACHED:
+                self._seen.clear()
+            self._seen[key] = seen
+        return seen
 
     # ── ranges ──
 
@@ -178,7 +193,7 @@ class Reader:
             return rules.range_of(names, found, min(at_seq, bounds[0]))
         standing = self._standing(connection, view, space_id)
         sqls, members = _SQL if payloads else _BARE, self._members(connection)
-        rows = connection.execute(sqls["heads_in_states"], (space_id, _listed(standing.heads), prefix, end)).fetchall()
+        rows = connection.execute(sqls["heads_in_states"], (space_id, standing.listed, prefix, end)).fetchall()
         if standing.contested:
             asked = (space_id, _listed(standing.contested), prefix, end, standing.visible)
             rows += connection.execute(sqls["contested_heads"], asked)
@@ -189,8 +204,11 @@ class Reader:
 
     def _standing(self, connection: sqlite3.Connection, view: View, space_id: int) -> "_Standing":
         """Return the states of a space's heads that decide a present view."""
+        seen = self._seen_in(connection, view, space_id)
+        if seen.is_all:  # all that is superseded is so by what the view sees
+            return _Standing(seen.states, {}, seen.lineages, seen.plain)
         heads, contested = self._states.standing(connection, view, space_id)
-        return _Standing(heads, contested, self._visible_in(connection, view, space_id) if contested else "[]")
+        return _Standing(heads, contested, seen.lineages, _listed(heads))
 
     def last_seq(self, connection: sqlite3.Connection) -> int:
         """Return the greatest seq that a transaction sees."""
@@ -206,10 +224,14 @@ class Reader:
         names: tuple[str, str | bytes],
     ) -> frozenset[Lineage]:
         """Return the revocable lineages of visible deletes that are heads in a range of names."""
+        deleting = {row[0] for row in connection.execute(_SQL["deleting_lineages"], (space_id,))}
+        if not deleting:
+            return frozenset()
 
         def revocable(states: Mapping[int, int]) -> str:
             members = self._members(connection)
-            return json.dumps([pair for pair in states.items() if not members(pair[1]) <= view.settled])
+            some = {state: lineage for state, lineage in states.items() if lineage in deleting}
+            return json.dumps([pair for pair in some.items() if not members(pair[1]) <= view.settled])
 
         asked = (space_id, revocable(standing.heads), *names)
         found = connection.execute(_SQL["lineages_of_deletes"], asked).fetchall()

@@ -8,10 +8,11 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.model.lineage import EMPTY
-from kedge.model.states import CONTESTED, from_text, is_dead, is_lasting, to_text
+from kedge.model.states import CONTESTED, is_dead, to_text
 from kedge.support.failpoints import reach
 
 _SQL = queries("states")
+_STATES_AT_ONCE = 1_000
 
 
 class SqliteStateCollector:
@@ -45,15 +46,20 @@ def announce(connection: sqlite3.Connection) -> None:
 
 def convert(database: Database, interner: Interner, states: States) -> int:
     """Move rows with several superseding lineages to the contested state, behind the fence; return how many."""
+    with database.reading() as connection:
+        found = [row[0] for row in connection.execute(_SQL["states_with_several"])]
+    return sum(
+        _convert(database, interner, states, found[start : start + _STATES_AT_ONCE])
+        for start in range(0, len(found), _STATES_AT_ONCE)
+    )
+
+
+def _convert(database: Database, interner: Interner, states: States, idents: list[int]) -> int:
     with database.writing("upgrade") as connection:
         rule = states.rule(connection, EMPTY)
-        several = [
-            (ident, lineage, from_text(text))
-            for ident, lineage, text in connection.execute(_SQL["states_after"], (0,)).fetchall()
-            if not is_lasting(from_text(text)) and len(from_text(text) or ()) > 1
-        ]
         moves, plain = [], []
-        for ident, lineage, _ in several:
+        for ident in idents:
+            lineage = states.of(connection, ident)[0]
             own, above = interner.members_uncached(connection, lineage), states.above_uncached(connection, ident)
             now = rule.superseded(own, (), above or ())
             moves.append((ident, states.intern(connection, lineage, now if is_dead(now) else None, rule)))

@@ -1,7 +1,7 @@
 """Table of states in SQLite; see `kedge.model.states`."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +110,17 @@ class States:
     def known(self, connection: sqlite3.Connection) -> Mapping[int, State]:
         """Return all states by id: at least those that a read transaction sees."""
         with self._lock:
-            self._table.learn(connection.execute(_SQL["states_after"], (self._table.last,)))
+            added = connection.execute(_SQL["states_after"], (self._table.last,)).fetchall()
+            if len(added) > 1:
+                self._interner.load(connection, {lineage for _, lineage, _ in added})
+            self._table.learn(added)
         return self._table.known
+
+    def plain_of(self, connection: sqlite3.Connection, lineages: Iterable[int]) -> dict[int, int]:
+        """Return the plain states of lineages, those that there are, with their lineages."""
+        self.known(connection)
+        states = ((self._table.lasting.get((lineage, PLAIN)), lineage) for lineage in lineages)
+        return {ident: lineage for ident, lineage in states if ident is not None}
 
     def above(self, connection: sqlite3.Connection, state: State) -> Above:
         """Return what supersedes the rows of a committed state."""

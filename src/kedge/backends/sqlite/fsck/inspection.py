@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from kedge.backends.sqlite.sql import queries
 from kedge.model.compaction import Past, Readable
 from kedge.model.fsck import inspection
@@ -43,7 +45,7 @@ class Inspection(inspection.Inspection):
         for ident, lineage, text in self.connection.execute(SQL["states"]):
             try:
                 self.states[ident] = (lineage, from_text(text))
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, msgspec.MsgspecError):
                 continue  # the check of the table of states reports it
         self.settled_at = dict(self.connection.execute(SQL["settled_at"]).fetchall())
         self._total = 3 * sum(last - first + 1 for first, last in self.windows())

@@ -17,6 +17,9 @@ INSERT INTO lineage_members (number, lineage) VALUES (?, ?);
 -- name: lineage_members
 SELECT members FROM lineages WHERE id = ?;
 
+-- name: lineages_members
+SELECT id, members FROM lineages WHERE id IN (SELECT value FROM json_each(?));
+
 -- name: space_id
 SELECT id FROM spaces WHERE store = ? AND space = ?;
 
@@ -61,6 +64,12 @@ DELETE FROM heads WHERE space = ? AND name = ? AND lineage = ?;
 
 -- name: space_lineages
 SELECT lineage FROM counters WHERE space = ?;
+
+-- name: deleting_lineages
+SELECT lineage FROM counters WHERE space = ? AND deletes > 0;
+
+-- name: count_lineages
+SELECT count(*) FROM counters WHERE space = ?;
 
 -- name: has_lineages
 SELECT 1 FROM counters WHERE space = ? LIMIT 1 OFFSET 1;
@@ -108,6 +117,13 @@ WHERE NOT EXISTS (
     WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
       AND +o.lineage IN (SELECT value FROM json_each(?3))
 );
+
+-- name: newest_heads
+-- At each name, the head in one of the states of ?3: the newest one, in a view that sees all lineages of the space.
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM json_each(?2) n
+CROSS JOIN heads h ON h.space = ?1 AND h.name = n.value AND +h.state IN (SELECT value FROM json_each(?3))
+CROSS JOIN writes w ON w.seq = h.seq;
 
 -- name: heads_in_states
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload

@@ -36,6 +36,9 @@ DELETE FROM states WHERE id IN (SELECT value FROM json_each(?));
 -- name: retire
 UPDATE states SET retired = 1 WHERE id IN (SELECT value FROM json_each(?));
 
+-- name: states_with_several
+SELECT id FROM states WHERE superseders LIKE '%,%' ORDER BY id;
+
 -- name: announce
 INSERT OR IGNORE INTO states (lineage, superseders) VALUES (0, ?);
 
