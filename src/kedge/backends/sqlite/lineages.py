@@ -4,6 +4,8 @@ import json
 import sqlite3
 from collections.abc import Iterable
 
+import msgspec
+
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.sql import queries
 from kedge.errors import Corruption
@@ -11,6 +13,7 @@ from kedge.model.lineage import EMPTY, Lineage
 
 _SQL = queries("journal")
 SEEN_CACHED_MAX = 1_000
+_MEMBERS = msgspec.json.Decoder(list[int])
 
 
 class Interner:
@@ -42,7 +45,7 @@ class Interner:
         """Cache the sets of committed ids, in a read transaction: one query for many."""
         missing = json.dumps([lineage for lineage in lineage_ids if lineage not in self._members])
         for ident, members in connection.execute(_SQL["lineages_members"], (missing,)):
-            self.learn(frozenset(json.loads(members)), ident)
+            self.learn(frozenset(_MEMBERS.decode(members)), ident)
 
     def members_uncached(self, connection: sqlite3.Connection, lineage_id: int) -> Lineage:
         """Return the set of an id that this transaction may have made: it is not cached yet."""

@@ -4,7 +4,6 @@ Rows are added and states changed by any process. A search first brings its segm
 transaction in which it will search. Then it takes a snapshot: arrays that later changes do not touch.
 """
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -139,11 +138,12 @@ class SegmentSnapshots:
         """Read what superseded the contested rows of a segment, up to its last change."""
         contested = self._contested_in(connection, segment)
         if contested:
-            asked = (segment.ident, segment.last_change, json.dumps(contested))
-            found = connection.execute(_SQL["superseded_in_states"], asked).fetchall()
-            numbers, lineages = np.array(found, np.int64).reshape(-1, 2).T
+            found = connection.execute(_SQL["superseded_upto"], (segment.ident, segment.last_change)).fetchone()
+            numbers, lineages = (np.array(msgspec.json.decode(column, type=list[int]), np.int64) for column in found)
             rows = segment.layout.positions(numbers)
-            segment.log(rows[rows != GONE], lineages[rows != GONE])
+            rows, lineages = rows[rows != GONE], lineages[rows != GONE]
+            is_contested = np.isin(segment.states[rows], contested)
+            segment.log(rows[is_contested], lineages[is_contested])
 
     def _contested_in(self, connection: sqlite3.Connection, segment: Segment) -> list[int]:
         known = self._states.known(connection)

@@ -54,10 +54,8 @@ SELECT s.row, v.state, s.seq, s.lineage FROM supersedes s
 JOIN vector_rows v ON v.segment = s.segment AND v.row = s.row
 WHERE s.segment = ? AND s.seq > ?;
 
--- name: superseded_in_states
-SELECT s.row, s.lineage FROM supersedes s
-JOIN vector_rows v ON v.segment = s.segment AND v.row = s.row
-WHERE s.segment = ? AND s.seq <= ? AND v.state IN (SELECT value FROM json_each(?));
+-- name: superseded_upto
+SELECT json_group_array(row), json_group_array(lineage) FROM supersedes WHERE segment = ? AND seq <= ?;
 
 -- name: last_change
 SELECT coalesce(max(seq), 0) FROM supersedes WHERE segment = ?;
