@@ -17,7 +17,9 @@ from kedge.bulk.embedder import Embed
 from kedge.bulk.export import export
 from kedge.bulk.load import Writer, load
 from kedge.bulk.rate_limit import RateLimit
+from kedge.deployments import drainage, settling
 from kedge.deployments import lifecycle as lives
+from kedge.deployments.drainage import SessionInfo, SessionsRefreshed
 from kedge.deployments.lifecycle import SNAPSHOT_PREFIX, Deployment, PromoteReport
 from kedge.errors import Busy, InvalidValue
 from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
@@ -120,13 +122,17 @@ class Kedge:
         by: str | None = None,
         note: str = "",
         attribution: Attribution = "reads",
+        settle_after: float | None = None,
     ) -> Deployment:
         """Stage a deployment; only turns with `deployment=` see it, unless a canary weight is given.
 
         It rests on the live deployments whose artifacts it overrides (and on `base`, whatever that holds), and is
         rolled back with them unless it is `independent`. With `attribution="reads"` it influences turns that read one
         of its artifacts (each agent reads its own); with "view", every agent's turn whose view sees it.
+        `settle_after`: seconds after its promotion at which it settles; members, further deployments and
+        `settle_due()` see to it.
         """
+        settling.settle_due(self._kernel)
         return lives.deploy(
             self._kernel,
             name,
@@ -137,6 +143,7 @@ class Kedge:
             by=by,
             note=note,
             attribution=attribution,
+            settle_after=settle_after,
         )
 
     def canary(self, name: str, weight: float, *, by: str | None = None) -> Deployment:
@@ -154,6 +161,10 @@ class Kedge:
     def settle(self, name: str, *, by: str | None = None) -> Deployment:
         """Make a deployment irrevocable: every view sees it, and it leaves all lineages."""
         return lives.settle(self._kernel, name, by=by)
+
+    def settle_due(self) -> list[Deployment]:
+        """Settle the deployments whose `settle_after` has passed; return them. A member does so by itself."""
+        return settling.settle_due(self._kernel)
 
     def plan(self, name: str) -> RollbackPlan:
         """Return what a rollback would do; changes nothing."""
@@ -305,6 +316,24 @@ class Kedge:
         check_name("the session", session)
         session_assignment.refresh(self._kernel, session, actor(by))
         return self.assignment(session)
+
+    def sessions(
+        self,
+        prefix: str = "",
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        seeing: str | None = None,
+        not_seeing: str | None = None,
+    ) -> list[SessionInfo]:
+        """Return sessions in order of name: all, or those that see a deployment, or that do not see it yet."""
+        return drainage.sessions(self._kernel, prefix, after, limit, seeing, not_seeing)
+
+    def refresh_sessions(
+        self, prefix: str = "", *, seeing: str | None = None, not_seeing: str | None = None, by: str | None = None
+    ) -> SessionsRefreshed:
+        """Reassign all sessions that see a deployment, or that do not see it yet, as `refresh` does with one."""
+        return drainage.refresh(self._kernel, prefix, seeing, not_seeing, actor(by))
 
     def snapshot(self, name: str, *, by: str | None = None) -> Snapshot:
         """Name the current point, to read at it later. Blocks no reader or writer."""

@@ -181,6 +181,7 @@ def test_the_same_deploy_after_the_rollback_of_its_base_names_what_can_be_reinst
         ((), ("--independent",), "(different: independent (false is recorded))"),
         (("--attribution", "view"), (), "(different: attribution (view is recorded))"),
         (("--note", "one"), ("--note", "two"), "(different: note (one is recorded))"),
+        (("--settle-after", "30d"), (), "(different: settle_after (2592000.0 is recorded))"),
         (("--canary", "10%"), ("--canary", "20%"), "is a canary of 10%, not a canary of 20%; nothing was changed; run"),
     ],
     ids=str,

@@ -34,6 +34,10 @@ class DecodedRecord:
     def of(self, encoded: bytes) -> ControlRecord:
         """Return a stored record."""
         last = self._last
-        if last is None or last[0] != encoded:
-            self._last = last = encoded, decode_record(encoded)
-        return last[1]
+        if last is not None and last[0] == encoded:
+            return last[1]
+        record = decode_record(encoded)
+        if last is not None:
+            record.follow(last[1])
+        self._last = encoded, record
+        return record

@@ -7,15 +7,16 @@ import typer
 
 from kedge.cli import database, manifest
 from kedge.cli.app import DEPLOY, app
+from kedge.cli.help import complete_deployment
 from kedge.cli.interrupts import report_interrupt
 from kedge.cli.options import By, Db, Json, Name, Yes
-from kedge.cli.parsing import weight_of
+from kedge.cli.parsing import span_of, weight_of
 from kedge.cli.reconcile import exit_code, print_outcomes
 from kedge.cli.tables import status_style
-from kedge.cli.terminal import ask, count, decline, emit, listing, may_ask, say, spinner, verb
+from kedge.cli.terminal import ask, count, decline, duration, emit, listing, may_ask, say, spinner, verb
 from kedge.cli.terminal import weight as weight_words
 from kedge.deployments.lifecycle import BOTH_MAX, Deployment
-from kedge.errors import DuplicateName
+from kedge.errors import DuplicateName, InvalidValue
 from kedge.model.control import Status
 from kedge.model.transitions import check_weight
 
@@ -43,6 +44,9 @@ def deploy(
         str | None,
         typer.Option(metavar="reads|view", help="Influence turns that read it (default), or every turn that sees it."),
     ] = None,
+    settle_after: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Settle it so long after its promotion: 12h, 30d.")
+    ] = None,
     note: Annotated[str | None, typer.Option(metavar="TEXT", help="Note for the log.")] = None,
     by: By = None,
     db: Db = None,
@@ -53,7 +57,7 @@ def deploy(
     Deploying the same manifest again changes nothing.
 
     A deployment is a named set of artifacts: prompts, models, code digests, embedders. A manifest is a TOML file with
-    name, canary, independent, base, note, attribution and a table \[artifacts]. Its entries are
+    name, canary, independent, base, note, attribution, settle_after and a table \[artifacts]. Its entries are
     "agent/prompt" = "text", {file="prompt.txt"} or {uri="…", digest="sha256:…", kind="model", version="7"}.
     """
     wanted, repeated = manifest.from_flags(target, artifact or []), False
@@ -63,10 +67,12 @@ def deploy(
         "base": base,
         "attribution": attribution,
         "note": note,
+        "settle_after": settle_after,
     }
     wanted = msgspec.structs.replace(wanted, **{field: said for field, said in given.items() if said is not None})
     if wanted.canary is not None:
         check_weight(wanted.canary)  # before a database is created
+    settles = None if wanted.settle_after is None else span_of(wanted.settle_after, "--settle-after")
     with database.for_creating(db) as k:
         try:
             deployed = k.deploy(
@@ -78,6 +84,7 @@ def deploy(
                 attribution=wanted.attribution,  # type: ignore[arg-type]  # it is checked there
                 by=by,
                 note=wanted.note,
+                settle_after=settles,
             )
         except DuplicateName:
             deployed, repeated = manifest.find_same(k, wanted), True
@@ -97,6 +104,10 @@ def _print_deployed(deployed: Deployment, *, repeated: bool) -> None:
     say(f"  manifest {deployed.digest}", "dim")
     if deployed.bases:
         say(f"  It depends on {listing(deployed.bases)}. Rolling that back rolls this back too.")
+        if not repeated:
+            say("  If it fixes what it overrides, deploy it under another name with --independent.", "dim")
+    if deployed.settle_after is not None:
+        say(f"  It settles {duration(deployed.settle_after)} after its promotion.")
     if deployed.attribution == "view":
         say("  It influences every agent's turn that sees it, whatever the turn reads.")
     for warning in deployed.warnings:
@@ -153,9 +164,31 @@ def promote(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_js
 
 
 @app.command(rich_help_panel=DEPLOY)
-def settle(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_json: Json = False) -> int:
+def settle(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[DEPLOYMENT]", help="Deployment name.", autocompletion=complete_deployment),
+    ] = None,
+    *,
+    due: Annotated[bool, typer.Option("--due", help="Settle all whose settle-after has passed.")] = False,
+    yes: Yes = False,
+    by: By = None,
+    db: Db = None,
+    as_json: Json = False,
+) -> int:
     """Make a deployment permanent: it can no longer be rolled back."""
+    if (name is None) != due:
+        raise InvalidValue("which deployment to settle is not clear: give its name, or --due for all that are due")
     with database.for_changing(db) as k:
+        if name is None:
+            settled = k.settle_due()
+            if as_json:
+                emit({"deployments": settled})
+            elif not settled:
+                say("No deployment is due.")
+            for deployed in () if as_json else settled:
+                _print_status(deployed)
+            return 0
         k.deployment(name)
         if may_ask(yes=yes, as_json=as_json, what=f"settle {name}"):
             say(

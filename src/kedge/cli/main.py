@@ -23,6 +23,7 @@ from kedge.cli import (
     reconcile,
     replay,
     rollback,
+    sessions,
     settings,
     show,
     upgrade,
@@ -52,11 +53,12 @@ _MODULES = (
     reconcile,
     message_verdicts,
     peers,
+    sessions,
     migrate,
     upgrade,
 )
 _ORDER = (
-    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "verdicts", "peers", "export"),
+    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "sessions", "verdicts", "peers", "export"),
     ("deploy", "canary", "backfill", "promote", "settle"),
     ("rollback", "reinstate", "replay", "purge", "recover", "reconcile"),
     (

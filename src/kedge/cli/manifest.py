@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.cli.parsing import weight_of
+from kedge.cli.parsing import span_of, weight_of
 from kedge.cli.terminal import listing, weight
 from kedge.deployments.lifecycle import Deployment
 from kedge.errors import DuplicateName, InvalidValue, nearest
@@ -16,7 +16,7 @@ from kedge.face import Kedge
 from kedge.model.artifacts import Artifact, as_artifact
 from kedge.model.control import Status
 
-_FIELDS = ("name", "canary", "independent", "base", "note", "attribution", "artifacts")
+_FIELDS = ("name", "canary", "independent", "base", "note", "attribution", "settle_after", "artifacts")
 _POINTERS = {"file", "uri", "digest", "value"}
 _RESEMBLANCE = 0.75  # of a mistyped field to a known one
 _TYPES: dict[str, tuple[type, str]] = {
@@ -26,6 +26,7 @@ _TYPES: dict[str, tuple[type, str]] = {
     "base": (str, "a string"),
     "note": (str, "a string"),
     "attribution": (str, '"reads" or "view"'),
+    "settle_after": (str, 'a duration, such as "30d"'),
 }
 _WORDS: dict[object, str] = {None: "none", "": "none", False: "false", True: "true"}
 _ARTIFACT_FIELDS = ("file", "uri", "digest", "kind", "version", "value")
@@ -41,6 +42,7 @@ class Manifest(msgspec.Struct, frozen=True):
     base: str | None = None
     note: str = ""
     attribution: str = "reads"
+    settle_after: str | None = None
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -193,7 +195,13 @@ def _differences(wanted: Manifest, there: Deployment) -> list[str]:
     pins = {key: as_artifact(key, value) for key, value in wanted.artifacts.items()}
     pins = {key: msgspec.structs.replace(pin, value=None) for key, pin in pins.items()}
     differing = [key for key in sorted(pins.keys() | there.pins.keys()) if pins.get(key) != there.pins.get(key)]
-    said = [("note", there.note, wanted.note), ("attribution", there.attribution, wanted.attribution)]
+    said: list[tuple[str, Any, Any]] = [
+        ("note", there.note, wanted.note),
+        ("attribution", there.attribution, wanted.attribution),
+    ]
+    if there.status is not Status.SETTLED:
+        policy = None if wanted.settle_after is None else span_of(wanted.settle_after, "settle_after")
+        said += [("settle_after", there.settle_after, policy)]
     if there.declared is not None:
         said += [(field, getattr(there.declared, field), getattr(wanted, field)) for field in ("independent", "base")]
     differing += [f"{field} ({_WORDS.get(was, was)} is recorded)" for field, was, given in said if was != given]

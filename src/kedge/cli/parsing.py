@@ -19,6 +19,14 @@ def seconds_of(text: str) -> float | None:
     return None if found is None else float(found[1]) * _SECONDS[found[2]]
 
 
+def span_of(text: str, what: str) -> float:
+    """Return the seconds of a duration, or raise `InvalidValue`; `what` names it."""
+    seconds = seconds_of(text)
+    if seconds is None:
+        raise InvalidValue(f"invalid {what} {text!r}; write a duration such as 90min, 12h, 30d or 4w")
+    return seconds
+
+
 def point_of(k: Kedge, text: str) -> Point | None:
     """Return the point that a text names, or None for now. A snapshot name takes precedence."""
     if any(snapshot.name == text for snapshot in k.snapshots()):

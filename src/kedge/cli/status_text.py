@@ -9,13 +9,14 @@ from kedge.cli.terminal import ago, count, duration, inputs_to_replay, listing, 
 from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
 from kedge.model.calls import UNRECEIVED
-from kedge.model.control import Status
+from kedge.model.control import EXTERNAL, Status
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
 from kedge.reports.status import SystemStatus
 
 _ORDER = (Status.CANARY, Status.LIVE, Status.STAGED, Status.ROLLED_BACK)
 _ROWS_MAX = 10
+REVOCABLE_MANY = 50  # so many deployments that can be rolled back are worth a warning
 
 
 def print_status(found: SystemStatus, *, everything: bool) -> None:
@@ -81,6 +82,7 @@ def _print_remarks(shown: list[Deployment]) -> None:
 
 def _print_problems(found: SystemStatus) -> None:
     say()
+    _print_revocable(found)
     if not found.schema.is_current:
         say(f"Upgrade: {upgrade_text(found.schema)}", "yellow")
     for feature, level in sorted(found.levels.items()):
@@ -116,6 +118,19 @@ def _print_problems(found: SystemStatus) -> None:
             f"{operation.by}; if it is not running, finish it with `kedge recover`",
             "bold red",
         )
+
+
+def _print_revocable(found: SystemStatus) -> None:
+    releases = sum(deployment.kind != EXTERNAL for deployment in found.deployments)
+    if releases > REVOCABLE_MANY:
+        say(
+            f"Revocable: {releases:,} deployments can still be rolled back, and each makes writes and searches slower; "
+            "settle those that have proved themselves (kedge settle, or kedge deploy --settle-after 30d), and purge "
+            "those that stay rolled back",
+            "yellow",
+        )
+    if found.due:
+        say(f"Due to settle: {listing(found.due)}; to settle them: kedge settle --due", "yellow")
 
 
 def summary(members: Sequence[MemberStatus]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.errors import DuplicateName, InvalidValue
+from kedge.errors import DuplicateName, IllegalTransition, InvalidValue
 from kedge.model import control as rules
 from kedge.model import transitions
 from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manifest_warnings, pack
@@ -21,6 +21,7 @@ from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel, actor
 
 SNAPSHOT_PREFIX = "before:"  # prefix of the names of snapshots that staging takes
+_OF_DEPENDANTS = ("rollback", "reinstate", "purge")  # changes that concern what rests on a deployment, too
 _NO_STATUS = {"stage", "release-held"}  # changes of a deployment that leave its status as it is
 AGENTS_MAX = 1_000  # at most so many agents are looked for a name like that of an unknown one
 BOTH_MAX = 100  # at most so many keys that both sides wrote are in a promotion's report
@@ -39,6 +40,7 @@ class Deployment(Value, frozen=True):
 
     `since`, `by` and `reason` are those of the newest change of its status: its own, or that of a base it rests on.
     `pins` are its artifacts by key, without their values. `declared` is None where an older release staged it.
+    `settle_after`: its settle policy, in seconds after its promotion, while it can still settle.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Deployment(Value, frozen=True):
     attribution: Attribution = READS
     pins: dict[str, Artifact] = msgspec.field(default_factory=dict)
     declared: Declared | None = None
+    settle_after: float | None = None
 
 
 class PromoteReport(Report, frozen=True):
@@ -108,6 +111,7 @@ def deploy(
     note: str,
     kind: str = "release",
     attribution: str = READS,
+    settle_after: float | None = None,
 ) -> Deployment:
     """Stage a deployment, and start it as a canary if a weight is given."""
     check_name("the deployment name", name)
@@ -119,6 +123,7 @@ def deploy(
         raise InvalidValue(
             f"independent=True and base={base!r} exclude each other: a deployment goes with its base; give one of them"
         )
+    settles = transitions.check_settle_after(settle_after)
     manifest = _checked_manifest(name, artifacts)
     influences = check_attribution(name, attribution, manifest)
     port = kernel.backend.attribution
@@ -131,6 +136,11 @@ def deploy(
     def decide(record: ControlRecord) -> Change:
         if kernel.backend.control.number_of(name) is not None:
             raise DuplicateName(f"a deployment named {name!r} exists already; names are never used twice")
+        if settles is not None and not record.compact:
+            raise IllegalTransition(
+                f"cannot deploy {name!r} with settle_after={settles:g}: older processes, which can still write, would "
+                "lose it; run `kedge upgrade` first"
+            )
         writes, bases = _artifact_writes(kernel, record, manifest, independent=independent, base=base)
         staged = transitions.stage(
             record,
@@ -141,6 +151,7 @@ def deploy(
             by=who,
             kind=kind,
             attribution=influences,
+            settle_after=settles,
         )
         if canary is not None:
             transitions.canary(
@@ -155,7 +166,8 @@ def deploy(
             who,
             name,
             note,
-            {"digest": release.digest, "artifacts": sorted(manifest), "attribution": influences, "declared": declared},
+            {"digest": release.digest, "artifacts": sorted(manifest), "attribution": influences, "declared": declared}
+            | ({} if settles is None else {"settle_after": settles}),
             release=release,
             writes=writes,
             snapshot=f"{SNAPSHOT_PREFIX}{name}",
@@ -219,14 +231,14 @@ def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport
     return PromoteReport(show(kernel, name), shadowed, tuple(key.label for key in both)), entry
 
 
-def settle(kernel: Kernel, name: str, *, by: str | None) -> Deployment:
+def settle(kernel: Kernel, name: str, *, by: str | None, reason: str = "") -> Deployment:
     """Make a deployment irrevocable, and release the snapshot that staging took."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
         found = kernel.find(record, name, "settle")
         after = transitions.settle(record, found)
-        return Change(after, operation, "settle", who, name, drop_snapshots_of=(found.number,))
+        return Change(after, operation, "settle", who, name, reason, drop_snapshots_of=(found.number,))
 
     kernel.change(decide)
     return show(kernel, name)
@@ -239,7 +251,9 @@ def show(kernel: Kernel, name: str) -> Deployment:
     if number is None:
         record.find(name)
         raise InvalidValue(f"no deployment is named {name!r}")
-    entries = control.entries_of(kernel.names(record.closure({number}) | {number}))
+    entries = control.entries_of([name])
+    if below := record.closure({number}) - {number}:
+        entries += control.entries_of(kernel.names(below), _OF_DEPENDANTS)
     if number in record.purged and not any(entry.kind == "purge" for entry in entries):
         entries = control.entries()  # it went with a base that is not known any more
     return _list(kernel, record, control.recorded([number]), entries)[0]
@@ -275,8 +289,8 @@ def _list(
             staged[entry.deployment] = entry.detail
         elif not entry.is_step and entry.kind not in _NO_STATUS:
             for concerned in (entry.deployment, *entry.detail.get("numbers", ())):
-                if concerned is not None:
-                    newest.setdefault(concerned, entry)
+                if concerned is not None and (concerned not in newest or newest[concerned].seq < entry.seq):
+                    newest[concerned] = entry
     return [_deployment(record, one, newest, staged.get(one.release.name, {}), kernel) for one in recorded]
 
 
@@ -316,4 +330,5 @@ def _deployment(
         attribution=staged.get("attribution", READS),
         pins={key: msgspec.structs.replace(pin, value=None) for key, pin in sorted(release.artifacts.items())},
         declared=msgspec.convert(staged["declared"], Declared) if "declared" in staged else None,
+        settle_after=None if revocable is None else revocable.settle_after,
     )

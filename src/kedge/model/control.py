@@ -57,6 +57,7 @@ class Revocable(msgspec.Struct, frozen=True, omit_defaults=True):
     since: float = 0.0
     by: str = ""
     attribution: Attribution = READS
+    settle_after: float | None = None  # seconds after its promotion
 
 
 class ControlRecord(msgspec.Struct, frozen=True, dict=True):
@@ -84,6 +85,17 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     def settled(self) -> frozenset[int]:
         """The numbers that no view hides: the closed ones that were not purged."""
         return frozenset(range(1, self.next_number)).difference(self.by_number, self.peers, self.purged)
+
+    def follow(self, before: "ControlRecord") -> None:
+        """Derive what is settled from an earlier record of the same database: little has changed, as a rule."""
+        purged = self.purged - before.purged
+        standing = self.peers.union(self.by_number)
+        kept = before.next_number <= self.next_number and before.purged <= self.purged
+        if not kept or not (before.settled.isdisjoint(standing) and before.settled.isdisjoint(purged)):
+            return
+        closed = before.peers.union(before.by_number, range(before.next_number, self.next_number))
+        closed -= standing | self.purged
+        self.__dict__["settled"] = before.settled | closed if closed else before.settled
 
     @cached_property
     def by_number(self) -> dict[int, Revocable]:

@@ -12,6 +12,7 @@ import msgspec
 from kedge.errors import ArtifactChanged, DuplicateName, KedgeError, UnknownName, nearest
 from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
+from kedge.model.lineage import Lineage
 from kedge.model.record_format import encode_record, log_form
 from kedge.model.transitions import compacted
 from kedge.model.writes import Author, Batch, Pending
@@ -88,6 +89,14 @@ class Session(msgspec.Struct, frozen=True):
     at: float
     base: frozenset[int]
     opened_with: str | None
+
+
+class SessionFilter(msgspec.Struct, frozen=True):
+    """Which sessions are asked for: those with a prefix, fixed to a deployment by number, or not fixed to it."""
+
+    prefix: str = ""
+    number: int | None = None
+    sees: bool = True
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -183,11 +192,11 @@ def has_step(rows: Iterable[Any], kind: str) -> bool:
     return any(decode_entry(row).kind == kind for row in rows)
 
 
-def batch_of(change: Change, at: float) -> Batch:
+def batch_of(change: Change, at: float, settled: Lineage) -> Batch:
     """Return the writes that go with a change, as a batch at its time; their author is the operation."""
     epoch = change.record.epoch
     author = Author(f"{change.operation}:{change.kind}", began_at=at, began_epoch=epoch)
-    return Batch(epoch, author, change.writes, settled=change.record.settled)
+    return Batch(epoch, author, change.writes, settled=settled)
 
 
 # ── deployments, sessions and snapshots ──

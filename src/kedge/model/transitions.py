@@ -88,6 +88,7 @@ def stage(
     by: str,
     kind: str = "release",
     attribution: Attribution = READS,
+    settle_after: float | None = None,
 ) -> ControlRecord:
     """Add a deployment: staged, or live at once for an external peer."""
     after = msgspec.structs.replace(record, epoch=record.epoch + 1, next_number=record.next_number + 1)
@@ -103,6 +104,7 @@ def stage(
         since=now,
         by=by,
         attribution=attribution,
+        settle_after=settle_after,
     )
     return msgspec.structs.replace(after, deployments=(*record.deployments, staged))
 
@@ -131,6 +133,34 @@ def settle(record: ControlRecord, name: str | Revocable) -> ControlRecord:
     _require(record, deployment, "settle", Status.LIVE)
     _require_bases(record, deployment, "settle")
     return _closed(record, frozenset({deployment.number}))
+
+
+def check_settle_after(seconds: object) -> float | None:
+    """Return a settle policy in seconds, or None for none, or raise `InvalidValue`."""
+    if seconds is None:
+        return None
+    kept = as_real(seconds)
+    if kept is None or not 0 <= kept <= RETENTION_SECONDS_MAX:
+        raise InvalidValue(
+            f"invalid settle_after {seconds!r}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None"
+        )
+    return float(kept)
+
+
+def due(record: ControlRecord, now: float) -> list[Revocable]:
+    """Return the live deployments whose settle policy is due, each after what it rests on.
+
+    One that rests on a deployment that is neither settled nor due waits for it.
+    """
+    found: list[Revocable] = []
+    ready: set[int] = set()
+    for deployment in record.deployments:  # in number order: bases come first
+        after = deployment.settle_after
+        is_due = after is not None and deployment.since + after <= now and ready.issuperset(deployment.bases)
+        if is_due and record.status(deployment) is Status.LIVE:
+            ready.add(deployment.number)
+            found.append(deployment)
+    return found
 
 
 def _closed(record: ControlRecord, numbers: frozenset[int]) -> ControlRecord:

@@ -4,9 +4,30 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from kedge.model.control import ControlRecord
-from kedge.model.control_log import Change, Entry, EpochMoved, Position, Recorded, Release, Session, Snapshot
+from kedge.model.control_log import (
+    Change,
+    Entry,
+    EpochMoved,
+    Position,
+    Recorded,
+    Release,
+    Session,
+    SessionFilter,
+    Snapshot,
+)
 
-__all__ = ["Change", "Control", "Entry", "EpochMoved", "Position", "Recorded", "Release", "Session", "Snapshot"]
+__all__ = [
+    "Change",
+    "Control",
+    "Entry",
+    "EpochMoved",
+    "Position",
+    "Recorded",
+    "Release",
+    "Session",
+    "SessionFilter",
+    "Snapshot",
+]
 
 
 class Control(Protocol):
@@ -51,8 +72,8 @@ class Control(Protocol):
     def newest_change(self, kind: str | None = None) -> Entry | None:
         """Return the newest change, of a kind or of any, without steps; None where only the creation is there."""
 
-    def entries_of(self, deployments: Iterable[str]) -> list[Entry]:
-        """Return the changes of these deployments, without steps, newest first."""
+    def entries_of(self, deployments: Iterable[str], kinds: Iterable[str] | None = None) -> list[Entry]:
+        """Return the changes of these deployments, of these kinds or all, without steps, newest first."""
 
     def recorded(self, numbers: Iterable[int] | None = None) -> list[Recorded]:
         """Return deployments, of those ever staged these or all, in order of number."""
@@ -101,6 +122,9 @@ class Control(Protocol):
 
     def session(self, session: str, upto: int | None = None) -> Session | None:
         """Return a session, now or as of a seq; None where it had not begun."""
+
+    def sessions(self, chosen: SessionFilter, after: str | None, limit: int) -> list[Session]:
+        """Return up to `limit` sessions as they stand, in order of name, from the one after `after` on."""
 
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
         """Return the current record and a session, in one statement."""

@@ -2,6 +2,7 @@
 
 from kedge.bulk import ExportReport, LoadReport
 from kedge.bulk.backfill import BackfillReport
+from kedge.deployments.drainage import SessionInfo, SessionsRefreshed
 from kedge.deployments.lifecycle import Deployment, PromoteReport
 from kedge.errors import (
     Arriving,
@@ -98,10 +99,10 @@ __all__ = [
     "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning",
     "OutcomeUnknown", "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
     "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Resolver", "Retryable",
-    "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun",
-    "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "StoreDiff", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed", "Unfinished",
-    "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport",
-    "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers", "compare_stores", "current_turn",
-    "migrate_store", "open",
+    "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionInfo",
+    "SessionsRefreshed", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff",
+    "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed",
+    "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning",
+    "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers",
+    "compare_stores", "current_turn", "migrate_store", "open",
 ]  # fmt: skip

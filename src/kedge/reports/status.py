@@ -4,6 +4,7 @@ from kedge.deployments.lifecycle import Deployment, list_revocable, show
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.model.code import COUNTED
 from kedge.model.control import ControlRecord, Level
+from kedge.model.transitions import due
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
 from kedge.ports.metrics import Tally
@@ -29,6 +30,7 @@ class Unfinished(Value, frozen=True):
 class SystemStatus(Report, frozen=True):
     """The status. `deployments`: those that can still change, the oldest first; `settled`: the newest settled one.
 
+    `due`: the deployments whose settle policy has passed and was not applied yet.
     `hidden_writes` counts the writes of rolled-back deployments that a reinstatement would show again.
     """
 
@@ -55,6 +57,7 @@ class SystemStatus(Report, frozen=True):
     schema: SchemaState
     is_standby: bool
     unanswered_calls: tuple[Tally, ...] = ()
+    due: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -99,6 +102,7 @@ def status(kernel: Kernel) -> SystemStatus:
         schema=backend.upgrade.state(),
         is_standby=backend.is_standby,
         unanswered_calls=tuple(unanswered_calls(kernel)),
+        due=tuple(deployment.name for deployment in due(record, backend.clock.now())),
     )
 
 

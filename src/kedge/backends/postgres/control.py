@@ -17,10 +17,21 @@ from kedge.backends.record_cache import DecodedRecord, RecordCache
 from kedge.errors import OutcomeUnknown, UnknownName
 from kedge.model import control_log, record_format, transitions
 from kedge.model.control import ControlRecord
-from kedge.model.control_log import Change, Entry, NewEntry, Position, Recorded, Release, Session, Snapshot
+from kedge.model.control_log import (
+    Change,
+    Entry,
+    NewEntry,
+    Position,
+    Recorded,
+    Release,
+    Session,
+    SessionFilter,
+    Snapshot,
+)
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
 from kedge.model.moments import seq_at
 from kedge.model.visibility import SEQ_MAX, View
+from kedge.model.writes import prefix_end
 from kedge.support.failpoints import reach
 
 _SQL = queries("control")
@@ -133,7 +144,8 @@ class PostgresControl:
         before = self._journal.last_seq(link)  # all lanes are locked: nothing is in flight
         drawn = self._journal.draw(link, 1 + len(change.writes))
         epoch = change.record.epoch
-        stored = control_log.Stored.of(change.record, self._decoded.of(drawn.record), newest.fetchall()[0])
+        standing = self._decoded.of(drawn.record)
+        stored = control_log.Stored.of(change.record, standing, newest.fetchall()[0])
         written.append(stored.record)
         if not link.rows(_SQL["replace"], epoch, stored.record):
             raise control_log.EpochMoved(f"the control record has left epoch {epoch - 1}")
@@ -146,7 +158,9 @@ class PostgresControl:
             self._record_release(link, change.release, drawn.at, change.by)
         if change.writes:
             after = Drawn(epoch, stored.record, drawn.at, drawn.seqs[1:])
-            self._journal.write_in(link, control_log.batch_of(change, drawn.at), after, (_NO_STAMP, 0))
+            self._journal.write_in(
+                link, control_log.batch_of(change, drawn.at, standing.settled), after, (_NO_STAMP, 0)
+            )
         for number in change.drop_snapshots_of:
             link.send(_SQL["snapshots_delete_of"], number)
         link.send(_SQL["notify"], str(epoch))
@@ -204,9 +218,11 @@ class PostgresControl:
         rows = self._database.ask(_SQL[query], *asked)
         return control_log.decode_entry(rows[0]) if rows else None
 
-    def entries_of(self, deployments: Iterable[str]) -> list[Entry]:
-        """Return the changes of these deployments, without steps, newest first."""
-        rows = self._database.ask(_SQL["log_of_deployments"], sorted(deployments))
+    def entries_of(self, deployments: Iterable[str], kinds: Iterable[str] | None = None) -> list[Entry]:
+        """Return the changes of these deployments, of these kinds or all, without steps, newest first."""
+        rows = self._database.ask(
+            _SQL["log_of_deployments"], sorted(deployments), None if kinds is None else sorted(kinds)
+        )
         return [control_log.decode_entry(row) for row in rows]
 
     def recorded(self, numbers: Iterable[int] | None = None) -> list[Recorded]:
@@ -316,6 +332,12 @@ class PostgresControl:
         """Return a session, now or as of a seq; None where it had not begun."""
         rows = self._database.ask(_SQL["session"], session, SEQ_MAX if upto is None else upto)
         return control_log.decode_session(rows[0]) if rows else None
+
+    def sessions(self, chosen: SessionFilter, after: str | None, limit: int) -> list[Session]:
+        """Return up to `limit` sessions as they stand, in order of name, from the one after `after` on."""
+        first, end = chosen.prefix, prefix_end(chosen.prefix)
+        rows = self._database.ask(_SQL["sessions"], first, end, after, chosen.number, chosen.sees, limit)
+        return [control_log.decode_session(row) for row in rows]
 
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
         """Return the current record and a session, in one statement."""

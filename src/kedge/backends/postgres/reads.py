@@ -18,6 +18,7 @@ from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import Head, Key, prefix_end
 
 _SQL = queries("journal")
+_FEW_NAMES = 100
 _AFTER_ALL_NAMES = "\U0010ffff" * (NAME_CHARACTERS_MAX + 1)
 _ALL_NAMES = ("", _AFTER_ALL_NAMES)
 
@@ -117,7 +118,11 @@ class Reader:
         space_id = self._interner.space_uncached(link, store, space)
         if space_id is None:
             return {}
-        visible = self.lineages_in(link, view, store, space)
+        if len(names) <= _FEW_NAMES:  # a space collects lineages for ever, a key does not
+            there = link.rows(_SQL["lineages_at"], space_id, list(names))
+            visible = self._visible(link, view, [row[0] for row in there])
+        else:
+            visible = self.lineages_in(link, view, store, space)
         rows = link.rows(_SQL["heads" if payloads else "heads_bare"], space_id, list(names), visible)
         members = self._members(link)
         return {row[0]: decode_head(Key(store, space, row[0]), row[1:], members) for row in rows}

@@ -14,9 +14,20 @@ from kedge.errors import OutcomeUnknown
 from kedge.model import control_log, record_format, transitions
 from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
-from kedge.model.control_log import Change, Entry, NewEntry, Position, Recorded, Release, Session, Snapshot
+from kedge.model.control_log import (
+    Change,
+    Entry,
+    NewEntry,
+    Position,
+    Recorded,
+    Release,
+    Session,
+    SessionFilter,
+    Snapshot,
+)
 from kedge.model.moments import seq_at
 from kedge.model.visibility import SEQ_MAX
+from kedge.model.writes import prefix_end
 from kedge.ports.clock import Clock
 from kedge.support.failpoints import reach
 
@@ -110,7 +121,8 @@ class SqliteControl:
         """Apply a change in a write transaction; return the record as it is stored."""
         position = next_position(connection, self._clock)
         newest = connection.execute(_SQL["newest_change"]).fetchone()
-        stored = control_log.Stored.of(change.record, self.load_in(connection), newest)
+        standing = self.load_in(connection)
+        stored = control_log.Stored.of(change.record, standing, newest)
         if not connection.execute(_SQL["replace"], (change.record.epoch, stored.record)).rowcount:
             raise control_log.EpochMoved(f"the control record has left epoch {change.record.epoch - 1}")
         reach("control:replaced")
@@ -122,7 +134,7 @@ class SqliteControl:
         if change.release is not None:
             self._record_release(connection, change.release, position.at, change.by)
         if change.writes:
-            batch = control_log.batch_of(change, position.at)
+            batch = control_log.batch_of(change, position.at, standing.settled)
             self._journal.write_in(connection, batch, Position(position.seq + 1, position.at))
         for number in change.drop_snapshots_of:
             connection.execute(_SQL["snapshots_delete_of"], (number,))
@@ -191,10 +203,11 @@ class SqliteControl:
             row = connection.execute(_SQL[query], asked).fetchone()
         return None if row is None else control_log.decode_entry(row)
 
-    def entries_of(self, deployments: Iterable[str]) -> list[Entry]:
-        """Return the changes of these deployments, without steps, newest first."""
+    def entries_of(self, deployments: Iterable[str], kinds: Iterable[str] | None = None) -> list[Entry]:
+        """Return the changes of these deployments, of these kinds or all, without steps, newest first."""
         with self._database.connection() as connection:
-            rows = connection.execute(_SQL["log_of_deployments"], (json.dumps(sorted(deployments)),)).fetchall()
+            asked = json.dumps(sorted(deployments)), None if kinds is None else json.dumps(sorted(kinds))
+            rows = connection.execute(_SQL["log_of_deployments"], asked).fetchall()
         return [control_log.decode_entry(row) for row in rows]
 
     def recorded(self, numbers: Iterable[int] | None = None) -> list[Recorded]:
@@ -304,6 +317,13 @@ class SqliteControl:
     def _session(self, connection: sqlite3.Connection, session: str, upto: int) -> Session | None:
         row = connection.execute(_SQL["session"], (session, upto)).fetchone()
         return None if row is None else control_log.decode_session(row)
+
+    def sessions(self, chosen: SessionFilter, after: str | None, limit: int) -> list[Session]:
+        """Return up to `limit` sessions as they stand, in order of name, from the one after `after` on."""
+        first, end = chosen.prefix, prefix_end(chosen.prefix)
+        with self._database.connection() as connection:
+            asked = (first, end, after, chosen.number, chosen.sees, limit)
+            return [control_log.decode_session(row) for row in connection.execute(_SQL["sessions"], asked)]
 
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
         """Return the current record and a session, in one statement."""

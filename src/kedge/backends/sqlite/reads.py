@@ -23,6 +23,7 @@ _HEAD = _SQL["head"]
 _BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  # without payloads
 _CHUNK_NAMES = 5_000
 _SPACES_CACHED = 1_000
+_FEW_NAMES = 100
 _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 
 
@@ -137,9 +138,14 @@ class Reader:
         space_id = self._interner.space(connection, store, space)
         if space_id is None:
             return {}
-        seen = self._seen_in(connection, view, space_id)
         sqls, members = _SQL if payloads else _BARE, self._members(connection)
-        sql, chosen = (sqls["newest_heads"], seen.plain) if seen.is_all else (sqls["heads"], seen.lineages)
+        if len(names) <= _FEW_NAMES:  # a space collects lineages for ever, a key does not
+            few = json.dumps(list(names), ensure_ascii=False)
+            there = connection.execute(_SQL["lineages_at"], (space_id, few))
+            sql, chosen = sqls["heads"], json.dumps(self._visible(connection, view, [row[0] for row in there]))
+        else:
+            seen = self._seen_in(connection, view, space_id)
+            sql, chosen = (sqls["newest_heads"], seen.plain) if seen.is_all else (sqls["heads"], seen.lineages)
         heads: dict[str, Head] = {}
         for start in range(0, len(names), _CHUNK_NAMES):
             chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)

@@ -38,7 +38,9 @@ FROM kedge.control_log WHERE record IS NOT NULL AND kind = $1 ORDER BY seq DESC 
 
 -- name: log_of_deployments
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE
-FROM kedge.control_log WHERE deployment = ANY ($1::text[]) AND record IS NOT NULL ORDER BY seq DESC;
+FROM kedge.control_log
+WHERE deployment = ANY ($1::text[]) AND record IS NOT NULL AND ($2::text[] IS NULL OR kind = ANY ($2::text[]))
+ORDER BY seq DESC;
 
 -- name: changes_to
 SELECT record FROM kedge.control_log WHERE record IS NOT NULL AND seq <= $1 ORDER BY seq DESC LIMIT $2;
@@ -115,6 +117,13 @@ SELECT greatest(
 -- name: session
 SELECT session, generation, seq, epoch, at, base, opened_with FROM kedge.sessions
 WHERE session = $1 AND seq <= $2 ORDER BY generation DESC LIMIT 1;
+
+-- name: sessions
+SELECT s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with FROM kedge.sessions s
+WHERE s.session >= $1 AND ($2::text IS NULL OR s.session < $2) AND ($3::text IS NULL OR s.session > $3)
+  AND s.generation = (SELECT max(o.generation) FROM kedge.sessions o WHERE o.session = s.session)
+  AND ($4::int8 IS NULL OR ($4::int8 = ANY (s.base)) = $5::bool)
+ORDER BY s.session LIMIT $6::int8;
 
 -- name: standing
 SELECT c.epoch, s.* FROM kedge.control c LEFT JOIN LATERAL (

@@ -190,6 +190,9 @@ FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
 ) h
 JOIN kedge.writes w ON w.seq = h.seq;
 
+-- name: lineages_at
+SELECT DISTINCT lineage FROM kedge.heads WHERE space = $1 AND name = ANY($2::text[]);
+
 -- name: space_lineages
 SELECT DISTINCT lineage FROM kedge.counters WHERE space = $1;
 

@@ -29,7 +29,10 @@ FROM control_log WHERE record IS NOT NULL AND kind = ? ORDER BY seq DESC LIMIT 1
 
 -- name: log_of_deployments
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE
-FROM control_log WHERE deployment IN (SELECT value FROM json_each(?)) AND record IS NOT NULL ORDER BY seq DESC;
+FROM control_log
+WHERE deployment IN (SELECT value FROM json_each(?1)) AND record IS NOT NULL
+  AND (?2 IS NULL OR kind IN (SELECT value FROM json_each(?2)))
+ORDER BY seq DESC;
 
 -- name: changes_to
 SELECT record FROM control_log WHERE record IS NOT NULL AND seq <= ? ORDER BY seq DESC;
@@ -102,6 +105,13 @@ SELECT max(
 -- name: session
 SELECT session, generation, seq, epoch, at, base, opened_with FROM sessions
 WHERE session = ? AND seq <= ? ORDER BY generation DESC LIMIT 1;
+
+-- name: sessions
+SELECT s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with FROM sessions s
+WHERE s.session >= ?1 AND (?2 IS NULL OR s.session < ?2) AND (?3 IS NULL OR s.session > ?3)
+  AND s.generation = (SELECT max(o.generation) FROM sessions o WHERE o.session = s.session)
+  AND (?4 IS NULL OR EXISTS (SELECT 1 FROM json_each(s.base) b WHERE b.value = ?4) = ?5)
+ORDER BY s.session LIMIT ?6;
 
 -- name: standing
 SELECT c.epoch, s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with

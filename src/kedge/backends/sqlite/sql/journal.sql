@@ -62,6 +62,9 @@ UPDATE heads SET state = ? WHERE space = ? AND name = ? AND lineage = ?;
 -- name: head_drop
 DELETE FROM heads WHERE space = ? AND name = ? AND lineage = ?;
 
+-- name: lineages_at
+SELECT DISTINCT lineage FROM heads WHERE space = ? AND name IN (SELECT value FROM json_each(?));
+
 -- name: space_lineages
 SELECT lineage FROM counters WHERE space = ?;
 
