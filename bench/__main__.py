@@ -35,6 +35,7 @@ from bench import (
     releases,
     rollbacks,
     searching,
+    touched,
     upkeep,
 )
 from bench.harness import FULL, QUICK, Group, Measured, Setting, Sizes
@@ -64,6 +65,7 @@ GROUPS: dict[str, Group] = {
     "churn": churn.churn,
     "combining": combining.combining,
     "members": fanout.members,
+    "touched": touched.touched,
     "upkeep": upkeep.upkeep,
     "record": releases.record,
     "releases": releases.cycles,

@@ -39,6 +39,7 @@ class Sizes(msgspec.Struct, frozen=True):
     cycles: int = 10_000
     turns: int = 4_000
     lineages: int = 200
+    sessions: int = 100_000
 
 
 FULL = Sizes()
@@ -57,6 +58,7 @@ QUICK = Sizes(
     cycles=500,
     turns=800,
     lineages=50,
+    sessions=5_000,
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 import kedge
+from bench.grouping import sync_seconds
 from bench.harness import Measured, Setting, interleave, median, micro, ratio
 from bench.moving import moving
 from kedge.model.writes import Author, Batch, Key, Pending, decode, encode
@@ -18,6 +19,7 @@ from kedge.testing import postgres
 
 VALUE = encode({"status": "shipped", "carrier": "northern", "note": "It was to arrive on Friday."})
 WRITERS = 8
+_SLOW_SYNC_SECONDS = 1e-3  # where a disk syncs faster, the processors are the limit
 INSERT = """
 INSERT INTO raw_writes (space, name, lineage, rank, deleted, source, provenance, turn, at, digest, salt, payload)
 SELECT 1, n, 0, 1, FALSE, FALSE, 0, 1, 1.0, d, s, p
@@ -121,7 +123,11 @@ def _writers(setting: Setting, url: str) -> Iterator[Measured]:
     seconds = setting.sizes.write_seconds
     one, many = _rate(url, 1, seconds), _rate(url, WRITERS, seconds)
     told = f"{many:,.0f}/s vs {one:,.0f}/s, threads of one process"
-    yield Measured(f"single appends: {WRITERS} writers vs one", many / one, "×", told, at_least=1.0)
+    sync = sync_seconds(setting.folder)
+    yield Measured(
+        f"single appends: {WRITERS} writers vs one", many / one, "×", f"{told}; a sync takes {sync * 1e3:.2f} ms",
+        at_least=3.0 if sync >= _SLOW_SYNC_SECONDS else 1.0,
+    )  # fmt: skip
 
 
 def _rate(url: str, writers: int, seconds: float) -> float:

@@ -166,9 +166,9 @@ class Kedge:
         """Settle the deployments whose `settle_after` has passed; return them. A member does so by itself."""
         return settling.settle_due(self._kernel)
 
-    def plan(self, name: str) -> RollbackPlan:
-        """Return what a rollback would do; changes nothing."""
-        return plans.plan(self._kernel, name)
+    def plan(self, name: str, *, after: int = 0) -> RollbackPlan:
+        """Return what a rollback would do; changes nothing. Its listings are of the turns after one, a page of them."""
+        return plans.plan(self._kernel, name, after)
 
     def rollback(
         self,

@@ -18,7 +18,7 @@ INPUT = {"store", "space", "key", "seq", "rank", "session", "agent", "value", "u
 INDICATORS = {
     "rollback_commit_seconds", "rollback_completion_seconds", "consensus_latency_seconds", "vector_consistency_ratio",
     "memory_divergence_ratio", "context_divergence_ratio", "hidden_writes_total", "replay_pending_total",
-    "keys_checked", "leaks", "diverging", "ok",
+    "replay_pending_complete", "keys_checked", "leaks", "diverging", "ok",
 }  # fmt: skip
 ROW = {"key", "value", "seq", "lineage", "at", "origin", "stale", "fresh_for"}
 SHOWN = {"view", "store", "space", "entries", "total"}
@@ -37,7 +37,8 @@ def test_status(run: Run) -> None:
     assert set(found) == {
         "url", "at", "epoch", "seq", "last_change", "deployments", "settled", "settled_total", "purged_total",
         "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "members", "snapshots", "collections",
-        "retention_seconds", "reconcilers", "other_code", "unanswered_calls", "schema", "is_standby",
+        "replay_pending_complete", "retention_seconds", "reconcilers", "other_code", "unanswered_calls", "schema",
+        "is_standby",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
     assert set(found["settled"]) == DEPLOYMENT
@@ -65,6 +66,7 @@ def test_plan(run: Run) -> None:
         "keys_examined", "stale_keys", "sessions", "agents", "replay_inputs", "sources_inside", "pins",
         "unsearchable", "unsearchable_examples", "reconciles", "absent", "changed", "kept", "targets",
         "unattributed", "unattributed_complete", "unknown_turns",
+        "stores", "sessions_total", "turns_total", "turns_examined", "next_turn",
     }  # fmt: skip
     assert found["goes_with_it"] == ["support-v3"]
     assert found["agents"] == ["librarian", "support"]

@@ -131,9 +131,9 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, port: object) -> list[str]:
     return called
 
 
-def _counted(called: list[str], name: str, method: Callable[..., Any], *arguments: Any) -> Any:
+def _counted(called: list[str], name: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     called.append(name)
-    return method(*arguments)
+    return method(*arguments, **options)
 
 
 @pytest.mark.both

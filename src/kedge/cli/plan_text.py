@@ -12,9 +12,16 @@ from kedge.recovery.plan import Fallback, RollbackPlan
 _EXAMPLES = 4  # per store
 
 
+def print_head(deployed: Deployment, now: float) -> None:
+    """Print what is known before the plan is worked out."""
+    at = f" at {weight(deployed.weight)}" if deployed.status == "canary" else ""
+    say(f"Plan: roll back {deployed.name}", "bold")
+    say(f"  Status: {deployed.status}{at} since {ago(deployed.since, now)} ({utc(deployed.since)}), by {deployed.by}.")
+
+
 def print_plan(plan: RollbackPlan, gone: Sequence[Deployment], now: float) -> None:
-    """Print the whole plan. `gone` are the deployment and those that are rolled back with it."""
-    print_summary(plan, gone[0], now)
+    """Print the whole plan, after its head. `gone` are the deployment and those that are rolled back with it."""
+    print_summary(plan)
     _print_keys(plan, now)
     _print_affected(plan, gone)
     _print_remaining_work(plan)
@@ -24,28 +31,23 @@ def print_plan(plan: RollbackPlan, gone: Sequence[Deployment], now: float) -> No
     say(f"  To undo it exactly, until it is purged: kedge reinstate {plan.deployment}")
 
 
-def print_summary(plan: RollbackPlan, deployed: Deployment, now: float) -> None:
-    """Print what a person must know before confirming."""
-    at = f" at {weight(deployed.weight)}" if deployed.status == "canary" else ""
-    say(f"Plan: roll back {plan.deployment}", "bold")
-    say(f"  Status: {deployed.status}{at} since {ago(deployed.since, now)} ({utc(deployed.since)}), by {deployed.by}.")
+def print_summary(plan: RollbackPlan) -> None:
+    """Print what a person must know before confirming, after the head."""
     if plan.goes_with_it:
         say(f"  Also rolled back, because they depend on it: {listing(plan.goes_with_it)}.", "yellow")
-    manifest = sum(effect.writes for effect in plan.effects if effect.store == "artifacts")
+    by_store = {store.store: store.writes for store in plan.stores}
+    manifest = by_store.get("artifacts", 0)
     others = plan.writes_total - manifest
     if not others:
         say("  It influenced no writes: only its own artifacts are hidden.")
     else:
-        by_store = Counter[str]()
-        for effect in plan.effects:
-            by_store[effect.store] += effect.writes
         parts = ", ".join(f"{writes:,} in {store}" for store, writes in sorted(by_store.items()))
         total = f"{count(plan.writes_total, 'write')} {verb(plan.writes_total, 'are')}"
         say(f"  {total} hidden from every reader at once: {parts}.")
-    if others or plan.sessions or plan.agents or plan.replay_inputs:
+    if others or plan.sessions_total or plan.agents or plan.replay_inputs:
         say(
-            f"  It influenced {count(len(plan.sessions), 'session')} and {count(len(plan.agents), 'agent')}; "
-            f"{count(len(plan.replay_inputs), 'user input')} will need replay."
+            f"  It influenced {count(plan.sessions_total, 'session')} and {count(len(plan.agents), 'agent')}; "
+            f"{_least(plan)}{count(len(plan.replay_inputs), 'user input')} will need replay."
         )
     for agent, (writes, complete, other) in without_artifacts(plan.unattributed).items():
         least = "" if complete else "at least "
@@ -98,15 +100,24 @@ def _print_keys(plan: RollbackPlan, clock: float) -> None:
                 say(f"  {_example(example, clock)}")
 
 
+def _least(plan: RollbackPlan) -> str:
+    return "" if plan.is_whole else "at least "
+
+
 def _rows(plan: RollbackPlan) -> dict[tuple[str, str], list[int]]:
     """Return the counts by store and space; the memory of all sessions is one row."""
-    sessions = sum(effect.store == "memory" for effect in plan.effects)
+    sessions = sum(store.spaces for store in plan.stores if store.store == "memory")
     rows: dict[tuple[str, str], list[int]] = {}
     for e in plan.effects:
         place = ("memory", count(sessions, "session")) if e.store == "memory" else (e.store, e.space)
         row = rows.setdefault(place, [0] * 5)
         numbers = (e.writes, e.keys_vanish, e.keys_fall_back, e.keys_reappear, e.keys_unchanged)
         rows[place] = [before + number for before, number in zip(row, numbers, strict=True)]
+    for store in plan.stores:  # the spaces beyond those listed
+        listed = sum(e.writes for e in plan.effects if e.store == store.store)
+        if listed < store.writes:
+            place = ("memory", count(sessions, "session")) if store.store == "memory" else (store.store, "other spaces")
+            rows.setdefault(place, [0] * 5)[0] += store.writes - listed
     return rows
 
 
@@ -130,7 +141,7 @@ def _print_affected(plan: RollbackPlan, gone: Sequence[Deployment]) -> None:
     owners = {key.rpartition("/")[0] for deployed in gone for key in deployed.artifacts}
     caught = [agent for agent in plan.agents if agent not in owners]
     if plan.sessions:
-        say(f"  {count(len(plan.sessions), 'session')}: {listing(plan.sessions)}")
+        say(f"  {count(plan.sessions_total, 'session')}: {listing(plan.sessions)}")
     if plan.agents:
         say(f"  {count(len(plan.agents), 'agent')}: {listing(plan.agents)}")
     if caught:
@@ -148,7 +159,7 @@ def _print_remaining_work(plan: RollbackPlan) -> None:
     inputs = Counter(item.store for item in plan.replay_inputs)
     if inputs:
         parts = ", ".join(f"{number:,} from {store}" for store, number in sorted(inputs.items()))
-        say(f"  {count(len(plan.replay_inputs), 'user input')} will need replay ({parts}).")
+        say(f"  {_least(plan)}{count(len(plan.replay_inputs), 'user input')} will need replay ({parts}).")
     else:
         say("  No user input needs replay.")
     if plan.unsearchable:
@@ -165,7 +176,7 @@ def _print_remaining_work(plan: RollbackPlan) -> None:
         number = len(plan.sources_inside)
         places = Counter(" ".join(_place(source)) for source in plan.sources_inside)
         say(
-            f"  {count(number, 'source write')} {verb(number, 'were')} made inside influenced turns and "
+            f"  {_least(plan)}{count(number, 'source write')} {verb(number, 'were')} made inside influenced turns and "
             f"{verb(number, 'stay')}: {listing([f'{n:,} in {place}' for place, n in places.items()], 4)}. "
             "If an agent stored its own output as source, check that by hand.",
         )
@@ -208,6 +219,12 @@ def _print_limits(plan: RollbackPlan) -> None:
         )
     else:
         say(f"  Complete: all writes are counted and all keys ({plan.keys_total:,}) examined.")
+    if not plan.is_whole:
+        more = "" if plan.next_turn is None else f" For those that follow: --after {plan.next_turn}."
+        say(
+            f"  Sessions and inputs are listed for {plan.turns_examined:,} of {plan.turns_total:,} turns.{more}",
+            "yellow",
+        )
     _print_unattributed(plan)
     say("  A rollback cannot undo emails, payments or calls to other systems.")
     say(f"  Turns that are open now may add writes; these will be hidden too. As of epoch {plan.epoch}.")

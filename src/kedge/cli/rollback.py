@@ -29,6 +29,7 @@ from kedge.cli.terminal import (
 )
 from kedge.face import Kedge
 from kedge.recovery.attribution import without_artifacts
+from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators
@@ -37,18 +38,36 @@ FAILED = 1
 
 
 @app.command(rich_help_panel=INSPECT)
-def plan(name: Name, *, db: Db = None, as_json: Json = False) -> None:
+def plan(
+    name: Name,
+    *,
+    after: Annotated[
+        int,
+        typer.Option(
+            "--after", metavar="TURN", min=0, help="List what came after this turn: `next_turn` of the page before."
+        ),
+    ] = 0,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
     """Show what a rollback would do; change nothing.
 
-    The plan lists the keys that change, the sessions and agents that are affected, and the work that remains.
+    The plan lists the keys that change, the sessions and agents that are affected, and the work that remains. Counts
+    are of the whole rollback; sessions and inputs are listed for 1,000 turns at a time.
     """
     with database.for_reading(db, database.config()) as k:
-        with spinner("computing the plan", silent=as_json):
-            found = k.plan(name)
         if as_json:
-            emit(msgspec.to_builtins(found))
-        else:
-            plan_text.print_plan(found, [k.deployment(each) for each in (name, *found.goes_with_it)], time.time())
+            emit(msgspec.to_builtins(k.plan(name, after=after)))
+            return
+        found = _plan(k, name, after)
+        plan_text.print_plan(found, [k.deployment(each) for each in (name, *found.goes_with_it)], time.time())
+
+
+def _plan(k: Kedge, name: str, after: int = 0) -> RollbackPlan:
+    """Print the head of a plan at once, then work it out."""
+    plan_text.print_head(k.deployment(name), time.time())
+    with spinner("computing the plan", silent=False):
+        return k.plan(name, after=after)
 
 
 @app.command(rich_help_panel=UNDO)
@@ -83,7 +102,7 @@ def rollback(
     with database.for_reconciling(db) as k, report_interrupt(k, name, "the rollback"):
         warn_of_unknown_features(k, hold or (), name)
         if may_ask(yes=yes, as_json=as_json, what=f"rollback {name}"):
-            plan_text.print_summary(k.plan(name), k.deployment(name), time.time())
+            plan_text.print_summary(_plan(k, name))
             say(f"  Full plan: kedge plan {name}", "dim")
             if not ask(f"Roll back {name}?"):
                 decline()

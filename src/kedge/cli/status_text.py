@@ -109,7 +109,8 @@ def _print_problems(found: SystemStatus) -> None:
         followers = [f"{name} ({pattern})" for name, pattern in sorted(found.reconcilers.items())]
         say(f"External systems: {listing(followers)}; to check them: kedge reconcile --check")
     if found.replay_pending:
-        say(f"Replay: {inputs_to_replay(found.replay_pending)}", "yellow")
+        least = "" if found.replay_pending_complete else "at least "
+        say(f"Replay: {least}{inputs_to_replay(found.replay_pending)}", "yellow")
     else:
         say("Replay: no user input needs replay")
     for operation in found.unfinished:

@@ -43,6 +43,14 @@ class Source(msgspec.Struct, frozen=True):
     payload: bytes | None = None
 
 
+class Reach(msgspec.Struct, frozen=True):
+    """How many turns and sessions a set of lineages has, and which agents."""
+
+    turns: int
+    sessions: int
+    agents: tuple[str, ...]
+
+
 def turn_of(row: Iterable[Any]) -> TurnRecord:
     """Return the turn of a row (turn, uid, agent, person, session, parent, replays[, derived, sources, embeds])."""
     turn, uid, agent, person, session, parent, replays, *flags = row

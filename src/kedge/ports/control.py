@@ -126,6 +126,9 @@ class Control(Protocol):
     def sessions(self, chosen: SessionFilter, after: str | None, limit: int) -> list[Session]:
         """Return up to `limit` sessions as they stand, in order of name, from the one after `after` on."""
 
+    def sessions_named(self, names: Iterable[str]) -> dict[str, Session]:
+        """Return those of these sessions that have begun, by name."""
+
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
         """Return the current record and a session, in one statement."""
 

@@ -23,6 +23,14 @@ class WriteCount(msgspec.Struct, frozen=True):
         return self.puts + self.deletes
 
 
+class StoreTotal(msgspec.Struct, frozen=True):
+    """How many writes of a set of lineages a store holds, in how many spaces."""
+
+    store: str
+    spaces: int
+    writes: int
+
+
 class Impact(Protocol):
     """Questions of plans, promotions and reports: what do these lineages hold, and what do readers get without them?
 
@@ -31,21 +39,27 @@ class Impact(Protocol):
     - Read-only. A call may be repeated at any time.
     - Snapshot: each call answers from one snapshot of committed writes. Two calls may see different snapshots.
     - No epoch check: `head_pairs` takes views of any epoch, because a plan compares views that do not exist yet.
-    - Completeness: `lineages_with` and `count_writes` are exact and include what is hidden or purged.
+    - Completeness: `lineages_with`, `count_writes` and `totals` are exact and include what is hidden or purged.
     - A cost that does not grow with the journal: counts come from counters, keys and heads from indexes of heads.
     """
 
     def lineages_with(self, numbers: Iterable[int], without: Iterable[int] = ()) -> list[int]:
         """Return the ids of all lineages that hold one of these deployments and none of those in `without`."""
 
-    def count_writes(self, lineages: Iterable[int]) -> list[WriteCount]:
-        """Count the writes of these lineages by space, in order of store and space; spaces without any are left out."""
+    def count_writes(self, lineages: Iterable[int], limit: int | None = None) -> list[WriteCount]:
+        """Count the writes of these lineages by space, in order of store and space, for the first `limit` spaces.
 
-    def affected_keys(self, lineages: Iterable[int], limit: int) -> tuple[list[Key], int]:
-        """Return up to `limit` keys where one of these lineages has a head, each once, and how many there are.
-
-        Keys come space by space. The total is exact up to the limit; beyond it, a key counts once a lineage.
+        Spaces without any are left out.
         """
+
+    def totals(self, lineages: Iterable[int]) -> list[StoreTotal]:
+        """Count the writes of these lineages by store, in order of store; stores without any are left out."""
+
+    def affected_keys(self, lineages: Iterable[int], limit: int) -> list[Key]:
+        """Return up to `limit` keys where one of these lineages has a head, each once, space by space."""
+
+    def count_affected_keys(self, lineages: Iterable[int]) -> int:
+        """Count the keys where one of these lineages has a head; a key counts once a lineage."""
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
         """Return the heads of each key in two views without `upto`, in the order of the keys."""

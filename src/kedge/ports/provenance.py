@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from kedge.model.calls import Edge
-from kedge.model.provenance import Source, TurnRecord
+from kedge.model.provenance import Reach, Source, TurnRecord
 from kedge.model.reads import Reads
 
 
@@ -20,8 +20,17 @@ class Provenance(Protocol):
     - What is asked for and does not exist is left out of the answer; it raises nothing.
     """
 
-    def influenced_turns(self, lineages: Iterable[int]) -> list[TurnRecord]:
-        """Return the turns whose lineage is one of these, with their flags, in the order of their first write."""
+    def influenced_turns(self, lineages: Iterable[int], after: int = 0, limit: int | None = None) -> list[TurnRecord]:
+        """Return the turns whose lineage is one of these, with their flags, in the order of their first write.
+
+        Of those after a turn, up to a limit.
+        """
+
+    def newest_influenced(self, lineages: Iterable[int], limit: int) -> list[int]:
+        """Return the newest turns whose lineage is one of these, the newest first."""
+
+    def reach(self, lineages: Iterable[int]) -> Reach:
+        """Count the turns whose lineage is one of these, and their sessions; name their agents."""
 
     def turns(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written, in any order."""
@@ -40,9 +49,6 @@ class Provenance(Protocol):
 
     def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
         """Return the read logs of each turn, in the order of its writes."""
-
-    def sources_in(self, lineages: Iterable[int]) -> list[Source]:
-        """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
 
     def sources_of_turns(self, turns: Iterable[int]) -> list[Source]:
         """Return the source writes that these turns made, without payloads, in order of seq."""

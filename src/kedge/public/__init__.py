@@ -69,7 +69,7 @@ from kedge.reconcilers.http import HttpReconciler
 from kedge.reconcilers.shell import ShellReconciler
 from kedge.recovery.attribution import Unattributed
 from kedge.recovery.converge import Convergence, Laggard
-from kedge.recovery.plan import RollbackPlan
+from kedge.recovery.plan import RollbackPlan, StoreSum
 from kedge.recovery.purge import PurgeReport
 from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.replay import ReplayInput, ReplayReport
@@ -101,7 +101,7 @@ __all__ = [
     "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Resolver", "Retryable",
     "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionInfo",
     "SessionsRefreshed", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff",
-    "Status", "StorageFull", "StoreDiff", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed",
+    "Status", "StorageFull", "StoreDiff", "StoreSum", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed",
     "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning",
     "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers",
     "compare_stores", "current_turn", "migrate_store", "open",

@@ -1,6 +1,6 @@
 """Deleted inputs: source inputs that were deleted since a turn used them, and so are not replayed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from kedge.model.control import ControlRecord
@@ -39,11 +39,7 @@ def split(kernel: Kernel, record: ControlRecord, inputs: Iterable[T]) -> tuple[l
     """Return the inputs that stand, and those that the view of their session shows deleted, each in the given order."""
     asked = list(inputs)
     gone: set[int] = set()
-    by_session: dict[str | None, list[int]] = {}
-    for position, item in enumerate(asked):
-        by_session.setdefault(item.session, []).append(position)
-    for session, positions in by_session.items():
-        view = _view_of(kernel, record, session)
+    for view, positions in _by_view(kernel, record, asked).items():
         for start in range(0, len(positions), _AT_ONCE):
             some = positions[start : start + _AT_ONCE]
             keys = [Key(asked[p].store, asked[p].space, asked[p].key) for p in some]
@@ -53,6 +49,17 @@ def split(kernel: Kernel, record: ControlRecord, inputs: Iterable[T]) -> tuple[l
     return kept, [asked[position] for position in sorted(gone)]
 
 
-def _view_of(kernel: Kernel, record: ControlRecord, session: str | None) -> View:
-    base = record.live if session is None else session_assignment.preview(kernel, record, session)
-    return View(record.epoch, record.seen_by(base | record.externals), record.settled)
+def _by_view(kernel: Kernel, record: ControlRecord, asked: Sequence[Input]) -> dict[View, list[int]]:
+    """Return the positions of inputs by the view of their session."""
+    bases: dict[str | None, frozenset[int]] = {None: record.live}
+    sessions = list({item.session for item in asked if item.session is not None})
+    for start in range(0, len(sessions), _AT_ONCE):
+        bases.update(session_assignment.previews(kernel, record, sessions[start : start + _AT_ONCE]))
+    views: dict[frozenset[int], View] = {}
+    found: dict[View, list[int]] = {}
+    for position, item in enumerate(asked):
+        base = bases[item.session]
+        if base not in views:
+            views[base] = View(record.epoch, record.seen_by(base | record.externals), record.settled)
+        found.setdefault(views[base], []).append(position)
+    return found

@@ -8,18 +8,20 @@ from kedge.bulk import coverage as embeddings
 from kedge.model import transitions
 from kedge.model.artifacts import Artifact, label, unpack
 from kedge.model.control import ControlRecord, Status
-from kedge.model.provenance import TurnRecord
+from kedge.model.numbers import as_integer
 from kedge.model.reconcile import moved
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 from kedge.recovery import deleted_inputs
 from kedge.recovery.attribution import Unattributed, omissions
-from kedge.recovery.replay import ReplayInput, inputs_of
+from kedge.recovery.replay import ReplayInput, inputs_of, sources_of
 from kedge.recovery.resolve import resolve
 from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel
 
-KEYS_EXAMINED_MAX = 5_000
+KEYS_EXAMINED_MAX = 2_000
+SPACES_LISTED_MAX = 1_000
+TURNS_A_PAGE = 1_000
 EXAMPLES = 8  # of each store
 _TURNS_LOOKED_AT = 1_000  # for later corrections, the newest
 _KINDS = ("vanish", "fall back", "reappear", "unchanged")
@@ -35,6 +37,14 @@ class StoreEffect(Value, frozen=True):
     keys_fall_back: int
     keys_reappear: int
     keys_unchanged: int
+
+
+class StoreSum(Value, frozen=True):
+    """What a rollback does to a store: how many writes it hides, in how many spaces."""
+
+    store: str
+    spaces: int
+    writes: int
 
 
 class Fallback(Value, frozen=True):
@@ -62,6 +72,11 @@ class Kept(Value, frozen=True):
 
 class RollbackPlan(Report, frozen=True):
     """A dry run. `keys_examined` of `keys_total` keys were examined one by one; writes are counted exactly.
+
+    `stores`, `agents` and all totals are of the whole rollback; `effects` are its first 1,000 spaces. `sessions`,
+    `replay_inputs` and `sources_inside` are those of one page of `turns_examined` turns, in the order of their first
+    writes: `plan(name, after=next_turn)` lists those of the turns that follow. `next_turn` is None on the last page.
+    An input that turns of several pages used is on each.
 
     `unsearchable` counts the documents that stay but that no search will find: their vectors vanish, and they have none
     in the embedding space that readers fall back to. Examples are "collection/id".
@@ -98,36 +113,53 @@ class RollbackPlan(Report, frozen=True):
     changed: dict[str, str] = msgspec.field(default_factory=dict)
     kept: tuple[Kept, ...] = ()
     targets: dict[str, str] = msgspec.field(default_factory=dict)
+    stores: tuple[StoreSum, ...] = ()
+    sessions_total: int = 0
+    turns_total: int = 0
+    turns_examined: int = 0
+    next_turn: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the listings of this page are all there is."""
+        return self.turns_examined == self.turns_total
 
     def __str__(self) -> str:
         """Return the verdict."""
         gone = ", ".join((self.deployment, *self.goes_with_it))
-        inputs = f"{count(len(self.replay_inputs), 'input')} to replay"
+        least = "" if self.is_whole else "at least "
+        inputs = f"{least}{count(len(self.replay_inputs), 'input')} to replay"
         hidden = f"{count(self.writes_total, 'write')} to {count(self.keys_total, 'key')}"
         return f"{gone}: a rollback would hide {hidden}; {inputs}"
 
 
-def plan(kernel: Kernel, name: str) -> RollbackPlan:
-    """Return what rolling back a deployment will hide and restore, whom it touches, and what will need replay."""
+def plan(kernel: Kernel, name: str, after: int = 0) -> RollbackPlan:
+    """Return what rolling back a deployment will hide and restore, whom it touches, and what will need replay.
+
+    Its listings are of the turns after one, a page of them.
+    """
+    first = as_integer("after", after, "the number of a turn, as `next_turn` gives it", least=0)
     record = kernel.backend.control.load()
     deployment = kernel.find(record, name, "plan a rollback of")
     if deployment.number in record.rolled_back:
         raise transitions.illegal(name, Status.ROLLED_BACK, "plan a rollback of")
-    after = transitions.roll_back(record, deployment, now=deployment.since, by=deployment.by)
-    gone = after.rolled_back - record.rolled_back
+    then = transitions.roll_back(record, deployment, now=deployment.since, by=deployment.by)
+    gone = then.rolled_back - record.rolled_back
     impact, provenance = kernel.backend.impact, kernel.backend.provenance
     lineages = impact.lineages_with(gone, record.rolled_back | record.purged)
-    counts = impact.count_writes(lineages)
-    keys, total = impact.affected_keys(lineages, KEYS_EXAMINED_MAX)
-    before_view, after_view = _views(record, after, deployment.number)
+    stores, counts = impact.totals(lineages), impact.count_writes(lineages, SPACES_LISTED_MAX)
+    keys = impact.affected_keys(lineages, KEYS_EXAMINED_MAX)
+    total = len(keys) if len(keys) < KEYS_EXAMINED_MAX else impact.count_affected_keys(lineages)
+    before_view, after_view = _views(record, then, deployment.number)
     pairs = impact.head_pairs(before_view, after_view, keys)
     changes = _changes(kernel, keys, pairs)
     tally = _tally(keys, pairs)
-    turns = provenance.influenced_turns(lineages)
-    inside = provenance.sources_in(lineages)
+    reach = provenance.reach(lineages)
+    turns = provenance.influenced_turns(lineages, first, TURNS_A_PAGE)
+    inside = sources_of(kernel, turns)
     uncovered = embeddings.uncovered(kernel, after_view, lineages)
-    inputs, _ = deleted_inputs.split(kernel, after, inputs_of(kernel, turns, inside, uncovered))
-    reconciles = _reconciles(kernel, record, after)
+    inputs, _ = deleted_inputs.split(kernel, then, inputs_of(kernel, turns, inside, uncovered))
+    reconciles = _reconciles(kernel, record, then)
     left = omissions(kernel, record, deployment.number)
     pins, changed, targets = _pins(kernel, record, before_view, after_view, gone)
     lost = [f"{collection.name}/{row.name}" for collection, row in uncovered if not row.covering]
@@ -136,14 +168,14 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         status=record.status(deployment),
         epoch=record.epoch,
         goes_with_it=tuple(sorted(kernel.names(gone - {deployment.number}))),
-        writes_total=sum(count.total for count in counts),
+        writes_total=sum(store.writes for store in stores),
         effects=tuple(StoreEffect(c.store, c.space, c.total, *tally[c.store, c.space]) for c in counts),
         examples=tuple(_examples(changes)),
         keys_total=total,
         keys_examined=len(keys),
         stale_keys=sum(change.stale for change in changes),
         sessions=tuple(sorted({turn.session for turn in turns if turn.session is not None})),
-        agents=tuple(sorted({turn.agent for turn in turns if turn.agent is not None})),
+        agents=reach.agents,
         replay_inputs=tuple(inputs),
         sources_inside=tuple(source.key.label for source in inside),
         pins=pins,
@@ -156,7 +188,12 @@ def plan(kernel: Kernel, name: str) -> RollbackPlan:
         unknown_turns=left.unknown_turns,
         changed=changed,
         targets=resolve(kernel, targets),
-        kept=tuple(_kept(kernel, after_view, turns)),
+        kept=tuple(_kept(kernel, after_view, lineages)),
+        stores=tuple(StoreSum(store.store, store.spaces, store.writes) for store in stores),
+        sessions_total=reach.sessions,
+        turns_total=reach.turns,
+        turns_examined=len(turns),
+        next_turn=turns[-1].turn if len(turns) == TURNS_A_PAGE else None,
     )
 
 
@@ -250,9 +287,9 @@ def _shown(head: Head) -> str:
     return "purged" if head.payload is None else label(unpack(head.payload))
 
 
-def _kept(kernel: Kernel, after: View, turns: list[TurnRecord]) -> list[Kept]:
+def _kept(kernel: Kernel, after: View, lineages: list[int]) -> list[Kept]:
     """Return examples of source writes that came after those of influenced turns, and stay."""
-    newest = [turn.turn for turn in turns if turn.derived][-_TURNS_LOOKED_AT:]
+    newest = kernel.backend.provenance.newest_influenced(lineages, _TURNS_LOOKED_AT)
     found = kernel.backend.provenance.corrections(newest, EXAMPLES) if newest else []
     pairs = kernel.backend.impact.head_pairs(after, after, [source.key for source in found])
     return [

@@ -134,7 +134,7 @@ def _report(
         seq=entry.seq,
         by=entry.by,
         reason=entry.reason,
-        writes_visible=sum(count.total for count in impact.count_writes(shown)),
+        writes_visible=sum(total.writes for total in impact.totals(shown)),
         released=tuple(entry.detail.get("released", ())),
         indicators=found,
         reconciled=reconciled,

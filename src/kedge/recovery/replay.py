@@ -18,7 +18,7 @@ from kedge.ports.coverage import Uncovered
 from kedge.ports.vectors import Collection
 from kedge.recovery import deleted_inputs
 from kedge.recovery.replay_claim import ReplayClaim
-from kedge.recovery.replay_inputs import SEQS_AT_ONCE, InputFinder
+from kedge.recovery.replay_inputs import SEQS_AT_ONCE, TURNS_AT_ONCE, InputFinder
 from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.replaying import Replays
@@ -63,6 +63,7 @@ class ReplayReport(Report, frozen=True):
 
 
 Handler = Callable[[Turn, ReplayInput], Any]
+TURNS_COUNTED_MAX = 1_000
 
 
 def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
@@ -73,8 +74,19 @@ def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
     return _survey(kernel, deployment)[0]
 
 
-def _survey(kernel: Kernel, deployment: str | None) -> tuple[list[ReplayInput], list[ReplayInput]]:
-    """Return the inputs to replay, and those that would be if they had not been deleted."""
+def count_pending(kernel: Kernel) -> tuple[int, bool]:
+    """Return how many inputs of the first hidden turns are pending, and whether there are no other turns."""
+    inputs, _, complete = _survey(kernel, None, TURNS_COUNTED_MAX)
+    return len(inputs), complete
+
+
+def _survey(
+    kernel: Kernel, deployment: str | None, limit: int | None = None
+) -> tuple[list[ReplayInput], list[ReplayInput], bool]:
+    """Return the inputs to replay, those that would be if they had not been deleted, and whether these are all.
+
+    With a `limit`, of so many turns only.
+    """
     record = kernel.backend.control.load()
     hidden = record.rolled_back
     if deployment is not None:
@@ -82,11 +94,20 @@ def _survey(kernel: Kernel, deployment: str | None) -> tuple[list[ReplayInput], 
         hidden &= record.dependants(number) | {number}
     lineages = kernel.backend.impact.lineages_with(hidden)
     if not lineages:
-        return [], []
+        return [], [], True
     uncovered = embeddings.uncovered(kernel, View(record.epoch, record.live, record.settled), lineages)
-    provenance = kernel.backend.provenance
-    inputs = inputs_of(kernel, provenance.influenced_turns(lineages), provenance.sources_in(lineages), uncovered)
-    return deleted_inputs.split(kernel, record, inputs)
+    turns = kernel.backend.provenance.influenced_turns(lineages, limit=limit)
+    inputs = inputs_of(kernel, turns, sources_of(kernel, turns), uncovered)
+    return *deleted_inputs.split(kernel, record, inputs), limit is None or len(turns) < limit
+
+
+def sources_of(kernel: Kernel, turns: list[TurnRecord]) -> list[Source]:
+    """Return the source writes that influenced turns made, without payloads, in order of seq."""
+    idents = [turn.turn for turn in turns if turn.sources]
+    found: list[Source] = []
+    for start in range(0, len(idents), TURNS_AT_ONCE):
+        found += kernel.backend.provenance.sources_of_turns(idents[start : start + TURNS_AT_ONCE])
+    return sorted(found, key=lambda source: source.seq)
 
 
 def inputs_of(
@@ -195,7 +216,7 @@ def replay(
     """
     check_callables(handler=handler)
     most = None if limit is None else as_integer("limit", limit, "0 or more inputs, or None", least=0)
-    waiting, deleted = _survey(kernel, deployment)
+    waiting, deleted, _ = _survey(kernel, deployment)
     chosen = waiting if most is None else waiting[:most]
     _check_named(chosen, agent)
     done: list[ReplayInput] = []

@@ -225,7 +225,7 @@ def _report(
         seq=entry.seq,
         by=entry.by,
         reason=entry.reason,
-        writes_hidden=sum(count.total for count in impact.count_writes(hidden)),
+        writes_hidden=sum(total.writes for total in impact.totals(hidden)),
         indicators=found,
         convergence=convergence,
         reconciled=reconciled,

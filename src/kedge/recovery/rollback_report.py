@@ -88,7 +88,8 @@ class RollbackReport(Report, frozen=True):
             left += [f"NOT RECONCILED: {trouble}"] if trouble else []
             return f" and verified, but {'; '.join(left)}; {_AGAIN}"
         count = found.replay_pending_total
-        pending = f"{count} input needs replay" if count == 1 else f"{count} inputs need replay"
+        least = "" if found.replay_pending_complete else "at least "
+        pending = f"{least}{count} input needs replay" if count == 1 else f"{least}{count} inputs need replay"
         hidden = f"{self.writes_hidden} {'write' if self.writes_hidden == 1 else 'writes'} hidden"
         fleet = f"; {self.convergence.summary}" if self.convergence is not None and self.convergence.members else ""
         return f" and verified on {found.keys_checked} keys; {hidden}, {pending}{fleet}"

@@ -7,7 +7,7 @@ from kedge.model.fleet import Held
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, memory_name
 from kedge.ports.control import EpochMoved
-from kedge.recovery.replay import pending
+from kedge.recovery.replay import count_pending
 from kedge.support.display import Value
 from kedge.turns import session_assignment
 from kedge.turns.kernel import Kernel
@@ -19,6 +19,8 @@ class Indicators(Value, frozen=True):
     """The indicators of DESIGN §6. Ratios cover the samples taken; None: nothing to measure (no members, no rows).
 
     `leaks` lists keys where readers get a hidden write, `diverging` hidden writes that members still hold.
+    `replay_pending_total` counts the inputs of the first 1,000 hidden turns: there may be more where it is not
+    `replay_pending_complete`.
     """
 
     rollback_commit_seconds: float | None
@@ -32,6 +34,7 @@ class Indicators(Value, frozen=True):
     keys_checked: int
     leaks: tuple[str, ...]
     diverging: tuple[str, ...] = ()
+    replay_pending_complete: bool = True
 
     @property
     def ok(self) -> bool:
@@ -63,7 +66,7 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
     impact, verification = kernel.backend.impact, kernel.backend.verification
     view = View(record.epoch, record.live, record.settled)
     hidden = impact.lineages_with(record.rolled_back, record.purged)
-    suspects, _ = impact.affected_keys(hidden, SAMPLE)
+    suspects = impact.affected_keys(hidden, SAMPLE)
     spread = verification.sample_keys(("artifacts", "documents", "vectors", "memory", "context"), SAMPLE)
     keys = list(dict.fromkeys([*suspects, *spread]))
     wrong: dict[str, int] = {}
@@ -77,6 +80,7 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
         if found.lineage & (record.rolled_back | record.purged):
             leaks.append(key.label)
     diverging = _compare_holdings(kernel, record, wrong, seen)
+    waiting, complete = count_pending(kernel)
     agree, rows = verification.vector_agreement(view, SAMPLE)
     return Indicators(
         rollback_commit_seconds=commit_seconds,
@@ -85,8 +89,9 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
         vector_consistency_ratio=agree / rows if rows else None,
         memory_divergence_ratio=_ratio(wrong, seen, "memory"),
         context_divergence_ratio=_ratio(wrong, seen, "context"),
-        hidden_writes_total=sum(count.total for count in impact.count_writes(hidden)),
-        replay_pending_total=len(pending(kernel)),
+        hidden_writes_total=sum(total.writes for total in impact.totals(hidden)),
+        replay_pending_total=waiting,
+        replay_pending_complete=complete,
         keys_checked=len(keys),
         leaks=tuple(leaks),
         diverging=tuple(diverging),

@@ -8,7 +8,7 @@ from kedge.model.transitions import due
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
 from kedge.ports.metrics import Tally
-from kedge.recovery.replay import pending
+from kedge.recovery.replay import count_pending
 from kedge.recovery.rollback import unfinished
 from kedge.reports.calls import unanswered_calls
 from kedge.support.display import Report, Value, count
@@ -58,13 +58,14 @@ class SystemStatus(Report, frozen=True):
     is_standby: bool
     unanswered_calls: tuple[Tally, ...] = ()
     due: tuple[str, ...] = ()
+    replay_pending_complete: bool = True  # else there may be more inputs: those of 1,000 turns are counted
 
     def __str__(self) -> str:
         """Return the verdict."""
         counts = (
             count(len(self.deployments), "deployment"),
             count(self.hidden_writes, "hidden write"),
-            f"{count(self.replay_pending, 'input')} to replay",
+            f"{'' if self.replay_pending_complete else 'at least '}{count(self.replay_pending, 'input')} to replay",
             f"{count(len(self.unfinished), 'operation')} unfinished",
         )
         return f"{self.url}: epoch {self.epoch}, seq {self.seq}; {', '.join(counts)}"
@@ -76,6 +77,7 @@ def status(kernel: Kernel) -> SystemStatus:
     record = backend.control.load()
     newest = backend.control.newest_change("settle")
     counts = backend.control.counts()
+    waiting, complete = count_pending(kernel)
     return SystemStatus(
         url=backend.url,
         at=backend.clock.now(),
@@ -89,7 +91,8 @@ def status(kernel: Kernel) -> SystemStatus:
         levels=record.below_full,
         sessions=counts["sessions"],
         hidden_writes=_hidden(kernel, record),
-        replay_pending=len(pending(kernel)),
+        replay_pending=waiting,
+        replay_pending_complete=complete,
         unfinished=tuple(
             Unfinished(e.kind, e.deployment or "", e.operation, e.epoch, e.at, e.by) for e in unfinished(kernel)
         ),
@@ -108,7 +111,7 @@ def status(kernel: Kernel) -> SystemStatus:
 
 def _hidden(kernel: Kernel, record: ControlRecord) -> int:
     impact = kernel.backend.impact
-    return sum(count.total for count in impact.count_writes(impact.lineages_with(record.rolled_back, record.purged)))
+    return sum(total.writes for total in impact.totals(impact.lineages_with(record.rolled_back, record.purged)))
 
 
 __all__ = ["SystemStatus", "Unfinished", "status"]

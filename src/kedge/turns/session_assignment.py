@@ -1,5 +1,7 @@
 """Session assignment: which deployments a session sees, fixed at its first turn."""
 
+from collections.abc import Collection
+
 from kedge.model import assignment
 from kedge.model.control import ControlRecord
 from kedge.ports.control import EpochMoved, Session
@@ -28,7 +30,16 @@ def assign(kernel: Kernel, session: str, deployment: str | None = None) -> tuple
 
 def preview(kernel: Kernel, record: ControlRecord, session: str) -> frozenset[int]:
     """Return what the next turn of a session would be assigned, without assigning it."""
-    found = kernel.backend.control.session(session)
+    return _next(kernel, record, session, kernel.backend.control.session(session))
+
+
+def previews(kernel: Kernel, record: ControlRecord, sessions: Collection[str]) -> dict[str, frozenset[int]]:
+    """Return what the next turn of each of these sessions would be assigned, without assigning it."""
+    found = kernel.backend.control.sessions_named(sessions)
+    return {session: _next(kernel, record, session, found.get(session)) for session in sessions}
+
+
+def _next(kernel: Kernel, record: ControlRecord, session: str, found: Session | None) -> frozenset[int]:
     if found is not None and not _is_expired(kernel, found):
         return found.base
     return assignment.assign(record, session, _reopened(record, found))

@@ -339,6 +339,11 @@ class PostgresControl:
         rows = self._database.ask(_SQL["sessions"], first, end, after, chosen.number, chosen.sees, limit)
         return [control_log.decode_session(row) for row in rows]
 
+    def sessions_named(self, names: Iterable[str]) -> dict[str, Session]:
+        """Return those of these sessions that have begun, by name."""
+        rows = self._database.ask(_SQL["sessions_named"], list(names))
+        return {row[0]: control_log.decode_session(row) for row in rows}
+
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
         """Return the current record and a session, in one statement."""
         epoch, *row = self._database.ask(_SQL["standing"], session)[0]

@@ -10,7 +10,7 @@ from kedge.backends.postgres.reads import Reader
 from kedge.backends.postgres.sql import queries
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
-from kedge.ports.impact import WriteCount
+from kedge.ports.impact import StoreTotal, WriteCount
 
 _SQL = queries("impact")
 _KEYS_AT_ONCE = 500
@@ -27,24 +27,21 @@ class PostgresImpact:
         """Return the ids of all lineages that hold one of these deployments and none of those in `without`."""
         return [lineage for (lineage,) in self._database.ask(_SQL["lineages_with"], sorted(numbers), sorted(without))]
 
-    def count_writes(self, lineages: Iterable[int]) -> list[WriteCount]:
-        """Count the writes of these lineages by space."""
-        return [WriteCount(*row) for row in self._database.ask(_SQL["count_writes"], list(lineages))]
+    def count_writes(self, lineages: Iterable[int], limit: int | None = None) -> list[WriteCount]:
+        """Count the writes of these lineages by space, for the first `limit` spaces."""
+        return [WriteCount(*row) for row in self._database.ask(_SQL["count_writes"], list(lineages), limit)]
 
-    def affected_keys(self, lineages: Iterable[int], limit: int) -> tuple[list[Key], int]:
-        """Return up to `limit` keys where one of these lineages has a head, and how many there are."""
-        ids = list(lineages)
+    def totals(self, lineages: Iterable[int]) -> list[StoreTotal]:
+        """Count the writes of these lineages by store."""
+        return [StoreTotal(*row) for row in self._database.ask(_SQL["totals"], list(lineages))]
 
-        def look(link: Link) -> tuple[list[Key], int]:
-            spaces = link.rows(_SQL["spaces_with"], ids)
-            within = [ident for ident, _, _ in spaces]
-            total = link.send(_SQL["count_affected_keys"], within, ids)
-            found = link.rows(_SQL["affected_keys"], within, ids, limit)
-            keys = [Key(spaces[number][1], spaces[number][2], name) for number, name in found]
-            # Where not all were fetched, a key of two lineages is counted twice.
-            return keys, total.fetchall()[0][0] if len(keys) == limit else len(keys)
+    def affected_keys(self, lineages: Iterable[int], limit: int) -> list[Key]:
+        """Return up to `limit` keys where one of these lineages has a head."""
+        return [Key(*row) for row in self._database.ask(_SQL["affected_keys"], list(lineages), limit)]
 
-        return self._database.read(look)
+    def count_affected_keys(self, lineages: Iterable[int]) -> int:
+        """Count the keys where one of these lineages has a head, once a lineage."""
+        return int(self._database.ask(_SQL["count_affected_keys"], list(lineages))[0][0])
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
         """Return the heads of each key in two views without `upto`."""

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 
 from kedge.backends.postgres.database import Database
+from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
 from kedge.model.calls import Edge
-from kedge.model.provenance import Source, TurnRecord, reads_by_turn, source_of, turn_of
+from kedge.model.provenance import Reach, Source, TurnRecord, reads_by_turn, source_of, turn_of
 from kedge.model.reads import Reads
 
 _SQL = queries("provenance")
@@ -17,9 +18,24 @@ class PostgresProvenance:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def influenced_turns(self, lineages: Iterable[int]) -> list[TurnRecord]:
+    def influenced_turns(self, lineages: Iterable[int], after: int = 0, limit: int | None = None) -> list[TurnRecord]:
         """Return the turns whose lineage is one of these, with their flags, in the order of their first write."""
-        return [turn_of(row) for row in self._database.ask(_SQL["influenced_turns"], list(lineages))]
+        return [turn_of(row) for row in self._database.ask(_SQL["influenced_turns"], list(lineages), after, limit)]
+
+    def newest_influenced(self, lineages: Iterable[int], limit: int) -> list[int]:
+        """Return the newest turns whose lineage is one of these, the newest first."""
+        return [ident for (ident,) in self._database.ask(_SQL["newest_influenced"], list(lineages), limit)]
+
+    def reach(self, lineages: Iterable[int]) -> Reach:
+        """Count the turns whose lineage is one of these, and what they belong to."""
+        ids = list(lineages)
+
+        def look(link: Link) -> Reach:
+            turns, sessions = link.one(_SQL["influenced_total"], ids)
+            agents = link.rows(_SQL["influenced_agents"], ids)
+            return Reach(turns, sessions, tuple(agent for (agent,) in agents))
+
+        return self._database.read(look)
 
     def turns(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written."""
@@ -44,10 +60,6 @@ class PostgresProvenance:
     def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
         """Return the read logs of each turn, in the order of its writes."""
         return reads_by_turn((turn, reads) for turn, reads in self._database.ask(_SQL["reads_of"], list(turns)))
-
-    def sources_in(self, lineages: Iterable[int]) -> list[Source]:
-        """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
-        return [source_of(row) for row in self._database.ask(_SQL["sources_in"], list(lineages))]
 
     def sources_of_turns(self, turns: Iterable[int]) -> list[Source]:
         """Return the source writes that these turns made, without payloads, in order of seq."""

@@ -325,6 +325,11 @@ class SqliteControl:
             asked = (first, end, after, chosen.number, chosen.sees, limit)
             return [control_log.decode_session(row) for row in connection.execute(_SQL["sessions"], asked)]
 
+    def sessions_named(self, names: Iterable[str]) -> dict[str, Session]:
+        """Return those of these sessions that have begun, by name."""
+        rows = self._database.ask(_SQL["sessions_named"], json.dumps(list(names), ensure_ascii=False))
+        return {row[0]: control_log.decode_session(row) for row in rows}
+
     def standing(self, session: str) -> tuple[ControlRecord, Session | None]:
         """Return the current record and a session, in one statement."""
         with self._database.connection() as connection:

@@ -8,7 +8,7 @@ from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.sql import queries
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
-from kedge.ports.impact import WriteCount
+from kedge.ports.impact import StoreTotal, WriteCount
 
 _SQL = queries("impact")
 
@@ -25,21 +25,22 @@ class SqliteImpact:
         asked = json.dumps(sorted(numbers)), json.dumps(sorted(without))
         return [lineage for (lineage,) in self._database.ask(_SQL["lineages_with"], *asked)]
 
-    def count_writes(self, lineages: Iterable[int]) -> list[WriteCount]:
-        """Count the writes of these lineages by space."""
-        return [WriteCount(*row) for row in self._database.ask(_SQL["count_writes"], json.dumps(list(lineages)))]
+    def count_writes(self, lineages: Iterable[int], limit: int | None = None) -> list[WriteCount]:
+        """Count the writes of these lineages by space, for the first `limit` spaces."""
+        rows = self._database.ask(_SQL["count_writes"], json.dumps(list(lineages)), -1 if limit is None else limit)
+        return [WriteCount(*row) for row in rows]
 
-    def affected_keys(self, lineages: Iterable[int], limit: int) -> tuple[list[Key], int]:
-        """Return up to `limit` keys where one of these lineages has a head, and how many there are."""
-        ids = json.dumps(list(lineages))
-        keys: list[Key] = []
-        total = 0
-        with self._database.reading() as connection:
-            for space_id, store, space in connection.execute(_SQL["spaces_with"], (ids,)).fetchall():
-                total += connection.execute(_SQL["count_affected_keys"], (space_id, ids)).fetchone()[0]
-                rows = connection.execute(_SQL["affected_keys"], (space_id, ids, max(0, limit - len(keys))))
-                keys += [Key(store, space, row[0]) for row in rows]
-        return keys, total if len(keys) == limit else len(keys)  # a key of two lineages was counted twice
+    def totals(self, lineages: Iterable[int]) -> list[StoreTotal]:
+        """Count the writes of these lineages by store."""
+        return [StoreTotal(*row) for row in self._database.ask(_SQL["totals"], json.dumps(list(lineages)))]
+
+    def affected_keys(self, lineages: Iterable[int], limit: int) -> list[Key]:
+        """Return up to `limit` keys where one of these lineages has a head."""
+        return [Key(*row) for row in self._database.ask(_SQL["affected_keys"], json.dumps(list(lineages)), limit)]
+
+    def count_affected_keys(self, lineages: Iterable[int]) -> int:
+        """Count the keys where one of these lineages has a head, once a lineage."""
+        return int(self._database.ask(_SQL["count_affected_keys"], json.dumps(list(lineages)))[0][0])
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
         """Return the heads of each key in two views without `upto`."""

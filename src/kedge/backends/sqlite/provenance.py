@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.sql import queries
 from kedge.model.calls import Edge
-from kedge.model.provenance import Source, TurnRecord, reads_by_turn, source_of, turn_of
+from kedge.model.provenance import Reach, Source, TurnRecord, reads_by_turn, source_of, turn_of
 from kedge.model.reads import Reads
 
 _SQL = queries("provenance")
@@ -18,9 +18,23 @@ class SqliteProvenance:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def influenced_turns(self, lineages: Iterable[int]) -> list[TurnRecord]:
+    def influenced_turns(self, lineages: Iterable[int], after: int = 0, limit: int | None = None) -> list[TurnRecord]:
         """Return the turns whose lineage is one of these, with their flags, in the order of their first write."""
-        return [turn_of(row) for row in self._database.ask(_SQL["influenced_turns"], json.dumps(list(lineages)))]
+        asked = json.dumps(list(lineages)), after, -1 if limit is None else limit
+        return [turn_of(row) for row in self._database.ask(_SQL["influenced_turns"], *asked)]
+
+    def newest_influenced(self, lineages: Iterable[int], limit: int) -> list[int]:
+        """Return the newest turns whose lineage is one of these, the newest first."""
+        rows = self._database.ask(_SQL["newest_influenced"], json.dumps(list(lineages)), limit)
+        return [ident for (ident,) in rows]
+
+    def reach(self, lineages: Iterable[int]) -> Reach:
+        """Count the turns whose lineage is one of these, and what they belong to."""
+        ids = json.dumps(list(lineages))
+        with self._database.reading() as connection:
+            turns, sessions = connection.execute(_SQL["influenced_total"], (ids,)).fetchone()
+            agents = [agent for (agent,) in connection.execute(_SQL["influenced_agents"], (ids,))]
+        return Reach(turns, sessions, tuple(agents))
 
     def turns(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written."""
@@ -46,10 +60,6 @@ class SqliteProvenance:
     def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
         """Return the read logs of each turn, in the order of its writes."""
         return reads_by_turn(self._database.ask(_SQL["reads_of"], json.dumps(list(turns))))
-
-    def sources_in(self, lineages: Iterable[int]) -> list[Source]:
-        """Return the source writes that turns of these lineages made, without payloads, in order of seq."""
-        return [source_of(row) for row in self._database.ask(_SQL["sources_in"], json.dumps(list(lineages)))]
 
     def sources_of_turns(self, turns: Iterable[int]) -> list[Source]:
         """Return the source writes that these turns made, without payloads, in order of seq."""

@@ -65,7 +65,7 @@ class ErasureContract:
         assert [sample.value for sample in backend.metrics.observations("resolved")] == [[2]]
         assert len(backend.metrics.observations("kedge:verdict")) == 1
         assert backend.impact.count_writes(lineages) == counts
-        assert backend.impact.affected_keys(lineages, 10) == ([], 0)
+        assert backend.impact.affected_keys(lineages, 10) == []
         assert [truth(backend, context(name), ONE).seq for name in "ab"] == seqs, "the rows stay"
         assert [truth(backend, context(name), ONE).payload for name in "ab"] == [None, None]
         assert truth(backend, context("a"), TWO).payload == b'j"clean"'

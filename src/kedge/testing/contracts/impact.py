@@ -2,7 +2,7 @@
 
 from kedge.model.writes import Key
 from kedge.ports.backend import Backend
-from kedge.ports.impact import WriteCount
+from kedge.ports.impact import StoreTotal, WriteCount
 from kedge.testing.contracts.backend_driver import BackendDriver, context, delete, put
 
 ONE, TWO, BOTH = frozenset({1}), frozenset({2}), frozenset({1, 2})
@@ -39,6 +39,11 @@ class ImpactContract:
             WriteCount("documents", "kb", 1, 0),
         ]
         assert backend.impact.count_writes([]) == []
+        assert backend.impact.count_writes(backend.impact.lineages_with([1]), 1) == [WriteCount("context", "", 2, 1)]
+        assert backend.impact.totals(backend.impact.lineages_with([1])) == [
+            StoreTotal("context", 1, 3), StoreTotal("documents", 2, 2)
+        ]  # fmt: skip
+        assert backend.impact.totals([]) == []
 
     def test_an_affected_key_comes_once(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
@@ -47,12 +52,12 @@ class ImpactContract:
         driver.append([put("c", 1), put("d", 1, store="documents", space="kb")], lineage=ONE)
         driver.put("untouched", 1)
         lineages = backend.impact.lineages_with([1])
-        keys, total = backend.impact.affected_keys(lineages, 10)
+        keys = backend.impact.affected_keys(lineages, 10)
         assert sorted(key.label for key in keys) == ["context:/a", "context:/b", "context:/c", "documents:kb/d"]
-        assert total == 4
-        some, at_least = backend.impact.affected_keys(lineages, 2)
-        assert len(set(some)) == 2
-        assert at_least >= 4, "beyond the limit, a key counts once a lineage"
+        assert len(set(backend.impact.affected_keys(lineages, 2))) == 2
+        assert backend.impact.count_affected_keys(lineages) >= 4, "a key counts once a lineage"
+        assert backend.impact.affected_keys([], 10) == []
+        assert backend.impact.count_affected_keys([]) == 0
 
     def test_heads_are_paired_in_views_of_any_epoch(self, backend: Backend) -> None:
         driver = BackendDriver(backend)

@@ -1,5 +1,6 @@
 """The laws of `Provenance` and `ReplayLog`: turns and inputs in order, whatever is hidden; marks that only grow."""
 
+from kedge.model.provenance import Reach
 from kedge.model.reads import Reads, pack
 from kedge.model.writes import Author, Key, decode
 from kedge.ports.backend import Backend
@@ -28,6 +29,21 @@ class ProvenanceContract:
         (named,) = backend.provenance.turns(["asks", "never wrote"])
         assert named.turn == turns[1].turn
 
+    def test_influenced_turns_come_in_pages_and_are_counted(self, backend: Backend) -> None:
+        driver = BackendDriver(backend)
+        driver.live("v1", "v2")
+        for n in range(5):
+            author = Author(f"t{n}", agent=f"a{n % 2}", session=f"s{n % 3}")
+            driver.append([put(f"k{n}", n), put(f"q{n}", n, source=True)], lineage=ONE, author=author)
+        driver.put("other", 1, lineage=frozenset({2}), author=Author("other", agent="else"))
+        provenance, lineages = backend.provenance, backend.impact.lineages_with([1])
+        first = provenance.influenced_turns(lineages, limit=2)
+        rest = provenance.influenced_turns(lineages, after=first[-1].turn)
+        assert [turn.uid for turn in (*first, *rest)] == [f"t{n}" for n in range(5)]
+        assert provenance.newest_influenced(lineages, 2) == [rest[-1].turn, rest[-2].turn]
+        assert provenance.reach(lineages) == Reach(5, 3, ("a0", "a1"))
+        assert provenance.reach([]) == Reach(0, 0, ())
+
     def test_a_source_is_a_put_from_outside(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
         driver.live("v1")
@@ -38,9 +54,8 @@ class ProvenanceContract:
         writers = provenance.writers_of([*seqs, 10**6])
         assert sorted(writers) == seqs
         (turn,) = {writer.turn for writer in writers.values()}
-        inside = provenance.sources_in(backend.impact.lineages_with([1]))
+        inside = provenance.sources_of_turns([turn])
         assert [source.seq for source in inside] == [seqs[0], later]
-        assert provenance.sources_of_turns([turn]) == inside
         assert sorted(provenance.sources_at([later, *seqs]), key=lambda source: source.seq) == inside
         assert {source.payload for source in inside} == {None}
         found = provenance.source_with_payload(seqs[0])

@@ -125,6 +125,10 @@ WHERE s.session >= $1 AND ($2::text IS NULL OR s.session < $2) AND ($3::text IS 
   AND ($4::int8 IS NULL OR ($4::int8 = ANY (s.base)) = $5::bool)
 ORDER BY s.session LIMIT $6::int8;
 
+-- name: sessions_named
+SELECT DISTINCT ON (session) session, generation, seq, epoch, at, base, opened_with FROM kedge.sessions
+WHERE session = ANY($1::text[]) ORDER BY session, generation DESC;
+
 -- name: standing
 SELECT c.epoch, s.* FROM kedge.control c LEFT JOIN LATERAL (
     SELECT session, generation, seq, epoch, at, base, opened_with FROM kedge.sessions

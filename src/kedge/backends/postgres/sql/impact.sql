@@ -5,33 +5,40 @@ SELECT lineage FROM kedge.lineage_members WHERE number = ANY($2::int8[])
 ORDER BY lineage;
 
 -- name: count_writes
-SELECT s.store, s.space, sum(c.puts)::int8, sum(c.deletes)::int8 FROM kedge.counters c JOIN kedge.spaces s ON s.id = c.space
-WHERE c.lineage = ANY($1::int8[])
-GROUP BY s.id ORDER BY s.store, s.space;
+SELECT s.store, s.space, c.puts, c.deletes
+FROM kedge.spaces s CROSS JOIN LATERAL (
+    SELECT sum(puts)::int8 AS puts, sum(deletes)::int8 AS deletes FROM kedge.counters
+    WHERE space = s.id AND lineage = ANY($1::int8[])
+) c
+WHERE c.puts IS NOT NULL ORDER BY s.store, s.space LIMIT $2;
 
--- name: spaces_with
-SELECT DISTINCT c.space, s.store, s.space FROM kedge.counters c JOIN kedge.spaces s ON s.id = c.space
-WHERE c.lineage = ANY($1::int8[]) ORDER BY s.store, s.space;
+-- name: totals
+SELECT s.store, count(DISTINCT s.id), sum(c.puts + c.deletes)::int8
+FROM kedge.counters c JOIN kedge.spaces s ON s.id = c.space
+WHERE c.lineage = ANY($1::int8[])
+GROUP BY s.store ORDER BY s.store;
 
 -- name: affected_keys
--- Keys of the spaces in $1, in the order of the spaces.
-SELECT k.number - 1, h.name
-FROM unnest($1::int8[]) WITH ORDINALITY AS k (space, number)
-CROSS JOIN LATERAL (
+SELECT s.store, s.space, h.name
+FROM kedge.spaces s CROSS JOIN LATERAL (
     SELECT DISTINCT name FROM kedge.heads
-    WHERE space = k.space AND state IN (SELECT id FROM kedge.states WHERE lineage = ANY($2::int8[])) LIMIT $3
+    WHERE space = s.id AND state IN (SELECT id FROM kedge.states WHERE lineage = ANY($1::int8[]))
+      AND EXISTS (SELECT FROM kedge.counters c WHERE c.space = s.id AND c.lineage = ANY($1::int8[]))
+    LIMIT $2
 ) h
-ORDER BY k.number LIMIT $3;
+ORDER BY s.store, s.space LIMIT $2;
 
 -- name: count_affected_keys
-SELECT count(*) FROM kedge.heads
-WHERE space = ANY($1::int8[]) AND state IN (SELECT id FROM kedge.states WHERE lineage = ANY($2::int8[]));
+SELECT count(*)
+FROM (SELECT DISTINCT space FROM kedge.counters WHERE lineage = ANY($1::int8[])) c JOIN kedge.heads h ON h.space = c.space
+WHERE h.state IN (SELECT id FROM kedge.states WHERE lineage = ANY($1::int8[]));
 
 -- name: heads_of_keys
+-- OFFSET 0: a plan for the average space would read all heads of a large one for each key.
 SELECT k.number - 1, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
 JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
-JOIN kedge.heads h ON h.space = s.id AND h.name = k.name
+CROSS JOIN LATERAL (SELECT * FROM kedge.heads WHERE space = s.id AND name = k.name OFFSET 0) h
 JOIN kedge.writes w ON w.seq = h.seq;
 
 -- name: written_by_both

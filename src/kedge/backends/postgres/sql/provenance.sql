@@ -12,7 +12,19 @@ SELECT id, uid, agent, person, session, parent, replays,
                 AND d.name = w.name))
     )
 FROM kedge.turns t
-WHERE lineage = ANY($1::int8[]) ORDER BY id;
+WHERE id IN (SELECT id FROM kedge.turns WHERE lineage = ANY($1::int8[]) AND id > $2 ORDER BY id LIMIT $3)
+ORDER BY id;
+
+-- name: newest_influenced
+SELECT id FROM kedge.turns WHERE lineage = ANY($1::int8[]) ORDER BY id DESC LIMIT $2;
+
+-- name: influenced_agents
+SELECT DISTINCT agent FROM kedge.turns WHERE lineage = ANY($1::int8[]) AND agent IS NOT NULL ORDER BY agent;
+
+-- name: influenced_total
+SELECT count(*), (SELECT count(*) FROM (SELECT DISTINCT session FROM kedge.turns
+                                        WHERE lineage = ANY($1::int8[]) AND session IS NOT NULL) s)
+FROM kedge.turns WHERE lineage = ANY($1::int8[]);
 
 -- name: turns
 SELECT id, uid, agent, person, session, parent, replays FROM kedge.turns WHERE uid = ANY($1::text[]);
@@ -31,13 +43,6 @@ WITH RECURSIVE up (uid) AS (
     SELECT t.parent FROM up JOIN kedge.turns t ON t.uid = up.uid WHERE t.parent IS NOT NULL
 )
 SELECT t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays FROM up JOIN kedge.turns t ON t.uid = up.uid;
-
--- name: sources_in
-SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
-FROM kedge.turns t
-JOIN kedge.writes w ON w.turn = t.id
-JOIN kedge.spaces s ON s.id = w.space
-WHERE t.lineage = ANY($1::int8[]) AND w.source AND NOT w.deleted ORDER BY w.seq;
 
 -- name: sources_of_turns
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL

@@ -4,10 +4,11 @@ FROM kedge.writes w JOIN kedge.lineages l ON l.id = w.lineage
 WHERE w.space = (SELECT id FROM kedge.spaces WHERE store = $1 AND space = $2) AND w.name = $3;
 
 -- name: heads_of_keys
+-- OFFSET 0: a plan for the average space would read all heads of a large one for each key.
 SELECT k.number - 1, h.lineage, h.rank, h.seq
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
 JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
-JOIN kedge.heads h ON h.space = s.id AND h.name = k.name;
+CROSS JOIN LATERAL (SELECT * FROM kedge.heads WHERE space = s.id AND name = k.name OFFSET 0) h;
 
 -- name: newest_writes
 -- Reads all writes to each key; returns one row a lineage, the newest.
@@ -16,7 +17,9 @@ FROM (
     SELECT k.number, w.lineage, max(ARRAY[w.rank, w.seq]) AS newest
     FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
     JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
-    JOIN kedge.writes w ON w.space = s.id AND w.name = k.name
+    CROSS JOIN LATERAL (
+        SELECT lineage, rank, seq FROM kedge.writes WHERE space = s.id AND name = k.name OFFSET 0
+    ) w
     GROUP BY k.number, w.lineage
 ) found;
 

@@ -113,6 +113,11 @@ WHERE s.session >= ?1 AND (?2 IS NULL OR s.session < ?2) AND (?3 IS NULL OR s.se
   AND (?4 IS NULL OR EXISTS (SELECT 1 FROM json_each(s.base) b WHERE b.value = ?4) = ?5)
 ORDER BY s.session LIMIT ?6;
 
+-- name: sessions_named
+SELECT session, generation, seq, epoch, at, base, opened_with FROM sessions s
+WHERE session IN (SELECT value FROM json_each(?))
+  AND generation = (SELECT max(generation) FROM sessions WHERE session = s.session);
+
 -- name: standing
 SELECT c.epoch, s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with
 FROM control c LEFT JOIN sessions s

@@ -5,21 +5,27 @@ SELECT lineage FROM lineage_members WHERE number IN (SELECT value FROM json_each
 ORDER BY lineage;
 
 -- name: count_writes
-SELECT s.store, s.space, sum(c.puts), sum(c.deletes) FROM counters c JOIN spaces s ON s.id = c.space
+SELECT s.store, s.space, sum(c.puts), sum(c.deletes) FROM spaces s CROSS JOIN counters c ON c.space = s.id
 WHERE c.lineage IN (SELECT value FROM json_each(?))
-GROUP BY s.id ORDER BY s.store, s.space;
+GROUP BY s.store, s.space ORDER BY s.store, s.space LIMIT ?;
 
--- name: spaces_with
-SELECT DISTINCT c.space, s.store, s.space FROM counters c JOIN spaces s ON s.id = c.space
-WHERE c.lineage IN (SELECT value FROM json_each(?)) ORDER BY s.store, s.space;
+-- name: totals
+SELECT s.store, count(DISTINCT s.id), sum(c.puts + c.deletes) FROM counters c JOIN spaces s ON s.id = c.space
+WHERE c.lineage IN (SELECT value FROM json_each(?))
+GROUP BY s.store ORDER BY s.store;
 
 -- name: affected_keys
-SELECT DISTINCT name FROM heads INDEXED BY heads_by_state
-WHERE space = ? AND state IN (SELECT id FROM states WHERE lineage IN (SELECT value FROM json_each(?))) LIMIT ?;
+SELECT DISTINCT s.store, s.space, h.name
+FROM spaces s CROSS JOIN counters c ON c.space = s.id
+CROSS JOIN states t ON t.lineage = c.lineage
+CROSS JOIN heads h INDEXED BY heads_by_state ON h.space = s.id AND h.state = t.id
+WHERE c.lineage IN (SELECT value FROM json_each(?)) ORDER BY s.store, s.space LIMIT ?;
 
 -- name: count_affected_keys
-SELECT count(*) FROM heads INDEXED BY heads_by_state
-WHERE space = ? AND state IN (SELECT id FROM states WHERE lineage IN (SELECT value FROM json_each(?)));
+SELECT count(*)
+FROM counters c CROSS JOIN states t ON t.lineage = c.lineage
+CROSS JOIN heads h INDEXED BY heads_by_state ON h.space = c.space AND h.state = t.id
+WHERE c.lineage IN (SELECT value FROM json_each(?));
 
 -- name: written_by_both
 -- Each key once: only the smallest of the deployment's lineages with a head there returns it.

@@ -10,8 +10,22 @@ SELECT id, uid, agent, person, session, parent, replays,
               SELECT 1 FROM heads d
               WHERE d.space = (SELECT id FROM spaces WHERE store = 'documents' AND space = s.space) AND d.name = w.name))
     )
-FROM turns t INDEXED BY turns_by_lineage
-WHERE lineage IN (SELECT value FROM json_each(?1)) ORDER BY id;
+FROM turns t
+WHERE id IN (SELECT id FROM turns INDEXED BY turns_by_lineage
+             WHERE lineage IN (SELECT value FROM json_each(?1)) AND id > ?2 ORDER BY id LIMIT ?3)
+ORDER BY id;
+
+-- name: newest_influenced
+SELECT id FROM turns INDEXED BY turns_by_lineage
+WHERE lineage IN (SELECT value FROM json_each(?1)) ORDER BY id DESC LIMIT ?2;
+
+-- name: influenced_agents
+SELECT DISTINCT agent FROM turns INDEXED BY turns_by_lineage
+WHERE lineage IN (SELECT value FROM json_each(?)) AND agent IS NOT NULL ORDER BY agent;
+
+-- name: influenced_total
+SELECT count(*), count(DISTINCT session) FROM turns INDEXED BY turns_by_lineage
+WHERE lineage IN (SELECT value FROM json_each(?));
 
 -- name: turns
 SELECT id, uid, agent, person, session, parent, replays FROM turns WHERE uid IN (SELECT value FROM json_each(?));
@@ -30,13 +44,6 @@ WITH RECURSIVE up (uid) AS (
     SELECT t.parent FROM up JOIN turns t ON t.uid = up.uid WHERE t.parent IS NOT NULL
 )
 SELECT t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays FROM up CROSS JOIN turns t ON t.uid = up.uid;
-
--- name: sources_in
-SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
-FROM turns t INDEXED BY turns_by_lineage
-JOIN writes w INDEXED BY writes_by_turn ON w.turn = t.id
-JOIN spaces s ON s.id = w.space
-WHERE t.lineage IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted ORDER BY w.seq;
 
 -- name: sources_of_turns
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
