@@ -21,6 +21,7 @@ from kedge.model.states import (
     Standing,
     State,
     StateTable,
+    Superseders,
     classify,
     from_text,
     is_lasting,
@@ -80,26 +81,29 @@ class States:
         superseders = tuple(sorted(self._interner.intern(link, members) for members in above))
         if is_lasting(superseders):
             return self._lasting(link, (lineage, superseders), rule)
-        fields = (lineage, to_text(superseders))
-        found = link.row(_SQL["state_find"], *fields)
-        if found is not None and not found[1]:
-            return int(found[0])
-        if rule.contests and (found is not None or link.one(_SQL["states_of"], lineage)[0] >= STATES_MAX):
+        if not rule.contests:
+            return self._dense(link, lineage, superseders)
+        found = link.row(_SQL["state_intern"], lineage, to_text(superseders), STATES_MAX)
+        if found is None or found[1]:  # no room, or retired, or another transaction makes it
             return self._lasting(link, (lineage, CONTESTED), rule)
-        return self._insert(link, fields, rule)
+        return int(found[0])
 
     def _lasting(self, link: Link, state: State, rule: Rule) -> int:
         cached = self._table.lasting.get(state)
         if cached is not None:
             return cached
         self._wanted.add(state)
+        if not rule.contests:
+            return self._dense(link, *state)
         fields = (state[0], to_text(state[1]))
-        found = link.row(_SQL["state_find"], *fields)
-        return self._insert(link, fields, rule) if found is None else int(found[0])
+        found = link.row(_SQL["state_intern"], *fields, None)
+        return int((found or link.one(_SQL["state_find"], *fields))[0])  # another transaction has committed it
 
-    def _insert(self, link: Link, fields: tuple[int, str], rule: Rule) -> int:
-        made = link.row(_SQL["state_insert" if rule.contests else "state_insert_dense"], *fields)
-        return int((made or link.one(_SQL["state_find"], *fields))[0])  # another transaction has committed it
+    def _dense(self, link: Link, lineage: int, superseders: Superseders) -> int:
+        """Return the id of a state of a database whose ids have no holes: writers may collide."""
+        fields = (lineage, to_text(superseders))
+        found = link.row(_SQL["state_find"], *fields) or link.row(_SQL["state_insert_dense"], *fields)
+        return int((found or link.one(_SQL["state_find"], *fields))[0])
 
     def of(self, link: Link, idents: Iterable[int]) -> dict[int, State]:
         """Return states by id, in a write transaction that may have made them."""

@@ -1,12 +1,17 @@
 -- name: state_find
-SELECT id, retired FROM kedge.states WHERE lineage = $1 AND md5(superseders) = md5($2) AND superseders = $2;
+SELECT id FROM kedge.states WHERE lineage = $1 AND md5(superseders) = md5($2) AND superseders = $2;
 
--- name: states_of
-SELECT count(*) FROM kedge.states WHERE lineage = $1;
-
--- name: state_insert
-INSERT INTO kedge.states (id, lineage, superseders) VALUES (nextval('kedge.state_ids'), $1, $2)
-ON CONFLICT (lineage, md5(superseders)) DO NOTHING RETURNING id;
+-- name: state_intern
+-- The state, made where it is not there and its lineage has fewer than $3 (NULL: any number).
+WITH found AS (
+    SELECT id, retired FROM kedge.states WHERE lineage = $1 AND md5(superseders) = md5($2) AND superseders = $2
+), made AS (
+    INSERT INTO kedge.states (id, lineage, superseders)
+    SELECT nextval('kedge.state_ids'), $1::int8, $2::text WHERE NOT EXISTS (SELECT FROM found)
+        AND ($3::int8 IS NULL OR (SELECT count(*) FROM kedge.states WHERE lineage = $1) < $3)
+    ON CONFLICT (lineage, md5(superseders)) DO NOTHING RETURNING id
+)
+SELECT id, retired FROM found UNION ALL SELECT id, FALSE FROM made;
 
 -- name: state_insert_dense
 INSERT INTO kedge.states (id, lineage, superseders)
