@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kedge.model.heads import choose, newest_before, newest_by_name, retracted, seen_messages
+from kedge.model.heads import choose, newest_before, retracted, seen_messages
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, encode
@@ -25,11 +25,6 @@ def test_the_greatest_visible_rank_and_seq_is_chosen() -> None:
     unseen, seen = View(1, frozenset(), frozenset()), View(1, frozenset({1}), frozenset())
     assert [h and h.seq for h in (choose(KEY, rows, v, MEMBERS.__getitem__) for v in (unseen, seen))] == [5, 2]
     assert choose(KEY, rows[1:], unseen, MEMBERS.__getitem__) is None
-
-
-def test_of_each_name_the_greatest_rank_and_seq_is_kept() -> None:
-    found = newest_by_name([head("a", 1), head("b", 9), head("a", 2), head("b", 3, rank=10)])
-    assert {name: h.seq for name, h in found.items()} == {"a": 2, "b": 3}
 
 
 def test_names_are_read_backwards_until_enough_puts_are_visible() -> None:

@@ -35,16 +35,6 @@ def choose(key: Key, rows: Iterable[Any], view: View, members: Members) -> Head 
     return None if best is None else decode_head(key, best, members)
 
 
-def newest_by_name(heads: Iterable[Head]) -> dict[str, Head]:
-    """Return the head of each name among visible writes: the greatest (rank, seq) wins."""
-    found: dict[str, Head] = {}
-    for head in heads:
-        there = found.get(head.key.name)
-        if there is None or (head.rank, head.seq) > (there.rank, there.seq):
-            found[head.key.name] = head
-    return found
-
-
 def range_of(names: Iterable[str], found: Mapping[str, Head], at_seq: int) -> Range:
     """Return the range of these names in order, given the heads that were found, deletes included."""
     heads = [found[name] for name in names if name in found]

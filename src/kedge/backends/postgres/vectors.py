@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from kedge.backends.postgres.contested_rows import ContestedRows
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
@@ -111,6 +112,7 @@ class PostgresVectors:
         self._states = states
         self._reader = reader
         self._writer = writer
+        self._contested = ContestedRows(interner, reader)
 
     # ── collections ──
 
@@ -198,7 +200,9 @@ class PostgresVectors:
         if contested:
             asked = (list({embedding for embedding, _, _ in counts}), contested)
             seqs = [row[0] for row in link.rows(_SQL["rows_in_contested"], *asked)]
-            for _, lineage, is_superseded, above in self._newer(link, view, request.collection, seqs, of_all=True):
+            for _, lineage, is_superseded, above in self._contested.newer(
+                link, view, request.collection, seqs, of_all=True
+            ):
                 heads += not is_superseded
                 kinds.add((lineage, tuple(sorted(above))))
         found: set[Lineage] = set()
@@ -211,29 +215,11 @@ class PostgresVectors:
         contested = [row.seq for row in rows if row.row_class is RowClass.CONTESTED]
         if not contested:
             return rows
-        classes: dict[int, RowClass] = {}
-        for seq, lineage, is_superseded, settled in self._newer(link, request.view, request.collection, contested):
-            everywhere = self._interner.members(link, lineage) | request.view.settled
-            is_dead = any(self._interner.members(link, above) <= everywhere for above in settled)
-            superseded = RowClass.DEAD if is_dead else RowClass.SUPERSEDED
-            classes[seq] = superseded if is_superseded else RowClass.HEAD
+        classes = self._contested.classes(link, request.view, request.collection, contested)
         resolved = (
             msgspec.structs.replace(row, row_class=classes[row.seq]) if row.seq in classes else row for row in rows
         )
         return [row for row in resolved if row.row_class is not RowClass.DEAD]
-
-    def _newer(
-        self, link: Link, view: View, collection: Collection, seqs: list[int], *, of_all: bool = False
-    ) -> list[tuple[int, int, bool, list[int]]]:
-        """Return (seq, lineage, is superseded, lineages of newer heads) of contested rows in a present view.
-
-        The lineages are those with settled members, which alone can supersede a contested row wherever it is seen;
-        with `of_all`, they are all that the view sees.
-        """
-        members = self._interner.members
-        visible = self._reader.lineages_in(link, view, "vectors", collection.name)
-        listed = visible if of_all else [some for some in visible if not members(link, some).isdisjoint(view.settled)]
-        return link.rows(_SQL["contested_rows"], seqs, visible, listed)
 
     def _past(
         self, link: Link, request: Request, searched: SearchedSpace, others: list[int]
@@ -444,7 +430,9 @@ class PostgresVectors:
         if contested:
             asked = [row[0] for row in link.rows(_SQL["rows_in_contested"], [embedding], contested)]
             seqs += [
-                seq for seq, _, is_superseded, _ in self._newer(link, view, collection, asked) if not is_superseded
+                seq
+                for seq, _, is_superseded, _ in self._contested.newer(link, view, collection, asked)
+                if not is_superseded
             ]
         return sorted(seqs)
 
