@@ -8,6 +8,8 @@ import msgspec
 
 from kedge.model.control import ControlRecord
 from kedge.model.migration import TABLES, WRITES, Record, Table, chunk_rows
+from kedge.model.record_format import decode_record, encode_record
+from kedge.model.transitions import compacted
 from kedge.model.visibility import View
 from kedge.model.writes import STORES, Head
 from kedge.ports.backend import Backend
@@ -78,7 +80,7 @@ def compare(a: Side, b: Side, progress: Progress | None = None) -> StoreDiff:
     upto, is_level = min(a_seq, b_seq), a_seq == b_seq
     found = [_compare_identities(a, b), _compare_writes(a, b, upto, progress)]
     if is_level:
-        found.append(_compare_rows("control record", 1, [a.exporter.record()], [b.exporter.record()]))
+        found.append(_compare_rows("control record", 1, [_record(a)], [_record(b)]))
     skipped = []
     for table in TABLES.values():
         if table.name in _DERIVED:
@@ -103,6 +105,12 @@ def _compare_identities(a: Side, b: Side) -> Difference:
 
 
 # ── rows ──
+
+
+def _record(side: Side) -> Record:
+    """Return the control record with its epoch, in the form of a finished upgrade."""
+    epoch, encoded = side.exporter.record()
+    return epoch, encode_record(compacted(decode_record(encoded)))
 
 
 def _compare_writes(a: Side, b: Side, upto: int, progress: Progress | None) -> Difference:
