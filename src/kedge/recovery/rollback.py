@@ -241,7 +241,15 @@ def unfinished(kernel: Kernel) -> list[Entry]:
 
 def unfinished_of(kernel: Kernel, name: str, *, before: int) -> list[Entry]:
     """Return the unfinished rollbacks of a deployment that were committed before a seq."""
-    return [e for e in unfinished(kernel) if e.kind == COMMIT and e.deployment == name and e.seq < before]
+    control = kernel.backend.control
+    commits = [entry for entry in control.entries_of([name], (COMMIT,)) if entry.seq < before]
+
+    def is_finished(entry: Entry) -> bool:
+        return any(
+            step.is_step and step.kind in _LAST_STEPS[COMMIT] for step in control.entries(operation=entry.operation)
+        )
+
+    return [entry for entry in reversed(commits) if not is_finished(entry)]
 
 
 def _unfinished(kernel: Kernel) -> list[tuple[Entry, Wanted]]:

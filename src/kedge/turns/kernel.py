@@ -95,9 +95,11 @@ class Kernel:
                 followed = moved(before, change.record)
                 if followed:  # recovery after a crash reads it from the log
                     change = msgspec.structs.replace(change, detail=change.detail | {DETAIL: followed})
-                return change.record, self.backend.control.commit(change)
+                entry = self.backend.control.commit(change)
             except EpochMoved:
                 continue
+            known = self.backend.control.known()  # what is derived of it is shared with the record before
+            return change.record if known is None or known.epoch != change.record.epoch else known, entry
 
     def read_present(self, look: Callable[[View], T], view: View) -> T:
         """Call `look` with a view of what is live; call it again with a newer view each time it raises `EpochMoved`."""
