@@ -225,6 +225,7 @@ class GroupCommit:
         for member in group.members:
             with suppress(RuntimeError):  # known already
                 member.outcome.release()
+        group.members = []  # no cycle is left for the garbage collector
 
 
 _fork_safe: WeakSet[GroupCommit] = WeakSet()
