@@ -30,11 +30,8 @@ class SqliteProvenance:
 
     def reach(self, lineages: Iterable[int]) -> Reach:
         """Count the turns whose lineage is one of these, and what they belong to."""
-        ids = json.dumps(list(lineages))
-        with self._database.reading() as connection:
-            turns, sessions = connection.execute(_SQL["influenced_total"], (ids,)).fetchone()
-            agents = [agent for (agent,) in connection.execute(_SQL["influenced_agents"], (ids,))]
-        return Reach(turns, sessions, tuple(agents))
+        ((turns, sessions, agents),) = self._database.ask(_SQL["reach"], json.dumps(list(lineages)))
+        return Reach(turns, sessions, tuple(sorted(json.loads(agents))))
 
     def turns(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written."""

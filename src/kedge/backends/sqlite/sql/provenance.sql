@@ -19,13 +19,12 @@ ORDER BY id;
 SELECT id FROM turns INDEXED BY turns_by_lineage
 WHERE lineage IN (SELECT value FROM json_each(?1)) ORDER BY id DESC LIMIT ?2;
 
--- name: influenced_agents
-SELECT DISTINCT agent FROM turns INDEXED BY turns_by_lineage
-WHERE lineage IN (SELECT value FROM json_each(?)) AND agent IS NOT NULL ORDER BY agent;
-
--- name: influenced_total
-SELECT count(*), count(DISTINCT session) FROM turns INDEXED BY turns_by_lineage
-WHERE lineage IN (SELECT value FROM json_each(?));
+-- name: reach
+SELECT count(*), count(DISTINCT session), (
+    SELECT json_group_array(agent) FROM (
+        SELECT DISTINCT agent FROM turns INDEXED BY turns_by_lineage
+        WHERE lineage IN (SELECT value FROM json_each(?1)) AND agent IS NOT NULL))
+FROM turns INDEXED BY turns_by_lineage WHERE lineage IN (SELECT value FROM json_each(?1));
 
 -- name: turns
 SELECT id, uid, agent, person, session, parent, replays FROM turns WHERE uid IN (SELECT value FROM json_each(?));
