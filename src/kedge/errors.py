@@ -20,7 +20,8 @@ KedgeError
 │   ├── SchemaRefused       this agent does not accept the message's schema version
 │   ├── OtherCode           this process runs different code than the turn's view pins
 │   ├── ArtifactChanged     the version label was used before with another digest
-│   └── SnapshotInTheWay    a named snapshot can still read what the purge would erase
+│   ├── SnapshotInTheWay    a named snapshot can still read what the purge would erase
+│   └── HoldInTheWay        a legal hold keeps what the purge would erase
 ├── OutcomeUnknown          the answer to a commit was lost: check whether it was done before you retry
 ├── RolledBack              stop: a deployment that influenced this turn was rolled back
 ├── NotPermitted            not allowed now: do without it, or ask for permission
@@ -145,6 +146,10 @@ class ArtifactChanged(Conflict):
 
 class SnapshotInTheWay(Conflict):
     """A named snapshot can still read what the purge would erase: release it first."""
+
+
+class HoldInTheWay(Conflict):
+    """A legal hold keeps what the purge would erase: drop the hold first."""
 
 
 class OutcomeUnknown(KedgeError):

@@ -26,18 +26,18 @@ from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
-from kedge.model import transitions
 from kedge.model.attribution import Attribution
 from kedge.model.checks import check_name, check_optional_callables
 from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, SafeLevelName
 from kedge.model.control import Level
 from kedge.model.filters import check_fields
 from kedge.model.fsck.inspection import FsckReport
-from kedge.model.numbers import as_integer, as_real
+from kedge.model.numbers import as_integer
 from kedge.model.reconcile import Reconciled
+from kedge.model.retention import RetentionPolicy
 from kedge.model.upgrade import UpgradeReport
 from kedge.ports.backend import Backend
-from kedge.ports.control import Change, Entry, Snapshot
+from kedge.ports.control import Entry, Snapshot
 from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.resolver import Resolver
@@ -46,6 +46,7 @@ from kedge.recovery import plan as plans
 from kedge.recovery import purge as purges
 from kedge.recovery import reconcile as reconciling
 from kedge.recovery import replay as replays
+from kedge.recovery import retention as retaining
 from kedge.recovery import rollback as rollbacks
 from kedge.recovery.converge import check_wait
 from kedge.recovery.plan import RollbackPlan
@@ -385,6 +386,8 @@ class Kedge:
         """
         check_optional_callables(progress=progress)
         backend = self._kernel.backend
+        if collection is None:
+            retaining.reclaim(self._kernel, progress)
         vectors, indexer, compactor = backend.vectors, backend.vector_indexer, backend.vector_compactor
         chosen = vectors.collections() if collection is None else [find_collection(vectors, collection)]
         done = {}
@@ -395,6 +398,14 @@ class Kedge:
         if collection is None:
             backend.state_collector.collect()
         return done
+
+    def reclaim(self, *, progress: Progress | None = None) -> Reclaimed:
+        """Remove the content of superseded writes, as far as the retention policies allow; return how much that was.
+
+        It goes on where the last call ended. Rows and digests stay, so that the journal can still be verified.
+        """
+        check_optional_callables(progress=progress)
+        return retaining.reclaim(self._kernel, progress)
 
     def collections(self) -> list[Collection]:
         """Return the collections by name."""
@@ -519,18 +530,35 @@ class Kedge:
         """Return the features below full, with their levels."""
         return self._kernel.backend.control.load().below_full
 
-    def set_retention(self, seconds: float | None, *, by: str | None = None) -> None:
-        """Set the horizon: how many seconds back any seq can be read; None means without limit."""
-        who, operation = actor(by), self._kernel.backend.clock.fresh_id()
-        self._kernel.change(
-            lambda record: Change(
-                transitions.set_retention(record, seconds),
-                operation,
-                "retention",
-                who,
-                detail={"seconds": as_real(seconds)},
-            )
-        )
+    def set_retention(
+        self,
+        age: float | None = None,
+        *,
+        store: str | None = None,
+        space: str | None = None,
+        hold: bool = False,
+        by: str | None = None,
+    ) -> None:
+        """Set for how many seconds the past is kept; None means without limit.
+
+        Without `store`, it is the horizon: how far back any seq can be read. With one, it is the policy of that store,
+        or of one `space` in it: the content of superseded writes that are older may be reclaimed. A `hold` keeps all
+        content there, whatever other policies say, and refuses purges of deployments that wrote there.
+        """
+        retaining.set_policy(self._kernel, age, store=store, space=space, hold=hold, by=by)
+
+    def drop_retention(
+        self, *, store: str, space: str | None = None, hold: bool = False, by: str | None = None
+    ) -> None:
+        """Remove the policy, or the hold, of a store or of one of its spaces, so that what it kept is kept no longer.
+
+        Without a policy, a store keeps everything.
+        """
+        retaining.drop_policy(self._kernel, store=store, space=space, hold=hold, by=by)
+
+    def retention(self) -> tuple[RetentionPolicy, ...]:
+        """Return the retention policies, holds among them."""
+        return self._kernel.backend.control.load().policies
 
     # ── the fleet ──
 

@@ -8,6 +8,7 @@ import msgspec
 
 from kedge.errors import UnknownName, nearest
 from kedge.model.attribution import READS, VIEW, Attribution
+from kedge.model.retention import RetentionPolicy
 
 EXTERNAL = "external"
 
@@ -77,6 +78,7 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     levels: dict[str, Level] = {}
     held: dict[str, tuple[str, ...]] = {}  # the operations that hold a feature at the safe level
     retention_seconds: float | None = None
+    policies: tuple[RetentionPolicy, ...] = ()
     rolled_back_peers: str = "rejoin"  # what happens to new messages of peers that were rolled back
     reconcilers: dict[str, str] = {}  # the external systems that follow artifacts: name to pattern of keys
     compact: bool = True

@@ -13,6 +13,7 @@ import numpy as np
 
 from kedge.model.control import ControlRecord, Level, Revocable
 from kedge.model.lineage import from_ranges, to_ranges
+from kedge.model.retention import RetentionPolicy
 from kedge.model.transitions import compacted
 
 DELTAS_MAX = 256  # so many follow a whole record at most
@@ -48,6 +49,7 @@ class _Whole(msgspec.Struct, frozen=True, omit_defaults=True):
     levels: dict[str, Level] = {}
     held: dict[str, tuple[str, ...]] = {}
     retention_seconds: float | None = None
+    policies: tuple[RetentionPolicy, ...] = ()
     rolled_back_peers: str = "rejoin"
     reconcilers: dict[str, str] = {}
 
@@ -66,7 +68,7 @@ class _Delta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _SETS = ("purged", "peers", "hidden_peers")
-_PLAIN = ("next_number", "levels", "held", "retention_seconds", "rolled_back_peers", "reconcilers")
+_PLAIN = ("next_number", "levels", "held", "retention_seconds", "policies", "rolled_back_peers", "reconcilers")
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(ControlRecord)}
 _before, _tagged = msgspec.json.Decoder(_Before), msgspec.json.Decoder(tuple[str, msgspec.Raw])
 _whole, _delta = msgspec.json.Decoder(_Whole), msgspec.json.Decoder(_Delta)
@@ -77,7 +79,8 @@ def encode_record(record: ControlRecord) -> bytes:
     fields = _plain_fields(record)
     if not record.compact:
         settled, purged = to_ranges(record.settled), to_ranges(record.purged)
-        return msgspec.json.encode(_Before(**fields, settled_ranges=settled, purged_ranges=purged))
+        known = {name: value for name, value in fields.items() if name in _Before.__struct_fields__}
+        return msgspec.json.encode(_Before(**known, settled_ranges=settled, purged_ranges=purged))
     fields |= {name: _packed(getattr(record, name)) for name in _SETS}
     return msgspec.json.encode((_RECORD, _Whole(**fields)))
 
@@ -153,7 +156,7 @@ def is_delta(stored: bytes) -> bool:
 
 
 def _plain_fields(record: ControlRecord | _Whole | _Before) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in ("epoch", "deployments", *_PLAIN)}
+    return {name: getattr(record, name) for name in ("epoch", "deployments", *_PLAIN) if hasattr(record, name)}
 
 
 def _following(stored: bytes) -> tuple[int, int]:

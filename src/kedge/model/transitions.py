@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kedge.errors import IllegalTransition, InvalidValue
+from kedge.errors import IllegalTransition, InvalidValue, UnknownName
 from kedge.model.attribution import READS, Attribution
 from kedge.model.control import EXTERNAL, ControlRecord, Level, Revocable, Status
 from kedge.model.numbers import as_real
+from kedge.model.retention import POLICIES_MAX, RetentionPolicy
 
 RETENTION_SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
 
@@ -258,10 +259,49 @@ def drop_holds(record: ControlRecord, operations: Iterable[str]) -> ControlRecor
 
 def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord:
     """Set how far back the past is readable; None means without limit."""
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=check_retention(seconds))
+
+
+def check_retention(seconds: object) -> float | None:
+    """Return a number of seconds to keep the past for, None for ever, or raise `InvalidValue`."""
     kept = as_real(seconds)
     if seconds is not None and not (kept is not None and 0 <= kept <= RETENTION_SECONDS_MAX):
         raise InvalidValue(f"invalid retention {seconds!r}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None")
-    return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=kept)
+    return kept
+
+
+def set_policy(record: ControlRecord, policy: RetentionPolicy) -> ControlRecord:
+    """Set the policy of a store or of a space, in place of the one that it has."""
+    return _with_policies(record, policy, (policy,))
+
+
+def drop_policy(record: ControlRecord, policy: RetentionPolicy) -> ControlRecord:
+    """Remove the policy, or the hold, of a store or of a space; raise `UnknownName` where there is none."""
+    if not any(_is_for_the_same(policy, other) for other in record.policies):
+        what = "hold" if policy.hold else "retention policy"
+        raise UnknownName(f"no {what} is set for {policy.scope}; `kedge retention` lists them")
+    return _with_policies(record, policy, ())
+
+
+def _is_for_the_same(policy: RetentionPolicy, other: RetentionPolicy) -> bool:
+    return (policy.store, policy.space, policy.hold) == (other.store, other.space, other.hold)
+
+
+def _with_policies(
+    record: ControlRecord, replaced: RetentionPolicy, added: tuple[RetentionPolicy, ...]
+) -> ControlRecord:
+    if not record.compact:
+        raise IllegalTransition(
+            f"cannot change the retention of {replaced.scope}: older processes, which can still write, would lose it; "
+            "run `kedge upgrade` first"
+        )
+    kept = tuple(policy for policy in record.policies if not _is_for_the_same(policy, replaced)) + added
+    if len(kept) > POLICIES_MAX:
+        raise InvalidValue(
+            f"a database has {POLICIES_MAX} retention policies at most; lift one, or set it for the store"
+        )
+    ordered = tuple(sorted(kept, key=lambda policy: (policy.store, policy.space or "", policy.hold)))
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, policies=ordered)
 
 
 def set_rolled_back_peers(record: ControlRecord, policy: str) -> ControlRecord:

@@ -15,6 +15,7 @@ from kedge.ports.impact import Impact
 from kedge.ports.journal import Journal
 from kedge.ports.metrics import Metrics
 from kedge.ports.provenance import Provenance
+from kedge.ports.reclamation import Reclamation
 from kedge.ports.replay_log import ReplayLog
 from kedge.ports.states import StateCollector
 from kedge.ports.upgrade import Upgrade
@@ -100,6 +101,10 @@ class Backend(Protocol):
     @property
     def erasure(self) -> Erasure:
         """Removal of purged content."""
+
+    @property
+    def reclamation(self) -> Reclamation:
+        """Removal of superseded content."""
 
     @property
     def upgrade(self) -> Upgrade:

@@ -15,6 +15,7 @@ from kedge.errors import (
     DuplicateName,
     ExpectationFailed,
     Frozen,
+    HoldInTheWay,
     IdempotencyMismatch,
     IllegalTransition,
     InvalidValue,
@@ -58,13 +59,14 @@ from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
 from kedge.model.fsck.inspection import Finding, FsckReport
 from kedge.model.reconcile import Reconciled
+from kedge.model.retention import RetentionPolicy
 from kedge.model.upgrade import SchemaState, UpgradeReport
 from kedge.open import compare_stores, migrate_store, open
 from kedge.ports.control import Snapshot
 from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.resolver import Resolver
-from kedge.ports.vectors import Collection
+from kedge.ports.vectors import Collection, Reclaimed
 from kedge.reconcilers.http import HttpReconciler
 from kedge.reconcilers.shell import ShellReconciler
 from kedge.recovery.attribution import Unattributed
@@ -93,16 +95,17 @@ __all__ = [
     "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "Busy", "Collection",
     "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff",
     "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport",
-    "Held", "Hit", "Hits", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition", "Indicators",
-    "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired", "Level",
-    "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema", "NoSession",
-    "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode", "OtherCodeWarning",
-    "OutcomeUnknown", "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView",
-    "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Resolver", "Retryable",
-    "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionInfo",
-    "SessionsRefreshed", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff",
-    "Status", "StorageFull", "StoreDiff", "StoreSum", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed",
-    "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning",
-    "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers",
-    "compare_stores", "current_turn", "migrate_store", "open",
+    "Held", "Hit", "Hits", "HoldInTheWay", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition",
+    "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired",
+    "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema",
+    "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode",
+    "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport",
+    "ReadOnly", "ReadView", "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput",
+    "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
+    "SchemaRefused", "SchemaState", "SessionBegun", "SessionInfo", "SessionsRefreshed", "SettledMeanwhile",
+    "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff",
+    "StoreSum", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed", "Unfinished",
+    "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning", "UntrustedHeaders",
+    "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers", "compare_stores",
+    "current_turn", "migrate_store", "open",
 ]  # fmt: skip

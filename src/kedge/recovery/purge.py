@@ -16,6 +16,7 @@ from kedge.errors import (
 from kedge.model import transitions
 from kedge.model.control import ControlRecord
 from kedge.ports.control import Change, Entry
+from kedge.recovery.retention import check_holds
 from kedge.support.display import Report, count
 from kedge.turns.kernel import Kernel, actor
 
@@ -54,6 +55,7 @@ def purge(
         found = kernel.find(record, name, "purge")
         after, gone = transitions.purge(record, found)
         _check_snapshots(kernel, gone)
+        check_holds(kernel, gone, record)
         kernel.backend.erasure.check_room(kernel.backend.impact.lineages_with(gone))
         detail = {"numbers": sorted(gone), "names": sorted(kernel.names(gone))}
         return Change(after, operation, "purge", who, name, "", detail, drop_snapshots_of=tuple(sorted(gone)))

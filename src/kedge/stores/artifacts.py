@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from kedge.errors import UnknownName, nearest
 from kedge.model.artifact_reads import ABSENT
 from kedge.model.artifacts import Artifact, unpack
+from kedge.model.retention import content_of
 from kedge.model.writes import Head
 from kedge.stores.keyed import KeyedView
 from kedge.stores.scope import Scope
@@ -33,7 +34,7 @@ class Artifacts(KeyedView):
             raise UnknownName(
                 f"no artifact {key!r} is visible in this view{nearest(key, list(self))}; deploy it, or check the view"
             )
-        return unpack(head.payload)
+        return _artifact(head)
 
     def __contains__(self, key: str) -> bool:
         """Return whether the view pins an artifact at a key."""
@@ -47,8 +48,12 @@ class Artifacts(KeyedView):
     def get(self, name: str, default: Artifact | None = None) -> Artifact | None:
         """Return the artifact at a key, or `default`."""
         head = self._head(name)
-        return default if head is None or head.deleted else unpack(head.payload)
+        return default if head is None or head.deleted else _artifact(head)
 
     def items(self, prefix: str = "") -> dict[str, Artifact]:
         """Return the artifacts at all keys that begin with `prefix`, in key order."""
-        return {head.key.name: unpack(head.payload) for head in self._range(prefix)}
+        return {head.key.name: _artifact(head) for head in self._range(prefix)}
+
+
+def _artifact(head: Head) -> Artifact:
+    return unpack(content_of(head.payload, head.key.name, head.seq))

@@ -10,6 +10,7 @@ from kedge.model.filters import check_filter, matches
 from kedge.model.lineage import union
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
+from kedge.model.retention import content_of, value_of
 from kedge.model.visibility import View
 from kedge.model.writes import Head, decode, to_json
 from kedge.ports.vectors import Collection, Floats, Ints, SpaceHeads
@@ -107,7 +108,13 @@ class VectorBatches:
 
     def _batch(self, seqs: Ints) -> VectorRows:
         contents = self._scope.read(lambda view: self._contents(view, seqs))
-        names, payloads = [name for name, _ in contents], [decode(payload) for _, payload in contents]
+        names, payloads = (
+            [name for name, _ in contents],
+            [
+                decode(content_of(payload, name, seq))
+                for (name, payload), seq in zip(contents, seqs.tolist(), strict=True)
+            ],
+        )
         if self._where is not None:
             passing = [place for place, payload in enumerate(payloads) if matches(payload, self._where)]
             names, payloads = [names[place] for place in passing], [payloads[place] for place in passing]
@@ -171,4 +178,4 @@ def fetch(scope: Scope, collection: Collection, ids: Sequence[str]) -> VectorRow
     if not kept:
         vectors = np.empty((0, space.dim), np.float32)
     seqs = np.array([head.seq for head in kept], np.int64)
-    return VectorRows([head.key.name for head in kept], vectors, [decode(head.payload) for head in kept], seqs)
+    return VectorRows([head.key.name for head in kept], vectors, [value_of(head) for head in kept], seqs)

@@ -9,7 +9,8 @@ from kedge.model.choices import OriginName
 from kedge.model.lineage import EMPTY
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
-from kedge.model.writes import Head, Key, Origin, Pending, decode, encode
+from kedge.model.retention import value_of
+from kedge.model.writes import Head, Key, Origin, Pending, encode
 from kedge.ports.journal import HeadMoved
 from kedge.stores.scope import Scope, WritingScope
 from kedge.support.display import Value, brief
@@ -55,7 +56,7 @@ class KeyedView:
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value at a name, or `default` where it is absent."""
         head = self._head(name)
-        return default if head is None or head.deleted else decode(head.payload)
+        return default if head is None or head.deleted else value_of(head)
 
     def entry(self, name: str) -> Entry | None:
         """Return the value at a name with its seq, lineage, age and origin, or None where it is absent."""
@@ -65,7 +66,7 @@ class KeyedView:
     def _entry(self, head: Head) -> Entry:
         return Entry(
             key=head.key.name,
-            value=decode(head.payload),
+            value=value_of(head),
             seq=head.seq,
             lineage=self._scope.names(head.lineage),
             at=head.at,
@@ -85,7 +86,7 @@ class KeyedView:
 
     def items(self, prefix: str = "") -> dict[str, Any]:
         """Return the values at all names that begin with `prefix`, in name order."""
-        return {head.key.name: decode(head.payload) for head in self._range(prefix)}
+        return {head.key.name: value_of(head) for head in self._range(prefix)}
 
     def entries(self, prefix: str = "") -> list[Entry]:
         """Return the entries at all names that begin with `prefix`, in name order."""

@@ -10,7 +10,8 @@ from kedge.model.choices import OriginName
 from kedge.model.messages import Parsed, check_iterable, pair, parse
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
-from kedge.model.writes import Head, Key, Origin, Pending, decode, encode, memory_name
+from kedge.model.retention import value_of
+from kedge.model.writes import Head, Key, Origin, Pending, encode, memory_name
 from kedge.stores.scope import Scope, WritingScope
 from kedge.support.display import Value, brief
 
@@ -93,7 +94,7 @@ class MemoryView:
         return {seq: writer.agent for seq, writer in found.items()}
 
     def _message_of(self, head: Head, agent: str | None) -> Message:
-        fields = decode(head.payload)
+        fields: dict[str, Any] = value_of(head)
         role, content = fields.pop("role"), fields.pop("content")
         named = {name: fields.pop(name) for name in _NAMED if name in fields} if fields else {}
         return Message(

@@ -11,9 +11,9 @@ from kedge.errors import InvalidValue, Misuse
 from kedge.model.filters import check_filter
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
+from kedge.model.retention import value_of
 from kedge.model.scores import rounded
 from kedge.model.visibility import View
-from kedge.model.writes import decode
 from kedge.ports.vectors import Collection, Found, Search
 from kedge.stores.scope import Scope
 from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
@@ -172,7 +172,7 @@ def _merged(scope: Scope, collections: Sequence[Collection], results: Sequence[S
             Hit(
                 hit.head.key.name,
                 hit.score,
-                decode(hit.head.payload),
+                value_of(hit.head),
                 hit.head.seq,
                 scope.names(hit.head.lineage),
                 hit.head.key.space,

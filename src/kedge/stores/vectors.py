@@ -11,7 +11,8 @@ from kedge.errors import InvalidValue, InvalidVector
 from kedge.model.checks import check_name
 from kedge.model.choices import OriginName
 from kedge.model.reads import RangeRead
-from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, decode, encode
+from kedge.model.retention import value_of
+from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, encode
 from kedge.ports.vectors import Collection, Floats
 from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch, retry_if_compacted
 from kedge.stores.scope import Scope, WritingScope
@@ -78,9 +79,7 @@ class VectorsView:
         )
         self._scope.record_read(heads.values())
         present = [head for head in heads.values() if not head.deleted]
-        return {
-            h.key.name: VectorRow(h.key.name, v, decode(h.payload), h.seq) for h, v in zip(present, rows, strict=True)
-        }
+        return {h.key.name: VectorRow(h.key.name, v, value_of(h), h.seq) for h, v in zip(present, rows, strict=True)}
 
     def fetch(self, ids: Sequence[str]) -> VectorRows:
         """Return the rows of these ids as arrays, in this order: those present in the space of the view's embedder."""

@@ -17,6 +17,7 @@ from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.metrics import PostgresMetrics
 from kedge.backends.postgres.pools import Given
 from kedge.backends.postgres.provenance import PostgresProvenance
+from kedge.backends.postgres.reclamation import PostgresReclamation
 from kedge.backends.postgres.replay_log import PostgresReplayLog
 from kedge.backends.postgres.state_upkeep import PostgresStateCollector
 from kedge.backends.postgres.states import States
@@ -60,6 +61,7 @@ class PostgresBackend:
         self.coverage = PostgresCoverage(self.database, self.interner)
         self.verification = PostgresVerification(self.database, self.interner, self.states)
         self.erasure = PostgresErasure(self.database, self.vector_writer)
+        self.reclamation = PostgresReclamation(self.database, self.interner)
         self.metrics = PostgresMetrics(self.database, self.interner, self.journal)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)

@@ -17,6 +17,7 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.metrics import SqliteMetrics
 from kedge.backends.sqlite.provenance import SqliteProvenance
 from kedge.backends.sqlite.reads import Reader
+from kedge.backends.sqlite.reclamation import SqliteReclamation
 from kedge.backends.sqlite.replay_log import SqliteReplayLog
 from kedge.backends.sqlite.segment_writer import folder_of, real_path
 from kedge.backends.sqlite.state_upkeep import SqliteStateCollector
@@ -63,6 +64,7 @@ class SqliteBackend:
         self.coverage = SqliteCoverage(self.database, self.interner)
         self.verification = SqliteVerification(self.database, self.states, self.journal)
         self.erasure = SqliteErasure(self.database, chosen.writer)
+        self.reclamation = SqliteReclamation(self.database, self.interner)
         self.fleet = SqliteFleet(self.database)
         self.upgrade = SqliteUpgrade(self.database, self.control, self.interner, self.states)
         self.state_collector = SqliteStateCollector(self.database, self.states)

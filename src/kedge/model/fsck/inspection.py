@@ -87,6 +87,11 @@ class Inspection:
         """Return whether writes of this lineage were purged, complete or not."""
         return not self.record.purged.isdisjoint(self.lineages.get(lineage, ()))
 
+    def is_superseded(self, lineage: int, above: Iterable[int]) -> bool:
+        """Return whether every view that sees a write sees one of those above it: then its content may be reclaimed."""
+        decided = self.lineages.get(lineage, frozenset()) | self.record.settled
+        return any(self.lineages[other] <= decided for other in above if other in self.lineages)
+
     def minimal(self, lineages: Iterable[int]) -> set[Lineage]:
         """Return the minimal superseding lineages that decide who sees a row; no view sees what was purged."""
         known = (other for other in lineages if other in self.lineages and not self.is_purged(other))

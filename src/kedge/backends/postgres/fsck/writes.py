@@ -10,17 +10,27 @@ from kedge.model.writes import SALT_BYTES, digest
 def check_writes(inspection: Inspection) -> None:
     """Check that every write's content is there and has its digest, or was purged."""
     for window in inspection.windows():
+        above = dict(inspection.link.rows(SQL["lineages_above"], *window))
         for seq, space, name, lineage, deleted, *content in inspection.link.rows(SQL["writes"], *window):
             inspection.count("writes")
             is_vector = inspection.spaces.get(space, ("",))[0] == "vectors" and not deleted
-            found = _misfit(inspection, (seq, lineage), content, deleted=deleted, is_vector=is_vector)
+            may_be_gone = inspection.is_purged(lineage) or inspection.is_superseded(lineage, above.get(seq, ()))
+            found = _misfit(
+                inspection, (seq, lineage), content, deleted=deleted, is_vector=is_vector, may_be_gone=may_be_gone
+            )
             if found is not None:
                 inspection.report(found[0], inspection.place(space, name, seq), found[1])
         inspection.advance(*window)
 
 
 def _misfit(
-    inspection: Inspection, write: tuple[int, int], content: list[Any], *, deleted: bool, is_vector: bool
+    inspection: Inspection,
+    write: tuple[int, int],
+    content: list[Any],
+    *,
+    deleted: bool,
+    is_vector: bool,
+    may_be_gone: bool,
 ) -> tuple[str, str] | None:
     """Return the kind and the message of a finding about a write's content, or None."""
     seq, lineage = write
@@ -28,8 +38,8 @@ def _misfit(
     if salt is None:
         if payload is not None:
             return "digest", "the payload is there without its salt"
-        if not inspection.is_purged(lineage):
-            return "digest", "salt and payload are gone, though it was never purged"
+        if not may_be_gone:
+            return "digest", "salt and payload are gone, though a view may need them"
         if vector is not None and inspection.is_erased(lineage):
             return "purge", "its vector is still there, though its deployment was purged"
         return None

@@ -92,14 +92,20 @@ def _check_content(inspection: Inspection, files: SegmentFiles, write: _Write, w
     elif write.salt is None:
         if write.payload is not None:
             inspection.report("digest", where, "the payload is there without its salt")
-        if not inspection.is_purged(write.lineage):
-            inspection.report("digest", where, "salt and payload are gone, though it was never purged")
+        if not inspection.is_purged(write.lineage) and not _is_superseded(inspection, write):
+            inspection.report("digest", where, "salt and payload are gone, though a view may need them")
     elif inspection.is_erased(write.lineage):
         inspection.report("purge", where, "its payload is still there, though its deployment was purged")
     elif (write.payload is None) != bool(write.deleted) or len(write.salt) != SALT_BYTES:
         inspection.report("digest", where, "payload, salt and operation do not fit one another")
     else:
         _check_digest(inspection, files, write, where)
+
+
+def _is_superseded(inspection: Inspection, write: _Write) -> bool:
+    key = (write.space, write.name, write.rank, write.seq)
+    above = (lineage for (lineage,) in inspection.connection.execute(SQL["lineages_above"], key))
+    return inspection.is_superseded(write.lineage, above)
 
 
 def _check_digest(inspection: Inspection, files: SegmentFiles, write: _Write, where: str) -> None:

@@ -1,0 +1,33 @@
+-- name: spaces
+SELECT id, store, space FROM spaces WHERE store IN (SELECT value FROM json_each(?)) ORDER BY id;
+
+-- name: versions
+-- All writes at the keys of a part that have another write, key by key.
+WITH keys (space, name) AS (
+    SELECT DISTINCT w.space, w.name FROM writes w
+    WHERE w.seq BETWEEN ?1 AND ?2 AND w.space IN (SELECT value FROM json_each(?4))
+    AND EXISTS (SELECT 1 FROM writes o INDEXED BY writes_by_key
+                WHERE o.space = w.space AND o.name = w.name AND o.seq <> w.seq)
+    AND NOT EXISTS (SELECT 1 FROM writes o INDEXED BY writes_by_key
+                    WHERE o.space = w.space AND o.name = w.name AND o.seq > ?2 AND o.seq <= ?3)
+)
+SELECT w.space, w.name, w.seq, w.rank, w.lineage, w.salt IS NOT NULL AND NOT w.deleted
+FROM keys CROSS JOIN writes w INDEXED BY writes_by_key ON w.space = keys.space AND w.name = keys.name
+ORDER BY w.space, w.name;
+
+-- name: content_bytes
+SELECT count(*), coalesce(sum(length(payload)), 0) FROM writes
+WHERE seq IN (SELECT value FROM json_each(?)) AND salt IS NOT NULL;
+
+-- name: erase
+UPDATE writes SET payload = NULL, salt = NULL
+WHERE seq IN (SELECT value FROM json_each(?)) AND salt IS NOT NULL;
+
+-- name: last_seq
+SELECT coalesce(max(seq), 0) FROM writes;
+
+-- name: progress
+SELECT value FROM meta WHERE name = 'reclamation';
+
+-- name: set_progress
+INSERT INTO meta (name, value) VALUES ('reclamation', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value;

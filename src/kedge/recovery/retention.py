@@ -1,0 +1,202 @@
+"""Retention: reclaims the content of superseded writes that no view, replay or snapshot can need."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import msgspec
+
+from kedge.errors import HoldInTheWay, InvalidValue, nearest
+from kedge.model import transitions
+from kedge.model.checks import check_name
+from kedge.model.compaction import Past, Readable
+from kedge.model.control import ControlRecord
+from kedge.model.lineage import to_ranges
+from kedge.model.retention import Pinned, RetentionPolicy, kept_seconds, reclaimable
+from kedge.model.writes import STORES, to_json
+from kedge.ports.control import Change, EpochMoved
+from kedge.ports.vectors import Reclaimed
+from kedge.recovery import replay
+from kedge.turns.kernel import Kernel, actor
+
+Progress = Callable[[int, int], None]
+BY = "retention"
+_PART_SEQS = 20_000
+_ERASED_AT_ONCE = 2_000  # writers wait for the erasure of no more
+
+
+class _Group(msgspec.Struct, frozen=True):
+    """The spaces whose policies keep content for equally long."""
+
+    seconds: float
+    spaces: tuple[int, ...]
+    readable: Readable
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """What to look at, as of one epoch. `pins`: a digest of all that may keep content, apart from time."""
+
+    record: ControlRecord
+    groups: tuple[_Group, ...]
+    pinned: Pinned
+    pins: str
+
+
+class _Done(msgspec.Struct):
+    """How far the journal was looked at under these pins: the last seq, by the seconds of each group."""
+
+    pins: str = ""
+    upto: dict[str, int] = {}
+
+
+def reclaim(kernel: Kernel, progress: Progress | None = None) -> Reclaimed:
+    """Reclaim what the retention policies allow; return how many writes lost their content, and its bytes.
+
+    It goes on where the last call ended, also one that was killed, unless a policy, a snapshot, a settled or purged
+    deployment or a pending replay has changed: then it looks at the whole journal again.
+    """
+    total = Reclaimed(0, 0)
+    if not kernel.backend.control.load().policies:
+        return total
+    while True:
+        try:
+            for part in _parts(kernel, _plan(kernel), progress):
+                total = Reclaimed(total.rows + part.rows, total.bytes + part.bytes)
+        except EpochMoved:
+            continue
+        break
+    if total.rows:
+        operation = kernel.backend.clock.fresh_id()
+        detail = {"writes": total.rows, "bytes": total.bytes}
+        kernel.backend.control.step(operation, "reclaimed", by=BY, detail=detail)
+    return total
+
+
+def _parts(kernel: Kernel, plan: _Plan, progress: Progress | None) -> Iterator[Reclaimed]:
+    """Look at the journal part by part; yield what each part reclaimed. Raise `EpochMoved` after a control change."""
+    reclamation = kernel.backend.reclamation
+    done = _load(kernel, plan)
+    todo = sum(max(0, group.readable.horizon.seq - done.upto.get(str(group.seconds), 0)) for group in plan.groups)
+    looked = 0
+    for group in plan.groups:
+        horizon, name = group.readable.horizon.seq, str(group.seconds)
+        for first in range(done.upto.get(name, 0) + 1, horizon + 1, _PART_SEQS):
+            upto = min(first + _PART_SEQS - 1, horizon)
+            found = reclamation.versions(first, upto, horizon, group.spaces)
+            doomed = list(
+                chain.from_iterable(
+                    reclaimable(versions, found.members, group.readable, plan.pinned, plan.record.purged)
+                    for versions in found.keys
+                )
+            )
+            for start in range(0, len(doomed), _ERASED_AT_ONCE):
+                erased = reclamation.erase(doomed[start : start + _ERASED_AT_ONCE], plan.record.epoch)
+                yield Reclaimed(erased.writes, erased.bytes)
+            done.upto[name] = upto
+            reclamation.set_progress(msgspec.json.encode(done))
+            looked += upto - first + 1
+            if progress is not None:
+                progress(looked, todo)
+
+
+def _load(kernel: Kernel, plan: _Plan) -> _Done:
+    kept = kernel.backend.reclamation.progress()
+    done = _Done() if kept is None else msgspec.json.decode(kept, type=_Done)
+    return done if done.pins == plan.pins else _Done(plan.pins, {})
+
+
+def _plan(kernel: Kernel) -> _Plan:
+    control = kernel.backend.control
+    record = control.load()
+    inputs = replay.pending(kernel) if record.rolled_back else []
+    pinned = Pinned(sorted({item.rank for item in inputs}), frozenset(item.seq for item in inputs))
+    snapshots = sorted({snapshot.seq for snapshot in control.snapshots()})
+    pasts = tuple(Past(seq, control.record_at(seq).settled) for seq in snapshots)
+    spaces: dict[float, list[int]] = {}
+    for space in kernel.backend.reclamation.spaces({policy.store for policy in record.policies}):
+        seconds = kept_seconds(record.policies, space.store, space.space)
+        if seconds is not None:
+            spaces.setdefault(seconds, []).append(space.id)
+    groups = tuple(
+        _Group(seconds, tuple(ids), Readable(_horizon(kernel, seconds), pasts)) for seconds, ids in spaces.items()
+    )
+    told = to_json(
+        [
+            msgspec.to_builtins(record.policies), snapshots, to_ranges(record.settled), to_ranges(record.purged),
+            pinned.ranks, sorted(pinned.seqs),
+        ]
+    )  # fmt: skip
+    return _Plan(record, groups, pinned, hashlib.sha256(told).hexdigest())
+
+
+def _horizon(kernel: Kernel, seconds: float) -> Past:
+    """Return the oldest point that a policy keeps, by the clock or the last entry, whichever is earlier.
+
+    One wrong time reclaims nothing.
+    """
+    control = kernel.backend.control
+    now = min(kernel.backend.clock.now(), control.time_of(control.position().seq))
+    seq = control.seq_at(now - seconds)
+    return Past(seq, control.record_at(seq).settled)
+
+
+def set_policy(
+    kernel: Kernel, age: float | None, *, store: str | None, space: str | None, hold: bool, by: str | None
+) -> None:
+    """Set the horizon, or the policy of a store or of a space."""
+    who, operation = actor(by), kernel.backend.clock.fresh_id()
+    if store is None:
+        if hold or space is not None:
+            raise InvalidValue("a hold and a space need store=: say which store they are for, such as store='memory'")
+        kept = transitions.check_retention(age)
+        kernel.change(
+            lambda record: Change(
+                transitions.set_retention(record, kept), operation, "retention", who, detail={"seconds": kept}
+            )
+        )
+        return
+    if hold and age is not None:
+        raise InvalidValue(f"invalid age {age!r} of a hold: a hold keeps everything until it is dropped; leave age out")
+    _change_policy(kernel, transitions.set_policy, _policy(store, space, age, hold=hold), operation, who)
+
+
+def drop_policy(kernel: Kernel, *, store: str, space: str | None, hold: bool, by: str | None) -> None:
+    """Remove the policy, or the hold, of a store or of a space."""
+    operation = kernel.backend.clock.fresh_id()
+    _change_policy(kernel, transitions.drop_policy, _policy(store, space, None, hold=hold), operation, actor(by))
+
+
+def _policy(store: str, space: str | None, age: float | None, *, hold: bool) -> RetentionPolicy:
+    if store not in STORES:
+        raise InvalidValue(f"invalid store {store!r}{nearest(str(store), STORES)}: must be one of {', '.join(STORES)}")
+    named = None if space is None else check_name("the space", space, empty=True)
+    return RetentionPolicy(store, named, transitions.check_retention(age), hold)
+
+
+def _change_policy(
+    kernel: Kernel,
+    alter: Callable[[ControlRecord, RetentionPolicy], ControlRecord],
+    policy: RetentionPolicy,
+    operation: str,
+    who: str,
+) -> None:
+    kind = "hold" if policy.hold else "retention"
+    dropped = alter is transitions.drop_policy
+    detail = {"store": policy.store, "space": policy.space, "seconds": policy.seconds, "dropped": dropped}
+    kernel.change(lambda record: Change(alter(record, policy), operation, kind, who, detail=detail))
+
+
+def check_holds(kernel: Kernel, gone: frozenset[int], record: ControlRecord) -> None:
+    """Raise `HoldInTheWay` if a hold is on a space where one of these deployments wrote."""
+    holds = [policy for policy in record.policies if policy.hold]
+    if not holds:
+        return
+    impact = kernel.backend.impact
+    for counted in impact.count_writes(impact.lineages_with(gone)):
+        held = next((h for h in holds if h.store == counted.store and h.space in {None, counted.space}), None)
+        if held is not None:
+            names = ", ".join(map(repr, sorted(kernel.names(gone))))
+            raise HoldInTheWay(
+                f"{names} wrote to {counted.store} {counted.space!r}, where a hold on {held.scope} keeps everything; "
+                "drop the hold first (`kedge retention --help`), then purge"
+            )
