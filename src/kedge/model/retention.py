@@ -38,10 +38,17 @@ def policy_of(policies: Iterable[RetentionPolicy], store: str, space: str) -> Re
     return max(found, key=lambda policy: (policy.hold, policy.space is not None), default=None)
 
 
-def kept_seconds(policies: Iterable[RetentionPolicy], store: str, space: str) -> float | None:
-    """Return for how many seconds superseded content of a space is kept; None: for ever, which is so without policy."""
+def kept_seconds(
+    policies: Iterable[RetentionPolicy], store: str, space: str, horizon: float | None, *, unset: float | None = None
+) -> float | None:
+    """Return for how many seconds superseded content of a space is kept; None: for ever; `unset`: without a policy.
+
+    What is after the `horizon` of reads, in seconds, is kept in any case.
+    """
     policy = policy_of(policies, store, space)
-    return None if policy is None or policy.hold else policy.seconds
+    if policy is None:
+        return unset
+    return None if policy.hold or policy.seconds is None else max(policy.seconds, horizon or 0.0)
 
 
 class Version(NamedTuple):

@@ -19,7 +19,7 @@ from kedge.ports.vectors import Collection
 from kedge.recovery import deleted_inputs
 from kedge.recovery.replay_claim import ReplayClaim
 from kedge.recovery.replay_inputs import SEQS_AT_ONCE, TURNS_AT_ONCE, InputFinder
-from kedge.support.display import Report, Value, count
+from kedge.support.display import Report, Value, brief, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.replaying import Replays
 from kedge.turns.turn import Turn
@@ -170,18 +170,26 @@ def _replayed_upto(kernel: Kernel, seqs: Iterable[int]) -> dict[int, int]:
     return found
 
 
-def _with_value(kernel: Kernel, item: ReplayInput) -> ReplayInput:
+def _with_value(kernel: Kernel, item: ReplayInput) -> tuple[ReplayInput, str | None]:
+    """Return the input with its value, and why it cannot be replayed if its content was reclaimed."""
     source = kernel.backend.provenance.source_with_payload(item.seq)
     if source is None and item.store == "documents":  # a document that an agent derived
         record = kernel.backend.control.load()
         present = View(record.epoch, record.live, record.settled)
         key = Key(item.store, item.space, item.key)
         head = kernel.read_present(lambda view: kernel.backend.journal.head(view, key), present)
-        return msgspec.structs.replace(item, value=None if head is None else decode(head.payload))
-    value = None if source is None else decode(source.payload)
+        return msgspec.structs.replace(item, value=None if head is None else decode(head.payload)), None
+    if source is None:
+        return item, None
+    if source.payload is None:
+        return item, (
+            f"PastUnreadable: the input {brief(item.key)} in {item.store} {item.space!r} at seq {item.seq} was "
+            "superseded, and a retention policy reclaimed its content; write it again if it should be answered"
+        )
+    value = decode(source.payload)
     if item.store == "memory" and value and value["content"] is not None:
         value = value["content"]  # without one, the whole message is the input
-    return msgspec.structs.replace(item, value=value)
+    return msgspec.structs.replace(item, value=value), None
 
 
 def _check_named(chosen: list[ReplayInput], agent: str | None) -> None:
@@ -225,16 +233,15 @@ def replay(
     settled, gone = 0, len(deleted)  # by other processes; deleted
     for position, bare in enumerate(chosen):
         item = bare if bare.agent or bare.person else msgspec.structs.replace(bare, agent=agent)
-        item = _with_value(kernel, item)
+        item, why = _with_value(kernel, item)
         with ReplayClaim(kernel, item.seq) as claim:
-            why = None
             finished = _replayed_upto(kernel, (item.seq,)).get(item.seq, 0) >= item.upto_turn
             if not claim.taken or finished:
                 skipped.append(item)
                 settled += finished
             elif deleted_inputs.split(kernel, kernel.backend.control.load(), (item,))[1]:
                 gone += 1  # since the replay began
-            elif (why := _replay_one(kernel, handler, item, claim)) is None:
+            elif (why := why or _replay_one(kernel, handler, item, claim)) is None:
                 done.append(item)
             else:
                 failed.append((item, why))

@@ -114,7 +114,7 @@ def _plan(kernel: Kernel) -> _Plan:
     pasts = tuple(Past(seq, control.record_at(seq).settled) for seq in snapshots)
     spaces: dict[float, list[int]] = {}
     for space in kernel.backend.reclamation.spaces({policy.store for policy in record.policies}):
-        seconds = kept_seconds(record.policies, space.store, space.space)
+        seconds = kept_seconds(record.policies, space.store, space.space, record.retention_seconds)
         if seconds is not None:
             spaces.setdefault(seconds, []).append(space.id)
     groups = tuple(

@@ -4,6 +4,7 @@ from typing import Any
 
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import label, unpack
+from kedge.model.retention import content_of
 from kedge.model.writes import STORES, Head, decode
 from kedge.support.display import Report, Value
 from kedge.turns.scope import scope_of
@@ -103,11 +104,12 @@ def _heads(view: ReadView, store: str, space: str) -> dict[str, Head]:
 
 
 def _value(head: Head) -> Any:
-    if head.payload is None:
+    if head.deleted:
         return None
+    payload = content_of(head.payload, head.key.name, head.seq)
     if head.key.store == "artifacts":
-        return label(unpack(head.payload))
-    value = decode(head.payload)
+        return label(unpack(payload))
+    value = decode(payload)
     return value.get("content") if head.key.store == "memory" and isinstance(value, dict) else value
 
 

@@ -30,7 +30,9 @@ from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.errors import Corruption, DamagedSegment, StorageFull
 from kedge.model.compaction import Ints, Log, Readable, Rows, rows_to_go
+from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
+from kedge.model.retention import kept_seconds
 from kedge.ports.vectors import Reclaimed
 from kedge.support.failpoints import reach
 
@@ -125,7 +127,10 @@ class Compactor:
     def _decide(self, segment: int) -> _Plan:
         """Decide which rows may go. It stays right: points that become readable later are after the horizon."""
         record = self._control.load()
-        readable = self._control.readable(record)
+        with self._database.reading() as connection:
+            collection = connection.execute(_SQL["extent"], (segment,)).fetchone()[4]
+        retention = _kept_seconds(record, collection)
+        readable = self._control.readable(retention)
         with self._database.reading() as connection:
             count, dim, packing, gone, collection, *_ = connection.execute(_SQL["extent"], (segment,)).fetchone()
             layout = self.layouts.of(connection, segment, packing, gone)
@@ -149,7 +154,7 @@ class Compactor:
         purged = np.isin(rows.lineages, [ident for ident in ids if not members[ident].isdisjoint(record.purged)])
         needs_horizon = bool((going & ~purged & (seqs < readable.horizon.seq)).any())
         return _Plan(
-            layout, dim, count, numbers[~going], seqs[~going], readable, record.retention_seconds, record.purged,
+            layout, dim, count, numbers[~going], seqs[~going], readable, retention, record.purged,
             readable.horizon.seq if needs_horizon else 0, None if metric is None else metric[0],
         )  # fmt: skip
 
@@ -203,9 +208,8 @@ class Compactor:
         with self._database.writing("compaction") as connection:
             rows, _, packing, _, collection, space, _ = connection.execute(_SQL["extent"], (segment,)).fetchone()
             record = self._control.load_in(connection)
-            is_longer = plan.retention is not None and (
-                record.retention_seconds is None or record.retention_seconds > plan.retention
-            )
+            retention = _kept_seconds(record, collection)
+            is_longer = plan.retention is not None and (retention is None or retention > plan.retention)
             if packing != plan.layout.packing or record.purged != plan.purged or is_longer:
                 raise _Overtaken
             copy.range(copied, rows)
@@ -274,6 +278,12 @@ class Compactor:
             with self._database.writing("clear") as connection:
                 connection.executemany(_SQL[name], keys[start : start + _CLEAR_ROWS])
             time.sleep(min(time.monotonic() - began, _PAUSE_SECONDS_MAX))  # writers get half of the time
+
+
+def _kept_seconds(record: ControlRecord, collection: str) -> float | None:
+    """Return for how many seconds superseded rows of a collection are kept, by its policy or the horizon of reads."""
+    horizon = record.retention_seconds
+    return kept_seconds(record.policies, "vectors", collection, horizon, unset=horizon)
 
 
 class _Copy:

@@ -263,13 +263,13 @@ class SqliteControl:
         """Return the greatest seq whose time is not later than `moment` (seconds since the Unix epoch)."""
         return seq_at(moment, self.position().seq, self.time_of)
 
-    def readable(self, record: ControlRecord) -> Readable:
-        """Return the readable part of the past under a record; it never grows backwards.
+    def readable(self, seconds: float | None) -> Readable:
+        """Return the part of the past that is readable if it is kept for so long; it never grows backwards.
 
         It is measured from the clock or the last entry, whichever is earlier: one wrong time reclaims nothing.
         """
         now = min(self._clock.now(), self.time_of(self.position().seq))
-        seq = 0 if record.retention_seconds is None else self.seq_at(now - record.retention_seconds)
+        seq = 0 if seconds is None else self.seq_at(now - seconds)
         pasts = [Past(at, self.record_at(at).settled) for at in sorted({s.seq for s in self.snapshots()})]
         return Readable(Past(seq, self.record_at(seq).settled), tuple(pasts))
 
