@@ -24,6 +24,7 @@ from kedge.deployments.lifecycle import SNAPSHOT_PREFIX, Deployment, PromoteRepo
 from kedge.errors import Busy, InvalidValue
 from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
+from kedge.fleet.upkeep import Upkeep
 from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
 from kedge.model.attribution import Attribution
@@ -42,6 +43,7 @@ from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.resolver import Resolver
 from kedge.ports.vectors import METRICS, Collection, Reclaimed
+from kedge.recovery import maintenance
 from kedge.recovery import plan as plans
 from kedge.recovery import purge as purges
 from kedge.recovery import reconcile as reconciling
@@ -55,6 +57,7 @@ from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.reinstate import reinstate as undo
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
 from kedge.recovery.resolve import checked_resolvers
+from kedge.recovery.retention import ReclaimReport
 from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators, verify
 from kedge.reports.calls import unanswered_calls
@@ -109,6 +112,9 @@ class Kedge:
         reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
         self._kernel.resolvers = checked_resolvers(resolvers)
         self._watcher = Watcher(self._kernel)
+        self._upkeep = Upkeep(self._kernel, lambda go_on: maintenance.maintain_in_background(self._kernel, go_on))
+        if not read_only:
+            self._kernel.consider_upkeep = self._upkeep.consider
 
     # ── deployments ──
 
@@ -387,7 +393,7 @@ class Kedge:
         check_optional_callables(progress=progress)
         backend = self._kernel.backend
         if collection is None:
-            retaining.reclaim(self._kernel, progress)
+            maintenance.maintain(self._kernel, progress)
         vectors, indexer, compactor = backend.vectors, backend.vector_indexer, backend.vector_compactor
         chosen = vectors.collections() if collection is None else [find_collection(vectors, collection)]
         done = {}
@@ -399,13 +405,15 @@ class Kedge:
             backend.state_collector.collect()
         return done
 
-    def reclaim(self, *, progress: Progress | None = None) -> Reclaimed:
+    def reclaim(self, *, progress: Progress | None = None) -> ReclaimReport:
         """Remove the content of superseded writes, as far as the retention policies allow; return how much that was.
 
-        It goes on where the last call ended. Rows and digests stay, so that the journal can still be verified.
+        First it purges the rolled-back deployments that are due (`purge_after`). It goes on where the last call ended.
+        Rows and digests stay, so that the journal can still be verified. Once a policy is set, processes that write or
+        are members do this in the background.
         """
         check_optional_callables(progress=progress)
-        return retaining.reclaim(self._kernel, progress)
+        return maintenance.maintain(self._kernel, progress)
 
     def collections(self) -> list[Collection]:
         """Return the collections by name."""
@@ -537,6 +545,7 @@ class Kedge:
         store: str | None = None,
         space: str | None = None,
         hold: bool = False,
+        purge_after: float | str | None = None,
         by: str | None = None,
     ) -> None:
         """Set for how many seconds the past is kept; None means without limit.
@@ -544,8 +553,11 @@ class Kedge:
         Without `store`, it is the horizon: how far back any seq can be read. With one, it is the policy of that store,
         or of one `space` in it: the content of superseded writes that are older may be reclaimed. A `hold` keeps all
         content there, whatever other policies say, and refuses purges of deployments that wrote there.
+
+        `purge_after`, alone: for how many seconds a rolled-back deployment can be reinstated. `reclaim` purges it
+        afterwards; "off", the default, keeps it.
         """
-        retaining.set_policy(self._kernel, age, store=store, space=space, hold=hold, by=by)
+        retaining.set_policy(self._kernel, age, store=store, space=space, hold=hold, purge_after=purge_after, by=by)
 
     def drop_retention(
         self, *, store: str, space: str | None = None, hold: bool = False, by: str | None = None
@@ -664,6 +676,7 @@ class Kedge:
         if isinstance(self._kernel.membership, Member):
             self._kernel.membership.leave()
         self._watcher.close()
+        self._upkeep.close()
         self._kernel.backend.close()
 
     def __repr__(self) -> str:

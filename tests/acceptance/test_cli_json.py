@@ -38,7 +38,7 @@ def test_status(run: Run) -> None:
         "url", "at", "epoch", "seq", "last_change", "deployments", "settled", "settled_total", "purged_total",
         "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "members", "snapshots", "collections",
         "replay_pending_complete", "retention_seconds", "reconcilers", "other_code", "unanswered_calls", "schema",
-        "is_standby",
+        "is_standby", "disk", "policies", "purge_after_seconds", "pinning", "not_purged",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
     assert set(found["settled"]) == DEPLOYMENT
@@ -183,8 +183,9 @@ def test_snapshots(run: Run) -> None:
 def test_settings(run: Run) -> None:
     assert of(run, "level") == {"levels": {"support": "frozen"}}
     assert of(run, "level", "support", "full") == {"levels": {}}
-    assert of(run, "retention") == {"retention_seconds": None}
-    assert of(run, "retention", "30d", "--yes") == {"retention_seconds": 2_592_000.0}
+    unset: dict[str, Any] = {"policies": [], "purge_after_seconds": None}
+    assert of(run, "retention") == {"retention_seconds": None, **unset}
+    assert of(run, "retention", "30d", "--yes") == {"retention_seconds": 2_592_000.0, **unset}
     faq = {"name": "faq", "dim": 8, "metric": "dot", "embedder": "shared/embedder"}
     declare = ("collection", "faq", "--dim", "8", "--metric", "dot")
     assert of(run, *declare) == {"collection": {**faq, "fields": []}}

@@ -1,4 +1,4 @@
-"""Commands snapshot, level, retention, collection, optimize and refresh."""
+"""Commands snapshot, level, collection and refresh."""
 
 from typing import Annotated
 
@@ -8,26 +8,21 @@ from kedge.cli import database
 from kedge.cli.app import MAINTAIN, app
 from kedge.cli.feature_check import warn_of_unknown_features
 from kedge.cli.options import By, Db, Json, Reason, SessionName, Yes
-from kedge.cli.parsing import seconds_of
 from kedge.cli.terminal import (
     SETTLED_ONLY,
     ask,
     count,
     decline,
-    duration,
     emit,
     listing,
     may_ask,
     one_line,
-    progress_bar,
     say,
     table,
     when,
 )
 from kedge.errors import InvalidValue, UnknownName, nearest
 from kedge.turns.scope import scope_of
-
-FOREVER = ("forever", "for-ever")
 
 
 @app.command(rich_help_panel=MAINTAIN)
@@ -121,47 +116,6 @@ def level(
 
 
 @app.command(rich_help_panel=MAINTAIN)
-def retention(
-    horizon: Annotated[str | None, typer.Argument(metavar="[DURATION]", help="90min, 30d, 4w, or forever.")] = None,
-    *,
-    yes: Yes = False,
-    by: By = None,
-    db: Db = None,
-    as_json: Json = False,
-) -> int:
-    """Show or set for how long past states stay readable.
-
-    Named snapshots stay readable for longer.
-    """
-    if horizon is None:
-        with database.for_reading(db) as k:
-            seconds = k.status().retention_seconds
-    else:
-        seconds = None if horizon in FOREVER else seconds_of(horizon)
-        if seconds is None and horizon not in FOREVER:
-            raise InvalidValue(f"invalid duration {horizon!r}; write 90min, 12h, 30d, 4w or forever")
-        with database.for_changing(db) as k:
-            if may_ask(yes=yes, as_json=as_json, what=f"set the retention to {horizon}"):
-                before, after = (_retention_text(each) for each in (k.status().retention_seconds, seconds))
-                say(f"The retention changes from {before} to {after}.")
-                say("Older states become unreadable except at named snapshots, and compaction may delete their rows.")
-                if not ask("Change the retention?"):
-                    decline()
-            k.set_retention(seconds, by=by)
-    if as_json:
-        emit({"retention_seconds": seconds})
-    elif seconds is None:
-        say("Retention: forever. Every past seq is readable.", "bold")
-    else:
-        say(f"Retention: {duration(seconds)}. Older states are readable only at named snapshots.", "bold")
-    return 0
-
-
-def _retention_text(seconds: float | None) -> str:
-    return "forever" if seconds is None else duration(seconds)
-
-
-@app.command(rich_help_panel=MAINTAIN)
 def collection(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Collection to declare. Default: list all.")
@@ -234,32 +188,3 @@ def refresh(session: SessionName, *, by: By = None, db: Db = None, as_json: Json
             f"{one_line(session)} now sees: {listing(sees, 20) or SETTLED_ONLY}",
             "bold",
         )
-
-
-@app.command(rich_help_panel=MAINTAIN)
-def optimize(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[COLLECTION]", help="Collection to optimize. Default: all.")
-    ] = None,
-    *,
-    db: Db = None,
-    as_json: Json = False,
-) -> None:
-    """Compact and index vectors now, not in the background.
-
-    Compaction reclaims the space of purged rows, and of rows overwritten before the retention and every snapshot.
-    """
-    with database.for_changing(db) as k, progress_bar("optimizing", silent=as_json) as progress:
-        done = k.optimize(name, progress=progress)
-    if as_json:
-        reclaimed = {found: {"rows": one.reclaimed_rows, "bytes": one.reclaimed_bytes} for found, one in done.items()}
-        emit({"indexed": {found: one.indexed for found, one in done.items()}, "reclaimed": reclaimed})
-    elif not done:
-        say("No collection to optimize.")
-    else:
-        numbers = ["rows indexed", "rows reclaimed", "bytes reclaimed"]
-        rows = [
-            [one_line(found), f"{one.indexed:,}", f"{one.reclaimed_rows:,}", f"{one.reclaimed_bytes:,}"]
-            for found, one in done.items()
-        ]
-        table(["collection", *numbers], rows, right=numbers)

@@ -10,12 +10,13 @@ from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
 from kedge.model.calls import UNRECEIVED
 from kedge.model.control import EXTERNAL, Status
+from kedge.model.retention import RetentionPolicy
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
 from kedge.reports.status import SystemStatus
 
 _ORDER = (Status.CANARY, Status.LIVE, Status.STAGED, Status.ROLLED_BACK)
-_ROWS_MAX = 10
+_ROWS_MAX = 8
 REVOCABLE_MANY = 50  # so many deployments that can be rolled back are worth a warning
 
 
@@ -28,6 +29,10 @@ def print_status(found: SystemStatus, *, everything: bool) -> None:
         f"{count(found.sessions, 'session')}, {count(found.snapshots, 'snapshot')}, "
         f"{count(found.collections, 'vector collection')}; {_horizon(found.retention_seconds)}"
     )
+    if found.disk:
+        used = [f"{store} {_size(use.bytes)}" for store, use in found.disk.items()]
+        free, by = sum(use.freeable for use in found.disk.values()), "the policies" if found.policies else "30 d"
+        say(f"Content, about: {listing(used)}; {by} would free {_size(free)}")
     change = found.last_change
     if change is not None:
         why = f': "{change.reason}"' if change.reason else ""
@@ -94,6 +99,25 @@ def _print_problems(found: SystemStatus) -> None:
     if found.members:
         troubled = [member for member in found.members if member.state != "serving"]
         say(f"Members: {summary(found.members)}", "yellow" if troubled else None)
+    _print_tallies(found)
+    if found.reconcilers:
+        followers = [f"{name} ({pattern})" for name, pattern in sorted(found.reconcilers.items())]
+        say(f"External systems: {listing(followers)}; to check them: kedge reconcile --check")
+    if found.replay_pending:
+        least = "" if found.replay_pending_complete else "at least "
+        say(f"Replay: {least}{inputs_to_replay(found.replay_pending)}", "yellow")
+    else:
+        say("Replay: no user input needs replay")
+    _print_kept_back(found)
+    for operation in found.unfinished:
+        say(
+            f"UNFINISHED: {operation.kind} of {operation.deployment}, started {ago(operation.at, found.at)} by "
+            f"{operation.by}; if it is not running, finish it with `kedge recover`",
+            "bold red",
+        )
+
+
+def _print_tallies(found: SystemStatus) -> None:
     for tally in found.other_code:
         how = "refused" if tally.metric.endswith("refuse") else "started with a warning"
         turns = count(tally.count, "turn")
@@ -105,20 +129,17 @@ def _print_problems(found: SystemStatus) -> None:
         what = "not received" if tally.metric == UNRECEIVED else "answered, but the answer was not absorbed"
         calls = count(tally.count, "call")
         say(f"Calls: {calls} of {tally.agent} {tally.value} {what}, last {ago(tally.last_at, found.at)}", "dim")
-    if found.reconcilers:
-        followers = [f"{name} ({pattern})" for name, pattern in sorted(found.reconcilers.items())]
-        say(f"External systems: {listing(followers)}; to check them: kedge reconcile --check")
-    if found.replay_pending:
-        least = "" if found.replay_pending_complete else "at least "
-        say(f"Replay: {least}{inputs_to_replay(found.replay_pending)}", "yellow")
-    else:
-        say("Replay: no user input needs replay")
-    for operation in found.unfinished:
+
+
+def _print_kept_back(found: SystemStatus) -> None:
+    if found.pinning:
         say(
-            f"UNFINISHED: {operation.kind} of {operation.deployment}, started {ago(operation.at, found.at)} by "
-            f"{operation.by}; if it is not running, finish it with `kedge recover`",
-            "bold red",
+            f"Rolled back over 30 d ago: {listing(found.pinning, 3)}; keeps what it wrote and hid: kedge purge, or "
+            "kedge retention --purge-after 90d",
+            "yellow",
         )
+    for name, why in sorted(found.not_purged.items()):
+        say(f"Not purged, though due: {name}: {why}", "yellow")
 
 
 def _print_revocable(found: SystemStatus) -> None:
@@ -152,9 +173,10 @@ def change_text(entry: Entry) -> str:
         return f"canary {entry.deployment} at {weight(detail.get('weight', 0.0))}"
     if entry.kind == "level":
         return f"level {detail.get('feature')}: {detail.get('level')}"
-    if entry.kind == "retention":
-        seconds = detail.get("seconds")
-        return f"retention {'forever' if seconds is None else duration(seconds)}"
+    if entry.kind in {"retention", "hold"}:
+        return _retention_text(entry)
+    if entry.kind == "reclaimed":
+        return f"reclaimed the content of {count(detail['writes'], 'write')}, {detail['bytes']:,} bytes"
     if entry.kind in {"moved", "move-abandoned"}:
         return f"{entry.kind} to {detail['to']}"
     if entry.kind in {"rollback:converged", "rollback:not-converged"}:
@@ -174,6 +196,39 @@ def change_text(entry: Entry) -> str:
     others = [name for name in detail.get("names", ()) if name != entry.deployment]
     subject = entry.deployment or detail.get("snapshot") or ""
     return f"{entry.kind} {subject}".rstrip() + (f" with {listing(others, 3)}" if others else "")
+
+
+def _retention_text(entry: Entry) -> str:
+    """Return what a change of the retention set, such as "retention of the store 'context': 30 d"."""
+    detail = entry.detail
+    if "purge_after" in detail:
+        after = detail["purge_after"]
+        return f"purge after {'off' if after is None else duration(after)}"
+    seconds = detail.get("seconds")
+    if "store" not in detail:
+        return f"retention {_kept(seconds)}"
+    policy = RetentionPolicy(detail["store"], detail["space"], seconds, entry.kind == "hold")
+    if detail["dropped"]:
+        return f"{entry.kind} of {policy.scope} lifted"
+    return policy_text(policy)
+
+
+def policy_text(policy: RetentionPolicy) -> str:
+    """Return a policy or a hold in words."""
+    if policy.hold:
+        return f"hold on {policy.scope}: all content is kept, and purges are refused"
+    return f"retention of {policy.scope}: {_kept(policy.seconds)}"
+
+
+def _kept(seconds: float | None) -> str:
+    return "forever" if seconds is None else duration(seconds)
+
+
+def _size(size: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size} B"
 
 
 def _horizon(seconds: float | None) -> str:

@@ -87,6 +87,7 @@ class Member:
                 elif self._lease.is_due(self._clock.elapsed()):
                     self._refresh()
                     self._settle_due()
+                    self._kernel.consider_upkeep()
                 else:
                     continue
                 self._last_error = None

@@ -79,9 +79,15 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     held: dict[str, tuple[str, ...]] = {}  # the operations that hold a feature at the safe level
     retention_seconds: float | None = None
     policies: tuple[RetentionPolicy, ...] = ()
+    purge_after_seconds: float | None = None  # rolled-back deployments are purged after so long; None: never
     rolled_back_peers: str = "rejoin"  # what happens to new messages of peers that were rolled back
     reconcilers: dict[str, str] = {}  # the external systems that follow artifacts: name to pattern of keys
     compact: bool = True
+
+    @property
+    def needs_upkeep(self) -> bool:
+        """Whether a setting says that something is reclaimed or purged."""
+        return bool(self.policies) or self.purge_after_seconds is not None
 
     @cached_property
     def settled(self) -> frozenset[int]:

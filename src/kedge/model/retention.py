@@ -112,6 +112,11 @@ def reclaimable(
     return found
 
 
+def as_bytes(moment: float) -> bytes:
+    """Return a time in milliseconds as bytes that sort as times do."""
+    return max(0, int(moment * 1_000)).to_bytes(8, "big")
+
+
 def value_of(head: Head) -> Any:
     """Return the value of a head that is not a delete, or raise `PastUnreadable` where its content was reclaimed."""
     return decode(content_of(head.payload, head.key.name, head.seq))

@@ -270,6 +270,11 @@ def check_retention(seconds: object) -> float | None:
     return kept
 
 
+def set_purge_after(record: ControlRecord, seconds: float | None) -> ControlRecord:
+    """Set after how long rolled-back deployments are purged; None means never."""
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, purge_after_seconds=seconds)
+
+
 def set_policy(record: ControlRecord, policy: RetentionPolicy) -> ControlRecord:
     """Set the policy of a store or of a space, in place of the one that it has."""
     return _with_policies(record, policy, (policy,))

@@ -8,6 +8,8 @@ import msgspec
 from kedge.model.lineage import Lineage
 from kedge.model.retention import Version
 
+SUCCESSORS_MAX = 8
+
 
 class SpaceOf(msgspec.Struct, frozen=True):
     """A space by its id in the database."""
@@ -22,6 +24,17 @@ class Versions(msgspec.Struct, frozen=True):
 
     keys: Sequence[Sequence[Version]]
     members: Mapping[int, Lineage]
+
+
+class Sampled(msgspec.Struct, frozen=True):
+    """A write of a sample: the bytes of its content, and the next few (seq, lineage) above it at its key."""
+
+    store: str
+    space: str
+    seq: int
+    bytes: int
+    lineage: Lineage
+    above: tuple[tuple[int, Lineage], ...]
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -52,8 +65,14 @@ class Reclamation(Protocol):
     def erase(self, seqs: Sequence[int], epoch: int) -> Erased:
         """Remove the content of these writes."""
 
-    def last_seq(self) -> int:
-        """Return the greatest seq of a write."""
+    def sample(self, seqs: Sequence[int]) -> list[Sampled]:
+        """Return those of these seqs that are writes. The cost is bounded by their number."""
+
+    def vector_bytes(self) -> int:
+        """Return how many bytes the vectors take, by the counters of their rows."""
+
+    def claim(self, now: float, seconds: float) -> bool:
+        """Claim the next pass in the background; False if a process has done so less than so many seconds ago."""
 
     def progress(self) -> bytes | None:
         """Return what `set_progress` kept last, or None."""

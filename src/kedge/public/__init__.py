@@ -75,9 +75,11 @@ from kedge.recovery.plan import RollbackPlan, StoreSum
 from kedge.recovery.purge import PurgeReport
 from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.replay import ReplayInput, ReplayReport
+from kedge.recovery.retention import ReclaimReport
 from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators
 from kedge.reports.diff import Diff, KeyChange, SpaceDiff
+from kedge.reports.disk import StoreUse
 from kedge.reports.status import SystemStatus, Unfinished
 from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Entry
@@ -100,12 +102,12 @@ __all__ = [
     "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema",
     "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode",
     "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport",
-    "ReadOnly", "ReadView", "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput",
-    "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
-    "SchemaRefused", "SchemaState", "SessionBegun", "SessionInfo", "SessionsRefreshed", "SettledMeanwhile",
-    "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff",
-    "StoreSum", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed", "Unfinished",
-    "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning", "UntrustedHeaders",
-    "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers", "compare_stores",
-    "current_turn", "migrate_store", "open",
+    "ReadOnly", "ReadView", "ReclaimReport", "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport",
+    "ReplayInput", "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "RollbackPlan", "RollbackReport",
+    "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionInfo", "SessionsRefreshed",
+    "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
+    "StoreDiff", "StoreSum", "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed",
+    "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning",
+    "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers",
+    "compare_stores", "current_turn", "migrate_store", "open",
 ]  # fmt: skip

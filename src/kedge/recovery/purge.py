@@ -54,8 +54,7 @@ def purge(
     def decide(record: ControlRecord) -> Change:
         found = kernel.find(record, name, "purge")
         after, gone = transitions.purge(record, found)
-        _check_snapshots(kernel, gone)
-        check_holds(kernel, gone, record)
+        check_free(kernel, gone, record)
         kernel.backend.erasure.check_room(kernel.backend.impact.lineages_with(gone))
         detail = {"numbers": sorted(gone), "names": sorted(kernel.names(gone))}
         return Change(after, operation, "purge", who, name, "", detail, drop_snapshots_of=tuple(sorted(gone)))
@@ -64,6 +63,12 @@ def purge(
     erased = finish_purge(kernel, entry, progress)
     others = tuple(other for other in entry.detail["names"] if other != name)
     return PurgeReport(name, others, erased, entry.epoch)
+
+
+def check_free(kernel: Kernel, gone: frozenset[int], record: ControlRecord) -> None:
+    """Raise `SnapshotInTheWay` or `HoldInTheWay` if a snapshot or a hold keeps what these deployments wrote."""
+    _check_snapshots(kernel, gone)
+    check_holds(kernel, gone, record)
 
 
 def _check_snapshots(kernel: Kernel, gone: frozenset[int]) -> None:

@@ -1,19 +1,26 @@
 """Status of a database: deployments, levels, members, pending replay, unfinished changes."""
 
+import msgspec
+
 from kedge.deployments.lifecycle import Deployment, list_revocable, show
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.model.code import COUNTED
 from kedge.model.control import ControlRecord, Level
+from kedge.model.retention import RetentionPolicy
 from kedge.model.transitions import due
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
 from kedge.ports.metrics import Tally
+from kedge.recovery.maintenance import kept_back, rolled_back_before
 from kedge.recovery.replay import count_pending
 from kedge.recovery.rollback import unfinished
 from kedge.reports.calls import unanswered_calls
+from kedge.reports.disk import StoreUse, disk_use
 from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import verdicts
+
+PINNING_SECONDS = 30 * 86_400.0  # rolled back for longer: worth a warning
 
 
 class Unfinished(Value, frozen=True):
@@ -31,7 +38,9 @@ class SystemStatus(Report, frozen=True):
     """The status. `deployments`: those that can still change, the oldest first; `settled`: the newest settled one.
 
     `due`: the deployments whose settle policy has passed and was not applied yet.
-    `hidden_writes` counts the writes of rolled-back deployments that a reinstatement would show again.
+    `hidden_writes` counts the writes of rolled-back deployments that a reinstatement would show again. `disk` is an
+    estimate, by store. `pinning`: the deployments rolled back more than 30 days ago, if nothing purges them;
+    `not_purged`: those that `purge_after` would purge, and why it cannot.
     """
 
     url: str
@@ -59,6 +68,11 @@ class SystemStatus(Report, frozen=True):
     unanswered_calls: tuple[Tally, ...] = ()
     due: tuple[str, ...] = ()
     replay_pending_complete: bool = True  # else there may be more inputs: those of 1,000 turns are counted
+    disk: dict[str, StoreUse] = msgspec.field(default_factory=dict)
+    policies: tuple[RetentionPolicy, ...] = ()
+    purge_after_seconds: float | None = None
+    pinning: tuple[str, ...] = ()
+    not_purged: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -106,7 +120,18 @@ def status(kernel: Kernel) -> SystemStatus:
         is_standby=backend.is_standby,
         unanswered_calls=tuple(unanswered_calls(kernel)),
         due=tuple(deployment.name for deployment in due(record, backend.clock.now())),
+        disk=disk_use(kernel, record, counts["seq"]),
+        policies=record.policies,
+        purge_after_seconds=record.purge_after_seconds,
+        pinning=_pinning(kernel, record),
+        not_purged=kept_back(kernel),
     )
+
+
+def _pinning(kernel: Kernel, record: ControlRecord) -> tuple[str, ...]:
+    if record.purge_after_seconds is not None:
+        return ()
+    return tuple(rolled_back_before(kernel, record, kernel.backend.clock.now() - PINNING_SECONDS))
 
 
 def _hidden(kernel: Kernel, record: ControlRecord) -> int:

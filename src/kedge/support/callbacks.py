@@ -24,6 +24,13 @@ def unfailing(callback: Callable[P, object] | None) -> Callable[P, None] | None:
         except Exception as error:  # noqa: BLE001 - the caller's code may raise anything
             if not has_failed:
                 has_failed = True
-                _LOG.warning("a callback failed (%s: %s); the operation continues", type(error).__name__, error)
+                log_failure("a callback failed, and the operation continues", error)
 
     return call
+
+
+def log_failure(what: str, error: Exception) -> None:
+    """Log a failure that its cause is not to hear of, as a warning of the logger `kedge`."""
+    import logging  # noqa: PLC0415 - only failures need it
+
+    logging.getLogger("kedge").warning("%s (%s: %s)", what, type(error).__name__, error)

@@ -34,6 +34,7 @@ class Kernel:
         self._names: dict[int, str] = {}
         self._header_key: bytes | None = None
         self.membership: Membership | None = None  # set while this process is a member
+        self.consider_upkeep: Callable[[], None] = _nothing  # called after writes, and by the thread of a member
         self.artifact_cache = ArtifactCache()
         self.name_check = NameCheck()
         self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version
@@ -147,6 +148,10 @@ class Kernel:
         if found.number in record.rolled_back:
             raise transitions.illegal(name, Status.ROLLED_BACK, "open a turn in")
         return frozenset({found.number})
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def actor(by: str | None) -> str:

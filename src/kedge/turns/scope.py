@@ -316,6 +316,7 @@ class TurnScope:
         if not is_another_turns and done.seqs[0] > self._last_seq:
             self._last_seq = done.seqs[-1]
             self._reads.forget()
+        self._kernel.consider_upkeep()
         return done.seqs
 
     def _record_call(self, call: Call | None) -> bool:

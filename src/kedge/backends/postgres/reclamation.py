@@ -7,8 +7,8 @@ from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
 from kedge.model import control_log
-from kedge.model.retention import by_key
-from kedge.ports.reclamation import Erased, SpaceOf, Versions
+from kedge.model.retention import as_bytes, by_key
+from kedge.ports.reclamation import SUCCESSORS_MAX, Erased, Sampled, SpaceOf, Versions
 
 _SQL = queries("reclamation")
 
@@ -42,9 +42,29 @@ class PostgresReclamation:
 
         return self._database.write("reclaim", act, find=again)
 
-    def last_seq(self) -> int:
-        """Return the greatest seq of a write."""
-        return int(self._database.ask(_SQL["last_seq"])[0][0])
+    def sample(self, seqs: Sequence[int]) -> list[Sampled]:
+        """Return those of these seqs that are writes."""
+
+        def look(link: Link) -> list[Sampled]:
+            members = self._interner.members
+            return [
+                Sampled(
+                    store, space, seq, size, members(link, lineage),
+                    tuple((at, members(link, by)) for at, by in zip(ats or (), bys or (), strict=True)),
+                )
+                for store, space, seq, size, lineage, ats, bys in link.rows(_SQL["sample"], list(seqs), SUCCESSORS_MAX)
+            ]  # fmt: skip
+
+        return self._database.read(look)
+
+    def vector_bytes(self) -> int:
+        """Return how many bytes the vectors take."""
+        return int(self._database.ask(_SQL["vector_bytes"])[0][0])
+
+    def claim(self, now: float, seconds: float) -> bool:
+        """Claim the next pass in the background; False if a process has done so less than so many seconds ago."""
+        asked = (as_bytes(now), as_bytes(now - seconds), as_bytes(now + seconds))
+        return self._database.write("reclaim-claim", lambda link: bool(link.rows(_SQL["claim"], *asked)), find=again)
 
     def progress(self) -> bytes | None:
         """Return what `set_progress` kept last, or None."""

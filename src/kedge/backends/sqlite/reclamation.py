@@ -7,8 +7,8 @@ from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import check_epoch
 from kedge.backends.sqlite.sql import queries
-from kedge.model.retention import by_key
-from kedge.ports.reclamation import Erased, SpaceOf, Versions
+from kedge.model.retention import as_bytes, by_key
+from kedge.ports.reclamation import SUCCESSORS_MAX, Erased, Sampled, SpaceOf, Versions
 from kedge.support.failpoints import reach
 
 _SQL = queries("reclamation")
@@ -42,9 +42,27 @@ class SqliteReclamation:
             reach("reclaim:erased")
         return Erased(*found)
 
-    def last_seq(self) -> int:
-        """Return the greatest seq of a write."""
-        return int(self._database.ask(_SQL["last_seq"])[0][0])
+    def sample(self, seqs: Sequence[int]) -> list[Sampled]:
+        """Return those of these seqs that are writes."""
+        found = []
+        with self._database.reading() as connection:
+            for store, name, space, key, rank, seq, lineage, size in connection.execute(
+                _SQL["sample"], (json.dumps(list(seqs)),)
+            ).fetchall():
+                rows = connection.execute(_SQL["above"], (space, key, rank, seq, SUCCESSORS_MAX)).fetchall()
+                above = tuple((at, self._interner.members(connection, by)) for at, by in rows)
+                found.append(Sampled(store, name, seq, size, self._interner.members(connection, lineage), above))
+        return found
+
+    def vector_bytes(self) -> int:
+        """Return how many bytes the vectors take."""
+        return int(self._database.ask(_SQL["vector_bytes"])[0][0])
+
+    def claim(self, now: float, seconds: float) -> bool:
+        """Claim the next pass in the background; False if a process has done so less than so many seconds ago."""
+        with self._database.writing("reclaim-claim") as connection:
+            asked = (as_bytes(now), as_bytes(now - seconds), as_bytes(now + seconds))
+            return connection.execute(_SQL["claim"], asked).fetchone() is not None
 
     def progress(self) -> bytes | None:
         """Return what `set_progress` kept last, or None."""

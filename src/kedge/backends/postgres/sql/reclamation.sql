@@ -27,8 +27,24 @@ WITH doomed AS (
 )
 SELECT count(*), coalesce(sum(bytes), 0)::int8 FROM erased;
 
--- name: last_seq
-SELECT coalesce(max(seq), 0) FROM kedge.writes;
+-- name: sample
+-- The size is that on disk: a long payload is not read for it.
+SELECT s.store, s.space, w.seq, coalesce(pg_column_size(w.payload), 0)::int8, w.lineage, a.seqs, a.lineages
+FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
+CROSS JOIN LATERAL (
+    SELECT array_agg(o.seq) AS seqs, array_agg(o.lineage) AS lineages FROM (
+        SELECT seq, lineage FROM kedge.writes
+        WHERE space = w.space AND name = w.name AND (rank, seq) > (w.rank, w.seq) ORDER BY rank, seq LIMIT $2
+    ) o
+) a WHERE w.seq = ANY($1::int8[]);
+
+-- name: vector_bytes
+SELECT coalesce(sum(c.rows * e.dim * 4), 0)::int8 FROM kedge.state_counts c JOIN kedge.embeddings e ON e.id = c.embedding;
+
+-- name: claim
+-- A time in the future is that of a wrong clock.
+INSERT INTO kedge.meta AS m (name, value) VALUES ('reclamation_claim', $1) ON CONFLICT (name) DO UPDATE
+SET value = excluded.value WHERE m.value <= $2 OR m.value > $3 RETURNING 1;
 
 -- name: progress
 SELECT value FROM kedge.meta WHERE name = 'reclamation';

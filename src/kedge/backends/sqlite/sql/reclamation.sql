@@ -23,8 +23,21 @@ WHERE seq IN (SELECT value FROM json_each(?)) AND salt IS NOT NULL;
 UPDATE writes SET payload = NULL, salt = NULL
 WHERE seq IN (SELECT value FROM json_each(?)) AND salt IS NOT NULL;
 
--- name: last_seq
-SELECT coalesce(max(seq), 0) FROM writes;
+-- name: sample
+SELECT s.store, s.space, w.space, w.name, w.rank, w.seq, w.lineage, coalesce(length(w.payload), 0)
+FROM writes w JOIN spaces s ON s.id = w.space WHERE w.seq IN (SELECT value FROM json_each(?));
+
+-- name: above
+SELECT seq, lineage FROM writes INDEXED BY writes_by_key
+WHERE space = ? AND name = ? AND (rank, seq) > (?, ?) ORDER BY rank, seq LIMIT ?;
+
+-- name: vector_bytes
+SELECT coalesce(sum(rows * dim * 4), 0) FROM segments;
+
+-- name: claim
+-- A time in the future is that of a wrong clock.
+INSERT INTO meta AS m (name, value) VALUES ('reclamation_claim', ?1) ON CONFLICT (name) DO UPDATE
+SET value = excluded.value WHERE m.value <= ?2 OR m.value > ?3 RETURNING 1;
 
 -- name: progress
 SELECT value FROM meta WHERE name = 'reclamation';

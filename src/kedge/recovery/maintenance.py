@@ -1,0 +1,73 @@
+"""Maintenance pass: purges what has been rolled back for long enough, and reclaims content."""
+
+from collections.abc import Callable
+
+from kedge.deployments.lifecycle import list_all
+from kedge.errors import Conflict, IllegalTransition
+from kedge.model.control import ControlRecord, Status
+from kedge.recovery import purge, retention
+from kedge.recovery.retention import BY, ReclaimReport
+from kedge.turns.kernel import Kernel
+
+Progress = Callable[[int, int], None]
+PASS_SECONDS = 300.0  # between two passes over one database
+
+
+def maintain(kernel: Kernel, progress: Progress | None = None) -> ReclaimReport:
+    """Purge the rolled-back deployments that are due, then reclaim what the policies allow."""
+    purged, refused = _purge_due(kernel)
+    stores = retention.reclaim(kernel, progress)
+    rows, size = sum(part.rows for part in stores.values()), sum(part.bytes for part in stores.values())
+    return ReclaimReport(rows, size, stores, purged, refused)
+
+
+def maintain_in_background(kernel: Kernel, progress: Progress) -> None:
+    """Run a pass, unless a process has begun one within the last minutes. `progress` may raise to end it."""
+    backend = kernel.backend
+    if backend.control.load().needs_upkeep and backend.reclamation.claim(backend.clock.now(), PASS_SECONDS):
+        maintain(kernel, progress)
+
+
+def _purge_due(kernel: Kernel) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Purge what has been rolled back for long enough; return the names, and why others were refused."""
+    purged: list[str] = []
+    refused: dict[str, str] = {}
+    for name in due(kernel):
+        if name in purged:
+            continue  # it went with another
+        try:
+            report = purge.purge(kernel, name, confirm=name, by=BY)
+        except (Conflict, IllegalTransition) as error:  # a snapshot or a hold; or it was reinstated
+            refused[name] = str(error)
+        else:
+            purged += [name, *report.went_with_it]
+    return tuple(purged), refused
+
+
+def due(kernel: Kernel) -> list[str]:
+    """Return the rolled-back deployments that are to be purged now, each with all that would go with it."""
+    record = kernel.backend.control.load()
+    if record.purge_after_seconds is None:
+        return []
+    return rolled_back_before(kernel, record, retention.agreed_now(kernel) - record.purge_after_seconds)
+
+
+def kept_back(kernel: Kernel) -> dict[str, str]:
+    """Return the deployments that are due to be purged and cannot be, by name, and why."""
+    record = kernel.backend.control.load()
+    refused: dict[str, str] = {}
+    for name in due(kernel):
+        number = record.find(name).number
+        try:
+            purge.check_free(kernel, record.dependants(number) | {number}, record)
+        except Conflict as error:
+            refused[name] = str(error)
+    return refused
+
+
+def rolled_back_before(kernel: Kernel, record: ControlRecord, moment: float) -> list[str]:
+    """Return the deployments that were rolled back before a moment, as was all that rests on them."""
+    if not record.rolled_back:
+        return []
+    old = {d.number: d for d in list_all(kernel) if d.status is Status.ROLLED_BACK and d.since < moment}
+    return [d.name for d in old.values() if record.dependants(d.number) <= old.keys()]
