@@ -57,6 +57,10 @@ class TestSessions(contracts.SessionContract):
     pass
 
 
+class TestCompaction(contracts.CompactionContract):
+    pass
+
+
 class TestJournal(contracts.JournalContract):
     pass
 

@@ -100,7 +100,6 @@ def test_an_input_whose_content_is_gone_is_reported_as_failed(k: kedge.Kedge, cl
     assert why.endswith("a retention policy reclaimed its content; write it again if it should be answered")
 
 
-@pytest.mark.only("sqlite", reason="PostgreSQL has no compaction")
 @pytest.mark.parametrize(
     ("horizon", "policies", "left"),
     [

@@ -68,6 +68,11 @@ def by_key(rows: Iterable[tuple[int, str, int, int, int, object]]) -> list[list[
     ]
 
 
+def with_content(versions: Iterable[Version]) -> list[Version]:
+    """Return the versions of a key as if all had content: what is decided is about something else of them."""
+    return [version._replace(has_content=True) for version in versions]
+
+
 class Pinned(NamedTuple):
     """What pending replays need: the ranks at which they read, in ascending order, and the inputs themselves."""
 

@@ -25,7 +25,10 @@ def maintain_in_background(kernel: Kernel, progress: Progress) -> None:
     """Run a pass, unless a process has begun one within the last minutes. `progress` may raise to end it."""
     backend = kernel.backend
     if backend.control.load().needs_upkeep and backend.reclamation.claim(backend.clock.now(), PASS_SECONDS):
-        maintain(kernel, progress)
+        report = maintain(kernel, progress)
+        if "vectors" in report.stores and backend.vector_compactor is not None:
+            for collection in backend.vectors.collections():
+                backend.vector_compactor.compact(collection, progress)
 
 
 def _purge_due(kernel: Kernel) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from kedge.backends.postgres.attribution import PostgresAttribution
 from kedge.backends.postgres.cache import PostgresCache
 from kedge.backends.postgres.change_listener import ChangeListener
+from kedge.backends.postgres.compaction import PostgresCompactor
 from kedge.backends.postgres.control import PostgresControl
 from kedge.backends.postgres.coverage import PostgresCoverage
 from kedge.backends.postgres.database import RETRY_SECONDS, Database
@@ -53,7 +54,6 @@ class PostgresBackend:
         self.control = PostgresControl(self.database, self.journal)
         self.vectors = PostgresVectors(self.database, self.interner, self.states, self.journal, self.vector_writer)
         self.vector_indexer = self.vectors
-        self.vector_compactor = None  # PostgreSQL vacuums what a purge deletes, and superseded rows stay
         self.attribution = PostgresAttribution(self.database)
         self.impact = PostgresImpact(self.database, self.journal)
         self.provenance = PostgresProvenance(self.database)
@@ -62,6 +62,7 @@ class PostgresBackend:
         self.verification = PostgresVerification(self.database, self.interner, self.states)
         self.erasure = PostgresErasure(self.database, self.vector_writer)
         self.reclamation = PostgresReclamation(self.database, self.interner)
+        self.vector_compactor = PostgresCompactor(self.database, self.control, self.reclamation, self.clock)
         self.metrics = PostgresMetrics(self.database, self.interner, self.journal)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)

@@ -30,6 +30,7 @@ from kedge.backends.postgres.vector_type import (
     score_beyond,
 )
 from kedge.errors import PastUnreadable
+from kedge.model.compaction import check_readable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.ranking import ScoredRow, best, is_enough, may_rank, without_own
@@ -40,6 +41,7 @@ from kedge.model.writes import Head, Key, decode
 from kedge.ports.vectors import Collection, Floats, Found, Ints, Search, SpaceHeads, Tally
 
 _SQL = queries("vectors")
+_COMPACTION = queries("compaction")
 _EPOCH = queries("journal")["epoch"]
 _EXACT_ROWS = 10_000  # up to so many visible rows, a search is exact
 _EFFORT_MIN, _EFFORT_MAX = 100, 1_000  # candidates of an index search; pgvector allows no more
@@ -225,6 +227,7 @@ class PostgresVectors:
         self, link: Link, request: Request, searched: SearchedSpace, others: list[int]
     ) -> tuple[OtherSpaces, Iterator[Ranked]]:
         view = request.view
+        _check_readable(link, view)
         lineages = self._reader.lineages_in(link, view, "vectors", request.collection.name)
         heads = link.rows(_SQL["heads_then"], others, view.upto, lineages) if others else []
         elsewhere = OtherSpaces(len(heads), frozenset())  # no turn reads the past
@@ -402,6 +405,7 @@ class PostgresVectors:
         return Tally(sum(rows for _, rows in counts), frozenset(lineages), at_seq)
 
     def _tally_then(self, link: Link, view: View, collection: str, at_seq: int) -> Tally:
+        _check_readable(link, view)
         lineages = self._reader.lineages_in(link, view, "vectors", collection)
         embeddings = [row[0] for row in link.rows(_SQL["embeddings"], collection)]
         heads = link.rows(_SQL["heads_then"], embeddings, view.upto, lineages)
@@ -454,3 +458,10 @@ def _matrix(rows: Sequence[Candidate], request: Request) -> Floats:
 
 def _passes(head: Head | None, where: Mapping[str, Any]) -> bool:
     return head is not None and matches(decode(head.payload), where)
+
+
+def _check_readable(link: Link, view: View) -> None:
+    """Raise `PastUnreadable` if a compaction has removed rows that this past view would show."""
+    if view.upto is not None and link.row(_COMPACTION["is_snapshot"], view.upto) is None:
+        found = link.row(_COMPACTION["reclaimed"])
+        check_readable(view.upto, 0 if found is None else found[0])
