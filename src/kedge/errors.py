@@ -239,7 +239,7 @@ class DamagedSegment(Corruption):
     """A vector segment file is missing, shorter than its committed length, or altered."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" with the known name most like `name`, or "" where none is close."""
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+    close = difflib.get_close_matches(name, list(known), n=1) if isinstance(name, str) else []
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -67,7 +67,7 @@ from kedge.reports.status import SystemStatus
 from kedge.reports.status import status as survey_status
 from kedge.stores.spaces import find_collection
 from kedge.support.callbacks import unfailing
-from kedge.support.display import Value
+from kedge.support.display import Value, brief
 from kedge.turns import code_check, messages, peers, session_assignment
 from kedge.turns.kernel import Caster, Kernel, actor
 from kedge.turns.turn import Turn
@@ -106,7 +106,7 @@ class Kedge:
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
         if standby not in STANDBY:
-            raise InvalidValue(f"invalid standby {standby!r}: must be one of {', '.join(STANDBY)}")
+            raise InvalidValue(f"invalid standby {brief(standby)}: must be one of {', '.join(STANDBY)}")
         self._kernel.standby = standby
         code_check.configure(self._kernel, code, other_code)
         reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
@@ -379,7 +379,7 @@ class Kedge:
         check_fields(fields)
         dim = as_integer("dim", dim, f"an integer from 1 to {DIM_MAX}", least=1, most=DIM_MAX)
         if metric not in METRICS:
-            raise InvalidValue(f"invalid metric {metric!r}: must be one of {', '.join(METRICS)}")
+            raise InvalidValue(f"invalid metric {brief(metric)}: must be one of {', '.join(METRICS)}")
         backend = self._kernel.backend
         declared = Collection(name, dim, metric, embedder, tuple(fields))
         return backend.vector_writer.declare(declared, backend.clock.now())

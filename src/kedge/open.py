@@ -23,6 +23,7 @@ from kedge.ports.migration import Exporter, Importer
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.resolver import Resolver
 from kedge.reconcilers.config import read_config, read_resolvers
+from kedge.support.display import brief
 from kedge.turns.kernel import actor
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _address(url: object) -> str:
     found = os.fspath(url) if isinstance(url, os.PathLike) else url
     if not isinstance(found, str):
         raise InvalidValue(
-            f"invalid address {url!r:.80} ({type(url).__name__}): must be a folder, sqlite:///PATH or postgresql://…"
+            f"invalid address {brief(url)} ({type(url).__name__}): must be a folder, sqlite:///PATH or postgresql://…"
         )
     return found
 

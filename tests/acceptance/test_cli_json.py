@@ -10,7 +10,7 @@ from tests.acceptance.cli import Run
 
 DEPLOYMENT = {
     "name", "number", "status", "kind", "weight", "bases", "artifacts", "digest", "warnings", "note", "created_at",
-    "created_by", "since", "by", "reason", "attribution", "pins", "declared",
+    "created_by", "since", "by", "reason", "attribution", "pins", "declared", "settle_after",
 }  # fmt: skip
 ENTRY = {"seq", "epoch", "at", "operation", "kind", "deployment", "by", "reason", "detail", "is_step"}
 SNAPSHOT = {"name", "seq", "epoch", "at", "by", "deployment"}
@@ -38,7 +38,7 @@ def test_status(run: Run) -> None:
         "url", "at", "epoch", "seq", "last_change", "deployments", "settled", "settled_total", "purged_total",
         "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "members", "snapshots", "collections",
         "replay_pending_complete", "retention_seconds", "reconcilers", "other_code", "unanswered_calls", "schema",
-        "is_standby", "disk", "policies", "purge_after_seconds", "pinning", "not_purged",
+        "is_standby", "due", "disk", "policies", "purge_after_seconds", "pinning", "not_purged",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
     assert set(found["settled"]) == DEPLOYMENT

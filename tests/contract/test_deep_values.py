@@ -142,3 +142,33 @@ def test_the_command_line_refuses_deep_input(tmp_path: Path, capsys: pytest.Capt
     ):
         assert main(["--db", db, *given]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+NAMES: dict[str, Callable[[kedge.Kedge, kedge.Turn, Any], object]] = {
+    "vector ids": lambda _, turn, name: turn.vectors("kb").upsert(name, [UNIT]),
+    "context key": lambda _, turn, name: turn.context.put(name, 1),
+    "key to read": lambda _, turn, name: turn.context.get(name),
+    "role": lambda _, turn, name: turn.memory.append(name, "x"),
+    "origin": lambda _, turn, name: turn.context.put("a", 1, origin=name),
+    "k": lambda _, turn, name: turn.vectors("kb").search(UNIT, k=name),
+    "agent": lambda k, _, name: k.turn(agent=name),
+    "level": lambda k, _, name: k.set_level("support", name),
+    "by": lambda k, _, name: k.set_level("support", "off", by=name),
+    "metric": lambda k, _, name: k.collection("other", dim=3, metric=name),
+    "snapshot": lambda k, _, name: k.snapshot(name),
+    "deployment": lambda k, _, name: k.deploy(name, {"support/prompt": "x"}),
+    "canary": lambda k, _, name: k.deploy("v9", {"support/prompt": "x"}, canary=name),
+    "hold": lambda k, _, name: k.rollback("v1", hold=[name]),
+    "plan": lambda k, _, name: k.plan(name),
+    "point": lambda k, _, name: k.at(name),
+    "retention": lambda k, _, name: k.set_retention(name),
+    "address": lambda _, __, name: kedge.open(name),
+}
+
+
+@pytest.mark.parametrize("where", NAMES)
+def test_a_deep_value_in_place_of_a_name_or_a_number_is_refused(where: str, place: str) -> None:
+    with kedge.open(place) as k:
+        k.collection("kb", dim=3)
+        with k.turn(session="s", agent="support") as turn, pytest.raises(kedge.Misuse, match=r"\[\[\["):
+            NAMES[where](k, turn, nested(POISON))

@@ -9,6 +9,7 @@ import msgspec
 from kedge.errors import UnknownName, nearest
 from kedge.model.attribution import READS, VIEW, Attribution
 from kedge.model.retention import RetentionPolicy
+from kedge.support.display import brief
 
 EXTERNAL = "external"
 
@@ -157,7 +158,7 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
                 return deployment
         known = [deployment.name for deployment in self.deployments]
         raise UnknownName(
-            f"no revocable deployment is named {name!r}{nearest(name, known)}; "
+            f"no revocable deployment is named {brief(name)}{nearest(name, known)}; "
             "`kedge status` lists them (settled and purged ones never change)"
         )
 

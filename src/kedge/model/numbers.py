@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from kedge.errors import InvalidValue
+from kedge.support.display import brief
 
 
 def as_plain(value: Any) -> Any:
@@ -27,7 +28,7 @@ def as_integer(what: str, value: Any, must_be: str, *, least: int, most: int | N
     number = as_plain(value)
     is_integer = isinstance(number, int) and not isinstance(number, bool)
     if not is_integer or number < least or (most is not None and number > most):
-        raise InvalidValue(f"invalid {what} {value!r:.80}: must be {must_be}")
+        raise InvalidValue(f"invalid {what} {brief(value, 80)}: must be {must_be}")
     return int(number)
 
 

@@ -9,6 +9,7 @@ from kedge.model.attribution import READS, Attribution
 from kedge.model.control import EXTERNAL, ControlRecord, Level, Revocable, Status
 from kedge.model.numbers import as_real
 from kedge.model.retention import POLICIES_MAX, RetentionPolicy
+from kedge.support.display import brief
 
 RETENTION_SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
 
@@ -75,7 +76,7 @@ def check_weight(weight: object) -> float:
     """Return a canary weight as a float in 0..1, or raise `InvalidValue`."""
     share = as_real(weight)
     if share is None or not 0 <= share <= 1:
-        raise InvalidValue(f"invalid canary weight {weight!r}: must be from 0 to 1; 0.1 is one session in ten")
+        raise InvalidValue(f"invalid canary weight {brief(weight)}: must be from 0 to 1; 0.1 is one session in ten")
     return float(share)
 
 
@@ -143,7 +144,7 @@ def check_settle_after(seconds: object) -> float | None:
     kept = as_real(seconds)
     if kept is None or not 0 <= kept <= RETENTION_SECONDS_MAX:
         raise InvalidValue(
-            f"invalid settle_after {seconds!r}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None"
+            f"invalid settle_after {brief(seconds)}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None"
         )
     return float(kept)
 
@@ -266,7 +267,9 @@ def check_retention(seconds: object) -> float | None:
     """Return a number of seconds to keep the past for, None for ever, or raise `InvalidValue`."""
     kept = as_real(seconds)
     if seconds is not None and not (kept is not None and 0 <= kept <= RETENTION_SECONDS_MAX):
-        raise InvalidValue(f"invalid retention {seconds!r}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None")
+        raise InvalidValue(
+            f"invalid retention {brief(seconds)}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None"
+        )
     return kept
 
 

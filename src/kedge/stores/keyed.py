@@ -178,7 +178,7 @@ class Context(Keyed):
         `expect` makes it a compare-and-set on the newest head that this turn sees (0: absent), which raises
         `ExpectationFailed`. `fresh_for` is its freshness budget in seconds.
         """
-        payload = encode(value, f"the value of context {key!r}")
+        payload = encode(value, f"the value of context {brief(key)}")
         return self._put(
             key,
             payload,
@@ -209,7 +209,7 @@ class Documents(Keyed):
         idempotency: str | None = None,
     ) -> int:
         """Write a document and return its seq."""
-        payload = encode(value, f"the document {ident!r}")
+        payload = encode(value, f"the document {brief(ident)}")
         return self._put(ident, payload, expect=expect, origin=origin, default=Origin.SOURCE, idempotency=idempotency)
 
     def put_many(
@@ -217,10 +217,10 @@ class Documents(Keyed):
     ) -> list[int]:
         """Write documents by id as one batch, all or none, and return their seqs."""
         if not isinstance(values, Mapping):
-            raise InvalidValue(f"invalid documents {values!r:.80}: must be a mapping of ids to values")
+            raise InvalidValue(f"invalid documents {brief(values)}: must be a mapping of ids to values")
         source = self._scope.is_source(origin, Origin.SOURCE)
         pending = [
-            Pending(self._key(ident), encode(value, f"the document {ident!r}"), source)
+            Pending(self._key(ident), encode(value, f"the document {brief(ident)}"), source)
             for ident, value in values.items()
         ]
         return self._scope.write(pending, idempotency=idempotency)

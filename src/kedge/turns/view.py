@@ -78,7 +78,7 @@ class ViewScope:
 
     def _fixed_base(self, record: ControlRecord, session: str | None, deployment: str | None) -> frozenset[int]:
         if session is not None and deployment is not None:
-            raise InvalidValue(f"session={session!r} and deployment={deployment!r} exclude each other; give one")
+            raise InvalidValue(f"session={session!r} and deployment={brief(deployment)} exclude each other; give one")
         opened = self._kernel.openable(record, deployment)
         if opened is not None:
             return record.live | record.closure({assignment.open_in(record, opened)})
@@ -111,7 +111,7 @@ class ViewScope:
             return seq, self._within_horizon(control.load(), seq, point.timestamp(), last.at)
         point = as_plain(point)
         if isinstance(point, bool) or not isinstance(point, int):
-            raise InvalidValue(f"invalid point {point!r}: must be a snapshot's name, a seq or a datetime")
+            raise InvalidValue(f"invalid point {brief(point)}: must be a snapshot's name, a seq or a datetime")
         if not 0 <= point <= last.seq:
             where = " that this standby has for certain" if self.backend.is_standby else ""
             raise PastUnreadable(f"seq {point} is not in the journal; its last seq{where} is {last.seq}")

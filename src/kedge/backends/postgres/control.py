@@ -16,6 +16,7 @@ from kedge.backends.postgres.sql import queries
 from kedge.backends.record_cache import DecodedRecord, RecordCache
 from kedge.errors import OutcomeUnknown, UnknownName
 from kedge.model import control_log, record_format, transitions
+from kedge.model.checks import is_name
 from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
 from kedge.model.control_log import (
@@ -241,6 +242,8 @@ class PostgresControl:
 
     def number_of(self, name: str) -> int | None:
         """Return the number of a deployment, whatever its status, or None."""
+        if not is_name(name):
+            return None
         found = self._database.ask(_SQL["deployment_number"], name)
         return int(found[0][0]) if found else None
 

@@ -12,6 +12,7 @@ from kedge.backends.sqlite.reads import check_epoch
 from kedge.backends.sqlite.sql import queries
 from kedge.errors import OutcomeUnknown
 from kedge.model import control_log, record_format, transitions
+from kedge.model.checks import is_name
 from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
 from kedge.model.control_log import (
@@ -222,6 +223,8 @@ class SqliteControl:
 
     def number_of(self, name: str) -> int | None:
         """Return the number of a deployment, whatever its status, or None."""
+        if not is_name(name):
+            return None
         with self._database.connection() as connection:
             found = connection.execute(_SQL["deployment_number"], (name,)).fetchone()
         return None if found is None else int(found[0])
