@@ -196,9 +196,7 @@ def test_progress_counts_up_to_the_whole(k: Kedge) -> None:
 
 def test_a_rate_is_kept(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(
-        "kedge.face.RateLimit", partial(RateLimit, now=lambda: sum(slept), sleep=slept.append)
-    )
+    monkeypatch.setattr("kedge.face.RateLimit", partial(RateLimit, now=lambda: sum(slept), sleep=slept.append))
     k.backfill("wide", wide, batch=10, rate=20)
     assert slept == pytest.approx([0.5, 0.5, 0.5])
 

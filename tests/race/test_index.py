@@ -8,11 +8,12 @@ import pytest
 
 import kedge
 from kedge.backends.sqlite import ivf
+from tests.stateful.share import SOAKING
 from tests.thresholds import lower
 from tests.workers import Worker, find
 
-SIZE, BATCHES = 100, 20
-BUILDS, BATCHES_MAX = 3, 400
+SIZE, BATCHES = 100, 20 if SOAKING else 10
+BUILDS, BATCHES_MAX = (3, 400) if SOAKING else (2, 200)
 NOTHING = {"missed": 0, "missed by exact search": 0, "stale": 0, "hidden": 0, "exact": 0}
 
 

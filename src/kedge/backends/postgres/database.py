@@ -181,11 +181,19 @@ class Database:
 
     def vacuum(self, *tables: str) -> None:
         """Vacuum tables, where this user may."""
-        for table in tables:
+        deadline = time.monotonic() + self._retry_seconds
+        left = list(tables)
+        while left:
             try:
-                self.maintain(f"VACUUM kedge.{table}".encode())
+                self.maintain(f"VACUUM kedge.{left[0]}".encode())
             except errors.ReadOnly:
                 return  # only the owner may; autovacuum does it later
+            except errors.Unreachable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_VACUUM_AGAIN_SECONDS)
+            else:
+                del left[0]
 
     # ── transactions ──
 
@@ -329,6 +337,7 @@ class Database:
             raise errors.OutcomeUnknown(_LOST.format(self.url, _first_line(error))) from error
 
 
+_VACUUM_AGAIN_SECONDS = 0.1  # a lost connection
 _LOST = (
     "the connection to {} was lost during the commit ({}); what was being written is there wholly or not at all: "
     "read it back, or repeat the call with the same idempotency key"
