@@ -387,7 +387,9 @@ class Side:
             case "diff":
                 return self.k.diff(self.k.view(), self.k.view(session="s1"))
             case "status":
-                return msgspec.structs.replace(self.k.status(), url="", schema=None)  # each backend counts its own
+                return msgspec.structs.replace(
+                    self.k.status(), url="", schema=None, disk={}
+                )  # each backend counts its own
             case "pending":
                 return self.k.replay_pending()
             case "log":

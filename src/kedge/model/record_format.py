@@ -50,6 +50,7 @@ class _Whole(msgspec.Struct, frozen=True, omit_defaults=True):
     held: dict[str, tuple[str, ...]] = {}
     retention_seconds: float | None = None
     policies: tuple[RetentionPolicy, ...] = ()
+    purge_after_seconds: float | None = None
     rolled_back_peers: str = "rejoin"
     reconcilers: dict[str, str] = {}
 
@@ -68,7 +69,16 @@ class _Delta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _SETS = ("purged", "peers", "hidden_peers")
-_PLAIN = ("next_number", "levels", "held", "retention_seconds", "policies", "rolled_back_peers", "reconcilers")
+_PLAIN = (
+    "next_number",
+    "levels",
+    "held",
+    "retention_seconds",
+    "policies",
+    "purge_after_seconds",
+    "rolled_back_peers",
+    "reconcilers",
+)
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(ControlRecord)}
 _before, _tagged = msgspec.json.Decoder(_Before), msgspec.json.Decoder(tuple[str, msgspec.Raw])
 _whole, _delta = msgspec.json.Decoder(_Whole), msgspec.json.Decoder(_Delta)
