@@ -14,6 +14,7 @@ import kedge
 from kedge.fleet import upkeep
 from kedge.recovery import maintenance
 from tests.contract.test_retention import DAY, Clock, contents, put
+from tests.databases import raw_rows
 
 
 @pytest.fixture
@@ -229,3 +230,65 @@ def test_the_estimate_looks_at_few_writes(k: kedge.Kedge) -> None:
         turn.vectors("kb").upsert(names, np.ones((3_000, 2), np.float32), [{"text": "x" * 100}] * 3_000)
     use, sampled = k.status().disk["vectors"].bytes, 3_000 * (len('{"text":""}') + 100)
     assert 0.8 * sampled < use - 3_000 * 8 < 1.2 * sampled
+
+
+# ── what is no store ──
+
+
+def test_idempotency_keys_are_forgotten_by_age(k: kedge.Kedge, place: str, clock: Clock) -> None:
+    def call(key: str) -> int:
+        with k.turn(agent="clerk") as turn:
+            return turn.context.put(key, "x", idempotency=key)
+
+    old = [call(f"old {number}") for number in range(3)]
+    k.set_retention(10 * DAY, store="idempotency")
+    pass_days(k, clock, 9)
+    new = call("new")
+    assert k.reclaim().rows == 0
+    assert call("old 0") == old[0], "a repeat"
+    pass_days(k, clock, 2)
+    assert k.reclaim().stores["idempotency"].rows == 3
+    assert raw_rows(place, "SELECT count(*) FROM idempotency") == [(1,)]
+    assert call("new") == new
+    assert call("old 0") > new, "a new call"
+    assert k.reclaim().rows == 0
+    assert k.fsck(full=True).findings == ()
+
+
+def test_metric_samples_are_forgotten_by_age(k: kedge.Kedge, place: str, clock: Clock) -> None:
+    def observe(count: int) -> None:
+        for _ in range(count):
+            with k.turn(session="s", agent="clerk") as turn:
+                turn.observe("resolved", True)
+
+    observe(3)
+    pass_days(k, clock, 9)
+    observe(2)
+    k.set_retention(10 * DAY, store="metrics")
+    assert k.reclaim().rows == 0
+    pass_days(k, clock, 2)
+    assert k.reclaim().stores["metrics"].rows == 3
+    assert raw_rows(place, "SELECT count(*) FROM observations") == [(2,)]
+    k.set_retention(store="metrics", hold=True)
+    pass_days(k, clock, 100)
+    assert k.reclaim().rows == 0
+    assert k.fsck(full=True).findings == ()
+
+
+def test_bookkeeping_has_no_spaces(k: kedge.Kedge) -> None:
+    with pytest.raises(kedge.InvalidValue, match="idempotency has no spaces"):
+        k.set_retention(DAY, store="idempotency", space="x")
+
+
+def test_many_keys_are_forgotten_in_parts(k: kedge.Kedge, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = k._kernel.backend.reclamation
+    monkeypatch.setattr(f"{type(port).__module__}.PRUNED_AT_ONCE", 2)
+    for number in range(7):
+        with k.turn(agent="clerk") as turn:
+            turn.context.put(f"{number}", "x", idempotency=f"{number % 2} {number}")
+            turn.observe("resolved", True)
+    k.set_retention(DAY, store="idempotency")
+    k.set_retention(DAY, store="metrics")
+    pass_days(k, clock, 2)
+    stores = k.reclaim().stores
+    assert (stores["idempotency"].rows, stores["metrics"].rows) == (7, 7)

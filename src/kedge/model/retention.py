@@ -13,6 +13,8 @@ from kedge.model.writes import Head, decode
 from kedge.support.display import Value, brief
 
 POLICIES_MAX = 256
+IDEMPOTENCY, METRICS = "idempotency", "metrics"
+BOOKKEEPING = (IDEMPOTENCY, METRICS)  # what is no store and can have a policy: rows that are older go
 
 
 class RetentionPolicy(Value, frozen=True):

@@ -14,7 +14,15 @@ from kedge.model.checks import check_name
 from kedge.model.compaction import Past, Readable
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import to_ranges
-from kedge.model.retention import Pinned, RetentionPolicy, kept_seconds, reclaimable
+from kedge.model.retention import (
+    BOOKKEEPING,
+    IDEMPOTENCY,
+    METRICS,
+    Pinned,
+    RetentionPolicy,
+    kept_seconds,
+    reclaimable,
+)
 from kedge.model.writes import STORES, to_json
 from kedge.ports.control import Change, EpochMoved
 from kedge.ports.reclamation import Erased
@@ -88,8 +96,12 @@ def reclaim(kernel: Kernel, progress: Progress | None = None) -> dict[str, Recla
     deployment or a pending replay has changed: then it looks at the whole journal again.
     """
     found: dict[str, Reclaimed] = {}
-    if not kernel.backend.control.load().policies:
+    record = kernel.backend.control.load()
+    if not record.policies:
         return found
+    for store, rows in ((IDEMPOTENCY, _prune_calls(kernel, record)), (METRICS, _prune_metrics(kernel, record))):
+        if rows:
+            found[store] = Reclaimed(rows, 0)
     while True:
         try:
             for store, part in _parts(kernel, _plan(kernel), progress):
@@ -106,6 +118,31 @@ def reclaim(kernel: Kernel, progress: Progress | None = None) -> dict[str, Recla
         }
         kernel.backend.control.step(kernel.backend.clock.fresh_id(), "reclaimed", by=BY, detail=detail)
     return found
+
+
+def _prune_calls(kernel: Kernel, record: ControlRecord) -> int:
+    """Forget the idempotency keys of calls that are older than their policy; return how many."""
+    seconds = kept_seconds(record.policies, IDEMPOTENCY, "", None)
+    if seconds is None:
+        return 0
+    before = kernel.backend.control.seq_at(agreed_now(kernel) - seconds) + 1
+    pruned = 0
+    place: tuple[str, int] | None = ("", 0)
+    while place is not None:
+        rows, place = kernel.backend.reclamation.prune_calls(before, place)
+        pruned += rows
+    return pruned
+
+
+def _prune_metrics(kernel: Kernel, record: ControlRecord) -> int:
+    """Delete the metric samples that are older than their policy; return how many."""
+    seconds = kept_seconds(record.policies, METRICS, "", None)
+    if seconds is None:
+        return 0
+    pruned = 0
+    while rows := kernel.backend.reclamation.prune_metrics(agreed_now(kernel) - seconds):
+        pruned += rows
+    return pruned
 
 
 def _parts(kernel: Kernel, plan: _Plan, progress: Progress | None) -> Iterator[tuple[str, Erased]]:
@@ -231,8 +268,11 @@ def drop_policy(kernel: Kernel, *, store: str, space: str | None, hold: bool, by
 
 
 def _policy(store: str, space: str | None, age: float | None, *, hold: bool) -> RetentionPolicy:
-    if store not in STORES:
-        raise InvalidValue(f"invalid store {store!r}{nearest(str(store), STORES)}: must be one of {', '.join(STORES)}")
+    known = (*STORES, *BOOKKEEPING)
+    if store not in known:
+        raise InvalidValue(f"invalid store {store!r}{nearest(str(store), known)}: must be one of {', '.join(known)}")
+    if space is not None and store in BOOKKEEPING:
+        raise InvalidValue(f"invalid space {space!r}: {store} has no spaces; leave space out")
     named = None if space is None else check_name("the space", space, empty=True)
     return RetentionPolicy(store, named, transitions.check_retention(age), hold)
 
