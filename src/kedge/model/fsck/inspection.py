@@ -1,7 +1,9 @@
 """State of one fsck run: what the checks know of the database, and what they found."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import EMPTY, Lineage, antichain
@@ -59,6 +61,7 @@ class Inspection:
         self.lineages: Mapping[int, Lineage] = {}
         self.spaces: Mapping[int, tuple[str, str]] = {}
         self.states: dict[int, State] = {}
+        self.reclaimed_stores: frozenset[str] = frozenset()
         self._findings: list[Finding] = []
         self._notes: list[Finding] = []
         self._kinds: Counter[str] = Counter()
@@ -87,8 +90,18 @@ class Inspection:
         """Return whether writes of this lineage were purged, complete or not."""
         return not self.record.purged.isdisjoint(self.lineages.get(lineage, ()))
 
-    def is_superseded(self, lineage: int, above: Iterable[int]) -> bool:
-        """Return whether every view that sees a write sees one of those above it: then its content may be reclaimed."""
+    def know_policies(self, details: Iterable[bytes]) -> None:
+        """Take over, from the log of the retention, which stores have had a policy at any time."""
+        found = set()
+        for detail in details:
+            with suppress(ValueError, AttributeError):  # the check of the log reports it
+                found.add(json.loads(detail).get("store"))
+        self.reclaimed_stores = frozenset(store for store in found if isinstance(store, str))
+
+    def may_be_reclaimed(self, space: int, lineage: int, above: Iterable[int]) -> bool:
+        """Return whether its store has had a policy, and every view that sees a write sees one of those above it."""
+        if self.spaces.get(space, ("",))[0] not in self.reclaimed_stores:
+            return False
         decided = self.lineages.get(lineage, frozenset()) | self.record.settled
         return any(self.lineages[other] <= decided for other in above if other in self.lineages)
 

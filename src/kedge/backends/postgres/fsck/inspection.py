@@ -24,6 +24,7 @@ class Inspection(inspection.Inspection):
         found = link.row(SQL["reclaimed"])
         self.reclaimed = 0 if found is None else int(found[0])  # before this seq, the source database lacked rows
         self.last_seq = int(link.one(SQL["last_seq"])[0])
+        self.know_policies(row[0] for row in link.rows(SQL["policies"]))
         self.spaces = {ident: (store, space) for ident, store, space in link.rows(SQL["spaces"])}
         self.lineages = {ident: frozenset(json.loads(members)) for ident, members in link.rows(SQL["lineages"])}
 

@@ -14,7 +14,9 @@ def check_writes(inspection: Inspection) -> None:
         for seq, space, name, lineage, deleted, *content in inspection.link.rows(SQL["writes"], *window):
             inspection.count("writes")
             is_vector = inspection.spaces.get(space, ("",))[0] == "vectors" and not deleted
-            may_be_gone = inspection.is_purged(lineage) or inspection.is_superseded(lineage, above.get(seq, ()))
+            may_be_gone = inspection.is_purged(lineage) or inspection.may_be_reclaimed(
+                space, lineage, above.get(seq, ())
+            )
             found = _misfit(
                 inspection, (seq, lineage), content, deleted=deleted, is_vector=is_vector, may_be_gone=may_be_gone
             )

@@ -44,6 +44,9 @@ SELECT w.seq, w.space, w.name, w.lineage, w.deleted, w.digest, w.salt, w.payload
 FROM kedge.writes w LEFT JOIN kedge.vector_rows v ON v.seq = w.seq
 WHERE w.seq BETWEEN $1 AND $2 ORDER BY w.seq;
 
+-- name: policies
+SELECT detail FROM kedge.control_log WHERE kind = 'retention';
+
 -- name: lineages_above
 -- Of the writes of these seqs, those without content: the lineages of what was written to their keys above them.
 SELECT w.seq, array_agg(DISTINCT o.lineage) FROM kedge.writes w

@@ -34,6 +34,7 @@ class Inspection(inspection.Inspection):
     def load(self) -> None:
         """Read what all checks need: the last seq, the spaces, and the lineages and states that can be read."""
         self.last_seq = self.connection.execute(SQL["last_seq"]).fetchone()[0]
+        self.know_policies(row[0] for row in self.connection.execute(SQL["policies"]))
         self.spaces = {ident: (store, space) for ident, store, space in self.connection.execute(SQL["spaces"])}
         lineages: dict[int, Lineage] = {}
         for ident, members in self.connection.execute(SQL["lineages"]):

@@ -105,7 +105,7 @@ def _check_content(inspection: Inspection, files: SegmentFiles, write: _Write, w
 def _is_superseded(inspection: Inspection, write: _Write) -> bool:
     key = (write.space, write.name, write.rank, write.seq)
     above = (lineage for (lineage,) in inspection.connection.execute(SQL["lineages_above"], key))
-    return inspection.is_superseded(write.lineage, above)
+    return inspection.may_be_reclaimed(write.space, write.lineage, above)
 
 
 def _check_digest(inspection: Inspection, files: SegmentFiles, write: _Write, where: str) -> None:

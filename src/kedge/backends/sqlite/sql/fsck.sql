@@ -22,6 +22,9 @@ SELECT w.seq, w.space, w.name, w.lineage, w.rank, w.deleted, w.source, w.provena
 FROM writes w LEFT JOIN turns t ON t.id = w.turn
 WHERE w.seq BETWEEN ? AND ? ORDER BY w.seq;
 
+-- name: policies
+SELECT detail FROM control_log WHERE kind = 'retention';
+
 -- name: lineages_above
 SELECT DISTINCT lineage FROM writes INDEXED BY writes_by_key WHERE space = ? AND name = ? AND (rank, seq) > (?, ?);
 
