@@ -12,6 +12,7 @@ import pytest
 
 import kedge
 from kedge.ports.clock import SystemClock
+from kedge.recovery import retention
 from tests.databases import raw_rows
 from tests.stateful.share import SOAKING
 
@@ -309,3 +310,53 @@ def test_no_view_answers_otherwise(k: kedge.Kedge, clock: Clock, seed: int) -> N
             k.reinstate(name)
             every_answer(k, [], present=True)
     assert reclaimed > 10
+
+
+def test_a_stopped_pass_goes_on_where_it_ended(k: kedge.Kedge, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        put(k, str(number), KEYS[number % 3])
+    k.set_retention(DAY, store="context")
+    clock.ahead += 2 * DAY
+    put(k, "end", "d")
+    monkeypatch.setattr(retention, "_ERASED_AT_ONCE", 1)
+    monkeypatch.setattr(retention, "_PART_SEQS", 4)
+    port = k._kernel.backend.reclamation
+    erase, left = port.erase, [3]
+
+    def stop(seqs: list[int], epoch: int) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return erase(seqs, epoch)
+
+    monkeypatch.setattr(port, "erase", stop)
+    before = k.view().context.items()
+    with pytest.raises(KeyboardInterrupt):
+        k.reclaim()
+    monkeypatch.undo()
+    assert k.fsck(full=True).findings == ()
+    assert k.reclaim().rows == 9 - 3
+    assert k.view().context.items() == before
+    assert k.fsck(full=True).findings == ()
+
+
+def test_a_hold_that_is_set_during_a_pass_ends_it(
+    k: kedge.Kedge, clock: Clock, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        put(k, str(number))
+    k.set_retention(DAY, store="context")
+    clock.ahead += 2 * DAY
+    put(k, "end", "d")
+    port = k._kernel.backend.reclamation
+    versions = port.versions
+
+    def hold_first(*asked: Any) -> Any:
+        found = versions(*asked)
+        monkeypatch.undo()
+        k.set_retention(store="context", hold=True)
+        return found
+
+    monkeypatch.setattr(port, "versions", hold_first)
+    assert k.reclaim().rows == 0
+    assert contents(place) == 5
