@@ -35,10 +35,11 @@ def test_a_policy_is_set_shown_and_lifted(run: Run) -> None:
     assert [policy["seconds"] for policy in of(run, "retention")["policies"]] == [2_592_000.0]
     said = " ".join(run("log").out.split())
     for part in (
-        "retention of the store 'context': 30 d",
-        "hold on the store 'memory', space 's-17': all content",
-        "hold of the store 'memory', space 's-17' lifted",
-        "retention of the store 'context', space 'x' lifted",
+        "retention context: 30 d",
+        "retention context/x: forever",
+        "hold memory/s-17",
+        "hold memory/s-17 lifted",
+        "retention context/x lifted",
     ):
         assert part in said, part
 

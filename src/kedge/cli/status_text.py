@@ -199,7 +199,7 @@ def change_text(entry: Entry) -> str:
 
 
 def _retention_text(entry: Entry) -> str:
-    """Return what a change of the retention set, such as "retention of the store 'context': 30 d"."""
+    """Return what a change of the retention set, such as "retention context: 30 d"."""
     detail = entry.detail
     if "purge_after" in detail:
         after = detail["purge_after"]
@@ -207,10 +207,10 @@ def _retention_text(entry: Entry) -> str:
     seconds = detail.get("seconds")
     if "store" not in detail:
         return f"retention {_kept(seconds)}"
-    policy = RetentionPolicy(detail["store"], detail["space"], seconds, entry.kind == "hold")
+    where = detail["store"] + ("" if detail["space"] is None else f"/{detail['space']}")
     if detail["dropped"]:
-        return f"{entry.kind} of {policy.scope} lifted"
-    return policy_text(policy)
+        return f"{entry.kind} {where} lifted"
+    return f"hold {where}" if entry.kind == "hold" else f"retention {where}: {_kept(seconds)}"
 
 
 def policy_text(policy: RetentionPolicy) -> str:
