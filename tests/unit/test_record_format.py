@@ -16,6 +16,7 @@ from kedge.model import control as rules
 from kedge.model import record_format, transitions
 from kedge.model.control import ControlRecord, Level, Revocable, Status
 from kedge.model.record_format import decode_record, encode_record, fold, is_delta, log_form
+from kedge.model.retention import RetentionPolicy
 
 BY = {"now": 1_700_000_000.5, "by": "ann"}
 OLD = (
@@ -239,3 +240,19 @@ def test_what_rests_on_a_peer_goes_with_it() -> None:
     with pytest.raises(IllegalTransition, match="rests on 'external #1', rolled back"):
         transitions.reinstate(hidden, "v1", now=1.0, by="x")
     assert transitions.purge(hidden, hidden.peer(1, "external:crm"))[1] == {1, 2}
+
+
+def test_every_field_of_a_record_is_stored() -> None:
+    """A field that the stored form does not know would be lost at the next change."""
+    kept = {"epoch", "deployments", "compact", *record_format._PLAIN, *record_format._SETS}
+    assert {field.name for field in msgspec.structs.fields(ControlRecord)} == kept
+    stored = {field.name for field in msgspec.structs.fields(record_format._Whole)}
+    assert stored == kept - {"compact"}
+
+
+def test_settings_that_older_processes_would_drop_wait_for_the_upgrade() -> None:
+    before = msgspec.structs.replace(ControlRecord(), compact=False)
+    with pytest.raises(IllegalTransition, match=r"purge_after.*kedge upgrade"):
+        transitions.set_purge_after(before, 1.0)
+    with pytest.raises(IllegalTransition, match=r"the store 'memory'.*kedge upgrade"):
+        transitions.set_policy(before, RetentionPolicy("memory", None, 1.0))

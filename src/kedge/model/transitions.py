@@ -275,7 +275,16 @@ def check_retention(seconds: object) -> float | None:
 
 def set_purge_after(record: ControlRecord, seconds: float | None) -> ControlRecord:
     """Set after how long rolled-back deployments are purged; None means never."""
+    _check_kept(record, "purge_after")
     return msgspec.structs.replace(record, epoch=record.epoch + 1, purge_after_seconds=seconds)
+
+
+def _check_kept(record: ControlRecord, what: str) -> None:
+    """Raise `IllegalTransition` for a setting that older processes, which may still write, would drop."""
+    if not record.compact:
+        raise IllegalTransition(
+            f"cannot change {what}: older processes, which can still write, would lose it; run `kedge upgrade` first"
+        )
 
 
 def set_policy(record: ControlRecord, policy: RetentionPolicy) -> ControlRecord:
@@ -298,11 +307,7 @@ def _is_for_the_same(policy: RetentionPolicy, other: RetentionPolicy) -> bool:
 def _with_policies(
     record: ControlRecord, replaced: RetentionPolicy, added: tuple[RetentionPolicy, ...]
 ) -> ControlRecord:
-    if not record.compact:
-        raise IllegalTransition(
-            f"cannot change the retention of {replaced.scope}: older processes, which can still write, would lose it; "
-            "run `kedge upgrade` first"
-        )
+    _check_kept(record, f"the retention of {replaced.scope}")
     kept = tuple(policy for policy in record.policies if not _is_for_the_same(policy, replaced)) + added
     if len(kept) > POLICIES_MAX:
         raise InvalidValue(
