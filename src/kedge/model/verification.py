@@ -43,9 +43,9 @@ def compare(keys: Iterable[Key], read: Iterable[Seen | None], truths: Iterable[i
     ]
 
 
-def spread(last: int, count: int, *, first: int = 0) -> list[int]:
-    """Return `count` seqs from `first` on, spread evenly, the last one included."""
-    return [last - position * (last - first) // count for position in range(count)][::-1]
+def spread(last: int, count: int, *, after: int = 0) -> list[int]:
+    """Return `count` seqs after `after`, spread evenly, the last one included."""
+    return [last - position * (last - after) // count for position in range(count)][::-1]
 
 
 def keys_in(rows: Iterable[Sequence[str]], stores: Iterable[str]) -> list[Key]:

@@ -75,7 +75,7 @@ class PostgresVerification:
             near = [
                 link.send(_SQL["row_near"], embedding, seq)
                 for embedding, first, last in extents
-                for seq in spread(last, share, first=first)
+                for seq in spread(last, share, after=first - 1)
             ]
             rows = list({row[0]: row for cursor in near for row in cursor.fetchall()}.values())
             classes = self._states.classes(link, view, [ident for _, ident, _, _ in rows])
