@@ -212,3 +212,25 @@ def answers_of(k: kedge.Kedge) -> list[Any]:
 def raise_fence(k: kedge.Kedge, version: int) -> None:
     value = f"'{version}'::bytea" if k.url.startswith("postgres") else str(version)
     run(k.url, f"UPDATE meta SET value = {value} WHERE name = 'min_writer'")
+
+
+def test_a_value_comes_back_whose_superseders_were_purged_and_rolled_back(place: str) -> None:
+    """After a purge, what is the newest at a key had been superseded by what is gone."""
+    with kedge.open(place, durability="normal") as k:
+        for name in ("a", "b", "c"):
+            k.deploy(name, {f"{name}/prompt": name})
+            k.promote(name)
+        with k.turn(agent="clerk") as turn:
+            turn.context.put("k", "first")
+        for agent in ("a", "b"):
+            with k.turn(agent=agent) as turn:
+                assert turn.artifacts["c/prompt"].value == "c"
+                turn.context.put("k", agent)
+        k.rollback("b", verify=False)
+        k.purge("b", confirm="b")
+        assert k.view().context.items() == {"k": "a"}
+        k.rollback("c", verify=False)
+        assert k.view().context.get("k") == "first"
+        assert k.view().context.items() == {"k": "first"}
+        assert k.view().context.count() == 1
+        assert k.fsck(full=True).findings == ()

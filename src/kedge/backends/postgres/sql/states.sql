@@ -88,6 +88,6 @@ ON CONFLICT (embedding, state, lane) DO UPDATE SET rows = state_counts.rows + ex
 -- Heads that nothing supersedes any more, since a purge has removed the newer ones.
 UPDATE kedge.heads h SET state = p.id
 FROM kedge.states c JOIN kedge.states p ON p.lineage = c.lineage AND p.superseders = '[]'
-WHERE c.superseders = 'null' AND h.state = c.id AND NOT EXISTS (
+WHERE c.superseders NOT IN ('[]', '[0]') AND h.state = c.id AND NOT EXISTS (
     SELECT 1 FROM kedge.heads o WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
 );

@@ -58,7 +58,7 @@ UPDATE vector_rows SET state = m.value ->> 1 FROM json_each(?) m WHERE m.value -
 -- name: uncontest_newest_heads
 -- Heads that nothing supersedes any more, since a purge has removed the newer ones.
 UPDATE heads SET state = (SELECT p.id FROM states p WHERE p.lineage = heads.lineage AND p.superseders = '[]')
-WHERE state IN (SELECT id FROM states WHERE superseders = 'null') AND NOT EXISTS (
+WHERE state IN (SELECT id FROM states WHERE superseders NOT IN ('[]', '[0]')) AND NOT EXISTS (
     SELECT 1 FROM heads o
     WHERE o.space = heads.space AND o.name = heads.name AND (o.rank, o.seq) > (heads.rank, heads.seq)
 );
