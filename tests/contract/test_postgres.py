@@ -25,6 +25,7 @@ from kedge.testing.contracts.cache import CACHE_BYTES
 from kedge.testing.contracts.fleet import ONE, at
 from tests.concurrency import run_all
 from tests.databases import create, drop, raw_rows
+from tests.stateful.share import SOAKING
 
 A_WHILE = 0.3  # in which what waits for nothing is done
 
@@ -58,7 +59,9 @@ class TestSessions(contracts.SessionContract):
 
 
 class TestCompaction(contracts.CompactionContract):
-    pass
+    @pytest.mark.parametrize("seed", range(24) if SOAKING else (3, 6, 15))
+    def test_no_view_answers_otherwise(self, backend: Backend, opener: contracts.Opener, seed: int) -> None:
+        super().test_no_view_answers_otherwise(backend, opener, seed)
 
 
 class TestJournal(contracts.JournalContract):
