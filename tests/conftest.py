@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from hypothesis import HealthCheck, settings
 
 import kedge
 from kedge.support import failpoints
+
+# A shell that starts the tests in its background leaves Ctrl-C ignored, here and in all children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadlines: a disk that syncs slowly is no defect. `ci` draws the same examples every time, so that a red run can be
 # run again and a green one means the same everywhere; exploring is what `soak` is for.
