@@ -20,7 +20,7 @@ BOOKKEEPING = (IDEMPOTENCY, METRICS)  # what is no store and can have a policy: 
 class RetentionPolicy(Value, frozen=True):
     """How long the content of superseded writes of a store, or of one of its spaces, is kept.
 
-    `seconds`: None keeps it for ever. A `hold` does so whatever other policies say.
+    `seconds`: None keeps it without limit. A `hold` does so whatever other policies say.
     """
 
     store: str
@@ -43,7 +43,7 @@ def policy_of(policies: Iterable[RetentionPolicy], store: str, space: str) -> Re
 def kept_seconds(
     policies: Iterable[RetentionPolicy], store: str, space: str, horizon: float | None, *, unset: float | None = None
 ) -> float | None:
-    """Return for how many seconds superseded content of a space is kept; None: for ever; `unset`: without a policy.
+    """Return for how many seconds superseded content of a space is kept; None: no limit; `unset`: without a policy.
 
     What is after the `horizon` of reads, in seconds, is kept in any case.
     """

@@ -264,7 +264,7 @@ def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord
 
 
 def check_retention(seconds: object) -> float | None:
-    """Return a number of seconds to keep the past for, None for ever, or raise `InvalidValue`."""
+    """Return a number of seconds to keep the past for, None for no limit, or raise `InvalidValue`."""
     kept = as_real(seconds)
     if seconds is not None and not (kept is not None and 0 <= kept <= RETENTION_SECONDS_MAX):
         raise InvalidValue(

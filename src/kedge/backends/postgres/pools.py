@@ -235,7 +235,7 @@ class _Taking:
 
     def __init__(self, pool: Made | Given) -> None:
         self._pool = pool
-        self._claims = [None]  # whoever removes it decides: the taker to deliver, the waiting thread to leave
+        self._claims = [None]  # the thread that removes it decides: to deliver, or to leave
         self._taken: Connection | None = None
         self._error: Exception | None = None
         self._is_over = threading.Lock()

@@ -118,7 +118,7 @@ class Reader:
         space_id = self._interner.space_uncached(link, store, space)
         if space_id is None:
             return {}
-        if len(names) <= _FEW_NAMES:  # a space collects lineages for ever, a key does not
+        if len(names) <= _FEW_NAMES:  # a space collects lineages without limit, a key does not
             there = link.rows(_SQL["lineages_at"], space_id, list(names))
             visible = self._visible(link, view, [row[0] for row in there])
         else:

@@ -139,7 +139,7 @@ class Reader:
         if space_id is None:
             return {}
         sqls, members = _SQL if payloads else _BARE, self._members(connection)
-        if len(names) <= _FEW_NAMES:  # a space collects lineages for ever, a key does not
+        if len(names) <= _FEW_NAMES:  # a space collects lineages without limit, a key does not
             few = json.dumps(list(names), ensure_ascii=False)
             there = connection.execute(_SQL["lineages_at"], (space_id, few))
             sql, chosen = sqls["heads"], json.dumps(self._visible(connection, view, [row[0] for row in there]))
