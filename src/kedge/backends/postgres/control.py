@@ -13,11 +13,12 @@ from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import check_epoch
 from kedge.backends.postgres.row_locks import ALL, lane_of
 from kedge.backends.postgres.sql import queries
+from kedge.backends.readable import readable_part
 from kedge.backends.record_cache import DecodedRecord, RecordCache
 from kedge.errors import OutcomeUnknown, UnknownName
 from kedge.model import control_log, record_format, transitions
 from kedge.model.checks import is_name
-from kedge.model.compaction import Past, Readable
+from kedge.model.compaction import Readable
 from kedge.model.control import ControlRecord
 from kedge.model.control_log import (
     Change,
@@ -281,14 +282,8 @@ class PostgresControl:
         return seq_at(moment, self.position().seq, self.time_of)
 
     def readable(self, seconds: float | None, now: float) -> Readable:
-        """Return the part of the past that is readable if it is kept for so long; it never grows backwards.
-
-        It is measured from the clock or the last entry, whichever is earlier: one wrong time reclaims nothing.
-        """
-        earliest = min(now, self.time_of(self.position().seq))
-        seq = 0 if seconds is None else self.seq_at(earliest - seconds)
-        pasts = [Past(at, self.record_at(at).settled) for at in sorted({s.seq for s in self.snapshots()})]
-        return Readable(Past(seq, self.record_at(seq).settled), tuple(pasts))
+        """Return the part of the past that is readable if it is kept for so long."""
+        return readable_part(self, seconds, now)
 
     def reclaimed(self) -> int:
         """Return the seq before which only snapshots are readable: compaction has removed superseded rows."""

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from kedge.backends.readable import readable_part
 from kedge.backends.record_cache import DecodedRecord, RecordCache
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.journal import SqliteJournal, next_position
@@ -13,7 +14,7 @@ from kedge.backends.sqlite.sql import queries
 from kedge.errors import OutcomeUnknown
 from kedge.model import control_log, record_format, transitions
 from kedge.model.checks import is_name
-from kedge.model.compaction import Past, Readable
+from kedge.model.compaction import Readable
 from kedge.model.control import ControlRecord
 from kedge.model.control_log import (
     Change,
@@ -267,14 +268,8 @@ class SqliteControl:
         return seq_at(moment, self.position().seq, self.time_of)
 
     def readable(self, seconds: float | None) -> Readable:
-        """Return the part of the past that is readable if it is kept for so long; it never grows backwards.
-
-        It is measured from the clock or the last entry, whichever is earlier: one wrong time reclaims nothing.
-        """
-        now = min(self._clock.now(), self.time_of(self.position().seq))
-        seq = 0 if seconds is None else self.seq_at(now - seconds)
-        pasts = [Past(at, self.record_at(at).settled) for at in sorted({s.seq for s in self.snapshots()})]
-        return Readable(Past(seq, self.record_at(seq).settled), tuple(pasts))
+        """Return the part of the past that is readable if it is kept for so long."""
+        return readable_part(self, seconds, self._clock.now())
 
     def reclaimed(self) -> int:
         """Return the seq before which only snapshots are readable: compaction has removed superseded rows."""
