@@ -1,11 +1,13 @@
 """What `import kedge` and an open database load, in a process of their own."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "kedge"
 HEAVY = ("faiss", "rich", "typer", "psycopg", "psycopg_pool", "pyarrow", "click")
 
 
@@ -53,3 +55,25 @@ def test_the_public_names_are_there_whatever_was_imported_first(first: str) -> N
 def test_a_name_that_is_none_is_an_attribute_error() -> None:
     code = "import kedge\ntry: kedge.opne\nexcept AttributeError as error: print(error)"
     assert run(code) == "module 'kedge' has no attribute 'opne'\n"
+
+
+def _imported(path: Path) -> set[str]:
+    """Return what a module imports, as "module" or "module.name"."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_ids_come_from_the_system_because_tests_of_hosts_replace_uuid_and_secrets() -> None:
+    replaced = {"uuid", "secrets"}
+    found = {
+        (path.relative_to(SOURCE).as_posix(), name)
+        for path in SOURCE.rglob("*.py")
+        for name in _imported(path)
+        if name.partition(".")[0] in replaced
+    }
+    assert found == {("bulk/arrow.py", "uuid.UUID")}, "a type of values, which makes none"

@@ -5,8 +5,8 @@ collection, all named `drill-…`. These writes are rolled back, reinstated, rol
 every store is read from inside and from outside the deployment, while live readers run.
 """
 
+import os
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +38,7 @@ def rehearse_in_place(open_: Opener, url: str, *, say: Say = lambda _: None) -> 
     The purged deployment stays in the log, and so does the assignment of its one session.
     """
     began = time.perf_counter()
-    name = f"{_PREFIX}{uuid.uuid4().hex[:12]}"
+    name = f"{_PREFIX}{os.urandom(6).hex()}"
     with open_(url) as k:
         _clean_up_after_crashes(k, began_before=time.time() - _CRASHED_AFTER_SECONDS)
         rehearsal = _Rehearsal(k, open_, url, name, say)

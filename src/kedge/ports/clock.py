@@ -1,6 +1,6 @@
 """Clock port: the source of time and fresh ids, which tests replace."""
 
-import secrets
+import os
 import time
 from typing import Protocol, runtime_checkable
 
@@ -34,8 +34,8 @@ class SystemClock:
         return time.time()
 
     def fresh_id(self) -> str:
-        """Return 32 random hexadecimal digits."""
-        return secrets.token_hex(16)
+        """Return 32 hexadecimal digits from the system's random source: tests may replace `uuid` and `random`."""
+        return os.urandom(16).hex()
 
     def elapsed(self) -> float:
         """Return seconds since the machine was started."""

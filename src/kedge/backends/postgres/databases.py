@@ -1,6 +1,6 @@
 """Temporary databases on a server: created by name, copied, and dropped at the end."""
 
-import uuid
+import os
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +17,7 @@ class ServerDatabases:
     def __init__(self, url: str) -> None:
         read_address(url)  # raises at once if it is malformed
         self._url = url
-        self._prefix = f"kedge_{uuid.uuid4().hex[:8]}_"
+        self._prefix = f"kedge_{os.urandom(4).hex()}_"
         self._made: set[str] = set()
 
     def address(self, name: str) -> str:

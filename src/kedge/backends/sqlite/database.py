@@ -4,7 +4,6 @@ import os
 import re
 import sqlite3
 import time
-import uuid
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -265,7 +264,7 @@ class Database:
             expand(connection, found)
             if found == 0:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute("INSERT INTO meta VALUES ('database_id', ?)", (uuid.uuid4().hex,))
+                connection.execute("INSERT INTO meta VALUES ('database_id', ?)", (os.urandom(16).hex(),))
                 connection.execute("INSERT INTO meta VALUES ('header_key', ?)", (os.urandom(32),))
                 self.raise_fence(connection)
             reach("migrate:before-commit")

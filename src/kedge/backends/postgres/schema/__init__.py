@@ -2,7 +2,6 @@
 
 import os
 import re
-import uuid
 from functools import cache
 from importlib import resources
 
@@ -46,7 +45,7 @@ def migrate(connection: Connection, where: str, *, read_only: bool) -> int:
         connection.execute("UPDATE kedge.schema_version SET version = %s", (len(migrations()),))
         if found == 0:
             insert = "INSERT INTO kedge.meta (name, value) VALUES (%s, %s)"
-            connection.execute(insert, ("database_id", uuid.uuid4().hex.encode()))
+            connection.execute(insert, ("database_id", os.urandom(16).hex().encode()))
             connection.execute(insert, ("header_key", os.urandom(32)))
             connection.execute(insert, (upgrade.MIN_WRITER, str(upgrade.WRITER).encode()))
         reach("migrate:before-commit")
