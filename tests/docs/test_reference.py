@@ -32,6 +32,10 @@ FACES: dict[str, type] = {
     "turn.vectors(c)": Vectors,
     "turn.cache": Cache,
 }
+FUNCTIONS = (
+    kedge.open, kedge.migrate_store, kedge.compare_stores, kedge.current_turn, kedge.bind, kedge.escape_name,
+    kedge.unescape_name,
+)  # fmt: skip
 DUNDERS = {"__getitem__", "__contains__", "__iter__"}
 
 
@@ -43,7 +47,7 @@ def _signature(name: str, function: object) -> str:
 
 
 def _public() -> Iterator[str]:
-    for function in (kedge.open, kedge.migrate_store, kedge.compare_stores, kedge.current_turn, kedge.bind):
+    for function in FUNCTIONS:
         yield _signature(f"kedge.{function.__name__}", function)
     for face, owner in FACES.items():
         for name, member in inspect.getmembers(owner):

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.errors import InvalidValue
-from kedge.model.checks import NAME_CHARACTERS_MAX, check_name
+from kedge.model.checks import check_name
+from kedge.model.names import NAME_BYTES_MAX
 from kedge.model.writes import VALUE_BYTES_MAX, VectorBatch, decode, digest, encode
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -106,7 +107,7 @@ def test_8_mib_fit_and_no_byte_more() -> None:
             encode(value, "the document 'd'")
 
 
-@given(texts.filter(lambda t: t.isprintable() and 0 < len(t) <= NAME_CHARACTERS_MAX))
+@given(texts.filter(lambda t: t.isprintable() and 0 < len(t.encode()) <= NAME_BYTES_MAX))
 def test_a_printable_name_is_a_name(name: str) -> None:
     assert check_name("the key", name) == name
 
@@ -122,7 +123,10 @@ def test_a_printable_name_is_a_name(name: str) -> None:
         ("tab\t", r"holds the control character '\\t'"),
         ("é\x9f", r"holds the control character '\\x9f'"),
         ("\ud800", "holds the control character"),
-        ("x" * 513, "513 characters, more than 512"),
+        ("x" * 2_049, "has 2,049 bytes of UTF-8, more than 2,048"),
+        ("é" * 1_025, "has 2,050 bytes of UTF-8, more than 2,048"),
+        ("a\x10b", r"holds the control character '\\x10'"),
+        ("\x100041", r"holds the control character '\\x10'"),
     ],
 )
 def test_a_name_that_no_key_may_have_is_refused(name: object, told: str) -> None:

@@ -1,15 +1,14 @@
 """Checks of names, origins and durations that a caller passes."""
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
 from kedge.errors import InvalidValue
+from kedge.model.names import NAME_BYTES_MAX, excess_of, refused_character
 from kedge.model.numbers import as_real
 from kedge.model.writes import Origin
 from kedge.support.display import brief
 
-NAME_CHARACTERS_MAX = 512
 SECONDS_MAX = 1e11  # three thousand years: JSON has no infinity
 
 
@@ -24,17 +23,18 @@ def check_name(what: str, name: object, *, empty: bool = False) -> str:
     """Return a valid name, or raise `InvalidValue`."""
     if not isinstance(name, str):
         raise InvalidValue(f"{what} must be a string, not {brief(name)} ({type(name).__name__}); convert it first")
-    if name.isascii() and name.isprintable() and len(name) <= NAME_CHARACTERS_MAX and (name or empty):
+    if name.isascii() and name.isprintable() and len(name) <= NAME_BYTES_MAX and (name or empty):
         return name
     if not name and not empty:
         raise InvalidValue(f"{what} is empty; give it at least one character")
-    if len(name) > NAME_CHARACTERS_MAX:
-        raise InvalidValue(
-            f"{what} {name[:40]!r}… has {len(name)} characters, more than {NAME_CHARACTERS_MAX}; use a shorter one"
-        )
-    bad = next((c for c in name if unicodedata.category(c) in {"Cc", "Cs"}), None)
+    too_long = excess_of(name)
+    if too_long is not None:
+        raise InvalidValue(f"{what} {name[:40]!r}… {too_long}")
+    bad = refused_character(name)
     if bad is not None:
-        raise InvalidValue(f"{what} {name!r} holds the control character {bad!r}; remove it")
+        raise InvalidValue(
+            f"{what} {name!r} holds the control character {bad!r}; remove it, or pass kedge.escape_name(…)"
+        )
     return name
 
 

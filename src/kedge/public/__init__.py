@@ -58,6 +58,7 @@ from kedge.model.artifacts import Artifact
 from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
 from kedge.model.fsck.inspection import Finding, FsckReport
+from kedge.model.names import escape_name, unescape_name
 from kedge.model.reconcile import Reconciled
 from kedge.model.retention import RetentionPolicy
 from kedge.model.upgrade import SchemaState, UpgradeReport
@@ -109,5 +110,5 @@ __all__ = [
     "StoreDiff", "StoreSum", "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed",
     "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning",
     "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers",
-    "compare_stores", "current_turn", "migrate_store", "open",
+    "compare_stores", "current_turn", "escape_name", "migrate_store", "open", "unescape_name",
 ]  # fmt: skip

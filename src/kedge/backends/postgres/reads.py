@@ -11,15 +11,15 @@ from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.model import control_log
 from kedge.model import heads as rules
-from kedge.model.checks import NAME_CHARACTERS_MAX
 from kedge.model.heads import Members, Range, decode_head
 from kedge.model.lineage import Lineage
+from kedge.model.names import NAME_BYTES_MAX
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import Head, Key, prefix_end
 
 _SQL = queries("journal")
 _FEW_NAMES = 100
-_AFTER_ALL_NAMES = "\U0010ffff" * (NAME_CHARACTERS_MAX + 1)
+_AFTER_ALL_NAMES = "\U0010ffff" * (NAME_BYTES_MAX // 4 + 1)
 _ALL_NAMES = ("", _AFTER_ALL_NAMES)
 
 
