@@ -57,6 +57,19 @@ def increment(k: kedge.Kedge, key: str, times: int, who: str) -> list[int]:
     return made
 
 
+def converse(k: kedge.Kedge, session: str, times: int) -> list[int]:
+    """Append so many messages, each after the newest one that this process saw; return their seqs."""
+    made: list[int] = []
+    while len(made) < times:
+        with k.turn(session, "clerk") as turn:
+            newest = [message.seq for message in turn.memory.history(limit=1)] or [0]
+            try:
+                made.append(turn.memory.append("assistant", {"after": newest[0]}, expect=newest[0]))
+            except kedge.ExpectationFailed:
+                continue
+    return made
+
+
 def assign(k: kedge.Kedge, sessions: list[str]) -> list[list[str]]:
     return [k.assignment(session) for session in sessions]
 
@@ -260,7 +273,7 @@ def matrix(ids: Iterable[str], version: int) -> npt.NDArray[np.float32]:
 COMMANDS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        *(put, increment, assign, deploy, weigh, write, launch, flip, dawdle, doom),
+        *(put, increment, converse, assign, deploy, weigh, write, launch, flip, dawdle, doom),
         *(overwrite, compact, low, grow, find, optimize),
         *(join, begin, note, level_now, standing, stop_before_append, roll_back),
     )

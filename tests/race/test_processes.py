@@ -126,3 +126,16 @@ def test_writers_and_rollbacks_at_once(place: str, purge: bool) -> None:
     assert all(verdicts), verdicts
     assert batches_in(place) == {f"{who}:{n}": BATCH[n % 4] for who in ("one", "other") for n in range(count)}
     clean(place)
+
+
+def test_a_session_has_one_writer_at_a_time(two: tuple[Worker, Worker], place: str) -> None:
+    two[0].do("dawdle", "append:begun", 0.002)
+    made = both(two, "converse", "s", 12)
+    with kedge.open(place, durability="normal") as k:
+        history = k.view(session="s").memory.history()
+    assert sorted(made[0] + made[1]) == [message.seq for message in history]
+    before = 0
+    for message in history:
+        assert message.content["after"] == before
+        before = message.seq
+    clean(place)

@@ -47,7 +47,8 @@ READS = (
 )
 WRITES = ("put", "put", "delete", "swap", "put once", "documents", "forget document", "append", "extend", "forget",
           "upsert", "upsert", "upsert", "drop", "cached", "observe", "delete message", "reindex",
-          "reindex")  # fmt: skip
+          "reindex", "append after", "replace", "clear")  # fmt: skip
+SPOKEN = ("append", "extend", "forget", "delete message", "append after", "replace", "clear")  # need a session
 LOOKS = ("ask", "ask", "ask", "view", "view", "past", "past", "diff", "status", "pending", "log", "verify")
 STEPS = 60
 
@@ -297,7 +298,7 @@ class Side:
         key, value = dice.choice(KEYS), step.seed
         origin = dice.choice(ORIGINS)
         collection = dice.choice(["kb", "kb", "wiki", "far"])
-        if session is None and step.what in ("append", "extend", "forget", "delete message"):
+        if session is None and step.what in SPOKEN:
             return None
         match step.what:
             case "put":
@@ -319,6 +320,16 @@ class Side:
                 return Seq(turn.memory.append(dice.choice(["user", "assistant"]), value, origin=origin))
             case "extend":
                 return [*map(Seq, turn.memory.extend([("user", value), ("assistant", -value)]))]
+            case "replace" | "clear" | "append after":
+                seqs = [message.seq for message in turn.memory.history()]
+                newest = dice.choice([None, seqs[-1] if seqs else 0, 1])
+                match step.what:
+                    case "clear":
+                        return [*map(Seq, turn.memory.clear(expect=newest, origin=origin))]
+                    case "replace":
+                        after, new = dice.choice([0, *seqs]), [("user", value), ("assistant", -value)]
+                        return [*map(Seq, turn.memory.replace(after, new, expect=newest, origin=origin))]
+                return Seq(turn.memory.append("user", value, expect=newest, origin=origin))
             case "forget" | "delete message":
                 history = turn.memory.history()
                 return Seq(turn.memory.delete(dice.choice(history).seq, origin=origin)) if history else None

@@ -24,7 +24,8 @@ TEMP = "temp"  # an agent without artifacts
 ARTIFACTS = ("helper/prompt", "librarian/prompt", "shared/embedder", "shared/policy")
 WEIGHTS = (0.0, 0.5, 1.0)
 MOST_TURNS = 4
-SPOKEN = ("append", "extend", "forget", "history", "history with tombstones")  # need a session
+NEWEST = ("append after", "replace", "clear")  # may expect a newest message
+SPOKEN = ("append", "extend", "forget", "history", "history with tombstones", *NEWEST)  # need a session
 COURSES = (  # what happens to one deployment in one step, and to which it can happen
     (("promote",), ("staged", "canary")),
     (("promote", "settle"), ("staged", "canary")),
@@ -332,11 +333,19 @@ class Machine(RuleBasedStateMachine):
         """Give a write a value that was never written, and a compare-and-set a seq to expect."""
         expect = op.expect
         if expect == RIGHT:
-            head = self.oracle.present(pair.model.view, "context", "").get(op.name)
+            heads = self.oracle.present(pair.model.view, "context", "")
+            messages = list(self.oracle.present(pair.model.view, "memory", pair.model.session or "").values())
+            head = (messages[-1] if messages else None) if op.kind in NEWEST else heads.get(op.name)
             expect = head.seq if head else 0
         match op.kind:
-            case "put" | "append":
+            case "put" | "append" | "append after":
                 op = replace(op, value=self.fresh())
+            case "replace":
+                seqs = [
+                    w.seq for w in self.oracle.present(pair.model.view, "memory", pair.model.session or "").values()
+                ]
+                after = [0, *seqs][self.fresh() % (len(seqs) + 1)]
+                op = replace(op, value=(("user", self.fresh()), ("assistant", self.fresh())), limit=after)
             case "extend":
                 op = replace(op, value=(("user", self.fresh()), ("assistant", self.fresh())))
             case "forget":

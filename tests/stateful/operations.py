@@ -47,6 +47,12 @@ _others = st.one_of(
     st.builds(Op, st.just("append"), name=st.sampled_from(["user", "assistant"]), origin=_origins),
     st.builds(Op, st.just("history"), limit=st.sampled_from([None, 1, 2])),
     st.builds(Op, st.sampled_from(["extend", "forget", "history with tombstones"]), origin=_origins),
+    st.builds(
+        Op,
+        st.sampled_from(["append after", "replace", "clear"]),
+        expect=st.sampled_from([None, RIGHT, RIGHT, 0]),
+        origin=_origins,
+    ),
     st.builds(Op, st.sampled_from(["artifact", "hear"]), name=st.sampled_from(["partner", "shared/policy"])),
     st.builds(Op, st.just("put"), st.just("documents"), name=_documents, origin=_origins),
     st.builds(Op, st.just("get"), st.just("documents"), name=_documents),

@@ -141,6 +141,9 @@ _REAL: dict[str, Callable[[kedge.Turn, Op], Any]] = {
     "artifact": _artifact,
     "append": lambda turn, op: [turn.memory.append(op.name, op.value, origin=op.origin)],
     "extend": lambda turn, op: turn.memory.extend(op.value, origin=op.origin),
+    "append after": lambda turn, op: [turn.memory.append("assistant", op.value, expect=op.expect, origin=op.origin)],
+    "replace": lambda turn, op: turn.memory.replace(op.limit or 0, op.value, expect=op.expect, origin=op.origin),
+    "clear": lambda turn, op: len(turn.memory.clear(expect=op.expect, origin=op.origin)),
     "forget": lambda turn, op: [turn.memory.delete(op.value, origin=op.origin)],
     "history": lambda turn, op: [(m.role, m.content, m.seq) for m in turn.memory.history(limit=op.limit)],
     "history with tombstones": lambda turn, _: [
@@ -237,6 +240,12 @@ def _extend_model(turn: OracleTurn, op: Op, real: Answer) -> list[int]:
     return _seqs([turn.append(role, content, origin=op.origin, seq=seq) for (role, content), seq in said])
 
 
+def _clear_model(turn: OracleTurn, op: Op, _: Answer) -> int:
+    standing = len(turn.history())
+    turn.replace(0, [], expect=op.expect, origin=op.origin)
+    return standing
+
+
 def _tombstones_model(turn: OracleTurn, _op: Op, _: Answer) -> list[tuple[str, Any, int | None]]:
     assert turn.session is not None
     standing = turn.history()
@@ -270,6 +279,13 @@ _MODEL: dict[str, Callable[[OracleTurn, Op, Answer], Any]] = {
     "artifact": lambda turn, op, _: _value(turn.get("artifacts", "", op.name)),
     "append": lambda turn, op, real: _seqs([turn.append(op.name, op.value, origin=op.origin, seq=_given(real))]),
     "extend": _extend_model,
+    "append after": lambda turn, op, real: _seqs(
+        [turn.append("assistant", op.value, expect=op.expect, origin=op.origin, seq=_given(real))]
+    ),
+    "replace": lambda turn, op, real: _seqs(
+        turn.replace(op.limit or 0, op.value, expect=op.expect, origin=op.origin, seqs=real.value)
+    ),
+    "clear": _clear_model,
     "forget": lambda turn, op, real: _seqs([turn.forget(op.value, origin=op.origin, seq=_given(real))]),
     "history with tombstones": _tombstones_model,
     "hear": lambda turn, op, _: turn.hear(op.name),

@@ -57,6 +57,13 @@ def check_head(write: Pending, found: int) -> None:
         raise HeadMoved(f"the head of {write.key.name!r} is seq {found}, not {write.expect}")
 
 
+def check_newest(newest: tuple[str, int], found: int) -> None:
+    """Raise `HeadMoved` unless the newest visible message of a session is the one that a batch expects."""
+    session, expected = newest
+    if found != expected:
+        raise HeadMoved(f"the newest message of {session!r} is seq {found}, not {expected}")
+
+
 def check_not_purged(lineage: Lineage, purged: Lineage) -> None:
     """Raise `RolledBack` for the lineage of a write that holds purged deployments."""
     gone = lineage & purged

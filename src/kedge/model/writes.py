@@ -103,7 +103,10 @@ class VectorBatch(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """The writes of one call, appended atomically; refused if the control record has left `epoch`."""
+    """The writes of one call, appended atomically; refused if the control record has left `epoch`.
+
+    `newest`: a session, and the seq that its newest visible message must have (0: it has none).
+    """
 
     epoch: int
     author: Author
@@ -116,6 +119,7 @@ class Batch(msgspec.Struct, frozen=True):
     first_wins: bool = False
     rank: int | None = None
     vectors: VectorBatch | None = None
+    newest: tuple[str, int] | None = None
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

@@ -55,9 +55,17 @@ class WritingScope(Scope, Protocol):
     """Reads and writes for one turn."""
 
     def write(
-        self, writes: Sequence[Pending], *, idempotency: str | None = None, vectors: VectorBatch | None = None
+        self,
+        writes: Sequence[Pending],
+        *,
+        idempotency: str | None = None,
+        vectors: VectorBatch | None = None,
+        newest: tuple[str, int] | None = None,
     ) -> list[int]:
-        """Stamp these writes with the turn's lineage, commit them as one batch, and return their seqs."""
+        """Stamp these writes with the turn's lineage, commit them as one batch, and return their seqs.
+
+        `newest`: a session and the seq that its newest visible message must have; else it raises `HeadMoved`.
+        """
 
     def is_source(self, origin: str | None, default: Origin) -> bool:
         """Return whether a write is a source write: `origin` decides, then whether a person acts, then `default`."""

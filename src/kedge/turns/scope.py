@@ -259,7 +259,12 @@ class TurnScope:
         return chosen is Origin.SOURCE
 
     def write(
-        self, writes: Sequence[Pending], *, idempotency: str | None = None, vectors: VectorBatch | None = None
+        self,
+        writes: Sequence[Pending],
+        *,
+        idempotency: str | None = None,
+        vectors: VectorBatch | None = None,
+        newest: tuple[str, int] | None = None,
     ) -> list[int]:
         """Stamp these writes with the turn's lineage, commit them as one batch, and return their seqs."""
         if idempotency is not None:
@@ -267,24 +272,35 @@ class TurnScope:
         if not writes:
             return []
         if self.replaying is not None:
-            return self._replay(self.replaying, writes, idempotency, vectors)
-        return self._append(writes, idempotency, vectors)
+            return self._replay(self.replaying, writes, idempotency, vectors, newest)
+        return self._append(writes, idempotency, vectors, newest)
 
     def _replay(
-        self, replaying: Replaying, writes: Sequence[Pending], idempotency: str | None, vectors: VectorBatch | None
+        self,
+        replaying: Replaying,
+        writes: Sequence[Pending],
+        idempotency: str | None,
+        vectors: VectorBatch | None,
+        newest: tuple[str, int] | None,
     ) -> list[int]:
         """Write in a turn that replays an input: messages of the original turn that it says again are replaced."""
         replaying.check()
         replaced = self.read(lambda view: replaying.replaced(view, writes))
         self.record_read(replaced)
         own, named = replaying.key_of(writes)
-        seqs = self._append((*writes, *map(delete_of, replaced)), idempotency or own, vectors)
+        seqs = self._append((*writes, *map(delete_of, replaced)), idempotency or own, vectors, newest)
         if idempotency is None:
             replaying.count(named)
         replaying.forget(replaced)
         return seqs[: len(writes)]
 
-    def _append(self, writes: Sequence[Pending], idempotency: str | None, vectors: VectorBatch | None) -> list[int]:
+    def _append(
+        self,
+        writes: Sequence[Pending],
+        idempotency: str | None,
+        vectors: VectorBatch | None,
+        newest: tuple[str, int] | None,
+    ) -> list[int]:
         packed = self._reads.packed()
 
         def append(view: View) -> Appended:
@@ -302,6 +318,7 @@ class TurnScope:
                 first_wins=self._rank is not None,
                 rank=self._rank,
                 vectors=vectors,
+                newest=newest,
             )
             return self.backend.journal.append(batch)
 

@@ -76,6 +76,7 @@ class FastAppender:
         write = batch.writes[0]
         return (
             batch.rank is None
+            and batch.newest is None
             and write.rank is None
             and write.lineage is None
             and batch.vectors is None

@@ -19,7 +19,15 @@ from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import LaneTransaction
 from kedge.backends.record_cache import DecodedRecord
-from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
+from kedge.model.appends import (
+    TICK_SECONDS,
+    Appended,
+    call_lineage,
+    check_head,
+    check_newest,
+    check_not_purged,
+    rows_of,
+)
 from kedge.model.control_log import Position, check_epoch
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, repeated, visible_calls
@@ -213,6 +221,8 @@ class PostgresJournal(Reader):
         for write in batch.writes:
             if write.expect is not None:
                 check_head(write, self._seq_of_head(link, view, write, heads))
+        if batch.newest is not None:
+            check_newest(batch.newest, self.newest_message_in(link, view, batch.newest[0]))
 
     def _seq_of_head(self, link: Link, view: View, write: Pending, heads: Heads) -> int:
         key = write.key

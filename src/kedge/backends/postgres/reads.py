@@ -19,6 +19,7 @@ from kedge.model.writes import Head, Key, prefix_end
 
 _SQL = queries("journal")
 _FEW_NAMES = 100
+_NAMES_AT_ONCE = 16  # when the newest visible message is searched
 _AFTER_ALL_NAMES = "\U0010ffff" * (NAME_BYTES_MAX // 4 + 1)
 _ALL_NAMES = ("", _AFTER_ALL_NAMES)
 
@@ -246,16 +247,24 @@ class Reader:
         tombstones = self._tombstones(link, view, space_id, standing, (low, _AFTER_ALL_NAMES))
         return Range([heads[name] for name in names], tombstones, at_seq)
 
-    def _newest_then(self, link: Link, view: View, bounds: tuple[int, int], space: str, limit: int) -> Range:
+    def _newest_then(
+        self, link: Link, view: View, bounds: tuple[int, int], space: str, limit: int, *, at_once: int | None = None
+    ) -> Range:
         """Read names backwards until enough are visible: the cost grows with what is hidden there."""
-        space_id = self._interner.space_uncached(link, "memory", space)
+        space_id, some = self._interner.space_uncached(link, "memory", space), at_once or limit
         return rules.newest_before(
             f"{bounds[1] + 1:016x}",  # names begin with their rank
             limit,
             min(self.last_seq(link), bounds[0]),
-            lambda end: [row[0] for row in link.rows(_SQL["past_names_before"], space_id, end, limit)],
+            lambda end: [row[0] for row in link.rows(_SQL["past_names_before"], space_id, end, some)],
             lambda names: self.heads_in(link, view, "memory", space, names),
         )
+
+    def newest_message_in(self, link: Link, view: View, space: str) -> int:
+        """Return the seq of the newest visible message of a session, or 0, inside the caller's transaction."""
+        bounds = view.bounds("memory") or (SEQ_MAX, SEQ_MAX)
+        found = self._newest_then(link, view, bounds, space, 1, at_once=_NAMES_AT_ONCE).heads
+        return found[0].seq if found else 0
 
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]

@@ -15,7 +15,15 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
-from kedge.model.appends import TICK_SECONDS, Appended, call_lineage, check_head, check_not_purged, rows_of
+from kedge.model.appends import (
+    TICK_SECONDS,
+    Appended,
+    call_lineage,
+    check_head,
+    check_newest,
+    check_not_purged,
+    rows_of,
+)
 from kedge.model.control_log import Position
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, repeated, visible_calls
@@ -192,6 +200,8 @@ class SqliteJournal(Reader):
             if write.expect is not None:
                 head = self.head_in(connection, view, write.key)
                 check_head(write, 0 if head is None else head.seq)
+        if batch.newest is not None:
+            check_newest(batch.newest, self.newest_message_in(connection, view, batch.newest[0]))
 
     def _calls(self, connection: sqlite3.Connection, view: View, idempotency: str | None) -> list[str]:
         """Return the seqs, as JSON lists, of the calls with this key that the view sees, the newest first."""

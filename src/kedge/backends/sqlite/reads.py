@@ -24,6 +24,7 @@ _BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  
 _CHUNK_NAMES = 5_000
 _SPACES_CACHED = 1_000
 _FEW_NAMES = 100
+_NAMES_AT_ONCE = 16  # when the newest visible message is searched
 _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 
 
@@ -299,17 +300,30 @@ class Reader:
         return Range([found[name] for name in names], tombstones, at_seq)
 
     def _newest_then(
-        self, connection: sqlite3.Connection, view: View, bounds: tuple[int, int], space: str, limit: int
+        self,
+        connection: sqlite3.Connection,
+        view: View,
+        bounds: tuple[int, int],
+        space: str,
+        limit: int,
+        *,
+        at_once: int | None = None,
     ) -> Range:
         """Read names backwards until enough are visible: the cost grows with what is hidden there."""
-        space_id = self._interner.space(connection, "memory", space)
+        space_id, some = self._interner.space(connection, "memory", space), at_once or limit
         return rules.newest_before(
             f"{bounds[1] + 1:016x}",  # names begin with their rank
             limit,
             min(self.last_seq(connection), bounds[0]),
-            lambda end: [row[0] for row in connection.execute(_SQL["past_names_before"], (space_id, end, limit))],
+            lambda end: [row[0] for row in connection.execute(_SQL["past_names_before"], (space_id, end, some))],
             lambda names: self.heads_in(connection, view, "memory", space, names),
         )
+
+    def newest_message_in(self, connection: sqlite3.Connection, view: View, space: str) -> int:
+        """Return the seq of the newest visible message of a session, or 0, inside the caller's transaction."""
+        bounds = view.bounds("memory") or (SEQ_MAX, SEQ_MAX)
+        found = self._newest_then(connection, view, bounds, space, 1, at_once=_NAMES_AT_ONCE).heads
+        return found[0].seq if found else 0
 
     def retracted(
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]

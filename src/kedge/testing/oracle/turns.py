@@ -198,10 +198,20 @@ class OracleTurn:
             self._embedder(space)
         return self._write(store, space, name, None, self._origin(origin, "derived"), seq, deleted=True)
 
-    def append(self, role: str, content: Any, *, origin: Origin | None = None, seq: int | None = None) -> Write:
-        """Append a message to the session's memory: a user's words are source."""
+    def append(
+        self,
+        role: str,
+        content: Any,
+        *,
+        expect: int | None = None,
+        origin: Origin | None = None,
+        seq: int | None = None,
+    ) -> Write:
+        """Append a message to the session's memory, blind or after the newest one: a user's words are source."""
         self.check()
         assert self.session is not None
+        if expect is not None:
+            self._expect_newest(expect)
         usual: Origin = "source" if role == "user" else "derived"
         name = str(len(self.oracle.history))
         return self._write("memory", self.session, name, (role, content), self._origin(origin, usual), seq)
@@ -217,6 +227,37 @@ class OracleTurn:
         if head is None or head.deleted:
             raise Refused("InvalidValue", f"no message {message}")
         return self._write("memory", self.session, head.name, None, self._origin(origin, "derived"), seq, deleted=True)
+
+    def replace(
+        self,
+        after: int,
+        messages: Sequence[tuple[str, Any]],
+        *,
+        expect: int | None = None,
+        origin: Origin | None = None,
+        seqs: Sequence[int | None] | None = None,
+    ) -> list[Write]:
+        """Delete the visible messages after one (0: all), and append others: a read of the whole history."""
+        standing = self.history()
+        if after and after not in [message.seq for message in standing]:
+            raise Refused("InvalidValue", f"no message {after}")
+        if expect is not None:
+            self._expect_newest(expect)
+        kept = [message.seq for message in standing].index(after) + 1 if after else 0
+        assert self.session is not None
+        for message in standing[kept:]:
+            self._write("memory", self.session, message.name, None, self._origin(origin, "derived"), None, deleted=True)
+        given = seqs or [None] * len(messages)
+        return [
+            self.append(role, content, origin=origin, seq=seq)
+            for (role, content), seq in zip(messages, given, strict=True)
+        ]
+
+    def _expect_newest(self, expect: int) -> None:
+        newest = self.history(1)
+        found = newest[0].seq if newest else 0
+        if found != expect:
+            raise Refused("ExpectationFailed", f"the newest message is {found}")
 
     def upsert(
         self,
