@@ -14,6 +14,7 @@ if importlib.util.find_spec("psycopg") is None:
     pytest.skip("PostgreSQL's driver is not installed", allow_module_level=True)
 
 from kedge.backends.postgres.coalesce import Coalescer
+from kedge.errors import Busy
 
 CALLS = 40
 
@@ -75,6 +76,26 @@ def test_what_is_raised_is_raised_to_all_that_shared_it_and_to_nobody_else() -> 
         failing = pool.submit(coalescer.call, 0, 0)
         gate.set()
         assert isinstance(failing.exception(), ZeroDivisionError)
+    assert coalescer.call(1, 1) == 1
+
+
+def test_an_interruption_ends_the_calls_of_others_and_nobody_waits_for_ever() -> None:
+    def stop(values: list[int]) -> int:
+        if 0 in values:
+            raise KeyboardInterrupt
+        return sum(values)
+
+    gate = threading.Event()
+    coalescer, _ = behind(gate, stop)
+    with ThreadPoolExecutor(2) as pool:
+        stopped = pool.submit(coalescer.call, 0, 0)
+        while not coalescer._busy or coalescer._waiting:
+            pass
+        other = pool.submit(coalescer.call, 1, 1)
+        waits_for(coalescer, 1)
+        gate.set()
+        assert isinstance(other.exception(10), Busy)
+        assert isinstance(stopped.exception(10), KeyboardInterrupt)
     assert coalescer.call(1, 1) == 1
 
 
