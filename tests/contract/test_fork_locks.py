@@ -29,7 +29,7 @@ def test_a_forked_child_does_not_wait_for_its_parent_s_threads(k: kedge.Kedge, w
         done.wait(SECONDS)
 
     def search() -> None:
-        with backend.vectors._lock:
+        with backend.vectors._lock.here:
             hold()
 
     def append() -> None:
@@ -37,8 +37,8 @@ def test_a_forked_child_does_not_wait_for_its_parent_s_threads(k: kedge.Kedge, w
             hold()
             return backend.database._begin(durable=True, interruptible=False)  # type: ignore[no-any-return]
 
-        with backend.database.group_commit.member(begin, shares=True):
-            pass
+        turns = backend.database.group_commit
+        turns.leave(turns.enter(begin, shares=True), None)
 
     thread = threading.Thread(target=search if where == "search" else append)
     thread.start()

@@ -273,13 +273,36 @@ def test_an_interrupted_member_takes_nobody_with_it(backend: SqliteBackend, whic
 @pytest.mark.parametrize("point", ["group:before-commit", "group:committed"])
 def test_an_interruption_of_the_commit_is_for_the_thread_that_commits(backend: SqliteBackend, point: str) -> None:
     queue = Queue(backend)
-    failpoints.arm(point, interrupt_in("m3"))
+    failpoints.arm(point, lambda: signal.raise_signal(signal.SIGINT))
+    for n in range(3):
+        queue.append(f"m{n}")
+    main = queue.batch("main")
+
+    def let_go() -> None:
+        queue.until(lambda: queue.waiting == 3)
+        queue._released.set()
+
+    presser = threading.Thread(target=let_go)
+    presser.start()
+    with pytest.raises(KeyboardInterrupt):
+        backend.journal.append(main)
+    presser.join()
+    outcomes = queue.release()
+    assert all(isinstance(seqs, list) for seqs in outcomes.values())
+    assert queue.names() == {"m0", "m1", "m2", "main"}
+
+
+def test_who_is_committed_by_a_thread_that_another_one_stops_is_told_that_nothing_is_known(
+    backend: SqliteBackend,
+) -> None:
+    queue = Queue(backend)
+    failpoints.arm("group:before-commit", interrupt_in("m3"))
     for n in range(4):
         queue.append(f"m{n}")
     outcomes = queue.release()
     assert isinstance(outcomes.pop("m3"), KeyboardInterrupt)
-    assert all(isinstance(seqs, list) for seqs in outcomes.values())
-    assert queue.names() == {"m0", "m1", "m2", "m3"}
+    assert all(isinstance(error, errors.OutcomeUnknown) for error in outcomes.values())
+    assert queue.names() == set()
 
 
 @pytest.mark.parametrize("waits_for", ["its turn", "the outcome"])

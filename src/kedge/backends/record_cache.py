@@ -19,7 +19,7 @@ class RecordCache:
 
     def learn(self, record: ControlRecord) -> ControlRecord:
         """Keep a record that is known to be committed, unless a newer one is kept; return it."""
-        with self._lock:
+        with self._lock.here:
             if self.record is None or record.epoch > self.record.epoch:
                 self.record = record
         return record

@@ -77,7 +77,7 @@ class ShellReconciler:
             stderr=subprocess.PIPE,
             process_group=0,  # so that its child processes end with it
         )
-        with self._lock:
+        with self._lock.here:
             self._running[process] = os.getpid()
         try:
             printed, complaint = process.communicate(stdin, timeout=seconds)
@@ -88,7 +88,7 @@ class ShellReconciler:
                 raise CommandFailed(f"the {what} command did not end within {which}, and was killed") from None
             raise
         finally:
-            with self._lock:
+            with self._lock.here:
                 self._running.pop(process, None)
         if process.returncode:
             known = secrets_of_command(argv, os.environ)
@@ -98,7 +98,7 @@ class ShellReconciler:
 
     def interrupt(self) -> None:
         """Kill the commands that run."""
-        with self._lock:
+        with self._lock.here:
             running = [process for process, starter in self._running.items() if starter == os.getpid()]
         for process in running:
             _kill(process)

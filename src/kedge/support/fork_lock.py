@@ -6,23 +6,20 @@ from weakref import WeakSet
 
 
 class ForkSafeLock:
-    """A reentrant lock that is free in a forked child: the thread that held it does not exist there."""
+    """A reentrant lock that is free in a forked child: the thread that held it does not exist there.
+
+        with lock.here: ...
+
+    No method of this class acquires it: Ctrl-C between such a method and the block would leave it acquired.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.here = threading.RLock()
         _fork_safe.add(self)
 
     def after_fork(self) -> None:
         """Replace the lock, whose holder does not exist in this process."""
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        """Acquire the lock."""
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        """Release the lock."""
-        self._lock.release()
+        self.here = threading.RLock()
 
 
 _fork_safe: WeakSet[ForkSafeLock] = WeakSet()

@@ -29,7 +29,7 @@ class ChangeListener:
 
     def count(self) -> int:
         """Return a number that grows with each notification, or where one may be missed; without a query."""
-        with self._lock:
+        with self._lock.here:
             if self._pid != os.getpid():
                 if self._connection is not None:
                     _left_to_parents.append(self._connection)
@@ -61,7 +61,7 @@ class ChangeListener:
 
     def close(self) -> None:
         """Close the connection."""
-        with self._lock:
+        with self._lock.here:
             self._is_closed = True
             if self._pid == os.getpid() and self._connection is not None:
                 self._connection.close()

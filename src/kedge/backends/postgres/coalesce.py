@@ -48,7 +48,7 @@ class Coalescer(Generic[K, V, R]):
         return shielded(self._call, _Call[K, V, R](key, value))
 
     def _call(self, call: _Call[K, V, R]) -> R:
-        with self._lock:
+        with self._lock.here:
             if self._pid != os.getpid():  # the thread that ran `act` does not exist in a fork
                 self._begin()
             self._waiting.append(call)
@@ -68,7 +68,7 @@ class Coalescer(Generic[K, V, R]):
             except Exception as error:  # noqa: BLE001 - it is raised in the waiting threads
                 _end(taken, error=error)
             except BaseException:
-                with self._lock:
+                with self._lock.here:
                     taken, self._waiting, self._busy = [*taken, *self._waiting], [], False
                 _end(taken, error=Busy("the thread that worked for this one, too, was stopped; try again"))
                 raise
@@ -77,7 +77,7 @@ class Coalescer(Generic[K, V, R]):
 
     def _take(self) -> list[_Call[K, V, R]]:
         """Return the first waiting call of each key; without any, end the run."""
-        with self._lock:
+        with self._lock.here:
             taken: dict[K, _Call[K, V, R]] = {}
             self._waiting = [call for call in self._waiting if taken.setdefault(call.key, call) is not call]
             self._busy = bool(taken)

@@ -5,7 +5,7 @@ import re
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,17 +14,18 @@ from typing import Any
 import msgspec
 
 from kedge import errors
-from kedge.backends.sqlite.file_kind import APPLICATION_ID, DOORBELL, describe_file, describe_tables
+from kedge.backends.sqlite.faults import BUSY_SECONDS, translate
+from kedge.backends.sqlite.file_kind import APPLICATION_ID, DOORBELL, describe_tables
 from kedge.backends.sqlite.group_commit import GroupCommit, Lent
 from kedge.backends.sqlite.reserve import Reserve
 from kedge.backends.sqlite.schema import expand, migrations, overlay, schema_of
 from kedge.model import upgrade
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
+from kedge.support import interrupts
 from kedge.support.failpoints import reach
 from kedge.support.fork_gate import ForkGate
+from kedge.support.interrupts import Shielded
 
-BUSY_SECONDS = 60.0
-MOVED = "this database was moved"  # raised by the triggers of a database that was moved
 TRY_MILLISECONDS = 100
 _VERSION = """
 SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id), count(*)
@@ -50,8 +51,8 @@ class Database:
         self._synchronous = _DURABILITIES[durability]
         self._pool: deque[sqlite3.Connection] = deque()
         self._pid = os.getpid()
-        self._file = os.path.realpath(path)
-        self.group_commit = GroupCommit(FORK_GATE, self._end, self.translate)
+        self.file = os.path.realpath(path)
+        self.group_commit = GroupCommit(FORK_GATE, self._end)
         self._closed = False
         FORK_GATE.before_fork(self._close_idle)
         self._older: int | None = None  # the schema, where it is older than this package's
@@ -96,49 +97,36 @@ class Database:
             raise
         return connection
 
-    @contextmanager
-    def connection(self) -> Iterator[sqlite3.Connection]:
+    def connection(self) -> "Borrowed":
         """Lend a connection in autocommit mode."""
-        lent = self._lend()
-        try:
-            yield lent.connection
-        except sqlite3.Error as error:
-            raise self.translate(error) from error
-        finally:
-            self._give_back(lent)
+        return Borrowed(self)
 
-    def _lend(self) -> Lent:
-        hold = FORK_GATE.enter(self._file)
+    def lend(self) -> Lent:
+        """Lend a connection, which `give_back` takes back."""
+        hold = FORK_GATE.enter(self.file)
         try:
             return Lent(self._take(), hold)
         except BaseException:
             FORK_GATE.leave(hold)
             raise
 
-    @contextmanager
-    def _private(self) -> Iterator[sqlite3.Connection]:
-        """Open a connection outside the pool, and close it at the end."""
-        hold = FORK_GATE.enter(self._file)
-        try:
-            check_not_cut(self._file)
-            with closing(self._connect()) as connection:
-                yield connection
-        finally:
-            FORK_GATE.leave(hold)
+    def _private(self) -> sqlite3.Connection:
+        """Return a connection outside the pool; the caller holds the fork gate, and closes it."""
+        check_not_cut(self.file)
+        return self._connect()
 
     def _take(self) -> sqlite3.Connection:
         if self._closed:
             raise errors.TurnClosed("this Kedge is closed; open the database again")
-        check_not_cut(self._file)
+        check_not_cut(self.file)
         if self._pid != os.getpid():  # a fork must not use the parent's connections
             self._pool = deque()
             self._pid = os.getpid()
-        with self.translated():
-            try:
-                connection = self._pool.pop()
-            except IndexError:
-                connection = self._connect()
-            return connection if self._older is None else self._reopened_if_expanded(connection)
+        try:
+            connection = self._pool.pop() if self._pool else self._connect()
+        except IndexError:  # another thread was faster
+            connection = self._connect()
+        return connection if self._older is None else self._reopened_if_expanded(connection)
 
     def _reopened_if_expanded(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """Return a connection of a reader that stays open while another process expands the schema."""
@@ -148,7 +136,8 @@ class Database:
         self._check_schema()
         return self._connect()
 
-    def _give_back(self, lent: Lent) -> None:
+    def give_back(self, lent: Lent) -> None:
+        """Take a connection back; an open transaction is rolled back."""
         connection = lent.connection
         try:
             if self._pid != os.getpid():
@@ -171,13 +160,9 @@ class Database:
                 with suppress(sqlite3.Error):
                     connection.close()
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> "Snapshot":
         """Lend a connection inside one read transaction: it reads one snapshot."""
-        with self.connection() as connection:
-            connection.execute("BEGIN")
-            yield connection
-            connection.execute("COMMIT")
+        return Snapshot(self)
 
     def ask(self, sql: str, *parameters: Any) -> list[Any]:
         """Return all rows of one statement."""
@@ -186,10 +171,9 @@ class Database:
             chosen = sql if self._older is None else _NAMED_INDEX.sub("", sql)
             return connection.execute(chosen, parameters).fetchall()
 
-    @contextmanager
     def writing(
         self, what: str, *, durable: bool = True, interruptible: bool = False, shares: bool = False
-    ) -> Iterator[sqlite3.Connection]:
+    ) -> "Transaction":
         """Lend a connection inside a write transaction, committed at the end unless an exception leaves it.
 
         A write that is not `durable` does not wait for the disk: only a power failure may lose it. An
@@ -197,23 +181,19 @@ class Database:
         `shares` may be committed together with those of other threads; each of them is done or not by itself.
         """
         self.check_writable()
-        begin = partial(self._begin, durable=durable, interruptible=interruptible)
-        with self.translated(), self.group_commit.member(begin, shares=shares) as connection:
-            reach(f"{what}:begun")
-            yield connection
-            reach(f"{what}:before-commit")
-            check_not_cut(self._file)  # a child that was forked in here
-        reach(f"{what}:after-commit")
+        return Transaction(
+            self, what, partial(self._begin, durable=durable, interruptible=interruptible), shares=shares
+        )
 
     def _begin(self, *, durable: bool, interruptible: bool) -> Lent:
         """Lend a connection in a new write transaction."""
-        lent = self._lend()
+        lent = self.lend()
         try:
             if not durable:
                 lent.is_durable = False
                 lent.connection.execute("PRAGMA synchronous = NORMAL")
             if interruptible:
-                self._try_often(lent.connection, "BEGIN IMMEDIATE")
+                interrupts.interruptible(self._try_often, lent.connection, "BEGIN IMMEDIATE")
             else:
                 lent.connection.execute("BEGIN IMMEDIATE")
             upgrade.check_writer(str(self.path), self.min_writer(lent.connection))
@@ -230,7 +210,7 @@ class Database:
                     lent.connection.execute("ROLLBACK")
                 lent.connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         finally:
-            self._give_back(lent)
+            self.give_back(lent)
 
     def check_writable(self) -> None:
         """Raise `ReadOnly` where the database is open read-only."""
@@ -252,7 +232,7 @@ class Database:
     # ── schema ──
 
     def _migrate(self) -> None:
-        with self._private() as connection:
+        with FORK_GATE.holding(self.file), closing(self._private()) as connection:
             current = self._version(connection) == len(migrations())
             self._write_ahead(connection)  # only now: it rewrites the header, permanently
             if current:
@@ -302,7 +282,7 @@ class Database:
 
     def _check_schema(self) -> None:
         self._older, self._overlay = None, []
-        with self._private() as connection:
+        with FORK_GATE.holding(self.file), closing(self._private()) as connection:
             found = self._version(connection)
             if not found:
                 raise errors.NotAKedgeDatabase(
@@ -336,7 +316,7 @@ class Database:
 
     def moved_to(self) -> str:
         """Return where the database was moved to, or "" where it was not."""
-        with self._private() as connection:
+        with FORK_GATE.holding(self.file), closing(self._private()) as connection:
             found = connection.execute("SELECT value FROM meta WHERE name = 'moved'").fetchone()
         return "" if found is None else msgspec.json.decode(found[0], type=Sealed).to
 
@@ -352,42 +332,95 @@ class Database:
 
     def translate(self, error: sqlite3.Error) -> errors.KedgeError:
         """Return the `KedgeError` for an SQLite error."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        text = str(error)
-        if code == sqlite3.SQLITE_CONSTRAINT and text == MOVED:
-            return errors.Moved(moved_message(f"sqlite:///{self.path}", self.moved_to()))
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return errors.Busy(f"{self.path} stayed locked for {BUSY_SECONDS:.0f} s ({text}); try again")
-        if code == sqlite3.SQLITE_FULL:
-            return errors.StorageFull(f"no room to write to {self.path} ({text}); nothing was written: free some space")
-        if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}:
-            return errors.ReadOnly(f"{self.path} cannot be written ({text}); check its permissions and its folder's")
-        is_there = os.access(self.path, os.F_OK)  # `is_file()` would raise
-        if code == sqlite3.SQLITE_CANTOPEN and is_there and not os.access(self.path.parent, os.W_OK):
-            return errors.ReadOnly(
-                f"cannot open {self.path}: SQLite needs two small files beside it, and {self.path.parent} is not "
-                "writable; make it writable, or copy the database elsewhere"
-            )
-        if code == sqlite3.SQLITE_CANTOPEN:
-            return errors.InvalidValue(f"cannot open {self.path} ({text}); check the path and its permissions")
-        if code == sqlite3.SQLITE_NOTADB:
-            return self._not_a_database(text)
-        if code == sqlite3.SQLITE_CORRUPT:
-            return errors.Corruption(f"{self.path} is damaged ({text}); run `kedge fsck`, then restore a backup")
-        if code == sqlite3.SQLITE_IOERR:
-            return errors.OutcomeUnknown(
-                f"the disk failed under {self.path} ({text}); what was being written is there wholly or not at all: "
-                "read it back, or repeat the call with the same idempotency key"
-            )
-        return errors.Corruption(f"{self.path}: unexpected SQLite error: {text}; run `kedge fsck`")
+        return translate(error, self.path, self.moved_to)
 
-    def _not_a_database(self, text: str) -> errors.KedgeError:
-        kind = describe_file(self.path)
-        if kind:
-            return errors.NotAKedgeDatabase(f"{self.path} is not a database, but {kind}; check the path")
-        return errors.Corruption(
-            f"the header of {self.path} is damaged ({text}); keep the files, run `kedge fsck`, then restore a backup"
-        )
+
+class Borrowed(Shielded[sqlite3.Connection]):
+    """The use of a connection in autocommit mode."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take(self) -> sqlite3.Connection:
+        """Lend a connection."""
+        try:
+            self._lent = self._database.lend()
+        except sqlite3.Error as error:
+            raise self._database.translate(error) from error
+        return self._lent.connection
+
+    def give(self, error: BaseException | None) -> None:
+        """Take it back; an error of SQLite is raised as one of Kedge."""
+        self._database.give_back(self._lent)
+        if isinstance(error, sqlite3.Error):
+            raise self._database.translate(error) from error
+
+
+class Snapshot(Borrowed):
+    """The use of a connection in a read transaction."""
+
+    def take(self) -> sqlite3.Connection:
+        """Lend a connection, and begin."""
+        connection = super().take()
+        try:
+            connection.execute("BEGIN")
+        except BaseException as error:
+            super().give(error)
+            raise
+        return connection
+
+    def give(self, error: BaseException | None) -> None:
+        """End, and take the connection back."""
+        if error is None:
+            try:
+                self._lent.connection.execute("COMMIT")
+            except sqlite3.Error as failed:
+                error = failed
+        super().give(error)
+
+
+class Transaction(Shielded[sqlite3.Connection]):
+    """A write transaction, or a part of one that threads share."""
+
+    def __init__(self, database: Database, what: str, begin: Callable[[], Lent], *, shares: bool) -> None:
+        self._database = database
+        self._what = what
+        self._begin = begin
+        self._shares = shares
+
+    def take(self) -> sqlite3.Connection:
+        """Begin, or join."""
+        try:
+            self._member = self._database.group_commit.enter(self._begin, shares=self._shares)
+        except sqlite3.Error as error:
+            raise self._database.translate(error) from error
+        try:
+            reach(f"{self._what}:begun")
+        except BaseException as error:
+            self._leave(error)
+            raise
+        return self._member.connection
+
+    def give(self, error: BaseException | None) -> None:
+        """Commit, or undo after an error; one of SQLite is raised as one of Kedge."""
+        if error is None:
+            try:
+                reach(f"{self._what}:before-commit")
+                check_not_cut(self._database.file)  # a child that was forked in here
+            except BaseException as raised:
+                self._leave(raised)
+                raise
+        self._leave(error)
+        if error is None:
+            reach(f"{self._what}:after-commit")
+
+    def _leave(self, error: BaseException | None) -> None:
+        try:
+            self._database.group_commit.leave(self._member, error)
+        except sqlite3.Error as failed:
+            raise self._database.translate(failed) from failed
+        if isinstance(error, sqlite3.Error):
+            raise self._database.translate(error) from error
 
 
 def check_not_cut(file: str) -> None:

@@ -9,15 +9,20 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from weakref import WeakSet
 
-from kedge.errors import Busy
+from kedge.errors import Busy, OutcomeUnknown
 from kedge.support.failpoints import reach
 from kedge.support.fork_gate import ForkGate, Hold
+from kedge.support.interrupts import interruptible
 
 MEMBERS_MAX = 64  # of a group: the first of them waits for the last
+_STOPPED = (
+    "another thread, which was committing this write with its own, was stopped; the write is there wholly or not at "
+    "all: read it back, or repeat the call with the same idempotency key"
+)
 
 
 class Lent:
@@ -35,15 +40,22 @@ def _taken() -> threading.Lock:
     return lock
 
 
-class _Member:
+class Member:
     """The work of one thread, which waits for its turn and for the outcome of its group."""
 
     def __init__(self, *, shares: bool) -> None:
         self.thread = threading.get_ident()
         self.shares = shares
         self.group: _Group | None = None  # the one that it joins; None: it begins one
+        self.undo: tuple[str, ...] = ()
         self.turn = _taken()  # released when it comes
         self.outcome = _taken()  # released when it is known
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection of the transaction, in the member's turn."""
+        assert self.group is not None  # noqa: S101 - it has entered
+        return self.group.connection
 
 
 class _Group:
@@ -52,7 +64,7 @@ class _Group:
     def __init__(self, lent: Lent) -> None:
         self.lent: Lent | None = lent
         self.connection = lent.connection
-        self.members: list[_Member] = []
+        self.members: list[Member] = []
         self.is_committed = False
         self.lost: sqlite3.Error | None = None  # why nothing is committed
         self._pid = os.getpid()
@@ -69,31 +81,19 @@ class _Group:
                 for statement in statements:
                     self.connection.execute(statement)
 
-    def commit(self, error: BaseException | None, *, is_alone: bool) -> BaseException | None:
-        """Commit, or note why that failed; return what interrupted this thread meanwhile.
-
-        A Ctrl-C is for one thread: the work of others is committed none the less.
-        """
+    def commit(self, error: BaseException | None) -> None:
+        """Commit, or note why that failed."""
         if not self.is_open:
             if not self.is_committed and isinstance(error, sqlite3.Error):
                 self.lost = self.lost or error  # a member's error has undone the work of all
-            return None
-        interruption: BaseException | None = None
-        while True:
-            try:
-                if interruption is None:
-                    reach("group:before-commit")
-                if self.is_open:
-                    self.connection.execute("COMMIT")
-                self.is_committed = True
-                reach("group:committed")
-            except sqlite3.Error as failed:
-                self.lost = failed
-            except BaseException as interrupted:  # noqa: BLE001 - returned
-                interruption = interrupted
-                if self.is_open and not is_alone:
-                    continue
-            return interruption
+            return
+        try:
+            reach("group:before-commit")
+            self.connection.execute("COMMIT")
+            self.is_committed = True
+        except sqlite3.Error as failed:
+            self.lost = failed
+        reach("group:committed")
 
 
 _WHOLE = ("ROLLBACK",)
@@ -103,54 +103,63 @@ _OWN = ("ROLLBACK TO member", "RELEASE member")
 class GroupCommit:
     """The turns of one database's writers in this process."""
 
-    def __init__(
-        self, gate: ForkGate, give_back: Callable[[Lent], None], translate: Callable[[sqlite3.Error], Exception]
-    ) -> None:
+    def __init__(self, gate: ForkGate, give_back: Callable[[Lent], None]) -> None:
         self.on_lost: list[Callable[[], None]] = []  # called where a group's commit failed, before the next one begins
         self._gate = gate
         self._give_back = give_back
-        self._translate = translate
         self.after_fork()
         _fork_safe.add(self)
 
     def after_fork(self) -> None:
         """Forget the threads of the parent process."""
         self._lock = threading.Lock()
-        self._waiting: deque[_Member] = deque()
-        self._working: _Member | None = None  # it has the turn
+        self._waiting: deque[Member] = deque()
+        self._working: Member | None = None  # it has the turn
 
-    @contextmanager
-    def member(self, begin: Callable[[], Lent], *, shares: bool) -> Iterator[sqlite3.Connection]:
-        """Lend the connection of a write transaction; at the end the work is committed, or undone by an exception.
+    def enter(self, begin: Callable[[], Lent], *, shares: bool) -> Member:
+        """Return a member of a write transaction, whose turn it is; `leave` ends it.
 
         Unless it `shares`, the transaction is for this thread alone.
         """
-        member = _Member(shares=shares)
-        undo: tuple[str, ...] = ()
+        member = Member(shares=shares)
         try:
             group = self._enter(member)
             if group is None:
-                member.group = group = _Group(begin())
-                undo = _WHOLE
+                member.group = _Group(begin())
+                member.undo = _WHOLE
             else:
                 group.connection.execute("SAVEPOINT member")
-                undo = _OWN
-            yield group.connection
-            if undo is _OWN:
-                group.connection.execute("RELEASE member")
+                member.undo = _OWN
         except BaseException as error:
-            if self._working is member:
-                if member.group is not None:
-                    member.group.undo(undo)
-                self._leave(member, error)
+            self._abandon(member, error)
             raise
+        return member
+
+    def leave(self, member: Member, error: BaseException | None) -> None:
+        """Commit the work of a member, or undo it after an error."""
+        if error is None and member.undo is _OWN:
+            try:
+                member.connection.execute("RELEASE member")
+            except sqlite3.Error as failed:
+                self._abandon(member, failed)
+                raise
+        if error is not None:
+            self._abandon(member, error)
+            return
         self._leave(member)
-        if group.lost is not None:
-            raise self._translate(group.lost) from group.lost
+        if member.group is not None and not member.group.is_committed:
+            raise member.group.lost or OutcomeUnknown(_STOPPED)
+
+    def _abandon(self, member: Member, error: BaseException) -> None:
+        """Undo the work of a member, if it has the turn."""
+        if self._working is member:
+            if member.group is not None:
+                member.group.undo(member.undo)
+            self._leave(member, error)
 
     # ── turns ──
 
-    def _enter(self, member: _Member) -> _Group | None:
+    def _enter(self, member: Member) -> _Group | None:
         """Wait for the turn of a member; return the group that it joins."""
         with self._lock:
             if self._working is None:
@@ -160,40 +169,34 @@ class GroupCommit:
                 raise Busy("this thread is writing to the database already; end that call first")
             self._waiting.append(member)
         try:
-            member.turn.acquire()
+            interruptible(member.turn.acquire)
         except BaseException:
             with self._lock, suppress(ValueError):  # its turn has come meanwhile
                 self._waiting.remove(member)
             raise
         return member.group
 
-    def _leave(self, member: _Member, error: BaseException | None = None) -> None:
+    def _leave(self, member: Member, error: BaseException | None = None) -> None:
         """Pass the turn on, and return once the outcome of the group is known, but at once after an interruption."""
         waits = error is None or isinstance(error, Exception)
-        try:
-            self._pass_on(member, error, waits=waits)
-        finally:
-            if self._working is member:  # an interruption came first
-                self._pass_on(member, error, waits=waits)
+        self._pass_on(member, error, waits=waits)
         if waits and member.group is not None:
-            member.outcome.acquire()
+            interruptible(member.outcome.acquire)
 
-    def _pass_on(self, member: _Member, error: BaseException | None, *, waits: bool) -> None:
+    def _pass_on(self, member: Member, error: BaseException | None, *, waits: bool) -> None:
         """Pass an open transaction to the next thread, or commit it for all members and let the next one begin."""
-        group, interruption = member.group, None
+        group = member.group
         if group is not None:
-            if waits and member not in group.members:
+            if waits:
                 group.members.append(member)
             if member.shares and group.is_open and len(group.members) < MEMBERS_MAX and self._next(group):
                 return
-            interruption = group.commit(error, is_alone=group.members == [member])
             try:
-                self._end(group)
+                group.commit(error)
             finally:
-                self._end(group)  # an interruption may end the first call early
-        self._next(None)
-        if interruption is not None:
-            raise interruption
+                self._end(group)
+        else:
+            self._next(None)
 
     def _next(self, group: _Group | None) -> bool:
         """Give the turn to the next thread, with the transaction of a group where it shares; return whether it is."""
@@ -207,25 +210,25 @@ class GroupCommit:
             if group is not None and group.lent is not None:
                 following.group = group
                 self._gate.pass_on(group.lent.hold, following.thread)
-            try:
-                self._working = following
-                self._waiting.popleft()
-            finally:
-                following.turn.release()
+            self._working = following
+            self._waiting.popleft()
+            following.turn.release()
         return True
 
     def _end(self, group: _Group) -> None:
-        """Give the connection back, and tell all members that the outcome is known; do so once."""
+        """Give the connection back, tell all members that the outcome is known, and let the next group begin."""
         lent, group.lent = group.lent, None
-        if lent is not None:
+        try:
             if group.lost is not None:
                 for forget in self.on_lost:
                     forget()
-            self._give_back(lent)
-        for member in group.members:
-            with suppress(RuntimeError):  # known already
+            if lent is not None:
+                self._give_back(lent)
+        finally:
+            for member in group.members:
                 member.outcome.release()
-        group.members = []  # no cycle is left for the garbage collector
+            group.members = []  # no cycle is left for the garbage collector
+            self._next(None)
 
 
 _fork_safe: WeakSet[GroupCommit] = WeakSet()

@@ -120,7 +120,7 @@ class SegmentFilters:
             rows = self._resolve_columns(connection, seqs, rows, fields, declared)
         if is_all:
             return PassingRows(rows, None)
-        with self._lock:
+        with self._lock.here:
             unchecked = self._cached(where, ScannedFilter)
         passing = PassingRows(rows, unchecked)
         return self.scan(connection, seqs, passing, where) if unchecked.is_scan_due(rows) else passing
@@ -133,7 +133,7 @@ class SegmentFilters:
         fields: Sequence[str],
         where: Mapping[str, Any],
     ) -> VisibleRows:
-        with self._lock:
+        with self._lock.here:
             bitmap = self._cached(where, FilterBitmap)
             if bitmap.rows < len(seqs):
                 self._columns.extend(connection, seqs, fields)
@@ -154,9 +154,9 @@ class SegmentFilters:
             numbers = np.flatnonzero(np.unpackbits(unresolved, bitorder="little"))
             passes = np.zeros(len(unresolved) * 8, bool)
             passes[numbers] = [matches(decode(payload), where) for payload in payloads(connection, seqs[numbers])]
-            with self._lock:
+            with self._lock.here:
                 bitmap.add(unresolved, np.packbits(passes, bitorder="little"))
-        with self._lock:
+        with self._lock.here:
             return PassingRows(bitmap.intersect(rows), None)
 
     def _cached(self, where: Mapping[str, Any], kind: type[F]) -> F:
@@ -187,7 +187,7 @@ class PayloadFilters:
 
     def of(self, segment: Segment) -> SegmentFilters:
         """Return the filters of a segment."""
-        with self._lock:
+        with self._lock.here:
             found = self._by_segment.get(segment)
             if found is None:
                 found = self._by_segment[segment] = SegmentFilters()

@@ -109,7 +109,7 @@ class States:
 
     def known(self, connection: sqlite3.Connection) -> Mapping[int, State]:
         """Return all states by id: at least those that a read transaction sees."""
-        with self._lock:
+        with self._lock.here:
             added = connection.execute(_SQL["states_after"], (self._table.last,)).fetchall()
             if len(added) > 1:
                 self._interner.load(connection, {lineage for _, lineage, _ in added})
@@ -138,7 +138,7 @@ class States:
         """
         known = self.known(connection)
         key = (view.seen, view.settled)
-        with self._lock:
+        with self._lock.here:
             table = self._classes.get(key)
             if table is None or len(table) <= self._table.last:
                 added = np.full(self._table.last + 1 - (0 if table is None else len(table)), UNKNOWN, np.int8)

@@ -7,7 +7,6 @@ A search goes one way: segment snapshots (`segment_snapshots`), then view and fi
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -128,9 +127,8 @@ class SqliteVectors:
         return self._retrying(lambda: self._search_once(view, _Query(collection, space, query, k, where, exact)))
 
     def _search_once(self, view: View, asked: _Query) -> Search:
-        with ExitStack() as stack:
-            with self._lock:
-                connection = stack.enter_context(self._database.reading())
+        with self._database.reading() as connection:
+            with self._lock.here:  # in this order: during a fork, new connections wait for those in use
                 if view.upto is None:
                     check_epoch(connection, view.epoch)
                 snapshots = self._snapshots.take(connection, view, asked.collection)
@@ -246,7 +244,7 @@ class SqliteVectors:
         return self._retrying(lambda: self._optimize_once(collection, progress))
 
     def _optimize_once(self, collection: Collection, progress: Callable[[int, int], None] | None) -> int:
-        with self._lock, self._database.reading() as connection:
+        with self._database.reading() as connection, self._lock.here:
             segments = self._snapshots.segments(connection, collection)
             for segment in segments:
                 self._snapshots.save(connection, segment)
@@ -268,7 +266,7 @@ class SqliteVectors:
 
     def close(self) -> None:
         """Save the row data of the segments for the next process."""
-        with self._lock:
+        with self._lock.here:
             self._snapshots.close()
 
     # ── rows ──
@@ -301,7 +299,7 @@ class SqliteVectors:
         return self._retrying(lambda: self._tally_once(view, collection))
 
     def _tally_once(self, view: View, collection: str) -> Tally:
-        with self._lock, self._database.reading() as connection:
+        with self._database.reading() as connection, self._lock.here:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
             found = self.collection(collection)
@@ -331,7 +329,7 @@ class SqliteVectors:
         return self._retrying(lambda: self._space_heads_once(view, collection, space))
 
     def _space_heads_once(self, view: View, collection: Collection, space: str) -> SpaceHeads:
-        with self._lock, self._database.reading() as connection:
+        with self._database.reading() as connection, self._lock.here:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
             snapshots = self._snapshots.take(connection, view, collection)
@@ -347,7 +345,7 @@ class SqliteVectors:
         return self._retrying(lambda: self._matrix_once(collection, space, seqs))
 
     def _matrix_once(self, collection: Collection, space: str, seqs: Ints) -> tuple[Ints, Floats]:
-        with self._lock, self._database.reading() as connection:
+        with self._database.reading() as connection, self._lock.here:
             found = self._snapshots.segments(connection, collection, space)
             if not found:
                 return np.empty(0, np.int64), np.empty((0, collection.dim), np.float32)

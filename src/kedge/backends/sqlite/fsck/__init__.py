@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -30,10 +30,7 @@ _UNREADABLE = (sqlite3.Error, msgspec.MsgspecError, KedgeError, ValueError, Type
 def inspect(path: Path, folder: Path, *, full: bool, progress: Progress | None) -> FsckReport:
     """Check a database file and its folder of segments, in one read transaction, and write nothing."""
     file = os.path.realpath(path)
-    with ExitStack() as stack:
-        stack.callback(FORK_GATE.leave, FORK_GATE.enter(file))
-        check_not_cut(file)
-        connection = stack.enter_context(closing(_connect(path)))
+    with FORK_GATE.holding(file), closing(_connect(path)) as connection:
         connection.execute("BEGIN")
         inspection = Inspection(connection, folder, full=full, progress=progress)
         with SegmentFiles(inspection, lambda: _connect(path)) as files:
@@ -86,6 +83,7 @@ def _run(inspection: Inspection, check: Callable[[Inspection], None]) -> None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Return a connection that cannot write; text that is not UTF-8 has its bytes escaped."""
+    check_not_cut(os.path.realpath(path))
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,

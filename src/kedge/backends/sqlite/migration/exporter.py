@@ -10,7 +10,8 @@ import msgspec
 from kedge import errors
 from kedge.backends.sqlite import layout as layouts
 from kedge.backends.sqlite.control import log_in
-from kedge.backends.sqlite.database import MOVED, Database
+from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.faults import MOVED
 from kedge.backends.sqlite.journal import next_position
 from kedge.backends.sqlite.layout import GONE, Layout
 from kedge.backends.sqlite.migration.portable import portable, select
