@@ -11,8 +11,10 @@ import pytest
 
 import kedge
 from kedge.model import states, upgrade
+from kedge.model.visibility import View
 from kedge.model.writes import decode
-from tests.databases import raw_rows, run
+from tests.databases import NewPlace, raw_rows, run
+from tests.statements import statements
 
 LIVE = 12
 KEYS = 50
@@ -234,3 +236,87 @@ def test_a_value_comes_back_whose_superseders_were_purged_and_rolled_back(place:
         assert k.view().context.items() == {"k": "first"}
         assert k.view().context.count() == 1
         assert k.fsck(full=True).findings == ()
+
+
+# ── what it costs ──
+
+
+def written_by(place: str, agents: list[str]) -> None:
+    """Fill a database of two keys that each of these agents, and pairs of them, have written."""
+    with kedge.open(place, durability="normal") as k:
+        k.collection("kb", dim=3)
+        release(k, *agents)
+        for number, agent in enumerate(agents * 2):
+            for key in "xy":
+                write(k, [agent, agents[number // 2]], key, number)
+
+
+@pytest.mark.both
+def test_the_first_search_sends_as_many_statements_whatever_the_lineages(new_place: NewPlace) -> None:
+    counted = []
+    for agents in ("abc", "abcdefgh"):
+        place = new_place()
+        written_by(place, list(agents))
+        with kedge.open(place) as k, statements(k) as sent:
+            assert len(k.view().vectors("kb").search(QUERY)) == 2
+            counted.append(len(sent))
+    assert counted[0] == counted[1]
+
+
+@pytest.mark.both
+def test_a_search_among_superseded_rows_sends_few_more_statements(k: kedge.Kedge) -> None:
+    """The heads of their keys are read once, and their payloads not at all."""
+    release(k, *"abcd")
+    for number, agent in enumerate("abcdabc"):
+        write(k, [agent, "d"], "x", number)
+        write(k, [agent], "y", number)
+    k.collection("plain", dim=3)
+    with k.turn(agent="nobody") as turn:
+        turn.vectors("plain").upsert(["x", "y"], np.eye(2, 3, dtype=np.float32))
+
+    def sent_by(collection: str) -> list[str]:
+        kb = k.view().vectors(collection)
+        kb.search(QUERY)
+        with statements(k) as sent:
+            assert len(kb.search(QUERY)) == 2
+        return sent
+
+    plain, contested = sent_by("plain"), sent_by("kb")
+    assert len(contested) <= len(plain) + (2 if k.url.startswith("postgres") else 0)
+    assert sum("payload" in sql for sql in contested) <= sum("payload" in sql for sql in plain)
+
+
+@pytest.mark.only("sqlite", reason="PostgreSQL keeps no log of what superseded a row")
+def test_the_log_of_contested_rows_is_read_only_where_the_view_hides_something(k: kedge.Kedge) -> None:
+    written_by(k.url, list("abcd"))
+    reads_log = "json_group_array(row)"
+    for name, is_read in (("new-d", False), ("new-c", True)):
+        with kedge.open(k.url) as opened, statements(opened) as sent:
+            assert len(opened.view().vectors("kb").search(QUERY)) == 2
+            assert any(reads_log in sql for sql in sent) is is_read
+            k.rollback(name)
+            assert len(opened.view().vectors("kb").search(QUERY)) == 2
+            assert any(reads_log in sql for sql in sent)
+
+
+@pytest.mark.both
+def test_the_newest_heads_of_several_keys_are_one_statement(k: kedge.Kedge) -> None:
+    """Only keys whose newest head the view does not see need a look at their other heads."""
+    release(k, *"ab")
+    write(k, ["a"], "x", 1)
+    write(k, ["b"], "x", 2)
+    write(k, ["a"], "y", 3)
+    control, journal = k._kernel.backend.control, k._kernel.backend.journal
+
+    def look() -> tuple[int, dict[str, Any]]:
+        record = control.load()
+        view = View(record.epoch, record.live, record.settled)
+        journal.heads(view, "context", "", ["x", "y"])  # whatever is cached from here on
+        with statements(k) as sent:
+            found = journal.heads(view, "context", "", ["x", "y"])
+        about = [sql for sql in sent if "heads" in sql]
+        return len(about), {name: decode(head.payload) for name, head in found.items()}
+
+    assert look() == (1, {"x": 2, "y": 3})
+    k.rollback("new-b")
+    assert look() == (3, {"x": 1, "y": 3})

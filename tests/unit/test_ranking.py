@@ -16,12 +16,13 @@ VIEW = View(1, frozenset({1, 2, 3}), frozenset({9}))
 
 
 def row(name: str, score: float, lineage: Lineage = NONE, *, is_head: bool = True) -> ScoredRow:
-    return ScoredRow(Head(Key("vectors", "kb", name), 1, 1, False, 0, lineage), score, is_head)
+    head = Head(Key("vectors", "kb", name), 1, 1, False, 0, lineage)
+    return ScoredRow(name, lineage, score, head if is_head else None)
 
 
 def test_equal_scores_rank_by_id_and_noise_makes_no_difference() -> None:
     rows = [row("c", 0.5), row("b", 0.5 + 1e-16), row("a", 0.5 - 1e-16), row("d", 0.5 + 1e-9)]
-    assert [hit.write.key.name for hit in best(rows, 3).hits] == ["d", "a", "b"]
+    assert [head.key.name for head, _ in best(rows, 3).hits] == ["d", "a", "b"]
 
 
 def test_scores_of_equal_directions_are_equal_at_any_length() -> None:

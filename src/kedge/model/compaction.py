@@ -61,7 +61,7 @@ def may_go(
 
 
 def _hides(by: Lineage, lineage: Lineage, settled: Lineage) -> bool:
-    return by <= lineage | settled
+    return by - lineage <= settled
 
 
 def rows_to_go(rows: Rows, log: Log, members: Mapping[int, Lineage], readable: Readable, purged: Lineage) -> Mask:

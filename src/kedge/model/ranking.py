@@ -1,6 +1,7 @@
 """Ranking of a search's rows: which are hits, and which writes superseded rows that would have been hits."""
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 
 import msgspec
 import numpy as np
@@ -14,17 +15,21 @@ Flags = npt.NDArray[np.bool_]
 
 
 class ScoredRow(msgspec.Struct, frozen=True):
-    """A visible row: its write, its float64 score, and whether it is head. A row that is not head was superseded."""
+    """A visible row: its key's name, its lineage and its float64 score; `head` is None where it was superseded."""
 
-    write: Head
+    name: str
+    lineage: Lineage
     score: float
-    is_head: bool
+    head: Head | None = None
 
 
 class Best(msgspec.Struct, frozen=True):
-    """The hits, best first, and for each name the lineage shared by its superseded rows that rank no worse."""
+    """The hits with their scores, best first.
 
-    hits: list[ScoredRow]
+    `superseded`: for each name the lineage shared by its superseded rows that rank no worse.
+    """
+
+    hits: list[tuple[Head, float]]
     superseded: dict[str, Lineage]
 
 
@@ -49,19 +54,19 @@ def _last(scores: Scores, k: int) -> float | None:
 def best(rows: Iterable[ScoredRow], k: int) -> Best:
     """Return the `k` best heads by score, then by id, and the superseded rows that would rank among them."""
     listed = list(rows)
-    order = rounded(np.array([row.score for row in listed], np.float64)).tolist()
-    hits: list[ScoredRow] = []
+    places = (-rounded(np.array([row.score for row in listed], np.float64))).tolist()
+    heads = [
+        (place, row.name, row.head, row.score)
+        for place, row in zip(places, listed, strict=True)
+        if row.head is not None
+    ]
+    heads.sort(key=itemgetter(0, 1))
+    last = heads[k - 1][:2] if len(heads) >= k else None
     superseded: dict[str, Lineage] = {}
-    ranked = sorted(zip(order, listed, strict=True), key=lambda row: (-row[0], row[1].write.key.name, row[1].is_head))
-    for _, row in ranked:
-        if row.is_head:
-            hits.append(row)
-            if len(hits) == k:
-                break
-        else:
-            name, own = row.write.key.name, row.write.lineage
-            superseded[name] = superseded.get(name, own) & own
-    return Best(hits, superseded)
+    for place, row in zip(places, listed, strict=True):
+        if row.head is None and (last is None or (place, row.name) <= last):
+            superseded[row.name] = superseded.get(row.name, row.lineage) & row.lineage
+    return Best([(head, score) for _, _, head, score in heads[:k]], superseded)
 
 
 def without_own(heads: Mapping[str, Head], superseded: Mapping[str, Lineage]) -> list[Head]:

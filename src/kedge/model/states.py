@@ -52,8 +52,16 @@ def classify(view: View, own: Lineage, superseders: Iterable[Lineage] | None) ->
     visible = [members for members in superseders if view.sees(members)]
     if not visible:
         return RowClass.HEAD
-    everywhere = own | view.settled
-    return RowClass.DEAD if any(members <= everywhere for members in visible) else RowClass.SUPERSEDED
+    everywhere = any(hides_always(members, own, view.settled) for members in visible)
+    return RowClass.DEAD if everywhere else RowClass.SUPERSEDED
+
+
+def hides_always(by: Lineage, own: Lineage, settled: Lineage) -> bool:
+    """Return whether a lineage supersedes rows of lineage `own` in every view that sees them.
+
+    No set of the settled deployments is built: they are many.
+    """
+    return by - own <= settled
 
 
 def deciding(view: View, own: Lineage, superseders: Iterable[Lineage]) -> set[Lineage]:
@@ -200,8 +208,11 @@ class StateTable:
 
     def learn(self, rows: Iterable[tuple[int, int, str]]) -> None:
         """Add rows (id, lineage, superseders as text)."""
+        last = self.last
         for ident, lineage, text in rows:
-            state = self.known[ident] = (lineage, from_text(text))
+            state = lineage, from_text(text)
             if text in _LASTING:
                 self.lasting[state] = ident
-            self.last = max(self.last, ident)
+            self.known[ident] = state
+            last = max(last, ident)
+        self.last = last

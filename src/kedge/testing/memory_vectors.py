@@ -191,7 +191,7 @@ class MemoryReader:
         scores = score_exactly(matrix, query, collection.metric).tolist()
         ranked = best(
             (
-                ScoredRow(write, score, is_head=seen.heads[write.key.name] is write)
+                ScoredRow(write.key.name, write.lineage, score, write if seen.heads[write.key.name] is write else None)
                 for score, write in zip(scores, here, strict=True)
                 if classify(view, write.lineage, seen.above(write)) is not RowClass.DEAD
             ),
@@ -200,7 +200,7 @@ class MemoryReader:
         deciding_rows = (deciding(view, write.lineage, seen.above(write)) for write in elsewhere)
         is_past = view.upto is not None  # no turn reads the past
         return Search(
-            [Found(hit.write, hit.score) for hit in ranked.hits],
+            [Found(head, score) for head, score in ranked.hits],
             [] if is_past else without_own({name: seen.heads[name] for name in ranked.superseded}, ranked.superseded),
             count,
             frozenset() if is_past else frozenset[Lineage]().union(*deciding_rows),

@@ -1,6 +1,7 @@
 """Interning of lineages and spaces as small integers."""
 
 import json
+from collections.abc import Iterable
 from heapq import nlargest
 
 from kedge.backends.postgres.database import Database
@@ -35,6 +36,12 @@ class Interner:
         lineage = self.members_uncached(link, lineage_id)
         self.learn(lineage, lineage_id)
         return lineage
+
+    def load(self, link: Link, lineage_ids: Iterable[int]) -> None:
+        """Cache the sets of committed ids, in a read transaction: one query for many."""
+        missing = {lineage for lineage in lineage_ids if lineage not in self._members}
+        for ident, members in link.rows(_SQL["lineages_members"], list(missing)) if missing else ():
+            self.learn(frozenset(json.loads(members)), ident)
 
     def members_uncached(self, link: Link, lineage_id: int) -> Lineage:
         """Return the set of an id that this transaction may have made: it is not cached yet."""

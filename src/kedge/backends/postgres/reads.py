@@ -18,6 +18,7 @@ from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import Head, Key, prefix_end
 
 _SQL = queries("journal")
+_BARE = {name: sql.replace(b"w.payload", b"NULL") for name, sql in _SQL.items()}  # without payloads
 _FEW_NAMES = 100
 _NAMES_AT_ONCE = 16  # when the newest visible message is searched
 _AFTER_ALL_NAMES = "\U0010ffff" * (NAME_BYTES_MAX // 4 + 1)
@@ -95,7 +96,8 @@ class Reader:
     def _members(self, link: Link | None) -> Members:
         return partial(self._interner.members, link)
 
-    def _visible(self, link: Link, view: View, lineages: Iterable[int]) -> list[int]:
+    def _visible(self, link: Link, view: View, lineages: list[int]) -> list[int]:
+        self._interner.load(link, lineages)
         return [lineage for lineage in lineages if view.sees(self._interner.members(link, lineage))]
 
     # ── many keys ──
@@ -119,14 +121,22 @@ class Reader:
         space_id = self._interner.space_uncached(link, store, space)
         if space_id is None:
             return {}
-        if len(names) <= _FEW_NAMES:  # a space collects lineages without limit, a key does not
-            there = link.rows(_SQL["lineages_at"], space_id, list(names))
-            visible = self._visible(link, view, [row[0] for row in there])
-        else:
-            visible = self.lineages_in(link, view, store, space)
-        rows = link.rows(_SQL["heads" if payloads else "heads_bare"], space_id, list(names), visible)
-        members = self._members(link)
+        sqls, members = _SQL if payloads else _BARE, self._members(link)
+        rows = link.rows(sqls["newest_heads"], space_id, list(names))
+        self._interner.load(link, {row[1] for row in rows})
+        hidden = [row[0] for row in rows if not view.sees(members(row[1]))]
+        if hidden:
+            if len(hidden) <= _FEW_NAMES:  # a space collects lineages without limit, a key does not
+                visible = self._visible(link, view, self.lineages_at(link, space_id, hidden))
+            else:
+                visible = self.visible_in(link, view, space_id)
+            rows = [row for row in rows if view.sees(members(row[1]))]
+            rows += link.rows(sqls["heads"], space_id, hidden, visible)
         return {row[0]: decode_head(Key(store, space, row[0]), row[1:], members) for row in rows}
+
+    def lineages_at(self, link: Link, space_id: int, names: list[str]) -> list[int]:
+        """Return the lineages that have heads at these names."""
+        return [row[0] for row in link.rows(_SQL["lineages_at"], space_id, names)]
 
     def lineages_in(self, link: Link, view: View, store: str, space: str) -> list[int]:
         """Return the lineages of a space's writes that a view sees."""
@@ -158,12 +168,10 @@ class Reader:
             found = self.heads_in(link, view, store, space, ever)
             return rules.range_of(ever, found, min(at_seq, bounds[0]))
         standing = self._standing(link, view, space_id)
-        bare = "" if payloads else "_bare"
-        rows = link.rows(_SQL["range" + bare], space_id, list(standing.heads), *names)
+        sqls = _SQL if payloads else _BARE
+        rows = link.rows(sqls["range"], space_id, list(standing.heads), *names)
         if standing.contested:
-            rows += link.rows(
-                _SQL["contested_range" + bare], space_id, list(standing.contested), *names, standing.visible
-            )
+            rows += link.rows(sqls["contested_range"], space_id, list(standing.contested), *names, standing.visible)
         members = self._members(link)
         heads = [decode_head(Key(store, space, row[0]), row[1:], members) for row in rows]
         heads.sort(key=lambda head: head.key.name)

@@ -128,7 +128,10 @@ class States:
         known = self._table.known
         missing = [ident for ident in idents if ident not in known]
         if missing:
-            self._table.learn(link.rows(_SQL["states_by_id"], missing))
+            found = link.rows(_SQL["states_by_id"], missing)
+            self._table.learn(found)
+            states = [known[ident] for ident, *_ in found]
+            self._interner.load(link, {one for lineage, above in states for one in (lineage, *(above or ()))})
         return known
 
     def missing(self, link: Link) -> str | None:

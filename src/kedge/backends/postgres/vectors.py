@@ -68,10 +68,12 @@ class Request(msgspec.Struct, frozen=True):
 class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A row that may rank among the best."""
 
+    row_class: RowClass
     seq: int
     name: str
+    rank: int
+    lineage: int
     vector: bytes
-    row_class: RowClass
     distance: float = np.inf  # as the database ranks it
 
 
@@ -150,6 +152,7 @@ class PostgresVectors:
 
         def look(link: Link) -> Search:
             check_epoch(link.send(_EPOCH), view)
+            self._interner.space(link, "vectors", collection.name)  # cached from here on
             embeddings = link.rows(_SQL["embeddings"], collection.name)
             searched = next((SearchedSpace(ident, *rest) for ident, name, *rest in embeddings if name == space), None)
             others = [ident for ident, name, *_ in embeddings if name != space]
@@ -174,9 +177,7 @@ class PostgresVectors:
         shown = [state for state in here if classes[state] in _RANKED]
 
         def as_candidates(found: list[tuple[Any, ...]]) -> list[Candidate]:
-            return [
-                Candidate(seq, key, vector, classes[state], *distance) for seq, state, key, vector, *distance in found
-            ]
+            return [Candidate(classes[state], seq, *row) for seq, state, *row in found]
 
         def rows(name: str, *last: Any) -> list[Candidate]:
             return as_candidates(link.rows(self._statement(name, request, searched), searched.ident, shown, *last))
@@ -188,8 +189,10 @@ class PostgresVectors:
             )
 
         ranked = sum(here[state] for state in shown)
+        heads = sum(here[state] for state in shown if classes[state] is RowClass.HEAD)
         is_worth_it = searched.is_indexed and ranked > _EXACT_ROWS and not request.exact
-        return elsewhere, self._ranked(request, searched, rows, "", near if is_worth_it else None)
+        share = ranked / max(1, heads)
+        return elsewhere, self._ranked(request, searched, rows, "", near if is_worth_it else None, share)
 
     def _elsewhere(self, link: Link, request: Request, counts: list[tuple[int, int, int]]) -> OtherSpaces:
         """Return what the embedding spaces of these counts (embedding, state, rows) hold."""
@@ -212,12 +215,14 @@ class PostgresVectors:
             found |= deciding(view, members(lineage), map(members, superseders or ()))
         return OtherSpaces(heads, frozenset(found))
 
-    def _resolved(self, link: Link, request: Request, rows: list[Candidate]) -> list[Candidate]:
-        """Return candidates without contested ones: the heads of their keys tell what these are."""
-        contested = [row.seq for row in rows if row.row_class is RowClass.CONTESTED]
+    def _resolved(
+        self, link: Link, request: Request, rows: list[Candidate], newest: dict[str, Head]
+    ) -> list[Candidate]:
+        """Return candidates without contested ones: the heads of their keys, added to `newest`, tell what these are."""
+        contested = [(row.seq, row.name, row.rank, row.lineage) for row in rows if row.row_class is RowClass.CONTESTED]
         if not contested:
             return rows
-        classes = self._contested.classes(link, request.view, request.collection, contested)
+        classes = self._contested.classes(link, request.view, request.collection, contested, newest)
         resolved = (
             msgspec.structs.replace(row, row_class=classes[row.seq]) if row.seq in classes else row for row in rows
         )
@@ -237,8 +242,7 @@ class PostgresVectors:
             seqs = [row[0] for row in found]
             gone = {row[0] for row in link.rows(_SQL["superseded_then"], seqs, view.upto, lineages)}
             return [
-                Candidate(seq, key, vector, RowClass.SUPERSEDED if seq in gone else RowClass.HEAD, *distance)
-                for seq, _, key, vector, *distance in found
+                Candidate(RowClass.SUPERSEDED if seq in gone else RowClass.HEAD, seq, *row) for seq, _, *row in found
             ]
 
         return elsewhere, self._ranked(request, searched, rows, "_then")
@@ -263,9 +267,14 @@ class PostgresVectors:
         rows: Callable[..., list[Candidate]],
         when: str,
         near: Callable[[Vector, int], list[Candidate]] | None = None,
+        rows_a_head: float = 1.0,
     ) -> Iterator[Ranked]:
-        """Yield ever longer lists of the nearest rows, up to all visible ones: by the index, while it finds enough."""
-        wanted = request.k + _MARGIN
+        """Yield ever longer lists of the nearest rows, up to all visible ones: by the index, while it finds enough.
+
+        The first one is as long as is likely to hold enough heads, within limits.
+        """
+        least = request.k + _MARGIN
+        wanted = least if near else min(16 * least, int(1.5 * request.k * rows_a_head) + _MARGIN)
         query = request.vector
         length = float(np.linalg.norm(query.astype(np.float64)))
         if request.collection.metric != "l2":
@@ -311,9 +320,10 @@ class PostgresVectors:
         self, link: Link, request: Request, elsewhere: OtherSpaces, batches: Iterator[Ranked], at_seq: int
     ) -> Search:
         heads: dict[int, Head] = {}
+        newest: dict[str, Head] = {}  # by name, without payloads
         while True:
             batch = next(batches)
-            rows = self._resolved(link, request, batch.rows)
+            rows = self._resolved(link, request, batch.rows, newest)
             if request.where is not None:
                 self._fetch(link, request, rows, heads)
                 rows = [row for row in rows if _passes(heads.get(row.seq), request.where)]
@@ -326,17 +336,25 @@ class PostgresVectors:
             ):
                 break
         chosen = np.flatnonzero(may_rank(scores, is_head, request.k)).tolist()
-        self._fetch(link, request, [rows[place] for place in chosen], heads)
-        found = best(
-            (ScoredRow(heads[rows[place].seq], float(scores[place]), bool(is_head[place])) for place in chosen),
-            request.k,
-        )
-        hits = [Found(hit.write, hit.score) for hit in found.hits]
+        self._fetch(link, request, [rows[place] for place in chosen if is_head[place]], heads)
+        self._interner.load(link, {rows[place].lineage for place in chosen})
+        ranked = []
+        for place in chosen:
+            row, lineage = rows[place], self._interner.members(link, rows[place].lineage)
+            ranked.append(
+                ScoredRow(row.name, lineage, float(scores[place]), heads[row.seq] if is_head[place] else None)
+            )
+        found = best(ranked, request.k)
+        hits = [Found(head, score) for head, score in found.hits]
         superseders: list[Head] = []
         if found.superseded and request.view.upto is None:  # no turn reads the past
             gone = sorted(found.superseded)
-            over = self._reader.heads_in(link, request.view, "vectors", request.collection.name, gone)
-            superseders = without_own(over, found.superseded)
+            missing = [name for name in gone if name not in newest]
+            if missing:
+                newest |= self._reader.heads_in(
+                    link, request.view, "vectors", request.collection.name, missing, payloads=False
+                )
+            superseders = without_own({name: newest[name] for name in gone if name in newest}, found.superseded)
         return Search(hits, superseders, elsewhere.heads, elsewhere.lineages, exact=batch.exact, at_seq=at_seq)
 
     def _fetch(self, link: Link, request: Request, rows: Sequence[Candidate], heads: dict[int, Head]) -> None:

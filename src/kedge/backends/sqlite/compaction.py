@@ -142,11 +142,9 @@ class Compactor:
                 raise Corruption(
                     f"{count} rows of segment {segment} were committed, {len(numbers)} are there; run `kedge fsck`"
                 )
-            known = self._states.known(connection)
-            lineage_of = np.zeros(self._states.last + 1, np.int64)
-            for state, (lineage, _) in known.items():
-                lineage_of[state] = lineage
-            rows = Rows(seqs, lineage_of[states])
+            present, state_of = np.unique(states, return_inverse=True)
+            known = self._states.known(connection, present.tolist())
+            rows = Rows(seqs, np.array([known[state][0] for state in present.tolist()], np.int64)[state_of])
             log = _log_by_position(connection, layout)
             ids = np.unique(np.concatenate([rows.lineages, log.lineages])).tolist()
             members = {ident: self._interner.members(connection, ident) for ident in ids}

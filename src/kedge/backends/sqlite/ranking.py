@@ -59,7 +59,7 @@ class Ranking(msgspec.Struct, frozen=True):
         return self._by_index(index)
 
     def _exactly(self) -> Iterator[Ranked]:
-        rows, wanted = self.rows.rows, self.k + self.margin
+        rows, wanted = self.rows.rows, self._wanted()
         bounds = self._bounds(rows)
         while True:
             if wanted >= len(rows):
@@ -68,6 +68,11 @@ class Ranking(msgspec.Struct, frozen=True):
             best = _best(bounds, wanted + 1)
             yield Ranked(rows[best[:wanted]], whole=False, exact=True, beyond=float(bounds[best[wanted]]))
             wanted *= WIDER
+
+    def _wanted(self) -> int:
+        """Return how many rows are likely to hold enough heads, within limits."""
+        visible, least = self.snapshot.visible, self.k + self.margin
+        return min(least * WIDER**2, self.k * visible.count * 3 // (2 * max(1, visible.heads)) + self.margin)
 
     def _by_index(self, index: IvfIndex) -> Iterator[Ranked]:
         vector = normalized(self.query[None, :], self.metric)

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
@@ -51,13 +51,21 @@ class _Standing(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """The lineages of a space that a view sees, of `total` that there are, and their plain states; lists as JSON."""
+    """The lineages of a space that a view sees, of `total` that there are, as JSON too.
+
+    `has_settled`: whether one of the space's lineages has settled members.
+    """
 
     total: int
-    lineages: str
-    states: Mapping[int, int]
-    plain: str
+    lineages: list[int]
+    listed: str
     is_all: bool
+    has_settled: bool
+
+
+def _chunks(names: Sequence[str]) -> Iterator[str]:
+    for start in range(0, len(names), _CHUNK_NAMES):
+        yield json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
 
 
 def _listed(states: Iterable[int]) -> str:
@@ -71,7 +79,9 @@ class Reader:
         self._database = database
         self._interner = interner
         self._states = states
+        self.members = interner.members
         self._seen: dict[tuple[Lineage, Lineage, int], _Seen] = {}
+        self._plain: dict[int, tuple[int, _Standing]] = {}  # of views that see all lineages of a space
 
     # ── one key ──
 
@@ -140,17 +150,21 @@ class Reader:
         if space_id is None:
             return {}
         sqls, members = _SQL if payloads else _BARE, self._members(connection)
-        if len(names) <= _FEW_NAMES:  # a space collects lineages without limit, a key does not
-            few = json.dumps(list(names), ensure_ascii=False)
-            there = connection.execute(_SQL["lineages_at"], (space_id, few))
-            sql, chosen = sqls["heads"], json.dumps(self._visible(connection, view, [row[0] for row in there]))
-        else:
-            seen = self._seen_in(connection, view, space_id)
-            sql, chosen = (sqls["newest_heads"], seen.plain) if seen.is_all else (sqls["heads"], seen.lineages)
         heads: dict[str, Head] = {}
-        for start in range(0, len(names), _CHUNK_NAMES):
-            chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
-            rows = connection.execute(sql, (space_id, chunk, chosen))
+        hidden: list[str] = []  # names whose newest head the view does not see
+        for chunk in _chunks(names):
+            for row in connection.execute(sqls["newest_heads"], (space_id, chunk)):
+                if view.sees(members(row[1])):
+                    heads[row[0]] = decode_head(Key(store, space, row[0]), row[1:], members)
+                else:
+                    hidden.append(row[0])
+        for chunk in _chunks(hidden):
+            if len(hidden) <= _FEW_NAMES:  # a space collects lineages without limit, a key does not
+                there = connection.execute(_SQL["lineages_at"], (space_id, chunk)).fetchall()
+                visible = json.dumps(self._visible(connection, view, [row[0] for row in there]))
+            else:
+                visible = self._seen_in(connection, view, space_id).listed
+            rows = connection.execute(sqls["heads"], (space_id, chunk, visible))
             heads |= {row[0]: decode_head(Key(store, space, row[0]), row[1:], members) for row in rows}
         return heads
 
@@ -161,13 +175,22 @@ class Reader:
         seen = self._seen.get(key)
         if seen is None or seen.total != total:  # a space keeps its lineages, and gains some
             lineages = [row[0] for row in connection.execute(_SQL["space_lineages"], (space_id,))]
+            self._interner.load(connection, lineages)
             visible = self._visible(connection, view, lineages)
-            states = self._states.plain_of(connection, visible)
-            seen = _Seen(total, json.dumps(visible), states, json.dumps(list(states)), len(visible) == total)
+            has_settled = any(not self.members(connection, each).isdisjoint(view.settled) for each in lineages)
+            seen = _Seen(total, visible, json.dumps(visible), len(visible) == total, has_settled)
             if len(self._seen) >= _SPACES_CACHED:
                 self._seen.clear()
             self._seen[key] = seen
         return seen
+
+    def sees_all(self, connection: sqlite3.Connection, view: View, store: str, space: str) -> bool:
+        """Return whether a present view sees all lineages of a space's writes, none of them with settled members."""
+        space_id = self._interner.space(connection, store, space)
+        if space_id is None:
+            return True
+        seen = self._seen_in(connection, view, space_id)
+        return seen.is_all and not seen.has_settled
 
     # ── ranges ──
 
@@ -212,10 +235,17 @@ class Reader:
     def _standing(self, connection: sqlite3.Connection, view: View, space_id: int) -> "_Standing":
         """Return the states of a space's heads that decide a present view."""
         seen = self._seen_in(connection, view, space_id)
-        if seen.is_all:  # all that is superseded is so by what the view sees
-            return _Standing(seen.states, {}, seen.lineages, seen.plain)
-        heads, contested = self._states.standing(connection, view, space_id)
-        return _Standing(heads, contested, seen.lineages, _listed(heads))
+        if not seen.is_all:
+            heads, contested = self._states.standing(connection, view, space_id)
+            return _Standing(heads, contested, seen.listed, _listed(heads))
+        plain = self._plain.get(space_id)  # all that is superseded is so by what the view sees
+        if plain is None or plain[0] != seen.total:
+            states = self._states.plain_of(connection, seen.lineages)
+            plain = seen.total, _Standing(states, {}, seen.listed, _listed(states))
+            if len(self._plain) >= _SPACES_CACHED:
+                self._plain.clear()
+            self._plain[space_id] = plain
+        return plain[1]
 
     def last_seq(self, connection: sqlite3.Connection) -> int:
         """Return the greatest seq that a transaction sees."""

@@ -5,7 +5,7 @@ The file may be deleted at any time. See `cache_files` for how a stale one is re
 
 import sqlite3
 import zlib
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -26,6 +26,7 @@ _FORMAT = 1
 _CRC_BYTES, _HEAD_BYTES = 4, 256
 _ROW_BYTES = 16
 _SQL = queries("vectors")
+Known = Callable[[sqlite3.Connection, Iterable[int]], Container[int]]
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -57,17 +58,20 @@ class RowCache:
             WeakKeyDictionary()
         )  # the number of updates that its file holds
 
-    def load(self, connection: sqlite3.Connection, segment: Segment, matrix: Floats, known: Container[int]) -> bool:
-        """Fill an empty segment from its file, if one fits; `matrix` maps all committed rows, `known` are all states.
+    def load(self, connection: sqlite3.Connection, segment: Segment, matrix: Floats, known: Known) -> bool:
+        """Fill an empty segment from its file, if one fits; `matrix` maps all committed rows.
 
-        A state of its rows that is gone since was collected: these rows have changed.
+        A state of its rows that is gone since was collected: these rows have changed. `known` returns those of some
+        states that are there.
         """
         if len(matrix) < ROWS_MIN:
             return False
         saved = _read(_path(self._folder, segment.layout))
         if saved is None or not _fits(connection, saved, segment, len(matrix)):
             return False
-        if not all(state in known for state in np.unique(saved.states).tolist()):
+        states = np.unique(saved.states).tolist()
+        there = known(connection, states)
+        if not all(state in there for state in states):
             return False
         segment.last_change = saved.head.last_change
         segment.extend(saved.seqs, saved.states, matrix, saved.norms)

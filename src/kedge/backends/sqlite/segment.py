@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from kedge.backends.sqlite.layout import Layout
 from kedge.model.states import RowClass
+from kedge.model.writes import Head
 from kedge.ports.vectors import Floats
 
 Bytes = npt.NDArray[np.int8]
@@ -32,6 +33,13 @@ class Classes(Protocol):
     @property
     def by_state(self) -> Bytes:
         """The class of every state, by its id."""
+
+    def sees_all(self) -> bool:
+        """Return whether the view sees all lineages of the collection, and none has settled members.
+
+        Then each contested row is superseded, and none in every view: its state would be another one. Where it returns
+        False, the log of the segment is read.
+        """
 
     def sees(self, lineage: int) -> bool:
         """Return whether the view sees a lineage."""
@@ -65,6 +73,7 @@ class VisibleRows:
         self.bits = bits
         self.version = version
         self.list_counts: WeakKeyDictionary[ListedRows, Ints] = WeakKeyDictionary()
+        self.heads_by_name: dict[str, Head] | None = None  # without payloads, where these are few and were asked for
         self._heads: int | None = None
         self._count: int | None = None
         self._rows: Ints | None = None
@@ -155,7 +164,7 @@ class Segment:
         self._states: Small = np.empty(0, np.int32)
         self._norms: Floats = np.empty(0, np.float32)
         self._changes: list[Ints] = []
-        self._log: tuple[Ints, Ints] = (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._log: tuple[Ints, Ints] | None = None
         self._present: tuple[tuple[int, int], Ints] | None = None
         self._visible: OrderedDict[object, tuple[Bytes, VisibleRows]] = OrderedDict()
         self._newest: tuple[Bytes, VisibleRows] | None = None
@@ -209,9 +218,15 @@ class Segment:
         self.updates += len(rows)
         self.last_change = last_change
 
+    @property
+    def has_log(self) -> bool:
+        """Whether the log of what superseded contested rows is read."""
+        return self._log is not None
+
     def log(self, rows: Ints, lineages: Ints) -> None:
-        """Add the lineages that supersede contested rows."""
-        self._log = (np.concatenate([self._log[0], rows]), np.concatenate([self._log[1], lineages]))
+        """Add the lineages that supersede contested rows; the first call gives all of them."""
+        before = self._log or (rows[:0], lineages[:0])
+        self._log = (np.concatenate([before[0], rows]), np.concatenate([before[1], lineages]))
 
     def visible(self, view: object, classes: Classes) -> VisibleRows:
         """Return the rows that a view sees.
@@ -241,8 +256,10 @@ class Segment:
 
     def _resolved(self, classes: Classes, rows: Ints) -> Bytes:
         """Return the class of each of these contested rows, by what has superseded them."""
+        if classes.sees_all():
+            return np.full(len(rows), SUPERSEDED, np.int8)
         found = np.full(self.rows, HEAD, np.int8)
-        logged, lineages = self._log
+        logged, lineages = self._log or (rows[:0], rows[:0])
         ids = np.flatnonzero(np.bincount(lineages)).tolist()
         seen, settled = np.zeros((2, max(ids, default=0) + 1), bool)
         for lineage in ids:
@@ -259,7 +276,7 @@ class Segment:
     def contested(self, states: Ints) -> set[tuple[int, frozenset[int]]]:
         """Return (state, superseding lineages) of the rows in these contested states, each pair once."""
         above: dict[int, set[int]] = {row: set() for row in np.flatnonzero(np.isin(self.states, states)).tolist()}
-        for row, lineage in zip(*(column.tolist() for column in self._log), strict=True):
+        for row, lineage in zip(*(column.tolist() for column in self._log or ()), strict=True):
             if row in above:
                 above[row].add(lineage)
         return {(int(self.states[row]), frozenset(lineages)) for row, lineages in above.items()}
@@ -272,14 +289,15 @@ class Segment:
             changed[some[some < rows]] = True
         if before is table:
             return np.flatnonzero(changed)
-        states = self.states[:rows]
-        differ = (before != table[: len(before)]) | (before == CONTESTED)
+        states, both = self.states[:rows], min(len(before), len(table))
+        differ = np.zeros(len(table), bool)  # a state beyond both is one that a changed row has now
+        differ[:both] = (before[:both] != table[:both]) | (before[:both] == CONTESTED)
         differing = np.intersect1d(np.flatnonzero(differ), self.states_present)
         if len(differing) <= _STATES_COMPARED:
             for state in differing.tolist():
                 changed |= states == state
         else:
-            changed |= np.append(differ, np.zeros(len(table) - len(before), bool))[states]
+            changed |= differ[states]
         return np.flatnonzero(changed)
 
 

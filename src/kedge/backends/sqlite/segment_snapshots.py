@@ -15,7 +15,7 @@ from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.indexes import Indexes
 from kedge.backends.sqlite.ivf import IvfIndex
 from kedge.backends.sqlite.layout import GONE, Layout
-from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.row_cache import RowCache
 from kedge.backends.sqlite.segment import DEAD, HEAD, HIDDEN, Bytes, Ints, Segment, VisibleRows
 from kedge.backends.sqlite.segment_writer import FLOAT_BYTES, SegmentWriter
@@ -25,7 +25,7 @@ from kedge.backends.sqlite.upkeep import Upkeep
 from kedge.errors import DamagedSegment
 from kedge.model.compaction import check_readable
 from kedge.model.lineage import Lineage
-from kedge.model.states import State, deciding
+from kedge.model.states import State, deciding, hides_always
 from kedge.model.visibility import View
 from kedge.ports.vectors import Collection, Floats
 
@@ -49,9 +49,15 @@ class _ViewClasses:
     """The classes of states and of contested rows in a view, as `Classes` has them."""
 
     def __init__(
-        self, by_state: Bytes, view: View, known: Mapping[int, State], members: Callable[[int], Lineage]
+        self,
+        by_state: Bytes,
+        view: View,
+        known: Mapping[int, State],
+        members: Callable[[int], Lineage],
+        sees_all: Callable[[], bool],
     ) -> None:
         self.by_state = by_state
+        self.sees_all = sees_all
         self._view = view
         self._known = known
         self._members = members
@@ -66,7 +72,7 @@ class _ViewClasses:
 
     def is_dead(self, state: int, lineage: int) -> bool:
         """Return whether a visible lineage supersedes the rows of a state in every view that sees them."""
-        return self._members(lineage) <= self._members(self._known[state][0]) | self._view.settled
+        return hides_always(self._members(lineage), self._members(self._known[state][0]), self._view.settled)
 
 
 class SegmentSnapshots:
@@ -76,10 +82,11 @@ class SegmentSnapshots:
     """
 
     def __init__(
-        self, database: Database, interner: Interner, states: States, writer: SegmentWriter, upkeep: Upkeep
+        self, database: Database, states: States, reader: Reader, writer: SegmentWriter, upkeep: Upkeep
     ) -> None:
         self._database = database
-        self._interner = interner
+        self._reader = reader
+        self._members = reader.members
         self._states = states
         self._writer = writer
         self._upkeep = upkeep
@@ -95,7 +102,7 @@ class SegmentSnapshots:
         if view.upto is not None and connection.execute(_COMPACTION["is_snapshot"], (view.upto,)).fetchone() is None:
             check_readable(view.upto, connection.execute(_COMPACTION["reclaimed"]).fetchone()[0])
         segments = self.segments(connection, collection)
-        return [self._snapshot(connection, view, segment, collection.metric) for segment in segments]
+        return [self._snapshot(connection, view, segment, collection) for segment in segments]
 
     def segments(
         self, connection: sqlite3.Connection, collection: Collection, space: str | None = None
@@ -116,10 +123,9 @@ class SegmentSnapshots:
 
     def _catch_up(self, connection: sqlite3.Connection, segment: Segment, committed: int) -> None:
         layout, is_first = segment.layout, segment.rows == 0
-        known = self._states.known(connection)
         if committed > segment.rows:
             matrix = self._map(layout, segment.dim, committed)
-            if is_first and not self._row_cache.load(connection, segment, matrix, known):
+            if is_first and not self._row_cache.load(connection, segment, matrix, self._states.known):
                 segment.last_change = connection.execute(_SQL["last_change"], (segment.ident,)).fetchone()[0]
             first = layout.number(segment.rows)
             added = connection.execute(_SQL["rows_from"], (segment.ident, first))
@@ -127,17 +133,17 @@ class SegmentSnapshots:
             if first < layout.below:
                 fresh = fresh[layout.positions(fresh[:, 0]) != GONE]
             segment.extend(fresh[:, 1], fresh[:, 2].astype(np.int32), matrix)
-            if is_first:
-                self._load_log(connection, segment)
         changed = connection.execute(_SQL["changed_after"], (segment.ident, segment.last_change)).fetchall()
         if changed:
-            self._change(segment, known, np.array(changed, np.int64))
+            self._change(connection, segment, np.array(changed, np.int64))
         self._row_cache.save_in_background(connection, segment)
 
     def _load_log(self, connection: sqlite3.Connection, segment: Segment) -> None:
-        """Read what superseded the contested rows of a segment, up to its last change."""
-        contested = self._contested_in(connection, segment)
-        if contested:
+        """Read what superseded the contested rows up to the last change of a segment, unless it is read."""
+        present = segment.states_present.tolist()
+        known = self._states.known(connection, present)
+        contested = [state for state in present if known[state][1] is None]
+        if contested and not segment.has_log:
             found = connection.execute(_SQL["superseded_upto"], (segment.ident, segment.last_change)).fetchone()
             numbers, lineages = (np.array(msgspec.json.decode(column, type=list[int]), np.int64) for column in found)
             rows = segment.layout.positions(numbers)
@@ -145,21 +151,19 @@ class SegmentSnapshots:
             is_contested = np.isin(segment.states[rows], contested)
             segment.log(rows[is_contested], lineages[is_contested])
 
-    def _contested_in(self, connection: sqlite3.Connection, segment: Segment) -> list[int]:
-        known = self._states.known(connection)
-        return [state for state in segment.states_present.tolist() if known[state][1] is None]
-
-    def _change(self, segment: Segment, known: Mapping[int, State], changed: Ints) -> None:
+    def _change(self, connection: sqlite3.Connection, segment: Segment, changed: Ints) -> None:
         """Apply log entries (row number, state now, seq, superseding lineage) to a segment."""
         last_change = int(changed[:, 2].max())
         rows = segment.layout.positions(changed[:, 0])
         states, lineages = changed[rows != GONE][:, [1, 3]].T
         rows = rows[rows != GONE]
-        is_contested = np.array([known[state][1] is None for state in states.tolist()], bool)
-        segment.log(rows[is_contested], lineages[is_contested])
-        for row in np.unique(rows[is_contested]).tolist():  # what superseded it before is not in these entries
-            above = known[int(segment.states[row])][1] or ()
-            segment.log(np.full(len(above), row, np.int64), np.array(above, np.int64))
+        if segment.has_log:
+            known = self._states.known(connection, [*states.tolist(), *segment.states[rows].tolist()])
+            is_contested = np.array([known[state][1] is None for state in states.tolist()], bool)
+            segment.log(rows[is_contested], lineages[is_contested])
+            for row in np.unique(rows[is_contested]).tolist():  # what superseded it before is not in these entries
+                above = known[int(segment.states[row])][1] or ()
+                segment.log(np.full(len(above), row, np.int64), np.array(above, np.int64))
         segment.change(rows, states.astype(np.int32), last_change)
 
     def save(self, connection: sqlite3.Connection, segment: Segment) -> None:
@@ -215,45 +219,57 @@ class SegmentSnapshots:
 
     # ── visibility ──
 
-    def _snapshot(self, connection: sqlite3.Connection, view: View, segment: Segment, metric: str) -> SegmentSnapshot:
+    def _snapshot(
+        self, connection: sqlite3.Connection, view: View, segment: Segment, collection: Collection
+    ) -> SegmentSnapshot:
         if view.upto is None:
-            visible = segment.visible((view.seen, view.settled), self._classes_in(connection, view, segment))
-            index = self.indexes.of(connection, segment, metric)
+            classes = self._classes_in(connection, view, segment, collection)
+            visible = segment.visible((view.seen, view.settled), classes)
+            index = self.indexes.of(connection, segment, collection.metric)
             return SegmentSnapshot(segment, segment.seqs, visible, segment.matrix, segment.norms, index)
         rows = int(np.searchsorted(segment.seqs, view.upto, side="right"))
         visible = VisibleRows.from_classes(self._past_classes(connection, view, segment, rows))
         return SegmentSnapshot(segment, segment.seqs[:rows], visible, segment.matrix[:rows], segment.norms[:rows], None)
 
-    def _classes_in(self, connection: sqlite3.Connection, view: View, segment: Segment) -> "_ViewClasses":
+    def _classes_in(
+        self, connection: sqlite3.Connection, view: View, segment: Segment, collection: Collection
+    ) -> "_ViewClasses":
         """Return the class of every state in a view: the visibility rule (DESIGN §5) as a lookup table."""
         by_state = self._states.classes(connection, view, segment.states_present)
-        return _ViewClasses(by_state, view, self._states.known(connection), partial(self._interner.members, connection))
+
+        def sees_all() -> bool:
+            found = self._reader.sees_all(connection, view, "vectors", collection.name)
+            if not found:
+                self._load_log(connection, segment)
+            return found
+
+        known, members = self._states.known(connection, ()), partial(self._members, connection)
+        return _ViewClasses(by_state, view, known, members, sees_all)
 
     def deciding(
         self, connection: sqlite3.Connection, view: View, snapshots: Iterable[SegmentSnapshot]
     ) -> frozenset[Lineage]:
         """Return the lineages that decide which rows of these segments are head in a present view."""
-        known, members = self._states.known(connection), self._interner.members
-        found: set[Lineage] = set()
+        members, found = self._members, set[Lineage]()
         for segment in (snapshot.segment for snapshot in snapshots):
-            contested = self._contested_in(connection, segment)
-            states = [known[state] for state in segment.states_present.tolist()]
-            pairs = [(own, above) for own, above in states if above is not None]
+            known = self._states.known(connection, present := segment.states_present.tolist())
+            contested = [state for state in present if known[state][1] is None]
+            pairs = [(own, above) for own, above in (known[state] for state in present) if above is not None]
             if contested:
+                self._load_log(connection, segment)
                 pairs += [(known[state][0], tuple(above)) for state, above in segment.contested(np.array(contested))]
             for own, above in pairs:
                 found |= deciding(view, members(connection, own), [members(connection, other) for other in above])
         return frozenset(found)
 
     def _past_classes(self, connection: sqlite3.Connection, view: View, segment: Segment, rows: int) -> Bytes:
-        known = self._states.known(connection)
-        seen = np.zeros(self._states.last + 1, bool)
-        for state, (lineage, _) in known.items():
-            seen[state] = view.sees(self._interner.members(connection, lineage))
-        classes = np.where(seen[segment.states[:rows]], HEAD, HIDDEN).astype(np.int8)
+        present, state_of = np.unique(segment.states[:rows], return_inverse=True)
+        known = self._states.known(connection, present.tolist())
+        seen = np.array([view.sees(self._members(connection, known[state][0])) for state in present.tolist()], bool)
+        classes = np.where(seen[state_of], HEAD, HIDDEN).astype(np.int8)
         log = connection.execute(_SQL["supersedes_upto"], (segment.ident, view.upto)).fetchall()
         numbers, lineages = np.array(log, np.int64).reshape(-1, 2).T
         for row, lineage in zip(segment.layout.positions(numbers).tolist(), lineages.tolist(), strict=True):
-            if 0 <= row < rows and classes[row] != HIDDEN and view.sees(self._interner.members(connection, lineage)):
+            if 0 <= row < rows and classes[row] != HIDDEN and view.sees(self._members(connection, lineage)):
                 classes[row] = DEAD  # what superseded it influences nobody: no turn reads the past
         return classes

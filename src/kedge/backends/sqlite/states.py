@@ -1,5 +1,6 @@
 """Table of states in SQLite; see `kedge.model.states`."""
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 
@@ -33,6 +34,7 @@ from kedge.support.fork_lock import ForkSafeLock
 _SQL = queries("states")
 _VIEWS_CACHED = 64
 UNKNOWN = -1  # the class of a state that was not asked for
+_NO_CLASSES = np.empty(0, np.int8)
 Bytes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
 
@@ -102,25 +104,28 @@ class States:
 
     # ── reading ──
 
-    @property
-    def last(self) -> int:
-        """The greatest known id."""
-        return self._table.last
-
-    def known(self, connection: sqlite3.Connection) -> Mapping[int, State]:
-        """Return all states by id: at least those that a read transaction sees."""
-        with self._lock.here:
-            added = connection.execute(_SQL["states_after"], (self._table.last,)).fetchall()
-            if len(added) > 1:
-                self._interner.load(connection, {lineage for _, lineage, _ in added})
-            self._table.learn(added)
+    def known(self, connection: sqlite3.Connection, idents: Iterable[int]) -> Mapping[int, State]:
+        """Return all known states by id: at least those of these that a read transaction sees."""
+        missing = [ident for ident in idents if ident not in self._table.known]
+        if missing:
+            self._learn(connection, _SQL["states_by_id"], missing)
         return self._table.known
 
     def plain_of(self, connection: sqlite3.Connection, lineages: Iterable[int]) -> dict[int, int]:
         """Return the plain states of lineages, those that there are, with their lineages."""
-        self.known(connection)
-        states = ((self._table.lasting.get((lineage, PLAIN)), lineage) for lineage in lineages)
+        asked, lasting = list(lineages), self._table.lasting
+        missing = [lineage for lineage in asked if (lineage, PLAIN) not in lasting]
+        if missing:
+            self._learn(connection, _SQL["plain_states"], missing)
+        states = ((lasting.get((lineage, PLAIN)), lineage) for lineage in asked)
         return {ident: lineage for ident, lineage in states if ident is not None}
+
+    def _learn(self, connection: sqlite3.Connection, sql: str, asked: list[int]) -> None:
+        added = connection.execute(sql, (json.dumps(asked),)).fetchall()
+        with self._lock.here:
+            self._table.learn(added)
+        states = [self._table.known[ident] for ident, *_ in added]
+        self._interner.load(connection, {one for lineage, above in states for one in (lineage, *(above or ()))})
 
     def above(self, connection: sqlite3.Connection, state: State) -> Above:
         """Return what supersedes the rows of a committed state."""
@@ -136,20 +141,21 @@ class States:
 
         It returns the array of the last call if that has them all.
         """
-        known = self.known(connection)
-        key = (view.seen, view.settled)
+        key, size = (view.seen, view.settled), int(idents.max(initial=-1)) + 1
+        table = self._classes.get(key, _NO_CLASSES)
+        missing = idents if len(table) < size else idents[table[idents] == UNKNOWN]
+        if not len(missing):
+            return table
+        known = self.known(connection, missing.tolist())
         with self._lock.here:
-            table = self._classes.get(key)
-            if table is None or len(table) <= self._table.last:
-                added = np.full(self._table.last + 1 - (0 if table is None else len(table)), UNKNOWN, np.int8)
-                table = added if table is None else np.concatenate([table, added])
-            missing = idents[table[idents] == UNKNOWN].tolist()
-            if missing:
-                table = table.copy()
-                table[missing] = [self.class_of(connection, view, known[ident]) for ident in missing]
-                if len(self._classes) > _VIEWS_CACHED:
-                    self._classes.clear()
-                self._classes[key] = table
+            before = self._classes.get(key, _NO_CLASSES)  # another thread may have added some
+            table = np.full(max(size, len(before)), UNKNOWN, np.int8)
+            table[: len(before)] = before
+            for ident in missing.tolist():
+                table[ident] = self.class_of(connection, view, known[ident])
+            if len(self._classes) > _VIEWS_CACHED:
+                self._classes.clear()
+            self._classes[key] = table
         return table
 
     def standing(self, connection: sqlite3.Connection, view: View, space: int) -> Standing:

@@ -41,6 +41,8 @@ _SQL = queries("vectors")
 T = TypeVar("T")
 _MARGIN = 32  # rows scored again in float64 beyond the k asked for
 _CHUNK_SEQS = 5_000
+_WRITES_CACHED = 20_000
+_HEADS_LISTED = 2_000  # up to so many heads of a view are kept by name
 _COMPACT_SHARE = 0.05  # of the rows: an explicit compaction rewrites a file only if so many can go
 
 
@@ -84,8 +86,9 @@ class SqliteVectors:
         self._compactor = upkeep.compactor
         self._catalog = Catalog(database)
         self._lock = ForkSafeLock()
-        self._snapshots = SegmentSnapshots(database, interner, states, writer, upkeep)
+        self._snapshots = SegmentSnapshots(database, states, reader, writer, upkeep)
         self._filters = PayloadFilters()
+        self._writes: dict[int, Head] = {}  # those that searches compare by name, by seq
 
     # ── collections ──
 
@@ -203,17 +206,56 @@ class SqliteVectors:
     ) -> tuple[list[Found], list[Head]]:
         """Return the `k` best heads, and the heads that superseded rows which would rank among these."""
         name, chosen = asked.collection.name, may_rank(proposed.scores, proposed.is_head, asked.k)
-        self._fetch(connection, name, snapshot, proposed.rows[chosen], heads)
-        rows = zip(
-            proposed.rows[chosen].tolist(),
-            proposed.scores[chosen].tolist(),
-            proposed.is_head[chosen].tolist(),
-            strict=True,
-        )
-        found = best((ScoredRow(heads[row], score, is_head) for row, score, is_head in rows if row in heads), asked.k)
-        gone = sorted(found.superseded)
-        superseders = self._reader.heads_in(connection, view, "vectors", name, gone) if gone else {}
-        return [Found(hit.write, hit.score) for hit in found.hits], without_own(superseders, found.superseded)
+        rows, scores, is_head = proposed.rows[chosen], proposed.scores[chosen], proposed.is_head[chosen]
+        self._fetch(connection, name, snapshot, rows[is_head], heads)
+        ranked = [
+            ScoredRow(heads[row].key.name, heads[row].lineage, score, heads[row])
+            for row, score in zip(rows[is_head].tolist(), scores[is_head].tolist(), strict=True)
+            if row in heads
+        ]
+        others = snapshot.seqs[rows[~is_head]].tolist()
+        written = self._written(connection, name, others)
+        ranked += [
+            ScoredRow(written[seq].key.name, written[seq].lineage, score)
+            for seq, score in zip(others, scores[~is_head].tolist(), strict=True)
+            if seq in written
+        ]
+        found = best(ranked, asked.k)
+        over = self._heads_at(connection, view, name, snapshot, sorted(found.superseded)) if found.superseded else {}
+        return [Found(head, score) for head, score in found.hits], without_own(over, found.superseded)
+
+    def _heads_at(
+        self, connection: sqlite3.Connection, view: View, collection: str, snapshot: SegmentSnapshot, names: list[str]
+    ) -> dict[str, Head]:
+        """Return the heads at these names, in order, without payloads."""
+        visible = snapshot.visible
+        if visible.heads_by_name is None and visible.heads <= _HEADS_LISTED:
+            seqs = snapshot.seqs[visible.classes == HEAD].tolist()
+            written = self._written(connection, collection, seqs)
+            visible.heads_by_name = {written[seq].key.name: written[seq] for seq in seqs if seq in written}
+        here = visible.heads_by_name or {}
+        others = [name for name in names if name not in here]  # deleted, or in another space
+        found = self._reader.heads_in(connection, view, "vectors", collection, others, payloads=False) if others else {}
+        return {name: here.get(name) or found[name] for name in names if name in here or name in found}
+
+    def _written(self, connection: sqlite3.Connection, collection: str, seqs: Sequence[int]) -> dict[int, Head]:
+        """Return writes of a collection by seq, without payloads: these and others.
+
+        The same rows rank in search after search, so that most are cached.
+        """
+        known = self._writes
+        missing = [seq for seq in seqs if seq not in known]
+        if missing:
+            if len(known) + len(missing) > _WRITES_CACHED:
+                known = self._writes = {}
+                missing = list(seqs)
+            members = self._interner.members
+            for seq, name, lineage, rank in connection.execute(_SQL["written"], (json.dumps(missing),)).fetchall():
+                key = Key("vectors", collection, name)
+                known[seq] = Head(
+                    key, seq, rank, deleted=False, lineage_id=lineage, lineage=members(connection, lineage)
+                )
+        return known
 
     def _fetch(
         self,
@@ -313,7 +355,6 @@ class SqliteVectors:
         self, connection: sqlite3.Connection, view: View, snapshots: list[SegmentSnapshot], collection: str
     ) -> frozenset[Lineage]:
         """Return the lineages of all heads of a collection, the revocable ones of its tombstones among them."""
-        known = self._states.known(connection)
         states = {
             state
             for snapshot in snapshots
@@ -321,6 +362,7 @@ class SqliteVectors:
                 snapshot.segment.states[: len(snapshot.seqs)][snapshot.visible.classes == HEAD]
             ).tolist()
         }
+        known = self._states.known(connection, states)
         lineages = {self._interner.members(connection, known[state][0]) for state in states}
         return frozenset(lineages | self._reader.tombstones_in(connection, view, "vectors", collection))
 

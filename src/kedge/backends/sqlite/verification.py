@@ -69,7 +69,7 @@ class SqliteVerification:
                 return None
             seq, state, name, space = found
             key = Key("vectors", space, name)
-            row_class = self._states.class_of(connection, view, self._states.known(connection)[state])
+            row_class = self._states.class_of(connection, view, self._states.known(connection, [state])[state])
             if row_class is RowClass.CONTESTED:  # the heads of its key decide
                 there = self._reader.head_in(connection, view, key)
                 row_class = RowClass.HEAD if there is not None and there.seq == seq else RowClass.SUPERSEDED

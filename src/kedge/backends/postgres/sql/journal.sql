@@ -38,6 +38,9 @@ INSERT INTO kedge.lineage_members (number, lineage) SELECT unnest($1::int8[]), $
 -- name: lineage_members
 SELECT members FROM kedge.lineages WHERE id = $1;
 
+-- name: lineages_members
+SELECT id, members FROM kedge.lineages WHERE id = ANY($1::int8[]);
+
 -- name: lineages_missing
 SELECT k.id FROM unnest($1::int8[], $2::text[]) AS k (id, members)
 LEFT JOIN kedge.lineages l ON l.id = k.id AND l.members = k.members WHERE l.id IS NULL LIMIT 1;
@@ -171,18 +174,17 @@ FROM kedge.control c
 LEFT JOIN kedge.heads h ON h.space = $1 AND h.name = $2
 LEFT JOIN kedge.writes w ON w.seq = h.seq;
 
--- name: heads
--- At each name, the newest of the heads in the lineages of $3.
+-- name: newest_heads
+-- At each name, the newest head of all lineages.
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
 FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
-    SELECT * FROM kedge.heads c
-    WHERE c.space = $1 AND c.name = n.name AND c.lineage + 0 = ANY($3::int8[])
-    ORDER BY c.rank DESC, c.seq DESC LIMIT 1
+    SELECT * FROM kedge.heads c WHERE c.space = $1 AND c.name = n.name ORDER BY c.rank DESC, c.seq DESC LIMIT 1
 ) h
 JOIN kedge.writes w ON w.seq = h.seq;
 
--- name: heads_bare
-SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, NULL
+-- name: heads
+-- At each name, the newest of the heads in the lineages of $3.
+SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
 FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
     SELECT * FROM kedge.heads c
     WHERE c.space = $1 AND c.name = n.name AND c.lineage + 0 = ANY($3::int8[])
@@ -201,23 +203,9 @@ SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for,
 FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
 WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4;
 
--- name: range_bare
-SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, NULL
-FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
-WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4;
-
 -- name: contested_range
 -- Of the heads in contested states, those that no newer one supersedes in the lineages of $5.
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
-FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
-WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4 AND NOT EXISTS (
-    SELECT 1 FROM kedge.heads o
-    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
-      AND o.lineage + 0 = ANY($5::int8[])
-);
-
--- name: contested_range_bare
-SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, NULL
 FROM kedge.heads h JOIN kedge.writes w ON w.seq = h.seq
 WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >= $3 AND h.name < $4 AND NOT EXISTS (
     SELECT 1 FROM kedge.heads o

@@ -22,7 +22,7 @@ SELECT set_config('hnsw.iterative_scan', 'relaxed_order', TRUE), set_config('hns
 
 -- name: nearest_by_index
 -- A partial index covers one embedding space. Its number must be a literal here for the planner to use the index.
-SELECT v.seq, s.state, v.name, v.vector FROM kedge.vector_rows v JOIN kedge.row_states s ON s.seq = v.seq
+SELECT v.seq, s.state, v.name, v.rank, v.lineage, v.vector FROM kedge.vector_rows v JOIN kedge.row_states s ON s.seq = v.seq
 WHERE v.embedding = {embedding} AND s.state = ANY($1::int8[])
 ORDER BY v.vector::vector({dim}) {distance} $2::vector LIMIT $3;
 
@@ -81,12 +81,12 @@ WHERE embedding = ANY($1::int8[]) AND seq <= $2 GROUP BY embedding, lineage;
 
 -- name: nearest
 -- `nearness`: a lower bound of the distance, see `vector_type.lower_bound`.
-SELECT v.seq, s.state, v.name, v.vector, {nearness} AS distance
+SELECT v.seq, s.state, v.name, v.rank, v.lineage, v.vector, {nearness} AS distance
 FROM kedge.row_states s JOIN kedge.vector_rows v ON v.seq = s.seq
 WHERE s.embedding = $1 AND s.state = ANY($2::int8[]) ORDER BY distance LIMIT $4;
 
 -- name: scan
-SELECT v.seq, s.state, v.name, v.vector FROM kedge.row_states s JOIN kedge.vector_rows v ON v.seq = s.seq
+SELECT v.seq, s.state, v.name, v.rank, v.lineage, v.vector FROM kedge.row_states s JOIN kedge.vector_rows v ON v.seq = s.seq
 WHERE s.embedding = $1 AND s.state = ANY($2::int8[]) AND s.seq > $3 ORDER BY s.seq LIMIT $4;
 
 -- name: heads_then
@@ -107,12 +107,12 @@ WHERE v.seq = ANY($1::int8[]) AND EXISTS (
 );
 
 -- name: nearest_then
-SELECT v.seq, v.lineage, v.name, v.vector, {nearness} AS distance FROM kedge.vector_rows v
+SELECT v.seq, 0, v.name, v.rank, v.lineage, v.vector, {nearness} AS distance FROM kedge.vector_rows v
 WHERE v.embedding = $1 AND v.lineage = ANY($2::int8[]) AND v.seq <= $5
 ORDER BY distance LIMIT $4;
 
 -- name: scan_then
-SELECT v.seq, v.lineage, v.name, v.vector FROM kedge.vector_rows v
+SELECT v.seq, 0, v.name, v.rank, v.lineage, v.vector FROM kedge.vector_rows v
 WHERE v.embedding = $1 AND v.lineage = ANY($2::int8[]) AND v.seq > $3 AND v.seq <= $5 ORDER BY v.seq LIMIT $4;
 
 -- name: matrix
@@ -168,6 +168,10 @@ SELECT h.seq, h.lineage, NOT NOT EXISTS (
       AND o.lineage + 0 = ANY($3::int8[])
 )
 FROM kedge.vector_rows h WHERE h.seq = ANY($1::int8[]);
+
+-- name: heads_of_lineages
+SELECT name, rank, seq, lineage FROM kedge.heads
+WHERE space = $1 AND name = ANY($2::text[]) AND lineage + 0 = ANY($3::int8[]);
 
 -- name: rows_in_contested
 SELECT seq FROM kedge.row_states WHERE embedding = ANY($1::int8[]) AND state = ANY($2::int8[]);

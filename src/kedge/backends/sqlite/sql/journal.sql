@@ -122,10 +122,12 @@ WHERE NOT EXISTS (
 );
 
 -- name: newest_heads
--- At each name, the head in one of the states of ?3: the newest one, in a view that sees all lineages of the space.
+-- At each name, the newest head of all lineages.
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
 FROM json_each(?2) n
-CROSS JOIN heads h ON h.space = ?1 AND h.name = n.value AND +h.state IN (SELECT value FROM json_each(?3))
+CROSS JOIN heads h ON h.space = ?1 AND h.name = n.value AND h.lineage = (
+    SELECT o.lineage FROM heads o WHERE o.space = ?1 AND o.name = n.value ORDER BY o.rank DESC, o.seq DESC LIMIT 1
+)
 CROSS JOIN writes w ON w.seq = h.seq;
 
 -- name: heads_in_states

@@ -10,8 +10,12 @@ SELECT count(*) FROM states WHERE lineage = ?;
 -- name: state_insert
 INSERT INTO states (lineage, superseders) VALUES (?, ?) RETURNING id;
 
--- name: states_after
-SELECT id, lineage, superseders FROM states WHERE id > ? ORDER BY id;
+-- name: states_by_id
+SELECT id, lineage, superseders FROM states WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: plain_states
+SELECT s.id, s.lineage, s.superseders
+FROM json_each(?) l CROSS JOIN states s ON s.lineage = l.value AND s.superseders = '[]';
 
 -- name: states_of_heads
 -- The distinct states of a space's heads, by seeks: the cost does not grow with the rows in each.

@@ -76,6 +76,9 @@ ORDER BY s.id;
 SELECT w.seq, w.name, w.lineage, w.rank, w.source, w.at, w.fresh_for, w.payload
 FROM writes w WHERE w.seq IN (SELECT value FROM json_each(?));
 
+-- name: written
+SELECT seq, name, lineage, rank FROM writes WHERE seq IN (SELECT value FROM json_each(?));
+
 -- name: payloads_only
 SELECT payload FROM writes WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq;
 
