@@ -130,6 +130,7 @@ class Kedge:
         note: str = "",
         attribution: Attribution = "reads",
         settle_after: float | None = None,
+        derived_from: ReadView | None = None,
     ) -> Deployment:
         """Stage a deployment; only turns with `deployment=` see it, unless a canary weight is given.
 
@@ -137,7 +138,8 @@ class Kedge:
         rolled back with them unless it is `independent`. With `attribution="reads"` it influences turns that read one
         of its artifacts (each agent reads its own); with "view", every agent's turn whose view sees it.
         `settle_after`: seconds after its promotion at which it settles; members, further deployments and
-        `settle_due()` see to it.
+        `settle_due()` see to it. `derived_from`: the view whose state a model of it was trained or tuned on; it rests
+        on the deployments that this view saw, too.
         """
         settling.settle_due(self._kernel)
         return lives.deploy(
@@ -151,6 +153,7 @@ class Kedge:
             note=note,
             attribution=attribution,
             settle_after=settle_after,
+            derived_from=derived_from,
         )
 
     def canary(self, name: str, weight: float, *, by: str | None = None) -> Deployment:

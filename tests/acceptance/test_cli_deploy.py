@@ -175,3 +175,36 @@ def test_a_code_release_influences_every_turn_that_sees_it(run: Run, world: Path
     assert more["deployment"]["attribution"] == "view"
     wrong = run("deploy", "wrong", "-a", "shared/code=3", "--attribution", "code")
     assert (wrong.code, "'code'" in wrong.err, "'reads' or 'view'" in wrong.err) == (2, True, True)
+
+
+def test_a_model_that_was_trained_on_state_goes_with_what_its_view_saw(run: Run, tmp_path: Path) -> None:
+    first = run("deploy", "tuned", "-a", "ranker/model=one", "--derived-from", "deployment:support-v2", "--json")
+    assert first.code == 0, first.err
+    made = first.document["deployment"]
+    assert made["declared"]["derived_from"] == {"view": "deployment:support-v2", "saw": sorted(made["bases"])}
+    assert "support-v2" in made["bases"]
+    shown = " ".join(run("plan", "support-v2").out.split())
+    assert "tuned rests on support-v2: its model was derived from state that this influenced." in shown
+    again = run("deploy", "tuned", "-a", "ranker/model=one", "--derived-from", "deployment:support-v2")
+    assert again.code == 0
+    assert "exists already with the same manifest" in again.out
+    assert "Its model was derived from state of the view deployment:support-v2, which saw: " in " ".join(
+        again.out.split()
+    )
+    other = run("deploy", "tuned", "-a", "ranker/model=one")
+    assert other.code != 0
+    assert "derived_from (deployment:support-v2 is recorded)" in other.err
+    (tmp_path / "tuned.toml").write_text(
+        'name = "alone"\nindependent = true\nderived_from = "now"\n[artifacts]\n"other/model" = "two"\n',
+        encoding="utf-8",
+    )
+    assert run("deploy", str(tmp_path / "tuned.toml")).code == 0
+    live = next(d["name"] for d in run("status", "--json").document["deployments"] if d["status"] == "live")
+    shown = " ".join(run("plan", live).out.split())
+    assert f"Warning: alone stays, although its model was derived from state that {live} influenced" in shown
+
+
+@pytest.mark.parametrize("view", ["friday", "session:", "deployment:nobody"])
+def test_a_view_that_is_none_deploys_nothing(run: Run, view: str) -> None:
+    assert run("deploy", "tuned", "-a", "ranker/model=one", "--derived-from", view).code != 0
+    assert "tuned" not in run("status", "--json").out

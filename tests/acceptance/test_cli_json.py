@@ -66,7 +66,7 @@ def test_plan(run: Run) -> None:
         "keys_examined", "stale_keys", "sessions", "agents", "replay_inputs", "sources_inside", "pins",
         "unsearchable", "unsearchable_examples", "reconciles", "absent", "changed", "kept", "targets",
         "unattributed", "unattributed_complete", "unknown_turns",
-        "stores", "sessions_total", "turns_total", "turns_examined", "next_turn",
+        "stores", "sessions_total", "turns_total", "turns_examined", "next_turn", "derived",
     }  # fmt: skip
     assert found["goes_with_it"] == ["support-v3"]
     assert found["agents"] == ["librarian", "support"]

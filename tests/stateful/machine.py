@@ -111,13 +111,23 @@ class Machine(RuleBasedStateMachine):
         independent=st.sampled_from([False, False, True]),
         upon=st.sampled_from([None, None, None, None, 0, 1, 2, 3]),
         attribution=st.sampled_from(["reads", "reads", "reads", "view"]),
+        derived=st.sampled_from([None, None, None, None, "", *SESSIONS]),
     )
     def make_deployment(
-        self, keys: set[str], weight: float | None, upon: int | None, *, independent: bool, attribution: str
+        self,
+        keys: set[str],
+        weight: float | None,
+        upon: int | None,
+        *,
+        independent: bool,
+        attribution: str,
+        derived: str | None,
     ) -> None:
         base = None if upon is None else self.name(upon)
         artifacts = {key: f"{key} {self.fresh()}" for key in sorted(keys)}
-        self.deploy(artifacts, weight, base, independent=independent, attribution=attribution)
+        if derived is not None:  # a session, or what is live where it has not begun
+            derived = derived if derived in self.oracle.world().sessions else ""
+        self.deploy(artifacts, weight, base, independent=independent, attribution=attribution, derived=derived)
 
     def deploy(
         self,
@@ -127,13 +137,19 @@ class Machine(RuleBasedStateMachine):
         *,
         independent: bool = False,
         attribution: Any = "reads",
+        derived: str | None = None,
     ) -> None:
         """Stage a deployment on both, whatever it is named there; both must do it, or both refuse it."""
         name = f"r{len(self.oracle.world().steps) + 1}"
         options = {"canary": weight, "independent": independent, "base": base, "attribution": attribution}
+        session = derived or None
         self.same(
-            lambda: self.k.deploy(name, artifacts, **options),
-            lambda: self.oracle.deploy(name, artifacts, **options),
+            lambda: self.k.deploy(
+                name, artifacts, **options, derived_from=None if derived is None else self.k.view(session=session)
+            ),
+            lambda: self.oracle.deploy(
+                name, artifacts, **options, derived_from=None if derived is None else self.oracle.view(session)
+            ),
         )
         world = self.oracle.world()
         if name in world.steps:

@@ -10,10 +10,23 @@ from kedge.cli.app import DEPLOY, app
 from kedge.cli.help import complete_deployment
 from kedge.cli.interrupts import report_interrupt
 from kedge.cli.options import By, Db, Json, Name, Yes
-from kedge.cli.parsing import span_of, weight_of
+from kedge.cli.parsing import span_of, view_of, weight_of
 from kedge.cli.reconcile import exit_code, print_outcomes
 from kedge.cli.tables import status_style
-from kedge.cli.terminal import ask, count, decline, duration, emit, listing, may_ask, say, spinner, verb
+from kedge.cli.terminal import (
+    SETTLED_ONLY,
+    ask,
+    count,
+    decline,
+    duration,
+    emit,
+    listing,
+    may_ask,
+    one_line,
+    say,
+    spinner,
+    verb,
+)
 from kedge.cli.terminal import weight as weight_words
 from kedge.deployments.lifecycle import BOTH_MAX, Deployment
 from kedge.errors import DuplicateName, InvalidValue
@@ -40,6 +53,14 @@ def deploy(
     base: Annotated[
         str | None, typer.Option(metavar="DEPLOYMENT", help="Build on this deployment, and be rolled back with it.")
     ] = None,
+    derived_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VIEW",
+            help="Its model was trained on state of this view: be rolled back with what it saw. now, a snapshot, "
+            "session:NAME or deployment:NAME, as for kedge diff.",
+        ),
+    ] = None,
     attribution: Annotated[
         str | None,
         typer.Option(metavar="reads|view", help="Influence turns that read it (default), or every turn that sees it."),
@@ -57,14 +78,15 @@ def deploy(
     Deploying the same manifest again changes nothing.
 
     A deployment is a named set of artifacts: prompts, models, code digests, embedders. A manifest is a TOML file with
-    name, canary, independent, base, note, attribution, settle_after and a table \[artifacts]. Its entries are
-    "agent/prompt" = "text", {file="prompt.txt"} or {uri="…", digest="sha256:…", kind="model", version="7"}.
+    name, canary, independent, base, derived_from, note, attribution, settle_after and a table \[artifacts]. Its
+    entries are "agent/prompt" = "text", {file="prompt.txt"} or {uri="…", digest="sha256:…", kind="model", version="7"}.
     """
     wanted, repeated = manifest.from_flags(target, artifact or []), False
     given = {
         "canary": None if canary is None else weight_of(canary),
         "independent": independent or None,
         "base": base,
+        "derived_from": derived_from,
         "attribution": attribution,
         "note": note,
         "settle_after": settle_after,
@@ -74,6 +96,7 @@ def deploy(
         check_weight(wanted.canary)  # before a database is created
     settles = None if wanted.settle_after is None else span_of(wanted.settle_after, "--settle-after")
     with database.for_creating(db) as k:
+        view = None if wanted.derived_from is None else view_of(k, wanted.derived_from)
         try:
             deployed = k.deploy(
                 wanted.name,
@@ -85,9 +108,10 @@ def deploy(
                 by=by,
                 note=wanted.note,
                 settle_after=settles,
+                derived_from=view,
             )
         except DuplicateName:
-            deployed, repeated = manifest.find_same(k, wanted), True
+            deployed, repeated = manifest.find_same(k, wanted, view), True
             if wanted.canary is not None and deployed.status is Status.STAGED:  # an earlier run may have ended before
                 deployed, repeated = k.canary(wanted.name, wanted.canary, by=by), False
     if as_json:
@@ -106,6 +130,10 @@ def _print_deployed(deployed: Deployment, *, repeated: bool) -> None:
         say(f"  It depends on {listing(deployed.bases)}. Rolling that back rolls this back too.")
         if not repeated:
             say("  If it fixes what it overrides, deploy it under another name with --independent.", "dim")
+    derived = None if deployed.declared is None else deployed.declared.derived_from
+    if derived is not None:
+        saw = listing(derived.saw) if derived.saw else SETTLED_ONLY
+        say(f"  Its model was derived from state of the view {one_line(derived.view)}, which saw: {saw}.")
     if deployed.settle_after is not None:
         say(f"  It settles {duration(deployed.settle_after)} after its promotion.")
     if deployed.attribution == "view":

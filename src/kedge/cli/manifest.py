@@ -10,13 +10,17 @@ import msgspec
 
 from kedge.cli.parsing import span_of, weight_of
 from kedge.cli.terminal import listing, weight
+from kedge.deployments.derivation import label_of
 from kedge.deployments.lifecycle import Deployment
 from kedge.errors import DuplicateName, InvalidValue, nearest
 from kedge.face import Kedge
 from kedge.model.artifacts import Artifact, as_artifact
 from kedge.model.control import Status
+from kedge.turns.view import ReadView
 
-_FIELDS = ("name", "canary", "independent", "base", "note", "attribution", "settle_after", "artifacts")
+_FIELDS = (
+    "name", "canary", "independent", "base", "derived_from", "note", "attribution", "settle_after", "artifacts",
+)  # fmt: skip
 _POINTERS = {"file", "uri", "digest", "value"}
 _RESEMBLANCE = 0.75  # of a mistyped field to a known one
 _TYPES: dict[str, tuple[type, str]] = {
@@ -24,6 +28,7 @@ _TYPES: dict[str, tuple[type, str]] = {
     "canary": (float, 'a number or a percentage, such as 0.1 or "10%"'),
     "independent": (bool, "true or false"),
     "base": (str, "a string"),
+    "derived_from": (str, 'a view, such as "now", "before-friday" or "deployment:support-v1"'),
     "note": (str, "a string"),
     "attribution": (str, '"reads" or "view"'),
     "settle_after": (str, 'a duration, such as "30d"'),
@@ -40,6 +45,7 @@ class Manifest(msgspec.Struct, frozen=True):
     canary: float | None = None
     independent: bool = False
     base: str | None = None
+    derived_from: str | None = None  # a view, as `kedge diff` names it
     note: str = ""
     attribution: str = "reads"
     settle_after: str | None = None
@@ -166,10 +172,10 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def find_same(k: Kedge, wanted: Manifest) -> Deployment:
+def find_same(k: Kedge, wanted: Manifest, derived_from: ReadView | None) -> Deployment:
     """Return the deployment of this name if it has the same manifest and can be used, else raise `DuplicateName`."""
     there = k.deployment(wanted.name)
-    differing = _differences(wanted, there)
+    differing = _differences(wanted, there, None if derived_from is None else label_of(derived_from))
     if differing:
         raise DuplicateName(
             f"a deployment named {wanted.name!r} exists already with another manifest (different: "
@@ -190,7 +196,7 @@ def find_same(k: Kedge, wanted: Manifest) -> Deployment:
     return there
 
 
-def _differences(wanted: Manifest, there: Deployment) -> list[str]:
+def _differences(wanted: Manifest, there: Deployment, derived_from: str | None) -> list[str]:
     """Return what the manifest says otherwise than what is recorded; a canary's weight may change."""
     pins = {key: as_artifact(key, value) for key, value in wanted.artifacts.items()}
     pins = {key: msgspec.structs.replace(pin, value=None) for key, pin in pins.items()}
@@ -204,6 +210,8 @@ def _differences(wanted: Manifest, there: Deployment) -> list[str]:
         said += [("settle_after", there.settle_after, policy)]
     if there.declared is not None:
         said += [(field, getattr(there.declared, field), getattr(wanted, field)) for field in ("independent", "base")]
+        derived = there.declared.derived_from
+        said += [("derived_from", None if derived is None else derived.view, derived_from)]
     differing += [f"{field} ({_WORDS.get(was, was)} is recorded)" for field, was, given in said if was != given]
     return differing
 

@@ -33,8 +33,7 @@ def print_plan(plan: RollbackPlan, gone: Sequence[Deployment], now: float) -> No
 
 def print_summary(plan: RollbackPlan) -> None:
     """Print what a person must know before confirming, after the head."""
-    if plan.goes_with_it:
-        say(f"  Also rolled back, because they depend on it: {listing(plan.goes_with_it)}.", "yellow")
+    _print_dependants(plan)
     by_store = {store.store: store.writes for store in plan.stores}
     manifest = by_store.get("artifacts", 0)
     others = plan.writes_total - manifest
@@ -72,6 +71,21 @@ def print_summary(plan: RollbackPlan) -> None:
             what = "is GONE: the rollback cannot bring it back" if outcome == "gone" else f"was {outcome}"
             say(f"  What {key} falls back to {what} ({one_line(plan.pins.get(key, ''), 80)}).", style)
     say("  Unchanged: user messages, and every write that it did not influence.")
+
+
+def _print_dependants(plan: RollbackPlan) -> None:
+    """Print what goes with the deployment, and what was derived from its state, whether it goes or stays."""
+    if plan.goes_with_it:
+        say(f"  Also rolled back, because they depend on it: {listing(plan.goes_with_it)}.", "yellow")
+    for name, saw in plan.derived.items():
+        if name in plan.goes_with_it:
+            say(f"  {name} rests on {listing(saw)}: its model was derived from state that this influenced.", "yellow")
+        else:
+            say(
+                f"  Warning: {name} stays, although its model was derived from state that {listing(saw)} influenced: "
+                "it was deployed as independent.",
+                "yellow",
+            )
 
 
 def _print_keys(plan: RollbackPlan, clock: float) -> None:

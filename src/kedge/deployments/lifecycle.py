@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from kedge.deployments.derivation import DECLARED, DerivedFrom, bases_of, label_of, seen_in
 from kedge.errors import DuplicateName, IllegalTransition, InvalidValue
 from kedge.model import control as rules
 from kedge.model import transitions
@@ -19,6 +20,7 @@ from kedge.model.writes import Key, Pending
 from kedge.ports.control import Change, Entry, Recorded, Release
 from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel, actor
+from kedge.turns.view import ReadView
 
 SNAPSHOT_PREFIX = "before:"  # prefix of the names of snapshots that staging takes
 _OF_DEPENDANTS = ("rollback", "reinstate", "purge")  # changes that concern what rests on a deployment, too
@@ -33,6 +35,7 @@ class Declared(Value, frozen=True):
     canary: float | None = None
     independent: bool = False
     base: str | None = None
+    derived_from: DerivedFrom | None = None
 
 
 class Deployment(Value, frozen=True):
@@ -107,6 +110,7 @@ def deploy(
     canary: float | None,
     independent: bool,
     base: str | None,
+    derived_from: ReadView | None = None,
     by: str | None,
     note: str,
     kind: str = "release",
@@ -131,7 +135,9 @@ def deploy(
     warnings = warnings_of(keys, port.agents(AGENTS_MAX), port.artifact_names())
     who = actor(by)
     operation = kernel.backend.clock.fresh_id()
-    declared = msgspec.to_builtins(Declared(canary, independent, base))
+    saw = frozenset[int]() if derived_from is None else seen_in(kernel, derived_from)
+    derived = None if derived_from is None else DerivedFrom(label_of(derived_from), tuple(sorted(kernel.names(saw))))
+    declared = msgspec.to_builtins(Declared(canary, independent, base, derived))
 
     def decide(record: ControlRecord) -> Change:
         if kernel.backend.control.number_of(name) is not None:
@@ -141,7 +147,10 @@ def deploy(
                 f"cannot deploy {name!r} with settle_after={settles:g}: older processes, which can still write, would "
                 "lose it; run `kedge upgrade` first"
             )
-        writes, bases = _artifact_writes(kernel, record, manifest, independent=independent, base=base)
+        rests_on = frozenset() if base is None else kernel.base_of(record, base)
+        if not independent:
+            rests_on |= bases_of(record, name, saw, kernel)
+        writes, bases = _artifact_writes(kernel, record, manifest, rests_on, independent=independent)
         staged = transitions.stage(
             record,
             name,
@@ -166,7 +175,7 @@ def deploy(
             who,
             name,
             note,
-            {"digest": release.digest, "artifacts": sorted(manifest), "attribution": influences, "declared": declared}
+            {"digest": release.digest, "artifacts": sorted(manifest), "attribution": influences, DECLARED: declared}
             | ({} if settles is None else {"settle_after": settles}),
             release=release,
             writes=writes,
@@ -178,15 +187,19 @@ def deploy(
 
 
 def _artifact_writes(
-    kernel: Kernel, record: ControlRecord, manifest: Mapping[str, Artifact], *, independent: bool, base: str | None
+    kernel: Kernel,
+    record: ControlRecord,
+    manifest: Mapping[str, Artifact],
+    rests_on: frozenset[int],
+    *,
+    independent: bool,
 ) -> tuple[tuple[Pending, ...], frozenset[int]]:
-    """Return the manifest's writes and its bases: the one named, and those of the heads that it overrides."""
+    """Return the manifest's writes and its bases: those given, and those of the heads that it overrides."""
     number = record.next_number
-    rests_on = frozenset() if base is None else kernel.base_of(record, base)
     seen = record.live | record.closure(rests_on)
     view = View(record.epoch, seen, record.settled)
     heads = kernel.backend.journal.heads(view, "artifacts", "", sorted(manifest))
-    bases = set(rests_on)  # a named base counts even if they share no artifact: they were tested together
+    bases = set(rests_on)  # they count even if they share no artifact: a named base was tested with it
     writes = []
     for key, artifact in sorted(manifest.items()):
         under = frozenset() if independent or key not in heads else heads[key].lineage - record.settled
@@ -329,6 +342,6 @@ def _deployment(
         reason="" if change is None else change.reason,
         attribution=staged.get("attribution", READS),
         pins={key: msgspec.structs.replace(pin, value=None) for key, pin in sorted(release.artifacts.items())},
-        declared=msgspec.convert(staged["declared"], Declared) if "declared" in staged else None,
+        declared=msgspec.convert(staged[DECLARED], Declared) if DECLARED in staged else None,
         settle_after=None if revocable is None else revocable.settle_after,
     )

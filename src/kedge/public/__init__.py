@@ -2,6 +2,7 @@
 
 from kedge.bulk import ExportReport, LoadReport
 from kedge.bulk.backfill import BackfillReport
+from kedge.deployments.derivation import DerivedFrom
 from kedge.deployments.drainage import SessionInfo, SessionsRefreshed
 from kedge.deployments.lifecycle import Deployment, PromoteReport
 from kedge.errors import (
@@ -96,7 +97,8 @@ from kedge.turns.view import ReadView, UntrackedReadWarning
 
 __all__ = [
     "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "Busy", "Collection",
-    "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment", "Diff",
+    "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment",
+    "DerivedFrom", "Diff",
     "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport",
     "Held", "Hit", "Hits", "HoldInTheWay", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition",
     "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired",

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 import msgspec
 
 from kedge.bulk import coverage as embeddings
+from kedge.deployments.derivation import derived_among
 from kedge.model import transitions
 from kedge.model.artifacts import Artifact, label, unpack
 from kedge.model.control import ControlRecord, Status
@@ -86,6 +87,8 @@ class RollbackPlan(Report, frozen=True):
     `unattributed` are derived writes that stay, by turns that saw the deployment and do not carry it; of
     `unknown_turns`, which an older Kedge recorded, it is not known what they saw.
     `targets` says of artifacts that come back and lie outside the database: "there", "gone", "not looked at: why".
+    `derived` says of those that go with it, and of independent ones that stay, from whose state of the hidden ones
+    they were derived (`deploy(derived_from=…)`).
     """
 
     deployment: str
@@ -118,6 +121,7 @@ class RollbackPlan(Report, frozen=True):
     turns_total: int = 0
     turns_examined: int = 0
     next_turn: int | None = None
+    derived: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
     @property
     def is_whole(self) -> bool:
@@ -194,6 +198,7 @@ def plan(kernel: Kernel, name: str, after: int = 0) -> RollbackPlan:
         turns_total=reach.turns,
         turns_examined=len(turns),
         next_turn=turns[-1].turn if len(turns) == TURNS_A_PAGE else None,
+        derived=derived_among(kernel, record, gone),
     )
 
 

@@ -156,9 +156,18 @@ class TurnScope:
 
     upto: None = None  # a turn's view is of the present
 
+    @property
+    def label(self) -> str:
+        """What its views are of, as the command line names it."""
+        return "now" if self.author.session is None else f"session:{self.author.session}"
+
     def seen(self) -> frozenset[int]:
         """Return the revocable deployments that the turn sees."""
         return self.view.seen
+
+    def saw(self) -> frozenset[int]:
+        """Return the deployments that it may have read; where one was rolled back that it read, raise."""
+        return self.author.seen | self.read_current(lambda view: view.seen)
 
     # ── reads ──
 

@@ -42,8 +42,15 @@ class ViewingScope(Scope, Protocol):
     def upto(self) -> int | None:
         """The last seq that is seen, or None for the present."""
 
+    @property
+    def label(self) -> str:
+        """What is viewed: "session:NAME", "deployment:NAME", "new session" or "now"."""
+
     def seen(self) -> frozenset[int]:
         """Return the revocable deployments that are visible now."""
+
+    def saw(self) -> frozenset[int]:
+        """Return the deployments that may have been read: those visible at some time since it was opened."""
 
 
 class ViewScope:
@@ -64,6 +71,9 @@ class ViewScope:
         self.session = session
         if session is not None:
             check_name("the session", session)
+        self.label = "new session" if whole_canaries else "now"
+        if session is not None or deployment is not None:
+            self.label = f"deployment:{deployment}" if session is None else f"session:{session}"
         self.upto: int | None = None
         self._at: float | None = None
         if point is None:
@@ -74,6 +84,7 @@ class ViewScope:
         record = present if self.upto is None else self.backend.control.record_at(self.upto)
         self._base = self._fixed_base(record, session, deployment) | record.externals
         self._past = None if self.upto is None else record
+        self._saw: set[int] = set()
         self._view = self._view_at(present)
 
     def _fixed_base(self, record: ControlRecord, session: str | None, deployment: str | None) -> frozenset[int]:
@@ -129,9 +140,10 @@ class ViewScope:
         return at
 
     def _view_at(self, present: ControlRecord) -> View:
+        seen = (self._past or present).seen_by(self._base)
+        self._saw |= seen
         if self._past is None:
-            return View(present.epoch, present.seen_by(self._base), present.settled)
-        seen = self._past.seen_by(self._base)
+            return View(present.epoch, seen, present.settled)
         purged = seen & present.purged
         if purged:
             names = ", ".join(map(repr, sorted(self._kernel.names(purged))))
@@ -209,6 +221,11 @@ class ViewScope:
         present = self._past is None
         view = self._view_at(self.backend.control.load()) if present else self.read(lambda view: view)
         return view.seen
+
+    def saw(self) -> frozenset[int]:
+        """Return the deployments that may have been read: those visible at some time since it was opened."""
+        self.seen()
+        return frozenset(self._saw)
 
 
 class ReadView(SearchingMany):

@@ -46,17 +46,25 @@ class Oracle:
         independent: bool = False,
         base: str | None = None,
         attribution: str = "reads",
+        derived_from: View | None = None,
     ) -> None:
-        """Stage `name`: one write an artifact, stamped with `name` and the lineage of the head that it overrides."""
+        """Stage `name`: one write an artifact, stamped with `name` and the lineage of the head that it overrides.
+
+        `derived_from`: a view that was just opened.
+        """
         world = self.world()
         if name in world.steps:
             raise Refused("DuplicateName", name)
         if independent and base is not None:
             raise Refused("InvalidValue", f"{name} cannot be independent and rest on {base}")
-        beneath = self.heads(self.view(deployment=base), "artifacts", "")
+        saw = NOBODY if derived_from is None or independent else self.seen(derived_from) - world.settled
+        if saw - world.standing:
+            raise Refused("IllegalTransition", f"{name} was derived from state of {sorted(saw - world.standing)}")
+        view = self.view(deployment=base)
+        beneath = self.heads(View(view.base.union(*map(world.needs, saw))), "artifacts", "")
         overridden = {} if independent else beneath
         below = {key: overridden[key].lineage - world.settled if key in overridden else NOBODY for key in artifacts}
-        named = NOBODY if base is None else frozenset({base}) - world.settled
+        named = (NOBODY if base is None else frozenset({base}) - world.settled) | saw
         bases = named.union(*below.values())
         if canary is not None:
             self._demand_statuses(bases, "live", "settled")
