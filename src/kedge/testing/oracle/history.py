@@ -135,7 +135,7 @@ class World:
     def check_assignment(self, session: str, seen: Names, deployment: str | None) -> None:
         """Fail if a session that begins now, opened with `deployment`, cannot see just `seen`."""
         asked = self.needs(deployment) & self.standing if deployment in self.standing else NOBODY
-        must = (self.having("live") - self.externals) | asked
+        must = (self.having("live") | asked) - self.externals  # every view sees these
         joined = seen - must - self.externals
         assert must <= seen, f"session {session!r} misses {sorted(must - seen)}"
         assert joined <= self.having("canary"), f"session {session!r} sees {sorted(joined)}, not all canaries"

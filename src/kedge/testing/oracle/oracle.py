@@ -188,7 +188,7 @@ class Oracle:
         begun = world.sessions.get(session) if session is not None else None
         if deployment is not None and world.status(deployment) in ("rolled back", "purged"):
             raise Refused("KedgeError", f"{deployment} is {world.status(deployment)}")
-        if begun is not None and deployment is not None and deployment not in begun | world.settled:
+        if begun is not None and deployment is not None and deployment not in begun | world.settled | world.externals:
             raise Refused("SessionBegun", f"{session} began without {deployment}")
         base = world.having("live") | joined if begun is None else begun
         if deployment is not None:
