@@ -3,10 +3,12 @@
 import random
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 import kedge
 from kedge.model.lineage import Lineage
+from kedge.model.ranges import Span
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Key, Pending, encode, memory_name
 from kedge.ports.backend import Backend
@@ -58,6 +60,21 @@ def one_by_one(backend: Backend, view: View, store: str, space: str, prefix: str
     return [head for head in found if not head.deleted], deleted
 
 
+def spans() -> list[Span]:
+    bounds = [(low, high) for low in ("", "a1", "a2 ") for high in (None, "b", "b1")]
+    return [Span(*bound, limit, reverse) for bound in bounds for limit in (1, 2, 4, None) for reverse in (False, True)]
+
+
+def covered(backend: Backend, view: View, span: Span, store: str, space: str) -> tuple[list[Head], set[Lineage]]:
+    """Return what a range must find, from the heads name by name: no delete beyond its limit."""
+    heads, _ = one_by_one(backend, view, store, space, "")
+    chosen = span.chosen(heads)
+    read = span.covered([head.key.name for head in chosen])
+    found = [backend.journal.head(view, Key(store, space, name)) for name in NAMES if read.holds(name)]
+    deleted = (head for head in found if head is not None and head.deleted)
+    return chosen, {head.lineage for head in deleted if not head.lineage <= view.settled}
+
+
 def same(found: Range, heads: list[Head], tombstones: set[Lineage]) -> bool:
     return found.heads == heads and found.tombstones == tombstones
 
@@ -75,6 +92,27 @@ def test_ranges_equal_their_heads(k: kedge.Kedge, seed: int) -> None:
         for limit in (1, 3, 10):
             assert backend.journal.history(view, SESSION, limit).heads == heads[-limit:]
     assert k.fsck(full=True).findings == ()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_limited_ranges_cover_the_first_heads_and_no_more(k: kedge.Kedge, seed: int) -> None:
+    backend = scope_of(k.view()).backend
+    chance = random.Random(seed)
+    write(backend, k.epoch, chance, 60)
+    last = k.seq
+    for view in chance.sample(list(views(k.epoch)), 5):
+        for at in (
+            view,
+            msgspec.structs.replace(view, upto=last * 2 // 3),
+            msgspec.structs.replace(view, upto_rank=last // 2),
+        ):
+            for span in spans():
+                found = backend.journal.range(at, "context", "", span)
+                heads, deleted = covered(backend, at, span, "context", "")
+                assert found.heads == heads
+                assert {one for one in found.tombstones if not one <= at.settled} == deleted
+                bare = backend.journal.range(at, "context", "", span, payloads=False).heads
+                assert [head.seq for head in bare] == [head.seq for head in heads]
 
 
 @pytest.mark.parametrize("seed", range(5))

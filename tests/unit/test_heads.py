@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kedge.model.heads import choose, newest_before, retracted, seen_messages
+from kedge.model.heads import choose, first_visible, retracted, seen_messages
 from kedge.model.lineage import Lineage
+from kedge.model.ranges import Span
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, encode
 
@@ -31,13 +32,13 @@ def test_names_are_read_backwards_until_enough_puts_are_visible() -> None:
     names = ["a", "b", "c", "d", "e"]
     heads = {"a": head("a", 1), "b": head("b", 2), "d": head("d", 4, deleted=True)}
 
-    def before(end: str) -> Sequence[str]:
-        return [name for name in reversed(names) if name < end][:2]
+    def names_in(span: Span, _: int) -> Sequence[str]:
+        return [name for name in reversed(names) if span.holds(name)][:2]
 
     def heads_of(asked: Sequence[str]) -> dict[str, Head]:
         return {name: heads[name] for name in asked if name in heads}
 
-    found = newest_before("z", 1, 7, before, heads_of)
+    found = first_visible(Span(high="z", limit=1, reverse=True), 7, names_in, heads_of)
     assert ([h.seq for h in found.heads], found.tombstones, found.at_seq) == ([2], frozenset({frozenset()}), 7)
 
 

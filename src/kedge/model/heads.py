@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 
 from kedge.model.lineage import Lineage
+from kedge.model.ranges import Span
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key, decode
 
+_NAMES_AT_ONCE = 32
 Members = Callable[[int], Lineage]  # the set behind the id of a lineage
 
 
@@ -42,22 +44,43 @@ def range_of(names: Iterable[str], found: Mapping[str, Head], at_seq: int) -> Ra
     return Range([head for head in heads if not head.deleted], deleted, at_seq)
 
 
-def newest_before(
-    end: str,
-    limit: int,
+def first_visible(
+    span: Span,
     at_seq: int,
-    names_before: Callable[[str], Sequence[str]],
+    names_in: Callable[[Span, int], Sequence[str]],
     heads_of: Callable[[Sequence[str]], Mapping[str, Head]],
 ) -> Range:
-    """Return the newest `limit` visible puts before a name, oldest first; names come in batches, newest first."""
+    """Return the first visible puts of a limited range, in its order, and the deletes among them.
+
+    `names_in` returns so many names of a range that were ever written, in its order.
+    """
     heads: list[Head] = []
     deleted: set[Lineage] = set()
-    while len(heads) < limit and (names := names_before(end)):
-        part = range_of(names, heads_of(names), at_seq)
-        heads += part.heads
-        deleted |= part.tombstones
-        end = names[-1]
-    return Range(heads[:limit][::-1], frozenset(deleted), at_seq)
+    limit = span.limit or 0
+    while len(heads) < limit and (names := names_in(span, max(limit, _NAMES_AT_ONCE))):
+        found = heads_of(names)
+        for head in (found[name] for name in names if name in found):
+            if head.deleted:
+                deleted.add(head.lineage)
+            else:
+                heads.append(head)
+            if len(heads) == limit:
+                break
+        span = span.after(names[-1])
+    return Range(heads, frozenset(deleted), at_seq)
+
+
+def newest_messages(view: View, limit: int | None) -> Span:
+    """Return the range of a history: the newest `limit` messages, backwards, or all of them."""
+    if limit is None:
+        return Span()
+    bounds = view.bounds("memory")
+    return Span(high=None if bounds is None else f"{bounds[1] + 1:016x}", limit=limit, reverse=True)  # by rank
+
+
+def oldest_first(found: Range, limit: int | None) -> Range:
+    """Return the messages of a history with a limit in their order."""
+    return found if limit is None else Range(found.heads[::-1], found.tombstones, found.at_seq)
 
 
 def seen_messages(

@@ -11,13 +11,18 @@ _MET_MAX = 1_000
 
 
 class RangeRead(msgspec.Struct, frozen=True, array_like=True):
-    """A range that was read: the names of a space that begin with a prefix, as of `at_seq`."""
+    """A range that was read: the names of a space that begin with a prefix, as of `at_seq`.
+
+    A limited read covers only those from `low` on and before `high` (None: no bound).
+    """
 
     store: str
     space: str
     prefix: str
     at_seq: int
     limit: int | None = None
+    low: str = ""
+    high: str | None = None
 
 
 class Reads(msgspec.Struct, array_like=True):

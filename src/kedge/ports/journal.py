@@ -6,6 +6,7 @@ from typing import Protocol
 from kedge.model.appends import Appended, HeadMoved
 from kedge.model.heads import Range
 from kedge.model.lineage import Lineage
+from kedge.model.ranges import Span
 from kedge.model.repeats import Call
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Head, Key
@@ -34,8 +35,11 @@ class Journal(Protocol):
     def heads(self, view: View, store: str, space: str, names: Sequence[str]) -> dict[str, Head]:
         """Return the heads of several names, deletes included, with payloads."""
 
-    def range(self, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True) -> Range:
-        """Return the heads of all names that begin with a prefix, in name order, without payloads if so asked."""
+    def range(self, view: View, store: str, space: str, names: Span | str = "", *, payloads: bool = True) -> Range:
+        """Return the heads of a range, or of all names that begin with a prefix, without payloads if so asked.
+
+        The tombstones are those of what it covered: with a limit, none that comes after the last head.
+        """
 
     def contents(self, view: View, seqs: Sequence[int]) -> list[tuple[str, bytes | None]]:
         """Return (name, payload) of these writes, which the caller knows to be visible."""
@@ -47,6 +51,9 @@ class Journal(Protocol):
         self, view: View, space: str, low: str, was_seen: Callable[[Lineage], bool]
     ) -> list[tuple[str, str, int]]:
         """Return (name, role, seq) of the seen messages from `low` on that a delete or a rollback has removed."""
+
+    def stores(self) -> list[str]:
+        """Return the names of the stores that anything was ever written to, in order."""
 
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""

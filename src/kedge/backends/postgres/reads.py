@@ -14,15 +14,25 @@ from kedge.model import heads as rules
 from kedge.model.heads import Members, Range, decode_head
 from kedge.model.lineage import Lineage
 from kedge.model.names import NAME_BYTES_MAX
+from kedge.model.ranges import Span, as_span
 from kedge.model.visibility import SEQ_MAX, View
-from kedge.model.writes import Head, Key, prefix_end
+from kedge.model.writes import Head, Key
 
 _SQL = queries("journal")
 _BARE = {name: sql.replace(b"w.payload", b"NULL") for name, sql in _SQL.items()}  # without payloads
+_RISING = {name: sql.replace(b" DESC", b"") for name, sql in _SQL.items()}
 _FEW_NAMES = 100
-_NAMES_AT_ONCE = 16  # when the newest visible message is searched
 _AFTER_ALL_NAMES = "\U0010ffff" * (NAME_BYTES_MAX // 4 + 1)
 _ALL_NAMES = ("", _AFTER_ALL_NAMES)
+
+
+def _bounds(span: Span) -> tuple[str, str]:
+    return span.low, _AFTER_ALL_NAMES if span.high is None else span.high
+
+
+def _ordered(name: str, span: Span) -> bytes:
+    """Return a statement that reads names in falling order, or the one that reads them in order."""
+    return _SQL[name] if span.reverse else _RISING[name]
 
 
 def check_epoch(asked: Cursor, view: View) -> None:
@@ -145,37 +155,62 @@ class Reader:
 
     # ── ranges ──
 
-    def range(self, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True) -> Range:
-        """Return the heads of all names that begin with a prefix, in name order."""
+    def range(self, view: View, store: str, space: str, names: Span | str = "", *, payloads: bool = True) -> Range:
+        """Return the heads of a range, or of all names that begin with a prefix."""
 
         def look(link: Link) -> Range:
             self._enter(link, view, store, space)
-            return self.range_in(link, view, store, space, prefix, payloads=payloads)
+            return self.range_in(link, view, store, space, as_span(names), payloads=payloads)
 
         return self._database.read(look)
 
-    def range_in(
-        self, link: Link, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True
-    ) -> Range:
+    def range_in(self, link: Link, view: View, store: str, space: str, span: Span, *, payloads: bool = True) -> Range:
         """Return a range inside the caller's transaction, which has checked the epoch."""
         at_seq = self.last_seq(link)
         space_id = self._interner.space_uncached(link, store, space)
-        if space_id is None:
+        if space_id is None or span.limit == 0:
             return Range([], frozenset(), at_seq)
-        names = (prefix, prefix_end(prefix) or _AFTER_ALL_NAMES)
         if (bounds := view.bounds(store)) is not None:
-            ever = [row[0] for row in link.rows(_SQL["past_names"], space_id, *names)]
-            found = self.heads_in(link, view, store, space, ever)
-            return rules.range_of(ever, found, min(at_seq, bounds[0]))
+            return self._past_range(link, view, Key(store, space, ""), span, min(at_seq, bounds[0]))
         standing = self._standing(link, view, space_id)
-        sqls = _SQL if payloads else _BARE
-        rows = link.rows(sqls["range"], space_id, list(standing.heads), *names)
+        if span.limit is not None:
+            names = self._first_names(link, space_id, standing, span)
+            found = self.heads_in(link, view, store, space, names, payloads=payloads)
+            heads, span = [found[name] for name in names], span.covered(names)
+        else:
+            sqls, members = _SQL if payloads else _BARE, self._members(link)
+            rows = link.rows(sqls["range"], space_id, list(standing.heads), *_bounds(span))
+            if standing.contested:
+                asked = (space_id, list(standing.contested), *_bounds(span), standing.visible)
+                rows += link.rows(sqls["contested_range"], *asked)
+            heads = [decode_head(Key(store, space, row[0]), row[1:], members) for row in rows]
+            heads.sort(key=lambda head: head.key.name, reverse=span.reverse)
+        return Range(heads, self._tombstones(link, view, space_id, standing, _bounds(span)), at_seq)
+
+    def _first_names(self, link: Link, space_id: int, standing: "_Standing", span: Span) -> list[str]:
+        """Return the names of a limited range that have a value, in its order: one index scan a state."""
+        asked = (*_bounds(span), span.limit)
+        found = link.rows(_ordered("first_names", span), space_id, list(standing.heads), *asked)
         if standing.contested:
-            rows += link.rows(sqls["contested_range"], space_id, list(standing.contested), *names, standing.visible)
-        members = self._members(link)
-        heads = [decode_head(Key(store, space, row[0]), row[1:], members) for row in rows]
-        heads.sort(key=lambda head: head.key.name)
-        return Range(heads, self._tombstones(link, view, space_id, standing, names), at_seq)
+            sql = _ordered("first_contested_names", span)
+            found += link.rows(sql, space_id, list(standing.contested), *asked, standing.visible)
+        return sorted((row[0] for row in found), reverse=span.reverse)[: span.limit]
+
+    def _past_range(self, link: Link, view: View, place: Key, span: Span, at_seq: int) -> Range:
+        """Read a range name by name: the cost grows with what is hidden there."""
+        space_id = self._interner.space_uncached(link, place.store, place.space)
+
+        def names_in(span: Span, most: int | None) -> list[str]:
+            sql = _SQL["past_names_before" if span.reverse else "past_names"]
+            return [row[0] for row in link.rows(sql, space_id, *_bounds(span), most)]
+
+        def heads_of(names: Sequence[str]) -> dict[str, Head]:
+            return self.heads_in(link, view, place.store, place.space, names)
+
+        if span.limit is not None:
+            return rules.first_visible(span, at_seq, names_in, heads_of)
+        names = names_in(span, None)
+        return rules.range_of(names, heads_of(names), at_seq)
 
     def _standing(self, link: Link, view: View, space_id: int) -> "_Standing":
         """Return the states of a space's heads that decide a present view."""
@@ -231,47 +266,16 @@ class Reader:
 
         def look(link: Link) -> Range:
             self._enter(link, view, "memory", space)
-            if limit is None:
-                return self.range_in(link, view, "memory", space)
-            if (bounds := view.bounds("memory")) is not None:
-                return self._newest_then(link, view, bounds, space, limit)
-            return self._newest(link, view, space, limit)
+            found = self.range_in(link, view, "memory", space, rules.newest_messages(view, limit))
+            return rules.oldest_first(found, limit)
 
         return self._database.read(look)
 
-    def _newest(self, link: Link, view: View, space: str, limit: int) -> Range:
-        at_seq = self.last_seq(link)
-        space_id = self._interner.space_uncached(link, "memory", space)
-        if space_id is None or limit <= 0:
-            return Range([], frozenset(), at_seq)
-        standing = self._standing(link, view, space_id)
-        found = link.rows(_SQL["newest_names"], space_id, list(standing.heads), limit)
-        if standing.contested:
-            asked = (space_id, list(standing.contested), limit, standing.visible)
-            found += link.rows(_SQL["newest_contested_names"], *asked)
-        names = sorted(row[0] for row in found)[-limit:]
-        heads = self.heads_in(link, view, "memory", space, names)
-        low = names[0] if len(names) == limit else ""
-        tombstones = self._tombstones(link, view, space_id, standing, (low, _AFTER_ALL_NAMES))
-        return Range([heads[name] for name in names], tombstones, at_seq)
-
-    def _newest_then(
-        self, link: Link, view: View, bounds: tuple[int, int], space: str, limit: int, *, at_once: int | None = None
-    ) -> Range:
-        """Read names backwards until enough are visible: the cost grows with what is hidden there."""
-        space_id, some = self._interner.space_uncached(link, "memory", space), at_once or limit
-        return rules.newest_before(
-            f"{bounds[1] + 1:016x}",  # names begin with their rank
-            limit,
-            min(self.last_seq(link), bounds[0]),
-            lambda end: [row[0] for row in link.rows(_SQL["past_names_before"], space_id, end, some)],
-            lambda names: self.heads_in(link, view, "memory", space, names),
-        )
-
     def newest_message_in(self, link: Link, view: View, space: str) -> int:
         """Return the seq of the newest visible message of a session, or 0, inside the caller's transaction."""
-        bounds = view.bounds("memory") or (SEQ_MAX, SEQ_MAX)
-        found = self._newest_then(link, view, bounds, space, 1, at_once=_NAMES_AT_ONCE).heads
+        if self._interner.space_uncached(link, "memory", space) is None:
+            return 0
+        found = self._past_range(link, view, Key("memory", space, ""), rules.newest_messages(view, 1), 0).heads
         return found[0].seq if found else 0
 
     def retracted(
@@ -289,6 +293,10 @@ class Reader:
             return rules.retracted(seen, heads)
 
         return self._database.read(look)
+
+    def stores(self) -> list[str]:
+        """Return the names of the stores that anything was ever written to, in order."""
+        return [row[0] for row in self._database.ask(_SQL["stores"])]
 
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""

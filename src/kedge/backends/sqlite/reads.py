@@ -15,16 +15,17 @@ from kedge.model import control_log
 from kedge.model import heads as rules
 from kedge.model.heads import Members, Range, decode_head
 from kedge.model.lineage import Lineage
+from kedge.model.ranges import Span, as_span
 from kedge.model.visibility import SEQ_MAX, View
-from kedge.model.writes import Head, Key, prefix_end
+from kedge.model.writes import Head, Key
 
 _SQL = queries("journal")
 _HEAD = _SQL["head"]
 _BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  # without payloads
+_RISING = {name: sql.replace(" DESC", "") for name, sql in _SQL.items()}
 _CHUNK_NAMES = 5_000
 _SPACES_CACHED = 1_000
 _FEW_NAMES = 100
-_NAMES_AT_ONCE = 16  # when the newest visible message is searched
 _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 
 
@@ -33,9 +34,13 @@ def check_epoch(connection: sqlite3.Connection, epoch: int) -> None:
     control_log.check_epoch(connection.execute(_SQL["epoch"]).fetchone()[0], epoch)
 
 
-def _end(prefix: str) -> str | bytes:
-    following = prefix_end(prefix)
-    return _AFTER_ALL_TEXT if following is None else following
+def _bounds(span: Span) -> tuple[str, str | bytes]:
+    return span.low, _AFTER_ALL_TEXT if span.high is None else span.high
+
+
+def _ordered(name: str, span: Span) -> str:
+    """Return a statement that reads names in falling order, or the one that reads them in order."""
+    return _SQL[name] if span.reverse else _RISING[name]
 
 
 class _Standing(NamedTuple):
@@ -194,12 +199,12 @@ class Reader:
 
     # ── ranges ──
 
-    def range(self, view: View, store: str, space: str, prefix: str = "", *, payloads: bool = True) -> Range:
-        """Return the heads of all names that begin with a prefix, in name order."""
+    def range(self, view: View, store: str, space: str, names: Span | str = "", *, payloads: bool = True) -> Range:
+        """Return the heads of a range, or of all names that begin with a prefix."""
         with self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
-            return self.range_in(connection, view, store, space, prefix, payloads=payloads)
+            return self.range_in(connection, view, store, space, as_span(names), payloads=payloads)
 
     def range_in(
         self,
@@ -207,30 +212,59 @@ class Reader:
         view: View,
         store: str,
         space: str,
-        prefix: str = "",
+        span: Span,
         *,
         payloads: bool = True,
     ) -> Range:
         """Return a range inside the caller's transaction, which has checked the epoch."""
         at_seq = self.last_seq(connection)
         space_id = self._interner.space(connection, store, space)
-        if space_id is None:
+        if space_id is None or span.limit == 0:
             return Range([], frozenset(), at_seq)
-        end = _end(prefix)
         if (bounds := view.bounds(store)) is not None:
-            names = [row[0] for row in connection.execute(_SQL["past_names"], (space_id, prefix, end))]
-            found = self.heads_in(connection, view, store, space, names)
-            return rules.range_of(names, found, min(at_seq, bounds[0]))
+            return self._past_range(connection, view, Key(store, space, ""), span, min(at_seq, bounds[0]))
         standing = self._standing(connection, view, space_id)
-        sqls, members = _SQL if payloads else _BARE, self._members(connection)
-        rows = connection.execute(sqls["heads_in_states"], (space_id, standing.listed, prefix, end)).fetchall()
-        if standing.contested:
-            asked = (space_id, _listed(standing.contested), prefix, end, standing.visible)
-            rows += connection.execute(sqls["contested_heads"], asked)
-        rows.sort(key=itemgetter(0))
-        heads = [decode_head(Key(store, space, row[0]), row[1:], members) for row in rows]
-        tombstones = self._tombstones(connection, view, space_id, standing, (prefix, end))
-        return Range(heads, tombstones, at_seq)
+        if span.limit is not None:
+            names = self._first_names(connection, space_id, standing, span)
+            found = self.heads_in(connection, view, store, space, names, payloads=payloads)
+            heads, span = [found[name] for name in names], span.covered(names)
+        else:
+            sqls, members = _SQL if payloads else _BARE, self._members(connection)
+            rows = connection.execute(sqls["heads_in_states"], (space_id, standing.listed, *_bounds(span))).fetchall()
+            if standing.contested:
+                asked = (space_id, _listed(standing.contested), *_bounds(span), standing.visible)
+                rows += connection.execute(sqls["contested_heads"], asked)
+            rows.sort(key=itemgetter(0), reverse=span.reverse)
+            heads = [decode_head(Key(store, space, row[0]), row[1:], members) for row in rows]
+        return Range(heads, self._tombstones(connection, view, space_id, standing, _bounds(span)), at_seq)
+
+    def _first_names(
+        self, connection: sqlite3.Connection, space_id: int, standing: "_Standing", span: Span
+    ) -> list[str]:
+        """Return the names of a limited range that have a value, in its order: one cursor a state, merged."""
+        asked = (*_bounds(span), span.limit)
+        sql, contested = _ordered("names_in_state", span), _ordered("contested_names", span)
+        names = [row[0] for state in standing.heads for row in connection.execute(sql, (space_id, state, *asked))]
+        for state in standing.contested:
+            rows = connection.execute(contested, (space_id, state, *asked, standing.visible))
+            names += (row[0] for row in rows)
+        return sorted(names, reverse=span.reverse)[: span.limit]
+
+    def _past_range(self, connection: sqlite3.Connection, view: View, place: Key, span: Span, at_seq: int) -> Range:
+        """Read a range name by name: the cost grows with what is hidden there."""
+        space_id = self._interner.space(connection, place.store, place.space)
+
+        def names_in(span: Span, most: int) -> list[str]:
+            sql = _SQL["past_names_before" if span.reverse else "past_names"]
+            return [row[0] for row in connection.execute(sql, (space_id, *_bounds(span), most))]
+
+        def heads_of(names: Sequence[str]) -> dict[str, Head]:
+            return self.heads_in(connection, view, place.store, place.space, names)
+
+        if span.limit is not None:
+            return rules.first_visible(span, at_seq, names_in, heads_of)
+        names = names_in(span, -1)
+        return rules.range_of(names, heads_of(names), at_seq)
 
     def _standing(self, connection: sqlite3.Connection, view: View, space_id: int) -> "_Standing":
         """Return the states of a space's heads that decide a present view."""
@@ -299,60 +333,14 @@ class Reader:
         with self._database.reading() as connection:
             if view.upto is None:
                 check_epoch(connection, view.epoch)
-            if limit is None:
-                return self.range_in(connection, view, "memory", space)
-            if (bounds := view.bounds("memory")) is not None:
-                return self._newest_then(connection, view, bounds, space, limit)
-            return self._newest(connection, view, space, limit)
-
-    def _newest(self, connection: sqlite3.Connection, view: View, space: str, limit: int) -> Range:
-        at_seq = self.last_seq(connection)
-        space_id = self._interner.space(connection, "memory", space)
-        if space_id is None or limit <= 0:
-            return Range([], frozenset(), at_seq)
-        standing = self._standing(connection, view, space_id)
-        newest = [  # one cursor a state, merged
-            row[0]
-            for state in standing.heads
-            for row in connection.execute(_SQL["newest_names_in_state"], (space_id, state, limit))
-        ]
-        for state in standing.contested:
-            newest += (
-                row[0]
-                for row in connection.execute(
-                    _SQL["newest_contested_names"], (space_id, state, limit, standing.visible)
-                )
-            )
-        names = sorted(newest)[-limit:]
-        found = self.heads_in(connection, view, "memory", space, names)
-        low = names[0] if len(names) == limit else ""
-        tombstones = self._tombstones(connection, view, space_id, standing, (low, _AFTER_ALL_TEXT))
-        return Range([found[name] for name in names], tombstones, at_seq)
-
-    def _newest_then(
-        self,
-        connection: sqlite3.Connection,
-        view: View,
-        bounds: tuple[int, int],
-        space: str,
-        limit: int,
-        *,
-        at_once: int | None = None,
-    ) -> Range:
-        """Read names backwards until enough are visible: the cost grows with what is hidden there."""
-        space_id, some = self._interner.space(connection, "memory", space), at_once or limit
-        return rules.newest_before(
-            f"{bounds[1] + 1:016x}",  # names begin with their rank
-            limit,
-            min(self.last_seq(connection), bounds[0]),
-            lambda end: [row[0] for row in connection.execute(_SQL["past_names_before"], (space_id, end, some))],
-            lambda names: self.heads_in(connection, view, "memory", space, names),
-        )
+            found = self.range_in(connection, view, "memory", space, rules.newest_messages(view, limit))
+            return rules.oldest_first(found, limit)
 
     def newest_message_in(self, connection: sqlite3.Connection, view: View, space: str) -> int:
         """Return the seq of the newest visible message of a session, or 0, inside the caller's transaction."""
-        bounds = view.bounds("memory") or (SEQ_MAX, SEQ_MAX)
-        found = self._newest_then(connection, view, bounds, space, 1, at_once=_NAMES_AT_ONCE).heads
+        if self._interner.space(connection, "memory", space) is None:
+            return 0
+        found = self._past_range(connection, view, Key("memory", space, ""), rules.newest_messages(view, 1), 0).heads
         return found[0].seq if found else 0
 
     def retracted(
@@ -368,6 +356,11 @@ class Reader:
             seen = rules.seen_messages(rows, self._members(connection), was_seen)
             heads = self.heads_in(connection, view, "memory", space, list(seen), payloads=False)
             return rules.retracted(seen, heads)
+
+    def stores(self) -> list[str]:
+        """Return the names of the stores that anything was ever written to, in order."""
+        with self._database.connection() as connection:
+            return [row[0] for row in connection.execute(_SQL["stores"])]
 
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""

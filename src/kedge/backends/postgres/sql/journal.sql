@@ -213,23 +213,24 @@ WHERE h.space = $1 AND h.state = ANY($2::int8[]) AND NOT h.deleted AND h.name >=
       AND o.lineage + 0 = ANY($5::int8[])
 );
 
--- name: newest_names
+-- name: first_names
 -- One index scan for each state.
 SELECT n.name FROM unnest($2::int8[]) AS s (state) CROSS JOIN LATERAL (
     SELECT h.name FROM kedge.heads h
-    WHERE h.space = $1 AND h.state = s.state AND NOT h.deleted ORDER BY h.name DESC LIMIT $3
-) n ORDER BY n.name DESC LIMIT $3;
+    WHERE h.space = $1 AND h.state = s.state AND NOT h.deleted AND h.name >= $3 AND h.name < $4
+    ORDER BY h.name DESC LIMIT $5
+) n ORDER BY n.name DESC LIMIT $5;
 
--- name: newest_contested_names
+-- name: first_contested_names
 SELECT n.name FROM unnest($2::int8[]) AS s (state) CROSS JOIN LATERAL (
     SELECT h.name FROM kedge.heads h
-    WHERE h.space = $1 AND h.state = s.state AND NOT h.deleted AND NOT EXISTS (
+    WHERE h.space = $1 AND h.state = s.state AND NOT h.deleted AND h.name >= $3 AND h.name < $4 AND NOT EXISTS (
         SELECT 1 FROM kedge.heads o
         WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
-          AND o.lineage + 0 = ANY($4::int8[])
+          AND o.lineage + 0 = ANY($6::int8[])
     )
-    ORDER BY h.name DESC LIMIT $3
-) n ORDER BY n.name DESC LIMIT $3;
+    ORDER BY h.name DESC LIMIT $5
+) n ORDER BY n.name DESC LIMIT $5;
 
 -- name: states_with_deletes
 SELECT s.state FROM unnest($2::int8[]) AS s (state) WHERE EXISTS (
@@ -274,10 +275,13 @@ WITH RECURSIVE found (name) AS (
             WHERE w.space = $1 AND w.name > found.name AND w.name < $3 ORDER BY w.name LIMIT 1)
     FROM found WHERE found.name IS NOT NULL
 )
-SELECT name FROM found WHERE name IS NOT NULL;
+SELECT name FROM found WHERE name IS NOT NULL LIMIT $4;
 
 -- name: past_names_before
-SELECT DISTINCT name FROM kedge.writes WHERE space = $1 AND name < $2 ORDER BY name DESC LIMIT $3;
+SELECT DISTINCT name FROM kedge.writes WHERE space = $1 AND name >= $2 AND name < $3 ORDER BY name DESC LIMIT $4;
+
+-- name: stores
+SELECT DISTINCT store FROM kedge.spaces ORDER BY store;
 
 -- name: spaces_of
 SELECT space FROM kedge.spaces WHERE store = $1 ORDER BY space;

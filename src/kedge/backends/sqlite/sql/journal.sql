@@ -153,19 +153,19 @@ WHERE NOT EXISTS (
 -- name: contents
 SELECT w.name, w.payload FROM json_each(?) asked CROSS JOIN writes w ON w.seq = asked.value ORDER BY asked.key;
 
--- name: newest_names_in_state
+-- name: names_in_state
 SELECT name FROM heads INDEXED BY heads_by_state
-WHERE space = ? AND state = ? AND deleted = 0
+WHERE space = ? AND state = ? AND deleted = 0 AND name >= ? AND name < ?
 ORDER BY name DESC LIMIT ?;
 
--- name: newest_contested_names
+-- name: contested_names
 SELECT h.name FROM heads h INDEXED BY heads_by_state
-WHERE h.space = ?1 AND h.state = ?2 AND h.deleted = 0 AND NOT EXISTS (
+WHERE h.space = ?1 AND h.state = ?2 AND h.deleted = 0 AND h.name >= ?3 AND h.name < ?4 AND NOT EXISTS (
     SELECT 1 FROM heads o
     WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
-      AND +o.lineage IN (SELECT value FROM json_each(?4))
+      AND +o.lineage IN (SELECT value FROM json_each(?6))
 )
-ORDER BY h.name DESC LIMIT ?3;
+ORDER BY h.name DESC LIMIT ?5;
 
 -- name: lineages_of_deletes
 SELECT s.value ->> 1 FROM json_each(?2) s
@@ -211,10 +211,14 @@ WITH RECURSIVE found (name) AS (
             WHERE w.space = ?1 AND w.name > found.name AND w.name < ?3)
     FROM found WHERE found.name IS NOT NULL
 )
-SELECT name FROM found WHERE name IS NOT NULL;
+SELECT name FROM found WHERE name IS NOT NULL LIMIT ?4;
 
 -- name: past_names_before
-SELECT DISTINCT name FROM writes INDEXED BY writes_by_key WHERE space = ? AND name < ? ORDER BY name DESC LIMIT ?;
+SELECT DISTINCT name FROM writes INDEXED BY writes_by_key
+WHERE space = ? AND name >= ? AND name < ? ORDER BY name DESC LIMIT ?;
+
+-- name: stores
+SELECT DISTINCT store FROM spaces ORDER BY store;
 
 -- name: spaces_of
 SELECT space FROM spaces WHERE store = ? ORDER BY space;
