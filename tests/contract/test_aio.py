@@ -349,6 +349,70 @@ def test_leaving_a_turn_waits_for_a_cancelled_call(live: Callable[[Story], None]
     live(story)
 
 
+def held_at(point: str) -> tuple[threading.Event, threading.Event]:
+    """Hold the next call at a failpoint; return the events for its begin and its release."""
+    begun, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        release.wait(30)
+
+    failpoints.arm(point, hold, nth=1)
+    return begun, release
+
+
+async def cancelled_twice(task: asyncio.Task[None]) -> None:
+    """Cancel a task twice, with time between to react to it."""
+    for _ in range(2):
+        task.cancel()
+        await asyncio.sleep(0.02)
+        assert not task.done(), "its call is still under way"
+
+
+def test_a_turn_that_is_cancelled_twice_ends_after_its_call(live: Callable[[Story], None]) -> None:
+    async def story(k: AsyncKedge) -> None:
+        begun, release = held_at("append:before-commit")
+
+        async def work() -> None:
+            async with k.turn(session="s", agent="clerk") as turn:
+                await turn.context.put("a", 1)
+
+        task = asyncio.create_task(work())
+        await asyncio.to_thread(begun.wait, 30)
+        await cancelled_twice(task)
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await (await k.view()).context.get("a") == 1
+
+    live(story)
+
+
+def test_a_database_whose_closing_is_cancelled_twice_closes_after_its_calls(place: str) -> None:
+    outcomes: list[object] = []
+
+    async def work() -> None:
+        async with kedge.aio.open(place, durability="normal") as k:
+            sync = k.sync
+            set_level = sync.set_level
+            sync.set_level = lambda *arguments: outcomes.append(set_level(*arguments))  # type: ignore[method-assign]
+            await k.set_level("support", "frozen")
+
+    async def story() -> None:
+        begun, release = held_at("control:replaced")
+        task = asyncio.create_task(work())
+        await asyncio.to_thread(begun.wait, 30)
+        await cancelled_twice(task)
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+    assert len(outcomes) == 1, "the change was done, and the database still open"
+    with kedge.open(place) as k:
+        assert k.levels() == {"support": "frozen"}
+
+
 @pytest.mark.both
 def test_a_lost_answer_is_found_by_its_key(live: Callable[[Story], None]) -> None:
     async def story(k: AsyncKedge) -> None:

@@ -12,12 +12,14 @@
 - `__init__.pyi` holds the types; `make stub` writes it from the signatures of the sync classes.
 - The calls of a turn run one after another, in the order in which they were made. Different turns run in parallel, in
   at most `threads` threads (`kedge.aio.open(…, threads=32)`); an open turn between two calls takes none.
+- It works in a forked child, too, with threads of its own, in an event loop of the child (`asyncio.run`).
 - Iterate over batches with `async for`: `async for rows in await turn.vectors("kb").batches(): …`.
 - A callable argument (a replay's handler, a cache's compute function, a change callback) may be `async def`: it runs in
   the event loop, and may use the turn that waits for it, and other turns. A plain function runs in the thread; it must
   not wait for the event loop.
 - A thread cannot be stopped. When an await is cancelled, a call that has begun runs to its end before the turn's next
-  call; a call that has not begun is dropped.
+  call; a call that has not begun is dropped. Leaving a turn, and closing the database, wait for calls that have begun,
+  however often the task is cancelled.
 - So every write carries an idempotency key. Where the caller gives none, Kedge makes one (`aio:<turn>:<count>`).
   Where the answer was lost (the await was cancelled after the call had begun, or it raised `OutcomeUnknown`), the key
   is in `turn.unanswered`. The same call with `idempotency=` that key is done only once, and returns the seqs. The
@@ -28,6 +30,7 @@ import asyncio
 import contextvars
 import inspect
 import operator
+import os
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -110,11 +113,29 @@ class _Inside:
         self.submit = strand.submit
 
 
+async def _to_its_end(answer: Future[Any]) -> None:
+    """Wait for the end of a call, however often this task is cancelled; only then raise the cancellation."""
+    cancelled: asyncio.CancelledError | None = None
+    ended = asyncio.wrap_future(answer)
+    while not ended.done():
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    ended.result()
+
+
 def _callable_in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a plain function that runs a coroutine function, to be called in a thread."""
-    loop = asyncio.get_running_loop()
+    loop, pid = asyncio.get_running_loop(), os.getpid()
 
     def call(*arguments: Any) -> Any:
+        if pid != os.getpid():
+            raise TurnClosed(
+                f"the event loop of {function!r} is that of the parent process; pass it to Kedge here again"
+            )
         if loop.is_closed():
             raise TurnClosed(f"the event loop of {function!r} is closed; keep it open as long as Kedge")
         strand = current_strand()
@@ -299,8 +320,8 @@ def current_turn() -> AsyncTurn | None:
 class AsyncMember(_Proxy):
     """This process as a member: `async with await k.join(name="support-1") as member`, or `await member.leave()`."""
 
-    def __init__(self, pool: ThreadPoolExecutor, member: Member) -> None:
-        super().__init__(_Calls(pool.submit, None), lambda: member, Member)
+    def __init__(self, submit: Callable[[Callable[[], Any]], Future[Any]], member: Member) -> None:
+        super().__init__(_Calls(submit, None), lambda: member, Member)
 
     def __getattr__(self, name: str) -> Any:
         """Return a coroutine function that calls the sync method of this name, or the value of the property."""
@@ -338,8 +359,17 @@ class AsyncKedge:
         self._opener = opener
         limit = as_integer("threads", threads, f"an integer from 1 to {THREADS_MAX:,}", least=1, most=THREADS_MAX)
         self._strands = Strands(limit)
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="kedge")
+        self._make_pool()
         self._opened: Kedge | None = None
+
+    def _make_pool(self) -> None:
+        self._pid = os.getpid()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="kedge")
+
+    def _own_pool(self) -> ThreadPoolExecutor:
+        if self._pid != os.getpid():  # the threads of a parent process do not exist here
+            self._make_pool()
+        return self._pool
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Open the database."""
@@ -369,10 +399,17 @@ class AsyncKedge:
 
     async def close(self) -> None:
         """Close the database after the calls that have begun."""
-        if self._opened is not None:
-            await self._in_pool(self._opened.close)
-        self._pool.shutdown(wait=False)
-        self._strands.close()
+        pool, opened = self._own_pool(), self._opened
+
+        def end() -> None:
+            pool.shutdown()
+            if opened is not None:
+                opened.close()
+
+        try:
+            await _to_its_end(Strand(self._strands).submit(end))
+        finally:
+            self._strands.close()
 
     async def _in_pool(self, call: Callable[[], Any]) -> Any:
         with awaiting():
@@ -381,7 +418,7 @@ class AsyncKedge:
 
     def _submit(self, call: Callable[[], Any]) -> Future[Any]:
         """Run a call in a thread of the pool, with the context variables of the task."""
-        return self._pool.submit(contextvars.copy_context().run, call)
+        return self._own_pool().submit(contextvars.copy_context().run, call)
 
     def __getattr__(self, name: str) -> Any:
         """Return a coroutine function that calls the sync method of this name, or the value of the property."""
@@ -393,7 +430,7 @@ class AsyncKedge:
         async def call(*arguments: Any, **options: Any) -> Any:
             found = await self._call(name, arguments, options)
             if isinstance(found, Member):
-                return AsyncMember(self._pool, found)
+                return AsyncMember(self._submit, found)
             if isinstance(found, ReadView):
                 return AsyncReadView(_Calls(self._submit, None), found)
             return found
@@ -426,6 +463,6 @@ class AsyncKedge:
                 facade = AsyncTurn(worker, turn)  # kept by this frame: the map of current turns holds it weakly
                 yield facade
             finally:  # a cancelled call that has begun ends before the turn does
-                await asyncio.shield(asyncio.wrap_future(worker.submit(turn.close)))
+                await _to_its_end(worker.submit(turn.close))
         finally:
             worker.stop()

@@ -2,11 +2,15 @@
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from kedge.support.interrupts import shielded
 
 _IDLE_SECONDS = 5.0
 _here = threading.local()
@@ -35,11 +39,16 @@ class Strands:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._is_closed = False
+        self.after_fork()
+        _in_use.add(self)
+
+    def after_fork(self) -> None:
+        """Begin without threads: in a forked child, those of the parent do not exist."""
         self._ready: deque[Strand] = deque()
         self._changed = threading.Condition()
         self._counted = 0
         self._idle = 0
-        self._is_closed = False
 
     def put(self, strand: "Strand") -> None:
         """Run the next job of a strand as soon as a thread is free."""
@@ -97,6 +106,10 @@ class Strand:
 
     def __init__(self, strands: Strands) -> None:
         self._strands = strands
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
@@ -105,6 +118,11 @@ class Strand:
 
     def submit(self, call: Callable[[], Any]) -> Future[Any]:
         """Run a call in a thread, with the caller's context variables; return its future."""
+        return shielded(self._submit, call)
+
+    def _submit(self, call: Callable[[], Any]) -> Future[Any]:
+        if self._pid != os.getpid():  # what the parent of this forked process has submitted runs there
+            self._begin()
         job = _Job(call, contextvars.copy_context(), Future())
         with self._changed:
             self._jobs.append(job)
@@ -156,3 +174,14 @@ def current_strand() -> Strand | None:
     """Return the strand whose call runs in this thread, if any."""
     found: Strand | None = getattr(_here, "strand", None)
     return found
+
+
+_in_use: WeakSet[Strands] = WeakSet()
+
+
+def _after_fork() -> None:
+    for strands in _in_use:
+        strands.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
