@@ -87,7 +87,8 @@ def test_heads_restated_write_by_write_decide_like_all_writes(
             states.append(PLAIN_ROW)
         rule = Rule(settled if seq >= settled_at else EMPTY, contests)
         members = {number: some for some, number in numbers.items()}
-        for changed, above in restated(heads.values(), members, states.__getitem__, rule).items():
+        ordered = sorted(heads.values(), reverse=True)
+        for changed, above in restated(ordered, members.__getitem__, states.__getitem__, rule).items():
             if is_dead(above):
                 del heads[members[changed]]
             else:
@@ -108,6 +109,20 @@ def test_heads_restated_write_by_write_decide_like_all_writes(
         if row_class is not RowClass.CONTESTED:
             assert (row_class is RowClass.HEAD) == (head.seq == truth)
     assert states[max(heads.values()).state] == PLAIN_ROW, "the newest head of a key is not contested"
+
+
+def test_the_heads_of_a_chain_are_not_visited() -> None:
+    """Each release rests on the one before, so that the newest head alone is superseded by a new one."""
+    members = {number: frozenset(range(1, number + 1)) for number in range(1, 101)}
+    heads = [Entry(number, number, number, number, is_new=number == 100) for number in range(100, 0, -1)]
+    visited: list[int] = []
+
+    def members_of(lineage: int) -> Lineage:
+        visited.append(lineage)
+        return members[lineage]
+
+    assert restated(heads, members_of, lambda _: (), Rule(EMPTY, contests=True)) == {99: [members[100]]}
+    assert visited == [100, 99]
 
 
 def test_a_row_superseded_twice_is_contested_and_a_row_superseded_everywhere_is_dead() -> None:

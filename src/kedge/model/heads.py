@@ -37,6 +37,17 @@ def choose(key: Key, rows: Iterable[Any], view: View, members: Members) -> Head 
     return None if best is None else decode_head(key, best, members)
 
 
+def first_visible(heads: Iterable[tuple[str, int]], view: View, members: Members) -> list[tuple[str, int]]:
+    """Return the first pair of each name, of (name, lineage) ordered by name, whose lineage a view sees."""
+    chosen: list[tuple[str, int]] = []
+    last: str | None = None
+    for name, lineage in heads:
+        if name != last and view.sees(members(lineage)):
+            chosen.append((name, lineage))
+            last = name
+    return chosen
+
+
 def range_of(names: Iterable[str], found: Mapping[str, Head], at_seq: int) -> Range:
     """Return the range of these names in order, given the heads that were found, deletes included."""
     heads = [found[name] for name in names if name in found]

@@ -10,7 +10,7 @@ the number of lineages, not with their combinations. Any row may be in the conte
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -143,21 +143,27 @@ def is_dead(above: Above) -> bool:
 
 
 def restated(
-    heads: Iterable[Entry],
-    members: Mapping[int, Lineage],
+    heads: Sequence[Entry],
+    members_of: Callable[[int], Lineage],
     above_of: Callable[[int], Above],
     rule: Rule,
 ) -> dict[int, Above]:
     """Return, by lineage, what supersedes the heads of a key whose states change; a dead one is to be dropped.
 
+    The heads are ordered, the newest first.
     The older heads have met each other before: only new ones, and those with settled members, are compared with them.
-    `above_of` returns what supersedes the rows of a state.
+    Below an older head, those lineages that include its own change nothing: where they are seen, so is that head. So
+    the heads of a chain of releases, of which each rests on the one before, are not visited.
+    `members_of` returns the set of a lineage, `above_of` what supersedes the rows of a state.
     """
     changed: dict[int, Above] = {}
     above: list[Lineage] = []
     acting: list[Lineage] = []
-    for head in sorted(heads, reverse=True):
-        own = members[head.lineage]
+    last_new = max((place for place, head in enumerate(heads) if head.is_new), default=-1)
+    for place, head in enumerate(heads):
+        if not acting and place > last_new:
+            break
+        own = members_of(head.lineage)
         before: Above = () if head.is_new else above_of(head.state) if acting else ()
         after = rule.superseded(own, before, above if head.is_new else acting) if above else before
         if (acting or head.is_new) and not are_same(before, after):
@@ -165,6 +171,9 @@ def restated(
         if is_dead(after):
             continue
         above.append(own)
+        if not head.is_new:
+            least = own - rule.settled
+            acting = [members for members in acting if not least <= members]
         if head.is_new or not own.isdisjoint(rule.settled):
             acting.append(own)
     return changed

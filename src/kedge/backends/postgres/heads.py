@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -100,12 +101,13 @@ class _Restating:
 
     def restate(self, there: dict[int, HeadRow], now: dict[int, HeadRow]) -> set[int]:
         """Set the states of a key's heads in `now`, and return the lineages of heads that another one always hides."""
-        members = {lineage: self._interner.members_uncached(self._link, lineage) for lineage in now}
+        members_of = partial(self._interner.members_uncached, self._link)
         entries = [
             Entry(head.rank, head.seq, lineage, head.state, head != there.get(lineage)) for lineage, head in now.items()
         ]
+        entries.sort(reverse=True)
         dropped = set()
-        for lineage, above in restated(entries, members, self._above, self._rule).items():
+        for lineage, above in restated(entries, members_of, self._above, self._rule).items():
             if is_dead(above):
                 dropped.add(lineage)
             else:

@@ -21,7 +21,6 @@ from kedge.model.writes import Head, Key
 _SQL = queries("journal")
 _BARE = {name: sql.replace(b"w.payload", b"NULL") for name, sql in _SQL.items()}  # without payloads
 _RISING = {name: sql.replace(b" DESC", b"") for name, sql in _SQL.items()}
-_FEW_NAMES = 100
 _AFTER_ALL_NAMES = "\U0010ffff" * (NAME_BYTES_MAX // 4 + 1)
 _ALL_NAMES = ("", _AFTER_ALL_NAMES)
 
@@ -136,12 +135,12 @@ class Reader:
         self._interner.load(link, {row[1] for row in rows})
         hidden = [row[0] for row in rows if not view.sees(members(row[1]))]
         if hidden:
-            if len(hidden) <= _FEW_NAMES:  # a space collects lineages without limit, a key does not
-                visible = self._visible(link, view, self.lineages_at(link, space_id, hidden))
-            else:
-                visible = self.visible_in(link, view, space_id)
+            there = link.rows(_SQL["lineages_of"], space_id, hidden)
+            self._interner.load(link, {lineage for _, lineage in there})
+            chosen = rules.first_visible(((name, lineage) for name, lineage in there), view, members)
             rows = [row for row in rows if view.sees(members(row[1]))]
-            rows += link.rows(sqls["heads"], space_id, hidden, visible)
+            if chosen:
+                rows += link.rows(sqls["heads"], space_id, *map(list, zip(*chosen, strict=True)))
         return {row[0]: decode_head(Key(store, space, row[0]), row[1:], members) for row in rows}
 
     def lineages_at(self, link: Link, space_id: int, names: list[str]) -> list[int]:

@@ -183,9 +183,9 @@ class SqliteJournal(Reader):
     def _restate_key(
         self, connection: sqlite3.Connection, key: tuple[int, str], heads: list[Entry], rule: Rule
     ) -> None:
-        members = {head.lineage: self._interner.members_uncached(connection, head.lineage) for head in heads}
+        members_of = partial(self._interner.members_uncached, connection)
         above_of = partial(self._states.above_uncached, connection)
-        for lineage, above in restated(heads, members, above_of, rule).items():
+        for lineage, above in restated(heads, members_of, above_of, rule).items():
             if is_dead(above):
                 connection.execute(_SQL["head_drop"], (*key, lineage))
             else:

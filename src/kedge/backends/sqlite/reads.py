@@ -25,7 +25,6 @@ _BARE = {name: sql.replace("w.payload", "NULL") for name, sql in _SQL.items()}  
 _RISING = {name: sql.replace(" DESC", "") for name, sql in _SQL.items()}
 _CHUNK_NAMES = 5_000
 _SPACES_CACHED = 1_000
-_FEW_NAMES = 100
 _AFTER_ALL_TEXT = b""  # SQLite sorts any blob after every text
 
 
@@ -164,12 +163,10 @@ class Reader:
                 else:
                     hidden.append(row[0])
         for chunk in _chunks(hidden):
-            if len(hidden) <= _FEW_NAMES:  # a space collects lineages without limit, a key does not
-                there = connection.execute(_SQL["lineages_at"], (space_id, chunk)).fetchall()
-                visible = json.dumps(self._visible(connection, view, [row[0] for row in there]))
-            else:
-                visible = self._seen_in(connection, view, space_id).listed
-            rows = connection.execute(sqls["heads"], (space_id, chunk, visible))
+            there = connection.execute(_SQL["lineages_at"], (space_id, chunk)).fetchall()
+            self._interner.load(connection, {lineage for _, lineage in there})
+            chosen = rules.first_visible(there, view, members)
+            rows = connection.execute(sqls["heads"], (space_id, json.dumps(chosen, ensure_ascii=False)))
             heads |= {row[0]: decode_head(Key(store, space, row[0]), row[1:], members) for row in rows}
         return heads
 

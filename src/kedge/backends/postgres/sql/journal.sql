@@ -183,14 +183,15 @@ FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
 JOIN kedge.writes w ON w.seq = h.seq;
 
 -- name: heads
--- At each name, the newest of the heads in the lineages of $3.
+-- The heads of pairs of a name and a lineage.
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
-FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
-    SELECT * FROM kedge.heads c
-    WHERE c.space = $1 AND c.name = n.name AND c.lineage + 0 = ANY($3::int8[])
-    ORDER BY c.rank DESC, c.seq DESC LIMIT 1
-) h
+FROM unnest($2::text[], $3::int8[]) AS n (name, lineage)
+JOIN kedge.heads h ON h.space = $1 AND h.name = n.name AND h.lineage = n.lineage
 JOIN kedge.writes w ON w.seq = h.seq;
+
+-- name: lineages_of
+-- The heads at some names, at each name the newest first.
+SELECT name, lineage FROM kedge.heads WHERE space = $1 AND name = ANY($2::text[]) ORDER BY name, rank DESC, seq DESC;
 
 -- name: lineages_at
 SELECT DISTINCT lineage FROM kedge.heads WHERE space = $1 AND name = ANY($2::text[]);

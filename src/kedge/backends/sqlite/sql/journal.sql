@@ -54,7 +54,7 @@ WHERE (excluded.rank, excluded.seq) > (heads.rank, heads.seq);
 
 -- name: heads_at
 SELECT name, rank, seq, lineage, state FROM heads
-WHERE space = ? AND name IN (SELECT value FROM json_each(?)) ORDER BY name;
+WHERE space = ? AND name IN (SELECT value FROM json_each(?)) ORDER BY name, rank DESC, seq DESC;
 
 -- name: head_restate
 UPDATE heads SET state = ? WHERE space = ? AND name = ? AND lineage = ?;
@@ -63,7 +63,9 @@ UPDATE heads SET state = ? WHERE space = ? AND name = ? AND lineage = ?;
 DELETE FROM heads WHERE space = ? AND name = ? AND lineage = ?;
 
 -- name: lineages_at
-SELECT DISTINCT lineage FROM heads WHERE space = ? AND name IN (SELECT value FROM json_each(?));
+-- The heads at some names, at each name the newest first.
+SELECT name, lineage FROM heads WHERE space = ? AND name IN (SELECT value FROM json_each(?))
+ORDER BY name, rank DESC, seq DESC;
 
 -- name: space_lineages
 SELECT lineage FROM counters WHERE space = ?;
@@ -110,16 +112,10 @@ LEFT JOIN heads h ON h.space = ? AND h.name = ?
 LEFT JOIN writes w ON w.seq = h.seq;
 
 -- name: heads
--- At each name, the newest of the heads in the lineages of ?3.
+-- The heads of pairs of a name and a lineage.
 SELECT h.name, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
-FROM json_each(?2) n
-CROSS JOIN heads h ON h.space = ?1 AND h.name = n.value AND +h.lineage IN (SELECT value FROM json_each(?3))
-CROSS JOIN writes w ON w.seq = h.seq
-WHERE NOT EXISTS (
-    SELECT 1 FROM heads o
-    WHERE o.space = h.space AND o.name = h.name AND (o.rank, o.seq) > (h.rank, h.seq)
-      AND +o.lineage IN (SELECT value FROM json_each(?3))
-);
+FROM json_each(?2) n CROSS JOIN heads h ON h.space = ?1 AND h.name = n.value ->> 0 AND h.lineage = n.value ->> 1
+CROSS JOIN writes w ON w.seq = h.seq;
 
 -- name: newest_heads
 -- At each name, the newest head of all lineages.
