@@ -43,6 +43,14 @@ def test_a_callee_that_writes_nothing_and_is_absorbed_is_answered() -> None:
     assert [(t.metric, t.agent, t.value) for t in lost] == [("call:unabsorbed", "planner", "to coder")]
 
 
+def test_a_child_of_the_same_process_receives_its_call_and_no_other() -> None:
+    turns = [TurnRecord(1, "p", "planner", None, None, None), TurnRecord(2, "c", "coder", None, "p", None)]
+    edges = [Edge(1.0, "call", "p", "coder"), *[Edge(2.0, "child", "p", "c")] * 2]  # two threads of it committed first
+    lost = unanswered(edges, turns, 10.0)
+    assert [(t.metric, t.value) for t in lost] == [("call:unabsorbed", "to coder"), ("call:unreceived", "to coder")]
+    assert unanswered([*edges[1:], Edge(3.0, "absorb", "p", "c")], turns, 10.0) == []
+
+
 def test_headers_that_were_lost_are_counted_at_whom_they_were_for() -> None:
     """Whatever the order in which they were sent."""
     turns = [

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kedge.model.heads import choose, first_visible, retracted, seen_messages
+from kedge.model.heads import choose, first_values, retracted, seen_messages
 from kedge.model.lineage import Lineage
 from kedge.model.ranges import Span
 from kedge.model.visibility import View
@@ -38,7 +38,7 @@ def test_names_are_read_backwards_until_enough_puts_are_visible() -> None:
     def heads_of(asked: Sequence[str]) -> dict[str, Head]:
         return {name: heads[name] for name in asked if name in heads}
 
-    found = first_visible(Span(high="z", limit=1, reverse=True), 7, names_in, heads_of)
+    found = first_values(Span(high="z", limit=1, reverse=True), 7, names_in, heads_of)
     assert ([h.seq for h in found.heads], found.tombstones, found.at_seq) == ([2], frozenset({frozenset()}), 7)
 
 

@@ -53,3 +53,12 @@ def test_a_hidden_part_is_a_conflict_unless_another_call_is_whole() -> None:
 
 def test_a_replayed_call_takes_the_newest_whatever_it_says() -> None:
     assert found(batch("x", first_wins=True), call(9, "y"), call(5, "x")) == [9]
+
+
+def test_only_the_compared_writes_decide() -> None:
+    first, more = call(5, "x"), [(6, 1, "b", b"", SALT, False, 0, "other")]
+    assert found(batch("x", compared=1), first + more) == [5, 6]
+    with pytest.raises(IdempotencyMismatch):
+        found(batch("x"), first + more)
+    with pytest.raises(IdempotencyMismatch):
+        found(batch("y", compared=1), first + more)

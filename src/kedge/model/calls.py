@@ -13,7 +13,11 @@ UNABSORBED = "call:unabsorbed"
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """Headers that left a turn ("call", `peer` is the audience) or came back ("absorb", `peer` is the callee's id)."""
+    """A call of a turn, or its answer.
+
+    "call": headers left it, `peer` is the audience; "child": it called a turn of its process, `peer` is the id of that;
+    "absorb": an answer came back, `peer` is the callee's id.
+    """
 
     at: float
     kind: str
@@ -24,16 +28,21 @@ class Edge(msgspec.Struct, frozen=True):
 def unanswered(edges: Iterable[Edge], turns: Iterable[TurnRecord], before: float) -> list[Tally]:
     """Return calls made before a moment that led to nothing, by caller and callee.
 
-    A call counts as received once a callee has written or called, or once its headers were absorbed. A callee's answer
-    counts as absorbed once its caller has absorbed it.
+    A call counts as received once a callee has written or called, or once its headers were absorbed; in one process, at
+    once. A callee's answer counts as absorbed once its caller has absorbed it.
     """
     known = {turn.uid: turn for turn in turns}
     calls: dict[str, list[Edge]] = {}
-    absorbed, came_back = set[tuple[str, str]](), Counter[str]()
+    last: dict[str, float] = {}
+    absorbed, began, came_back = set[tuple[str, str]](), set[tuple[str, str]](), Counter[str]()
     for edge in edges:
         if edge.kind == "absorb":
             absorbed.add((edge.turn, edge.peer))
-            came_back[edge.peer] += 1
+            came_back[edge.peer] += (edge.turn, edge.peer) not in began
+            continue
+        last[edge.turn] = edge.at
+        if edge.kind == "child":
+            began.add((edge.turn, edge.peer))
         else:
             calls.setdefault(edge.turn, []).append(edge)
     callees: dict[str, list[TurnRecord]] = {}
@@ -41,17 +50,20 @@ def unanswered(edges: Iterable[Edge], turns: Iterable[TurnRecord], before: float
         if turn.parent is not None:
             callees.setdefault(turn.parent, []).append(turn)
     found = _Counted()
-    for caller, sent in calls.items():
+    for caller, at in last.items():
         if caller not in known:
             continue
         answered = callees.get(caller, [])
         lost = [callee for callee in answered if (caller, callee.uid) not in absorbed]
         for callee in lost:
-            found.add(UNABSORBED, known, caller, callee.agent, sent[-1].at, before)
+            found.add(UNABSORBED, known, caller, callee.agent, at, before)
         own = known[caller]
-        answers = own.parent is not None and (own.parent, caller) not in absorbed  # it is counted at its own caller
-        receivers = [*(callee.agent or "" for callee in answered), *[""] * (came_back[caller] + answers)]
-        for edge in _unreceived(sent, receivers):
+        answers = (
+            own.parent is not None and (own.parent, caller) not in absorbed | began
+        )  # it is counted at its own caller
+        elsewhere = [callee.agent or "" for callee in answered if (caller, callee.uid) not in began]
+        receivers = [*elsewhere, *[""] * (came_back[caller] + answers)]
+        for edge in _unreceived(calls.get(caller, ()), receivers):
             found.add(UNRECEIVED, known, caller, edge.peer or None, edge.at, before)
     return found.tallies()
 

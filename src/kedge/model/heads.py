@@ -55,7 +55,7 @@ def range_of(names: Iterable[str], found: Mapping[str, Head], at_seq: int) -> Ra
     return Range([head for head in heads if not head.deleted], deleted, at_seq)
 
 
-def first_visible(
+def first_values(
     span: Span,
     at_seq: int,
     names_in: Callable[[Span, int], Sequence[str]],

@@ -89,11 +89,12 @@ class ReadLog:
         self.saw_call((seq,), lineage)
         return True
 
-    def packed(self) -> bytes | None:
-        """Return the reads to journal, or None."""
-        return pack(Reads(list(self._seqs), list(self._ranges))) if self._seqs or self._ranges else None
+    def pending(self) -> Reads | None:
+        """Return a copy of the reads that are not journaled yet, or None."""
+        return Reads(list(self._seqs), list(self._ranges)) if self._seqs or self._ranges else None
 
-    def forget(self) -> None:
-        """Forget the reads that have been journaled."""
-        self._seqs.clear()
-        self._ranges.clear()
+    def forget(self, journaled: Reads) -> None:
+        """Forget these reads, which have been journaled; others may have come meanwhile."""
+        self._seqs.difference_update(journaled.seqs)
+        for read in journaled.ranges:
+            self._ranges.pop(read, None)

@@ -1,6 +1,7 @@
 """Idempotency keys: the answer to a call that is repeated."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -95,10 +96,10 @@ def _call(done: Sequence[Done]) -> Call:
 def _is_same(batch: Batch, done: Sequence[Done], space_id: SpaceId) -> bool | None:
     """Return whether a call wrote what a batch writes; None where its content was erased, and all else agrees."""
     vectors = [b""] * len(batch.writes) if batch.vectors is None else batch.vectors.split()
-    if len(done) != len(batch.writes):
+    if batch.compared is None and len(done) != len(batch.writes):
         return False
     is_erased = False
-    for write, vector, before in zip(batch.writes, vectors, done, strict=True):
+    for write, vector, before in islice(zip(batch.writes, vectors, done, strict=False), batch.compared):
         is_same_key = before.space == space_id(write.key.store, write.key.space) and (
             not write.key.name or before.name == write.key.name
         )

@@ -89,6 +89,19 @@ class Author(msgspec.Struct, frozen=True):
     seen: Lineage = EMPTY
 
 
+class TurnEdges(msgspec.Struct, frozen=True):
+    """A turn to journal: its lineage, what it had read, and its edges to other turns, as pairs (kind, peer).
+
+    "call": headers that left it, `peer` is the audience; "child": a turn that it called in its process, by id;
+    "absorb": a callee that it absorbed, by id, or "" where no trusted headers named one.
+    """
+
+    author: Author
+    lineage: Lineage
+    reads: bytes | None = None
+    edges: tuple[tuple[str, str], ...] = ()
+
+
 class VectorBatch(msgspec.Struct, frozen=True):
     """The vectors that go with a batch of puts: little-endian float32 rows, in the order of the writes."""
 
@@ -106,6 +119,8 @@ class Batch(msgspec.Struct, frozen=True):
     """The writes of one call, appended atomically; refused if the control record has left `epoch`.
 
     `newest`: a session, and the seq that its newest visible message must have (0: it has none).
+    `edges`: turns to journal with it, in this order, each before those that it called; its own is among them.
+    `compared`: so many of its writes decide whether a call repeats it (None: all); the others follow from these.
     """
 
     epoch: int
@@ -120,6 +135,8 @@ class Batch(msgspec.Struct, frozen=True):
     rank: int | None = None
     vectors: VectorBatch | None = None
     newest: tuple[str, int] | None = None
+    edges: tuple[TurnEdges, ...] = ()
+    compared: int | None = None
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

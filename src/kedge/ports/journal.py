@@ -9,7 +9,7 @@ from kedge.model.lineage import Lineage
 from kedge.model.ranges import Span
 from kedge.model.repeats import Call
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Batch, Head, Key
+from kedge.model.writes import Batch, Head, Key, TurnEdges
 
 __all__ = ["Appended", "HeadMoved", "Journal", "Range"]
 
@@ -58,5 +58,5 @@ class Journal(Protocol):
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""
 
-    def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
-        """Record headers that a turn sent ("call") or absorbed ("absorb"), and what it had read."""
+    def record_edges(self, turns: Sequence[TurnEdges]) -> None:
+        """Record turns with what they had read and their edges, in this order, in one commit."""

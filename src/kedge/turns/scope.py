@@ -1,18 +1,38 @@
 """Turn scope: a turn's view, read log and author; reads add to its lineage, writes are stamped with it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from kedge.errors import Frozen, IdempotencyMismatch, KedgeError, NoSession, TurnClosed, UntrustedHeaders
+from kedge.errors import (
+    Frozen,
+    IdempotencyMismatch,
+    KedgeError,
+    NoSession,
+    SettledMeanwhile,
+    TurnClosed,
+    UntrustedHeaders,
+)
 from kedge.model.artifact_reads import ABSENT, Pins, Taken
 from kedge.model.checks import check_name, check_origin
 from kedge.model.control import ControlRecord, Level, stricter
 from kedge.model.lineage import Lineage
-from kedge.model.reads import RangeRead, ReadLog
+from kedge.model.reads import RangeRead
 from kedge.model.repeats import Call
-from kedge.model.turns import check_seen, move
+from kedge.model.turns import check_seen, moved
 from kedge.model.visibility import View
-from kedge.model.writes import SHARED_MEMORY, Author, Batch, Head, Key, Origin, Pending, VectorBatch, encode
+from kedge.model.writes import (
+    SHARED_MEMORY,
+    Author,
+    Batch,
+    Head,
+    Key,
+    Origin,
+    Pending,
+    TurnEdges,
+    VectorBatch,
+    encode,
+)
 from kedge.ports.control import EpochMoved
 from kedge.ports.journal import Appended
 from kedge.ports.metrics import Sample
@@ -20,6 +40,7 @@ from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
 from kedge.turns.begin import TurnStart, imposed_artifacts, own_artifacts
 from kedge.turns.kernel import Kernel
 from kedge.turns.replaying import Replaying, Replays, delete_of
+from kedge.turns.turn_log import TurnLog
 
 T = TypeVar("T")
 S_co = TypeVar("S_co", covariant=True)
@@ -54,10 +75,8 @@ class TurnScope:
         self.own = NO_ARTIFACTS
         self.imposed = NO_ARTIFACTS  # of deployments with attribution="view"
         self.pins = Pins(agent)
-        self._reads = ReadLog()
-        self._reads.members.update(start.lineage)
-        self._last_seq = 0
-        self._distrust = start.distrust
+        self.log = TurnLog(self.author, start.lineage)
+        self.distrust = start.distrust
         self._closed = False
         self._ended: KedgeError | None = None
 
@@ -73,9 +92,9 @@ class TurnScope:
             return self.author.session
         if self.shared_memory:
             return SHARED_MEMORY
-        if self._distrust:
+        if self.distrust:
             raise UntrustedHeaders(
-                f"the headers that this turn began from named a session, and they cannot be trusted: {self._distrust}; "
+                f"the headers that this turn began from named a session, and they cannot be trusted: {self.distrust}; "
                 "its memory is refused: call again with fresh headers, or give session= if you know the session"
             )
         raise NoSession("this turn has no session, and memory belongs to sessions; give session= to k.turn")
@@ -115,24 +134,44 @@ class TurnScope:
         if self._closed:
             raise TurnClosed(f"this turn ({self.author.uid}) is closed; begin another with k.turn()")
 
+    def check_not_rolled_back(self) -> None:
+        """Raise as `check_open` does, except where a settle has ended the turn; raise where the lease has run out."""
+        if not isinstance(self._ended, SettledMeanwhile):
+            self.check_open()
+        elif self._closed:
+            raise TurnClosed(f"this turn ({self.author.uid}) is closed; begin another with k.turn()")
+        if self._kernel.membership is not None:
+            self._kernel.membership.check()
+
     @property
     def is_open(self) -> bool:
         """Whether the turn has not ended."""
         return not self._closed and self._ended is None
 
-    def close(self) -> None:
-        """Make every later operation raise `TurnClosed`."""
-        self._closed = True
+    @property
+    def is_closed(self) -> bool:
+        """Whether the turn was closed: a turn that a rollback or a settle has ended need not be."""
+        return self._closed
 
-    def catch_up(self) -> None:
+    def close(self) -> None:
+        """Make every later operation raise `TurnClosed`; journal what was absorbed since the last commit."""
+        self._closed = True
+        if self.log.has_absorbed:
+            with suppress(KedgeError):  # the lineage is in every write: only the edge is lost
+                self.record_pending()
+
+    def catch_up(self, record: ControlRecord | None = None) -> None:
         """Move the view to the newest control record; raise, and end the turn, where that record ends it."""
-        self.record = self.backend.control.load()
-        try:
-            influences = frozenset(self._reads.members)
-            self.view = move(self.view, self.base, influences, self.record, self._kernel.names)
-        except KedgeError as error:
-            self._ended = error
-            raise
+        loaded = record or self.backend.control.load()
+        with self.log.lock.here:
+            if loaded.epoch > self.record.epoch:  # else another thread has loaded a newer one meanwhile
+                self.record = loaded
+            found = moved(self.view, self.base, self.log.members, self.record)
+            if isinstance(found, View):
+                self.view = found
+                return
+        self._ended = found.error(self._kernel.names)
+        raise self._ended
 
     def _check_epoch(self, epoch: int) -> None:
         if self.backend.control.epoch() != epoch:
@@ -173,23 +212,30 @@ class TurnScope:
 
     def record_read(self, heads: Iterable[Head]) -> None:
         """Record that these writes (values or deletes) were read."""
-        self._reads.saw(heads)
+        self.log.saw(heads)
+        self._check_influences()
 
     def record_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
         """Record that a range was read, with the lineages of all heads in it."""
-        self._reads.saw_range(read, lineages)
+        self.log.saw_range(read, lineages)
+        self._check_influences()
+
+    def _check_influences(self) -> None:
+        """End the turn if what was read was rolled back, and another thread has moved the view, since it was read."""
+        if not self.log.is_seen_by(self.view):
+            self.catch_up()
 
     def remember_head(self, key: Key, seq: int, lineage: Lineage) -> None:
         """Remember the put with this seq as the head of a key, for the next compare-and-set."""
-        self._reads.met(key, seq, lineage)
+        self.log.met(key, seq, lineage)
 
     def compare_head(self, key: Key, seq: int) -> bool:
         """Return whether `seq` is the remembered head of a key; if so, record it as read and forget it."""
-        return self._reads.compares(key, seq)
+        return self.log.compares(key, seq)
 
     def join(self, lineage: Lineage) -> None:
         """Add the lineage of something read that is not in the journal, such as a cached result."""
-        self._reads.members |= lineage
+        self.log.join(lineage)
 
     def join_sender(self, lineage: Lineage, record: ControlRecord | None) -> None:
         """Add the lineage of a message's sender; untrusted peers in it become visible to this turn.
@@ -199,8 +245,9 @@ class TurnScope:
         known = record or self.backend.control.load()
         base = self.base | (lineage & known.externals)
         check_seen(lineage, base, known, self._kernel.names)
+        with self.log.lock.here:
+            self.base |= base
         self.join(lineage)
-        self.record, self.base = known, base
 
     def pin_artifacts(self, agent: str) -> AgentArtifacts:
         """Read the agent's own artifacts, and those that the view attributes to every agent, at the start of a turn."""
@@ -218,6 +265,12 @@ class TurnScope:
     def record_pins(self, prefix: str, seqs: list[int]) -> None:
         """Record that the heads of all artifacts below a prefix were read."""
         self.pins.note_prefix(prefix, seqs)
+
+    def rests_on(self) -> Taken:
+        """Return the artifacts that the turn has read, its agent's own included."""
+        taken, agent = self.pins.taken(), self.author.agent
+        own = {} if agent is None else {f"{agent}/": [head.seq for head in self.own.heads]}
+        return Taken(taken.names, taken.prefixes | own)
 
     def matches_pins(self, taken: Taken) -> bool:
         """Return whether a result that rests on these artifacts is one for this turn: it reads the same heads."""
@@ -244,7 +297,7 @@ class TurnScope:
     @property
     def stamp(self) -> Lineage:
         """The lineage that a derived write would get now, as deployment numbers: without settled deployments."""
-        return frozenset(self._reads.members) - self.view.settled
+        return self.log.members - self.view.settled
 
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
         """Return the names of deployments."""
@@ -280,9 +333,14 @@ class TurnScope:
             check_name("the idempotency key", idempotency)
         if not writes:
             return []
-        if self.replaying is not None:
-            return self._replay(self.replaying, writes, idempotency, vectors, newest)
-        return self._append(writes, idempotency, vectors, newest)
+        try:
+            if self.replaying is not None:
+                return self._replay(self.replaying, writes, idempotency, vectors, newest)
+            return self._append(writes, idempotency, vectors, newest)
+        except IdempotencyMismatch:
+            for call in () if idempotency is None else self.backend.journal.calls(self.view, idempotency):
+                self._record_call(call)  # each was compared
+            raise
 
     def _replay(
         self,
@@ -294,14 +352,20 @@ class TurnScope:
     ) -> list[int]:
         """Write in a turn that replays an input: messages of the original turn that it says again are replaced."""
         replaying.check()
-        replaced = self.read(lambda view: replaying.replaced(view, writes))
-        self.record_read(replaced)
-        own, named = replaying.key_of(writes)
-        seqs = self._append((*writes, *map(delete_of, replaced)), idempotency or own, vectors, newest)
-        if idempotency is None:
-            replaying.count(named)
-        replaying.forget(replaced)
-        return seqs[: len(writes)]
+        with replaying.lock.here:
+            replaced = self.read(lambda view: replaying.replaced(view, writes))
+            self.record_read(replaced)
+            batch = (*writes, *map(delete_of, replaced))
+            for key, compared in replaying.keys_of(writes, idempotency):
+                try:
+                    seqs = self._append(batch, key, vectors, newest, compared)
+                except IdempotencyMismatch:
+                    if compared is None:
+                        raise
+                    continue  # an earlier attempt wrote something else under this key
+                replaying.wrote(key, idempotency, replaced)
+                return seqs[: len(writes)]
+        raise AssertionError("no end of keys")
 
     def _append(
         self,
@@ -309,8 +373,9 @@ class TurnScope:
         idempotency: str | None,
         vectors: VectorBatch | None,
         newest: tuple[str, int] | None,
+        compared: int | None = None,
     ) -> list[int]:
-        packed = self._reads.packed()
+        pending = self.log.unjournaled(self.view.settled)
 
         def append(view: View) -> Appended:
             if not all(write.source for write in writes):
@@ -319,38 +384,32 @@ class TurnScope:
                 epoch=view.epoch,
                 author=self.author,
                 writes=tuple(writes),
-                lineage=self.stamp,
+                lineage=self.log.members - view.settled,
                 seen=view.seen,
                 settled=view.settled,
-                reads=packed,
+                reads=pending.reads,
                 idempotency=idempotency,
-                first_wins=self._rank is not None,
+                first_wins=self._rank is not None and compared is None,
                 rank=self._rank,
                 vectors=vectors,
                 newest=newest,
+                edges=pending.edges,
+                compared=compared,
             )
             return self.backend.journal.append(batch)
 
-        try:
-            done = self.read(append)
-        except IdempotencyMismatch:
-            if idempotency is not None:
-                for call in self.backend.journal.calls(self.view, idempotency):  # each was compared
-                    self._record_call(call)
-            raise
-        is_another_turns = self._record_call(done.repeats)
-        if not is_another_turns and done.seqs[0] > self._last_seq:
-            self._last_seq = done.seqs[-1]
-            self._reads.forget()
+        done = self.read(append)
+        if done.repeats is None:
+            pending.forget()
+        else:
+            self._record_call(done.repeats)
         self._kernel.consider_upkeep()
         return done.seqs
 
-    def _record_call(self, call: Call | None) -> bool:
+    def _record_call(self, call: Call) -> None:
         """Record a repeated call as read if another turn made it: its result carries that turn's lineage."""
-        if call is None or call.turn == self.author.uid:
-            return False
-        self._reads.saw_call(call.seqs, call.lineage)
-        return True
+        if call.turn != self.author.uid:
+            self.log.saw_call(call)
 
     def _check_level(self) -> None:
         level = self._recorded_level()
@@ -365,9 +424,15 @@ class TurnScope:
 
     def record_edge(self, kind: str, peer: str) -> None:
         """Journal a call or an absorb, with the turn's lineage and what it has read since its last write."""
-        packed = self._reads.packed()
-        self.read_current(lambda _: self.backend.journal.record_edge(kind, self.author, peer, self.stamp, packed))
-        self._reads.forget()
+        self.read_current(lambda _: self.record_pending((kind, peer)))
+
+    def record_pending(self, *edges: tuple[str, str]) -> None:
+        """Journal what waits for the next commit, and these edges of the turn."""
+        settled = self.view.settled
+        pending = self.log.unjournaled(settled)
+        own = TurnEdges(self.author, self.log.members - settled, pending.reads, edges)
+        self.backend.journal.record_edges((*pending.edges, own))
+        pending.forget()
 
     def sample(self, metric: str, value: Any) -> Sample:
         """Return a metric sample of this turn."""

@@ -36,7 +36,7 @@ HEADER_SECONDS = 300.0
 
 
 class Turn(SearchingMany):
-    """One unit of an agent's, or a person's, work. Use it as a context manager, in one thread.
+    """One unit of an agent's, or a person's, work. Use it as a context manager; threads and tasks may share it.
 
     Each call commits by itself: a turn is not a transaction. Once a deployment that influenced it is rolled back,
     every operation raises `RolledBack`; once one that it did not see is settled, `SettledMeanwhile`.
@@ -264,7 +264,7 @@ class Turn(SearchingMany):
             speaks={schema: rule.version for schema, rule in self._rules().items()},
             digest=payload_digest,
             asks=self._asks,
-            replays=None if scope.replaying is None else scope.replaying.called(),
+            replays=None if scope.replaying is None else scope.replaying.called(audience),
             shared_memory=scope.shared_memory,
         )
         return envelopes.seal(envelope, self._kernel.header_key)

@@ -77,6 +77,7 @@ class FastAppender:
         return (
             batch.rank is None
             and batch.newest is None
+            and not batch.edges
             and write.rank is None
             and write.lineage is None
             and batch.vectors is None

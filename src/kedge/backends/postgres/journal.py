@@ -1,6 +1,6 @@
 """Journal of a PostgreSQL database: each batch is one transaction that holds the lanes of its keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ from kedge.model.control_log import Position, check_epoch
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, repeated, visible_calls
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Batch, Pending, Row
+from kedge.model.writes import Author, Batch, Pending, Row, TurnEdges
 from kedge.ports.vectors import VectorWriter
 from kedge.support.failpoints import reach
 
@@ -174,6 +174,10 @@ class PostgresJournal(Reader):
         """Write a batch inside the caller's transaction; return the id of the turn and the rows."""
         stamp, lane = stamp_and_lane
         self._check_purged(batch.lineage, drawn)
+        before = 0
+        if batch.edges or (batch.reads is not None and not drawn.seqs):
+            before = drawn.seqs[0] if drawn.seqs else self.last_seq(link) + 1
+            self._write_edges(link, batch.edges, before, drawn.at)
         turn = self._turn(link, batch.author, stamp)
         space_id, lineage_id = partial(self._interner.intern_space, link), partial(self._interner.intern, link)
         rows = rows_of(batch, drawn.seqs, stamp, space_id, lineage_id)
@@ -189,8 +193,7 @@ class PostgresJournal(Reader):
                 drop_in(link, changes.drops)
                 reach("append:heads")
             if batch.reads is not None:
-                before = drawn.seqs[0] if rows else self.last_seq(link) + 1
-                link.send(_SQL["reads_insert"], turn, before, batch.reads)
+                link.send(_SQL["reads_insert"], turn, drawn.seqs[0] if rows else before, batch.reads)
         return turn, rows
 
     def _check_purged(self, lineage: Lineage, drawn: Drawn) -> None:
@@ -256,22 +259,34 @@ class PostgresJournal(Reader):
 
     # ── edges ──
 
-    def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
-        """Record headers that a turn sent ("call") or absorbed ("absorb"), and what it had read."""
+    def record_edges(self, turns: Sequence[TurnEdges]) -> None:
+        """Record turns with what they had read and their edges, in this order, in one commit."""
 
-        def act(link: Link) -> tuple[int, int]:
-            stamp = self._interner.intern(link, lineage)
+        def act(link: Link) -> dict[str, tuple[int, int]]:
             drawn = self.draw(link, 0)
-            turn = self._turn(link, author, stamp)
-            if reads is not None:
-                link.send(_SQL["reads_insert"], turn, self.last_seq(link) + 1, reads)
-            link.send(_SQL["edge_insert"], drawn.at, kind, author.uid, peer, stamp)
-            return turn, stamp
+            return self._write_edges(link, turns, self.last_seq(link) + 1, drawn.at)
 
-        self._interner.look_up_seen(self._database, author.seen)
-        turn, stamp = self._database.write("edge", act, lanes=[lane_of("turn", author.uid)])
-        self._interner.learn(lineage, stamp)
-        self._turns[author.uid] = (turn, stamp)
+        for seen in {turn.author.seen for turn in turns}:
+            self._interner.look_up_seen(self._database, seen)
+        known = self._database.write("edge", act, lanes=[lane_of("turn", turns[-1].author.uid)])
+        for turn in turns:
+            self._interner.learn(turn.lineage, known[turn.author.uid][1])
+        self._turns |= known
+
+    def _write_edges(
+        self, link: Link, turns: Sequence[TurnEdges], before: int, at: float
+    ) -> dict[str, tuple[int, int]]:
+        """Write turns with their reads and edges; return the ids of each and of its lineage."""
+        known: dict[str, tuple[int, int]] = {}
+        for turn in turns:
+            stamp = self._interner.intern(link, turn.lineage)
+            ident = self._turn(link, turn.author, stamp)
+            known[turn.author.uid] = (ident, stamp)
+            if turn.reads is not None:
+                link.send(_SQL["reads_insert"], ident, before, turn.reads)
+            for kind, peer in turn.edges:
+                link.send(_SQL["edge_insert"], at, kind, turn.author.uid, peer, stamp)
+        return known
 
     # ── position ──
 

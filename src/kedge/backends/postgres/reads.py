@@ -207,7 +207,7 @@ class Reader:
             return self.heads_in(link, view, place.store, place.space, names)
 
         if span.limit is not None:
-            return rules.first_visible(span, at_seq, names_in, heads_of)
+            return rules.first_values(span, at_seq, names_in, heads_of)
         names = names_in(span, None)
         return rules.range_of(names, heads_of(names), at_seq)
 

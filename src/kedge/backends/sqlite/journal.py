@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
@@ -29,7 +29,7 @@ from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, repeated, visible_calls
 from kedge.model.states import Entry, Rule, is_dead, restated
 from kedge.model.visibility import View
-from kedge.model.writes import SALT_BYTES, Author, Batch, Row, digests
+from kedge.model.writes import SALT_BYTES, Author, Batch, Row, TurnEdges, digests
 from kedge.ports.clock import Clock
 from kedge.ports.vectors import VectorWriter
 from kedge.support.failpoints import reach
@@ -102,6 +102,7 @@ class SqliteJournal(Reader):
     def write_in(self, connection: sqlite3.Connection, batch: Batch, position: Position) -> tuple[int, list[Row]]:
         """Write a batch inside the caller's transaction; return the id of its lineage and the rows."""
         stamp = self._stamp(connection, batch.lineage)
+        self._write_edges(connection, batch.edges, position)
         turn = self._turn(connection, batch.author, stamp)
         seqs = range(position.seq, position.seq + len(batch.writes))
         space_id, lineage_id = (
@@ -230,14 +231,24 @@ class SqliteJournal(Reader):
 
     # ── edges ──
 
-    def record_edge(self, kind: str, author: Author, peer: str, lineage: Lineage, reads: bytes | None) -> None:
-        """Record headers that a turn sent ("call") or absorbed ("absorb"), and what it had read."""
-        self._interner.look_up_seen(self._database, author.seen)
+    def record_edges(self, turns: Sequence[TurnEdges]) -> None:
+        """Record turns with what they had read and their edges, in this order, in one commit."""
+        for seen in {turn.author.seen for turn in turns}:
+            self._interner.look_up_seen(self._database, seen)
         with self._database.writing("edge", shares=True) as connection:
-            position = next_position(connection, self._clock)
-            stamp = self._interner.intern(connection, lineage)
-            turn = self._turn(connection, author, stamp)
-            if reads is not None:
-                connection.execute(_SQL["reads_insert"], (turn, position.seq, reads))
-            connection.execute(_SQL["edge_insert"], (position.at, kind, author.uid, peer, stamp))
-        self._interner.learn(lineage, stamp)
+            stamps = self._write_edges(connection, turns, next_position(connection, self._clock))
+        for lineage, stamp in stamps.items():
+            self._interner.learn(lineage, stamp)
+
+    def _write_edges(
+        self, connection: sqlite3.Connection, turns: Sequence[TurnEdges], position: Position
+    ) -> dict[Lineage, int]:
+        stamps: dict[Lineage, int] = {}
+        for turn in turns:
+            stamp = stamps[turn.lineage] = self._interner.intern(connection, turn.lineage)
+            ident = self._turn(connection, turn.author, stamp)
+            if turn.reads is not None:
+                connection.execute(_SQL["reads_insert"], (ident, position.seq, turn.reads))
+            for kind, peer in turn.edges:
+                connection.execute(_SQL["edge_insert"], (position.at, kind, turn.author.uid, peer, stamp))
+        return stamps

@@ -259,7 +259,7 @@ class Reader:
             return self.heads_in(connection, view, place.store, place.space, names)
 
         if span.limit is not None:
-            return rules.first_visible(span, at_seq, names_in, heads_of)
+            return rules.first_values(span, at_seq, names_in, heads_of)
         names = names_in(span, -1)
         return rules.range_of(names, heads_of(names), at_seq)
 

@@ -8,7 +8,7 @@ import pytest
 from kedge.errors import IdempotencyMismatch, KedgeError, RolledBack
 from kedge.model.lineage import EMPTY
 from kedge.model.reads import RangeRead, Reads, pack
-from kedge.model.writes import Author, decode
+from kedge.model.writes import Author, TurnEdges, decode
 from kedge.ports.backend import Backend
 from kedge.ports.control import EpochMoved
 from kedge.ports.journal import HeadMoved
@@ -303,7 +303,8 @@ class JournalContract:
         driver = BackendDriver(backend)
         driver.live("v1")
         before = backend.control.position().seq
-        backend.journal.record_edge("call", Author("turn-1", agent="a"), "b", ONE, pack(Reads([1])))
+        author = Author("turn-1", agent="a")
+        backend.journal.record_edges([TurnEdges(author, ONE, pack(Reads([1])), (("call", "b"),))])
         (turn,) = backend.provenance.turns(["turn-1"])
         assert backend.provenance.reads_of([turn.turn])[turn.turn] == [Reads([1])]
         assert backend.control.position().seq == before, "an edge is no write"

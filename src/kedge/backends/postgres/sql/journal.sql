@@ -70,9 +70,13 @@ SELECT k.id FROM unnest($1::int8[], $2::text[]) AS k (id, members)
 LEFT JOIN kedge.seen_sets s ON s.id = k.id AND s.members = k.members WHERE s.id IS NULL LIMIT 1;
 
 -- name: turn_upsert
+-- The lineage of a turn only grows: of threads that share it, the one that had read less may commit last.
 INSERT INTO kedge.turns (uid, agent, person, session, parent, replays, began_at, began_epoch, lineage, seen)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-ON CONFLICT (uid) DO UPDATE SET lineage = excluded.lineage
+ON CONFLICT (uid) DO UPDATE SET lineage = CASE WHEN excluded.lineage = turns.lineage OR NOT
+    (SELECT members::jsonb FROM kedge.lineages WHERE id = turns.lineage)
+    @> (SELECT members::jsonb FROM kedge.lineages WHERE id = excluded.lineage)
+    THEN excluded.lineage ELSE turns.lineage END
 RETURNING id;
 
 -- name: append_alike

@@ -33,9 +33,13 @@ SELECT id FROM seen_sets WHERE members = ?;
 INSERT INTO seen_sets (members) VALUES (?) RETURNING id;
 
 -- name: turn_upsert
+-- The lineage of a turn only grows: of threads that share it, the one that had read less may commit last.
 INSERT INTO turns (uid, agent, person, session, parent, replays, began_at, began_epoch, lineage, seen)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (uid) DO UPDATE SET lineage = excluded.lineage
+ON CONFLICT (uid) DO UPDATE SET lineage = CASE WHEN excluded.lineage = turns.lineage OR EXISTS (
+    SELECT 1 FROM json_each((SELECT members FROM lineages WHERE id = excluded.lineage)) n
+    WHERE NOT EXISTS (SELECT 1 FROM lineage_members m WHERE m.number = n.value AND m.lineage = turns.lineage)
+) THEN excluded.lineage ELSE turns.lineage END
 RETURNING id;
 
 -- name: write_insert
