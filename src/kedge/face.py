@@ -1,7 +1,7 @@
 """`Kedge`, the public class: one open database."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +29,7 @@ from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
 from kedge.model.attribution import Attribution
 from kedge.model.checks import check_name, check_optional_callables
-from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, SafeLevelName
+from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, RefreshPolicy, SafeLevelName
 from kedge.model.control import Level
 from kedge.model.filters import check_fields
 from kedge.model.fsck.inspection import FsckReport
@@ -131,6 +131,8 @@ class Kedge:
         attribution: Attribution = "reads",
         settle_after: float | None = None,
         derived_from: ReadView | None = None,
+        allow: Iterable[str] = (),
+        deny: Iterable[str] = (),
     ) -> Deployment:
         """Stage a deployment; only turns with `deployment=` see it, unless a canary weight is given.
 
@@ -140,6 +142,8 @@ class Kedge:
         `settle_after`: seconds after its promotion at which it settles; members, further deployments and
         `settle_due()` see to it. `derived_from`: the view whose state a model of it was trained or tuned on; it rests
         on the deployments that this view saw, too.
+        `allow` and `deny` name units (the `unit_id` of a session, else the session) that its canary is shown to, or
+        not shown to, whatever its weight.
         """
         settling.settle_due(self._kernel)
         return lives.deploy(
@@ -154,18 +158,36 @@ class Kedge:
             attribution=attribution,
             settle_after=settle_after,
             derived_from=derived_from,
+            allow=allow,
+            deny=deny,
         )
 
-    def canary(self, name: str, weight: float, *, by: str | None = None) -> Deployment:
-        """Show a deployment to this share (0 to 1) of new sessions."""
-        return lives.start_canary(self._kernel, name, weight, by=by)
+    def canary(
+        self,
+        name: str,
+        weight: float,
+        *,
+        allow: Iterable[str] | None = None,
+        deny: Iterable[str] | None = None,
+        by: str | None = None,
+    ) -> Deployment:
+        """Show a deployment to this share (0 to 1) of new sessions; `allow` and `deny` replace its lists."""
+        return lives.start_canary(self._kernel, name, weight, by=by, allow=allow, deny=deny)
 
     def promote(
-        self, name: str, *, by: str | None = None, on_step: Callable[[str], object] | None = None
+        self,
+        name: str,
+        *,
+        holdback: float | None = None,
+        by: str | None = None,
+        on_step: Callable[[str], object] | None = None,
     ) -> PromoteReport:
-        """Show a deployment to every new session, and bring external systems to the new pins."""
+        """Show a deployment to every new session, and bring external systems to the new pins.
+
+        `holdback` is a share (0 to 1) of the sessions that see neither it nor what rests on it until it is settled.
+        """
         check_optional_callables(on_step=on_step)
-        report, entry = lives.promote(self._kernel, name, by=by)
+        report, entry = lives.promote(self._kernel, name, by=by, holdback=holdback)
         return msgspec.structs.replace(report, reconciled=reconciling.follow(self._kernel, entry, unfailing(on_step)))
 
     def settle(self, name: str, *, by: str | None = None) -> Deployment:
@@ -290,8 +312,15 @@ class Kedge:
         deployment: str | None = None,
         parent: Mapping[str, str] | None = None,
         peer: str | None = None,
+        refresh: RefreshPolicy | None = None,
+        unit_id: str | None = None,
     ) -> Turn:
-        """Begin a turn of an agent or a person, optionally in a session, a deployment or a caller's turn."""
+        """Begin a turn of an agent or a person, optionally in a session, a deployment or a caller's turn.
+
+        `refresh` and `unit_id` are settings of the session, fixed at its first turn. `refresh` says when its view
+        changes: "never" (the default), "promoted" (each turn sees what is live, but canaries stay as they are), or
+        after so many seconds. `unit_id` (a user, a tenant) is what canaries draw by in place of the session.
+        """
         return Turn(
             self._kernel,
             session=session,
@@ -300,19 +329,26 @@ class Kedge:
             deployment=deployment,
             parent=parent,
             peer=peer,
+            refresh=refresh,
+            unit_id=unit_id,
         )
 
-    def view(self, session: str | None = None, deployment: str | None = None) -> ReadView:
-        """Return a read-only view: what a new session, this session, or a turn inside this deployment sees."""
-        return open_view(self._kernel, session=session, deployment=deployment)
+    def view(self, session: str | None = None, deployment: str | None = None, *, everything: bool = False) -> ReadView:
+        """Return a read-only view: what a new session, this session, or a turn inside this deployment sees.
+
+        `everything`: it sees all deployments that are not rolled back, those of all canaries too.
+        """
+        return open_view(self._kernel, session=session, deployment=deployment, everything=everything)
 
     def new_session_view(self, point: Point | None = None) -> ReadView:
         """Return a read-only view of what every new session sees: `view()`, and the canaries at 100%."""
         return open_view(self._kernel, point=point, whole_canaries=True)
 
-    def at(self, point: Point, session: str | None = None, deployment: str | None = None) -> ReadView:
+    def at(
+        self, point: Point, session: str | None = None, deployment: str | None = None, *, everything: bool = False
+    ) -> ReadView:
         """Return a read-only view as of a snapshot's name, a seq, or a datetime with a time zone."""
-        return open_view(self._kernel, session=session, deployment=deployment, point=point)
+        return open_view(self._kernel, session=session, deployment=deployment, point=point, everything=everything)
 
     def assignment(self, session: str) -> list[str]:
         """Return the deployments that a session sees; a new session is assigned first."""
@@ -326,6 +362,11 @@ class Kedge:
         check_name("the session", session)
         session_assignment.refresh(self._kernel, session, actor(by))
         return self.assignment(session)
+
+    def end_session(self, session: str, *, by: str | None = None) -> SessionInfo:
+        """End a session: its next turn begins it anew, as if it were new. Its memory stays; open turns go on."""
+        check_name("the session", session)
+        return drainage.end(self._kernel, session, actor(by))
 
     def sessions(
         self,

@@ -21,6 +21,6 @@ def matrix(rows: int, dim: int = 4, seed: int = 1) -> Floats:
     return np.random.default_rng(seed).normal(size=(rows, dim)).astype(np.float32)
 
 
-def stored(k: kedge.Kedge, collection: str, **view: str) -> dict[str, tuple[list[float], Any]]:
+def stored(k: kedge.Kedge, collection: str, **view: Any) -> dict[str, tuple[list[float], Any]]:
     seen = k.view(**view).vectors(collection)
     return {name: (row.vector.tolist(), row.payload) for name, row in seen.get(seen.ids()).items()}

@@ -208,3 +208,21 @@ def test_a_model_that_was_trained_on_state_goes_with_what_its_view_saw(run: Run,
 def test_a_view_that_is_none_deploys_nothing(run: Run, view: str) -> None:
     assert run("deploy", "tuned", "-a", "ranker/model=one", "--derived-from", view).code != 0
     assert "tuned" not in run("status", "--json").out
+
+
+def test_lists_and_a_holdback(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "users.txt").write_text("user-1\n\nuser-2\n")
+    manifest = tmp_path / "new.toml"
+    manifest.write_text('name = "new"\nallow = ["user-0"]\n[artifacts]\n"support/prompt" = "Hi."\n')
+    assert run("deploy", str(manifest), "--json").document["deployment"]["allow"] == ["user-0"]
+    found = run("canary", "new", "0", "--allow", f"@{tmp_path / 'users.txt'}", "--deny", "user-3", "--json")
+    assert (found.document["deployment"]["allow"], found.document["deployment"]["deny"]) == (
+        ["user-1", "user-2"],
+        ["user-3"],
+    )
+    again = run("deploy", str(manifest))
+    assert again.code == 3
+    assert "allow (2 are recorded)" in again.err
+    assert run("canary", "new", "0", "--allow", "@missing.txt").code == 2
+    assert run("promote", "new", "--holdback", "100%", "--yes").code == 2
+    assert "except 10% of them" in run("promote", "new", "--holdback", "10%", "--yes").out

@@ -10,7 +10,8 @@ from tests.acceptance.cli import Run
 
 DEPLOYMENT = {
     "name", "number", "status", "kind", "weight", "bases", "artifacts", "digest", "warnings", "note", "created_at",
-    "created_by", "since", "by", "reason", "attribution", "pins", "declared", "settle_after",
+    "created_by", "since", "by", "reason", "attribution", "pins", "declared", "settle_after", "allow", "deny",
+    "holdback",
 }  # fmt: skip
 ENTRY = {"seq", "epoch", "at", "operation", "kind", "deployment", "by", "reason", "detail", "is_step"}
 SNAPSHOT = {"name", "seq", "epoch", "at", "by", "deployment"}

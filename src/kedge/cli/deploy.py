@@ -9,8 +9,8 @@ from kedge.cli import database, manifest
 from kedge.cli.app import DEPLOY, app
 from kedge.cli.help import complete_deployment
 from kedge.cli.interrupts import report_interrupt
-from kedge.cli.options import By, Db, Json, Name, Yes
-from kedge.cli.parsing import span_of, view_of, weight_of
+from kedge.cli.options import Allow, By, Db, Deny, Json, Name, Yes
+from kedge.cli.parsing import span_of, units_of, view_of, weight_of
 from kedge.cli.reconcile import exit_code, print_outcomes
 from kedge.cli.tables import status_style
 from kedge.cli.terminal import (
@@ -31,7 +31,7 @@ from kedge.cli.terminal import weight as weight_words
 from kedge.deployments.lifecycle import BOTH_MAX, Deployment
 from kedge.errors import DuplicateName, InvalidValue
 from kedge.model.control import Status
-from kedge.model.transitions import check_weight
+from kedge.model.transitions import check_holdback, check_weight
 
 
 @app.command(rich_help_panel=DEPLOY)
@@ -68,6 +68,8 @@ def deploy(
     settle_after: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Settle it so long after its promotion: 12h, 30d.")
     ] = None,
+    allow: Allow = None,
+    deny: Deny = None,
     note: Annotated[str | None, typer.Option(metavar="TEXT", help="Note for the log.")] = None,
     by: By = None,
     db: Db = None,
@@ -78,8 +80,9 @@ def deploy(
     Deploying the same manifest again changes nothing.
 
     A deployment is a named set of artifacts: prompts, models, code digests, embedders. A manifest is a TOML file with
-    name, canary, independent, base, derived_from, note, attribution, settle_after and a table \[artifacts]. Its
-    entries are "agent/prompt" = "text", {file="prompt.txt"} or {uri="…", digest="sha256:…", kind="model", version="7"}.
+    name, canary, allow, deny, independent, base, derived_from, note, attribution, settle_after and a table
+    \[artifacts]. Its entries are "agent/prompt" = "text", {file="prompt.txt"} or {uri="…", digest="sha256:…",
+    kind="model", version="7"}.
     """
     wanted, repeated = manifest.from_flags(target, artifact or []), False
     given = {
@@ -90,6 +93,8 @@ def deploy(
         "attribution": attribution,
         "note": note,
         "settle_after": settle_after,
+        "allow": units_of(allow),
+        "deny": units_of(deny),
     }
     wanted = msgspec.structs.replace(wanted, **{field: said for field, said in given.items() if said is not None})
     if wanted.canary is not None:
@@ -109,6 +114,8 @@ def deploy(
                 note=wanted.note,
                 settle_after=settles,
                 derived_from=view,
+                allow=wanted.allow,
+                deny=wanted.deny,
             )
         except DuplicateName:
             deployed, repeated = manifest.find_same(k, wanted, view), True
@@ -149,13 +156,18 @@ def canary(
     name: Name,
     weight: Annotated[str, typer.Argument(metavar="WEIGHT", help="Share of new sessions: 0.1 or 10%.")],
     *,
+    allow: Allow = None,
+    deny: Deny = None,
     by: By = None,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
-    """Show a deployment to a share of new sessions."""
+    """Show a deployment to a share of new sessions, and to the units that are allowed.
+
+    --allow and --deny replace the lists that it has.
+    """
     with database.for_changing(db) as k:
-        deployed = k.canary(name, weight_of(weight), by=by)
+        deployed = k.canary(name, weight_of(weight), allow=units_of(allow), deny=units_of(deny), by=by)
     if as_json:
         emit({"deployment": deployed})
     else:
@@ -163,20 +175,32 @@ def canary(
 
 
 @app.command(rich_help_panel=DEPLOY)
-def promote(name: Name, *, yes: Yes = False, by: By = None, db: Db = None, as_json: Json = False) -> int:
+def promote(
+    name: Name,
+    *,
+    holdback: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Hold it back from this share of sessions, until it is settled.")
+    ] = None,
+    yes: Yes = False,
+    by: By = None,
+    db: Db = None,
+    as_json: Json = False,
+) -> int:
     """Show a deployment to every new session.
 
     Also update the external systems that a kedge.toml configures (see kedge reconcile).
     """
+    held = None if holdback is None else check_holdback(weight_of(holdback))
     with database.for_reconciling(db) as k, report_interrupt(k, name, "the promotion"):
         standing = k.deployment(name)
         if may_ask(yes=yes, as_json=as_json, what=f"promote {name}"):
             at = f" at {weight_words(standing.weight)}" if standing.status is Status.CANARY else ""
-            say(f"{name} is {standing.status}{at}. Promoting shows it to every new session.")
+            rest = "" if held is None else f", except {weight_words(held)} of them"
+            say(f"{name} is {standing.status}{at}. Promoting shows it to every new session{rest}.")
             if not ask(f"Promote {name}?"):
                 decline()
         with spinner("promoting", silent=as_json):
-            report = k.promote(name, by=by)
+            report = k.promote(name, holdback=held, by=by)
     if as_json:
         emit(msgspec.to_builtins(report))
         return exit_code(report.reconciled)
@@ -237,9 +261,17 @@ def _print_status(deployed: Deployment) -> None:
     meaning = {
         Status.STAGED: "staged; only turns opened with deployment= see it",
         Status.CANARY: f"canary: {weight_words(deployed.weight)} of new sessions see it",
-        Status.LIVE: "live: new sessions see it; running sessions keep their view",
+        Status.LIVE: f"live: new sessions see it{_held(deployed)}; running sessions keep their view",
         Status.SETTLED: "settled: it can no longer be rolled back",
         Status.ROLLED_BACK: "rolled back: hidden from every reader",
         Status.PURGED: "purged: permanently deleted",
     }
     say(f"{deployed.name} is {meaning[deployed.status]}", f"bold {status_style(deployed.status)}".strip())
+    if deployed.status in {Status.STAGED, Status.CANARY}:
+        for verb_, units in (("shown", deployed.allow), ("not shown", deployed.deny)):
+            if units:
+                say(f"  Whatever its weight, its canary is {verb_} to {listing(units, 3)}.")
+
+
+def _held(deployed: Deployment) -> str:
+    return f", except {weight_words(deployed.holdback)} of them" if deployed.holdback else ""

@@ -19,7 +19,8 @@ from kedge.model.control import Status
 from kedge.turns.view import ReadView
 
 _FIELDS = (
-    "name", "canary", "independent", "base", "derived_from", "note", "attribution", "settle_after", "artifacts",
+    "name", "canary", "allow", "deny", "independent", "base", "derived_from", "note", "attribution",
+    "settle_after", "artifacts",
 )  # fmt: skip
 _POINTERS = {"file", "uri", "digest", "value"}
 _RESEMBLANCE = 0.75  # of a mistyped field to a known one
@@ -29,6 +30,8 @@ _TYPES: dict[str, tuple[type, str]] = {
     "independent": (bool, "true or false"),
     "base": (str, "a string"),
     "derived_from": (str, 'a view, such as "now", "before-friday" or "deployment:support-v1"'),
+    "allow": (list, "a list of strings"),
+    "deny": (list, "a list of strings"),
     "note": (str, "a string"),
     "attribution": (str, '"reads" or "view"'),
     "settle_after": (str, 'a duration, such as "30d"'),
@@ -49,6 +52,8 @@ class Manifest(msgspec.Struct, frozen=True):
     note: str = ""
     attribution: str = "reads"
     settle_after: str | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -93,7 +98,7 @@ def _checked(path: Path, field: str, value: Any) -> Any:
     kind, words = _TYPES[field]
     if not isinstance(value, kind) or field == "canary":
         raise InvalidValue(f"invalid {field} {value!r:.80} in the manifest {path}: must be {words}")
-    return value
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _artifact(folder: Path, key: str, given: object) -> object:
@@ -213,6 +218,9 @@ def _differences(wanted: Manifest, there: Deployment, derived_from: str | None) 
         derived = there.declared.derived_from
         said += [("derived_from", None if derived is None else derived.view, derived_from)]
     differing += [f"{field} ({_WORDS.get(was, was)} is recorded)" for field, was, given in said if was != given]
+    if there.status in {Status.STAGED, Status.CANARY}:  # later, lists decide nothing
+        lists = (("allow", there.allow, wanted.allow), ("deny", there.deny, wanted.deny))
+        differing += [f"{field} ({len(was):,} are recorded)" for field, was, given in lists if set(was) != set(given)]
     return differing
 
 

@@ -25,3 +25,10 @@ OfSession = Annotated[str | None, typer.Option("--session", metavar="SESSION", h
 InDeployment = Annotated[
     str | None, typer.Option("--deployment", metavar="NAME", help="Use the view of a turn inside this deployment.")
 ]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="UNIT", help="Always in the canary: a unit_id or session; @FILE. Repeatable."),
+]
+Deny = Annotated[
+    list[str] | None, typer.Option("--deny", metavar="UNIT", help="Never in the canary; also @FILE. Repeatable.")
+]

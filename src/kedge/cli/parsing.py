@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from kedge.errors import InvalidValue
 from kedge.face import Kedge
@@ -25,6 +26,22 @@ def span_of(text: str, what: str) -> float:
     if seconds is None:
         raise InvalidValue(f"invalid {what} {text!r}; write a duration such as 90min, 12h, 30d or 4w")
     return seconds
+
+
+def units_of(flags: list[str] | None) -> tuple[str, ...] | None:
+    """Return the units of a repeated option, @FILE read line by line; None where it was not given."""
+    if flags is None:
+        return None
+    found: list[str] = []
+    for flag in flags:
+        if not flag.startswith("@"):
+            found.append(flag)
+            continue
+        try:
+            found += filter(None, map(str.strip, Path(flag[1:]).read_text("utf-8").splitlines()))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidValue(f"cannot read the list {flag[1:]} ({error}); check the path") from None
+    return tuple(found)
 
 
 def point_of(k: Kedge, text: str) -> Point | None:

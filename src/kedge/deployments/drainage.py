@@ -6,6 +6,7 @@ from kedge.errors import InvalidValue
 from kedge.model.checks import check_name
 from kedge.model.control import ControlRecord
 from kedge.model.numbers import as_integer
+from kedge.model.session_settings import NEVER, Refresh
 from kedge.ports.control import Session, SessionFilter
 from kedge.support.display import Report, Value, count
 from kedge.turns import session_assignment
@@ -15,7 +16,10 @@ PAGE = 500
 
 
 class SessionInfo(Value, frozen=True):
-    """A session as of its newest assignment. `sees`: the deployments it sees, besides the settled ones and peers."""
+    """A session as of its newest assignment. `sees`: the deployments it sees, besides the settled ones and peers.
+
+    `refresh` and `unit_id` are its settings. One that has `ended` begins anew at its next turn.
+    """
 
     session: str
     generation: int
@@ -23,6 +27,9 @@ class SessionInfo(Value, frozen=True):
     epoch: int
     sees: tuple[str, ...]
     opened_with: str | None
+    refresh: Refresh = NEVER
+    unit_id: str | None = None
+    ended: bool = False
 
 
 class SessionsRefreshed(Report, frozen=True):
@@ -62,6 +69,12 @@ def refresh(kernel: Kernel, prefix: str, seeing: str | None, not_seeing: str | N
     return SessionsRefreshed(refreshed, unchanged)
 
 
+def end(kernel: Kernel, session: str, by: str) -> SessionInfo:
+    """End a session: its next turn begins it anew."""
+    ended = session_assignment.end(kernel, session, by)
+    return _info(kernel, kernel.backend.control.load(), ended)
+
+
 def _all(kernel: Kernel, chosen: SessionFilter) -> Iterator[Session]:
     after: str | None = None
     while page := kernel.backend.control.sessions(chosen, after, PAGE):
@@ -87,4 +100,14 @@ def _filter(
 
 def _info(kernel: Kernel, record: ControlRecord, session: Session) -> SessionInfo:
     sees = tuple(sorted(kernel.names(record.seen_by(session.base) - record.peers)))
-    return SessionInfo(session.session, session.generation, session.at, session.epoch, sees, session.opened_with)
+    return SessionInfo(
+        session=session.session,
+        generation=session.generation,
+        assigned_at=session.at,
+        epoch=session.epoch,
+        sees=sees,
+        opened_with=session.opened_with,
+        refresh=session.settings.refresh,
+        unit_id=session.settings.unit_id,
+        ended=session.ended,
+    )

@@ -10,6 +10,7 @@ from kedge.errors import DuplicateName, IllegalTransition, InvalidValue
 from kedge.model import control as rules
 from kedge.model import transitions
 from kedge.model.artifacts import Artifact, as_artifact, manifest_digest, manifest_warnings, pack
+from kedge.model.assignment import ANY, check_units, detail_of
 from kedge.model.attribution import READS, Attribution, check_attribution, warnings_of
 from kedge.model.checks import check_name
 from kedge.model.control import ControlRecord, Status
@@ -44,6 +45,8 @@ class Deployment(Value, frozen=True):
     `since`, `by` and `reason` are those of the newest change of its status: its own, or that of a base it rests on.
     `pins` are its artifacts by key, without their values. `declared` is None where an older release staged it.
     `settle_after`: its settle policy, in seconds after its promotion, while it can still settle.
+    `allow` and `deny` are the units that it is shown to, and those that it is not shown to, whatever its weight.
+    `holdback` is the share that a live one is not shown to. A settled one has none of these.
     """
 
     name: str
@@ -65,6 +68,9 @@ class Deployment(Value, frozen=True):
     pins: dict[str, Artifact] = msgspec.field(default_factory=dict)
     declared: Declared | None = None
     settle_after: float | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    holdback: float = 0.0
 
 
 class PromoteReport(Report, frozen=True):
@@ -116,6 +122,8 @@ def deploy(
     kind: str = "release",
     attribution: str = READS,
     settle_after: float | None = None,
+    allow: Iterable[str] = (),
+    deny: Iterable[str] = (),
 ) -> Deployment:
     """Stage a deployment, and start it as a canary if a weight is given."""
     check_name("the deployment name", name)
@@ -128,6 +136,9 @@ def deploy(
             f"independent=True and base={base!r} exclude each other: a deployment goes with its base; give one of them"
         )
     settles = transitions.check_settle_after(settle_after)
+    units = check_units(name, allow, deny)
+    if units != ANY:
+        kernel.check_fence("allow= and deny=")
     manifest = _checked_manifest(name, artifacts)
     influences = check_attribution(name, attribution, manifest)
     port = kernel.backend.attribution
@@ -161,6 +172,7 @@ def deploy(
             kind=kind,
             attribution=influences,
             settle_after=settles,
+            sets_lists=units != ANY,
         )
         if canary is not None:
             transitions.canary(
@@ -176,7 +188,8 @@ def deploy(
             name,
             note,
             {"digest": release.digest, "artifacts": sorted(manifest), "attribution": influences, DECLARED: declared}
-            | ({} if settles is None else {"settle_after": settles}),
+            | ({} if settles is None else {"settle_after": settles})
+            | ({} if units == ANY else detail_of(units)),
             release=release,
             writes=writes,
             snapshot=f"{SNAPSHOT_PREFIX}{name}",
@@ -208,28 +221,50 @@ def _artifact_writes(
     return tuple(writes), frozenset(bases)
 
 
-def start_canary(kernel: Kernel, name: str, weight: float, *, by: str | None) -> Deployment:
-    """Show a deployment to a share of new sessions."""
+def start_canary(
+    kernel: Kernel,
+    name: str,
+    weight: float,
+    *,
+    by: str | None,
+    allow: Iterable[str] | None = None,
+    deny: Iterable[str] | None = None,
+) -> Deployment:
+    """Show a deployment to a share of new sessions, and to the units that are allowed. None leaves a list as it is."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
     weight = transitions.check_weight(weight)
+    is_asked = allow is not None or deny is not None
+    asked = check_units(name, () if allow is None else allow, () if deny is None else deny)
+    if is_asked:
+        kernel.check_fence("allow= and deny=")
 
     def decide(record: ControlRecord) -> Change:
         found = kernel.find(record, name, "canary")
-        after = transitions.canary(record, found, weight, now=kernel.backend.clock.now(), by=who)
-        return Change(after, operation, "canary", who, name, detail={"weight": weight})
+        after = transitions.canary(
+            record, found, weight, now=kernel.backend.clock.now(), by=who, sets_lists=is_asked
+        )  # fmt: skip
+        detail: dict[str, Any] = {"weight": weight}
+        if is_asked:
+            there = kernel.units_of(found)
+            allowed = there.allow if allow is None else asked.allow
+            detail |= detail_of(check_units(name, allowed, there.deny if deny is None else asked.deny))
+        return Change(after, operation, "canary", who, name, detail=detail)
 
     kernel.change(decide)
     return show(kernel, name)
 
 
-def promote(kernel: Kernel, name: str, *, by: str | None) -> tuple[PromoteReport, Entry]:
+def promote(kernel: Kernel, name: str, *, by: str | None, holdback: float | None = None) -> tuple[PromoteReport, Entry]:
     """Show a deployment to every new session; report what shadows it and what both sides wrote."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
+    held = 0.0 if holdback is None else transitions.check_holdback(holdback)
+    if held:
+        kernel.check_fence("holdback=")
 
     def decide(record: ControlRecord) -> Change:
         found = kernel.find(record, name, "promote")
-        after = transitions.promote(record, found, now=kernel.backend.clock.now(), by=who)
-        return Change(after, operation, "promote", who, name)
+        after = transitions.promote(record, found, now=kernel.backend.clock.now(), by=who, holdback=held)
+        return Change(after, operation, "promote", who, name, detail={"holdback": held} if held else {})
 
     record, entry = kernel.change(decide)
     promoted = record.find(name)
@@ -324,6 +359,7 @@ def _deployment(
         status = record.status(revocable)
     own = [newest[concerned] for concerned in (release.name, release.number) if concerned in newest]
     change = max(own, key=lambda entry: entry.seq, default=None)
+    units = ANY if revocable is None else kernel.units_of(revocable)
     return Deployment(
         name=release.name,
         number=release.number,
@@ -344,4 +380,7 @@ def _deployment(
         pins={key: msgspec.structs.replace(pin, value=None) for key, pin in sorted(release.artifacts.items())},
         declared=msgspec.convert(staged[DECLARED], Declared) if DECLARED in staged else None,
         settle_after=None if revocable is None else revocable.settle_after,
+        allow=tuple(sorted(units.allow)),
+        deny=tuple(sorted(units.deny)),
+        holdback=0.0 if revocable is None else revocable.holdback,
     )

@@ -11,3 +11,4 @@ SafeLevelName = Level | Literal["frozen", "off"]
 MetricName = Literal["cosine", "dot", "l2"]
 DurabilityName = Literal["full", "normal"]
 OtherCodePolicy = Literal["ignore", "warn", "refuse"]
+RefreshPolicy = Literal["never", "promoted"] | float

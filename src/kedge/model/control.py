@@ -45,7 +45,9 @@ def stricter(a: Level, b: Level) -> Level:
 class Revocable(msgspec.Struct, frozen=True, omit_defaults=True):
     """A deployment that can still be rolled back, as the control record keeps it.
 
-    `bases` are the deployments that it rests on directly; what those rest on is left out.
+    `bases` are the deployments that it rests on directly; what those rest on is left out. `lists` is the epoch of the
+    change that set its allow- and deny-lists, whose entry in the log holds them (0: it has none). `holdback` is the
+    share of the units that a live one is not shown to.
     """
 
     number: int
@@ -60,6 +62,8 @@ class Revocable(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str = ""
     attribution: Attribution = READS
     settle_after: float | None = None  # seconds after its promotion
+    lists: int = 0
+    holdback: float = 0.0
 
 
 class ControlRecord(msgspec.Struct, frozen=True, dict=True):

@@ -14,6 +14,7 @@ from kedge.model.artifacts import Artifact
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
 from kedge.model.record_format import encode_record, log_form
+from kedge.model.session_settings import DEFAULTS, SessionSettings, decode_settings
 from kedge.model.transitions import compacted
 from kedge.model.writes import Author, Batch, Pending
 from kedge.support.display import Value
@@ -80,7 +81,7 @@ class Entry(Value, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """The deployments that a session is fixed to, and since when."""
+    """The deployments that a session is fixed to, and since when. One that has ended begins anew at its next turn."""
 
     session: str
     generation: int
@@ -89,10 +90,20 @@ class Session(msgspec.Struct, frozen=True):
     at: float
     base: frozenset[int]
     opened_with: str | None
+    settings: SessionSettings = DEFAULTS
+    ended: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What it is drawn by."""
+        return self.session if self.settings.unit_id is None else self.settings.unit_id
 
 
 class SessionFilter(msgspec.Struct, frozen=True):
-    """Which sessions are asked for: those with a prefix, fixed to a deployment by number, or not fixed to it."""
+    """Which sessions are asked for: those with a prefix, fixed to a deployment by number, or not fixed to it.
+
+    With a number, sessions that have ended are left out.
+    """
 
     prefix: str = ""
     number: int | None = None
@@ -249,8 +260,10 @@ def no_snapshot(name: str, rows: Iterable[Any]) -> UnknownName:
 
 def decode_session(row: Iterable[Any]) -> Session:
     """Return a session from its row."""
-    name, generation, seq, epoch, at, base, opened_with = row
-    return Session(name, generation, seq, epoch, at, decode_numbers(base), opened_with)
+    name, generation, seq, epoch, at, base, opened_with, settings, ended = row
+    return Session(
+        name, generation, seq, epoch, at, decode_numbers(base), opened_with, decode_settings(settings), bool(ended)
+    )
 
 
 def decode_numbers(stored: Any) -> frozenset[int]:

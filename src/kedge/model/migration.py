@@ -85,7 +85,12 @@ TABLES: dict[str, Table] = dict(
         _table("reads", "turn:i before_seq:i reads:b", key=3, bound="before_seq"),
         _table("edges", "id:i at:f kind:t turn:t peer:t lineage:i", lasting=True),
         _table("idempotency", "key:t seqs:I lineage:i", key=2),
-        _table("sessions", "session:t generation:i seq:i epoch:i at:f base:I opened_with:t by:t", key=2, bound="seq"),
+        _table(
+            "sessions",
+            "session:t generation:i seq:i epoch:i at:f base:I opened_with:t by:t settings:t ended:o",
+            key=2,
+            bound="seq",
+        ),
         _table("snapshots", "name:t seq:i epoch:i at:f by:t deployment:i"),
         _table("observations", "id:i at:f session:t agent:t metric:t value:t lineage:i seen:I"),
         _table("cache", "key:b lineage:i at:f expires:f bytes:i payload:b", key=2),

@@ -91,6 +91,7 @@ def stage(
     kind: str = "release",
     attribution: Attribution = READS,
     settle_after: float | None = None,
+    sets_lists: bool = False,
 ) -> ControlRecord:
     """Add a deployment: staged, or live at once for an external peer."""
     after = msgspec.structs.replace(record, epoch=record.epoch + 1, next_number=record.next_number + 1)
@@ -107,26 +108,46 @@ def stage(
         by=by,
         attribution=attribution,
         settle_after=settle_after,
+        lists=after.epoch if sets_lists else 0,
     )
     return msgspec.structs.replace(after, deployments=(*record.deployments, staged))
 
 
-def canary(record: ControlRecord, name: str | Revocable, weight: float, *, now: float, by: str) -> ControlRecord:
-    """Show a deployment to a share of the sessions that begin from now on."""
+def canary(
+    record: ControlRecord, name: str | Revocable, weight: float, *, now: float, by: str, sets_lists: bool = False
+) -> ControlRecord:
+    """Show a deployment to a share of the sessions that begin from now on; the change may set its lists, too."""
     deployment = _given(record, name)
     _require(record, deployment, "canary", Status.STAGED, Status.CANARY)
     _require_bases(record, deployment, "canary", Status.LIVE)
-    return _with(
-        record, msgspec.structs.replace(deployment, status=Status.CANARY, weight=check_weight(weight), since=now, by=by)
-    )
+    lists = record.epoch + 1 if sets_lists else deployment.lists
+    share = check_weight(weight)
+    started = msgspec.structs.replace(
+        deployment, status=Status.CANARY, weight=share, since=now, by=by, lists=lists
+    )  # fmt: skip
+    return _with(record, started)
 
 
-def promote(record: ControlRecord, name: str | Revocable, *, now: float, by: str) -> ControlRecord:
-    """Show a deployment to every new session."""
+def check_holdback(share: object) -> float:
+    """Return a holdback as a float in 0..1, without 1, or raise `InvalidValue`."""
+    held = as_real(share)
+    if held is None or not 0 <= held < 1:
+        raise InvalidValue(
+            f"invalid holdback {brief(share)}: must be at least 0 and below 1; 0.1 holds back one in ten"
+        )
+    return float(held)
+
+
+def promote(
+    record: ControlRecord, name: str | Revocable, *, now: float, by: str, holdback: float = 0.0
+) -> ControlRecord:
+    """Show a deployment to every new session, except to a share that is held back."""
     deployment = _given(record, name)
     _require(record, deployment, "promote", Status.STAGED, Status.CANARY)
     _require_bases(record, deployment, "promote", Status.LIVE)
-    return _with(record, msgspec.structs.replace(deployment, status=Status.LIVE, weight=1.0, since=now, by=by))
+    return _with(
+        record, msgspec.structs.replace(deployment, status=Status.LIVE, weight=1.0, since=now, by=by, holdback=holdback)
+    )
 
 
 def settle(record: ControlRecord, name: str | Revocable) -> ControlRecord:

@@ -15,6 +15,7 @@ from kedge.model.control_log import (
     SessionFilter,
     Snapshot,
 )
+from kedge.model.session_settings import DEFAULTS, SessionSettings
 
 __all__ = [
     "Change",
@@ -133,7 +134,16 @@ class Control(Protocol):
         """Return the current record and a session, in one statement."""
 
     def begin_session(
-        self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
+        self,
+        session: str,
+        epoch: int,
+        base: frozenset[int],
+        opened_with: str | None,
+        *,
+        after: int,
+        by: str,
+        settings: SessionSettings = DEFAULTS,
+        ended: bool = False,
     ) -> Session:
         """Fix what a session sees, unless another process has done so: `after` is the previous generation."""
 

@@ -12,6 +12,7 @@ from kedge.model.envelope import Envelope, Rejected
 from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.peers import UNKNOWN, check_peer, deployment_of
 from kedge.model.reads import RangeRead
+from kedge.model.session_settings import NOTHING_ASKED, Asked
 from kedge.model.visibility import View
 from kedge.stores.scope import Scope
 from kedge.turns import peers, session_assignment
@@ -86,8 +87,19 @@ def callers(caller: OpenedHeaders | None, session: str | None) -> tuple[Envelope
     return chosen, tuple(envelope.turn for envelope in caller.envelopes if envelope is not chosen)
 
 
-def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: OpenedHeaders | None) -> TurnStart:
-    """Return what a turn starts from. A callee joins its caller's view and session; other turns follow the session."""
+def begin(
+    kernel: Kernel,
+    session: str | None,
+    deployment: str | None,
+    caller: OpenedHeaders | None,
+    asked: Asked = NOTHING_ASKED,
+    *,
+    keeps_ended: bool = False,
+) -> TurnStart:
+    """Return what a turn starts from. A callee joins its caller's view and session; other turns follow the session.
+
+    `asked` are the settings of the session; with `keeps_ended`, one that has ended does not begin anew.
+    """
     kernel.check_present()
     lineage, sender = (EMPTY, None) if caller is None else (caller.lineage, caller.sender)
     envelope, others = callers(caller, session)
@@ -98,6 +110,8 @@ def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: O
                 "leave deployment= out"
             )
         if session is None or session == envelope.session:
+            if envelope.session is not None:
+                session_assignment.check(kernel, envelope.session, asked)
             record, base = kernel.backend.control.load(), frozenset(envelope.base)
             replays = None
             if envelope.replays is not None:
@@ -105,20 +119,22 @@ def begin(kernel: Kernel, session: str | None, deployment: str | None, caller: O
             return TurnStart(
                 record, envelope.session, base, lineage, envelope.turn, sender, others=others, replays=replays
             )
-    record, base = _fixed_base(kernel, session, deployment)
+    record, base = _fixed_base(kernel, session, deployment, asked, keeps_ended=keeps_ended)
     distrust = "" if caller is None else caller.distrust
     parent = None if envelope is None else envelope.turn
     return TurnStart(record, session, base, lineage, parent, sender, distrust, others)
 
 
-def _fixed_base(kernel: Kernel, session: str | None, deployment: str | None) -> tuple[ControlRecord, frozenset[int]]:
+def _fixed_base(
+    kernel: Kernel, session: str | None, deployment: str | None, asked: Asked, *, keeps_ended: bool
+) -> tuple[ControlRecord, frozenset[int]]:
     if session is None:  # load the record for a named deployment: another process may have just staged it
         record = kernel.record() if deployment is None else kernel.backend.control.load()
         deployment = kernel.openable(record, deployment)
         opened = EMPTY if deployment is None else record.closure({assignment.open_in(record, deployment)})
         return record, record.live | opened
     deployment = kernel.openable(kernel.backend.control.load(), deployment) if deployment is not None else None
-    record, fixed = session_assignment.assign(kernel, session, deployment)
+    record, fixed = session_assignment.assign(kernel, session, deployment, asked=asked, keeps_ended=keeps_ended)
     if deployment is not None and assignment.open_in(record, deployment) not in fixed.base:
         raise SessionBegun(
             f"session {session!r} began without {deployment!r}, and its view is fixed at its first turn; "

@@ -8,9 +8,11 @@ import msgspec
 
 from kedge.errors import IllegalTransition, InvalidValue, ReadOnly, UnknownName
 from kedge.model import transitions
+from kedge.model.assignment import ANY, SETTING_LISTS, Units, units_of
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.reconcile import DETAIL, moved
+from kedge.model.upgrade import SESSIONS_SINCE
 from kedge.model.visibility import View
 from kedge.ports.backend import Backend
 from kedge.ports.control import Change, Entry, EpochMoved
@@ -42,6 +44,8 @@ class Kernel:
         self.other_code = "warn"  # policy for turns whose view pins other code: ignore, warn or refuse
         self.standby = "refuse"  # policy for views of the present on a standby: refuse, or stale
         self.warned: set[str] = set()
+        self._lists: dict[tuple[int, int], Units] = {}  # by deployment, and the epoch that set them
+        self._is_fenced = False
         self.peers: dict[str, tuple[int, int]] = {}  # by unsigned peer: an epoch, and its deployment as of then
         self.resolvers: dict[str, Resolver] = {}  # those that this process can ask, by name
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can run, by name
@@ -56,6 +60,35 @@ class Kernel:
         if self._header_key is None:
             self._header_key = self.backend.control.secret("header_key")
         return self._header_key
+
+    def lists_of(self, record: ControlRecord) -> dict[int, Units]:
+        """Return the allow- and deny-lists of a record's canaries and of its live deployments with a holdback."""
+        return {
+            deployment.number: self.units_of(deployment)
+            for deployment in record.deployments
+            if deployment.lists and (deployment.holdback or deployment.status is Status.CANARY)
+        }
+
+    def units_of(self, deployment: Revocable) -> Units:
+        """Return the allow- and deny-lists of a deployment, which the log keeps."""
+        if not deployment.lists:
+            return ANY
+        key = deployment.number, deployment.lists
+        if key not in self._lists:
+            entries = self.backend.control.entries_of((deployment.name,), SETTING_LISTS)
+            self._lists[key] = next(units_of(e.detail) for e in entries if e.epoch == deployment.lists)
+        return self._lists[key]
+
+    def check_fence(self, what: str) -> None:
+        """Raise `IllegalTransition` where older processes, which can still write, would lose something new."""
+        if self._is_fenced:
+            return
+        if self.backend.upgrade.state().min_writer < SESSIONS_SINCE:
+            raise IllegalTransition(
+                f"cannot use {what} yet: older processes, which can still write, would lose it; run `kedge upgrade` "
+                "first"
+            )
+        self._is_fenced = True
 
     def check_present(self) -> None:
         """Raise `ReadOnly` where views of the present could miss a rollback that has returned."""

@@ -8,12 +8,14 @@ from typing import Any, Self
 from kedge.errors import InvalidValue, RolledBack, SyncNeeded
 from kedge.model import envelope as envelopes
 from kedge.model.checks import check_name, check_seconds
+from kedge.model.choices import RefreshPolicy
 from kedge.model.control import Level
 from kedge.model.envelope import Envelope
 from kedge.model.metrics import OWN
 from kedge.model.negotiation import Rule, digest
 from kedge.model.numbers import as_plain
 from kedge.model.peers import check_peer
+from kedge.model.session_settings import check_asked
 from kedge.model.turns import check_seen
 from kedge.model.visibility import View
 from kedge.model.writes import encode
@@ -54,6 +56,8 @@ class Turn(SearchingMany):
         deployment: str | None = None,
         parent: Mapping[str, str] | None = None,
         peer: str | None = None,
+        refresh: RefreshPolicy | None = None,
+        unit_id: str | None = None,
         replays: Replays | None = None,
         base: frozenset[int] | None = None,
         is_own: bool = False,
@@ -64,6 +68,7 @@ class Turn(SearchingMany):
         Kedge itself chose the agent's name, or takes it from an earlier turn, so that it cannot have a slip.
         """
         _check_names(session, agent, person, peer)
+        asked = check_asked(parent is not None or session is not None, refresh, unit_id)
         if kernel.membership is not None:
             kernel.membership.check()
         self._kernel = kernel
@@ -72,7 +77,7 @@ class Turn(SearchingMany):
             start = TurnStart(kernel.backend.control.load(), session, base)
         else:
             caller = None if parent is None else open_headers(kernel, parent, peer, agent or person)
-            start = begin(kernel, session, deployment, caller)
+            start = begin(kernel, session, deployment, caller, asked, keeps_ended=replays is not None)
         self._sender = start.sender
         self._scope = scope = TurnScope(kernel, start, agent=agent, person=person, replays=replays or start.replays)
         self.artifacts = Artifacts(scope)

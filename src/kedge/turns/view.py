@@ -64,9 +64,11 @@ class ViewScope:
         point: Point | None,
         *,
         whole_canaries: bool = False,
+        everything: bool = False,
     ) -> None:
         self._kernel = kernel
         self._whole_canaries = whole_canaries
+        self._everything = everything
         self.backend = kernel.backend
         self.session = session
         if session is not None:
@@ -90,6 +92,10 @@ class ViewScope:
     def _fixed_base(self, record: ControlRecord, session: str | None, deployment: str | None) -> frozenset[int]:
         if session is not None and deployment is not None:
             raise InvalidValue(f"session={session!r} and deployment={brief(deployment)} exclude each other; give one")
+        if self._everything:
+            if deployment is not None:
+                raise InvalidValue(f"everything=True and deployment={brief(deployment)} exclude each other; give one")
+            return record.peers.union(record.by_number)
         opened = self._kernel.openable(record, deployment)
         if opened is not None:
             return record.live | record.closure({assignment.open_in(record, opened)})
@@ -97,8 +103,7 @@ class ViewScope:
             return assignment.assign_any(record) if self._whole_canaries else record.live
         if self.upto is None:
             return session_assignment.preview(self._kernel, record, session)
-        fixed = self.backend.control.session(session, self.upto)
-        return assignment.assign(record, session) if fixed is None else fixed.base
+        return session_assignment.past(self._kernel, record, session, self.upto)
 
     def _resolve(self, point: Point) -> tuple[int, float]:
         """Return the seq and time of a point, or raise where it cannot be read."""
@@ -275,9 +280,11 @@ def open_view(
     deployment: str | None = None,
     point: Point | None = None,
     whole_canaries: bool = False,
+    everything: bool = False,
 ) -> ReadView:
     """Return a view of what is live, of a session or of a deployment, of the present or at a point in the past.
 
-    With `whole_canaries`, the first also sees the canaries that every new session joins.
+    With `whole_canaries`, the first also sees the canaries that every new session joins. One of `everything` sees all
+    deployments that are not rolled back, whatever its session sees.
     """
-    return ReadView(ViewScope(kernel, session, deployment, point, whole_canaries=whole_canaries))
+    return ReadView(ViewScope(kernel, session, deployment, point, whole_canaries=whole_canaries, everything=everything))

@@ -33,6 +33,7 @@ from kedge.model.control_log import (
 )
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
 from kedge.model.moments import seq_at
+from kedge.model.session_settings import DEFAULTS, SessionSettings
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import prefix_end
 from kedge.support.failpoints import reach
@@ -360,7 +361,16 @@ class PostgresControl:
         return self._known.at(epoch) or self._load(), found
 
     def begin_session(
-        self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
+        self,
+        session: str,
+        epoch: int,
+        base: frozenset[int],
+        opened_with: str | None,
+        *,
+        after: int,
+        by: str,
+        settings: SessionSettings = DEFAULTS,
+        ended: bool = False,
     ) -> Session:
         """Fix what a session sees, unless another process has done so: `after` is the previous generation."""
 
@@ -376,12 +386,8 @@ class PostgresControl:
                 return found
             check_epoch(asked, View(epoch, base, base))
             drawn = self._journal.draw(link, 1)
-            begun = Session(session, after + 1, drawn.seqs[0], epoch, drawn.at, base, opened_with)
-            link.send(
-                _SQL["session_insert"], session, begun.generation, begun.seq, epoch, begun.at, sorted(base),
-                opened_with, by,
-            )  # fmt: skip
-            log_in(link, drawn, epoch, NewEntry.of_session(session, begun.generation, by))
+            begun = Session(session, after + 1, drawn.seqs[0], epoch, drawn.at, base, opened_with, settings, ended)
+            insert_session(link, drawn, begun, by)
             return begun
 
         return self._database.write("session", act, lanes=[lane_of("session", session)], find=find)
@@ -403,6 +409,15 @@ def _folded(changes: Callable[[int], list[Any]]) -> ControlRecord:
     newest = changes(1)
     before = record_format.deltas_of(newest[0][0]) if newest else 0
     return record_format.fold(row[0] for row in (changes(1 + before) if before else newest))
+
+
+def insert_session(link: Link, drawn: Drawn, session: Session, by: str) -> None:
+    """Insert a generation of a session and its entry in the log, in the caller's transaction."""
+    link.send(
+        _SQL["session_insert"], session.session, session.generation, session.seq, session.epoch, session.at,
+        sorted(session.base), session.opened_with, by, session.settings.encode(), session.ended,
+    )  # fmt: skip
+    log_in(link, drawn, session.epoch, NewEntry.of_session(session.session, session.generation, by))
 
 
 def log_in(link: Link, drawn: Drawn, epoch: int, entry: NewEntry) -> None:

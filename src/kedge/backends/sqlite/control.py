@@ -28,6 +28,7 @@ from kedge.model.control_log import (
     Snapshot,
 )
 from kedge.model.moments import seq_at
+from kedge.model.session_settings import DEFAULTS, SessionSettings
 from kedge.model.visibility import SEQ_MAX
 from kedge.model.writes import prefix_end
 from kedge.ports.clock import Clock
@@ -336,7 +337,16 @@ class SqliteControl:
         return self._known.at(epoch) or self._load(), found
 
     def begin_session(
-        self, session: str, epoch: int, base: frozenset[int], opened_with: str | None, *, after: int, by: str
+        self,
+        session: str,
+        epoch: int,
+        base: frozenset[int],
+        opened_with: str | None,
+        *,
+        after: int,
+        by: str,
+        settings: SessionSettings = DEFAULTS,
+        ended: bool = False,
     ) -> Session:
         """Fix what a session sees, unless another process has done so: `after` is the previous generation."""
         with self._database.writing("session", shares=True) as connection:
@@ -345,12 +355,9 @@ class SqliteControl:
                 return found
             check_epoch(connection, epoch)
             position = next_position(connection, self._clock)
-            row = (
-                session, after + 1, position.seq, epoch, position.at, json.dumps(sorted(base)), opened_with, by,
-            )  # fmt: skip
-            connection.execute(_SQL["session_insert"], row)
-            log_in(connection, position, epoch, NewEntry.of_session(session, after + 1, by))
-        return Session(session, after + 1, position.seq, epoch, position.at, base, opened_with)
+            begun = Session(session, after + 1, position.seq, epoch, position.at, base, opened_with, settings, ended)
+            insert_session(connection, begun, by)
+        return begun
 
     def counts(self) -> dict[str, int]:
         """Return how many sessions there are, and the last seq."""
@@ -363,6 +370,17 @@ def _of(connection: sqlite3.Connection, query: str, numbers: Iterable[int] | Non
     if numbers is None:
         return connection.execute(_SQL[query])
     return connection.execute(_SQL[f"{query}_of"], (json.dumps(sorted(numbers)),))
+
+
+def insert_session(connection: sqlite3.Connection, session: Session, by: str) -> None:
+    """Insert a generation of a session and its entry in the log, in the caller's transaction."""
+    row = (
+        session.session, session.generation, session.seq, session.epoch, session.at, json.dumps(sorted(session.base)),
+        session.opened_with, by, session.settings.encode(), session.ended,
+    )  # fmt: skip
+    connection.execute(_SQL["session_insert"], row)
+    entry = NewEntry.of_session(session.session, session.generation, by)
+    log_in(connection, Position(session.seq, session.at), session.epoch, entry)
 
 
 def log_in(connection: sqlite3.Connection, position: Position, epoch: int, entry: NewEntry) -> None:

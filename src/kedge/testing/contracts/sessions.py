@@ -1,11 +1,13 @@
 """Contract of sessions in `Control`: the first caller fixes what a session sees, once a generation."""
 
 import threading
+from functools import partial
 
 import pytest
 
+from kedge.model.session_settings import SessionSettings
 from kedge.ports.backend import Backend
-from kedge.ports.control import EpochMoved, Session
+from kedge.ports.control import EpochMoved, Session, SessionFilter
 from kedge.testing.contracts.backend_driver import BackendDriver, Opener
 
 
@@ -48,6 +50,19 @@ class SessionContract:
         assert self.begin(backend, "s", {3}, after=1) == second
         assert backend.control.session("s") == second
         assert backend.control.standing("s") == (backend.control.load(), second)
+
+    def test_settings_and_ends_are_kept_by_generation(self, backend: Backend) -> None:
+        begin = partial(backend.control.begin_session, "s", 0, frozenset({1}), None, by="x")
+        settings = SessionSettings("promoted", "user-7", ("t", 5))
+        first = begin(after=0, settings=settings)
+        assert (first.settings, first.ended, first.unit) == (settings, False, "user-7")
+        assert backend.control.session("s") == first
+        second = begin(after=1, settings=SessionSettings(60.0), ended=True)
+        assert backend.control.standing("s") == (backend.control.load(), second)
+        assert backend.control.sessions_named(["s"]) == {"s": second}
+        assert backend.control.session("s", first.seq) == first
+        assert backend.control.sessions(SessionFilter(), None, 9) == [second]
+        assert backend.control.sessions(SessionFilter(number=1), None, 9) == [], "it has ended"
 
     def test_the_past_keeps_its_generation(self, backend: Backend) -> None:
         driver = BackendDriver(backend)

@@ -115,29 +115,29 @@ SELECT greatest(
 );
 
 -- name: session
-SELECT session, generation, seq, epoch, at, base, opened_with FROM kedge.sessions
+SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM kedge.sessions
 WHERE session = $1 AND seq <= $2 ORDER BY generation DESC LIMIT 1;
 
 -- name: sessions
-SELECT s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with FROM kedge.sessions s
+SELECT s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with, s.settings, s.ended FROM kedge.sessions s
 WHERE s.session >= $1 AND ($2::text IS NULL OR s.session < $2) AND ($3::text IS NULL OR s.session > $3)
   AND s.generation = (SELECT max(o.generation) FROM kedge.sessions o WHERE o.session = s.session)
-  AND ($4::int8 IS NULL OR ($4::int8 = ANY (s.base)) = $5::bool)
+  AND ($4::int8 IS NULL OR NOT s.ended AND ($4::int8 = ANY (s.base)) = $5::bool)
 ORDER BY s.session LIMIT $6::int8;
 
 -- name: sessions_named
-SELECT DISTINCT ON (session) session, generation, seq, epoch, at, base, opened_with FROM kedge.sessions
+SELECT DISTINCT ON (session) session, generation, seq, epoch, at, base, opened_with, settings, ended FROM kedge.sessions
 WHERE session = ANY($1::text[]) ORDER BY session, generation DESC;
 
 -- name: standing
 SELECT c.epoch, s.* FROM kedge.control c LEFT JOIN LATERAL (
-    SELECT session, generation, seq, epoch, at, base, opened_with FROM kedge.sessions
+    SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM kedge.sessions
     WHERE session = $1 ORDER BY generation DESC LIMIT 1
 ) s ON TRUE;
 
 -- name: session_insert
-INSERT INTO kedge.sessions (session, generation, seq, epoch, at, base, opened_with, by)
-VALUES ($1, $2, $3, $4, $5, $6::int8[], $7, $8);
+INSERT INTO kedge.sessions (session, generation, seq, epoch, at, base, opened_with, by, settings, ended)
+VALUES ($1, $2, $3, $4, $5, $6::int8[], $7, $8, $9, $10);
 
 -- name: session_count
 SELECT count(DISTINCT session) FROM kedge.sessions;

@@ -103,28 +103,29 @@ SELECT max(
 );
 
 -- name: session
-SELECT session, generation, seq, epoch, at, base, opened_with FROM sessions
+SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM sessions
 WHERE session = ? AND seq <= ? ORDER BY generation DESC LIMIT 1;
 
 -- name: sessions
-SELECT s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with FROM sessions s
+SELECT s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with, s.settings, s.ended FROM sessions s
 WHERE s.session >= ?1 AND (?2 IS NULL OR s.session < ?2) AND (?3 IS NULL OR s.session > ?3)
   AND s.generation = (SELECT max(o.generation) FROM sessions o WHERE o.session = s.session)
-  AND (?4 IS NULL OR EXISTS (SELECT 1 FROM json_each(s.base) b WHERE b.value = ?4) = ?5)
+  AND (?4 IS NULL OR s.ended = 0 AND EXISTS (SELECT 1 FROM json_each(s.base) b WHERE b.value = ?4) = ?5)
 ORDER BY s.session LIMIT ?6;
 
 -- name: sessions_named
-SELECT session, generation, seq, epoch, at, base, opened_with FROM sessions s
+SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM sessions s
 WHERE session IN (SELECT value FROM json_each(?))
   AND generation = (SELECT max(generation) FROM sessions WHERE session = s.session);
 
 -- name: standing
-SELECT c.epoch, s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with
+SELECT c.epoch, s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with, s.settings, s.ended
 FROM control c LEFT JOIN sessions s
 ON s.session = :session AND s.generation = (SELECT max(generation) FROM sessions WHERE session = :session);
 
 -- name: session_insert
-INSERT INTO sessions (session, generation, seq, epoch, at, base, opened_with, by) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO sessions (session, generation, seq, epoch, at, base, opened_with, by, settings, ended)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: session_count
 SELECT count(DISTINCT session) FROM sessions;
