@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kedge.cli.app import app
+from kedge.cli.commands import name_of, register
 from kedge.cli.main import main
 
 
@@ -40,7 +41,8 @@ def test_completion_without_a_database_says_nothing(tmp_path: Path) -> None:
 
 def test_help_names_no_types(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    names = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    register()
+    names = [name_of(command) for command in app.registered_commands]
     for argv in ([], *([name] for name in names)):
         assert main([*argv, "--help"]) == 0
         shown = capsys.readouterr().out

@@ -6,6 +6,7 @@ import pytest
 
 from kedge import errors
 from kedge.cli.app import EXIT_CODES, app
+from kedge.cli.commands import name_of, register
 from kedge.cli.main import exit_code, main
 from tests.acceptance.cli import Run
 
@@ -81,7 +82,8 @@ def test_every_error_has_an_exit_code_that_help_explains(capsys: pytest.CaptureF
 
 def test_every_command_takes_db_and_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    names = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    register()
+    names = [name_of(command) for command in app.registered_commands]
     assert len(names) == len(set(names)) >= 20
     for name in names:
         assert main([name, "--help"]) == 0

@@ -8,8 +8,8 @@ import pytest
 import typer
 
 import kedge
-from kedge.cli import main  # noqa: F401 - commands join the application as they are imported
 from kedge.cli.app import EXIT_CODES, app
+from kedge.cli.commands import register
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
@@ -18,6 +18,7 @@ from kedge.stores.vectors import Vectors
 from tests.docs.pages import ROOT
 
 pytestmark = pytest.mark.docs
+register()
 
 REFERENCE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 FACES: dict[str, type] = {

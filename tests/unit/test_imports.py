@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import kedge
+from kedge.cli.app import app
+from kedge.cli.commands import _MODULES, name_of, register
+
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "kedge"
 HEAVY = ("faiss", "rich", "typer", "psycopg", "psycopg_pool", "pyarrow", "click")
 
@@ -77,3 +81,49 @@ def test_ids_come_from_the_system_because_tests_of_hosts_replace_uuid_and_secret
         if name.partition(".")[0] in replaced
     }
     assert found == {("bulk/arrow.py", "uuid.UUID")}, "a type of values, which makes none"
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Path:
+    with kedge.open(tmp_path / "db") as k:
+        k.deploy("v1", {"support/prompt": "one"})
+        k.promote("v1")
+    return tmp_path / "db"
+
+
+def test_a_plan_imports_nothing_that_it_does_not_need(deployed: Path) -> None:
+    code = """if True:
+        import sys
+        from kedge.cli.main import main
+        assert main(["plan", "v1", "--json", "--db", sys.argv[1]]) == 0
+        others = ("kedge.drill", "kedge.cli.ingest", "kedge.cli.inspect", "faiss", "psycopg", "pyarrow")
+        print([m for m in others if m in sys.modules], file=sys.stderr)
+    """
+    ran = subprocess.run([sys.executable, "-c", code, str(deployed)], check=True, text=True, capture_output=True)
+    assert ran.stderr == "[]\n"
+
+
+def test_a_rollback_imports_none_of_our_modules_once_it_has_begun(deployed: Path) -> None:
+    """The installation may change under a process that has been waiting for an answer."""
+    code = """if True:
+        import sys
+        from kedge.cli.main import main
+        from kedge.face import Kedge
+        ours = lambda: {m for m in sys.modules if m.partition(".")[0] == "kedge"}
+        rollback, before = Kedge.rollback, set()
+        def begun(*args, **options):
+            before.update(ours())
+            return rollback(*args, **options)
+        Kedge.rollback = begun
+        assert main(["rollback", "v1", "--yes", "--db", sys.argv[1]]) == 0
+        assert before
+        print(sorted(ours() - before), file=sys.stderr)
+    """
+    ran = subprocess.run([sys.executable, "-c", code, str(deployed)], check=True, text=True, capture_output=True)
+    assert ran.stderr.splitlines()[-1] == "[]"
+
+
+def test_each_command_is_in_the_module_that_the_table_names() -> None:
+    register()
+    found = {name_of(command): getattr(command.callback, "__module__", "") for command in app.registered_commands}
+    assert found == {name: f"kedge.cli.{module}" for name, module in _MODULES.items()}

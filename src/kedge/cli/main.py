@@ -8,80 +8,14 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli import (
-    backfill,
-    deploy,
-    drill,
-    export,
-    fleet,
-    fsck,
-    ingest,
-    inspect,
-    message_verdicts,
-    migrate,
-    peers,
-    reconcile,
-    replay,
-    retention,
-    rollback,
-    sessions,
-    settings,
-    show,
-    upgrade,
-)
 from kedge.cli.app import INSPECT, app
+from kedge.cli.commands import name_of, register
 from kedge.cli.driver_log import filter_driver_log
-from kedge.cli.help import PlainCommand
 from kedge.cli.interrupts import Stopped
 from kedge.cli.streams import guarded
 from kedge.cli.terminal import Declined, emit, whisper
 from kedge.model.secrets import redact, secrets_of_address, secrets_of_environment
 
-# Importing these modules registers their commands.
-_MODULES = (
-    inspect,
-    fleet,
-    show,
-    deploy,
-    backfill,
-    rollback,
-    replay,
-    retention,
-    settings,
-    ingest,
-    export,
-    fsck,
-    drill,
-    reconcile,
-    message_verdicts,
-    peers,
-    sessions,
-    migrate,
-    upgrade,
-)
-_ORDER = (
-    ("status", "fleet", "plan", "log", "show", "diff", "assignment", "sessions", "verdicts", "peers", "export"),
-    ("deploy", "canary", "backfill", "promote", "settle"),
-    ("rollback", "reinstate", "replay", "purge", "recover", "reconcile"),
-    (
-        "drill",
-        "fsck",
-        "snapshot",
-        "level",
-        "retention",
-        "collection",
-        "load",
-        "import_",
-        "optimize",
-        "refresh",
-        "migrate_store",
-        "upgrade",
-    ),
-)
-for _command in app.registered_commands:
-    _command.cls = PlainCommand
-_PLACES = {name: place for place, name in enumerate(name for group in _ORDER for name in group)}
-app.registered_commands.sort(key=lambda command: _PLACES[command.callback.__name__ if command.callback else ""])
 _CODES: tuple[tuple[type[errors.KedgeError], int], ...] = (
     (errors.Misuse, 2),
     (errors.Conflict, 3),
@@ -101,12 +35,6 @@ _STOPPED_IN = {
     "upgrade": "stopped. Completed steps are saved. To resume, run the same command again",
     "backfill": "stopped. Stored vectors are kept. To resume, run the same command again",
 }
-# Of these commands, the exit code alone says what happened; of all others the output is the result.
-_EXIT_CODE_TELLS = frozenset(
-    command.name or (command.callback.__name__ if command.callback else "")
-    for command in app.registered_commands
-    if command.rich_help_panel != INSPECT
-) | {"export"}
 STOPPED, DEFECT, USAGE, OUTPUT_LOST, BROKEN_PIPE = 130, 70, 2, 74, 141
 
 
@@ -129,6 +57,7 @@ def _run(arguments: list[str]) -> int:
     filter_driver_log()
     as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     try:
+        register(arguments[0] if arguments else None)
         code = app(args=arguments, prog_name="kedge", standalone_mode=False)
         if code == STOPPED:  # how typer reports Ctrl-C
             return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
@@ -146,8 +75,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _shows(arguments: Sequence[str]) -> bool:
-    """Return whether the output is all that the command does."""
-    return _EXIT_CODE_TELLS.isdisjoint(arguments[:1])
+    """Return whether the output is all that the command does; of others, and of `export`, the exit code tells."""
+    tells = {name_of(command) for command in app.registered_commands if command.rich_help_panel != INSPECT} | {"export"}
+    return tells.isdisjoint(arguments[:1])
 
 
 def _command_first(arguments: list[str]) -> list[str]:

@@ -1,0 +1,36 @@
+"""Table of the commands: a call imports the module of its command only, `kedge --help` imports all."""
+
+from importlib import import_module
+
+from typer.models import CommandInfo
+
+from kedge.cli.app import app
+from kedge.cli.help import PlainCommand
+
+_MODULES = {  # in the order of `kedge --help`
+    "status": "inspect", "fleet": "fleet", "plan": "rollback", "log": "inspect", "show": "show", "diff": "inspect",
+    "assignment": "inspect", "sessions": "sessions", "verdicts": "message_verdicts", "peers": "peers",
+    "export": "export",
+    "deploy": "deploy", "canary": "deploy", "backfill": "backfill", "promote": "deploy", "settle": "deploy",
+    "rollback": "rollback", "reinstate": "rollback", "replay": "replay", "purge": "rollback", "recover": "rollback",
+    "reconcile": "reconcile",
+    "drill": "drill", "fsck": "fsck", "snapshot": "settings", "level": "settings", "retention": "retention",
+    "collection": "settings", "load": "ingest", "import": "ingest", "optimize": "retention", "refresh": "settings",
+    "migrate-store": "migrate", "upgrade": "upgrade",
+}  # fmt: skip
+_PLACES = {name: place for place, name in enumerate(_MODULES)}
+
+
+def register(name: str | None = None) -> None:
+    """Add a command to the application, and those of its module; add all where no command has this name."""
+    module = _MODULES.get(name or "")
+    for each in dict.fromkeys(_MODULES.values() if module is None else (module,)):
+        import_module(f"kedge.cli.{each}")
+    for command in app.registered_commands:
+        command.cls = PlainCommand
+    app.registered_commands.sort(key=lambda command: _PLACES[name_of(command)])
+
+
+def name_of(command: CommandInfo) -> str:
+    """Return the name of a command, as a user types it."""
+    return command.name or (command.callback.__name__ if command.callback else "")
