@@ -71,6 +71,7 @@ from kedge.support.display import Value, brief
 from kedge.turns import code_check, messages, peers, session_assignment
 from kedge.turns.kernel import Caster, Kernel, actor
 from kedge.turns.turn import Turn
+from kedge.turns.turn import turn_of as find_turn
 from kedge.turns.view import Point, ReadView, open_view
 
 Progress = Callable[[int, int], None]
@@ -310,13 +311,15 @@ class Kedge:
         *,
         person: str | None = None,
         deployment: str | None = None,
-        parent: Mapping[str, str] | None = None,
+        parent: Turn | Mapping[str, str] | None = None,
         peer: str | None = None,
         refresh: RefreshPolicy | None = None,
         unit_id: str | None = None,
     ) -> Turn:
         """Begin a turn of an agent or a person, optionally in a session, a deployment or a caller's turn.
 
+        `parent` is the caller's turn in this process, or its headers from another one: the turn joins its session, view
+        and lineage.
         `refresh` and `unit_id` are settings of the session, fixed at its first turn. `refresh` says when its view
         changes: "never" (the default), "promoted" (each turn sees what is live, but canaries stay as they are), or
         after so many seconds. `unit_id` (a user, a tenant) is what canaries draw by in place of the session.
@@ -332,6 +335,13 @@ class Kedge:
             refresh=refresh,
             unit_id=unit_id,
         )
+
+    def turn_of(self, session: str) -> Turn | None:
+        """Return the only open turn of a session in this process, or None: where none is open, or several are.
+
+        For callbacks that run without the context of their caller; elsewhere `kedge.current_turn()` knows the turn.
+        """
+        return find_turn(self._kernel, session)
 
     def view(self, session: str | None = None, deployment: str | None = None, *, everything: bool = False) -> ReadView:
         """Return a read-only view: what a new session, this session, or a turn inside this deployment sees.

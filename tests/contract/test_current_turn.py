@@ -243,3 +243,99 @@ def test_the_async_twin_needs_no_name(place: str) -> None:
             assert kedge.aio.current_turn() is not None
 
     asyncio.run(main())
+
+
+# ── the open turn of a session, and child turns ──
+
+
+def _write_wrong_fact(k: Kedge) -> None:
+    k.deploy("bad", {"writer/prompt": "bad"})
+    k.promote("bad")
+    with k.turn(session="s", agent="writer") as turn:
+        turn.context.put("fact", "wrong")
+
+
+def test_a_session_s_only_open_turn_is_found_without_its_context(k: Kedge) -> None:
+    def found_elsewhere() -> kedge.Turn | None:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(k.turn_of, "s").result()
+
+    assert found_elsewhere() is None
+    with k.turn("s", agent="a") as turn, k.turn("t", agent="b"), k.turn(agent="c"):
+        assert found_elsewhere() is turn
+        with k.turn(agent="d", parent=turn):
+            assert found_elsewhere() is None, "either may be meant"
+        assert found_elsewhere() is turn
+    assert found_elsewhere() is None
+    k.turn("s", agent="forgotten")
+    gc.collect()
+    with pytest.raises(kedge.InvalidValue, match="the session"):
+        k.turn_of("")
+    assert found_elsewhere() is None
+
+
+def test_a_turn_of_a_session_that_has_ended_is_not_found(k: Kedge) -> None:
+    with _tainted(k), k.turn("s", agent="reader") as turn:
+        turn.context.get("fact")
+        assert k.turn_of("s") is turn
+        k.rollback("bad")
+        with pytest.raises(kedge.RolledBack):
+            turn.context.get("fact")
+        assert k.turn_of("s") is None
+        with k.turn("s", agent="other") as other:
+            assert k.turn_of("s") is other
+
+
+def test_a_turn_of_another_database_is_not_found(new_place: Callable[[], str]) -> None:
+    with kedge.open(new_place()) as k, kedge.open(new_place()) as other, k.turn("s", agent="a"):
+        assert other.turn_of("s") is None
+
+
+def test_a_child_is_current_inside_its_block(k: Kedge) -> None:
+    with k.turn("s", agent="a") as turn:
+        with k.turn(agent="b", parent=turn) as child:
+            assert current_turn() is child
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(kedge.bind(current_turn)).result() is child
+        assert current_turn() is turn
+
+
+def test_async_children_in_tasks(place: str) -> None:
+    async def work(k: kedge.aio.AsyncKedge, caller: kedge.aio.AsyncTurn, part: int) -> None:
+        assert kedge.aio.current_turn() is caller, "a task inherits it"
+        async with k.turn(agent="worker", parent=caller) as worker:
+            assert kedge.aio.current_turn() is worker
+            assert worker.session == "s"
+            async with k.turn(agent="looker", parent=worker) as looker:
+                await looker.context.get("fact")
+            await worker.absorb(looker)
+            await worker.context.put(f"part/{part}", part)
+        await caller.absorb(worker)
+
+    async def main() -> None:
+        async with kedge.aio.open(place) as k:
+            _write_wrong_fact(k.sync)
+            async with k.turn("s", agent="planner") as planner:
+                assert await k.turn_of("s") is planner
+                await asyncio.gather(*(work(k, planner, part) for part in range(6)))
+                assert kedge.aio.current_turn() is planner
+                assert planner.lineage == {"bad"}
+                await planner.context.put("whole", 6)
+            assert await k.turn_of("s") is None
+            await k.rollback("bad")
+            assert await (await k.view()).context.items() == {}
+
+    asyncio.run(main())
+
+
+def test_tasks_share_a_turn(place: str) -> None:
+    async def main() -> None:
+        async with kedge.aio.open(place) as k:
+            _write_wrong_fact(k.sync)
+            async with k.turn("s", agent="reader") as turn:
+                await asyncio.gather(*(turn.context.put(f"made/{n}", n) for n in range(6)), turn.context.get("fact"))
+                await turn.context.put("built on it", 1)
+            await k.rollback("bad")
+            assert "built on it" not in await (await k.view()).context.items()
+
+    asyncio.run(main())

@@ -239,13 +239,15 @@ class Side:
     def _call(self, step: Step, dice: random.Random) -> Any:
         if self.turns:
             place = step.pick % len(self.turns)
-            child = self.k.turn(agent=dice.choice(AGENTS), parent=self.turns[place].headers())
+            caller = self.turns[place]
+            parent = caller if dice.random() < 0.5 else caller.headers()  # in this process, or in another
+            child = self.k.turn(agent=dice.choice(AGENTS), parent=parent)
             self._add(child, self.sessions_of[place])
 
     def _absorb(self, _: Step, dice: random.Random) -> Any:
         if len(self.turns) > 1:
             one, other = dice.sample(self.turns, 2)
-            one.absorb(other.headers())
+            one.absorb(other if dice.random() < 0.5 else other.headers())
 
     def _end(self, step: Step, _: random.Random) -> Any:
         if self.turns:

@@ -280,10 +280,17 @@ class Machine(RuleBasedStateMachine):
         self.turns.pop(pick % len(self.turns)).real.close()
 
     @precondition(lambda self: self.turns)
-    @rule(pick=picks, agent=st.sampled_from(AGENTS))
-    def call_another(self, pick: int, agent: str) -> None:
+    @rule(pick=picks, agent=st.sampled_from(AGENTS), as_child=st.booleans())
+    def call_another(self, pick: int, agent: str, *, as_child: bool) -> None:
         """One agent calls another, which joins its lineage and sees what it sees."""
         caller = self.turns[pick % len(self.turns)]
+        if as_child:
+            theirs = attempt(lambda: Answer(kedge.Turn(caller.real._kernel, agent=agent, parent=caller.real)))
+            ours = attempt(lambda: Answer(caller.model.call(agent)))
+            assert agree(theirs.error, ours.error), f"the real thing: {theirs.error}, the oracle: {ours.error}"
+            if theirs.error is None:
+                self.add(Pair(theirs.value, ours.value))
+            return
         if not self.sound(caller):
             return
         real = self.k.turn(agent=agent, parent=caller.real.headers())
@@ -293,19 +300,20 @@ class Machine(RuleBasedStateMachine):
         self.add(Pair(real, model))
 
     @precondition(lambda self: len(self.turns) > 1)
-    @rule(pick=picks, other=picks)
-    def absorb(self, pick: int, other: int) -> None:
+    @rule(pick=picks, other=picks, as_child=st.booleans())
+    def absorb(self, pick: int, other: int, *, as_child: bool) -> None:
         """One turn takes over what another has read."""
         caller, callee = (self.turns[n % len(self.turns)] for n in (pick, other))
-        if caller is not callee and self.sound(caller) and self.sound(callee):
-            headers = callee.real.headers()
+        as_child = as_child and caller.real._kernel is callee.real._kernel
+        if caller is not callee and (as_child or (self.sound(caller) and self.sound(callee))):
+            sent = callee.real if as_child else callee.real.headers()
 
             def really() -> Answer:
-                caller.real.absorb(headers)
+                caller.real.absorb(sent)
                 return Answer()
 
             def as_modelled() -> Answer:
-                caller.model.absorb(callee.model)
+                caller.model.absorb(callee.model, as_child=as_child)
                 return Answer()
 
             theirs, ours = attempt(really), attempt(as_modelled)

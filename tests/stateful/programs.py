@@ -24,12 +24,16 @@ WRITES = ("put", "put", "delete", "swap", "document put", "document delete", "sa
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that happens. Control changes name a deployment, acts a slot in which a turn may be open."""
+    """One thing that happens. Control changes name a deployment, acts a slot in which a turn may be open.
 
-    kind: Literal["deploy", "control", "begin", "act"]
+    A call begins a child turn of the slot in another one, `to`; an absorb joins that one's lineage.
+    """
+
+    kind: Literal["deploy", "control", "begin", "act", "call", "absorb"]
     what: str = ""
     name: str = ""
     slot: int = 0
+    to: int = 0
     session: str | None = None
     artifacts: tuple[str, ...] = ()
     independent: bool = False
@@ -56,6 +60,17 @@ _begin = st.builds(
 _spell = st.tuples(_slots, st.none() | _begin, st.lists(_act, min_size=2, max_size=6)).map(
     lambda spell: [replace(step, slot=spell[0]) for step in (spell[1], *spell[2]) if step]
 )
+_child = st.builds(
+    lambda agent, slot, to, acts: [
+        Step("call", agent, slot=slot, to=(slot + to) % len(SLOTS)),
+        *(replace(act, slot=(slot + to) % len(SLOTS)) for act in acts),
+        Step("absorb", slot=slot, to=(slot + to) % len(SLOTS)),
+    ],
+    st.sampled_from(["helper", "librarian", "temp"]),
+    _slots,
+    st.sampled_from([1, 2]),
+    st.lists(_act, min_size=1, max_size=4),
+)
 _deploy = st.builds(
     Step,
     st.just("deploy"),
@@ -71,7 +86,7 @@ _opening = [
     *(Step("begin", who, slot=slot, session="s1") for slot, who in enumerate(("helper", "librarian", ""))),
 ]
 _few = st.one_of(_launch, _deploy.map(lambda s: [s]), _control.map(lambda s: [s]))
-histories = st.lists(st.one_of(_spell, _spell, _spell, _few), min_size=8, max_size=30).map(
+histories = st.lists(st.one_of(_spell, _spell, _spell, _child, _few), min_size=8, max_size=30).map(
     lambda parts: [*_opening, *(step for part in parts for step in part)]
 )
 
@@ -108,9 +123,7 @@ class Run:
     def step(self, step: Step) -> Result:
         """Let a step happen; a refusal changes nothing."""
         try:
-            return {"deploy": self._deploy, "control": self._control, "begin": self._begin, "act": self._act}[
-                step.kind
-            ](step)
+            return getattr(self, f"_{step.kind}")(step)  # type: ignore[no-any-return]
         except kedge.KedgeError:
             return Result(refused=True, lineage=self._lineage(step))
 
@@ -120,7 +133,7 @@ class Run:
             running.turn.close()
 
     def _lineage(self, step: Step) -> frozenset[str]:
-        running = self.turns.get(step.slot) if step.kind == "act" else None
+        running = self.turns.get(step.slot) if step.kind in ("act", "absorb") else None
         return running.turn.lineage if running else frozenset()
 
     def _deploy(self, step: Step) -> Result:
@@ -141,6 +154,24 @@ class Run:
             self.turns[step.slot].turn.close()
         self.turns[step.slot] = Running(turn, step.session)
         return Result(lineage=turn.lineage)
+
+    def _call(self, step: Step) -> Result:
+        caller = self.turns.get(step.slot)
+        if caller is None:
+            return Result(refused=True)
+        turn = self.k.turn(agent=step.what, parent=caller.turn)
+        if step.to in self.turns:
+            self.turns[step.to].turn.close()
+        self.turns[step.to] = Running(turn, caller.session, [*caller.read])
+        return Result(lineage=turn.lineage)
+
+    def _absorb(self, step: Step) -> Result:
+        caller, callee = self.turns.get(step.slot), self.turns.get(step.to)
+        if caller is None or callee is None:
+            return Result(refused=True)
+        caller.turn.absorb(callee.turn)
+        caller.read.extend(callee.read)
+        return Result(lineage=caller.turn.lineage)
 
     def _act(self, step: Step) -> Result:
         running = self.turns.get(step.slot)

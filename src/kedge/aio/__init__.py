@@ -313,7 +313,11 @@ _async_turns: "weakref.WeakKeyDictionary[Turn, weakref.ReferenceType[AsyncTurn]]
 def current_turn() -> AsyncTurn | None:
     """Return the turn that this task works in, or None; `kedge.current_turn()` returns the sync turn behind it."""
     found = current_sync_turn()
-    known = None if found is None else _async_turns.get(found)
+    return None if found is None else _facade_of(found)
+
+
+def _facade_of(turn: Turn) -> AsyncTurn | None:
+    known = _async_turns.get(turn)
     return None if known is None else known()
 
 
@@ -433,7 +437,7 @@ class AsyncKedge:
                 return AsyncMember(self._submit, found)
             if isinstance(found, ReadView):
                 return AsyncReadView(_Calls(self._submit, None), found)
-            return found
+            return _facade_of(found) if isinstance(found, Turn) else found
 
         call.__name__ = name
         return call
@@ -456,7 +460,7 @@ class AsyncKedge:
         worker = _Worker(self._strands)
         try:
             with awaiting():
-                begun = worker.submit(partial(sync.turn, session, agent, **options))
+                begun = worker.submit(partial(sync.turn, session, agent, **_given(options)))
             turn: Turn = await asyncio.wrap_future(begun)
             try:
                 turn.__enter__()  # in the task's own context: it becomes current there

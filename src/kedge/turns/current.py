@@ -1,4 +1,7 @@
-"""The turn that a context works in: a context variable, which tasks inherit and `bind` carries into threads."""
+"""The turn that a context works in: a context variable, which tasks inherit and `bind` carries into threads.
+
+For code that runs without the caller's context, the open turns of a database by session.
+"""
 
 import weakref
 from collections.abc import Callable
@@ -22,6 +25,40 @@ class _Begun(NamedTuple):
     turn: "weakref.ReferenceType[Open]"
     owner: int  # the id of the open database; it lives as long as the turn is open
     entered: bool
+
+
+class InSession(Open, Protocol):
+    """A turn, as far as the list of open turns knows it."""
+
+    @property
+    def id(self) -> str:
+        """The turn's id."""
+
+    @property
+    def session(self) -> str | None:
+        """The session, or None."""
+
+
+class OpenTurns:
+    """The open turns of one database in this process. It keeps none alive; each operation on its map is atomic."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, weakref.ReferenceType[InSession]] = {}
+
+    def add(self, turn: InSession) -> None:
+        """Add a turn."""
+        turns, ident = self._turns, turn.id
+        turns[ident] = weakref.ref(turn, lambda _: turns.pop(ident, None))
+
+    def remove(self, turn: InSession) -> None:
+        """Remove a turn that ended."""
+        self._turns.pop(turn.id, None)
+
+    def only(self, session: str) -> InSession | None:
+        """Return the only open turn of a session; None where none is open, or several are."""
+        turns = [turn for known in list(self._turns.values()) if (turn := known()) is not None]
+        found = [turn for turn in turns if turn.session == session and turn.is_open]
+        return found[0] if len(found) == 1 else None
 
 
 _begun: ContextVar[tuple[_Begun, ...]] = ContextVar("kedge_turns", default=())

@@ -20,6 +20,7 @@ from kedge.ports.fleet import Membership
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.resolver import Resolver
 from kedge.turns.artifact_cache import ArtifactCache
+from kedge.turns.current import OpenTurns
 from kedge.turns.name_check import NameCheck
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Kernel:
         self._header_key: bytes | None = None
         self.membership: Membership | None = None  # set while this process is a member
         self.consider_upkeep: Callable[[], None] = _nothing  # called after writes, and by the thread of a member
+        self.open_turns = OpenTurns()
         self.artifact_cache = ArtifactCache()
         self.name_check = NameCheck()
         self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version

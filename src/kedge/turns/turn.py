@@ -26,12 +26,12 @@ from kedge.stores.memory import Memory
 from kedge.stores.search import SearchingMany
 from kedge.stores.vectors import Vectors
 from kedge.support.display import brief
-from kedge.turns import code_check, current, messages
+from kedge.turns import children, code_check, current, messages
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Incoming
 from kedge.turns.replaying import Replays
-from kedge.turns.scope import TurnScope
+from kedge.turns.scope import TurnScope, scope_of
 from kedge.turns.view import ReadView
 
 HEADER_SECONDS = 300.0
@@ -54,7 +54,7 @@ class Turn(SearchingMany):
         agent: str | None = None,
         person: str | None = None,
         deployment: str | None = None,
-        parent: Mapping[str, str] | None = None,
+        parent: "Turn | Mapping[str, str] | None" = None,
         peer: str | None = None,
         refresh: RefreshPolicy | None = None,
         unit_id: str | None = None,
@@ -68,23 +68,30 @@ class Turn(SearchingMany):
         Kedge itself chose the agent's name, or takes it from an earlier turn, so that it cannot have a slip.
         """
         _check_names(session, agent, person, peer)
-        asked = check_asked(parent is not None or session is not None, refresh, unit_id)
+        has_session = (parent.session if isinstance(parent, Turn) else parent or session) is not None
+        asked = check_asked(has_session, refresh, unit_id)
         if kernel.membership is not None:
             kernel.membership.check()
         self._kernel = kernel
         self._asks: str | None = None
-        if base is not None:
+        caller, headers = (scope_of(parent), None) if isinstance(parent, Turn) else (None, parent)
+        if caller is not None:
+            children.check_caller(kernel, caller, asked, session=session, deployment=deployment, peer=peer)
+            start = children.start(kernel, caller, agent or person or "")
+        elif base is not None:
             start = TurnStart(kernel.backend.control.load(), session, base)
         else:
-            caller = None if parent is None else open_headers(kernel, parent, peer, agent or person)
-            start = begin(kernel, session, deployment, caller, asked, keeps_ended=replays is not None)
+            opened = None if headers is None else open_headers(kernel, headers, peer, agent or person)
+            start = begin(kernel, session, deployment, opened, asked, keeps_ended=replays is not None)
         self._sender = start.sender
         self._scope = scope = TurnScope(kernel, start, agent=agent, person=person, replays=replays or start.replays)
         self.artifacts = Artifacts(scope)
         self.memory = Memory(scope)
         self.context = Context(scope, "context", "")
         self.cache = Cache(scope)
-        if start.lineage:  # the caller's: it may have been rolled back before this turn began
+        if caller is not None:
+            children.join_caller(scope, caller)
+        elif start.lineage:  # the caller's: it may have been rolled back before this turn began
             self._catch_up_with_sender()
             check_seen(start.lineage, scope.base, scope.record, kernel.names)
         for turn in start.others:
@@ -95,6 +102,7 @@ class Turn(SearchingMany):
                 kernel.name_check.check(kernel.backend, agent, own, scope.view.epoch)
             code_check.check(kernel, scope, agent, own.heads)
         current.begin(self, kernel)
+        kernel.open_turns.add(self)
 
     @property
     def id(self) -> str:
@@ -206,23 +214,27 @@ class Turn(SearchingMany):
             self._asks = "sync"
             raise
 
-    def absorb(self, headers: Mapping[str, str], peer: str | None = None) -> None:
-        """Take on a callee's lineage, from the headers that it sent back."""
+    def absorb(self, headers: "Turn | Mapping[str, str]", peer: str | None = None) -> None:
+        """Take on a callee's lineage: of a turn of this process, or from the headers that another one sent back."""
         scope = self._scope
+        if isinstance(headers, Turn):
+            children.absorb(self._kernel, scope, scope_of(headers), peer)
+            return
         scope.read_current(_nothing)
         opened = open_headers(self._kernel, headers, peer, self.agent or self.person)
         self._sender = opened.sender
         scope.join_sender(opened.lineage, opened.record)
         self._catch_up_with_sender()
-        for turn in [callee.turn for callee in opened.envelopes] or [""]:
+        for turn in [envelope.turn for envelope in opened.envelopes] or [""]:
             scope.record_edge("absorb", turn)
-        asking = next((callee for callee in opened.envelopes if callee.asks is not None), None)
+        asking = next((envelope for envelope in opened.envelopes if envelope.asks is not None), None)
         if asking is not None:
             raise SyncNeeded(f"{asking.agent!r} asks for a fresh sync: begin a new turn, and send again")
 
     def close(self) -> None:
         """End the turn; every later operation raises `TurnClosed`."""
         self._scope.close()
+        self._kernel.open_turns.remove(self)
         current.leave(self)
 
     def __repr__(self) -> str:
@@ -286,6 +298,12 @@ class Turn(SearchingMany):
 def current_turn() -> Turn | None:
     """Return the turn that this context works in, or None: where it works in none, or began several without `with`."""
     found = current.current()
+    return found if isinstance(found, Turn) else None
+
+
+def turn_of(kernel: Kernel, session: str) -> Turn | None:
+    """Return the only open turn of a session in this process, or None."""
+    found = kernel.open_turns.only(check_name("the session", session))
     return found if isinstance(found, Turn) else None
 
 

@@ -127,16 +127,30 @@ class OracleTurn:
         self.read |= ranked.lineage(ranked.ids if hits is None else hits, lineage)
         return ranked
 
-    def absorb(self, callee: "OracleTurn") -> None:
-        """Absorb the reads of a callee; unsigned peers that it heard are seen from now on."""
-        self.check()
+    def call(self, agent: str) -> "OracleTurn":
+        """Begin a child turn, also where a settle has ended this one: it sees what is settled by now."""
+        child = OracleTurn(self.oracle, self.view, session=self.session, agent=agent, caller=self)
+        child.check()
+        return child
+
+    def absorb(self, callee: "OracleTurn", *, as_child: bool = False) -> None:
+        """Absorb the reads of a callee; unsigned peers that it heard are seen from now on.
+
+        A child turn may also be absorbed where a settle has ended this one.
+        """
         world = self.oracle.world()
+        if not as_child:
+            self.check()
+        elif self.read & world.taken_back:
+            raise Refused("RolledBack", f"influenced by {sorted(self.read & world.taken_back)}")
         base = self.view.base | (callee.read & world.externals)
         unseen = callee.read - base - world.settled - world.taken_back
         if unseen:
             raise Refused("NotSeen", f"does not see {sorted(unseen)}")
         self.read |= callee.read
         self.view = View(base)
+        if self.read & world.taken_back:
+            raise Refused("RolledBack", f"influenced by {sorted(self.read & world.taken_back)}")
 
     def hear(self, peer: str) -> None:
         """Absorb unsigned headers of a peer: it counts as a deployment of its own, which the turn now sees."""
