@@ -9,6 +9,7 @@ import pytest
 
 import kedge
 from kedge import Kedge, Turn
+from kedge.turns import children
 from kedge.turns.scope import scope_of
 from tests.databases import NewPlace
 from tests.laws.scene import BAD, VECTOR, clerk, helper, opened, release
@@ -182,6 +183,17 @@ def test_an_absorbed_reader_is_journaled_with_the_next_commit(bad: Kedge, next_c
     assert record_of(callee).parent == caller.id
     edges = [edge for edge in edges_of(caller) if edge[0] != "call"]
     assert edges == [("child", callee.id), ("absorb", callee.id)]
+
+
+def test_a_graph_that_never_writes_is_journaled_in_parts(bad: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "_ABSORBED_MAX", 2)
+    with clerk(bad) as root:
+        for n in range(3):
+            with child(bad, root) as callee:
+                pass
+            root.absorb(callee)
+            assert len(edges_of(root)) == (4 if n else 0)
+    assert len(edges_of(root)) == 6
 
 
 def test_a_child_and_its_caller_that_absorbed_it_can_both_go_on(bad: Kedge) -> None:

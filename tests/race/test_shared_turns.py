@@ -179,3 +179,32 @@ def test_a_forked_process_goes_on_with_a_turn_that_threads_share(k: Kedge) -> No
             thread.join()
         assert failed == []
         assert len(turn.context.items("child/")) == 5
+
+
+def test_children_in_threads_journal_all_that_they_rest_on(k: Kedge) -> None:
+    with clerk(k) as turn:
+        seqs = {n: turn.context.put(f"fact/{n}", n) for n in (*THREADS, "root")}
+    with clerk(k) as root:
+        root.context.get("fact/root")
+        children: list[Turn] = []
+
+        def work(n: int) -> None:
+            with k.turn(agent=f"worker-{n}", parent=root) as worker:
+                children.append(worker)
+                worker.context.get(f"fact/{n}")
+                with k.turn(agent="looker", parent=worker) as looker:
+                    looker.context.get("fact/root")
+                worker.absorb(looker)
+                root.absorb(worker)
+                worker.context.put(f"made/{n}", n)
+                root.context.put(f"root/{n}", n)
+
+        run_all(work, THREADS)
+        assert len(root.context.items("made/")) == len(THREADS)
+        assert journaled(root) == {seqs["root"]}
+        assert [journaled(worker) for worker in children] == [{seqs[int(w.agent[7:])]} for w in children if w.agent]
+    provenance = scope_of(root).backend.provenance
+    edges = {(edge.kind, edge.turn, edge.peer) for edge in provenance.newest_edges(1_000)}
+    assert {(kind, root.id, worker.id) for worker in children for kind in ("child", "absorb")} <= edges
+    turns = {turn.uid: turn for turn in provenance.newest_turns(100)}
+    assert all(turns[t.parent].turn < t.turn for t in turns.values() if t.parent), "callers come first"

@@ -236,6 +236,7 @@ class TurnScope:
     def join(self, lineage: Lineage) -> None:
         """Add the lineage of something read that is not in the journal, such as a cached result."""
         self.log.join(lineage)
+        self._check_influences()
 
     def join_sender(self, lineage: Lineage, record: ControlRecord | None) -> None:
         """Add the lineage of a message's sender; untrusted peers in it become visible to this turn.
@@ -247,7 +248,7 @@ class TurnScope:
         check_seen(lineage, base, known, self._kernel.names)
         with self.log.lock.here:
             self.base |= base
-        self.join(lineage)
+        self.log.join(lineage)
 
     def pin_artifacts(self, agent: str) -> AgentArtifacts:
         """Read the agent's own artifacts, and those that the view attributes to every agent, at the start of a turn."""
@@ -333,6 +334,7 @@ class TurnScope:
             check_name("the idempotency key", idempotency)
         if not writes:
             return []
+        self._check_influences()
         try:
             if self.replaying is not None:
                 return self._replay(self.replaying, writes, idempotency, vectors, newest)

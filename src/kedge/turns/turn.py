@@ -29,7 +29,7 @@ from kedge.support.display import brief
 from kedge.turns import children, code_check, current, messages
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
-from kedge.turns.messages import Incoming
+from kedge.turns.messages import Incoming, Sender
 from kedge.turns.replaying import Replays
 from kedge.turns.scope import TurnScope, scope_of
 from kedge.turns.view import ReadView
@@ -92,7 +92,7 @@ class Turn(SearchingMany):
         if caller is not None:
             children.join_caller(scope, caller)
         elif start.lineage:  # the caller's: it may have been rolled back before this turn began
-            self._catch_up_with_sender()
+            self._catch_up_with(start.sender)
             check_seen(start.lineage, scope.base, scope.record, kernel.names)
         for turn in start.others:
             scope.record_edge("absorb", turn)
@@ -201,14 +201,13 @@ class Turn(SearchingMany):
         It came with `headers`, or with the `parent=` that this turn began with. Raises `SyncNeeded` or `SchemaRefused`.
         `version` is the version that an unsigned peer is known to speak.
         """
-        if headers is not None:
-            self.absorb(headers, peer)
-        if self._sender is None:
+        sender = self._sender if headers is None else self._absorb(headers, peer)
+        if sender is None:
             raise InvalidValue("no headers came with this message; begin the turn with parent=, or pass headers=")
         scope = self._scope
         scope.read_current(_nothing)
         try:
-            message = Incoming(schema, payload, self._sender, version)
+            message = Incoming(schema, payload, sender, version)
             return messages.receive(self._kernel, scope.record, scope, self._rule(schema), message)
         except SyncNeeded:
             self._asks = "sync"
@@ -216,20 +215,25 @@ class Turn(SearchingMany):
 
     def absorb(self, headers: "Turn | Mapping[str, str]", peer: str | None = None) -> None:
         """Take on a callee's lineage: of a turn of this process, or from the headers that another one sent back."""
-        scope = self._scope
         if isinstance(headers, Turn):
-            children.absorb(self._kernel, scope, scope_of(headers), peer)
-            return
+            children.absorb(self._kernel, self._scope, scope_of(headers), peer)
+        else:
+            self._absorb(headers, peer)
+
+    def _absorb(self, headers: Mapping[str, str], peer: str | None) -> Sender:
+        """Take on the lineage in headers; return who sent them: another thread may absorb others meanwhile."""
+        scope = self._scope
         scope.read_current(_nothing)
         opened = open_headers(self._kernel, headers, peer, self.agent or self.person)
         self._sender = opened.sender
         scope.join_sender(opened.lineage, opened.record)
-        self._catch_up_with_sender()
+        self._catch_up_with(opened.sender)
         for turn in [envelope.turn for envelope in opened.envelopes] or [""]:
             scope.record_edge("absorb", turn)
         asking = next((envelope for envelope in opened.envelopes if envelope.asks is not None), None)
         if asking is not None:
             raise SyncNeeded(f"{asking.agent!r} asks for a fresh sync: begin a new turn, and send again")
+        return opened.sender
 
     def close(self) -> None:
         """End the turn; every later operation raises `TurnClosed`."""
@@ -286,12 +290,12 @@ class Turn(SearchingMany):
         )
         return envelopes.seal(envelope, self._kernel.header_key)
 
-    def _catch_up_with_sender(self) -> None:
+    def _catch_up_with(self, sender: Sender | None) -> None:
         """Move to the newest record; if the sender's lineage is rolled back, count that and end the turn."""
         try:
             self._scope.catch_up()
         except RolledBack:
-            messages.count_refused(self._kernel, self._scope.record, self._scope, self._sender)
+            messages.count_refused(self._kernel, self._scope.record, self._scope, sender)
             raise
 
 
