@@ -19,8 +19,8 @@ def test_an_entry_reads_the_same_from_either_backend() -> None:
 
 
 def test_a_session_reads_the_same_from_either_backend() -> None:
-    lite = control_log.decode_session(("s", 1, 2, 3, 4.0, "[5, 6]", None))
-    assert lite == control_log.decode_session(("s", 1, 2, 3, 4.0, [5, 6], None))
+    lite = control_log.decode_session(("s", 1, 2, 3, 4.0, "[5, 6]", None, None, None))
+    assert lite == control_log.decode_session(("s", 1, 2, 3, 4.0, [5, 6], None, None, None))
     assert lite.base == {5, 6}
 
 
