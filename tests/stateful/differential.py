@@ -382,7 +382,7 @@ class Side:
         """Return what a search alone finds and has read."""
         with self.k.turn(person="pat") as turn:
             hits = turn.vectors("kb").search(query, k=k)
-            read = turn._scope.log._reads
+            read = turn._scope.log
             return hits_of(hits), sorted(turn.lineage), [Seq(seq) for seq in sorted(read._seqs)]
 
     # ------------------------------------------------------------ looks

@@ -50,7 +50,10 @@ def unpack(packed: bytes) -> Reads:
 
 
 class ReadLog:
-    """What a turn has read: the lineage that this gives it, and what is not journaled yet."""
+    """What a turn has read: the lineage that this gives it, and what is not journaled yet.
+
+    Each change is one operation on a set or a dict, so that threads can share it.
+    """
 
     def __init__(self) -> None:
         self.members: set[int] = set()
@@ -73,6 +76,10 @@ class ReadLog:
     def saw_call(self, seqs: Iterable[int], lineage: Lineage) -> None:
         """Record a call of another turn that was read."""
         self._seqs.update(seqs)
+        self.members |= lineage
+
+    def join(self, lineage: Lineage) -> None:
+        """Add the lineage of something read that is not in the journal."""
         self.members |= lineage
 
     def met(self, key: Key, seq: int, lineage: Lineage) -> None:

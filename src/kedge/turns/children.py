@@ -52,7 +52,7 @@ def join_caller(scope: TurnScope, caller: TurnScope) -> None:
 
     The first commit of the child journals the call, and what the caller had read.
     """
-    scope.log.begin_in(caller.log)
+    scope.log.caller = caller.log
     scope.pins.learn(caller.rests_on())
     scope.catch_up(scope.record)
 
@@ -72,7 +72,8 @@ def absorb(kernel: Kernel, scope: TurnScope, callee: TurnScope, peer: str | None
     scope.pins.learn(callee.rests_on())
     with suppress(SettledMeanwhile):
         scope.catch_up(record)
-    if scope.log.absorb(callee.log) >= _ABSORBED_MAX:
+    scope.log.absorbed[callee.log] = None
+    if len(scope.log.absorbed) >= _ABSORBED_MAX:
         scope.record_pending()
 
 

@@ -19,7 +19,7 @@ from kedge.model.control import ControlRecord, Level, stricter
 from kedge.model.lineage import Lineage
 from kedge.model.reads import RangeRead
 from kedge.model.repeats import Call
-from kedge.model.turns import check_seen, moved
+from kedge.model.turns import Ends, check_seen, moved
 from kedge.model.visibility import View
 from kedge.model.writes import (
     SHARED_MEMORY,
@@ -36,6 +36,7 @@ from kedge.model.writes import (
 from kedge.ports.control import EpochMoved
 from kedge.ports.journal import Appended
 from kedge.ports.metrics import Sample
+from kedge.support.fork_lock import ForkSafeLock
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
 from kedge.turns.begin import TurnStart, imposed_artifacts, own_artifacts
 from kedge.turns.kernel import Kernel
@@ -44,6 +45,7 @@ from kedge.turns.turn_log import TurnLog
 
 T = TypeVar("T")
 S_co = TypeVar("S_co", covariant=True)
+_moving = ForkSafeLock()  # held while a turn moves its view, never over I/O
 
 
 class TurnScope:
@@ -156,20 +158,24 @@ class TurnScope:
     def close(self) -> None:
         """Make every later operation raise `TurnClosed`; journal what was absorbed since the last commit."""
         self._closed = True
-        if self.log.has_absorbed:
+        if self.log.absorbed:
             with suppress(KedgeError):  # the lineage is in every write: only the edge is lost
                 self.record_pending()
 
     def catch_up(self, record: ControlRecord | None = None) -> None:
         """Move the view to the newest control record; raise, and end the turn, where that record ends it."""
         loaded = record or self.backend.control.load()
-        with self.log.lock.here:
+        with _moving.here:
             if loaded.epoch > self.record.epoch:  # else another thread has loaded a newer one meanwhile
                 self.record = loaded
-            found = moved(self.view, self.base, self.log.members, self.record)
-            if isinstance(found, View):
+            while True:
+                influences = self.log.lineage
+                found = moved(self.view, self.base, influences, self.record)
+                if isinstance(found, Ends):
+                    break
                 self.view = found
-                return
+                if self.log.lineage == influences:  # else another thread has read something else meanwhile
+                    return
         self._ended = found.error(self._kernel.names)
         raise self._ended
 
@@ -246,7 +252,7 @@ class TurnScope:
         known = record or self.backend.control.load()
         base = self.base | (lineage & known.externals)
         check_seen(lineage, base, known, self._kernel.names)
-        with self.log.lock.here:
+        with _moving.here:
             self.base |= base
         self.log.join(lineage)
 
@@ -298,7 +304,7 @@ class TurnScope:
     @property
     def stamp(self) -> Lineage:
         """The lineage that a derived write would get now, as deployment numbers: without settled deployments."""
-        return self.log.members - self.view.settled
+        return self.log.lineage - self.view.settled
 
     def names(self, numbers: Iterable[int]) -> frozenset[str]:
         """Return the names of deployments."""
@@ -386,7 +392,7 @@ class TurnScope:
                 epoch=view.epoch,
                 author=self.author,
                 writes=tuple(writes),
-                lineage=self.log.members - view.settled,
+                lineage=self.log.lineage - view.settled,
                 seen=view.seen,
                 settled=view.settled,
                 reads=pending.reads,
@@ -411,7 +417,7 @@ class TurnScope:
     def _record_call(self, call: Call) -> None:
         """Record a repeated call as read if another turn made it: its result carries that turn's lineage."""
         if call.turn != self.author.uid:
-            self.log.saw_call(call)
+            self.log.saw_call(call.seqs, call.lineage)
 
     def _check_level(self) -> None:
         level = self._recorded_level()
@@ -432,7 +438,7 @@ class TurnScope:
         """Journal what waits for the next commit, and these edges of the turn."""
         settled = self.view.settled
         pending = self.log.unjournaled(settled)
-        own = TurnEdges(self.author, self.log.members - settled, pending.reads, edges)
+        own = TurnEdges(self.author, self.log.lineage - settled, pending.reads, edges)
         self.backend.journal.record_edges((*pending.edges, own))
         pending.forget()
 

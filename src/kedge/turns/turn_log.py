@@ -2,23 +2,22 @@
 
 Threads and tasks share a turn, so they share its log. A commit takes a copy of what is not journaled yet, and forgets
 that copy once it is committed: what other threads have read meanwhile stays. A read that two commits took is in both.
+
+There is no lock: each step is one operation on a set or a dict, which is atomic.
 """
 
-from collections.abc import Callable, Iterable
 from itertools import count
 from typing import NamedTuple
 
-from kedge.model.lineage import Lineage
-from kedge.model.reads import RangeRead, ReadLog, Reads, pack
-from kedge.model.repeats import Call
+from kedge.model.lineage import EMPTY, Lineage
+from kedge.model.reads import ReadLog, Reads, pack
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Head, Key, TurnEdges
-from kedge.support.fork_lock import ForkSafeLock
+from kedge.model.writes import Author, TurnEdges
 
 _places = count()  # a caller begins before those that it calls
 
 
-class Part(NamedTuple):
+class _Part(NamedTuple):
     """What one log had not journaled at one moment."""
 
     lineage: Lineage
@@ -27,87 +26,47 @@ class Part(NamedTuple):
     absorbed: tuple["TurnLog", ...]
 
 
-class Unjournaled(NamedTuple):
+class Unjournaled:
     """What a commit has to journal: the turn's own reads, and the edges to other turns of this process."""
 
-    reads: bytes | None
-    edges: tuple[TurnEdges, ...]
-    forget: Callable[[], None]  # to be called once it is committed
+    __slots__ = ("_parts", "edges", "reads")
+
+    def __init__(self, reads: bytes | None, edges: tuple[TurnEdges, ...], parts: "dict[TurnLog, _Part]") -> None:
+        self.reads, self.edges, self._parts = reads, edges, parts
+
+    def forget(self) -> None:
+        """Forget it: it is committed."""
+        for log, part in self._parts.items():
+            if part.reads is not None:
+                log.forget(part.reads)
+            if part.caller is not None:
+                log.caller = None
+            for absorbed in part.absorbed:
+                log.absorbed.pop(absorbed, None)
 
 
-class TurnLog:
-    """What a turn has read and whom it called. Its lock is never held over I/O, nor together with another log's."""
+class TurnLog(ReadLog):
+    """What a turn has read and whom it called.
+
+    `caller`: of this process, to be journaled with the first commit; `absorbed`: turns to be journaled with the next.
+    """
 
     def __init__(self, author: Author, lineage: Lineage) -> None:
+        super().__init__()
         self.author = author
-        self.lock = ForkSafeLock()
+        self.members |= lineage
         self.place = next(_places)  # among the turns of this process, in the order of their beginning
-        self._reads = ReadLog()
-        self._reads.members.update(lineage)
-        self._caller: TurnLog | None = None
-        self._absorbed: list[TurnLog] = []
+        self.caller: TurnLog | None = None
+        self.absorbed: dict[TurnLog, None] = {}
 
     @property
-    def members(self) -> Lineage:
+    def lineage(self) -> Lineage:
         """The deployments that have influenced the turn, settled ones included."""
-        return frozenset(self._reads.members)
+        return frozenset(self.members)
 
     def is_seen_by(self, view: View) -> bool:
         """Return whether a view sees all deployments that have influenced the turn."""
-        with self.lock.here:
-            return view.sees(frozenset(self._reads.members))
-
-    # ── reads ──
-
-    def saw(self, heads: Iterable[Head]) -> None:
-        """Record writes that were read, deletes included."""
-        with self.lock.here:
-            self._reads.saw(heads)
-
-    def saw_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
-        """Record a range that was read, with the lineages of all heads in it."""
-        with self.lock.here:
-            self._reads.saw_range(read, lineages)
-
-    def saw_call(self, call: Call) -> None:
-        """Record a call of another turn that was read."""
-        with self.lock.here:
-            self._reads.saw_call(call.seqs, call.lineage)
-
-    def join(self, lineage: Lineage) -> None:
-        """Add the lineage of something read that is not in the journal."""
-        with self.lock.here:
-            self._reads.members |= lineage
-
-    def met(self, key: Key, seq: int, lineage: Lineage) -> None:
-        """Remember the put that was last known as a key's head, by its seq."""
-        with self.lock.here:
-            self._reads.met(key, seq, lineage)
-
-    def compares(self, key: Key, seq: int) -> bool:
-        """Return whether this is the known head of a key; it then counts as read and is forgotten."""
-        with self.lock.here:
-            return self._reads.compares(key, seq)
-
-    # ── other turns of this process ──
-
-    def begin_in(self, caller: "TurnLog") -> None:
-        """Note the turn that called this one, to be journaled with the first commit of this one."""
-        self._caller = caller
-
-    def absorb(self, callee: "TurnLog") -> int:
-        """Note a turn whose lineage this one has joined, to be journaled with the next commit; return how many wait."""
-        with self.lock.here:
-            if callee not in self._absorbed:
-                self._absorbed.append(callee)
-            return len(self._absorbed)
-
-    @property
-    def has_absorbed(self) -> bool:
-        """Whether turns were absorbed that are not journaled yet."""
-        return bool(self._absorbed)
-
-    # ── the journal ──
+        return not self.members or view.sees(frozenset(self.members))
 
     def unjournaled(self, settled: Lineage) -> Unjournaled:
         """Return what the next commit of this turn has to journal; `settled` drop out of lineages.
@@ -115,40 +74,24 @@ class TurnLog:
         Besides its own reads, these are those of its caller where that call is not journaled yet, of the turns that it
         has absorbed, and of the callers and absorbed turns of these: each cause that the journal lacks.
         """
-        parts: dict[TurnLog, Part] = {}
-        left = [self]
+        if self.caller is None and not self.absorbed:
+            reads = self.pending()
+            return Unjournaled(None if reads is None else pack(reads), (), {self: _Part(EMPTY, reads, None, ())})
+        parts, left = {self: self._part()}, [self]
         while left:
-            log = left.pop()
-            if log not in parts:
-                part = parts[log] = log.pending()
-                left += part.absorbed if part.caller is None else (*part.absorbed, part.caller)
+            part = parts[left.pop()]
+            found = part.absorbed if part.caller is None else (*part.absorbed, part.caller)
+            fresh = [log for log in found if log not in parts]
+            parts |= {log: log._part() for log in fresh}  # noqa: SLF001 - of the same class
+            left += fresh
         reads = parts[self].reads
+        return Unjournaled(None if reads is None else pack(reads), _edges_of(self, parts, settled), parts)
 
-        def forget() -> None:
-            for log, part in parts.items():
-                log.forget(part)
-
-        edges = () if len(parts) == 1 else _edges_of(self, parts, settled)
-        return Unjournaled(None if reads is None else pack(reads), edges, forget)
-
-    def pending(self) -> Part:
-        """Return what is not journaled yet."""
-        with self.lock.here:
-            reads = self._reads
-            return Part(frozenset(reads.members), reads.pending(), self._caller, tuple(self._absorbed))
-
-    def forget(self, part: Part) -> None:
-        """Forget what has been journaled."""
-        with self.lock.here:
-            if part.reads is not None:
-                self._reads.forget(part.reads)
-            if part.caller is not None:
-                self._caller = None
-            if part.absorbed:
-                self._absorbed = [log for log in self._absorbed if log not in part.absorbed]
+    def _part(self) -> _Part:
+        return _Part(frozenset(self.members), self.pending(), self.caller, tuple(self.absorbed))
 
 
-def _edges_of(own: TurnLog, parts: dict[TurnLog, Part], settled: Lineage) -> tuple[TurnEdges, ...]:
+def _edges_of(own: TurnLog, parts: dict[TurnLog, _Part], settled: Lineage) -> tuple[TurnEdges, ...]:
     """Return what to journal of each turn, callers first: turns are numbered in this order, and locked in it."""
     ordered = sorted(parts, key=lambda log: log.place)
     edges: dict[TurnLog, list[tuple[str, str]]] = {log: [] for log in ordered}

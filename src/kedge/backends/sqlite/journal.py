@@ -102,7 +102,8 @@ class SqliteJournal(Reader):
     def write_in(self, connection: sqlite3.Connection, batch: Batch, position: Position) -> tuple[int, list[Row]]:
         """Write a batch inside the caller's transaction; return the id of its lineage and the rows."""
         stamp = self._stamp(connection, batch.lineage)
-        self._write_edges(connection, batch.edges, position)
+        if batch.edges:
+            self._write_edges(connection, batch.edges, position)
         turn = self._turn(connection, batch.author, stamp)
         seqs = range(position.seq, position.seq + len(batch.writes))
         space_id, lineage_id = (
