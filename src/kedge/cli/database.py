@@ -1,9 +1,12 @@
 """Database selection: `--db`, KEDGE_DB, or .kedge/ in the current folder."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kedge import open as open_database
+from kedge.cli.interrupts import ignore_interrupts
 from kedge.cli.terminal import whisper
 from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
@@ -25,14 +28,20 @@ def for_reading(url: str | None, reconcilers: Path | None = None) -> Kedge:
     return k
 
 
-def for_changing(url: str | None) -> Kedge:
-    """Open an existing database for writing."""
-    return _change(url, None)
+@contextmanager
+def for_changing(url: str | None) -> Iterator[Kedge]:
+    """Open an existing database for writing; after the block, the command ignores Ctrl-C."""
+    with _change(url, None) as k:
+        yield k
+        ignore_interrupts()
 
 
-def for_reconciling(url: str | None) -> Kedge:
-    """Open an existing database for writing, with the reconcilers configured here for external systems."""
-    return _change(url, config())
+@contextmanager
+def for_reconciling(url: str | None) -> Iterator[Kedge]:
+    """Open one with the reconcilers configured here for external systems; after the block, the same."""
+    with _change(url, config()) as k:
+        yield k
+        ignore_interrupts()
 
 
 def config() -> Path | None:
@@ -41,9 +50,12 @@ def config() -> Path | None:
     return Path(named) if named else CONFIG if CONFIG.exists() else None
 
 
-def for_creating(url: str | None) -> Kedge:
-    """Open a database for writing; create it if it does not exist."""
-    return open_database(url or DEFAULT)
+@contextmanager
+def for_creating(url: str | None) -> Iterator[Kedge]:
+    """Open a database for writing, and create it if it does not exist; after the block, the same."""
+    with open_database(url or DEFAULT) as k:
+        yield k
+        ignore_interrupts()
 
 
 def _change(url: str | None, reconcilers: Path | None) -> Kedge:

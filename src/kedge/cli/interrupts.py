@@ -1,11 +1,13 @@
 """Ctrl-C during a change, and notices about long waits."""
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from kedge.cli.terminal import whisper
 from kedge.deployments.lifecycle import Deployment
+from kedge.errors import KedgeError
 from kedge.face import Kedge
 
 OVERDUE_SECONDS = 1.0
@@ -15,14 +17,26 @@ class Stopped(Exception):
     """Ctrl-C was pressed; the message says what had been done by then."""
 
 
+def ignore_interrupts() -> None:
+    """Ignore Ctrl-C from here to the end of the command: what it did is known, and only its report is left."""
+    with suppress(ValueError):  # in another thread than the main one, where no Ctrl-C is heard
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def report_interrupt(k: Kedge, name: str, what: str) -> Iterator[None]:
     """Raise `Stopped` on Ctrl-C, saying whether `what` ("the rollback") was committed, as read from the database."""
     before = k.deployment(name)
     try:
         yield
+        ignore_interrupts()
     except KeyboardInterrupt:
-        raise Stopped(_outcome(k, before, what)) from None
+        try:
+            told = _outcome(k, before, what)
+        except (KeyboardInterrupt, KedgeError) as error:
+            why = f" ({error})" if isinstance(error, KedgeError) else ""
+            told = f"stopped; whether {what} of {name} is committed is not known{why}: run `kedge status`"
+        raise Stopped(told) from None
 
 
 def _outcome(k: Kedge, before: Deployment, what: str) -> str:

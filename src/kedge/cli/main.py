@@ -1,7 +1,9 @@
 """Entry point: run one command, and map each error to one message and one exit code."""
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -11,10 +13,11 @@ from kedge import errors
 from kedge.cli.app import INSPECT, app
 from kedge.cli.commands import name_of, register
 from kedge.cli.driver_log import filter_driver_log
-from kedge.cli.interrupts import Stopped
+from kedge.cli.interrupts import Stopped, ignore_interrupts
 from kedge.cli.streams import guarded
 from kedge.cli.terminal import Declined, emit, whisper
 from kedge.model.secrets import redact, secrets_of_address, secrets_of_environment
+from kedge.support.interrupts import interruptible, shielded
 
 _CODES: tuple[tuple[type[errors.KedgeError], int], ...] = (
     (errors.Misuse, 2),
@@ -39,8 +42,25 @@ STOPPED, DEFECT, USAGE, OUTPUT_LOST, BROKEN_PIPE = 130, 70, 2, 74, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code.
+
+    The first Ctrl-C ends the command. Pressed again, it stops neither the report of what was done, nor, in the program
+    itself (without `argv`), what is left to do before the process ends.
+    """
     arguments = _command_first(list(sys.argv[1:] if argv is None else argv))
+    handler, codes = signal.getsignal(signal.SIGINT), list[int]()
+    try:
+        shielded(lambda: codes.append(_main(arguments)))
+    except KeyboardInterrupt:  # pressed again
+        if not codes:
+            raise
+    finally:
+        if argv is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+    return codes[0]
+
+
+def _main(arguments: list[str]) -> int:
     with guarded() as (out, _):
         code = _run(arguments)
         out.flush()
@@ -58,7 +78,8 @@ def _run(arguments: list[str]) -> int:
     as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     try:
         register(arguments[0] if arguments else None)
-        code = app(args=arguments, prog_name="kedge", standalone_mode=False)
+        code = interruptible(app, args=arguments, prog_name="kedge", standalone_mode=False)
+        ignore_interrupts()
         if code == STOPPED:  # how typer reports Ctrl-C
             return _fail(as_json, "Interrupted", _interrupted(arguments), STOPPED)
     except Declined:
@@ -96,6 +117,7 @@ def exit_code(error: errors.KedgeError) -> int:
 
 
 def _fail(as_json: bool, kind: str, message: str, code: int) -> int:  # noqa: FBT001 - private, and read at a glance
+    ignore_interrupts()
     message = redact(message, _typed_secrets())
     if as_json:
         emit({"error": {"kind": kind, "message": message}})
