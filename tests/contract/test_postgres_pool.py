@@ -232,7 +232,10 @@ def test_the_async_face_takes_the_same_pool(pool: psycopg_pool.ConnectionPool[An
 # ── interruptions ──
 
 
-@pytest.fixture(params=["own", "given"])
+CHECKS = {"given": None, "checked": psycopg_pool.ConnectionPool.check_connection}
+
+
+@pytest.fixture(params=["own", *CHECKS])
 def k(request: pytest.FixtureRequest, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[kedge.Kedge]:
     """A database with a pool of two connections, Kedge's own or the caller's."""
     monkeypatch.setattr(pools, "_CONNECTIONS_MAX", 2)
@@ -240,8 +243,9 @@ def k(request: pytest.FixtureRequest, postgres_url: str, monkeypatch: pytest.Mon
         with kedge.open(postgres_url, durability="normal") as opened:
             yield opened
         return
+    check = CHECKS[request.param]
     with (
-        psycopg_pool.ConnectionPool(postgres_url, min_size=1, max_size=2, timeout=2.0, open=True) as pool,
+        psycopg_pool.ConnectionPool(postgres_url, min_size=1, max_size=2, timeout=2.0, check=check, open=True) as pool,
         kedge.open(postgres_url, durability="normal", pool=pool) as opened,
     ):
         yield opened
@@ -350,3 +354,20 @@ def test_ctrl_c_twice_loses_no_connection(k: kedge.Kedge, postgres_url: str) -> 
                 interrupted_twice(lambda: k.set_level("support", "frozen"), pause_seconds)
     k.set_level("support", "frozen")
     assert k.levels() == {"support": "frozen"}
+
+
+def test_ctrl_c_ends_a_check_of_the_callers_that_hangs_and_loses_no_connection(postgres_url: str) -> None:
+    hanging = threading.Event()
+
+    def check(connection: psycopg.Connection[Any]) -> None:
+        connection.execute("SELECT pg_sleep(%s)", (60 if hanging.is_set() else 0,))
+
+    with (
+        psycopg_pool.ConnectionPool(postgres_url, min_size=1, max_size=1, timeout=30.0, check=check) as pool,
+        kedge.open(postgres_url, durability="normal", pool=pool) as k,
+    ):
+        for _ in range(3):
+            hanging.set()
+            interrupted_twice(k.deployments, 0.05)
+            hanging.clear()
+            assert k.deployments() == []

@@ -6,7 +6,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 try:  # the functions below those of `signal`, which convert numbers to enums: 0.2 µs for 4 µs
@@ -168,13 +168,31 @@ def _nothing() -> None:
     pass
 
 
+def let_interrupt(function: Callable[..., object], *, outside: Callable[..., object]) -> None:
+    """Let signal handlers end calls of a function of another package, which expects it, in shielded calls.
+
+    They do not where `outside`, another function of that package, is what calls it.
+    """
+    _ENDED.add(_code(function))
+    _KEPT.add(_code(outside))
+
+
+def _code(function: Callable[..., object]) -> CodeType:
+    assert isinstance(function, FunctionType)  # noqa: S101 - the caller names it
+    return function.__code__
+
+
+_ENDED: set[CodeType] = set()
+_KEPT: set[CodeType] = set()
 _INTERRUPTIBLE = interruptible.__code__
 _SHIELDED = {function.__code__ for function in (shielded, Shielded.__enter__, Shielded.__exit__)}
 
 
 def _is_shielded(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code is not _INTERRUPTIBLE:
-        if frame.f_code in _SHIELDED:
-            return True
+    may_end = False
+    while frame is not None and (code := frame.f_code) is not _INTERRUPTIBLE:
+        if code in _SHIELDED:
+            return not may_end
+        may_end = code not in _KEPT and (may_end or code in _ENDED)
         frame = frame.f_back
     return False

@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from kedge import errors
 from kedge.backends.postgres.link import Connection, Cursor
 from kedge.backends.postgres.liveness import PatientConnection
-from kedge.support.interrupts import interruptible, shielded
+from kedge.support.interrupts import interruptible, let_interrupt, shielded
 
 T = TypeVar("T")
 Made = psycopg_pool.ConnectionPool[Connection]
@@ -30,6 +30,7 @@ _EXCHANGE = """
 SELECT name, pg_catalog.current_setting(name, TRUE), pg_catalog.set_config(name, value, FALSE)
 FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (name, value)
 """
+let_interrupt(psycopg.Connection.wait, outside=psycopg.Connection.rollback)
 _left_to_parents: list[Made] = []  # pools of the parent process: a fork must neither use nor close them
 
 
@@ -82,8 +83,7 @@ class OwnPool:
         if self._pid != os.getpid():
             _left_to_parents.append(self._pool)
             self._pid, self._pool = os.getpid(), self._make()
-        pool = self._pool
-        return _use(pool, act, waits=False)
+        return _use(self._pool, act)
 
     def exhausted(self) -> errors.Busy:
         """Return the error for no free connection."""
@@ -123,7 +123,7 @@ class GivenPool:
                 return act(connection)
 
         try:
-            return _use(self._pool, act_as_ours, waits=True)  # in a `check` of the caller's
+            return _use(self._pool, act_as_ours)
         except psycopg_pool.PoolClosed:
             raise errors.TurnClosed("the pool was closed while Kedge used it; open both again") from None
 
@@ -184,17 +184,17 @@ def check_given(pool: object) -> None:
         raise errors.InvalidValue(f"the pool {pool.name!r} is closed, or was never opened; open it before Kedge")
 
 
-def _use(pool: Made | Given, act: Callable[[Connection], T], *, waits: bool) -> T:
+def _use(pool: Made | Given, act: Callable[[Connection], T]) -> T:
     """Call `act` with a connection of a pool, and return it to the pool with no open transaction.
 
     An interruption (Ctrl-C) may end `act`, and again the clean-up after it. Then the state of the connection is not
-    known: the pool gets it back closed, and replaces it. `waits` says whether taking one may wait for the server.
+    known: the pool gets it back closed, and replaces it.
     """
-    return shielded(_take_and_use, pool, act, waits=waits)
+    return shielded(_take_and_use, pool, act)
 
 
-def _take_and_use(pool: Made | Given, act: Callable[[Connection], T], *, waits: bool) -> T:
-    connection = _take(pool, waits=waits)
+def _take_and_use(pool: Made | Given, act: Callable[[Connection], T]) -> T:
+    connection = _take(pool)
     try:
         return interruptible(_act, connection, act)
     except Exception:
@@ -213,16 +213,17 @@ def _act(connection: Connection, act: Callable[[Connection], T]) -> T:
         _roll_back(connection)
 
 
-def _take(pool: Made | Given, *, waits: bool) -> Connection:
+def _take(pool: Made | Given) -> Connection:
     """Take a connection of a pool; an interruption (Ctrl-C) of the wait for one loses none.
 
     In psycopg_pool it would: the interrupted place in the queue stays, and is given a connection. So another thread
-    waits, since only the main thread is interrupted.
+    waits, since only the main thread is interrupted. A connection that is there is taken here, where only a `check` of
+    the caller's may be interrupted, while it waits for the server.
     """
     if threading.current_thread() is not threading.main_thread():
         return pool.getconn()
-    if not waits and pool.get_stats()["pool_available"]:
-        with suppress(psycopg_pool.PoolTimeout):  # another thread was faster
+    if not isinstance(pool, psycopg_pool.NullConnectionPool):  # it would connect here
+        with suppress(psycopg_pool.PoolTimeout):
             return pool.getconn(timeout=_TAKE_SECONDS)
     return _Taking(pool).result()
 
