@@ -138,6 +138,10 @@ def test_a_damaged_header_of_a_kedge_database_is_corruption(run: Run, world: Pat
 # ── repeating a deploy ──
 
 
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
 def test_the_same_deploy_again_changes_nothing(run: Run, world: Path, tmp_path: Path) -> None:
     (tmp_path / "v9.toml").write_text('name = "v9"\ncanary = 0.1\n[artifacts]\n"a/b" = "1"\n', encoding="utf-8")
     argv = ("deploy", str(tmp_path / "v9.toml"))
@@ -182,7 +186,7 @@ def test_the_same_deploy_after_the_rollback_of_its_base_names_what_can_be_reinst
         (("--attribution", "view"), (), "(different: attribution (view is recorded))"),
         (("--note", "one"), ("--note", "two"), "(different: note (one is recorded))"),
         (("--settle-after", "30d"), (), "(different: settle_after (2592000.0 is recorded))"),
-        (("--canary", "10%"), ("--canary", "20%"), "is a canary of 10%, not a canary of 20%; nothing was changed; run"),
+        (("--canary", "10%"), ("--canary", "20%"), "is a canary of 10%, not of 20%; nothing was changed; run"),
     ],
     ids=str,
 )
@@ -199,16 +203,33 @@ def test_another_option_is_another_manifest(
     assert content(world) == before
 
 
-def test_the_same_deploy_after_a_ramp_changes_nothing(run: Run, world: Path) -> None:
-    argv = ("deploy", "v9", "-a", "support/code=9", "--canary", "10%")
-    for change in (argv, ("canary", "v9", "30%"), ("promote", "v9", "--yes")):
+LIVE = "The weight {} was not set, because it is live already; legal now: settle, rollback."
+
+
+@pytest.mark.parametrize("first", [("--canary", "10%"), ()], ids=str)
+def test_the_same_deploy_after_a_ramp_changes_nothing_and_says_what_is_legal(
+    run: Run, world: Path, first: tuple[str, ...]
+) -> None:
+    argv = ("deploy", "v9", "-a", "support/code=9")
+    assert run(*argv, *first).code == 0
+    steps = [
+        ((*argv, "--canary", "10%"), "v9 is canary: 10% of new sessions see it 1 artifact"),
+        (("canary", "v9", "30%"), "to set 10% again, run `kedge canary v9 10%`." if first else ""),
+        (("promote", "v9", "--yes"), LIVE.format("10%")),
+        (("settle", "v9", "--yes"), "it is settled already; legal now: nothing, it is irrevocable."),
+    ]
+    for change, says in steps:
         assert run(*change).code == 0
         before = content(world)
-        assert "v9 exists already with the same manifest; nothing was changed" in run(*argv).out
+        again = run(*argv, "--canary", "10%")
+        if says:
+            assert (again.code, again.err) == (0, "")
+            assert "v9 exists already with the same manifest; nothing was changed" in again.out
+            assert says in flat(again.out)
+        else:
+            assert "is a canary of 30%, not of 10%" in flat(again.err)
         assert content(world) == before
-    other = run(*argv, "--canary", "20%")
-    assert other.code == 3
-    assert "is live, not a canary of 20%; nothing was changed" in " ".join(other.err.split())
+    assert run(*argv, "--canary", "20%", "--json").document["repeated"] is True
 
 
 def test_a_deploy_that_ended_before_its_canary_is_finished(run: Run) -> None:

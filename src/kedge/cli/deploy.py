@@ -124,18 +124,21 @@ def deploy(
     if as_json:
         emit({"deployment": deployed, "repeated": repeated})
         return
-    _print_deployed(deployed, repeated=repeated)
+    _print_deployed(deployed, wanted if repeated else None)
 
 
-def _print_deployed(deployed: Deployment, *, repeated: bool) -> None:
-    if repeated:
+def _print_deployed(deployed: Deployment, repeated: manifest.Manifest | None) -> None:
+    if repeated is not None:
         say(f"{deployed.name} exists already with the same manifest; nothing was changed")
     _print_status(deployed)
+    remark = "" if repeated is None else manifest.weight_not_set(repeated, deployed)
+    if remark:
+        say(f"  {remark}", "yellow")
     say(f"  {count(len(deployed.artifacts), 'artifact')}: {listing(deployed.artifacts)}")
     say(f"  manifest {deployed.digest}", "dim")
     if deployed.bases:
         say(f"  It depends on {listing(deployed.bases)}. Rolling that back rolls this back too.")
-        if not repeated:
+        if repeated is None:
             say("  If it fixes what it overrides, deploy it under another name with --independent.", "dim")
     derived = None if deployed.declared is None else deployed.declared.derived_from
     if derived is not None:

@@ -16,6 +16,7 @@ from kedge.errors import DuplicateName, InvalidValue, nearest
 from kedge.face import Kedge
 from kedge.model.artifacts import Artifact, as_artifact
 from kedge.model.control import Status
+from kedge.model.transitions import legal_now
 from kedge.turns.view import ReadView
 
 _FIELDS = (
@@ -192,13 +193,24 @@ def find_same(k: Kedge, wanted: Manifest, derived_from: ReadView | None) -> Depl
         raise DuplicateName(
             f"a deployment named {wanted.name!r} exists already and is {there.status}; {way}choose another name"
         )
-    if wanted.canary is not None and there.status is not Status.STAGED and wanted.canary not in _weights(there):
-        way = f"; run `kedge canary {wanted.name} {weight(wanted.canary)}`" if there.status is Status.CANARY else ""
+    if wanted.canary is not None and there.status is Status.CANARY and wanted.canary not in _weights(there):
         raise DuplicateName(
-            f"a deployment named {wanted.name!r} exists already and is {_standing(there)}, not a canary of "
-            f"{weight(wanted.canary)}; nothing was changed{way}"
+            f"a deployment named {wanted.name!r} exists already and is a canary of {weight(there.weight)}, not of "
+            f"{weight(wanted.canary)}; nothing was changed; run `kedge canary {wanted.name} {weight(wanted.canary)}`"
         )
     return there
+
+
+def weight_not_set(wanted: Manifest, there: Deployment) -> str:
+    """Return why a repeated deploy has not set the weight that it asks for, and what is legal; "" where it is set."""
+    if wanted.canary is None or (there.status is Status.CANARY and there.weight == wanted.canary):
+        return ""
+    asked = weight(wanted.canary)
+    if there.status is Status.CANARY:
+        return f"Its weight was changed since: to set {asked} again, run `kedge canary {there.name} {asked}`."
+    return (
+        f"The weight {asked} was not set, because it is {there.status} already; legal now: {legal_now(there.status)}."
+    )
 
 
 def _differences(wanted: Manifest, there: Deployment, derived_from: str | None) -> list[str]:
@@ -233,10 +245,6 @@ def _first_to_reinstate(k: Kedge, there: Deployment) -> str:
 def _weights(there: Deployment) -> tuple[float | None, ...]:
     """Return the weight of a deployment, and the one that it was deployed with."""
     return there.weight, None if there.declared is None else there.declared.canary
-
-
-def _standing(there: Deployment) -> str:
-    return f"a canary of {weight(there.weight)}" if there.status is Status.CANARY else str(there.status)
 
 
 def from_flags(target: str, flags: list[str]) -> Manifest:

@@ -32,7 +32,12 @@ def _require(record: ControlRecord, deployment: Revocable, verb: str, *allowed: 
 
 def illegal(name: str, status: Status, verb: str) -> IllegalTransition:
     """Return the error for a change that the status does not allow; it names the legal ones."""
-    return IllegalTransition(f"cannot {verb} {name!r}: it is {status}; legal now: {_LEGAL[status]}")
+    return IllegalTransition(f"cannot {verb} {name!r}: it is {status}; legal now: {legal_now(status)}")
+
+
+def legal_now(status: Status) -> str:
+    """Return the changes that are legal for a deployment of this status, as messages name them."""
+    return _LEGAL[status]
 
 
 def _require_bases(record: ControlRecord, deployment: Revocable, verb: str, *allowed: Status) -> None:
