@@ -320,3 +320,21 @@ def test_the_newest_heads_of_several_keys_are_one_statement(k: kedge.Kedge) -> N
     assert look() == (1, {"x": 2, "y": 3})
     k.rollback("new-b")
     assert look() == (3, {"x": 1, "y": 3})
+
+
+@pytest.mark.only("sqlite", reason="PostgreSQL looks its rows up by arrays")
+def test_a_writer_looks_up_each_state_and_lineage_once(k: kedge.Kedge) -> None:
+    """Also a process that never reads, in which nothing else learns them."""
+    release(k, *"abcd")
+    for number in range(20):
+        write(k, ["abcd"[number % 4], "abcd"[number // 4 % 4]], "x", number)
+    one_by_one = ("SELECT lineage, superseders FROM states WHERE id =", "SELECT members FROM lineages WHERE id =")
+    looked_up = []
+    with kedge.open(k.url) as writer:
+        for number in range(3):
+            with statements(writer) as sent:
+                write(writer, ["a", "b"], "x", number)
+            looked_up.append(sum(sql.startswith(one_by_one) for sql in sent))
+    assert looked_up[0] > 5
+    assert looked_up[2] <= 3
+    assert k.fsck(full=True).ok

@@ -77,6 +77,7 @@ class SqliteJournal(Reader):
     def append(self, batch: Batch) -> Appended:
         """Commit a batch, or find the earlier call that it repeats; return the seqs of its writes, in order."""
         self._interner.look_up_seen(self._database, batch.author.seen)
+        self._states.catch_up(self._database)
         with self._database.writing("append", shares=_is_short(batch)) as connection:
             check_epoch(connection, batch.epoch)
             if batch.idempotency is not None:

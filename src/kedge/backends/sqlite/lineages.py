@@ -28,6 +28,7 @@ class Interner:
         self._lineage_ids: dict[Lineage, int] = {EMPTY: 0}
         self._space_ids: dict[tuple[str, str], int] = {}
         self._seen_ids: dict[Lineage, int] = {EMPTY: 0}
+        self._wanted: set[int] = set()  # looked up by write transactions, which may have made them
 
     def members(self, connection: sqlite3.Connection, lineage_id: int) -> Lineage:
         """Return the set of an id, from the cache or the table."""
@@ -47,11 +48,19 @@ class Interner:
         for ident, members in connection.execute(_SQL["lineages_members"], (missing,)):
             self.learn(frozenset(_MEMBERS.decode(members)), ident)
 
+    def catch_up(self, database: Database) -> None:
+        """Cache what earlier write transactions looked up, where it is committed; call it outside of one."""
+        wanted, self._wanted = self._wanted, set()
+        if wanted:
+            with database.connection() as connection:
+                self.load(connection, wanted)
+
     def members_uncached(self, connection: sqlite3.Connection, lineage_id: int) -> Lineage:
         """Return the set of an id that this transaction may have made: it is not cached yet."""
         cached = self._members.get(lineage_id)
         if cached is not None:
             return cached
+        self._wanted.add(lineage_id)
         return frozenset(json.loads(connection.execute(_SQL["lineage_members"], (lineage_id,)).fetchone()[0]))
 
     def intern(self, connection: sqlite3.Connection, lineage: Lineage) -> int:

@@ -5,10 +5,12 @@ import json
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,6 +31,7 @@ from kedge.support.failpoints import reach
 
 _SQL = queries("vectors")
 FLOAT_BYTES = 4
+_FEW_ROWS = 4  # of a key: to look at as many costs less than to look whether another head covers them
 BACKGROUND_BYTES = 1 << 20  # from this size on, a thread that writes the file costs less than waiting for the disk
 
 
@@ -222,13 +225,17 @@ class SegmentWriter:
     def _supersede(self, connection: sqlite3.Connection, rows: Sequence[Row], rule: Rule) -> None:
         """Update the states of the rows that the writes of a batch supersede, and log what superseded them."""
         found = connection.execute(_SQL["rows_to_supersede"], (rows[0].seq, rows[-1].seq)).fetchall()
-        writes = {row.seq: row for row in rows}
+        writes, below = {row.seq: row for row in rows}, Counter(row[-1] for row in found)
         moves: dict[tuple[int, int], int] = {}  # (state, superseding lineage) → new state
-        covers: dict[int, tuple[int, int]] = {}
+        covers: dict[int, _Cover] = {}
         now: dict[tuple[int, int], int] = {}
         log = []
         for segment, position, state, rank, row_seq, seq in found:
             place, by = (segment, position), writes[seq].lineage
+            if below[seq] > _FEW_ROWS and seq not in covers:
+                covers[seq] = self._cover(connection, writes[seq], (rows[0].seq, rule))
+            if seq in covers and (rank, row_seq) < covers[seq].lasting:
+                continue
             before = now.get(place, state)
             if (before, by) not in moves:
                 moves[before, by] = self._superseded(connection, before, by, rule)
@@ -238,7 +245,7 @@ class SegmentWriter:
                     continue
                 if seq not in covers:
                     covers[seq] = self._cover(connection, writes[seq], (rows[0].seq, rule))
-                if (rank, row_seq) < covers[seq]:
+                if (rank, row_seq) < covers[seq].any:
                     continue
             else:
                 now[place] = after
@@ -252,14 +259,18 @@ class SegmentWriter:
         after = rule.superseded(members(connection, own), before, [members(connection, lineage)])
         return state if are_same(before, after) else self._states.intern(connection, own, after, rule)
 
-    def _cover(self, connection: sqlite3.Connection, write: Row, batch: tuple[int, Rule]) -> tuple[int, int]:
-        """Return the rank and seq below which a lineage within the one of this write supersedes all rows already."""
+    def _cover(self, connection: sqlite3.Connection, write: Row, batch: tuple[int, Rule]) -> "_Cover":
+        """Return the places below which a lineage within the one of this write supersedes all rows already."""
         first, rule = batch
         members = partial(self._interner.members_uncached, connection)
-        by = members(write.lineage) - rule.settled
-        before = connection.execute(_SQL["covers"], (write.space, write.key.name, first))
-        found = ((rank, seq) for rank, seq, lineage in before if members(lineage) - rule.settled <= by)
-        return max(found, default=(0, 0))
+        by, cover, lasting = members(write.lineage) - rule.settled, (0, 0), (0, 0)
+        for rank, seq, lineage in connection.execute(_SQL["covers"], (write.space, write.key.name, first)).fetchall():
+            own = members(lineage)
+            if own - rule.settled <= by:
+                cover = max(cover, (rank, seq))
+                if own.isdisjoint(rule.settled):
+                    lasting = max(lasting, (rank, seq))
+        return _Cover(cover, lasting)
 
     def _born_state(self, connection: sqlite3.Connection, segment: int, position: int, row: Row, rule: Rule) -> int:
         """Return the state of a replayed row: later writes to its key supersede it from the start."""
@@ -269,6 +280,16 @@ class SegmentWriter:
         members = partial(self._interner.members_uncached, connection)
         superseders = rule.superseded(members(row.lineage), (), [members(lineage) for (lineage,) in above])
         return self._states.intern(connection, row.lineage, superseders, rule)
+
+
+class _Cover(NamedTuple):
+    """The (rank, seq) of the newest head of a key whose lineage a write's lineage includes.
+
+    `lasting`: of one without settled members. Nothing changes for the rows below that one.
+    """
+
+    any: tuple[int, int]
+    lasting: tuple[int, int]
 
 
 class _BackgroundWrite:

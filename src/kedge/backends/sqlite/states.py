@@ -48,6 +48,7 @@ class States:
         self._table = StateTable()
         self._contests = False
         self._classes: dict[tuple[Lineage, Lineage], Bytes] = {}
+        self._wanted: set[int] = set()  # looked up by write transactions, which may have made them
 
     # ── writing ──
 
@@ -92,6 +93,7 @@ class States:
         known = self._table.known.get(ident)
         if known is not None:
             return known
+        self._wanted.add(ident)
         lineage, text = connection.execute(_SQL["state"], (ident,)).fetchone()
         return int(lineage), from_text(text)
 
@@ -103,6 +105,14 @@ class States:
         return [self._interner.members_uncached(connection, other) for other in superseders]
 
     # ── reading ──
+
+    def catch_up(self, database: Database) -> None:
+        """Cache what earlier write transactions looked up, where it is committed; call it outside of one."""
+        wanted, self._wanted = self._wanted, set()
+        if wanted:
+            with database.connection() as connection:
+                self.known(connection, wanted)
+        self._interner.catch_up(database)
 
     def known(self, connection: sqlite3.Connection, idents: Iterable[int]) -> Mapping[int, State]:
         """Return all known states by id: at least those of these that a read transaction sees."""
