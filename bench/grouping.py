@@ -1,14 +1,17 @@
 """Group commit on SQLite: eight threads that wait for the disk, beside eight that do not."""
 
 import os
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import kedge
-from bench.harness import Measured, Setting, interleave, median, ratio
+from bench.harness import Measured, Setting, interleave, median, micro, ratio
+from kedge.backends.sqlite.group_commit import Lent
 from kedge.model.choices import DurabilityName
 
 THREADS = 8
@@ -20,13 +23,20 @@ def grouping(setting: Setting) -> Iterator[Measured]:
     sync = sync_seconds(setting.folder)
     yield Measured("one fdatasync of 4 KiB in the folder of the databases", sync * 1e3, "ms")
     syncs = sync >= SYNCS_SECONDS
-    with _Writers(setting.fresh("full"), "full") as full, _Writers(setting.fresh("normal"), "normal") as normal:
+    with ExitStack() as stack:
+        full = stack.enter_context(_Writers(setting.fresh("full"), "full"))
+        normal, quick, alone = (
+            stack.enter_context(_Writers(setting.fresh(name), "normal")) for name in ("normal", "quick", "alone")
+        )
+        alone.commit_alone()
         count = setting.sizes.puts
-        one, eight, fast = interleave(
+        one, eight, fast, grouped, ungrouped = interleave(
             setting.sizes.rounds,
             lambda: full.write(1, count),
             lambda: full.write(THREADS, count),
             lambda: normal.write(THREADS, count),
+            lambda: quick.write(1, count),  # without syncs, in which the difference would be lost
+            lambda: alone.write(1, count),
         )
     yield Measured(
         f"{THREADS} threads: rate of durable writes vs writes that do not wait for the disk",
@@ -37,6 +47,10 @@ def grouping(setting: Setting) -> Iterator[Measured]:
     yield Measured(
         f"durable writes: {THREADS} threads vs one", THREADS / ratio(eight, one), "×", f"{count / median(one):,.0f}/s"
     )
+    yield Measured(
+        "one thread, without syncs: time of a write with group commit vs without", ratio(grouped, ungrouped), "×",
+        f"{micro(grouped, count)} vs {micro(ungrouped, count)}", at_most=1.1,
+    )  # fmt: skip
 
 
 def sync_seconds(folder: Path, rounds: int = 100) -> float:
@@ -62,6 +76,21 @@ class _Writers:
         self._k = kedge.open(place, durability=durability)
         self._turns = [self._k.turn(session=f"s-{number}", agent="a") for number in range(THREADS)]
         self._numbers = [0] * THREADS
+
+    def commit_alone(self) -> None:
+        """Give each write a transaction of its own, without a look at other threads."""
+        database: Any = self._k._kernel.backend.database  # type: ignore[attr-defined]
+
+        @contextmanager
+        def member(begin: Callable[[], Lent], *, shares: bool) -> Iterator[sqlite3.Connection]:  # noqa: ARG001
+            lent = begin()
+            try:
+                yield lent.connection
+                lent.connection.execute("COMMIT")
+            finally:
+                database._end(lent)
+
+        database.group_commit.member = member
 
     def write(self, threads: int, count: int) -> None:
         """Let each of so many threads write so many values, one by one."""
