@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +27,9 @@ import kedge
 from kedge.open import locate
 from kedge.support import failpoints
 from tests.databases import raw_rows
+from tests.processes import Talker
 from tests.thresholds import lower
 
-ROOT = Path(__file__).resolve().parents[1]
 DIM = 4
 KEYS = [f"k{n:02}" for n in range(24)]
 WAIT_SECONDS = 60
@@ -282,6 +283,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main(place: str) -> None:
     """Answer requests until stdin ends."""
+    warnings.simplefilter("error")
     with kedge.open(place, durability="normal") as k:
         answer("ready")
         for line in sys.stdin:
@@ -304,13 +306,8 @@ class Worker:
     """One such process. Use as a context manager: it is ended at the end, and must not have failed by itself."""
 
     def __init__(self, place: Path | str, who: str = "") -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["src", "."])}
         self._errors = tempfile.TemporaryFile("w+", prefix=who)  # noqa: SIM115 - closed with the process
-        self.process: subprocess.Popen[str] = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.workers", str(place)],
-            cwd=ROOT, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-        )  # fmt: skip
+        self.process = Talker(["-m", "tests.workers", str(place)], self._errors)
 
     def ready(self) -> Self:
         """Wait until it has opened the database."""
@@ -320,13 +317,12 @@ class Worker:
     def ask(self, *request: Any, **options: Any) -> None:
         """Send a request; the answer is `result()`."""
         stdin = self.process.stdin
-        assert stdin is not None
         stdin.write(json.dumps([*request, options] if options else request) + "\n")
         stdin.flush()
 
     def result(self) -> Any:
         """Wait for the answer to the oldest request that has none yet."""
-        line = self._stdout.readline()
+        line = self.process.stdout.readline()
         if not line:
             self.process.wait(WAIT_SECONDS)
             self._errors.seek(0)
@@ -343,25 +339,19 @@ class Worker:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(WAIT_SECONDS)
 
-    @property
-    def _stdout(self) -> IO[str]:
-        assert self.process.stdout is not None
-        return self.process.stdout
-
     def rest(self) -> list[Any]:
         """Return the answers that it gave before it died."""
-        return [json.loads(line) for line in self._stdout if line.endswith("\n")]
+        return [json.loads(line) for line in self.process.stdout if line.endswith("\n")]
 
     def close(self) -> None:
         """Let the process end, and close its pipes."""
-        if self.process.stdin is not None:
-            with suppress(BrokenPipeError):
-                self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(WAIT_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._stdout.close()
+        self.process.stdout.close()
         self._errors.close()
 
     def __enter__(self) -> Self:

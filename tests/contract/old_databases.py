@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import io
 import lzma
-import os
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +18,7 @@ from kedge.testing import postgres
 from tests.databases import create
 from tests.fixtures import make_before_layout as before
 from tests.fixtures import make_before_record
+from tests.processes import run
 
 MADE: dict[str, Any] = {"layout": before, "record": make_before_record}
 """The modules that made the databases, by what changed since."""
@@ -79,10 +77,7 @@ def by_command(url: str) -> None:
 
 def command(url: str, *arguments: str, code: int = 0, **environment: str) -> str:
     """Run one command on a database; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "kedge.cli.main", *arguments, "--db", url],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": "src", **environment}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run("-m", "kedge.cli.main", *arguments, "--db", url, **environment)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +16,8 @@ import kedge
 from kedge import InvalidValue, InvalidVector, Kedge, ReplayInput, Turn, UnknownName
 from kedge.bulk.rate_limit import RateLimit
 from tests.embedders import NARROW, WIDE, Rows, narrow, picky, wide
+from tests.processes import run
 
-ROOT = Path(__file__).parents[2]
 POSTGRES_ONE_IN = 24
 TEXTS = {f"doc-{number:03}": f"text number {number}" for number in range(40)}
 
@@ -142,9 +139,7 @@ def test_and_so_it_is_when_the_run_was_stopped_there(k: Kedge) -> None:
 
 
 def run_cli(place: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kedge.cli.main", "backfill", "wide", "--db", place, *options]
-    env = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return run("-m", "kedge.cli.main", "backfill", "wide", "--db", place, *options, **environment)
 
 
 @pytest.mark.parametrize(

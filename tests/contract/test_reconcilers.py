@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,9 +22,9 @@ from kedge.model.reconcile import PAUSE_SECONDS_MAX, follows, pauses
 from kedge.reconcilers.limits import limit
 from kedge.reconcilers.shell import CommandFailed
 from tests.external_systems import ModelServer, model, model_server, on_file
+from tests.processes import run
 
 POSTGRES_ONE_IN = 5
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -399,9 +397,7 @@ def test_any_process_finishes_what_a_crashed_one_began(place: str, tmp_path: Pat
     file = tmp_path / "alias"
     with opened(place, on_file(file)) as k:
         launch(k)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    argv = [sys.executable, "-c", CRASH, place, str(file), at]
-    assert subprocess.run(argv, env=environment, check=False, timeout=60).returncode == -signal.SIGKILL
+    assert run("-c", CRASH, place, str(file), at).returncode == -signal.SIGKILL
     with kedge.open(place) as stranger:  # who has no reconciler, yet learns that there should be one
         assert [each.kind for each in stranger.status().unfinished] == ["rollback"]
         (said,) = stranger.recover()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +16,8 @@ from kedge.cli.main import main
 from kedge.model import upgrade
 from kedge.support import failpoints
 from kedge.turns.scope import scope_of
-from tests.contract import old_databases as old
 from tests.databases import raw_rows
+from tests.processes import run
 
 TURNS = 25
 BATCH_ROWS = 10
@@ -128,10 +125,7 @@ with kedge.open(sys.argv[1]) as k:
 
 @pytest.mark.parametrize("point", ["upgrade:begun:2", "upgrade:after-commit:2", "fence:before-commit"])
 def test_a_killed_backfill_is_resumed(earlier: str, point: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, earlier], cwd=old.ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": "src:.", failpoints.ENVIRONMENT: point},
-    )  # fmt: skip
+    done = run("-c", KILLED, earlier, **{failpoints.ENVIRONMENT: point})
     assert done.returncode == -9, done.stdout + done.stderr
     with kedge.open(earlier) as k:
         assert not k.status().schema.is_current

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,13 +16,13 @@ import pytest
 from kedge.support import failpoints
 from tests.crash.stream import DIM, IN_PARTS, ROWS_MIN, STEPS, dump, open_in
 from tests.databases import create, drop
+from tests.processes import run
 from tests.stateful.share import SOAKING
 from tests.thresholds import lower
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "src" / "kedge" / "backends"
 NAMES = list(STEPS)
-CHILD_SECONDS = 60
 EACH = {"sqlite": 10_000 if SOAKING else 1, "postgres": 4 if SOAKING else 1}  # kills at a crash point
 
 
@@ -118,14 +115,10 @@ def reference(new_place: Callable[[], str], request: pytest.FixtureRequest) -> R
 
 def run_until_killed(place: str, setting: str) -> int:
     """Run the stream with a crash point armed, and return how many steps it acknowledged before it died there."""
-    environment = {**os.environ, failpoints.ENVIRONMENT: setting, "PYTHONPATH": os.pathsep.join(["src", "."])}
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.crash.stream", place],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False,
-    )  # fmt: skip
-    assert run.returncode == -signal.SIGKILL, f"{setting} did not kill it: {run.stderr}"
-    assert run.stdout.split() == [str(n) for n in range(len(run.stdout.split()))]
-    return len(run.stdout.split())
+    done = run("-m", "tests.crash.stream", place, **{failpoints.ENVIRONMENT: setting})
+    assert done.returncode == -signal.SIGKILL, f"{setting} did not kill it: {done.stderr}"
+    assert done.stdout.split() == [str(n) for n in range(len(done.stdout.split()))]
+    return len(done.stdout.split())
 
 
 def next_step(found: dict[str, str], acknowledged: int, dumps: list[dict[str, str]]) -> int:

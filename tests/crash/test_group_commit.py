@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,8 +13,8 @@ import pytest
 import kedge
 from kedge.support import failpoints
 from tests.crash.group_writer import SIZE, THREADS
+from tests.processes import run
 
-ROOT = Path(__file__).resolve().parents[2]
 POINTS = ("append:begun", "append:heads", "append:before-commit", "group:before-commit", "group:committed")
 
 
@@ -25,13 +22,9 @@ POINTS = ("append:begun", "append:heads", "append:before-commit", "group:before-
 def test_a_kill_amid_a_group_leaves_each_batch_whole_or_not_there(point: str, tmp_path: Path) -> None:
     nth = random.Random(point).randrange(8, 16) * (1 if point.startswith("group") else 6)
     place = f"sqlite:///{tmp_path / 'kedge.db'}"
-    environment = {**os.environ, failpoints.ENVIRONMENT: f"{point}:{nth}", "PYTHONPATH": os.pathsep.join(["src", "."])}
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.crash.group_writer", place],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert run.returncode == -signal.SIGKILL, run.stderr
-    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    done = run("-m", "tests.crash.group_writer", place, **{failpoints.ENVIRONMENT: f"{point}:{nth}"})
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert max(line[0] for line in lines if len(line) == 1) > 1, "threads shared a commit"
     acknowledged = {(thread, number) for thread, number in (line for line in lines if len(line) == 2)}
     with kedge.open(place) as k:

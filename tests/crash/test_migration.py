@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +11,9 @@ import kedge
 from kedge.support import failpoints
 from kedge.testing import postgres
 from tests import databases, populated
+from tests.processes import run
 from tests.stateful.share import SOAKING
 
-ROOT = Path(__file__).resolve().parents[2]
 # Where the process dies, on the way from one backend to the other.
 FROM_SQLITE = ["arrive:table:12", "seal:after-commit", "seal:sealed", "move:writes", "arrive:before-commit:7"]
 FROM_POSTGRES = ["arrive:writes:1", "arrive:before-commit:25", "seal:before-commit", "move:table:17", "move:finished"]
@@ -26,12 +23,8 @@ CASES = [("sqlite", at) for at in FROM_SQLITE[:EACH]] + [("postgres", at) for at
 
 def is_dead_by_then(source: str, target: str, point: str) -> bool:
     """Move in a process that dies at a crash point; say whether it did."""
-    environment = {**os.environ, failpoints.ENVIRONMENT: point, "PYTHONPATH": os.pathsep.join(["src", "."])}
     code = "import sys, kedge; kedge.migrate_store(*sys.argv[1:])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, source, target], cwd=ROOT, env=environment, capture_output=True, check=False
-    )
-    return done.returncode == -signal.SIGKILL
+    return run("-c", code, source, target, **{failpoints.ENVIRONMENT: point}).returncode == -signal.SIGKILL
 
 
 @pytest.mark.soak

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import kedge
 from kedge.support import failpoints
+from tests.processes import run
 
-ROOT = Path(__file__).resolve().parents[2]
 KEYS, VERSIONS = 5, 4
 CODE = "import sys, kedge; kedge.open(sys.argv[1]).reclaim()"
 
@@ -36,10 +32,7 @@ def written(place: str) -> Iterator[str]:
     "point", ["reclaim:begun", "reclaim:before-commit", "reclaim:after-commit", "reclaim-progress:before-commit"]
 )
 def test_a_killed_pass_loses_nothing_and_is_ended_by_the_next(written: str, point: str) -> None:
-    environment = {**os.environ, failpoints.ENVIRONMENT: f"{point}:1", "PYTHONPATH": "src"}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, written], cwd=ROOT, env=environment, capture_output=True, check=False
-    )
+    done = run("-c", CODE, written, **{failpoints.ENVIRONMENT: f"{point}:1"})
     assert done.returncode == -signal.SIGKILL, done.stderr
     with kedge.open(written, durability="normal") as k:
         expected = {f"key/{key}": VERSIONS - 1 for key in range(KEYS)}

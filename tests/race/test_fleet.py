@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -45,12 +44,18 @@ def two(place: str) -> Iterator[tuple[Worker, Worker]]:
 def paused(worker: Worker) -> Iterator[None]:
     """Stop a process, and let it go on at the end."""
     worker.process.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, worker.process.pid, os.WSTOPPED | os.WNOWAIT)  # until every thread of it stands
+    eventually(lambda: is_stopped(worker))
     try:
         yield
     finally:
         with suppress(ProcessLookupError):
             worker.process.send_signal(signal.SIGCONT)
+
+
+def is_stopped(worker: Worker) -> bool:
+    """Say whether every thread of it has stopped."""
+    threads = Path(f"/proc/{worker.process.pid}/task").glob("*/status")
+    return all("(stopped)" in thread.read_text(encoding="utf-8") for thread in threads)
 
 
 def eventually(holds: Callable[[], Any]) -> Any:
@@ -131,7 +136,7 @@ def test_a_write_that_was_under_way_when_its_process_was_paused_is_not_seen(
     other = two[1]
     other.do("stop_before_append")
     other.ask("note", "under way", 1)
-    eventually(lambda: "(stopped)" in Path(f"/proc/{other.process.pid}/status").read_text())
+    eventually(lambda: is_stopped(other))
     with paused(other):
         report = k.rollback("v2")
         assert names(report) == ["other"]
