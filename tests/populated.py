@@ -55,6 +55,10 @@ def populate_at(place: Path | str) -> None:
             turn.context.put("case/1", {"state": "closed"})
             turn.context.put("case/2", 2)
             turn.vectors("kb").upsert(["a", "z"], vectors(2, 2))
+            saved = turn.store("saved").space("s2")
+            with turn.batch():
+                saved.put("step/1", b"\x00state", ttl=3600)
+                saved.put_many({"step/2": {"n": 2}, "step/3": 3, "note": "done"})
             turn.observe("resolved", value=True)
             turn.cache.get_or_compute("key", lambda: "computed")
             headers = turn.headers()
@@ -73,6 +77,7 @@ def populate_at(place: Path | str) -> None:
             turn.vectors("kb").upsert(["a", "c"], vectors(2, 4))
             turn.vectors("kb").delete(["d"])
             turn.context.delete("case/1")
+            turn.store("saved").space("s1").put("step/1", "of another session")
             turn.documents("kb").put("doc", "another text of it")
         k.refresh("s1")
         k.rollback("v3")

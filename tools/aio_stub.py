@@ -20,6 +20,9 @@ CLASSES = {
     "AsyncContext": "kedge.stores.keyed.Context",
     "AsyncDocuments": "kedge.stores.keyed.Documents",
     "AsyncKeyedView": "kedge.stores.keyed.KeyedView",
+    "AsyncValues": "kedge.stores.own.Values",
+    "AsyncStore": "kedge.stores.own.Store",
+    "AsyncStoreView": "kedge.stores.own.StoreView",
     "AsyncMemory": "kedge.stores.memory.Memory",
     "AsyncMemoryView": "kedge.stores.memory.MemoryView",
     "AsyncVectors": "kedge.stores.vectors.Vectors",
@@ -29,8 +32,13 @@ CLASSES = {
     "AsyncTurn": "kedge.turns.turn.Turn",
     "AsyncKedge": "kedge.face.Kedge",
 }
-TWINS = {path.rpartition(".")[2]: name for name, path in CLASSES.items()} | {"VectorBatches": "AsyncBatches"}
-SYNC = {"documents", "vectors"}  # methods that return a store at once
+TWINS = {path.rpartition(".")[2]: name for name, path in CLASSES.items()} | {
+    "VectorBatches": "AsyncBatches",
+    "WriteBatch": "AsyncWriteBatch",
+}
+SYNC = {"documents", "vectors", "store", "space", "batch"}  # methods that return a store, or a batch, at once
+VIEWED = {"documents": "AsyncKeyedView", "vectors": "AsyncVectorsView", "store": "AsyncStoreView"}
+HANDING_OUT = {"AsyncTurn", "AsyncReadView", "AsyncStore", "AsyncStoreView"}
 STORES = {
     "AsyncTurn": {"artifacts": "AsyncArtifacts", "memory": "AsyncMemory", "context": "AsyncContext",
                   "cache": "AsyncCache"},
@@ -63,6 +71,14 @@ class AsyncBatches:
     size: int
     dim: int
     def __aiter__(self) -> _collections_abc.AsyncIterator[_kedge_stores_batches.VectorRows]: ...
+
+class AsyncWriteBatch:
+    @property
+    def seqs(self) -> list[int]: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: _types.TracebackType | None
+    ) -> None: ...
 """
 
 
@@ -175,14 +191,18 @@ def _class(names: Names, name: str, path: str) -> str:
     for store, kind in STORES.get(name, {}).items():
         lines.append(f"    {store}: {kind}\n")
     lines.append(BY_HAND.get(name, ""))
-    view = {"documents": "AsyncKeyedView", "vectors": "AsyncVectorsView"} if name == "AsyncReadView" else {}
+    view = (
+        {"documents": "AsyncKeyedView", "vectors": "AsyncVectorsView", "store": "AsyncStoreView"}
+        if name == "AsyncReadView"
+        else {}
+    )
     for module, node in _members(path):
         if node.name in seen or (node.name.startswith("_") and node.name != "__getitem__"):
             continue
         if name == "AsyncTurn" and node.name in {"__enter__", "__exit__", "close"}:
             continue
         seen.add(node.name)
-        line = _method(names, module, node, is_sync=node.name in SYNC and name in STORES)
+        line = _method(names, module, node, is_sync=node.name in SYNC and name in HANDING_OUT)
         lines.append(line if node.name not in view else line.replace(f"-> {line.split('-> ')[1]}",
                      f"-> {view[node.name]}: ...\n"))  # fmt: skip
     return f"\nclass {name}:\n{''.join(lines) or '    ...'}"

@@ -34,6 +34,7 @@ KedgeError
 │   ├── InvalidValue        the value has the wrong type, form or range
 │   ├── InvalidVector       a vector has the wrong dimension, a NaN, or no direction
 │   ├── TurnClosed          the turn has ended
+│   ├── BatchOpen           a batch of the turn is open: batches do not nest, and others do not write into them
 │   ├── Moved               the database was moved to another address
 │   ├── PastUnreadable      the point is before the horizon, or its view saw something purged since
 │   ├── NewerSchema         a newer Kedge has upgraded this database: restart with that version
@@ -205,6 +206,10 @@ class InvalidVector(Misuse):
 
 class TurnClosed(Misuse):
     """The turn has ended: begin another."""
+
+
+class BatchOpen(Misuse):
+    """A batch of the turn is open: batches do not nest, and no other thread or task writes into them."""
 
 
 class Moved(Misuse):

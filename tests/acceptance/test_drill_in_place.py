@@ -14,8 +14,9 @@ from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.cli.main import main
 from kedge.drill import InPlaceReport, in_place, inventory, rehearse_in_place, to_document
 from kedge.drill.inventory import Inventory, PastSample
+from kedge.model.stores import STORES
 from kedge.model.visibility import View
-from kedge.model.writes import STORES, Key
+from kedge.model.writes import Key
 from kedge.turns.scope import scope_of
 from tests.acceptance.cli import make_world
 

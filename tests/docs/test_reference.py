@@ -14,6 +14,7 @@ from kedge.stores.artifacts import Artifacts
 from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
+from kedge.stores.own import Store, Values
 from kedge.stores.vectors import Vectors
 from tests.docs.pages import ROOT
 
@@ -30,6 +31,8 @@ FACES: dict[str, type] = {
     "turn.memory": Memory,
     "turn.context": Context,
     "turn.documents(c)": Documents,
+    "turn.store(s)": Store,
+    "turn.store(s).space(p)": Values,
     "turn.vectors(c)": Vectors,
     "turn.cache": Cache,
 }

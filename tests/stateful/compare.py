@@ -6,7 +6,7 @@ from typing import Any
 
 import kedge
 from kedge.testing.oracle import Oracle, OracleTurn, View
-from tests.stateful.ops import COLLECTION, rounded
+from tests.stateful.ops import COLLECTION, own, rounded
 
 Dump = dict[str, Any]
 
@@ -18,6 +18,7 @@ def shown(view: kedge.ReadView, settled: frozenset[str], *, session: str | None)
         "artifacts": {key: artifact.value for key, artifact in view.artifacts.items("").items()},
         "context": {e.key: (e.value, e.seq, e.lineage - settled, e.origin) for e in view.context.entries("")},
         "documents": {e.key: (e.value, e.seq, e.lineage - settled, e.origin) for e in documents.entries("")},
+        "own": {e.key: (e.value, e.seq, e.lineage - settled, e.origin) for e in own(view).entries()},
     }
     rows = view.vectors(COLLECTION)
     got = rows.get(rows.ids())
@@ -54,6 +55,7 @@ def told(oracle: Oracle, view: View, *, session: str | None) -> Dump:
         "artifacts": {name: head.value for name, head in oracle.present(view, "artifacts", "").items()},
         "context": entries("context", ""),
         "documents": entries("documents", COLLECTION),
+        "own": entries("own", "t"),
     }
     heads = oracle.present(view, "vectors", COLLECTION)
     dump["vectors"] = {name: (rounded(w.value.vector), w.value.payload, w.seq) for name, w in heads.items()}

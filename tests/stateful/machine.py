@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import kedge
+from kedge.ports.clock import SystemClock
 from kedge.testing.oracle import Oracle, OracleTurn, View, Write
 from tests.stateful.compare import check_lineage, check_same, shown, told
 from tests.stateful.operations import CONTEXT_KEYS, RIGHT
-from tests.stateful.ops import COLLECTION, DIM, Answer, Op, agree, attempt, on_model, on_real
+from tests.stateful.ops import COLLECTION, DIM, SHORT_SECONDS, Answer, Op, agree, attempt, on_model, on_real
 from tests.stateful.other_process import OtherProcess, control
 
 SESSIONS = ("s1", "s2", "s3")
@@ -44,6 +45,16 @@ picks = st.integers(min_value=0, max_value=11)
 sessions = st.sampled_from(SESSIONS)
 
 
+class Ahead(SystemClock):
+    """The system's clock, set ahead."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        """Return the time, and how far it was set ahead."""
+        return super().now() + self.ahead
+
+
 @dataclass
 class Pair:
     """One turn, there and here."""
@@ -62,6 +73,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        self.clock = Ahead()
         self.folder = Path(tempfile.mkdtemp(prefix="kedge-histories-"))
         self.url = f"sqlite:///{self.folder / 'kedge.db'}"
         self.handles = [self.open()]
@@ -76,7 +88,16 @@ class Machine(RuleBasedStateMachine):
 
     def open(self) -> kedge.Kedge:
         """Open the database once more."""
-        return kedge.open(self.url, durability="normal")
+        return kedge.open(self.url, durability="normal", clock=self.clock)
+
+    def wait(self) -> None:
+        """Let time pass, and write something: what another process writes has this time at least."""
+        self.clock.ahead += SHORT_SECONDS + 1
+        self.oracle.wait()
+        with self.k.turn(person="pat") as turn:
+            value = self.fresh()
+            seq = turn.context.put("case/1", value)
+        OracleTurn(self.oracle, self.oracle.view(), person="pat").put("context", "", "case/1", value, seq=seq)
 
     @property
     def k(self) -> kedge.Kedge:
@@ -205,7 +226,17 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         what=st.sampled_from(
-            ["second handle", "reopen", "refresh", "let go", "hold", "hold", "turn elsewhere", "change elsewhere"]
+            [
+                "second handle",
+                "reopen",
+                "refresh",
+                "let go",
+                "hold",
+                "hold",
+                "wait",
+                "turn elsewhere",
+                "change elsewhere",
+            ]
         ),
         session=sessions,
         pick=picks,
@@ -215,6 +246,8 @@ class Machine(RuleBasedStateMachine):
         match what:
             case "second handle" if len(self.handles) == 1:
                 self.handles.append(self.open())
+            case "wait":
+                self.wait()
             case "reopen":
                 self.close_all()
                 self.handles = [self.open()]
@@ -357,7 +390,8 @@ class Machine(RuleBasedStateMachine):
         """Give a write a value that was never written, and a compare-and-set a seq to expect."""
         expect = op.expect
         if expect == RIGHT:
-            heads = self.oracle.present(pair.model.view, "context", "")
+            place = (op.store, "t" if op.store == "own" else "")
+            heads = self.oracle.present(pair.model.view, *place)
             messages = list(self.oracle.present(pair.model.view, "memory", pair.model.session or "").values())
             head = (messages[-1] if messages else None) if op.kind in NEWEST else heads.get(op.name)
             expect = head.seq if head else 0
@@ -370,6 +404,10 @@ class Machine(RuleBasedStateMachine):
                 ]
                 after = [0, *seqs][self.fresh() % (len(seqs) + 1)]
                 op = replace(op, value=(("user", self.fresh()), ("assistant", self.fresh())), limit=after)
+            case "put many":
+                op = replace(op, value=tuple((name, self.fresh()) for name in op.value))
+            case "batch":
+                op = replace(op, ops=tuple(self.settle_details(pair, part) for part in op.ops))
             case "extend":
                 op = replace(op, value=(("user", self.fresh()), ("assistant", self.fresh())))
             case "forget":

@@ -33,6 +33,47 @@ keyed = st.one_of(
     st.builds(Op, st.just("items"), name=_prefixes),
     st.builds(Op, st.just("count"), name=_prefixes),
 )
+_own = st.just("own")
+_puts = st.one_of(
+    st.builds(Op, st.just("put"), st.sampled_from(["context", "own"]), name=_keys, origin=_origins),
+    st.builds(
+        Op, st.just("put"), _own, name=_keys, short_lived=st.booleans(), expect=st.sampled_from([None, RIGHT, 0])
+    ),
+    st.builds(
+        Op, st.just("delete"), st.sampled_from(["context", "own"]), name=_keys, expect=st.sampled_from([None, RIGHT])
+    ),
+)
+_inside = st.one_of(
+    _puts,
+    st.builds(Op, st.just("put"), st.just("documents"), name=_documents, origin=_origins),
+    st.builds(Op, st.just("upsert"), rows=_rows, origin=_origins),
+    st.builds(Op, st.just("drop"), name=_ids, origin=_origins),
+)
+_some_keys = st.lists(_keys, min_size=1, max_size=3, unique=True).map(tuple)
+_range = st.builds(
+    Op,
+    st.just("range"),
+    st.sampled_from(["own", "own", "context", "documents"]),
+    name=_prefixes,
+    after=st.sampled_from([None, None, *CONTEXT_KEYS]),
+    limit=st.sampled_from([None, 0, 1, 2]),
+    reverse=st.booleans(),
+)
+looks = st.one_of(
+    _range,
+    st.builds(Op, st.sampled_from(["get", "items", "count"]), _own, name=_keys),
+    st.builds(Op, st.just("get many"), _own, value=_some_keys),
+)
+own = st.one_of(
+    _puts,
+    _puts,
+    looks,
+    st.builds(Op, st.sampled_from(["put many", "delete many"]), _own, value=_some_keys, origin=_origins),
+    st.builds(
+        Op, st.just("delete below"), st.sampled_from(["own", "context"]), name=st.sampled_from(["case/", "fact/"])
+    ),
+    st.builds(Op, st.just("batch"), ops=st.lists(_inside, min_size=1, max_size=5).map(tuple)),
+)
 vectors = st.one_of(
     st.builds(Op, st.just("upsert"), rows=_rows, origin=_origins),
     st.builds(Op, st.just("upsert"), rows=_rows, origin=_origins),
@@ -60,7 +101,7 @@ _others = st.one_of(
     st.builds(Op, st.sampled_from(["items", "count"]), st.just("documents")),
     st.builds(Op, st.just("artifact"), name=st.sampled_from(["helper/prompt", "librarian/prompt", "shared/policy"])),
 )
-anything = st.one_of(keyed, _others, _others, vectors)
+anything = st.one_of(keyed, own, own, _others, _others, vectors)
 
 # ---------------------------------------------------------------- enough vectors for an index
 

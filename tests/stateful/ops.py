@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,11 +17,13 @@ from kedge.testing.oracle.ranking import CLOSE, matches
 Origin = Literal["source", "derived"]
 COLLECTION, ANOTHER = "kb", "wiki"
 DIM = 3
+OWN = "own"  # a keyed store of the user's own; in the oracle, the store of that name
+SHORT_SECONDS = 1_000.0  # the time to live of what expires when a history lets time pass
 
 
 @dataclass(frozen=True)
 class Op:
-    """What a turn is asked to do. `store` is documents or context where the kind alone does not say."""
+    """What a turn is asked to do. `store` is documents, context or own where the kind alone does not say."""
 
     kind: str
     store: str = "context"
@@ -33,6 +35,10 @@ class Op:
     where: Any = None
     rows: tuple[tuple[str, tuple[float, ...], Any], ...] = ()
     collection: str = COLLECTION
+    after: str | None = None
+    reverse: bool = False
+    short_lived: bool = False
+    ops: tuple[Op, ...] = ()  # of a batch
 
 
 @dataclass
@@ -78,8 +84,13 @@ def rounded(vector: Iterable[float]) -> tuple[float, ...]:
 # ---------------------------------------------------------------- on a real turn
 
 
+def own(face: Any) -> Any:
+    """Return the space of the user's own store, of a turn or a view."""
+    return face.store(OWN).space("t")
+
+
 def _keyed(turn: kedge.Turn, op: Op) -> Any:
-    return turn.documents(COLLECTION) if op.store == "documents" else turn.context
+    return {"documents": turn.documents(COLLECTION), "own": own(turn)}.get(op.store, turn.context)
 
 
 def _vectors(turn: kedge.Turn, op: Op) -> Vectors:
@@ -87,7 +98,23 @@ def _vectors(turn: kedge.Turn, op: Op) -> Vectors:
 
 
 def _options(op: Op) -> dict[str, Any]:
-    return {"origin": op.origin} | ({"expect": op.expect} if op.store == "context" else {})
+    return {"origin": op.origin} | ({} if op.store == "documents" else {"expect": op.expect})
+
+
+def _put_options(op: Op) -> dict[str, Any]:
+    return _options(op) | ({"ttl": SHORT_SECONDS} if op.short_lived else {})
+
+
+def _range(turn: kedge.Turn, op: Op) -> list[tuple[str, Any]]:
+    found = _keyed(turn, op).items(op.name, after=op.after, limit=op.limit, reverse=op.reverse)
+    return list(found.items())
+
+
+def _batch(turn: kedge.Turn, op: Op) -> list[int]:
+    with turn.batch() as batch:
+        for part in op.ops:
+            _REAL[part.kind](turn, part)
+    return batch.seqs
 
 
 def _count(turn: kedge.Turn, op: Op) -> int:
@@ -101,7 +128,7 @@ def _artifact(turn: kedge.Turn, op: Op) -> Any:
 
 def _upsert(turn: kedge.Turn, op: Op) -> list[int]:
     names, vectors, payloads = zip(*op.rows, strict=True)
-    return list(_vectors(turn, op).upsert(names, np.array(vectors, dtype=np.float32), payloads, origin=op.origin))
+    return _vectors(turn, op).upsert(names, np.array(vectors, dtype=np.float32), payloads, origin=op.origin)
 
 
 def _search(turn: kedge.Turn, op: Op) -> tuple[list[str], list[float], int, frozenset[str], bool]:
@@ -135,7 +162,13 @@ _REAL: dict[str, Callable[[kedge.Turn, Op], Any]] = {
     "get": lambda turn, op: _keyed(turn, op).get(op.name),
     "items": lambda turn, op: _keyed(turn, op).items(op.name),
     "count": _count,
-    "put": lambda turn, op: [_keyed(turn, op).put(op.name, op.value, **_options(op))],
+    "range": _range,
+    "get many": lambda turn, op: _keyed(turn, op).get_many(op.value),
+    "put": lambda turn, op: [_keyed(turn, op).put(op.name, op.value, **_put_options(op))],
+    "put many": lambda turn, op: _keyed(turn, op).put_many(dict(op.value), origin=op.origin),
+    "delete many": lambda turn, op: _keyed(turn, op).delete_many(op.value, origin=op.origin),
+    "delete below": lambda turn, op: _keyed(turn, op).delete_prefix(op.name),
+    "batch": _batch,
     "put once": lambda turn, op: [turn.context.put(op.name, op.value, idempotency=op.value, origin=op.origin)],
     "delete": lambda turn, op: [_keyed(turn, op).delete(op.name, **_options(op))],
     "artifact": _artifact,
@@ -166,7 +199,7 @@ _REAL: dict[str, Callable[[kedge.Turn, Op], Any]] = {
 
 
 def _space(op: Op) -> str:
-    return op.collection if op.store in ("documents", "vectors") else ""
+    return op.collection if op.store in ("documents", "vectors") else "t" if op.store == "own" else ""
 
 
 def _seqs(writes: Iterable[Write]) -> list[int]:
@@ -175,6 +208,23 @@ def _seqs(writes: Iterable[Write]) -> list[int]:
 
 def _value(head: Write | None) -> Any:
     return None if head is None else head.value
+
+
+def _batch_model(turn: OracleTurn, op: Op, real: Answer) -> list[int]:
+    """Do the reads of all calls first, then all writes: one stamp, and no write is seen inside."""
+    turn.check()
+    for part in op.ops:
+        if part.kind in ("put", "delete"):
+            turn.compare(part.store, _space(part), part.name, part.expect)
+        elif part.kind in ("upsert", "drop"):
+            turn.read_embedder(part.collection)
+    turn.check()
+    seqs = iter([] if real.error is not None else real.value)
+    done: list[int] = []
+    for part in op.ops:
+        given = Answer([seq for _, seq in zip(part.rows or [None], seqs, strict=False)], real.error)
+        done += _MODEL[part.kind](turn, replace(part, expect=None), given)
+    return done
 
 
 def _given(real: Answer) -> int | None:
@@ -267,9 +317,37 @@ _MODEL: dict[str, Callable[[OracleTurn, Op, Answer], Any]] = {
     "get": lambda turn, op, _: _value(turn.get(op.store, _space(op), op.name)),
     "items": lambda turn, op, _: {name: _value(w) for name, w in turn.items(op.store, _space(op), op.name).items()},
     "count": lambda turn, op, _: turn.count(op.store, _space(op), op.name),
+    "range": lambda turn, op, _: [
+        (w.name, w.value)
+        for w in turn.range(op.store, _space(op), op.name, after=op.after, limit=op.limit, reverse=op.reverse)
+    ],
+    "get many": lambda turn, op, _: {
+        name: head.value for name in op.value if (head := turn.get(op.store, _space(op), name)) is not None
+    },
     "put": lambda turn, op, real: _seqs(
-        [turn.put(op.store, _space(op), op.name, op.value, expect=op.expect, origin=op.origin, seq=_given(real))]
+        [
+            turn.put(
+                op.store,
+                _space(op),
+                op.name,
+                op.value,
+                expect=op.expect,
+                origin=op.origin,
+                seq=_given(real),
+                short_lived=op.short_lived,
+            )
+        ]
     ),
+    "put many": lambda turn, op, real: _seqs(
+        turn.put(op.store, _space(op), name, value, origin=op.origin, seq=seq)
+        for (name, value), seq in zip(op.value, real.value, strict=True)
+    ),
+    "delete many": lambda turn, op, real: _seqs(
+        turn.delete(op.store, _space(op), name, origin=op.origin, seq=seq)
+        for name, seq in zip(op.value, real.value, strict=True)
+    ),
+    "delete below": lambda turn, op, real: _seqs(turn.delete_below(op.store, _space(op), op.name, real.value or ())),
+    "batch": _batch_model,
     "put once": lambda turn, op, real: _seqs(
         [turn.put("context", "", op.name, op.value, idempotency=op.value, origin=op.origin, seq=_given(real))]
     ),

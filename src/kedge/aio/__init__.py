@@ -52,9 +52,11 @@ from kedge.open import open as open_sync
 from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
+from kedge.stores.own import Store, StoreView, Values
 from kedge.stores.vectors import Vectors
 from kedge.support.strands import Strand, Strands, current_strand
 from kedge.support.user_warnings import awaiting
+from kedge.turns.batch import WriteBatch
 from kedge.turns.turn import Turn
 from kedge.turns.turn import current_turn as current_sync_turn
 from kedge.turns.view import ReadView
@@ -177,13 +179,14 @@ class _Calls:
         self._turn = turn
         self._count = 0
         self.unanswered: list[str] = []
+        self.batch: WriteBatch | None = None  # its calls have no keys of their own
 
     async def call(
         self, target: Callable[[], Any], method: str, arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> Any:
         given, named = _given(arguments), _given(options)
         key = options.get("idempotency")
-        if method in _writing() and self._turn is not None and key is None:
+        if method in _writing() and self._turn is not None and key is None and self.batch is None:
             self._count += 1
             key = f"aio:{self._turn}:{self._count}"
         with awaiting():
@@ -223,7 +226,9 @@ def _parameters(function: Callable[..., Any]) -> frozenset[str]:
 def _writing() -> frozenset[str]:
     """Return the names of all store methods that take an idempotency key."""
     methods = [
-        method for store in (Memory, Context, Documents, Vectors) for method in inspect.getmembers(store, callable)
+        method
+        for store in (Memory, Context, Documents, Vectors, Values, WriteBatch)
+        for method in inspect.getmembers(store, callable)
     ]
     return frozenset(
         name for name, method in methods if not name.startswith("_") and "idempotency" in _parameters(method)
@@ -285,9 +290,54 @@ class _ReadProxy(_Proxy):
             return lambda collection: _Proxy(
                 self._calls, cache(lambda: getattr(self._target(), name)(collection)), _SPACES[name]
             )
+        if name == "store":
+            return lambda named: _StoreProxy(self._calls, cache(lambda: self._target().store(named)))
         if not hasattr(self._kind, name):
             raise AttributeError(f"a {self._kind.__name__} has no {name!r}")
         return super().__getattr__(name)
+
+
+class _StoreProxy:
+    """Façade of a user's keyed store."""
+
+    def __init__(self, calls: _Calls, target: Callable[[], Store | StoreView]) -> None:
+        self._calls = calls
+        self._target = target
+
+    def space(self, name: str) -> _Proxy:
+        """Return one space of the store."""
+        return _Proxy(self._calls, cache(lambda: self._target().space(name)), Values)
+
+
+class AsyncWriteBatch:
+    """A batch of a turn's writing calls: `async with turn.batch() as batch`."""
+
+    def __init__(self, calls: _Calls, batch: WriteBatch) -> None:
+        self._calls = calls
+        self._batch = batch
+
+    @property
+    def seqs(self) -> list[int]:
+        """The seqs of the writes in order, once the block has ended."""
+        return self._batch.seqs
+
+    async def __aenter__(self) -> Self:
+        """Begin collecting, in the task's own context."""
+        self._batch.begin()
+        self._calls.batch = self._batch
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit all, or, after an exception, nothing."""
+        self._calls.batch = None
+        try:
+            if kind is None:
+                given = {"idempotency": self._batch.idempotency} if self._batch.idempotency else {}
+                await self._calls.call(lambda: self._batch, "commit", (), given)
+        finally:
+            self._batch.leave()
 
 
 class AsyncTurn(_ReadProxy):
@@ -300,6 +350,11 @@ class AsyncTurn(_ReadProxy):
         known = _async_turns.get(turn)
         if known is None or known() is None:  # a coroutine that a callback runs gets a further façade
             _async_turns[turn] = weakref.ref(self)
+
+    def batch(self, *, idempotency: str | None = None) -> AsyncWriteBatch:
+        """Return a batch: the writing calls in its `async with` block commit as one at its end."""
+        turn: Turn = self._target()
+        return AsyncWriteBatch(self._calls, turn.batch(idempotency=idempotency))
 
     @property
     def unanswered(self) -> tuple[str, ...]:

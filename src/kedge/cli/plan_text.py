@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from kedge.cli.terminal import ago, count, heading, listing, one_line, say, table, utc, verb, weight
 from kedge.deployments.lifecycle import Deployment
 from kedge.model.attribution import OWN_AGENTS, VIEW
+from kedge.model.stores import store_of
 from kedge.recovery.attribution import without_artifacts
 from kedge.recovery.plan import Fallback, RollbackPlan
 
@@ -198,7 +199,7 @@ def _print_remaining_work(plan: RollbackPlan) -> None:
 
 def _place(source: str) -> tuple[str, ...]:
     """Return the store, and except for memory the space, of a source write given as store:space/key."""
-    store, _, rest = source.partition(":")
+    store, rest = store_of(source)
     space = rest.partition("/")[0]
     return (store,) if store == "memory" or not space else (store, space)
 

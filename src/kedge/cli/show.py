@@ -31,7 +31,8 @@ from kedge.cli.terminal import (
 from kedge.errors import InvalidValue, UnknownName, nearest
 from kedge.face import Kedge
 from kedge.model.artifacts import Artifact, from_fields
-from kedge.model.writes import SHARED_MEMORY, STORES, Head, Origin
+from kedge.model.stores import USERS, check_store, is_keyed_store
+from kedge.model.writes import SHARED_MEMORY, Head, Origin
 from kedge.ports.vectors import Floats
 from kedge.stores.keyed import Entry, KeyedView
 from kedge.stores.memory import MemoryView, Message
@@ -56,10 +57,14 @@ class _Wanted(msgspec.Struct, frozen=True):
 
 @app.command(rich_help_panel=INSPECT)
 def show(
-    store: Annotated[str, typer.Argument(metavar="STORE", help="artifacts, context, documents, vectors or memory.")],
+    store: Annotated[
+        str, typer.Argument(metavar="STORE", help="artifacts, context, documents, vectors, memory, or store:NAME.")
+    ],
     where: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY]", help="Key, or prefix ending in /; COLLECTION [ID]; for memory, a session."),
+        typer.Argument(
+            metavar="[KEY]", help="Key, or prefix ending in /; COLLECTION [ID]; for memory, a session; SPACE [KEY]."
+        ),
     ] = None,
     *,
     at: Annotated[str | None, typer.Option("--at", metavar="POINT", help=POINT_HELP)] = None,
@@ -72,8 +77,8 @@ def show(
 ) -> None:
     """Show a key, the keys below a prefix, or a session's memory.
 
-    For example: kedge show context case/42; kedge show documents kb doc-1; kedge show memory s-17 --at 2h. Default
-    view: what a new session sees.
+    For example: kedge show context case/42; kedge show documents kb doc-1; kedge show memory s-17 --at 2h;
+    kedge show store:checkpoints thread-1. Default view: what a new session sees.
     """
     with database.for_reading(db) as k:
         if store == "memory":
@@ -104,25 +109,22 @@ def show(
 
 
 def _wanted(k: Kedge, store: str, where: list[str]) -> _Wanted:
-    if store not in STORES:
-        raise InvalidValue(f"unknown store {store!r}{nearest(store, STORES)}; use one of {', '.join(sorted(STORES))}")
+    check_store(store)
     if store in {"artifacts", "context"}:
         if len(where) > 1:
             raise InvalidValue(f"too many arguments for {store}: {' '.join(where)!r}; give one key")
         return _Wanted(store, "", where[0] if where else "")
-    known = _spaces(k, store)
+    known, what = _spaces(k, store), "space" if is_keyed_store(store) else "collection"
     if not where:
-        raise InvalidValue(
-            f"no collection given; collections of {store}: {listing(known, 20) if known else 'none yet'}"
-        )
+        raise InvalidValue(f"no {what} given; {what}s of {store}: {listing(known, 20) if known else 'none yet'}")
     space, *rest = where
     if not rest and space not in known and "/" in space:
         space, _, key = space.partition("/")
         rest = [key]
     if space not in known:
-        raise UnknownName(f"no collection {space!r} in {store}{nearest(space, known)}")
+        raise UnknownName(f"no {what} {space!r} in {store}{nearest(space, known)}")
     if len(rest) > 1:
-        raise InvalidValue(f"too many arguments for {store}: {' '.join(where)!r}; write {store} COLLECTION ID")
+        raise InvalidValue(f"too many arguments for {store}: {' '.join(where)!r}; write {store} {what.upper()} ID")
     return _Wanted(store, space, rest[0] if rest else "")
 
 
@@ -174,15 +176,18 @@ def _keyed(view: ReadView, wanted: _Wanted, limit: int) -> tuple[list[_Row], int
     kept: KeyedView
     if wanted.store == "artifacts":
         kept = view.artifacts
+    elif is_keyed_store(wanted.store):
+        kept = view.store(wanted.store.removeprefix(USERS)).space(wanted.space)
     else:
         kept = view.context if wanted.store == "context" else view.documents(wanted.space)
     if wanted.is_range:
-        entries = kept.entries(wanted.key)
-        return [_row(wanted.store, entry) for entry in entries[:limit]], len(entries)
+        entries = kept.entries(wanted.key, limit=limit)
+        total = kept.count(wanted.key) if len(entries) == limit else len(entries)
+        return [_row(wanted.store, entry) for entry in entries], total
     entry = kept.entry(wanted.key)
     if entry is None:
         folder = wanted.key.rpartition("/")[0]
-        near = [e.key for e in kept.entries(f"{folder}/" if folder else "")[:_NEAR]]
+        near = kept.keys(f"{folder}/" if folder else "", limit=_NEAR)
         raise UnknownName(f"{_place(wanted)} does not exist in this view{nearest(wanted.key, near)}")
     return [_row(wanted.store, entry)], 1
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from kedge.model.writes import STORES, Key
+from kedge.model.writes import Key
 from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
 
@@ -70,8 +70,9 @@ class PastSample:
 
 def spaces(view: ReadView) -> Iterator[tuple[str, str]]:
     """Yield every space of every store: collections, sessions, the shared ones."""
-    for store in STORES:
-        for space in sorted(scope_of(view).backend.journal.spaces(store)):
+    journal = scope_of(view).backend.journal
+    for store in journal.stores():
+        for space in sorted(journal.spaces(store)):
             yield store, space
 
 

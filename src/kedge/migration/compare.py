@@ -11,7 +11,7 @@ from kedge.model.migration import TABLES, WRITES, Record, Table, chunk_rows
 from kedge.model.record_format import decode_record, encode_record
 from kedge.model.transitions import compacted
 from kedge.model.visibility import View
-from kedge.model.writes import STORES, Head
+from kedge.model.writes import Head
 from kedge.ports.backend import Backend
 from kedge.ports.control import EpochMoved
 from kedge.ports.migration import Exporter
@@ -203,7 +203,7 @@ def _summed(differences: list[Difference]) -> list[Difference]:
 def _heads(side: Side, seen: frozenset[int], then: View | None) -> Iterator[Record]:
     """Yield the heads of a view, present or past, space by space."""
     journal = side.backend.journal
-    for place in [(store, space) for store in sorted(STORES) for space in sorted(journal.spaces(store))]:
+    for place in [(store, space) for store in journal.stores() for space in sorted(journal.spaces(store))]:
         for head in _at_one_epoch(side, partial(_heads_in, side, place, seen, then)):
             lineage = sorted(head.lineage)
             yield (*place, head.key.name, head.seq, head.rank, lineage, head.source, head.at, head.fresh_for)

@@ -95,11 +95,10 @@ def _call(done: Sequence[Done]) -> Call:
 
 def _is_same(batch: Batch, done: Sequence[Done], space_id: SpaceId) -> bool | None:
     """Return whether a call wrote what a batch writes; None where its content was erased, and all else agrees."""
-    vectors = [b""] * len(batch.writes) if batch.vectors is None else batch.vectors.split()
     if batch.compared is None and len(done) != len(batch.writes):
         return False
     is_erased = False
-    for write, vector, before in islice(zip(batch.writes, vectors, done, strict=False), batch.compared):
+    for write, vector, before in islice(zip(batch.writes, batch.vector_rows(), done, strict=False), batch.compared):
         is_same_key = before.space == space_id(write.key.store, write.key.space) and (
             not write.key.name or before.name == write.key.name
         )

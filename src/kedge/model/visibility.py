@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import msgspec
 
 from kedge.model.lineage import Lineage
+from kedge.model.stores import REPLAYED, is_keyed_store
 from kedge.model.writes import Head
 
 SEQ_MAX = 2**63 - 1
-_REPLAYED = frozenset({"documents", "memory", "context"})
 
 
 class View(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class View(msgspec.Struct, frozen=True):
         """
         if self.upto is not None:
             return self.upto, self.upto
-        if self.upto_rank is not None and store in _REPLAYED:
+        if self.upto_rank is not None and (store in REPLAYED or is_keyed_store(store)):
             return SEQ_MAX, self.upto_rank
         return None
 

@@ -22,7 +22,6 @@ _SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UT
 _AFTER_SURROGATES = 0xE000
 _PLAIN = frozenset({str, int, bool, type(None)})
 SHARED_MEMORY = ""  # the space of messages from before memory needed a session: read by the command line and replay
-STORES = ("artifacts", "documents", "vectors", "memory", "context")
 
 
 class Origin(StrEnum):
@@ -103,11 +102,20 @@ class TurnEdges(msgspec.Struct, frozen=True):
 
 
 class VectorBatch(msgspec.Struct, frozen=True):
-    """The vectors that go with a batch of puts: little-endian float32 rows, in the order of the writes."""
+    """The vectors of successive writes of a batch, in one embedding space: little-endian float32 rows.
+
+    `first` is the place of the first of these writes in the batch.
+    """
 
     space: str
     dim: int
     rows: bytes
+    first: int = 0
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return len(self.rows) // (self.dim * 4)
 
     def split(self) -> list[bytes]:
         """Return the bytes of each row."""
@@ -133,10 +141,18 @@ class Batch(msgspec.Struct, frozen=True):
     idempotency: str | None = None
     first_wins: bool = False
     rank: int | None = None
-    vectors: VectorBatch | None = None
+    vectors: tuple[VectorBatch, ...] = ()
     newest: tuple[str, int] | None = None
     edges: tuple[TurnEdges, ...] = ()
     compared: int | None = None
+
+    def vector_rows(self) -> list[bytes]:
+        """Return the bytes of the vector of each write, none where it has no vector."""
+        rows = [b""] * len(self.writes)
+        for vectors in self.vectors:
+            found = vectors.split()
+            rows[vectors.first : vectors.first + len(found)] = found
+        return rows
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):

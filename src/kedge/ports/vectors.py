@@ -5,8 +5,8 @@ An engine proposes rows; the journal decides which of them a view sees. One engi
 fixture that joins `kedge.testing.contracts.VectorContract`; `kedge.testing.memory_vectors` is the smallest example.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -14,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kedge.model.lineage import Lineage
+from kedge.model.vector_groups import VectorGroup
 from kedge.model.visibility import View
-from kedge.model.writes import Batch, Head, Row
+from kedge.model.writes import Head
 from kedge.support.display import Value
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 METRICS = ("cosine", "dot", "l2")
+T = TypeVar("T")
 Transaction_contra = TypeVar("Transaction_contra", contravariant=True)
 
 
@@ -166,12 +168,13 @@ class VectorWriter(Protocol[Transaction_contra]):
         """
 
     def storing(
-        self, transaction: Transaction_contra, rows: Sequence[Row], batch: Batch
+        self, transaction: Transaction_contra, group: VectorGroup, settled: Lineage
     ) -> AbstractContextManager[None]:
-        """Store the vectors of a batch of the `vectors` store, or only the deletes if `batch.vectors` is None.
+        """Store the vectors of a group of a batch's writes, or only the deletes if it has none.
 
-        The journal inserts the batch's writes in the block, so that an engine may write its data meanwhile. When the
-        block ends, the transaction holds these writes. Raise `InvalidVector` if the dimension is not the space's.
+        The journal inserts the writes of the whole batch in the block of the first group, so that an engine may write
+        its data meanwhile; further groups follow one by one. When the block ends, the transaction holds these writes.
+        Raise `InvalidVector` if the dimension is not the space's.
         """
 
     def committed(self) -> None:
@@ -179,6 +182,18 @@ class VectorWriter(Protocol[Transaction_contra]):
 
     def erase(self, lineages: Iterable[int]) -> None:
         """Erase the vectors of all writes of these lineages (ids), outside any transaction. May be repeated."""
+
+
+@contextmanager
+def stored_in_turn(
+    writer: VectorWriter[T], transaction: T, groups: Sequence[VectorGroup], settled: Lineage
+) -> Iterator[None]:
+    """Store the vector groups of a batch one after another; the block, which inserts its writes, is in the first."""
+    with writer.storing(transaction, groups[0], settled) if groups else nullcontext():
+        yield
+    for group in groups[1:]:
+        with writer.storing(transaction, group, settled):
+            pass
 
 
 class VectorIndexer(Protocol):

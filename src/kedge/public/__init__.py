@@ -8,6 +8,7 @@ from kedge.deployments.lifecycle import Deployment, PromoteReport
 from kedge.errors import (
     Arriving,
     ArtifactChanged,
+    BatchOpen,
     Busy,
     ConfirmationNeeded,
     Conflict,
@@ -96,8 +97,8 @@ from kedge.turns.turn import Turn, current_turn
 from kedge.turns.view import ReadView, UntrackedReadWarning
 
 __all__ = [
-    "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "Busy", "Collection",
-    "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment",
+    "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "BatchOpen", "Busy",
+    "Collection", "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment",
     "DerivedFrom", "Diff",
     "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport",
     "Held", "Hit", "Hits", "HoldInTheWay", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition",

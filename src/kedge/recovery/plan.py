@@ -11,6 +11,7 @@ from kedge.model.artifacts import Artifact, label, unpack
 from kedge.model.control import ControlRecord, Status
 from kedge.model.numbers import as_integer
 from kedge.model.reconcile import moved
+from kedge.model.stores import store_order
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 from kedge.recovery import deleted_inputs
@@ -256,8 +257,7 @@ def _changes(kernel: Kernel, keys: list[Key], pairs: list[tuple[Head | None, Hea
                 stale=stale,
             )
         )
-    order = {"artifacts": 0, "context": 1, "documents": 2, "memory": 3, "vectors": 4}
-    return sorted(changes, key=lambda change: (order[change.store], change.space, change.key))
+    return sorted(changes, key=lambda change: (store_order(change.store), change.space, change.key))
 
 
 def _examples(changes: list[Fallback]) -> list[Fallback]:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from kedge.model.input_graph import Node
 from kedge.model.provenance import Source, TurnRecord
+from kedge.model.stores import is_keyed_store
 from kedge.ports.provenance import Provenance
 
 T = TypeVar("T")
@@ -75,6 +76,8 @@ class InputFinder:
 
     def _add_own(self, sources: Iterable[Source]) -> None:
         for source in sources:
+            if is_keyed_store(source.key.store):  # state that a turn keeps, no input
+                continue
             self.sources[source.seq] = source
             self._own.setdefault(source.turn, []).append(source.seq)
 
@@ -117,7 +120,7 @@ class InputFinder:
         seqs = {ident: [seq for log in reads.get(ident, ()) for seq in log.seqs] for ident in window if not read[ident]}
         sources = self._sources_at(seq for asked in seqs.values() for seq in asked)
         for ident, asked_seqs in seqs.items():
-            read[ident] = tuple(s for s in asked_seqs if s in sources and sources[s].key.store != "artifacts")
+            read[ident] = tuple(s for s in asked_seqs if s in sources and _is_input(sources[s]))
         writers = self._writers(seq for ident, asked in seqs.items() if not read[ident] for seq in asked)
         return {
             ident: Node(
@@ -145,6 +148,10 @@ class InputFinder:
             for seq, writer in self._provenance.writers_of(some).items()
             if writer.turn in self._influenced
         }
+
+
+def _is_input(source: Source) -> bool:
+    return source.key.store != "artifacts" and not is_keyed_store(source.key.store)
 
 
 def _answered(direct: Direct, callers: Mapping[int, int | None]) -> set[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.errors import HoldInTheWay, InvalidValue, nearest
+from kedge.errors import HoldInTheWay, InvalidValue
 from kedge.model import transitions
 from kedge.model.checks import check_name
 from kedge.model.compaction import Past, Readable
@@ -23,7 +23,8 @@ from kedge.model.retention import (
     kept_seconds,
     reclaimable,
 )
-from kedge.model.writes import STORES, to_json
+from kedge.model.stores import check_store
+from kedge.model.writes import to_json
 from kedge.ports.control import Change, EpochMoved
 from kedge.ports.reclamation import Erased
 from kedge.ports.vectors import Reclaimed
@@ -268,9 +269,7 @@ def drop_policy(kernel: Kernel, *, store: str, space: str | None, hold: bool, by
 
 
 def _policy(store: str, space: str | None, age: float | None, *, hold: bool) -> RetentionPolicy:
-    known = (*STORES, *BOOKKEEPING)
-    if store not in known:
-        raise InvalidValue(f"invalid store {store!r}{nearest(str(store), known)}: must be one of {', '.join(known)}")
+    check_store(store, *BOOKKEEPING)
     if space is not None and store in BOOKKEEPING:
         raise InvalidValue(f"invalid space {space!r}: {store} has no spaces; leave space out")
     named = None if space is None else check_name("the space", space, empty=True)

@@ -67,7 +67,7 @@ def _verify(kernel: Kernel, commit_seconds: float | None, completion_seconds: fl
     view = View(record.epoch, record.live, record.settled)
     hidden = impact.lineages_with(record.rolled_back, record.purged)
     suspects = impact.affected_keys(hidden, SAMPLE)
-    spread = verification.sample_keys(("artifacts", "documents", "vectors", "memory", "context"), SAMPLE)
+    spread = verification.sample_keys(kernel.backend.journal.stores(), SAMPLE)
     keys = list(dict.fromkeys([*suspects, *spread]))
     wrong: dict[str, int] = {}
     seen: dict[str, int] = {}

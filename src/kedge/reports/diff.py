@@ -5,7 +5,7 @@ from typing import Any
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import label, unpack
 from kedge.model.retention import content_of
-from kedge.model.writes import STORES, Head, decode
+from kedge.model.writes import Head, decode
 from kedge.support.display import Report, Value
 from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
@@ -66,7 +66,7 @@ class Diff(Report, frozen=True):
 
 
 def diff(a: ReadView, b: ReadView) -> Diff:
-    """Compare two views of one database, key by key: artifacts, context, documents, memory and vectors.
+    """Compare two views of one database, key by key, in all stores, users' own included.
 
     Time and memory grow with what the views see, one space at a time.
     """
@@ -75,9 +75,8 @@ def diff(a: ReadView, b: ReadView) -> Diff:
         raise InvalidValue(
             "cannot compare views of two databases: their seqs are unrelated; take both views from one Kedge"
         )
-    spaces = [
-        _compare(a, b, store, space) for store in sorted(STORES) for space in sorted(backend.journal.spaces(store))
-    ]
+    journal = backend.journal
+    spaces = [_compare(a, b, store, space) for store in journal.stores() for space in sorted(journal.spaces(store))]
     return Diff(tuple(sorted(a.seen)), tuple(sorted(b.seen)), a.upto, b.upto, tuple(spaces))
 
 

@@ -1,10 +1,12 @@
 """Artifacts, as a view pins them: read-only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kedge.errors import UnknownName, nearest
 from kedge.model.artifact_reads import ABSENT
 from kedge.model.artifacts import Artifact, unpack
+from kedge.model.checks import check_names
+from kedge.model.ranges import span_of
 from kedge.model.retention import content_of
 from kedge.model.writes import Head
 from kedge.stores.keyed import KeyedView
@@ -22,10 +24,18 @@ class Artifacts(KeyedView):
         self._scope.record_pin(name, ABSENT if head is None else head.seq)
         return head
 
-    def _range(self, prefix: str, *, payloads: bool = True) -> list[Head]:
-        heads = super()._range(prefix, payloads=payloads)
+    def _range(
+        self,
+        prefix: str = "",
+        after: str | None = None,
+        limit: int | None = None,
+        *,
+        reverse: bool = False,
+        payloads: bool = True,
+    ) -> list[Head]:
+        heads = super()._range(prefix, payloads=payloads)  # cached results rest on whole prefixes
         self._scope.record_pins(prefix, [head.seq for head in heads])
-        return heads
+        return span_of(prefix, after, limit, reverse=reverse).chosen(heads)
 
     def __getitem__(self, key: str) -> Artifact:
         """Return the artifact that the view pins at a key, or raise `UnknownName`."""
@@ -50,9 +60,15 @@ class Artifacts(KeyedView):
         head = self._head(name)
         return default if head is None or head.deleted else _artifact(head)
 
-    def items(self, prefix: str = "") -> dict[str, Artifact]:
-        """Return the artifacts at all keys that begin with `prefix`, in key order."""
-        return {head.key.name: _artifact(head) for head in self._range(prefix)}
+    def items(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
+    ) -> dict[str, Artifact]:
+        """Return the artifacts of a range by key."""
+        return {head.key.name: _artifact(head) for head in self._range(prefix, after, limit, reverse=reverse)}
+
+    def get_many(self, names: Iterable[str]) -> dict[str, Artifact]:
+        """Return the artifacts at these keys, without those that are absent."""
+        return {name: artifact for name in check_names("names", names) if (artifact := self.get(name)) is not None}
 
 
 def _artifact(head: Head) -> Artifact:

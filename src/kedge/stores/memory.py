@@ -13,7 +13,7 @@ from kedge.model.reads import RangeRead
 from kedge.model.retention import value_of
 from kedge.model.writes import Head, Key, Origin, Pending, encode, memory_name
 from kedge.ports.journal import HeadMoved
-from kedge.stores.scope import Scope, WritingScope
+from kedge.stores.scope import Scope, WritingScope, only
 from kedge.support.display import Value, brief
 
 _NAMED = ("tool_calls", "tool_call_id", "name", "id")
@@ -148,7 +148,7 @@ class Memory(MemoryView):
         `ExpectationFailed` and writes nothing.
         """
         message = parse(role) if content is msgspec.UNSET else pair(role, content)
-        return self._add([message], expect, origin, idempotency)[0]
+        return only(self._add([message], expect, origin, idempotency))
 
     def extend(
         self,
@@ -175,7 +175,8 @@ class Memory(MemoryView):
             old = self._after(after)
             deletes = [Pending(head.key, None, self._scope.is_source(origin, Origin.DERIVED)) for head in old]
             try:
-                return self._commit([*deletes, *new], expect)[len(deletes) :]
+                done = self._commit([*deletes, *new], expect)
+                return done and done[len(deletes) :]  # None inside a batch
             except HeadMoved:
                 continue
 
@@ -229,12 +230,19 @@ class Memory(MemoryView):
         try:
             self._compare(expect)
         except ExpectationFailed as error:
-            if idempotency is None:
+            if not self._scope.may_repeat(idempotency):
                 raise
             failed = error  # the same call may have committed earlier: the journal decides
         newest = (self._space, _NO_SEQ if failed else expect)
+
+        def compare() -> int:
+            if failed is not None:
+                raise failed
+            self._compare(expect)
+            return expect
+
         try:
-            return self._scope.write(pending, idempotency=idempotency, newest=newest)
+            return self._scope.write(pending, idempotency=idempotency, newest=newest, compare=compare)
         except HeadMoved:
             if failed is not None:
                 raise failed from None
@@ -259,7 +267,7 @@ class Memory(MemoryView):
         if found is None:
             raise InvalidValue(f"no message with seq {seq!r} is visible in session {self._space!r}; see history()")
         source = self._scope.is_source(origin, Origin.DERIVED)
-        return self._scope.write((Pending(found.key, None, source),), idempotency=idempotency)[0]
+        return only(self._scope.write((Pending(found.key, None, source),), idempotency=idempotency))
 
     def _message(self, seq: int) -> Head | None:
         seq = as_integer("seq", seq, "the seq of a message; history() returns the seqs", least=1)

@@ -1,7 +1,7 @@
 """Scopes: what the stores read and write through."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from kedge.model.artifact_reads import Pins, Taken
 from kedge.model.lineage import Lineage
@@ -47,6 +47,9 @@ class Scope(Protocol):
     def now(self) -> float:
         """Return the time that freshness is measured against."""
 
+    def view_time(self) -> float:
+        """Return the time that this scope reads at: what has expired by then is absent."""
+
     def was_visible(self, lineage: Lineage) -> bool:
         """Return whether a write of this lineage would be visible if nothing had been rolled back."""
 
@@ -61,11 +64,17 @@ class WritingScope(Scope, Protocol):
         idempotency: str | None = None,
         vectors: VectorBatch | None = None,
         newest: tuple[str, int] | None = None,
+        compare: Callable[[], int] | None = None,
     ) -> list[int]:
         """Stamp these writes with the turn's lineage, commit them as one batch, and return their seqs.
 
         `newest`: a session and the seq that its newest visible message must have; else it raises `HeadMoved`.
+        Inside `turn.batch()` the writes wait for its end, and the result is None; see `only`. There, `compare` is
+        called after a concurrent write: it returns the seq to expect now, of the only write's head or as `newest`.
         """
+
+    def may_repeat(self, idempotency: str | None) -> bool:
+        """Return whether a write could repeat an earlier call, which only the journal can tell."""
 
     def is_source(self, origin: str | None, default: Origin) -> bool:
         """Return whether a write is a source write: `origin` decides, then whether a person acts, then `default`."""
@@ -92,3 +101,8 @@ class WritingScope(Scope, Protocol):
     @property
     def stamp(self) -> Lineage:
         """The lineage that a derived write would get now, as deployment numbers."""
+
+
+def only(seqs: list[int]) -> int:
+    """Return the seq of a call's only write; None inside `turn.batch()`, where writing calls return nothing."""
+    return seqs[0] if seqs else cast("int", None)

@@ -10,11 +10,14 @@ import numpy.typing as npt
 from kedge.errors import InvalidValue, InvalidVector
 from kedge.model.checks import check_name
 from kedge.model.choices import OriginName
+from kedge.model.filters import check_filter, matches
+from kedge.model.ranges import Span
 from kedge.model.reads import RangeRead
 from kedge.model.retention import value_of
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, encode
 from kedge.ports.vectors import Collection, Floats
 from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch, retry_if_compacted
+from kedge.stores.keyed import range_read
 from kedge.stores.scope import Scope, WritingScope
 from kedge.stores.search import Hits, search
 from kedge.stores.spaces import EmbeddingSpace, as_rows, find_collection, space_of
@@ -161,14 +164,38 @@ class Vectors(VectorsView):
         )
 
     def delete(
-        self, ids: Sequence[str], *, origin: OriginName | None = None, idempotency: str | None = None
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        where: Mapping[str, Any] | None = None,
+        origin: OriginName | None = None,
+        idempotency: str | None = None,
     ) -> list[int]:
-        """Delete these ids, in any embedding space, as one batch; return the seqs of the deletes."""
-        ids = _as_ids(ids)
+        """Delete these ids, or those whose payloads pass a filter, in any embedding space, as one batch.
+
+        Return the seqs of the deletes. `where` is a filter as in a search; it reads the whole collection.
+        """
+        if (ids is None) == (where is None):
+            raise InvalidValue("give either ids or where= to delete, such as where={'source': 'doc-1'}")
+        ids = self._passing(check_filter(where)) if ids is None else _as_ids(ids)
         self._embedder()
         source = self._scope.is_source(origin, Origin.DERIVED)
         pending = [Pending(Key("vectors", self._collection.name, ident), None, source) for ident in ids]
-        return self._scope.write(pending, idempotency=idempotency) if pending else []
+        return self._scope.write(pending, idempotency=idempotency)
+
+    def _passing(self, where: Mapping[str, Any]) -> list[str]:
+        """Return the ids whose payloads pass a filter; read the whole collection, some rows at a time."""
+        name, journal, span = self._collection.name, self._scope.backend.journal, Span(limit=BATCH_ROWS)
+        ids: list[str] = []
+        while True:
+            found = self._scope.read(lambda view, span=span: journal.range(view, "vectors", name, span))  # type: ignore[misc]
+            ids += (head.key.name for head in found.heads if matches(value_of(head), where))
+            covered = span.covered([head.key.name for head in found.heads])
+            lineages = {head.lineage for head in found.heads} | found.tombstones
+            self._scope.record_range(range_read(Key("vectors", name, ""), covered, found.at_seq), lineages)
+            if covered.high is None:
+                return ids
+            span = span.after(found.heads[-1].key.name)
 
 
 def _as_payloads(payloads: Iterable[Any]) -> list[Any]:

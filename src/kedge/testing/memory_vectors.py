@@ -29,8 +29,9 @@ from kedge.model.lineage import Lineage
 from kedge.model.ranking import ScoredRow, best, without_own
 from kedge.model.scores import score_exactly
 from kedge.model.states import RowClass, classify, deciding
+from kedge.model.vector_groups import VectorGroup
 from kedge.model.visibility import View
-from kedge.model.writes import Batch, Head, Key, Row, decode
+from kedge.model.writes import Head, Key, decode
 from kedge.ports.vectors import Collection, Floats, Found, Ints, Search, SpaceHeads, Tally
 
 _WRITES = """
@@ -82,17 +83,18 @@ class MemoryWriter:
         return self._catalog.declare(collection, at)
 
     @contextmanager
-    def storing(self, transaction: sqlite3.Connection, rows: Sequence[Row], batch: Batch) -> Iterator[None]:
-        """Store the vectors of a batch by seq. The writes that the block inserts make them visible."""
-        if batch.vectors is not None:
-            dim = self._reader.dim_in(transaction, rows[0].key.space, batch.vectors.space)
-            if dim not in {None, batch.vectors.dim}:
+    def storing(self, transaction: sqlite3.Connection, group: VectorGroup, settled: Lineage) -> Iterator[None]:  # noqa: ARG002 - the port's
+        """Store the vectors of a group by seq. The writes that the block inserts make them visible."""
+        vectors = group.vectors
+        if vectors is not None:
+            dim = self._reader.dim_in(transaction, group.collection, vectors.space)
+            if dim not in {None, vectors.dim}:
                 raise InvalidVector(
-                    f"the embedding space {batch.vectors.space!r} of {rows[0].key.space!r} has {dim} dimensions, "
-                    f"not {batch.vectors.dim}; a new embedder needs a digest of its own"
+                    f"the embedding space {vectors.space!r} of {group.collection!r} has {dim} dimensions, "
+                    f"not {vectors.dim}; a new embedder needs a digest of its own"
                 )
-            for row, vector in zip(rows, batch.vectors.split(), strict=True):
-                self._stored[row.seq] = Stored(batch.vectors.space, np.frombuffer(vector, np.float32))
+            for row, vector in zip(group.rows, vectors.split(), strict=True):
+                self._stored[row.seq] = Stored(vectors.space, np.frombuffer(vector, np.float32))
         yield
 
     def committed(self) -> None:

@@ -12,7 +12,7 @@ from kedge.model.assignment import ANY, SETTING_LISTS, Units, units_of
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.reconcile import DETAIL, moved
-from kedge.model.upgrade import SESSIONS_SINCE
+from kedge.model.upgrade import FEATURES_SINCE
 from kedge.model.visibility import View
 from kedge.ports.backend import Backend
 from kedge.ports.control import Change, Entry, EpochMoved
@@ -36,6 +36,7 @@ class Kernel:
         self.session_ttl = check_seconds("session_ttl", session_ttl)
         self._names: dict[int, str] = {}
         self._header_key: bytes | None = None
+        self._fence = 0  # the least writer version that the database is known to demand
         self.membership: Membership | None = None  # set while this process is a member
         self.consider_upkeep: Callable[[], None] = _nothing  # called after writes, and by the thread of a member
         self.open_turns = OpenTurns()
@@ -47,7 +48,6 @@ class Kernel:
         self.standby = "refuse"  # policy for views of the present on a standby: refuse, or stale
         self.warned: set[str] = set()
         self._lists: dict[tuple[int, int], Units] = {}  # by deployment, and the epoch that set them
-        self._is_fenced = False
         self.peers: dict[str, tuple[int, int]] = {}  # by unsigned peer: an epoch, and its deployment as of then
         self.resolvers: dict[str, Resolver] = {}  # those that this process can ask, by name
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can run, by name
@@ -82,15 +82,14 @@ class Kernel:
         return self._lists[key]
 
     def check_fence(self, what: str) -> None:
-        """Raise `IllegalTransition` where older processes, which can still write, would lose something new."""
-        if self._is_fenced:
-            return
-        if self.backend.upgrade.state().min_writer < SESSIONS_SINCE:
+        """Raise `IllegalTransition` where older processes, which can still write, would not understand something."""
+        if self._fence < FEATURES_SINCE:  # it is never lowered
+            self._fence = self.backend.upgrade.state().min_writer
+        if self._fence < FEATURES_SINCE:
             raise IllegalTransition(
-                f"cannot use {what} yet: older processes, which can still write, would lose it; run `kedge upgrade` "
-                "first"
+                f"cannot use {what} yet: {self.backend.url} still admits processes of older versions, which would lose "
+                "or misread it; run `kedge upgrade` first"
             )
-        self._is_fenced = True
 
     def check_present(self) -> None:
         """Raise `ReadOnly` where views of the present could miss a rollback that has returned."""

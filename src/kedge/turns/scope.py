@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from kedge.errors import (
     Frozen,
@@ -38,6 +38,7 @@ from kedge.ports.journal import Appended
 from kedge.ports.metrics import Sample
 from kedge.support.fork_lock import ForkSafeLock
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
+from kedge.turns.batch import WriteBatch
 from kedge.turns.begin import TurnStart, imposed_artifacts, own_artifacts
 from kedge.turns.kernel import Kernel
 from kedge.turns.replaying import Replaying, Replays, delete_of
@@ -60,6 +61,7 @@ class TurnScope:
         self.base = start.base | start.record.externals
         self.shared_memory = replays is not None and replays.shared_memory
         self._rank = None if replays is None else replays.rank
+        self._came_at: float | None = None  # when the replayed input did
         self.view = View(self.record.epoch, self.record.seen_by(self.base), self.record.settled, upto_rank=self._rank)
         now = self.backend.clock.now()
         self.author = Author(
@@ -79,6 +81,7 @@ class TurnScope:
         self.pins = Pins(agent)
         self.log = TurnLog(self.author, start.lineage)
         self.distrust = start.distrust
+        self.batch: WriteBatch | None = None
         self._closed = False
         self._ended: KedgeError | None = None
 
@@ -314,6 +317,14 @@ class TurnScope:
         """Return the time that freshness is measured against."""
         return self.backend.clock.now()
 
+    def view_time(self) -> float:
+        """Return the time that this scope reads at: now, or, for the replay of an input, when that came."""
+        if self._rank is None:
+            return self.now()
+        if self._came_at is None:
+            self._came_at = self.backend.control.time_of(self._rank)
+        return self._came_at
+
     def was_visible(self, lineage: Lineage) -> bool:
         """Return whether a write of this lineage would be visible if nothing had been rolled back."""
         return lineage <= self.base | self.record.settled
@@ -334,13 +345,32 @@ class TurnScope:
         idempotency: str | None = None,
         vectors: VectorBatch | None = None,
         newest: tuple[str, int] | None = None,
+        compare: Callable[[], int] | None = None,
     ) -> list[int]:
-        """Stamp these writes with the turn's lineage, commit them as one batch, and return their seqs."""
+        """Stamp these writes with the turn's lineage, commit them as one batch, and return their seqs.
+
+        Inside `turn.batch()` they wait for its end, and the result is None.
+        """
         if idempotency is not None:
             check_name("the idempotency key", idempotency)
-        if not writes:
-            return []
         self._check_influences()
+        if self.batch is not None:
+            self.batch.add(writes, idempotency, vectors, newest, compare)
+            return cast("list[int]", None)
+        return self.write_all(writes, idempotency, () if vectors is None else (vectors,), newest) if writes else []
+
+    def may_repeat(self, idempotency: str | None) -> bool:
+        """Return whether a write could repeat an earlier call, which only the journal can tell."""
+        return idempotency is not None or (self.batch is not None and self.batch.idempotency is not None)
+
+    def write_all(
+        self,
+        writes: Sequence[Pending],
+        idempotency: str | None,
+        vectors: tuple[VectorBatch, ...],
+        newest: tuple[str, int] | None,
+    ) -> list[int]:
+        """Commit writes as one batch, whether or not `turn.batch()` is open."""
         try:
             if self.replaying is not None:
                 return self._replay(self.replaying, writes, idempotency, vectors, newest)
@@ -355,7 +385,7 @@ class TurnScope:
         replaying: Replaying,
         writes: Sequence[Pending],
         idempotency: str | None,
-        vectors: VectorBatch | None,
+        vectors: tuple[VectorBatch, ...],
         newest: tuple[str, int] | None,
     ) -> list[int]:
         """Write in a turn that replays an input: messages of the original turn that it says again are replaced."""
@@ -379,7 +409,7 @@ class TurnScope:
         self,
         writes: Sequence[Pending],
         idempotency: str | None,
-        vectors: VectorBatch | None,
+        vectors: tuple[VectorBatch, ...],
         newest: tuple[str, int] | None,
         compared: int | None = None,
     ) -> list[int]:

@@ -23,10 +23,12 @@ from kedge.stores.artifacts import Artifacts
 from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
+from kedge.stores.own import Store
 from kedge.stores.search import SearchingMany
 from kedge.stores.vectors import Vectors
 from kedge.support.display import brief
 from kedge.turns import children, code_check, current, messages
+from kedge.turns.batch import WriteBatch
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Incoming, Sender
@@ -154,6 +156,18 @@ class Turn(SearchingMany):
     def documents(self, collection: str) -> Documents:
         """Return the documents of a collection."""
         return Documents(self._scope, "documents", check_name("the collection", collection))
+
+    def store(self, name: str) -> Store:
+        """Return a keyed store of your own: `turn.store("checkpoints").space("thread-1")`."""
+        self._kernel.check_fence("keyed stores")
+        return Store(self._scope, name)
+
+    def batch(self, *, idempotency: str | None = None) -> WriteBatch:
+        """Return a batch: the writing calls in its `with` block commit as one at its end, across stores and origins.
+
+        Inside, they return None, and reads see none of them; `batch.seqs` holds their seqs afterwards.
+        """
+        return WriteBatch(self._scope, idempotency)
 
     def vectors(self, collection: str) -> Vectors:
         """Return the vectors of a declared collection, or raise `UnknownName`."""

@@ -18,6 +18,7 @@ from kedge.ports.control import EpochMoved, Snapshot
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.keyed import KeyedView
 from kedge.stores.memory import MemoryView
+from kedge.stores.own import StoreView
 from kedge.stores.scope import Scope
 from kedge.stores.search import SearchingMany
 from kedge.stores.vectors import VectorsView
@@ -217,6 +218,10 @@ class ViewScope:
         """Return the time that freshness is measured against: for a past view, the time of its point."""
         return self.backend.clock.now() if self._at is None else self._at
 
+    def view_time(self) -> float:
+        """Return the time that this scope reads at: now, or that of its point in the past."""
+        return self.now()
+
     def was_visible(self, lineage: Lineage) -> bool:
         """Return whether a write of this lineage would be visible if nothing had been rolled back."""
         return lineage <= self._base | self._view.settled
@@ -267,6 +272,10 @@ class ReadView(SearchingMany):
     def documents(self, collection: str) -> KeyedView:
         """Return the documents of a collection."""
         return KeyedView(self._scope, "documents", check_name("the collection", collection))
+
+    def store(self, name: str) -> StoreView:
+        """Return a keyed store of your own: `view.store("checkpoints").space("thread-1")`."""
+        return StoreView(self._scope, name)
 
     def vectors(self, collection: str) -> VectorsView:
         """Return the vectors of a declared collection, or raise `UnknownName`."""

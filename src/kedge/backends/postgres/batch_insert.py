@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -27,11 +26,11 @@ class Stamp(msgspec.Struct, frozen=True):
 
 def insert_writes(link: Link, batch: Batch, rows: Sequence[Row], puts: Puts, stamp: Stamp) -> None:
     """Insert writes and the heads that they change."""
-    vectors = repeat(b"") if batch.vectors is None else batch.vectors.split()
+    vectors = batch.vector_rows()
     random = os.urandom(SALT_BYTES * len(rows))
     salts = [random[start : start + SALT_BYTES] for start in range(0, len(random), SALT_BYTES)]
     digests = [
-        digest(salt, write.payload, vector) for salt, write, vector in zip(salts, batch.writes, vectors, strict=False)
+        digest(salt, write.payload, vector) for salt, write, vector in zip(salts, batch.writes, vectors, strict=True)
     ]
     if _are_alike(batch, rows, puts):
         _insert_alike(link, batch, rows, (b"".join(digests), random, puts[0][2].state), stamp)

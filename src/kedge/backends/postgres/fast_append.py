@@ -80,7 +80,7 @@ class FastAppender:
             and not batch.edges
             and write.rank is None
             and write.lineage is None
-            and batch.vectors is None
+            and not batch.vectors
             and write.key.store != "vectors"
             and (bool(write.key.name) or write.key.store == "memory")
             and (not batch.lineage or (self._purged[0] == batch.epoch and not batch.lineage & self._purged[1]))

@@ -1,7 +1,6 @@
 """Journal of a PostgreSQL database: each batch is one transaction that holds the lanes of its keys."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -31,9 +30,10 @@ from kedge.model.appends import (
 from kedge.model.control_log import Position, check_epoch
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, repeated, visible_calls
+from kedge.model.vector_groups import vector_groups
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Pending, Row, TurnEdges
-from kedge.ports.vectors import VectorWriter
+from kedge.ports.vectors import VectorWriter, stored_in_turn
 from kedge.support.failpoints import reach
 
 _SQL = queries("journal")
@@ -122,7 +122,7 @@ class PostgresJournal(Reader):
 
         written = self._database.write("append", act, lanes=lanes, find=find)
         self._learn(batch, written)
-        if written.rows and written.rows[0].key.store == "vectors":
+        if any(row.key.store == "vectors" for row in written.rows):
             self._vectors.committed()
         return Appended(written.seqs, written.repeats)
 
@@ -182,8 +182,8 @@ class PostgresJournal(Reader):
         space_id, lineage_id = partial(self._interner.intern_space, link), partial(self._interner.intern, link)
         rows = rows_of(batch, drawn.seqs, stamp, space_id, lineage_id)
         reach("append:before-rows")
-        has_vectors = bool(rows) and rows[0].key.store == "vectors"
-        with self._vectors.storing(LaneTransaction(link, lane), rows, batch) if has_vectors else nullcontext():
+        groups = vector_groups(batch, rows)
+        with stored_in_turn(self._vectors, LaneTransaction(link, lane), groups, batch.settled):
             if rows:
                 if heads is None:
                     heads = self._heads.found(self._heads.ask(link, ((row.space, row.key.name) for row in rows)))

@@ -15,8 +15,10 @@ from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
 from kedge.errors import Conflict, InvalidVector
+from kedge.model.lineage import Lineage
 from kedge.model.states import Rule, State, are_same
-from kedge.model.writes import Batch, Row, VectorBatch
+from kedge.model.vector_groups import VectorGroup
+from kedge.model.writes import Row, VectorBatch
 from kedge.ports.vectors import Collection
 from kedge.support.failpoints import reach
 
@@ -64,10 +66,10 @@ class VectorRows:
         return found
 
     @contextmanager
-    def storing(self, transaction: LaneTransaction, rows: Sequence[Row], batch: Batch) -> Iterator[None]:
-        """Store the vectors of a batch and mark the rows that they supersede, once the block has sent the writes."""
+    def storing(self, transaction: LaneTransaction, group: VectorGroup, settled: Lineage) -> Iterator[None]:
+        """Store the vectors of a group and mark the rows that they supersede, once the block has sent the writes."""
         yield
-        self._store(transaction.link, rows, batch, transaction.lane)
+        self._store(transaction.link, group, settled, transaction.lane)
 
     def committed(self) -> None:
         """Do nothing: PostgreSQL maintains its index as rows are written."""
@@ -82,14 +84,14 @@ class VectorRows:
         while self._database.write("erase-vectors", take, lanes=ALL, find=again):
             pass
 
-    def _store(self, link: Link, rows: Sequence[Row], batch: Batch, lane: int) -> None:
+    def _store(self, link: Link, group: VectorGroup, settled: Lineage, lane: int) -> None:
         counts: Counter[tuple[int, int]] = Counter()
-        rule = self._states.rule(link, batch.settled)
+        rows, rule = group.rows, self._states.rule(link, settled)
         self._supersede(link, rows, rule, counts)
-        if batch.vectors is not None:
-            embedding = self._embedding(link, rows[0].key.space, batch.vectors)
+        if group.vectors is not None:
+            embedding = self._embedding(link, group.collection, group.vectors)
             states = self._born(link, rows, rule)
-            vectors = [Vector(row) for row in batch.vectors.split()]
+            vectors = [Vector(row) for row in group.vectors.split()]
             seqs = [row.seq for row in rows]
             link.send(
                 self.sql("rows_insert"), seqs, [row.space for row in rows], [row.key.name for row in rows],

@@ -4,7 +4,6 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -28,10 +27,11 @@ from kedge.model.control_log import Position
 from kedge.model.lineage import Lineage
 from kedge.model.repeats import Call, decode_call, repeated, visible_calls
 from kedge.model.states import Entry, Rule, is_dead, restated
+from kedge.model.vector_groups import vector_groups
 from kedge.model.visibility import View
 from kedge.model.writes import SALT_BYTES, Author, Batch, Row, TurnEdges, digests
 from kedge.ports.clock import Clock
-from kedge.ports.vectors import VectorWriter
+from kedge.ports.vectors import VectorWriter, stored_in_turn
 from kedge.support.failpoints import reach
 
 _SQL = queries("journal")
@@ -54,7 +54,7 @@ def _split(salts: bytes) -> Iterator[bytes]:
 
 
 def _is_short(batch: Batch) -> bool:
-    vectors = 0 if batch.vectors is None else len(batch.vectors.rows)
+    vectors = sum(len(vectors.rows) for vectors in batch.vectors)
     return len(batch.writes) <= SHARED_WRITES_MAX and vectors <= SHARED_BYTES_MAX
 
 
@@ -91,7 +91,7 @@ class SqliteJournal(Reader):
                 row = (batch.idempotency, position.seq, len(batch.writes), call_lineage(batch, stamp))
                 connection.execute(_SQL["idempotency_insert"], row)
         self._learn(batch, stamp, rows)
-        if rows and rows[0].key.store == "vectors":
+        if any(row.key.store == "vectors" for row in rows):
             self._vectors.committed()
         return Appended([row.seq for row in rows])
 
@@ -112,8 +112,7 @@ class SqliteJournal(Reader):
             partial(self._interner.intern, connection),
         )
         rows = rows_of(batch, seqs, stamp, space_id, lineage_id)
-        has_vectors = bool(rows) and rows[0].key.store == "vectors"
-        with self._vectors.storing(connection, rows, batch) if has_vectors else nullcontext():
+        with stored_in_turn(self._vectors, connection, vector_groups(batch, rows), batch.settled):
             records = self._records(batch, rows, stamp, turn, position.at)
             reach("append:before-rows")
             connection.executemany(_SQL["write_insert"], records)
@@ -127,8 +126,7 @@ class SqliteJournal(Reader):
     def _records(self, batch: Batch, rows: list[Row], stamp: int, turn: int, at: float) -> list[tuple[Any, ...]]:
         """Return the rows of the journal: what `write_insert` takes."""
         salts = os.urandom(SALT_BYTES * len(rows))
-        vectors = [b""] * len(rows) if batch.vectors is None else batch.vectors.split()
-        contents = zip((write.payload for write in batch.writes), vectors, strict=True)
+        contents = zip((write.payload for write in batch.writes), batch.vector_rows(), strict=True)
         return [
             (
                 row.seq, row.space, row.key.name, row.lineage, row.rank, row.deleted,

@@ -25,7 +25,8 @@ from kedge.backends.sqlite.states import States
 from kedge.errors import DamagedSegment, InvalidValue, InvalidVector, KedgeError, ReadOnly, StorageFull
 from kedge.model.lineage import Lineage
 from kedge.model.states import Rule, are_same
-from kedge.model.writes import Batch, Row, VectorBatch
+from kedge.model.vector_groups import VectorGroup
+from kedge.model.writes import Row, VectorBatch
 from kedge.ports.vectors import Collection
 from kedge.support.failpoints import reach
 
@@ -69,28 +70,29 @@ class SegmentWriter:
         self.on_commit()
 
     @contextmanager
-    def storing(self, connection: sqlite3.Connection, rows: Sequence[Row], batch: Batch) -> Iterator[None]:
-        """Append the vectors of a batch to their segment file, then record their places and states.
+    def storing(self, connection: sqlite3.Connection, group: VectorGroup, settled: Lineage) -> Iterator[None]:
+        """Append the vectors of a group to their segment file, then record their places and states.
 
         A large batch is written by a thread while the block runs. When the block ends, in whatever way, the rows are
         on disk or the attempt failed, and nothing writes to the file any more.
         """
-        if batch.vectors is None:
+        rows, vectors = group.rows, group.vectors
+        if vectors is None:
             yield
-            self._supersede(connection, rows, self._states.rule(connection, batch.settled))
+            self._supersede(connection, rows, self._states.rule(connection, settled))
             return
-        place, path, offset = self._find_place(connection, rows[0].key.space, batch.vectors)
-        append = partial(self._append, path, offset, batch.vectors.rows)
-        if len(batch.vectors.rows) < BACKGROUND_BYTES:
+        place, path, offset = self._find_place(connection, group.collection, vectors)
+        append = partial(self._append, path, offset, vectors.rows)
+        if len(vectors.rows) < BACKGROUND_BYTES:
             append()
             yield
-            self._record(connection, rows, place, batch.settled)
+            self._record(connection, rows, place, settled)
             return
         writing = _BackgroundWrite(append)
         try:
             writing.start()
             yield
-            self._record(connection, rows, place, batch.settled)
+            self._record(connection, rows, place, settled)
         finally:
             try:
                 writing.end()
@@ -231,6 +233,8 @@ class SegmentWriter:
         now: dict[tuple[int, int], int] = {}
         log = []
         for segment, position, state, rank, row_seq, seq in found:
+            if seq not in writes:  # of another group of the batch
+                continue
             place, by = (segment, position), writes[seq].lineage
             if below[seq] > _FEW_ROWS and seq not in covers:
                 covers[seq] = self._cover(connection, writes[seq], (rows[0].seq, rule))

@@ -103,7 +103,7 @@ class BackendDriver:
         return self.append(
             [put(name, {"id": name}, store="vectors", space=collection) for name in rows],
             lineage=lineage,
-            vectors=VectorBatch(embedding, matrix.shape[1], matrix.tobytes()),
+            vectors=(VectorBatch(embedding, matrix.shape[1], matrix.tobytes()),),
             **options,
         )
 

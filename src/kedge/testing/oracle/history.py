@@ -35,13 +35,17 @@ class Write:
     provenance: Names
     seq: int | None = None
     idempotency: str | None = None
+    short_lived: bool = False  # it expires when time passes: at the next change of kind "wait"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One control change. `names` are a stage's bases, or what a session begins with, opened `inside` a deployment."""
+    """One control change, or that time passed (`wait`).
 
-    kind: Literal["stage", "external", "canary", "promote", "settle", "rollback", "reinstate", "purge", "begin"]
+    `names` are a stage's bases, or what a session begins with, opened `inside` a deployment.
+    """
+
+    kind: Literal["stage", "external", "canary", "promote", "settle", "rollback", "reinstate", "purge", "begin", "wait"]
     name: str
     weight: float = 0.0
     artifacts: Names = NOBODY

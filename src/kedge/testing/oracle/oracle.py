@@ -226,9 +226,21 @@ class Oracle:
                 heads[write.name] = write
         return heads
 
+    def is_present(self, view: View, head: Write | None) -> bool:
+        """Whether a head is a value: no delete, and not expired at the time of the view."""
+        if head is None or head.deleted:
+            return False
+        since = self.history[head.position : view.upto]
+        return not (head.short_lived and any(isinstance(e, Change) and e.kind == "wait" for e in since))
+
     def present(self, view: View, store: str, space: str, prefix: str = "") -> dict[str, Write]:
-        """The heads that are not deletes."""
-        return {name: head for name, head in self.heads(view, store, space, prefix).items() if not head.deleted}
+        """The heads that are values."""
+        heads = self.heads(view, store, space, prefix)
+        return {name: head for name, head in heads.items() if self.is_present(view, head)}
+
+    def wait(self) -> None:
+        """Let so much time pass that all that is short-lived expires."""
+        self.history.append(Change("wait", ""))
 
     def retracted(self, view: View, session: str) -> list[Write]:
         """Messages of a session that stand as tombstones: deleted, or taken from it by a rollback."""
@@ -260,10 +272,13 @@ class Oracle:
         seq: int | None = None,
         rank: int | None = None,
         idempotency: str | None = None,
+        short_lived: bool = False,
     ) -> Write:
         """Append one write, of any rank and lineage."""
         place = len(self.history)
         rank = place if rank is None else rank
-        write = Write(place, rank, store, space, name, value, deleted, lineage, origin, provenance, seq, idempotency)
+        write = Write(
+            place, rank, store, space, name, value, deleted, lineage, origin, provenance, seq, idempotency, short_lived
+        )
         self.history.append(write)
         return write

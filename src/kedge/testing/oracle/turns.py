@@ -75,13 +75,33 @@ class OracleTurn:
     def get(self, store: str, space: str, name: str) -> Write | None:
         """Read one key: its value's write, None where it is absent."""
         head = self.head(store, space, name)
-        return None if head is None or head.deleted else head
+        return head if self.oracle.is_present(self.view, head) else None
 
     def items(self, store: str, space: str, prefix: str = "") -> dict[str, Write]:
         """Read a range: its present heads. Its tombstones are read as well."""
         self.check()
         self._read(self.oracle.heads(self.view, store, space, prefix).values())
         return self.oracle.present(self.view, store, space, prefix)
+
+    def range(
+        self, store: str, space: str, prefix: str, *, after: str | None, limit: int | None, reverse: bool
+    ) -> list[Write]:
+        """Read a range name by name, in order, until `limit` values are found; nothing beyond them."""
+        self.check()
+        heads, found = self.oracle.heads(self.view, store, space, prefix), list[Write]()
+        for name in sorted(heads, reverse=reverse):
+            if after is not None and (name >= after if reverse else name <= after):
+                continue
+            if limit is not None and len(found) == limit:
+                break
+            self._read([heads[name]])
+            found += [heads[name]] if self.oracle.is_present(self.view, heads[name]) else []
+        return found
+
+    def delete_below(self, store: str, space: str, prefix: str, seqs: Sequence[int]) -> list[Write]:
+        """Delete all values below a prefix, which reads the range; they get these seqs."""
+        names = sorted(self.items(store, space, prefix))
+        return [self.delete(store, space, name, seq=seq) for name, seq in zip(names, seqs, strict=True)]
 
     def history(self, limit: int | None = None) -> list[Write]:
         """Read the newest `limit` messages of the session, oldest first, and the tombstones among them."""
@@ -98,7 +118,7 @@ class OracleTurn:
     def vector_rows(self, collection: str, ids: Iterable[str]) -> dict[str, Write]:
         """Read vectors by id: those present."""
         self.check()
-        self._embedder(collection)
+        self.read_embedder(collection)
         heads = self.oracle.heads(self.view, "vectors", collection)
         asked = {name: heads[name] for name in ids if name in heads}
         self._read(asked.values())
@@ -108,7 +128,7 @@ class OracleTurn:
         """Read how many keys of a range are present."""
         self.check()
         if store == "vectors":
-            self._embedder(space)
+            self.read_embedder(space)
         return len(self.items(store, space, prefix))
 
     def search(
@@ -164,7 +184,8 @@ class OracleTurn:
         self.read |= {stranger}
         self.view = View(self.view.base | {stranger})
 
-    def _embedder(self, collection: str) -> Any:
+    def read_embedder(self, collection: str) -> Any:
+        """Read the embedder of a collection, and return it."""
         head = self.oracle.heads(self.view, "artifacts", "").get(self.oracle.embedders[collection])
         self._read([head] if head else [])
         return head.value if head else None
@@ -182,9 +203,10 @@ class OracleTurn:
         origin: Origin | None = None,
         idempotency: str | None = None,
         seq: int | None = None,
+        short_lived: bool = False,
     ) -> Write:
         """Put a value: blind, or as a compare-and-set against the newest head that the turn sees."""
-        self._compare(store, space, name, expect)
+        self.compare(store, space, name, expect)
         usual: Origin = "source" if store == "documents" else "derived"
         chosen = self._origin(origin, usual)
         done = [w for w in self.oracle.visible(self.view) if idempotency is not None and w.idempotency == idempotency]
@@ -194,7 +216,7 @@ class OracleTurn:
             if before != (store, space, name, value, chosen):
                 raise Refused("IdempotencyMismatch", f"{idempotency} was {done[-1]}")
             return done[-1]
-        return self._write(store, space, name, value, chosen, seq, idempotency=idempotency)
+        return self._write(store, space, name, value, chosen, seq, idempotency=idempotency, short_lived=short_lived)
 
     def delete(
         self,
@@ -207,9 +229,9 @@ class OracleTurn:
         seq: int | None = None,
     ) -> Write:
         """Delete a key, as blind as a put."""
-        self._compare(store, space, name, expect)
+        self.compare(store, space, name, expect)
         if store == "vectors":
-            self._embedder(space)
+            self.read_embedder(space)
         return self._write(store, space, name, None, self._origin(origin, "derived"), seq, deleted=True)
 
     def append(
@@ -283,7 +305,7 @@ class OracleTurn:
     ) -> list[Write]:
         """Put vectors (id → vector and payload) into the space of the embedder that the turn sees."""
         self.check()
-        embedder = self._embedder(collection)
+        embedder = self.read_embedder(collection)
         given = seqs or [None] * len(rows)
         chosen = self._origin(origin, "derived")
         return [
@@ -294,7 +316,8 @@ class OracleTurn:
     def _origin(self, asked: Origin | None, usual: Origin) -> Origin:
         return asked or ("source" if self.person is not None else usual)
 
-    def _compare(self, store: str, space: str, name: str, expect: int | None) -> None:
+    def compare(self, store: str, space: str, name: str, expect: int | None) -> None:
+        """Read the head that a compare-and-set expects; refuse another one."""
         self.check()
         if expect is None:
             return
@@ -313,6 +336,7 @@ class OracleTurn:
         *,
         deleted: bool = False,
         idempotency: str | None = None,
+        short_lived: bool = False,
     ) -> Write:
         return self.oracle.write(
             store,
@@ -325,4 +349,5 @@ class OracleTurn:
             provenance=self.lineage,
             seq=seq,
             idempotency=idempotency,
+            short_lived=short_lived,
         )

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
 from kedge.backends.sqlite.fsck.segment_files import SegmentFiles
-from kedge.model.writes import SALT_BYTES, STORES, digest
+from kedge.model.stores import is_store
+from kedge.model.writes import SALT_BYTES, digest
 
 _DIGEST_BYTES = 32
 
@@ -66,7 +67,7 @@ def check_writes(inspection: Inspection, files: SegmentFiles) -> None:
 
 def _misfits(inspection: Inspection, write: _Write) -> list[str]:
     found = []
-    if inspection.spaces.get(write.space, ("",))[0] not in STORES:
+    if not is_store(inspection.spaces.get(write.space, ("",))[0]):
         found.append(f"space {write.space} is none of a store")
     if write.lineage not in inspection.lineages:
         found.append(f"lineage {write.lineage} is not in the lineage table")
