@@ -44,10 +44,13 @@ READS = (
     "batches",
     "artifact",
     "search both",
+    "range",
+    "range",
 )
 WRITES = ("put", "put", "delete", "swap", "put once", "documents", "forget document", "append", "extend", "forget",
           "upsert", "upsert", "upsert", "drop", "cached", "observe", "delete message", "reindex",
-          "reindex", "append after", "replace", "clear")  # fmt: skip
+          "reindex", "append after", "replace", "clear", "own", "own", "own many", "below", "batch",
+          "batch")  # fmt: skip
 SPOKEN = ("append", "extend", "forget", "delete message", "append after", "replace", "clear")  # need a session
 LOOKS = ("ask", "ask", "ask", "view", "view", "past", "past", "diff", "status", "pending", "log", "verify")
 STEPS = 60
@@ -290,6 +293,12 @@ class Side:
                 batches = found.batches(3, where=dice.choice(FILTERS))
                 rows = {n: v.tolist() for some in batches for n, v in zip(some.ids, some.vectors, strict=True)}
                 return rows, batches.rows, batches.unembedded
+            case "range":
+                asked: Any = {"after": dice.choice([None, "case/1", "fact/0"]), "limit": dice.choice([None, 0, 1, 2]),
+                              "reverse": dice.random() < 0.5}  # fmt: skip
+                prefix, where = dice.choice(["", "case/"]), dice.choice([own(turn), own(turn), turn.context])
+                some = where.get_many([key, "case/1"])
+                return [entry_of(e) for e in where.entries(prefix, **asked)], where.keys(prefix, **asked), some
             case "artifact":
                 artifact = turn.artifacts.get(dice.choice(ARTIFACTS))
                 return None if artifact is None else artifact.value
@@ -351,11 +360,41 @@ class Side:
                 return [
                     *map(Seq, turn.vectors(collection).delete(dice.sample(IDS, dice.choice([1, 3])), origin=origin))
                 ]
+            case "own":
+                there = own(turn).entry(key)
+                wanted = dice.choice([None, None, there.seq if there else 0])
+                ttl = dice.choice([None, None, 3.0, 20.0])
+                return Seq(own(turn).put(key, value, expect=wanted, ttl=ttl, origin=origin))
+            case "own many":
+                return [*map(Seq, own(turn).put_many({"case/3": value, key: value}, ttl=dice.choice([None, 9.0])))]
+            case "below":
+                return [*map(Seq, dice.choice([own(turn), turn.context]).delete_prefix("case/", origin=origin))]
+            case "batch":
+                return self._batch(turn, dice)
             case "cached":
                 return turn.cache.get_or_compute(key, lambda: value)
             case "observe":
                 return turn.observe("resolved", dice.choice([True, False]))
         return None
+
+    def _batch(self, turn: kedge.Turn, dice: random.Random) -> Any:
+        """Have some calls commit as one, which may meet at one key."""
+        with turn.batch() as batch:
+            for _ in range(dice.choice([1, 3, 6])):
+                name, origin, kind = dice.choice(["kb", "wiki"]), dice.choice(ORIGINS), dice.randrange(5)
+                ids = dice.sample(IDS, 2)
+                match kind:
+                    case 0:
+                        turn.context.put(dice.choice(KEYS), dice.random(), origin=origin)
+                    case 1:
+                        own(turn).put(dice.choice(KEYS), "batched", expect=dice.choice([None, None, 0]))
+                    case 2:
+                        turn.documents("kb").put("d1", "batched", origin=origin)
+                    case 3:
+                        turn.vectors(name).upsert(ids, vectors(dice, 2), [{"n": 1}, {"n": 2}], origin=origin)
+                    case _:
+                        turn.vectors(name).delete(ids, origin=origin)
+        return [*map(Seq, batch.seqs)]
 
     def _supersede(self, _: Step, dice: random.Random) -> Any:
         """Have rows moved away from a query by their own lineage and by a greater one; ask as somebody without both.
@@ -417,6 +456,7 @@ class Side:
             "artifacts": {key: artifact.value for key, artifact in view.artifacts.items("").items()},
             "context": [entry_of(entry) for entry in view.context.entries("")],
             "documents": [entry_of(entry) for entry in view.documents("kb").entries("")],
+            "own": [entry_of(entry) for entry in own(view).entries()],
         }
         for collection in ("kb", "wiki", "far"):
             found = view.vectors(collection)
@@ -425,6 +465,11 @@ class Side:
         if session is not None:
             shown["memory"] = [message_of(message) for message in view.memory.history(tombstones=True)]
         return shown
+
+
+def own(face: Any) -> Any:
+    """Return the space of the user's own store, of a turn or a view."""
+    return face.store("own").space("t")
 
 
 def vectors(dice: random.Random, count: int) -> Any:
