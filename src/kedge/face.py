@@ -30,6 +30,7 @@ from kedge.guard import levels
 from kedge.model.attribution import Attribution
 from kedge.model.checks import check_name, check_optional_callables
 from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, RefreshPolicy, SafeLevelName
+from kedge.model.codec import Codec
 from kedge.model.control import Level
 from kedge.model.filters import check_fields
 from kedge.model.fsck.inspection import FsckReport
@@ -104,11 +105,15 @@ class Kedge:
         other_code: OtherCodePolicy = "warn",
         read_only: bool = False,
         standby: str = "refuse",
+        codec: Codec | None = None,
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
         if standby not in STANDBY:
             raise InvalidValue(f"invalid standby {brief(standby)}: must be one of {', '.join(STANDBY)}")
         self._kernel.standby = standby
+        if codec is not None and not isinstance(codec, Codec):
+            raise InvalidValue(f"invalid codec {brief(codec)}: must be a kedge.Codec")
+        self._kernel.codec = codec
         code_check.configure(self._kernel, code, other_code)
         reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
         self._kernel.resolvers = checked_resolvers(resolvers)

@@ -16,6 +16,7 @@ from kedge.migration import migrate
 from kedge.migration.compare import Side, StoreDiff, compare
 from kedge.migration.migrate import MoveReport, Progress, Say
 from kedge.model.choices import DurabilityName, OtherCodePolicy
+from kedge.model.codec import Codec
 from kedge.model.secrets import public_address, redact
 from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
@@ -54,6 +55,7 @@ def open(
     code: str | Mapping[str, str] | None = None,
     other_code: OtherCodePolicy = "warn",
     standby: str = "refuse",
+    codec: Codec | None = None,
 ) -> Kedge:
     """Open a database; create it, or migrate its schema, where needed.
 
@@ -66,7 +68,7 @@ def open(
     by name, or a path to a `kedge.toml`. `resolvers` tell plans whether artifacts can still be had.
     `code` is the code that this process runs, one digest or a mapping by agent.
     `standby`: a read-only PostgreSQL standby may lag behind a rollback, so by default it refuses views of the present;
-    "stale" shows them as the standby has them.
+    "stale" shows them as the standby has them. `codec` stores and returns values that JSON cannot hold.
     `other_code` is the policy for turns whose view pins another digest in `<agent>/code`: "ignore", "warn" or "refuse".
     """
     chosen = read_config(Path(reconcilers)) if isinstance(reconcilers, str | Path) else reconcilers
@@ -82,6 +84,7 @@ def open(
             other_code=other_code,
             read_only=read_only,
             standby=standby,
+            codec=codec,
         )
     except BaseException:
         backend.close()

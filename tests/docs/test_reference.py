@@ -53,6 +53,7 @@ def _signature(name: str, function: object) -> str:
 def _public() -> Iterator[str]:
     for function in FUNCTIONS:
         yield _signature(f"kedge.{function.__name__}", function)
+    yield _signature("kedge.Codec", kedge.Codec)
     for face, owner in FACES.items():
         for name, member in inspect.getmembers(owner):
             if name.startswith("_") and name not in DUNDERS:

@@ -17,6 +17,7 @@ import kedge.migration.migrate as _kedge_migration_migrate
 import kedge.model.artifacts as _kedge_model_artifacts
 import kedge.model.attribution as _kedge_model_attribution
 import kedge.model.choices as _kedge_model_choices
+import kedge.model.codec as _kedge_model_codec
 import kedge.model.control as _kedge_model_control
 import kedge.model.control_log as _kedge_model_control_log
 import kedge.model.fsck.inspection as _kedge_model_fsck_inspection
@@ -56,7 +57,7 @@ THREADS: int
 TURN_THREADS: int
 THREADS_MAX: int
 
-def open(url: str | _pathlib.Path, *, durability: _kedge_model_choices.DurabilityName=..., session_ttl: float | None=..., cache_bytes: int=..., read_only: bool=..., clock: _kedge_ports_clock.Clock | None=..., pool: _psycopg_pool.ConnectionPool[_typing.Any] | None=..., reconcilers: _collections_abc.Mapping[str, _kedge_ports_reconciler.Reconciler] | str | _pathlib.Path | None=..., resolvers: _collections_abc.Mapping[str, _kedge_ports_resolver.Resolver] | None=..., code: str | _collections_abc.Mapping[str, str] | None=..., other_code: _kedge_model_choices.OtherCodePolicy=..., standby: str=..., threads: int=...) -> AsyncKedge: ...
+def open(url: str | _pathlib.Path, *, durability: _kedge_model_choices.DurabilityName=..., session_ttl: float | None=..., cache_bytes: int=..., read_only: bool=..., clock: _kedge_ports_clock.Clock | None=..., pool: _psycopg_pool.ConnectionPool[_typing.Any] | None=..., reconcilers: _collections_abc.Mapping[str, _kedge_ports_reconciler.Reconciler] | str | _pathlib.Path | None=..., resolvers: _collections_abc.Mapping[str, _kedge_ports_resolver.Resolver] | None=..., code: str | _collections_abc.Mapping[str, str] | None=..., other_code: _kedge_model_choices.OtherCodePolicy=..., standby: str=..., codec: _kedge_model_codec.Codec | None=..., threads: int=...) -> AsyncKedge: ...
 async def migrate_store(source: str | _pathlib.Path, target: str | _pathlib.Path, *, by: str | None=..., abandon: bool=..., progress: _kedge_migration_migrate.Progress | None=..., say: _kedge_migration_migrate.Say | None=...) -> _kedge_migration_migrate.MoveReport | None: ...
 async def compare_stores(a: str | _pathlib.Path, b: str | _pathlib.Path, *, progress: _kedge_migration_migrate.Progress | None=...) -> _kedge_migration_compare.StoreDiff: ...
 def current_turn() -> AsyncTurn | None: ...

@@ -57,6 +57,7 @@ from kedge.migration.compare import Difference, StoreDiff
 from kedge.migration.migrate import MoveReport
 from kedge.model import carriers
 from kedge.model.artifacts import Artifact
+from kedge.model.codec import Codec
 from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
 from kedge.model.fsck.inspection import Finding, FsckReport
@@ -97,21 +98,20 @@ from kedge.turns.turn import Turn, current_turn
 from kedge.turns.view import ReadView, UntrackedReadWarning
 
 __all__ = [
-    "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "BatchOpen", "Busy",
+    "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "BatchOpen", "Busy", "Codec",
     "Collection", "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment",
-    "DerivedFrom", "Diff",
-    "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding", "Frozen", "FsckReport",
-    "Held", "Hit", "Hits", "HoldInTheWay", "HttpReconciler", "IdempotencyMismatch", "IllegalTransition",
-    "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard", "LeaseExpired",
-    "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport", "Moved", "NewerSchema",
-    "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode",
-    "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport",
-    "ReadOnly", "ReadView", "ReclaimReport", "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport",
-    "ReplayInput", "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "RollbackPlan", "RollbackReport",
-    "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionInfo", "SessionsRefreshed",
-    "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "StoreDiff", "StoreSum", "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed",
-    "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning",
-    "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers",
-    "compare_stores", "current_turn", "escape_name", "migrate_store", "open", "unescape_name",
+    "DerivedFrom", "Diff", "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding",
+    "Frozen", "FsckReport", "Held", "Hit", "Hits", "HoldInTheWay", "HttpReconciler", "IdempotencyMismatch",
+    "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard",
+    "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport", "Moved",
+    "NewerSchema", "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode",
+    "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport", "ReadOnly",
+    "ReadView", "ReclaimReport", "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput",
+    "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
+    "SchemaRefused", "SchemaState", "SessionBegun", "SessionInfo", "SessionsRefreshed", "SettledMeanwhile",
+    "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "StoreSum",
+    "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed", "Unfinished",
+    "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport",
+    "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers", "compare_stores", "current_turn", "escape_name",
+    "migrate_store", "open", "unescape_name",
 ]  # fmt: skip

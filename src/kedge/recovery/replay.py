@@ -10,10 +10,11 @@ from kedge.bulk import coverage as embeddings
 from kedge.errors import InvalidValue
 from kedge.model import input_graph as graphs
 from kedge.model.checks import check_callables, check_name
+from kedge.model.codec import decode_with
 from kedge.model.numbers import as_integer
 from kedge.model.provenance import Source, TurnRecord
 from kedge.model.visibility import View
-from kedge.model.writes import SHARED_MEMORY, Key, decode
+from kedge.model.writes import SHARED_MEMORY, Key
 from kedge.ports.coverage import Uncovered
 from kedge.ports.vectors import Collection
 from kedge.recovery import deleted_inputs
@@ -178,7 +179,9 @@ def _with_value(kernel: Kernel, item: ReplayInput) -> tuple[ReplayInput, str | N
         present = View(record.epoch, record.live, record.settled)
         key = Key(item.store, item.space, item.key)
         head = kernel.read_present(lambda view: kernel.backend.journal.head(view, key), present)
-        return msgspec.structs.replace(item, value=None if head is None else decode(head.payload)), None
+        return msgspec.structs.replace(
+            item, value=None if head is None else decode_with(kernel.codec, head.payload)
+        ), None
     if source is None:
         return item, None
     if source.payload is None:
@@ -186,7 +189,7 @@ def _with_value(kernel: Kernel, item: ReplayInput) -> tuple[ReplayInput, str | N
             f"PastUnreadable: the input {brief(item.key)} in {item.store} {item.space!r} at seq {item.seq} was "
             "superseded, and a retention policy reclaimed its content; write it again if it should be answered"
         )
-    value = decode(source.payload)
+    value = decode_with(kernel.codec, source.payload)
     if item.store == "memory" and value and value["content"] is not None:
         value = value["content"]  # without one, the whole message is the input
     return msgspec.structs.replace(item, value=value), None

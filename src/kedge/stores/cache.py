@@ -6,7 +6,7 @@ from typing import Any
 
 from kedge.model.artifact_reads import pack, unpack
 from kedge.model.checks import check_callables, check_name, check_seconds
-from kedge.model.writes import decode, encode
+from kedge.model.codec import decode_with, encode_with
 from kedge.stores.scope import WritingScope
 
 _LAYOUT = b"2\0"  # of the stored bytes; results in another layout have other keys
@@ -34,8 +34,8 @@ class Cache:
             if self._scope.matches_pins(taken):
                 self._scope.join(found.lineage)
                 self._scope.pins.learn(taken)
-                return decode(payload)
+                return decode_with(self._scope.codec, payload)
         value = compute()
-        payload = encode(value, f"the result for cache key {key!r}")
+        payload = encode_with(self._scope.codec, value, f"the result for cache key {key!r}")
         cache.put(digest, pack(self._scope.pins.taken(), payload), self._scope.stamp, self._scope.now(), budget)
-        return decode(payload)
+        return decode_with(self._scope.codec, payload)

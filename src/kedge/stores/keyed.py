@@ -7,13 +7,14 @@ from typing import Any
 from kedge.errors import ExpectationFailed, InvalidValue
 from kedge.model.checks import check_name, check_names, check_seconds
 from kedge.model.choices import OriginName
+from kedge.model.codec import decode_with, encode_with
 from kedge.model.lineage import EMPTY
 from kedge.model.numbers import as_integer
 from kedge.model.ranges import Span, span_of
 from kedge.model.reads import RangeRead
-from kedge.model.retention import value_of
+from kedge.model.retention import content_of
 from kedge.model.stores import is_keyed_store
-from kedge.model.writes import Head, Key, Origin, Pending, encode
+from kedge.model.writes import Head, Key, Origin, Pending
 from kedge.ports.journal import HeadMoved
 from kedge.stores.scope import Scope, WritingScope, only
 from kedge.support.display import Value, brief
@@ -83,10 +84,13 @@ class KeyedView:
         head = self._head(name)
         return head if head is not None and self._is_present(head) else None
 
+    def _value(self, head: Head) -> Any:
+        return decode_with(self._scope.codec, content_of(head.payload, head.key.name, head.seq))
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value at a name, or `default` where it is absent."""
         head = self._present(name)
-        return default if head is None else value_of(head)
+        return default if head is None else self._value(head)
 
     def entry(self, name: str) -> Entry | None:
         """Return the value at a name with its seq, lineage, age and origin, or None where it is absent."""
@@ -99,13 +103,13 @@ class KeyedView:
         journal = self._scope.backend.journal
         found = self._scope.read(lambda view: journal.heads(view, self._store, self._space, asked))
         self._scope.record_read(found.values())
-        return {name: value_of(found[name]) for name in asked if name in found and self._is_present(found[name])}
+        return {name: self._value(found[name]) for name in asked if name in found and self._is_present(found[name])}
 
     def _entry(self, head: Head) -> Entry:
         budget, ttl = (None, head.fresh_for) if self._expires else (head.fresh_for, None)
         return Entry(
             key=head.key.name,
-            value=value_of(head),
+            value=self._value(head),
             seq=head.seq,
             lineage=self._scope.names(head.lineage),
             at=head.at,
@@ -176,7 +180,7 @@ class KeyedView:
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
     ) -> dict[str, Any]:
         """Return the values of a range by name."""
-        return {head.key.name: value_of(head) for head in self._range(prefix, after, limit, reverse=reverse)}
+        return {head.key.name: self._value(head) for head in self._range(prefix, after, limit, reverse=reverse)}
 
     def entries(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None, reverse: bool = False
@@ -208,7 +212,7 @@ class Keyed(KeyedView):
         super().__init__(scope, store, space)
 
     def _encode(self, name: str, value: Any) -> bytes:
-        return encode(value, f"the value of {self._store} {brief(name)}")
+        return encode_with(self._scope.codec, value, f"the value of {self._store} {brief(name)}")
 
     def _put(
         self,
@@ -344,7 +348,7 @@ class Documents(Keyed):
     _puts = Origin.SOURCE
 
     def _encode(self, name: str, value: Any) -> bytes:
-        return encode(value, f"the document {brief(name)}")
+        return encode_with(self._scope.codec, value, f"the document {brief(name)}")
 
     def put(
         self,

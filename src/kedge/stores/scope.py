@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar, cast
 
 from kedge.model.artifact_reads import Pins, Taken
+from kedge.model.codec import Codec
 from kedge.model.lineage import Lineage
 from kedge.model.reads import RangeRead
 from kedge.model.visibility import View
@@ -17,6 +18,10 @@ class Scope(Protocol):
     """Reads at one view. A turn's scope adds the lineage of each recorded read to the turn; a view's ignores it."""
 
     backend: Backend
+
+    @property
+    def codec(self) -> Codec | None:
+        """The codec of values that JSON cannot hold, if this process has one."""
 
     @property
     def session(self) -> str | None:

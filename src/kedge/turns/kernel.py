@@ -10,6 +10,7 @@ from kedge.errors import IllegalTransition, InvalidValue, ReadOnly, UnknownName
 from kedge.model import transitions
 from kedge.model.assignment import ANY, SETTING_LISTS, Units, units_of
 from kedge.model.checks import check_name, check_seconds
+from kedge.model.codec import Codec
 from kedge.model.control import ControlRecord, Revocable, Status
 from kedge.model.reconcile import DETAIL, moved
 from kedge.model.upgrade import FEATURES_SINCE
@@ -42,6 +43,7 @@ class Kernel:
         self.open_turns = OpenTurns()
         self.artifact_cache = ArtifactCache()
         self.name_check = NameCheck()
+        self.codec: Codec | None = None  # of values that JSON cannot hold
         self.casters: dict[tuple[str, int, int], Caster] = {}  # by schema, from version, to version
         self.code: dict[str, str] = {}  # the code that this process runs, by agent, as its opener stated
         self.other_code = "warn"  # policy for turns whose view pins other code: ignore, warn or refuse

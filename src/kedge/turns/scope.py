@@ -15,6 +15,7 @@ from kedge.errors import (
 )
 from kedge.model.artifact_reads import ABSENT, Pins, Taken
 from kedge.model.checks import check_name, check_origin
+from kedge.model.codec import Codec
 from kedge.model.control import ControlRecord, Level, stricter
 from kedge.model.lineage import Lineage
 from kedge.model.reads import RangeRead
@@ -84,6 +85,11 @@ class TurnScope:
         self.batch: WriteBatch | None = None
         self._closed = False
         self._ended: KedgeError | None = None
+
+    @property
+    def codec(self) -> Codec | None:
+        """The codec of values that JSON cannot hold, if this process has one."""
+        return self._kernel.codec
 
     @property
     def session(self) -> str | None:

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from kedge.errors import InvalidValue, NoSession, PastUnreadable, UnknownName, nearest
 from kedge.model import assignment
 from kedge.model.checks import check_name
+from kedge.model.codec import Codec
 from kedge.model.compaction import check_readable
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
@@ -89,6 +90,11 @@ class ViewScope:
         self._past = None if self.upto is None else record
         self._saw: set[int] = set()
         self._view = self._view_at(present)
+
+    @property
+    def codec(self) -> Codec | None:
+        """The codec of values that JSON cannot hold, if this process has one."""
+        return self._kernel.codec
 
     def _fixed_base(self, record: ControlRecord, session: str | None, deployment: str | None) -> frozenset[int]:
         if session is not None and deployment is not None:
