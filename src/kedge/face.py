@@ -17,10 +17,11 @@ from kedge.bulk.embedder import Embed
 from kedge.bulk.export import export
 from kedge.bulk.load import Writer, load
 from kedge.bulk.rate_limit import RateLimit
-from kedge.deployments import drainage, settling
+from kedge.deployments import drainage, session_changes, settling
 from kedge.deployments import lifecycle as lives
 from kedge.deployments.drainage import SessionInfo, SessionsRefreshed
 from kedge.deployments.lifecycle import SNAPSHOT_PREFIX, Deployment, PromoteReport
+from kedge.deployments.session_changes import Rewind, SessionFork
 from kedge.errors import Busy, InvalidValue
 from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
@@ -382,6 +383,27 @@ class Kedge:
         """End a session: its next turn begins it anew, as if it were new. Its memory stays; open turns go on."""
         check_name("the session", session)
         return drainage.end(self._kernel, session, actor(by))
+
+    def fork_session(self, source: str, session: str, *, by: str | None = None) -> SessionFork:
+        """Begin a session as a copy of another: it sees the same deployments and the same writes.
+
+        Copies keep lineage, origin and rank: a rollback hides from the fork what it hides from the source.
+        """
+        check_name("the session", source)
+        check_name("the fork", session)
+        return session_changes.fork(self._kernel, source, session, actor(by))
+
+    def rewind(self, session: str, to: int, *, by: str | None = None) -> Rewind:
+        """Take a session back to a seq: its memory, and the spaces of keyed stores that are named after it.
+
+        What was written after `to` is deleted, what was deleted after it is restored, in one batch.
+        """
+        check_name("the session", session)
+        return session_changes.rewind(self._kernel, session, to, actor(by))
+
+    def undo_rewind(self, ident: str, *, by: str | None = None) -> Rewind:
+        """Undo a rewind by its id. Keys that were written since stay as they are."""
+        return session_changes.undo_rewind(self._kernel, ident, actor(by))
 
     def sessions(
         self,

@@ -20,6 +20,7 @@ from tests.stateful.ops import COLLECTION, DIM, SHORT_SECONDS, Answer, Op, agree
 from tests.stateful.other_process import OtherProcess, control
 
 SESSIONS = ("s1", "s2", "s3")
+PROMOTED = "s2"  # adopts what is promoted, where its first turn is of this process
 AGENTS = ("helper", "librarian")
 TEMP = "temp"  # an agent without artifacts
 ARTIFACTS = ("helper/prompt", "librarian/prompt", "shared/embedder", "shared/policy")
@@ -84,6 +85,7 @@ class Machine(RuleBasedStateMachine):
         self.held: list[tuple[kedge.ReadView, View, str | None]] = []
         self.steps = 0
         self.values = 0
+        self.rewinds: list[tuple[str, str, range]] = []
         self.past: list[tuple[str | int, str | None, Any]] = []
 
     def open(self) -> kedge.Kedge:
@@ -227,15 +229,8 @@ class Machine(RuleBasedStateMachine):
     @rule(
         what=st.sampled_from(
             [
-                "second handle",
-                "reopen",
-                "refresh",
-                "let go",
-                "hold",
-                "hold",
-                "wait",
-                "turn elsewhere",
-                "change elsewhere",
+                *("second handle", "reopen", "refresh", "let go", "hold", "hold", "wait", "turn elsewhere"),
+                *("change elsewhere", "fork", "rewind", "rewind", "undo"),
             ]
         ),
         session=sessions,
@@ -257,10 +252,48 @@ class Machine(RuleBasedStateMachine):
                 self.let_go(list(self.oracle.snapshots)[pick % len(self.oracle.snapshots)])
             case "hold":
                 self.hold(session if session in self.oracle.world().sessions else None)
+            case "fork" | "rewind" | "undo":
+                self.change_session(what, session, pick)
             case "turn elsewhere":
                 self.turn_elsewhere(session, AGENTS[pick % 2], CONTEXT_KEYS[pick % len(CONTEXT_KEYS)])
             case "change elsewhere":
                 self.change_elsewhere(("rollback", "reinstate", "promote")[pick % 3], self.name(pick))
+
+    def change_session(self, what: str, session: str, pick: int) -> None:
+        """Fork or rewind a session, or undo a rewind."""
+        match what:
+            case "fork":
+                self.fork(session, pick)
+            case "rewind" if session in self.oracle.world().sessions:
+                self.rewind(session, pick)
+            case "undo" if self.rewinds:
+                self.undo(*self.rewinds[pick % len(self.rewinds)])
+
+    def fork(self, session: str, pick: int) -> None:
+        """Begin a session as a copy of another."""
+        begun = sorted(self.oracle.world().sessions)
+        if begun and session not in begun:
+            source = begun[pick % len(begun)]
+            forked = self.k.fork_session(source, session)
+            self.oracle.fork(source, session, self.seqs_of("fork-session", session)[: forked.writes])
+
+    def rewind(self, session: str, pick: int) -> None:
+        """Take a session back to one of its messages, or to the beginning."""
+        seqs = [w.seq for w in self.oracle.history if isinstance(w, Write) and w.space == session and w.seq]
+        to = [0, *seqs][-1 - pick % min(4, len(seqs) + 1)]
+        after = self.oracle.after_seq(to) if to else 0
+        done = self.k.rewind(session, to)
+        self.rewinds.append((done.id, session, self.oracle.rewind(session, after, self.seqs_of("rewind", session))))
+
+    def undo(self, ident: str, session: str, written: range) -> None:
+        """Undo a rewind, perhaps once more."""
+        self.k.undo_rewind(ident)
+        self.oracle.rewind(session, written.start, self.seqs_of("undo-rewind", session), of=written)
+
+    def seqs_of(self, kind: str, session: str) -> list[int]:
+        """Return the seqs that the newest change of a session wrote at."""
+        detail = next(e.detail for e in self.k.log() if e.kind == kind and e.detail["session"] == session)
+        return list(range(detail["first"], detail["last"] + 1)) if detail["last"] else []
 
     def hold(self, session: str | None) -> None:
         """Open a view and keep it: what happens next must show in it."""
@@ -292,9 +325,15 @@ class Machine(RuleBasedStateMachine):
         """Begin a turn on both; both must do it, or both refuse it."""
         agent, person = (None, "pat") if who == "person" else (who, None)
         new = session is not None and session not in self.oracle.world().sessions
-        theirs = attempt(lambda: Answer(self.k.turn(session, agent, person=person, deployment=deployment)))
+        promoted = new and session == PROMOTED
+        refresh: Any = "promoted" if promoted else None
+        theirs = attempt(
+            lambda: Answer(self.k.turn(session, agent, person=person, deployment=deployment, refresh=refresh))
+        )
         if session is not None and new and theirs.error is None:
-            self.oracle.begin_session(session, frozenset(self.k.assignment(session)), deployment)
+            self.oracle.begin_session(session, frozenset(self.k.assignment(session)), deployment, promoted=promoted)
+        elif session is not None and not new and theirs.error in (None, "SessionBegun"):
+            self.oracle.begin_root_turn(session)
         view = attempt(lambda: Answer(self.oracle.view(session, deployment)))
         assert agree(theirs.error, view.error), f"the real thing: {theirs.error}, the oracle: {view.error}"
         if theirs.error is None:
@@ -437,6 +476,8 @@ class Machine(RuleBasedStateMachine):
         assert "error" not in answer, answer
         if new:
             self.oracle.begin_session(session, frozenset(answer["seen"]))
+        else:
+            self.oracle.begin_root_turn(session)
         turn = OracleTurn(self.oracle, self.oracle.view(session), session=session, agent=agent)
         head = turn.get("context", "", key)
         assert answer["read"] == (head.value if head else None)

@@ -12,10 +12,12 @@ _MODULES = {  # in the order of `kedge --help`
     "assignment": "inspect", "sessions": "sessions", "verdicts": "message_verdicts", "peers": "peers",
     "export": "export",
     "deploy": "deploy", "canary": "deploy", "backfill": "backfill", "promote": "deploy", "settle": "deploy",
-    "rollback": "rollback", "reinstate": "rollback", "replay": "replay", "purge": "rollback", "recover": "rollback",
+    "rollback": "rollback", "reinstate": "rollback", "replay": "replay",
+    "rewind": "session_changes", "undo-rewind": "session_changes", "purge": "rollback", "recover": "rollback",
     "reconcile": "reconcile",
     "drill": "drill", "fsck": "fsck", "snapshot": "settings", "level": "settings", "retention": "retention",
     "collection": "settings", "load": "ingest", "import": "ingest", "optimize": "retention", "refresh": "settings",
+    "end-session": "session_changes", "fork-session": "session_changes",
     "migrate-store": "migrate", "upgrade": "upgrade",
 }  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_MODULES)}
@@ -33,4 +35,4 @@ def register(name: str | None = None) -> None:
 
 def name_of(command: CommandInfo) -> str:
     """Return the name of a command, as a user types it."""
-    return command.name or (command.callback.__name__ if command.callback else "")
+    return command.name or (command.callback.__name__.replace("_", "-") if command.callback else "")

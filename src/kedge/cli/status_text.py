@@ -194,7 +194,7 @@ def change_text(entry: Entry) -> str:
     if entry.kind == "rollback:verified":
         return f"{entry.kind} {entry.deployment}: {'ok' if detail.get('ok') else 'FAILED'}"
     others = [name for name in detail.get("names", ()) if name != entry.deployment]
-    subject = entry.deployment or detail.get("snapshot") or ""
+    subject = entry.deployment or detail.get("snapshot") or detail.get("session") or ""
     return f"{entry.kind} {subject}".rstrip() + (f" with {listing(others, 3)}" if others else "")
 
 

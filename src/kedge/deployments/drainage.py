@@ -30,6 +30,7 @@ class SessionInfo(Value, frozen=True):
     refresh: Refresh = NEVER
     unit_id: str | None = None
     ended: bool = False
+    forked_from: tuple[str, int] | None = None  # a session, and the seq of the fork
 
 
 class SessionsRefreshed(Report, frozen=True):
@@ -110,4 +111,5 @@ def _info(kernel: Kernel, record: ControlRecord, session: Session) -> SessionInf
         refresh=session.settings.refresh,
         unit_id=session.settings.unit_id,
         ended=session.ended,
+        forked_from=session.settings.forked_from,
     )

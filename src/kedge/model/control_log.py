@@ -253,6 +253,11 @@ def snapshot_exists(name: str) -> DuplicateName:
     return DuplicateName(f"a snapshot named {name!r} exists already; use another name")
 
 
+def session_exists(name: str) -> DuplicateName:
+    """Return the error for a session that is to begin as a fork, and has begun."""
+    return DuplicateName(f"a session named {name!r} exists already; fork into a new one")
+
+
 def no_snapshot(name: str, rows: Iterable[Any]) -> UnknownName:
     """Return the error for a snapshot that is not among the rows of all."""
     return UnknownName(f"no snapshot is named {name!r}{nearest(name, [row[0] for row in rows])}")

@@ -15,6 +15,7 @@ from kedge.model.control_log import (
     SessionFilter,
     Snapshot,
 )
+from kedge.model.session_copy import SessionChange
 from kedge.model.session_settings import DEFAULTS, SessionSettings
 
 __all__ = [
@@ -146,6 +147,12 @@ class Control(Protocol):
         ended: bool = False,
     ) -> Session:
         """Fix what a session sees, unless another process has done so: `after` is the previous generation."""
+
+    def change_session(self, change: SessionChange) -> None:
+        """Make a change to the spaces of a session, once: all of it or nothing. See `SessionChange`.
+
+        Raise `EpochMoved` where the record has left its epoch, `DuplicateName` where the session that it begins has.
+        """
 
     def counts(self) -> dict[str, int]:
         """Return how many sessions there are, and the last seq."""

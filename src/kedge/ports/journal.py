@@ -8,6 +8,7 @@ from kedge.model.heads import Range
 from kedge.model.lineage import Lineage
 from kedge.model.ranges import Span
 from kedge.model.repeats import Call
+from kedge.model.session_copy import Kept
 from kedge.model.visibility import View
 from kedge.model.writes import Batch, Head, Key, TurnEdges
 
@@ -54,6 +55,9 @@ class Journal(Protocol):
 
     def stores(self) -> list[str]:
         """Return the names of the stores that anything was ever written to, in order."""
+
+    def writes_of_session(self, session: str) -> list[Kept]:
+        """Return all writes to a session's memory and to the spaces of keyed stores that are named after it."""
 
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""

@@ -5,6 +5,7 @@ from kedge.bulk.backfill import BackfillReport
 from kedge.deployments.derivation import DerivedFrom
 from kedge.deployments.drainage import SessionInfo, SessionsRefreshed
 from kedge.deployments.lifecycle import Deployment, PromoteReport
+from kedge.deployments.session_changes import Rewind, SessionFork
 from kedge.errors import (
     Arriving,
     ArtifactChanged,
@@ -107,11 +108,11 @@ __all__ = [
     "NewerSchema", "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode",
     "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport", "ReadOnly",
     "ReadView", "ReclaimReport", "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput",
-    "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "RollbackPlan", "RollbackReport", "RolledBack",
-    "SchemaRefused", "SchemaState", "SessionBegun", "SessionInfo", "SessionsRefreshed", "SettledMeanwhile",
-    "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "StoreSum",
-    "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed", "Unfinished",
-    "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport",
-    "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers", "compare_stores", "current_turn", "escape_name",
-    "migrate_store", "open", "unescape_name",
+    "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "Rewind", "RollbackPlan", "RollbackReport",
+    "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionFork", "SessionInfo", "SessionsRefreshed",
+    "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
+    "StoreDiff", "StoreSum", "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed",
+    "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning", "UntrustedHeaders",
+    "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers", "compare_stores", "current_turn",
+    "escape_name", "migrate_store", "open", "unescape_name",
 ]  # fmt: skip

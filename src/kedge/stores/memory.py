@@ -276,7 +276,7 @@ class Memory(MemoryView):
         if head is None:  # the name of a replayed message holds the rank of its input
             return next((message for message in self._newest(None) if message.seq == seq), None)
         self._scope.record_read((head,))
-        return None if head.deleted else head
+        return None if head.deleted or head.seq != seq else head
 
 
 def _low(heads: list[Head], limit: int | None) -> str:

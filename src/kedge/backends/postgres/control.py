@@ -33,6 +33,7 @@ from kedge.model.control_log import (
 )
 from kedge.model.migration import Arriving, Sealed, arriving_message, moved_message
 from kedge.model.moments import seq_at
+from kedge.model.session_copy import SessionChange
 from kedge.model.session_settings import DEFAULTS, SessionSettings
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import prefix_end
@@ -391,6 +392,32 @@ class PostgresControl:
             return begun
 
         return self._database.write("session", act, lanes=[lane_of("session", session)], find=find)
+
+    def change_session(self, change: SessionChange) -> None:
+        """Make a change to the spaces of a session, once: all of it or nothing."""
+
+        def find(link: Link) -> bool | None:
+            return True if link.rows(_SQL["log_of_operation"], change.operation) else None
+
+        def act(link: Link) -> bool:
+            if find(link):
+                return True
+            begins = change.begins
+            drawn = self._journal.draw(link, change.count + (1 if begins is None else 2), epoch=change.epoch)
+            seqs = drawn.seqs[1:]
+            if begins is not None:
+                if link.row(_SQL["session"], begins.session, SEQ_MAX) is not None:
+                    raise control_log.session_exists(begins.session)
+                begun = msgspec.structs.replace(begins, seq=seqs[0], at=drawn.at)
+                insert_session(link, msgspec.structs.replace(drawn, seqs=seqs[:1]), begun, change.by)
+                seqs = seqs[1:]
+            batches, detail = change.compose(seqs)
+            entry = NewEntry(change.operation, change.kind, change.by, detail=detail)
+            log_in(link, drawn, change.epoch, entry)
+            self._journal.write_batches(link, batches, msgspec.structs.replace(drawn, seqs=seqs))
+            return True
+
+        self._database.write("session", act, lanes=ALL, find=find)
 
     def counts(self) -> dict[str, int]:
         """Return how many sessions there are, and the last seq."""

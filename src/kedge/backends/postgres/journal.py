@@ -196,6 +196,16 @@ class PostgresJournal(Reader):
                 link.send(_SQL["reads_insert"], turn, drawn.seqs[0] if rows else before, batch.reads)
         return turn, rows
 
+    def write_batches(self, link: Link, batches: Sequence[Batch], drawn: Drawn) -> None:
+        """Write several batches at the drawn seqs, inside the caller's transaction, which holds all lanes."""
+        self._states.catch_up(link)
+        first = 0
+        for batch in batches:
+            end = first + len(batch.writes)
+            part = msgspec.structs.replace(drawn, seqs=drawn.seqs[first:end])
+            self.write_in(link, batch, part, (self._interner.intern(link, batch.lineage), 0))
+            first = end
+
     def _check_purged(self, lineage: Lineage, drawn: Drawn) -> None:
         if not lineage:
             return

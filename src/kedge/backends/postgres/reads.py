@@ -15,6 +15,7 @@ from kedge.model.heads import Members, Range, decode_head
 from kedge.model.lineage import Lineage
 from kedge.model.names import NAME_BYTES_MAX
 from kedge.model.ranges import Span, as_span
+from kedge.model.session_copy import Kept, kept_of
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import Head, Key
 
@@ -296,6 +297,19 @@ class Reader:
     def stores(self) -> list[str]:
         """Return the names of the stores that anything was ever written to, in order."""
         return [row[0] for row in self._database.ask(_SQL["stores"])]
+
+    def writes_of_session(self, session: str) -> list[Kept]:
+        """Return all writes to a session's memory and to the spaces of keyed stores that are named after it."""
+
+        def look(link: Link) -> list[Kept]:
+            members = self._members(link)
+            return [
+                kept_of(Key(store, session, row[0]), row, members)
+                for space, store in link.rows(_SQL["stores_of_session"], session)
+                for row in link.rows(_SQL["writes_of_space"], space)
+            ]
+
+        return self._database.read(look)
 
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""

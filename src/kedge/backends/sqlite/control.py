@@ -5,6 +5,8 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from kedge.backends.readable import readable_part
 from kedge.backends.record_cache import DecodedRecord, RecordCache
 from kedge.backends.sqlite.database import Database
@@ -28,6 +30,7 @@ from kedge.model.control_log import (
     Snapshot,
 )
 from kedge.model.moments import seq_at
+from kedge.model.session_copy import SessionChange
 from kedge.model.session_settings import DEFAULTS, SessionSettings
 from kedge.model.visibility import SEQ_MAX
 from kedge.model.writes import prefix_end
@@ -358,6 +361,28 @@ class SqliteControl:
             begun = Session(session, after + 1, position.seq, epoch, position.at, base, opened_with, settings, ended)
             insert_session(connection, begun, by)
         return begun
+
+    def change_session(self, change: SessionChange) -> None:
+        """Make a change to the spaces of a session, once: all of it or nothing."""
+        with self._database.writing("session") as connection:
+            if connection.execute(_SQL["log_of_operation"], (change.operation,)).fetchone():
+                return
+            check_epoch(connection, change.epoch)
+            position = next_position(connection, self._clock)
+            first = position.seq + 1
+            if (begins := change.begins) is not None:
+                if self._session(connection, begins.session, SEQ_MAX) is not None:
+                    raise control_log.session_exists(begins.session)
+                begun = msgspec.structs.replace(begins, seq=first, at=position.at)
+                insert_session(connection, begun, change.by)
+                first += 1
+            batches, detail = change.compose(range(first, first + change.count))
+            log_in(
+                connection, position, change.epoch, NewEntry(change.operation, change.kind, change.by, detail=detail)
+            )
+            for batch in batches:
+                self._journal.write_in(connection, batch, Position(first, position.at))
+                first += len(batch.writes)
 
     def counts(self) -> dict[str, int]:
         """Return how many sessions there are, and the last seq."""

@@ -16,6 +16,7 @@ from kedge.model import heads as rules
 from kedge.model.heads import Members, Range, decode_head
 from kedge.model.lineage import Lineage
 from kedge.model.ranges import Span, as_span
+from kedge.model.session_copy import Kept, kept_of
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import Head, Key
 
@@ -358,6 +359,16 @@ class Reader:
         """Return the names of the stores that anything was ever written to, in order."""
         with self._database.connection() as connection:
             return [row[0] for row in connection.execute(_SQL["stores"])]
+
+    def writes_of_session(self, session: str) -> list[Kept]:
+        """Return all writes to a session's memory and to the spaces of keyed stores that are named after it."""
+        with self._database.reading() as connection:
+            members = self._members(connection)
+            return [
+                kept_of(Key(store, session, row[0]), row, members)
+                for space, store in connection.execute(_SQL["stores_of_session"], (session,)).fetchall()
+                for row in connection.execute(_SQL["writes_of_space"], (space,)).fetchall()
+            ]
 
     def spaces(self, store: str) -> list[str]:
         """Return the names of a store's spaces."""

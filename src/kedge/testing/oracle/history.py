@@ -42,7 +42,8 @@ class Write:
 class Change:
     """One control change, or that time passed (`wait`).
 
-    `names` are a stage's bases, or what a session begins with, opened `inside` a deployment.
+    `names` are a stage's bases, or what a session begins with, opened `inside` a deployment. A session that is
+    `promoted` adopts what became live.
     """
 
     kind: Literal["stage", "external", "canary", "promote", "settle", "rollback", "reinstate", "purge", "begin", "wait"]
@@ -52,6 +53,7 @@ class Change:
     names: Names = NOBODY
     inside: str | None = None
     by_view: bool = False
+    promoted: bool = False
 
 
 class World:
@@ -71,6 +73,7 @@ class World:
         self.removed: set[str] = set()
         self.sessions: dict[str, Names] = {}
         self.inside: dict[str, str | None] = {}
+        self.promoted: set[str] = set()
         self.externals: set[str] = set()
         self.by_view: set[str] = set()  # they influence every agent's turn that sees them
         for entry in history:
@@ -100,6 +103,7 @@ class World:
                 self.removed.add(name)
             case "begin":
                 self.sessions[name], self.inside[name] = change.names, change.inside
+                self.promoted |= {name} if change.promoted else set()
 
     def needs(self, name: str) -> Names:
         """`name` and all its bases, directly or not."""
@@ -135,6 +139,24 @@ class World:
     def taken_back(self) -> Names:
         """The revoked ones, which no view sees."""
         return self.having("rolled back", "purged")
+
+    def sees_next(self, session: str) -> Names:
+        """What the next root turn of a session begins with: a promoted one adopts what became live.
+
+        It does not adopt what shares an artifact with a canary that it sees, nor what rests on that.
+        """
+        begun = self.sessions[session]
+        if session not in self.promoted:
+            return begun
+        canaries = {name for name in begun & self.standing if self.steps[name] in ("staged", "canary")}
+        taken = frozenset[str]().union(*(self.artifacts[name] for name in canaries))
+        adopted = begun
+        for name in self.steps:  # bases come first
+            below = (self.needs(name) - {name}) & self.standing - self.externals
+            is_new = name in self.having("live") - self.externals - begun
+            if is_new and not self.artifacts[name] & taken and below <= adopted:
+                adopted |= {name}
+        return adopted
 
     def check_assignment(self, session: str, seen: Names, deployment: str | None) -> None:
         """Fail if a session that begins now, opened with `deployment`, cannot see just `seen`."""

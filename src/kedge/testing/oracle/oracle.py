@@ -1,6 +1,6 @@
 """The oracle: control changes, views, and reads in a view, each by a scan of the whole history."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -146,12 +146,68 @@ class Oracle:
         """Release a named snapshot."""
         del self.snapshots[name]
 
-    def begin_session(self, session: str, seen: Names, deployment: str | None = None) -> None:
+    def begin_session(
+        self, session: str, seen: Names, deployment: str | None = None, *, promoted: bool = False
+    ) -> None:
         """Record the observed view of a new session; fail if it is impossible."""
         world = self.world()
         revocable = seen - world.settled
         world.check_assignment(session, revocable, deployment)
-        self.history.append(Change("begin", session, names=revocable, inside=deployment))
+        self.history.append(Change("begin", session, names=revocable, inside=deployment, promoted=promoted))
+
+    def begin_root_turn(self, session: str) -> None:
+        """Fix a session that has begun to what its root turns see from now on."""
+        world = self.world()
+        seen = world.sees_next(session)
+        if seen != world.sessions[session]:
+            self.history.append(Change("begin", session, names=seen, inside=world.inside[session]))
+
+    def fork(self, source: str, session: str, seqs: Sequence[int]) -> None:
+        """Begin a session as a copy of another: each visible message and delete, in the order in which they came."""
+        world = self.world()
+        base = world.sessions[source]
+        view = View(base | (world.externals & world.standing))
+        copied = [w for w in self.visible(view) if (w.store, w.space) == ("memory", source)]
+        copied.sort(key=lambda write: write.position)
+        promoted = source in world.promoted
+        self.history.append(Change("begin", session, names=base, inside=world.inside[source], promoted=promoted))
+        for write, seq in zip(copied, seqs, strict=True):
+            self._copy(write, session, write.rank, seq)
+
+    def rewind(self, session: str, after: int, seqs: Sequence[int], of: range | None = None) -> range:
+        """Make a session show what the first `after` entries made it show; return the positions of the writes.
+
+        `of`: only where the newest visible write of a key has one of these positions.
+        """
+        view, left, first = self.view(session), list(seqs), len(self.history)
+        keys: dict[str, list[Write]] = {}
+        for write in self.visible(view):
+            if (write.store, write.space) == ("memory", session):
+                keys.setdefault(write.name, []).append(write)
+        changed = [writes for writes in self._in_order(keys) if writes[-1].position >= after]
+        changed = [writes for writes in changed if of is None or writes[-1].position in of]
+        kept = [[write for write in writes if write.position < after] for writes in changed]
+        for writes, before in zip(changed, kept, strict=True):
+            if not before and not writes[-1].deleted:
+                head = writes[-1]
+                self.write("memory", session, head.name, None, lineage=NOBODY, deleted=True, origin="source",
+                           seq=left.pop(0), rank=head.rank)  # fmt: skip
+        for writes, before in zip(changed, kept, strict=True):
+            newest = {write.lineage: write for write in before}
+            for write in sorted(newest.values(), key=lambda write: (write.rank, write.position)):
+                self._copy(write, session, max(write.rank, writes[-1].rank), left.pop(0))
+        assert not left, f"{len(left)} writes too many"
+        return range(first, len(self.history))
+
+    def _copy(self, write: Write, session: str, rank: int, seq: int) -> None:
+        self.write(
+            "memory", session, write.name, write.value, lineage=write.lineage, deleted=write.deleted,
+            origin=write.origin, provenance=write.provenance, seq=seq, rank=rank,
+        )  # fmt: skip
+
+    def _in_order(self, keys: Mapping[str, list[Write]]) -> list[list[Write]]:
+        """Messages in the order of a history: of their first writes, whose place a fork and a rewind keep."""
+        return [keys[name] for name in sorted(keys, key=int)]
 
     def refresh(self, session: str, seen: Names) -> None:
         """Record the observed view of a session that is fixed again, inside the deployment it was opened with."""
@@ -185,7 +241,7 @@ class Oracle:
         """
         upto = None if at is None else self.snapshots[at] if isinstance(at, str) else self.after_seq(at)
         world = self.world(upto)
-        begun = world.sessions.get(session) if session is not None else None
+        begun = world.sees_next(session) if session in world.sessions else None
         if deployment is not None and world.status(deployment) in ("rolled back", "purged"):
             raise Refused("KedgeError", f"{deployment} is {world.status(deployment)}")
         if begun is not None and deployment is not None and deployment not in begun | world.settled | world.externals:
@@ -224,6 +280,8 @@ class Oracle:
             if (write.store, write.space) == (store, space) and write.name.startswith(prefix):
                 heads.pop(write.name, None)
                 heads[write.name] = write
+        if store == "memory":  # a message keeps its place, whatever is written to its key
+            return {name: heads[name] for name in sorted(heads, key=lambda name: (self._began(space, name), name))}
         return heads
 
     def is_present(self, view: View, head: Write | None) -> bool:
@@ -232,6 +290,11 @@ class Oracle:
             return False
         since = self.history[head.position : view.upto]
         return not (head.short_lived and any(isinstance(e, Change) and e.kind == "wait" for e in since))
+
+    def _began(self, space: str, name: str) -> int:
+        """The rank of the first write to the key of a message."""
+        writes = (entry for entry in self.history if isinstance(entry, Write))
+        return next(w.rank for w in writes if (w.store, w.space, w.name) == ("memory", space, name))
 
     def present(self, view: View, store: str, space: str, prefix: str = "") -> dict[str, Write]:
         """The heads that are values."""
@@ -244,17 +307,16 @@ class Oracle:
 
     def retracted(self, view: View, session: str) -> list[Write]:
         """Messages of a session that stand as tombstones: deleted, or taken from it by a rollback."""
-        seen, world = self.seen(view), self.world(view.upto)
-        had = view.base | world.settled
-        deleted = {name for name, head in self.heads(view, "memory", session).items() if head.deleted}
-        return [
-            write
+        had = view.base | self.world(view.upto).settled
+        newest = {
+            write.name: write
             for write in self.history[: view.upto]
             if isinstance(write, Write)
             and (write.store, write.space, write.deleted) == ("memory", session, False)
             and write.lineage <= had
-            and (write.name in deleted or not write.lineage <= seen)
-        ]
+        }
+        present = self.present(view, "memory", session)
+        return [write for name, write in newest.items() if name not in present]
 
     # ------------------------------------------------------------ writes
 

@@ -256,11 +256,12 @@ class OracleTurn:
         """Delete a visible message by its seq, which reads it."""
         self.check()
         assert self.session is not None
-        heads = self.oracle.heads(self.view, "memory", self.session).values()
+        heads = self.oracle.heads(self.view, "memory", self.session)
         written = [w for w in self.oracle.visible(self.view) if w.store == "memory" and w.seq == message]
-        head = next((head for head in heads if written and head.name == written[0].name), None)
-        self._read([head] if head else [])
-        if head is None or head.deleted:
+        is_first = bool(written) and not written[0].deleted and written[0].name == str(written[0].position)
+        head = heads.get(written[0].name) if written else None
+        self._read(heads.values() if not is_first else [head] if head else [])  # else it is looked for in the history
+        if head is None or head.deleted or head.seq != message:
             raise Refused("InvalidValue", f"no message {message}")
         return self._write("memory", self.session, head.name, None, self._origin(origin, "derived"), seq, deleted=True)
 

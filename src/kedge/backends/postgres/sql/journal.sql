@@ -294,3 +294,11 @@ SELECT space FROM kedge.spaces WHERE store = $1 ORDER BY space;
 -- name: messages_from
 SELECT name, seq, lineage, deleted, payload FROM kedge.writes
 WHERE space = $1 AND name >= $2 AND seq <= $3 AND rank <= $4 ORDER BY name, seq;
+
+-- name: stores_of_session
+SELECT id, store FROM kedge.spaces
+WHERE space = $1 AND store NOT IN ('artifacts', 'documents', 'vectors', 'context') ORDER BY store;
+
+-- name: writes_of_space
+SELECT name, seq, rank, deleted, source, lineage, provenance, fresh_for, payload FROM kedge.writes
+WHERE space = $1 ORDER BY seq;

@@ -73,7 +73,7 @@ FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS k (session, upto, number)
 JOIN kedge.spaces s ON s.store = 'memory' AND s.space = k.session
 CROSS JOIN LATERAL (
     SELECT * FROM kedge.writes w WHERE w.space = s.id AND w.source AND NOT w.deleted AND w.seq <= k.upto
-    ORDER BY w.name DESC LIMIT 1
+    ORDER BY w.name DESC, w.seq LIMIT 1
 ) w
 JOIN kedge.turns t ON t.id = w.turn;
 

@@ -226,3 +226,11 @@ SELECT space FROM spaces WHERE store = ? ORDER BY space;
 -- name: messages_from
 SELECT name, seq, lineage, deleted, payload FROM writes INDEXED BY writes_by_key
 WHERE space = ? AND name >= ? AND seq <= ? AND rank <= ? ORDER BY name, seq;
+
+-- name: stores_of_session
+SELECT id, store FROM spaces
+WHERE space = ? AND store NOT IN ('artifacts', 'documents', 'vectors', 'context') ORDER BY store;
+
+-- name: writes_of_space
+SELECT name, seq, rank, deleted, source, lineage, provenance, fresh_for, payload FROM writes
+WHERE space = ? ORDER BY seq;

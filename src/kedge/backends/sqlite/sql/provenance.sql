@@ -72,7 +72,7 @@ SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.sessi
 FROM writes w INDEXED BY writes_by_key JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
 WHERE w.space = (SELECT id FROM spaces WHERE store = 'memory' AND space = ?1)
   AND w.source AND NOT w.deleted AND w.seq <= ?2
-ORDER BY w.name DESC LIMIT 1;
+ORDER BY w.name DESC, w.seq LIMIT 1;
 
 -- name: writers_of
 SELECT w.seq, t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays
