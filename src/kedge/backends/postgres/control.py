@@ -417,7 +417,11 @@ class PostgresControl:
             self._journal.write_batches(link, batches, msgspec.structs.replace(drawn, seqs=seqs))
             return True
 
-        self._database.write("session", act, lanes=ALL, find=find)
+        lanes = set(ALL)
+        if change.begins is not None:  # nobody else writes to the spaces of a session that has not begun
+            begun = change.begins.session
+            lanes = {lane_of("session", begun), lane_of("memory", begun, "")}
+        self._database.write("session", act, lanes=sorted(lanes), find=find)
 
     def counts(self) -> dict[str, int]:
         """Return how many sessions there are, and the last seq."""

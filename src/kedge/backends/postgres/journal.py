@@ -197,7 +197,7 @@ class PostgresJournal(Reader):
         return turn, rows
 
     def write_batches(self, link: Link, batches: Sequence[Batch], drawn: Drawn) -> None:
-        """Write several batches at the drawn seqs, inside the caller's transaction, which holds all lanes."""
+        """Write several batches at the drawn seqs, inside the caller's transaction, which holds their lanes."""
         self._states.catch_up(link)
         first = 0
         for batch in batches:
