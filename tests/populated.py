@@ -49,7 +49,7 @@ def populate_at(place: Path | str) -> None:
             turn.vectors("kb").upsert(list("abcdef"), vectors(6, 1), [{"n": n} for n in range(6)])
         k.deploy("v2", {"support/prompt": "bad", **NEW_EMBEDDER}, canary=1.0)
         k.deploy("v3", {"other/prompt": "worse"}, canary=1.0)
-        with k.turn(session="s2", agent="support") as turn:
+        with k.turn(session="s2", agent="support", unit_id="user-7") as turn:
             turn.memory.append("user", "second question")
             turn.memory.append("assistant", "second answer")
             turn.context.put("case/1", {"state": "closed"})

@@ -66,10 +66,14 @@ def _print(found: list[SessionInfo], now: float, *, more: bool, as_json: bool) -
     else:
         table(
             ("session", "assigned", "sees"),
-            ((one_line(s.session), when(s.assigned_at, now), listing(s.sees, 3) or SETTLED_ONLY) for s in found),
+            ((one_line(s.session), when(s.assigned_at, now), _sees(s)) for s in found),
         )
         if more:
             say(f"and more: kedge sessions --after {one_line(found[-1].session)}", "dim")
+
+
+def _sees(session: SessionInfo) -> str:
+    return "ended" if session.ended else listing(session.sees, 3) or SETTLED_ONLY
 
 
 def _refresh(
