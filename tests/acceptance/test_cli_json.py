@@ -39,7 +39,7 @@ def test_status(run: Run) -> None:
         "url", "at", "epoch", "seq", "last_change", "deployments", "settled", "settled_total", "purged_total",
         "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "members", "snapshots", "collections",
         "replay_pending_complete", "retention_seconds", "reconcilers", "other_code", "unanswered_calls", "schema",
-        "is_standby", "due", "disk", "policies", "purge_after_seconds", "pinning", "not_purged",
+        "is_standby", "due", "disk", "policies", "purge_after_seconds", "pinning", "not_purged", "slips",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
     assert set(found["settled"]) == DEPLOYMENT

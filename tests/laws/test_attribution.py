@@ -115,6 +115,18 @@ def slipped(k: Kedge) -> None:
             turn.memory.append("user", "a user's words stay anyway")
 
 
+def test_the_status_names_slips_until_what_they_wrote_is_settled(bad: Kedge) -> None:
+    assert bad.status().slips == ()
+    slipped(bad)
+    assert bad.status().slips == tuple(one for one in LEFT if one.agent == "Helper")
+    bad.rollback(BAD)
+    assert bad.status().slips == (), "the release is gone, and what the slip wrote stays in any case"
+    bad.reinstate(BAD)
+    assert len(bad.status().slips) == 2
+    bad.settle(BAD)
+    assert bad.status().slips == ()
+
+
 LEFT = (
     Unattributed("Helper", "context", 1, has_artifacts=False, resembles="helper"),
     Unattributed("Helper", "memory", 1, has_artifacts=False, resembles="helper"),

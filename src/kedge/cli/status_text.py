@@ -13,6 +13,7 @@ from kedge.model.control import EXTERNAL, Status
 from kedge.model.retention import RetentionPolicy
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
+from kedge.recovery.attribution import without_artifacts
 from kedge.reports.status import SystemStatus
 
 _ORDER = (Status.CANARY, Status.LIVE, Status.STAGED, Status.ROLLED_BACK)
@@ -118,6 +119,13 @@ def _print_problems(found: SystemStatus) -> None:
 
 
 def _print_tallies(found: SystemStatus) -> None:
+    for agent, (writes, complete, other) in without_artifacts(found.slips).items():
+        least = "" if complete else "at least "
+        say(
+            f"Slip: agent {agent} has no artifacts (did you mean {other}?); no rollback hides the "
+            f"{least}{count(writes, 'derived write')} of its turns that saw a deployment of {other}",
+            "yellow",
+        )
     for tally in found.other_code:
         how = "refused" if tally.metric.endswith("refuse") else "started with a warning"
         turns = count(tally.count, "turn")

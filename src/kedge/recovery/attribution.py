@@ -74,6 +74,31 @@ def omissions(kernel: Kernel, record: ControlRecord, number: int) -> Omissions:
     return Omissions(tuple(sorted(found, key=lambda u: (u.has_artifacts, u.agent, u.store))), unknown, complete)
 
 
+def slips(kernel: Kernel, record: ControlRecord) -> tuple[Unattributed, ...]:
+    """Return what agents without artifacts wrote in turns that saw a revocable release of an agent of a similar name.
+
+    `writes` is how many of the first writes of each were such ones. Up to 200 agents are examined.
+    """
+    pinned = {number: owners_of(found.artifacts) for number, found in record.by_number.items() if not found.revoked}
+    port, owners = kernel.backend.attribution, set[str]().union(*pinned.values())
+    if not owners:
+        return ()
+    named = {agent: resembling(agent, owners) for agent in port.agents(AGENTS_MAX) if agent not in owners}
+    likely = {agent: other for agent, other in named.items() if other is not None and agent not in OWN_AGENTS}
+    known = owners_of(port.artifact_names()) if likely else set()
+    found: list[Unattributed] = []
+    for agent, other in sorted(likely.items()):
+        if agent in known:
+            continue
+        numbers = [number for number, pinning in pinned.items() if other in pinning]
+        seen = {ident for number in numbers for ident in port.sets_with(number)}
+        carried = kernel.backend.impact.lineages_with({*numbers} | record.rolled_back | record.purged)
+        stores = port.writes_without(agent, seen, carried, _WRITES_MIN) if seen else []
+        whole = sum(store.examined for store in stores) < _WRITES_MIN
+        found += [Unattributed(agent, s.store, s.without, False, whole, other) for s in stores if s.without]  # noqa: FBT003
+    return tuple(found)
+
+
 def _late_owners(kernel: Kernel, record: ControlRecord, number: int, owners: Collection[str]) -> dict[str, set[int]]:
     """Return the agents whose first artifact came after a deployment, with all deployments that pin one.
 

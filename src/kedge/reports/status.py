@@ -11,6 +11,7 @@ from kedge.model.transitions import due
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry
 from kedge.ports.metrics import Tally
+from kedge.recovery.attribution import Unattributed, slips
 from kedge.recovery.maintenance import kept_back, rolled_back_before
 from kedge.recovery.replay import count_pending
 from kedge.recovery.rollback import unfinished
@@ -40,7 +41,8 @@ class SystemStatus(Report, frozen=True):
     `due`: the deployments whose settle policy has passed and was not applied yet.
     `hidden_writes` counts the writes of rolled-back deployments that a reinstatement would show again. `disk` is an
     estimate, by store. `pinning`: the deployments rolled back more than 30 days ago, if nothing purges them;
-    `not_purged`: those that `purge_after` would purge, and why it cannot.
+    `not_purged`: those that `purge_after` would purge, and why it cannot. `slips`: what agents without artifacts wrote,
+    whose names resemble one of a revocable deployment.
     """
 
     url: str
@@ -73,6 +75,7 @@ class SystemStatus(Report, frozen=True):
     purge_after_seconds: float | None = None
     pinning: tuple[str, ...] = ()
     not_purged: dict[str, str] = msgspec.field(default_factory=dict)
+    slips: tuple[Unattributed, ...] = ()
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -125,6 +128,7 @@ def status(kernel: Kernel) -> SystemStatus:
         purge_after_seconds=record.purge_after_seconds,
         pinning=_pinning(kernel, record),
         not_purged=kept_back(kernel),
+        slips=slips(kernel, record),
     )
 
 
