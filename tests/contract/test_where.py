@@ -82,7 +82,7 @@ class Written:
             assert all(matches(hit.payload, where) for hit in found)
 
     def recall(self, view: kedge.ReadView, name: str, rounds: int = 1) -> float:
-        """Return the mean share of the ten best that searches find, the same filter asked for ever again."""
+        """Return the mean share of the ten best that searches find, each with the same filter."""
         kb = view.vectors("kb")
         shares = [1.0]
         for query in np.tile(self.queries, (rounds, 1)):

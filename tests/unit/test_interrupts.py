@@ -69,7 +69,7 @@ def handler() -> Iterator[Any]:
 
 
 def interrupt_at(instruction: int, stock: Stock) -> bool:
-    """Use a stock with an interruption before one of the instructions; return whether there was such a one."""
+    """Use a stock with an interruption before one of the instructions; return whether there was one."""
     left = instruction
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
