@@ -16,28 +16,16 @@ import pytest
 
 import kedge
 from kedge.backends.sqlite import compaction, indexes, ivf, ranking, upkeep
-from kedge.ports.clock import SystemClock
 from kedge.support import failpoints
+from tests.contract import forward
+from tests.contract.forward import Clock
 from tests.stateful.share import SOAKING
+
+clock = forward.clock
 
 DIM = 8
 IDS = [f"v{n:03}" for n in range(200)]
 Matrix = npt.NDArray[np.float32]
-
-
-class Clock(SystemClock):
-    """A clock that a test sets forward."""
-
-    ahead = 0.0
-
-    def now(self) -> float:
-        """Return the time, and how far it was set forward."""
-        return super().now() + self.ahead
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import kedge
-from tests.contract.test_retention import DAY, Clock
+from tests.contract import forward
+from tests.contract.forward import DAY, Clock
 from tests.databases import raw_rows
 from tests.stateful.share import SOAKING
+
+clock, k = forward.clock, forward.k
 
 DAYS, SESSIONS, TURNS = (30, 20, 5) if SOAKING else (8, 6, 4)  # a day has so many sessions, each so many turns
 KEPT_DAYS = 1
@@ -20,17 +20,6 @@ PURGED_AFTER_DAYS = 2
 ROW_BYTES = 900  # of a write without its content: row, indexes, head, turn, reads, idempotency key
 
 CONTENT = "SELECT coalesce(sum(length(payload)), 0) FROM writes"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def k(place: str, clock: Clock) -> Iterator[kedge.Kedge]:
-    with kedge.open(place, clock=clock, durability="normal") as opened:
-        yield opened
 
 
 class Month:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,12 @@ import pytest
 import kedge
 from kedge.fleet import upkeep
 from kedge.recovery import maintenance
-from tests.contract.test_retention import DAY, Clock, contents, put
+from tests.contract import forward
+from tests.contract.forward import DAY, Clock
+from tests.contract.test_retention import contents, put
 from tests.databases import raw_rows
 
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def k(place: str, clock: Clock) -> Iterator[kedge.Kedge]:
-    with kedge.open(place, clock=clock, durability="normal") as opened:
-        yield opened
+clock, k = forward.clock, forward.k
 
 
 def rolled_back(k: kedge.Kedge, name: str = "v1") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -11,36 +11,17 @@ import numpy as np
 import pytest
 
 import kedge
-from kedge.ports.clock import SystemClock
 from kedge.recovery import retention
+from tests.contract import forward
+from tests.contract.forward import DAY, Clock
 from tests.databases import raw_rows
 from tests.stateful.share import SOAKING
 
-DAY = 86_400.0
+clock, k = forward.clock, forward.k
+
 KEYS = ("a", "b", "c")
 POSTGRES_ONE_IN = 3  # of each test function with parameters
 NAMES = ("v1", "v2", "v3", "v4")
-
-
-class Clock(SystemClock):
-    """A clock that a test sets forward."""
-
-    ahead = 0.0
-
-    def now(self) -> float:
-        """Return the time, and how far it was set forward."""
-        return super().now() + self.ahead
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def k(place: str, clock: Clock) -> Iterator[kedge.Kedge]:
-    with kedge.open(place, clock=clock, durability="normal") as opened:
-        yield opened
 
 
 def put(k: kedge.Kedge, value: str, key: str = "a", **turn: Any) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,12 @@ import numpy as np
 import pytest
 
 import kedge
-from tests.contract.test_retention import DAY, Clock, contents, put
+from tests.contract import forward
+from tests.contract.forward import DAY, Clock
+from tests.contract.test_retention import contents, put
 from tests.databases import NewPlace
 
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def k(place: str, clock: Clock) -> Iterator[kedge.Kedge]:
-    with kedge.open(place, clock=clock, durability="normal") as opened:
-        yield opened
+clock, k = forward.clock, forward.k
 
 
 def reclaim_all(k: kedge.Kedge, clock: Clock) -> int:
