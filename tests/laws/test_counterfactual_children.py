@@ -164,12 +164,21 @@ def test_an_interrupted_replay_of_the_async_twin_repeats_nothing(new_place: NewP
     place, fails = new_place(), [True]
     opened_twin: list[kedge.aio.AsyncKedge] = []
 
-    async def replayed(turn: Any, item: ReplayInput) -> None:
-        await turn.memory.append("assistant", f"let me see {item.value}")
+    async def look(turn: kedge.aio.AsyncTurn, text: str) -> None:
         async with opened_twin[0].turn(agent="looker", parent=turn) as looker:
-            await looker.context.put("key", item.value)
-            await looker.memory.append("assistant", "found")
+            await looker.context.put(f"key/{text}", text)
+            await looker.memory.append("assistant", text)
         await turn.absorb(looker)
+
+    async def replayed(turn: kedge.aio.AsyncTurn, item: ReplayInput) -> None:
+        heard = await turn.memory.history()  # with what the first attempt said
+        await turn.memory.append("assistant", f"let me see {item.value}, after {len(heard)}")
+        await look(turn, f"found, after {len(heard)}")
+        parts = ["left", "right", "far"]
+        if not fails:
+            parts.reverse()
+        for done in [asyncio.create_task(look(turn, part)) for part in parts[: len(parts) - len(fails)]]:
+            await done
         if fails:
             fails.clear()
             raise RuntimeError("the model is down")
@@ -186,4 +195,6 @@ def test_an_interrupted_replay_of_the_async_twin_repeats_nothing(new_place: NewP
         sync.rollback("bad")
         asyncio.run(main())
         said = [m.content for m in sync.view(session="s2").memory.history()]
-        assert said[said.index("four") + 1 :] == ["let me see four", "found", "done"]
+        first, second, *parts, last = said[said.index("four") + 1 :]
+        assert (first, second, last) == ("let me see four, after 3", "found, after 3", "done")
+        assert sorted(parts) == ["far", "left", "right"]

@@ -32,7 +32,7 @@ import inspect
 import operator
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache, partial
@@ -56,6 +56,7 @@ from kedge.stores.own import Store, StoreView, Values
 from kedge.stores.vectors import Vectors
 from kedge.support.strands import Strand, Strands, current_strand
 from kedge.support.user_warnings import awaiting
+from kedge.turns import current
 from kedge.turns.batch import WriteBatch
 from kedge.turns.turn import Turn
 from kedge.turns.turn import current_turn as current_sync_turn
@@ -145,9 +146,29 @@ def _callable_in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
             return asyncio.run_coroutine_threadsafe(function(*arguments), loop).result()
         inside = _Inside(strand)
         given = [AsyncTurn(inside, argument) if isinstance(argument, Turn) else argument for argument in arguments]
-        return strand.wait(function(*given))
+        return strand.wait(_on_line(current.line(), function(*given)))
 
     return call
+
+
+_handler: contextvars.ContextVar[tuple[asyncio.Task[Any] | None, int] | None] = contextvars.ContextVar(
+    "kedge_handler", default=None
+)
+
+
+async def _on_line(line: int, work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a callback in place of a plain function in the thread that waits for it: its calls have that order."""
+    _handler.set((asyncio.current_task(), line))
+    return await work
+
+
+def _line_here() -> int | None:
+    """Return the line of work of a callback's task; `NO_LINE` in the tasks that it has started."""
+    known = _handler.get()
+    if known is None:
+        return None
+    task, line = known
+    return line if asyncio.current_task() is task else current.NO_LINE
 
 
 def _is_async(argument: object) -> bool:
@@ -189,7 +210,7 @@ class _Calls:
         if method in _writing() and self._turn is not None and key is None and self.batch is None:
             self._count += 1
             key = f"aio:{self._turn}:{self._count}"
-        with awaiting():
+        with awaiting(), current.working_on(_line_here()):
             answer = self._submit(partial(_do, target, method, given, named, key))
         try:
             found = await asyncio.wrap_future(answer)
@@ -514,7 +535,7 @@ class AsyncKedge:
         sync = self.sync
         worker = _Worker(self._strands)
         try:
-            with awaiting():
+            with awaiting(), current.working_on(_line_here()):
                 begun = worker.submit(partial(sync.turn, session, agent, **_given(options)))
             turn: Turn = await asyncio.wrap_future(begun)
             try:

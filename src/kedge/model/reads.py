@@ -52,7 +52,8 @@ def unpack(packed: bytes) -> Reads:
 class ReadLog:
     """What a turn has read: the lineage that this gives it, and what is not journaled yet.
 
-    Each change is one operation on a set or a dict, so that threads can share it.
+    Each change is one operation on a set or a dict, so that threads can share it. The lineage comes first: a commit of
+    another thread that journals a read is stamped with it.
     """
 
     def __init__(self) -> None:
@@ -64,19 +65,19 @@ class ReadLog:
     def saw(self, heads: Iterable[Head]) -> None:
         """Record writes that were read, deletes included."""
         for head in heads:
-            self._seqs.add(head.seq)
             if head.lineage:
                 self.members |= head.lineage
+            self._seqs.add(head.seq)
 
     def saw_range(self, read: RangeRead, lineages: Iterable[Lineage]) -> None:
         """Record a range that was read, with the lineages of all heads in it."""
-        self._ranges[read] = None
         self.members.update(*lineages)
+        self._ranges[read] = None
 
     def saw_call(self, seqs: Iterable[int], lineage: Lineage) -> None:
         """Record a call of another turn that was read."""
-        self._seqs.update(seqs)
         self.members |= lineage
+        self._seqs.update(seqs)
 
     def join(self, lineage: Lineage) -> None:
         """Add the lineage of something read that is not in the journal."""

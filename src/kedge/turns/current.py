@@ -3,8 +3,10 @@
 For code that runs without the caller's context, the open turns of a database by session.
 """
 
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
@@ -62,6 +64,30 @@ class OpenTurns:
 
 
 _begun: ContextVar[tuple[_Begun, ...]] = ContextVar("kedge_turns", default=())
+_line: ContextVar[int | None] = ContextVar("kedge_line", default=None)
+NO_LINE = -1
+
+
+def line() -> int:
+    """Return the line of work that a call belongs to: calls of one line come one after another, in the code's order.
+
+    It is the thread, or what `working_on` says; `NO_LINE` where nothing is known of the order.
+    """
+    found = _line.get()
+    return threading.get_ident() if found is None else found
+
+
+@contextmanager
+def working_on(line: int | None) -> Iterator[None]:
+    """Say to which line of work the calls inside belong, where threads do not tell. None changes nothing."""
+    if line is None:
+        yield
+        return
+    token = _line.set(line)
+    try:
+        yield
+    finally:
+        _line.reset(token)
 
 
 def begin(turn: Open, owner: object) -> None:

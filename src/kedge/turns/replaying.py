@@ -1,6 +1,5 @@
 """Turns that replay an input: the identity of their writes, and messages of the original turn that they replace."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
@@ -12,6 +11,7 @@ from kedge.model.visibility import View
 from kedge.model.writes import Author, Head, Key, Pending
 from kedge.ports.backend import Backend
 from kedge.support.fork_lock import ForkSafeLock
+from kedge.turns.current import NO_LINE, line
 
 _UNORDERED = "~"  # marks paths and keys of calls whose order differs from attempt to attempt
 
@@ -44,15 +44,15 @@ class Replays(msgspec.Struct, frozen=True):
 class Replaying:
     """The state of one turn that replays an input.
 
-    An interrupted replay runs again, and finds its own earlier writes instead of repeating them. In the thread of the
-    handler, the order of calls tells which is which: an agent may read what the first attempt wrote, and say something
-    else this time. The order of other threads is not that of the first attempt, so there the content tells, too.
+    An interrupted replay runs again, and finds its own earlier writes instead of repeating them. In the thread (or
+    task) of the handler, the order of calls tells which is which: an agent may read what the first attempt wrote, and
+    say something else this time. Elsewhere, the order may differ from attempt to attempt: the content tells, too.
     """
 
     def __init__(self, backend: Backend, replays: Replays, author: Author) -> None:
         self._backend, self._replays, self._author = backend, replays, author
         self._written = replays.written or Written()
-        self._thread = threading.get_ident()
+        self._line = line()
         self._calls = Counter[str]()
         self._of_facade: dict[str, str] = {}  # by the key that `kedge.aio` made, the key of the call
 
@@ -64,7 +64,7 @@ class Replaying:
     @property
     def _is_ordered(self) -> bool:
         """Whether the calls made here come in the same order in each attempt."""
-        return self._thread == threading.get_ident() and not self._replays.path.startswith(_UNORDERED)
+        return self._line == line() != NO_LINE and not self._replays.path.startswith(_UNORDERED)
 
     def check(self) -> None:
         """Raise if another process may be replaying this input."""
