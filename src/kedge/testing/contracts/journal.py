@@ -8,7 +8,7 @@ import pytest
 from kedge.errors import IdempotencyMismatch, KedgeError, RolledBack
 from kedge.model.lineage import EMPTY
 from kedge.model.reads import RangeRead, Reads, pack
-from kedge.model.writes import Author, TurnEdges, decode
+from kedge.model.writes import Author, Head, TurnEdges, decode
 from kedge.ports.backend import Backend
 from kedge.ports.control import EpochMoved
 from kedge.ports.journal import HeadMoved
@@ -308,3 +308,33 @@ class JournalContract:
         (turn,) = backend.provenance.turns(["turn-1"])
         assert backend.provenance.reads_of([turn.turn])[turn.turn] == [Reads([1])]
         assert backend.control.position().seq == before, "an edge is no write"
+
+    def test_turns_come_with_a_batch_callers_first(self, backend: Backend) -> None:
+        driver = BackendDriver(backend)
+        caller, callee = Author("caller", agent="a"), Author("callee", agent="b", parent="caller")
+        edges = (TurnEdges(caller, EMPTY, pack(Reads([1])), (("child", "callee"),)), TurnEdges(callee, EMPTY))
+        with pytest.raises(HeadMoved):
+            driver.append([put("k", 1, expect=7)], author=callee, edges=edges)
+        assert backend.provenance.turns(["caller"]) == [], "all or nothing"
+        driver.append([put("k", 1)], author=callee, edges=edges, reads=pack(Reads([2])))
+        turns = sorted(backend.provenance.turns(["caller", "callee"]), key=lambda turn: turn.turn)
+        assert [turn.uid for turn in turns] == ["caller", "callee"]
+        idents = [turn.turn for turn in turns]
+        assert list(backend.provenance.reads_of(idents).values()) == [[Reads([1])], [Reads([2])]]
+        backend.journal.record_edges([TurnEdges(caller, EMPTY, None, (("absorb", "callee"), ("call", "")))])
+        edges_found = [(edge.kind, edge.turn, edge.peer) for edge in backend.provenance.newest_edges(10)]
+        assert edges_found == [("child", "caller", "callee"), ("absorb", "caller", "callee"), ("call", "caller", "")]
+
+    def test_the_lineage_of_a_turn_only_grows(self, backend: Backend) -> None:
+        driver = BackendDriver(backend)
+        driver.live("v1", "v2")
+        for number, lineage in enumerate((EMPTY, ONE, EMPTY, ONE | TWO, TWO)):
+            driver.append([put(f"k{number}", 1)], lineage=lineage)
+        ids = {members: head.lineage_id for members, head in _heads(driver)}
+        assert [t.uid for t in backend.provenance.influenced_turns([ids[ONE | TWO]])] == [driver.author.uid]
+        assert backend.provenance.influenced_turns([ids[TWO], ids[EMPTY]]) == []
+
+
+def _heads(driver: BackendDriver) -> list[tuple[frozenset[int], Head]]:
+    heads = driver.backend.journal.range(driver.view(), "context", "").heads
+    return [(head.lineage, head) for head in heads]
