@@ -40,6 +40,7 @@ import kedge.recovery.verify as _kedge_recovery_verify
 import kedge.reports.diff as _kedge_reports_diff
 import kedge.reports.status as _kedge_reports_status
 import kedge.stores.batches as _kedge_stores_batches
+import kedge.stores.chunks as _kedge_stores_chunks
 import kedge.stores.keyed as _kedge_stores_keyed
 import kedge.stores.memory as _kedge_stores_memory
 import kedge.stores.search as _kedge_stores_search
@@ -164,6 +165,7 @@ class AsyncMemoryView:
 
 class AsyncVectors:
     async def upsert(self, ids: _collections_abc.Sequence[str], matrix: _numpy_typing.ArrayLike, payloads: _collections_abc.Sequence[_typing.Any] | None=..., *, embedder: str | None=..., origin: _kedge_model_choices.OriginName | None=..., idempotency: str | None=...) -> list[int]: ...
+    async def put_documents(self, texts: _collections_abc.Mapping[str, str | None], embed: _kedge_stores_chunks.Embed, *, split: _kedge_stores_chunks.Split | None=..., payloads: _collections_abc.Mapping[str, _collections_abc.Mapping[str, _typing.Any]] | None=..., origin: _kedge_model_choices.OriginName | None=..., idempotency: str | None=...) -> list[str]: ...
     async def delete(self, ids: _collections_abc.Sequence[str] | None=..., *, where: _collections_abc.Mapping[str, _typing.Any] | None=..., origin: _kedge_model_choices.OriginName | None=..., idempotency: str | None=...) -> list[int]: ...
     @property
     def collection(self) -> _kedge_ports_vectors.Collection: ...

@@ -17,6 +17,7 @@ from kedge.model.retention import value_of
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, encode
 from kedge.ports.vectors import Collection, Floats
 from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch, retry_if_compacted
+from kedge.stores.chunks import Embed, Split, TextWriter
 from kedge.stores.keyed import range_read
 from kedge.stores.scope import Scope, WritingScope
 from kedge.stores.search import Hits, search
@@ -162,6 +163,35 @@ class Vectors(VectorsView):
         return self._scope.write(
             pending, idempotency=idempotency, vectors=VectorBatch(space.digest, space.dim, rows.tobytes())
         )
+
+    def put_documents(
+        self,
+        texts: Mapping[str, str | None],
+        embed: Embed,
+        *,
+        split: Split | None = None,
+        payloads: Mapping[str, Mapping[str, Any]] | None = None,
+        origin: OriginName | None = None,
+        idempotency: str | None = None,
+    ) -> list[str]:
+        """Write texts by id, with the vectors of their chunks, as one batch; return the ids of those that changed.
+
+        `split(text)` returns the chunks of a text (None: the text is one), `embed(chunks)` their vectors. The chunks of
+        `doc` are the rows `doc#000000`, …; their payloads hold `document`, `chunk` and `text`, beside what `payloads`
+        has for the id. Only what differs from what is there is embedded and written; chunks that a new version does not
+        have are deleted. None deletes a text. The whole texts are the documents of `<collection>/texts`: source writes,
+        unless `origin` says otherwise.
+        """
+        if not isinstance(texts, Mapping):
+            raise InvalidValue(f"invalid texts {brief(texts)}: must be a mapping of ids to texts")
+        others = {} if payloads is None else payloads
+        if not isinstance(others, Mapping) or not all(isinstance(other, Mapping) for other in others.values()):
+            raise InvalidValue(f"invalid payloads {brief(payloads)}: must be a mapping of ids to dicts")
+        source = self._scope.is_source(origin, Origin.SOURCE)
+        writer = TextWriter(self._scope, self._collection, self._embedder(), split)
+        for ident, text in texts.items():
+            writer.add(ident, text, others.get(ident, {}), source=source)
+        return writer.write(embed, idempotency)
 
     def delete(
         self,

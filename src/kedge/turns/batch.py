@@ -110,7 +110,7 @@ class WriteBatch:
         elif compare is not None:
             self._compares[len(self._writes)] = compare
         if vectors is not None:
-            self._vectors.append(msgspec.structs.replace(vectors, first=len(self._writes)))
+            self._vectors.append(msgspec.structs.replace(vectors, first=len(self._writes) + vectors.first))
         self._writes += writes
 
     def _compare_again(self) -> None:
