@@ -13,13 +13,14 @@ import numpy as np
 from hypothesis import strategies as st
 
 import kedge
-from tests.stateful.ops import COLLECTION, DIM, rounded
+from tests.stateful.ops import COLLECTION, DIM, own, rounded
 
 ARTIFACTS = ("helper/prompt", "librarian/prompt", "shared/embedder")
 NAMES = ("r0", "r1", "r2", "r3", "r4")
 SLOTS = (0, 1, 2)
-READS = ("get", "get", "items", "document", "count", "history", "search", "rows", "artifact")
-WRITES = ("put", "put", "delete", "swap", "document put", "document delete", "say", "upsert", "upsert", "drop")
+READS = ("get", "get", "items", "document", "count", "history", "search", "rows", "artifact", "saved", "saved")
+WRITES = ("put", "put", "delete", "swap", "document put", "document delete", "say", "upsert", "upsert", "drop", "save",
+          "save", "together")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,9 @@ class Run:
                 return turn.context.get(key)
             case "items":
                 return turn.context.items("key/")
+            case "saved":
+                saved = own(turn)
+                return list(saved.items(limit=step.key + 1)), saved.keys(reverse=True, limit=1), saved.get_many([key])
             case "document":
                 return documents.get(key)
             case "count":
@@ -206,7 +210,7 @@ class Run:
         artifact = turn.artifacts.get(ARTIFACTS[step.key])
         return artifact.value if artifact else None
 
-    def write(self, turn: kedge.Turn, step: Step, value: str) -> None:
+    def write(self, turn: kedge.Turn, step: Step, value: str) -> None:  # noqa: C901 - one case a call
         """Write `value`, or what follows from it. Vectors are never source: they lie in a space that a release made."""
         key, documents, vectors = f"key/{step.key}", turn.documents(COLLECTION), turn.vectors(COLLECTION)
         origin: Any = "source" if step.source else "derived"
@@ -218,6 +222,13 @@ class Run:
             case "swap":
                 entry = turn.context.entry(key)
                 turn.context.put(key, value, expect=entry.seq if entry else 0, origin=origin)
+            case "save":
+                own(turn).put(key, value, origin=origin)
+            case "together":
+                with turn.batch():
+                    turn.context.put(key, value, origin=origin)
+                    own(turn).put(f"{key}/b", value, origin=origin)
+                    documents.put(f"{key}/b", value, origin=origin)
             case "document put":
                 documents.put(key, value, origin=origin)
             case "document delete":
@@ -242,6 +253,7 @@ class Run:
             "artifacts": {key: artifact.value for key, artifact in view.artifacts.items("").items()},
             "context": {e.key: (e.value, e.lineage - settled) for e in view.context.entries("")},
             "documents": {e.key: (e.value, e.lineage - settled) for e in view.documents(COLLECTION).entries("")},
+            "own": {e.key: (e.value, e.lineage - settled) for e in own(view).entries()},
             "vectors": {name: (rounded(row.vector), row.payload) for name, row in rows.get(rows.ids()).items()},
             "memory": [(m.role, m.content) for m in view.memory.history()] if session else [],
         }
