@@ -78,6 +78,7 @@ TABLES: dict[str, Table] = dict(
         _table("lineages", "id:i members:t", lasting=True),
         _table("spaces", "id:i store:t space:t", lasting=True),
         _table("seen_sets", "id:i members:t", lasting=True),
+        _table("session_names", "id:i session:t", lasting=True),
         _table(
             "turns",
             "id:i uid:t agent:t person:t session:t parent:t replays:i began_at:f began_epoch:i lineage:i seen:i",

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.session_names import named
 from kedge.backends.postgres.sql import queries
 from kedge.model import reads as read_logs
 from kedge.model.embedding import versions_read
@@ -67,4 +68,4 @@ class PostgresCoverage:
             rows = link.rows(_SQL["uncovered"], vectors, documents, ids, seen, include_covered)
             return [Uncovered(*row) for row in rows]
 
-        return self._database.read(look)
+        return named(self._database, self._database.read(look))

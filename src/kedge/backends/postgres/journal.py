@@ -14,6 +14,7 @@ from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.reads import Reader
 from kedge.backends.postgres.row_locks import lane_of, lanes_of
+from kedge.backends.postgres.session_names import stored_session
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.vector_rows import LaneTransaction
@@ -222,8 +223,9 @@ class PostgresJournal(Reader):
         if known is not None and known[1] == stamp:
             return known[0]
         found = link.one(
-            _SQL["turn_upsert"], author.uid, author.agent, author.person, author.session, author.parent,
-            author.replays, author.began_at, author.began_epoch, stamp, self._interner.intern_seen(link, author.seen),
+            _SQL["turn_upsert"], author.uid, author.agent, author.person, stored_session(link, author.session),
+            author.parent, author.replays, author.began_at, author.began_epoch, stamp,
+            self._interner.intern_seen(link, author.seen),
         )  # fmt: skip
         return int(found[0])
 

@@ -7,6 +7,7 @@ from kedge.backends.postgres.journal import PostgresJournal
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.row_locks import lane_of
+from kedge.backends.postgres.session_names import named, stored_session
 from kedge.backends.postgres.sql import queries
 from kedge.model.metrics import Sample, Tally, decode_sample, decode_tally
 
@@ -29,8 +30,8 @@ class PostgresMetrics:
                 return None  # a turn in progress must not bring back what a purge erased
             lineage = self._interner.intern(link, sample.lineage)
             link.send(
-                _SQL["observe"], sample.at, sample.session, sample.agent, sample.metric, json.dumps(sample.value),
-                lineage, sorted(sample.seen),
+                _SQL["observe"], sample.at, stored_session(link, sample.session), sample.agent, sample.metric,
+                json.dumps(sample.value), lineage, sorted(sample.seen),
             )  # fmt: skip
             return lineage
 
@@ -42,7 +43,8 @@ class PostgresMetrics:
 
     def observations(self, metric: str) -> list[Sample]:
         """Return the samples of a metric, the oldest first."""
-        return [decode_sample(metric, row) for row in self._database.ask(_SQL["observations"], metric)]
+        samples = [decode_sample(metric, row) for row in self._database.ask(_SQL["observations"], metric)]
+        return named(self._database, samples)
 
     def tallies(self, prefix: str) -> list[Tally]:
         """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.link import Link
+from kedge.backends.postgres.session_names import named
 from kedge.backends.postgres.sql import queries
 from kedge.model.calls import Edge
 from kedge.model.provenance import Reach, Source, TurnRecord, reads_by_turn, source_of, turn_of
@@ -20,7 +21,7 @@ class PostgresProvenance:
 
     def influenced_turns(self, lineages: Iterable[int], after: int = 0, limit: int | None = None) -> list[TurnRecord]:
         """Return the turns whose lineage is one of these, with their flags, in the order of their first write."""
-        return [turn_of(row) for row in self._database.ask(_SQL["influenced_turns"], list(lineages), after, limit)]
+        return self._turns("influenced_turns", list(lineages), after, limit)
 
     def newest_influenced(self, lineages: Iterable[int], limit: int) -> list[int]:
         """Return the newest turns whose lineage is one of these, the newest first."""
@@ -39,11 +40,11 @@ class PostgresProvenance:
 
     def turns(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written."""
-        return [turn_of(row) for row in self._database.ask(_SQL["turns"], list(uids))]
+        return self._turns("turns", list(uids))
 
     def callers(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written, and all that called them; each once."""
-        return [turn_of(row) for row in self._database.ask(_SQL["callers"], list(uids))]
+        return self._turns("callers", list(uids))
 
     def newest_edges(self, limit: int) -> list[Edge]:
         """Return the newest calls and absorptions of headers, the oldest first."""
@@ -51,11 +52,13 @@ class PostgresProvenance:
 
     def newest_turns(self, limit: int) -> list[TurnRecord]:
         """Return the turns that wrote, called or absorbed last for the first time, the oldest first."""
-        return [turn_of(row) for row in reversed(self._database.ask(_SQL["newest_turns"], limit))]
+        return self._turns("newest_turns", limit)[::-1]
 
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""
-        return {seq: turn_of(row) for seq, *row in self._database.ask(_SQL["writers_of"], list(seqs))}
+        rows = self._database.ask(_SQL["writers_of"], list(seqs))
+        turns = named(self._database, [turn_of(row) for _, *row in rows])
+        return dict(zip((row[0] for row in rows), turns, strict=True))
 
     def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
         """Return the read logs of each turn, in the order of its writes."""
@@ -63,24 +66,30 @@ class PostgresProvenance:
 
     def sources_of_turns(self, turns: Iterable[int]) -> list[Source]:
         """Return the source writes that these turns made, without payloads, in order of seq."""
-        return [source_of(row) for row in self._database.ask(_SQL["sources_of_turns"], list(turns))]
+        return self._sources("sources_of_turns", list(turns))
 
     def corrections(self, turns: Iterable[int], limit: int) -> list[Source]:
         """Return the newest source writes to keys that these turns had derived before; no messages."""
-        return [source_of(row) for row in self._database.ask(_SQL["corrections"], list(turns), limit)]
+        return self._sources("corrections", list(turns), limit)
 
     def sources_at(self, seqs: Iterable[int]) -> list[Source]:
         """Return the source writes at these seqs, without payloads."""
-        return [source_of(row) for row in self._database.ask(_SQL["sources_at"], list(seqs))]
+        return self._sources("sources_at", list(seqs))
 
     def source_with_payload(self, seq: int) -> Source | None:
         """Return the source write at a seq with its payload; None if there is none."""
-        rows = self._database.ask(_SQL["source_with_payload"], seq)
-        return source_of(rows[0]) if rows else None
+        return next(iter(self._sources("source_with_payload", seq)), None)
 
     def newest_messages(self, asked: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Source]:
         """Return the newest source message of each (session, seq) up to that seq, without payload."""
         places = list(asked)
         sessions, seqs = [session for session, _ in places], [seq for _, seq in places]
         rows = self._database.ask(_SQL["newest_messages"], sessions, seqs)
-        return {places[number]: source_of(row) for number, *row in rows}
+        sources = named(self._database, [source_of(row) for _, *row in rows])
+        return dict(zip((places[row[0]] for row in rows), sources, strict=True))
+
+    def _turns(self, query: str, *asked: object) -> list[TurnRecord]:
+        return named(self._database, map(turn_of, self._database.ask(_SQL[query], *asked)))
+
+    def _sources(self, query: str, *asked: object) -> list[Source]:
+        return named(self._database, map(source_of, self._database.ask(_SQL[query], *asked)))

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
+from kedge.backends.sqlite.session_names import named
 from kedge.backends.sqlite.sql import queries
 from kedge.model import reads as read_logs
 from kedge.model.embedding import versions_read
@@ -63,4 +64,5 @@ class SqliteCoverage:
             counted = connection.execute(_SQL["lineages_in"], (vectors, documents)).fetchall()
             seen = [row[0] for row in counted if view.sees(self._interner.members(connection, row[0]))]
             asked = (vectors, documents, json.dumps(list(lineages)), json.dumps(seen), include_covered)
-            return [Uncovered(*row) for row in connection.execute(_SQL["uncovered"], asked)]
+            rows = connection.execute(_SQL["uncovered"], asked).fetchall()
+        return named(self._database, [Uncovered(*row) for row in rows])

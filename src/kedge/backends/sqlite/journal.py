@@ -12,6 +12,7 @@ from kedge.backends.record_cache import DecodedRecord
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import Reader, check_epoch
+from kedge.backends.sqlite.session_names import stored_session
 from kedge.backends.sqlite.sql import queries
 from kedge.backends.sqlite.states import States
 from kedge.model.appends import (
@@ -150,8 +151,9 @@ class SqliteJournal(Reader):
 
     def _turn(self, connection: sqlite3.Connection, author: Author, stamp: int) -> int:
         fields = (
-            author.uid, author.agent, author.person, author.session, author.parent, author.replays,
-            author.began_at, author.began_epoch, stamp, self._interner.intern_seen(connection, author.seen),
+            author.uid, author.agent, author.person, stored_session(connection, author.session), author.parent,
+            author.replays, author.began_at, author.began_epoch, stamp,
+            self._interner.intern_seen(connection, author.seen),
         )  # fmt: skip
         return int(connection.execute(_SQL["turn_upsert"], fields).fetchone()[0])
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 
 from kedge.backends.sqlite.database import Database
+from kedge.backends.sqlite.session_names import named
 from kedge.backends.sqlite.sql import queries
 from kedge.model.calls import Edge
 from kedge.model.provenance import Reach, Source, TurnRecord, reads_by_turn, source_of, turn_of
@@ -21,7 +22,7 @@ class SqliteProvenance:
     def influenced_turns(self, lineages: Iterable[int], after: int = 0, limit: int | None = None) -> list[TurnRecord]:
         """Return the turns whose lineage is one of these, with their flags, in the order of their first write."""
         asked = json.dumps(list(lineages)), after, -1 if limit is None else limit
-        return [turn_of(row) for row in self._database.ask(_SQL["influenced_turns"], *asked)]
+        return self._turns("influenced_turns", *asked)
 
     def newest_influenced(self, lineages: Iterable[int], limit: int) -> list[int]:
         """Return the newest turns whose lineage is one of these, the newest first."""
@@ -35,11 +36,11 @@ class SqliteProvenance:
 
     def turns(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written."""
-        return [turn_of(row) for row in self._database.ask(_SQL["turns"], json.dumps(list(uids)))]
+        return self._turns("turns", json.dumps(list(uids)))
 
     def callers(self, uids: Iterable[str]) -> list[TurnRecord]:
         """Return those of these turns that have written, and all that called them; each once."""
-        return [turn_of(row) for row in self._database.ask(_SQL["callers"], json.dumps(list(uids)))]
+        return self._turns("callers", json.dumps(list(uids)))
 
     def newest_edges(self, limit: int) -> list[Edge]:
         """Return the newest calls and absorptions of headers, the oldest first."""
@@ -47,12 +48,13 @@ class SqliteProvenance:
 
     def newest_turns(self, limit: int) -> list[TurnRecord]:
         """Return the turns that wrote, called or absorbed last for the first time, the oldest first."""
-        return [turn_of(row) for row in reversed(self._database.ask(_SQL["newest_turns"], limit))]
+        return self._turns("newest_turns", limit)[::-1]
 
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""
         rows = self._database.ask(_SQL["writers_of"], json.dumps(list(seqs)))
-        return {seq: turn_of(row) for seq, *row in rows}
+        turns = named(self._database, [turn_of(row) for _, *row in rows])
+        return dict(zip((row[0] for row in rows), turns, strict=True))
 
     def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
         """Return the read logs of each turn, in the order of its writes."""
@@ -60,23 +62,29 @@ class SqliteProvenance:
 
     def sources_of_turns(self, turns: Iterable[int]) -> list[Source]:
         """Return the source writes that these turns made, without payloads, in order of seq."""
-        return [source_of(row) for row in self._database.ask(_SQL["sources_of_turns"], json.dumps(list(turns)))]
+        return self._sources("sources_of_turns", json.dumps(list(turns)))
 
     def corrections(self, turns: Iterable[int], limit: int) -> list[Source]:
         """Return the newest source writes to keys that these turns had derived before; no messages."""
-        return [source_of(row) for row in self._database.ask(_SQL["corrections"], json.dumps(list(turns)), limit)]
+        return self._sources("corrections", json.dumps(list(turns)), limit)
 
     def sources_at(self, seqs: Iterable[int]) -> list[Source]:
         """Return the source writes at these seqs, without payloads."""
-        return [source_of(row) for row in self._database.ask(_SQL["sources_at"], json.dumps(list(seqs)))]
+        return self._sources("sources_at", json.dumps(list(seqs)))
 
     def source_with_payload(self, seq: int) -> Source | None:
         """Return the source write at a seq with its payload; None if there is none."""
-        rows = self._database.ask(_SQL["source_with_payload"], seq)
-        return source_of(rows[0]) if rows else None
+        return next(iter(self._sources("source_with_payload", seq)), None)
 
     def newest_messages(self, asked: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Source]:
         """Return the newest source message of each (session, seq) up to that seq, without payload."""
         with self._database.reading() as connection:
             found = {place: connection.execute(_SQL["newest_message"], place).fetchone() for place in asked}
-        return {place: source_of(row) for place, row in found.items() if row is not None}
+        there = {place: source_of(row) for place, row in found.items() if row is not None}
+        return dict(zip(there, named(self._database, there.values()), strict=True))
+
+    def _turns(self, query: str, *asked: object) -> list[TurnRecord]:
+        return named(self._database, map(turn_of, self._database.ask(_SQL[query], *asked)))
+
+    def _sources(self, query: str, *asked: object) -> list[Source]:
+        return named(self._database, map(source_of, self._database.ask(_SQL[query], *asked)))

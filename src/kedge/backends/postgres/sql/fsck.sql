@@ -145,6 +145,11 @@ FROM kedge.turns t LEFT JOIN kedge.lineages l ON l.id = t.lineage WHERE l.id IS 
 SELECT 'turn ' || t.uid, 'what it saw, set ' || t.seen || ', is not in the table of seen sets'
 FROM kedge.turns t LEFT JOIN kedge.seen_sets s ON s.id = t.seen WHERE t.seen IS NOT NULL AND s.id IS NULL;
 
+-- name: check_turn_session
+SELECT 'turn ' || t.uid, 'its session ' || t.session || ' is not in the table of session names'
+FROM kedge.turns t LEFT JOIN kedge.session_names n ON t.session = chr(16) || '#' || n.id
+WHERE t.session LIKE chr(16) || '#%' AND n.id IS NULL;
+
 -- name: check_reads_turn
 SELECT 'reads of turn ' || r.turn || ' before seq ' || r.before_seq, 'the turn is not there'
 FROM kedge.reads r LEFT JOIN kedge.turns t ON t.id = r.turn WHERE t.id IS NULL;

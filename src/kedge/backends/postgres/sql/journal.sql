@@ -302,3 +302,9 @@ WHERE space = $1 AND store NOT IN ('artifacts', 'documents', 'vectors', 'context
 -- name: writes_of_space
 SELECT name, seq, rank, deleted, source, lineage, provenance, fresh_for, payload FROM kedge.writes
 WHERE space = $1 ORDER BY seq;
+
+-- name: session_name_id
+SELECT id FROM kedge.session_names WHERE session = $1;
+
+-- name: session_name_insert
+INSERT INTO kedge.session_names (session) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id;

@@ -89,6 +89,7 @@ WHERE v.seq IS NULL OR s.seq IS NULL;
 SELECT setval(pg_get_serial_sequence('kedge.lineages', 'id'), (SELECT greatest(max(id), 1) FROM kedge.lineages)),
     setval(pg_get_serial_sequence('kedge.spaces', 'id'), (SELECT greatest(max(id), 1) FROM kedge.spaces)),
     setval(pg_get_serial_sequence('kedge.seen_sets', 'id'), (SELECT greatest(max(id), 1) FROM kedge.seen_sets)),
+    setval(pg_get_serial_sequence('kedge.session_names', 'id'), (SELECT greatest(max(id), 1) FROM kedge.session_names)),
     setval(pg_get_serial_sequence('kedge.turns', 'id'), (SELECT greatest(max(id), 1) FROM kedge.turns)),
     setval(pg_get_serial_sequence('kedge.edges', 'id'), (SELECT greatest(max(id), 1) FROM kedge.edges)),
     setval(pg_get_serial_sequence('kedge.observations', 'id'), (SELECT greatest(max(id), 1) FROM kedge.observations)),

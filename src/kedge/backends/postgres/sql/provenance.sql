@@ -83,3 +83,6 @@ FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::in
 
 -- name: reads_of
 SELECT turn, reads FROM kedge.reads WHERE turn = ANY($1::int8[]) ORDER BY turn, before_seq;
+
+-- name: session_names
+SELECT id, session FROM kedge.session_names WHERE id = ANY($1::int8[]);

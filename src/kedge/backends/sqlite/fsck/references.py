@@ -17,12 +17,8 @@ def check_lineages(inspection: Inspection) -> None:
 
 
 def check_turns(inspection: Inspection) -> None:
-    """Check the lineages of turns, what they read, whom they called, and which inputs were replayed."""
-    for uid, lineage in inspection.connection.execute(SQL["turns"]):
-        inspection.report("turn", f"turn {uid}", f"lineage {lineage} is not in the lineage table")
-    for uid, seen in inspection.connection.execute(SQL["turns_seen"]):
-        inspection.report("turn", f"turn {uid}", f"what it saw, set {seen}, is not in the table of seen sets")
-    keys.check_seen_sets(inspection, inspection.connection.execute(SQL["seen_sets"]))
+    """Check what turns refer to, what they read, whom they called, and which inputs were replayed."""
+    _check_references(inspection)
     if inspection.whole:
         for turn, before, packed, has_turn in inspection.connection.execute(SQL["reads"]):
             keys.check_reads(inspection, turn, before, packed)
@@ -38,6 +34,16 @@ def check_turns(inspection: Inspection) -> None:
             inspection.report(
                 "replayed", f"seq {seq}", "is not a source write, or was replayed for a turn that is missing"
             )
+
+
+def _check_references(inspection: Inspection) -> None:
+    for uid, lineage in inspection.connection.execute(SQL["turns"]):
+        inspection.report("turn", f"turn {uid}", f"lineage {lineage} is not in the lineage table")
+    for uid, seen in inspection.connection.execute(SQL["turns_seen"]):
+        inspection.report("turn", f"turn {uid}", f"what it saw, set {seen}, is not in the table of seen sets")
+    for uid, session in inspection.connection.execute(SQL["turns_session"]):
+        inspection.report("turn", f"turn {uid}", f"its session {session!r} is not in the table of session names")
+    keys.check_seen_sets(inspection, inspection.connection.execute(SQL["seen_sets"]))
 
 
 def check_cache_and_metrics(inspection: Inspection) -> None:

@@ -133,6 +133,10 @@ SELECT t.uid, t.lineage FROM turns t WHERE t.lineage NOT IN (SELECT id FROM line
 -- name: turns_seen
 SELECT t.uid, t.seen FROM turns t WHERE t.seen IS NOT NULL AND t.seen NOT IN (SELECT id FROM seen_sets);
 
+-- name: turns_session
+SELECT t.uid, t.session FROM turns t WHERE t.session GLOB char(16) || '#*'
+  AND NOT EXISTS (SELECT 1 FROM session_names n WHERE t.session = char(16) || '#' || n.id);
+
 -- name: seen_sets
 SELECT id, members FROM seen_sets ORDER BY id;
 

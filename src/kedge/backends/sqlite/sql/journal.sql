@@ -234,3 +234,9 @@ WHERE space = ? AND store NOT IN ('artifacts', 'documents', 'vectors', 'context'
 -- name: writes_of_space
 SELECT name, seq, rank, deleted, source, lineage, provenance, fresh_for, payload FROM writes
 WHERE space = ? ORDER BY seq;
+
+-- name: session_name_id
+SELECT id FROM session_names WHERE session = ?;
+
+-- name: session_name_insert
+INSERT INTO session_names (session) VALUES (?) RETURNING id;

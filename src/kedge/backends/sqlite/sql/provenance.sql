@@ -80,3 +80,6 @@ FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM js
 
 -- name: reads_of
 SELECT turn, reads FROM reads WHERE turn IN (SELECT value FROM json_each(?)) ORDER BY turn, before_seq;
+
+-- name: session_names
+SELECT id, session FROM session_names WHERE id IN (SELECT value FROM json_each(?));
