@@ -84,7 +84,7 @@ def test_the_upgrade_gives_old_turns_an_alias_and_keeps_every_answer(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr(upgrade, "WRITER", upgrade.ALIASES_SINCE - 1)
+        older.setattr(upgrade, "WRITER", upgrade.FEATURES_SINCE - 1)
         if place.startswith("postgres"):  # tests copy their databases from one with the present fence
             alter(place, f"UPDATE meta SET value = '{upgrade.WRITER}' WHERE name = 'min_writer'")
         with kedge.open(place, durability="normal") as k:
