@@ -90,7 +90,8 @@ def test_the_horizon_decides_what_goes(k: kedge.Kedge, clock: Clock) -> None:
     assert version_of(k.view()) == 4
     for lost in (first + 1, datetime.fromtimestamp(clock.now() - 120, UTC)):
         with pytest.raises(kedge.PastUnreadable, match="reclaimed by a compaction"):
-            k.at(lost)
+            k.at(lost).vectors("kb").count()
+        assert k.at(lost).context.items() == {}, "only the collection has lost that point"
     assert k.fsck(full=True).findings == ()
 
 

@@ -86,6 +86,6 @@ def check_readable(seq: int, reclaimed: int) -> None:
     """Raise `PastUnreadable` for a seq before `reclaimed`, up to which compaction removed superseded rows."""
     if seq < reclaimed:
         raise PastUnreadable(
-            f"seq {seq} is before seq {reclaimed}: superseded rows there were reclaimed by a compaction, irrevocably; "
-            "read at a later point, or at a named snapshot"
+            f"seq {seq} is before seq {reclaimed}: superseded rows of this collection were reclaimed by a compaction, "
+            "irrevocably; read at a later point, or at a named snapshot"
         )

@@ -125,7 +125,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     database_id: bytes
     header_key: bytes
-    reclaimed: int  # the seq before which compaction has removed vector rows
+    reclaimed: dict[str, int]  # by collection: the seq before which compaction has removed vector rows
 
 
 class Marks(msgspec.Struct, frozen=True):

@@ -107,9 +107,6 @@ class Control(Protocol):
     def seq_at(self, moment: float) -> int:
         """Return the greatest seq whose time is not later than `moment` (seconds since the Unix epoch)."""
 
-    def reclaimed(self) -> int:
-        """Return the seq before which only snapshots are readable: compaction has removed superseded rows."""
-
     def time_of(self, seq: int) -> float:
         """Return the time of the last entry up to a seq."""
 

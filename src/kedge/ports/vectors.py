@@ -214,5 +214,9 @@ class VectorCompactor(Protocol):
         It is an entry of the log, unless the caller logs it as part of its own.
 
         Laws: no view gives another answer afterwards, at any point that is still readable; other points raise
-        `PastUnreadable`. Readers are never blocked, writers only for moments. A crash at any time loses nothing.
+        `PastUnreadable`. Readers are never blocked, writers only for moments. A crash at any time loses nothing. While
+        a deployment is rolled back, source rows stay: its replay may need them.
         """
+
+    def reclaimed(self, collection: str) -> int:
+        """Return the seq before which a collection is readable at snapshots only, since superseded rows are gone."""

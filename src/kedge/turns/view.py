@@ -8,7 +8,6 @@ from kedge.errors import InvalidValue, NoSession, PastUnreadable, UnknownName, n
 from kedge.model import assignment
 from kedge.model.checks import check_name
 from kedge.model.codec import Codec
-from kedge.model.compaction import check_readable
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import Lineage
 from kedge.model.numbers import as_plain
@@ -141,7 +140,6 @@ class ViewScope:
         return point, self._within_horizon(control.load(), point, control.time_of(point), last.at)
 
     def _within_horizon(self, record: ControlRecord, seq: int, at: float, now: float) -> float:
-        check_readable(seq, self.backend.control.reclaimed())
         retention = record.retention_seconds
         now = min(now, self.backend.clock.now())  # an entry of a clock that was ahead does not move the horizon
         if retention is not None and at < now - retention:

@@ -11,12 +11,14 @@ from kedge.backends.postgres.sql import queries
 from kedge.model import control_log
 from kedge.model.control import ControlRecord
 from kedge.model.retention import Pinned, kept_seconds, reclaimable, with_content
+from kedge.model.upgrade import PRUNED_SINCE
 from kedge.ports.clock import Clock
 from kedge.ports.control import EpochMoved
 from kedge.ports.vectors import Collection, Reclaimed
 from kedge.support.failpoints import reach
 
 _SQL = queries("compaction")
+_ROWS_DELETE = queries("vectors")["rows_delete"]
 _PART_SEQS = 20_000
 _DELETED_AT_ONCE = 2_000  # writers wait for no more
 _FLOAT_BYTES = 4
@@ -53,12 +55,20 @@ class PostgresCompactor:
                 self._control.step(operation, "compaction", by="compaction", detail=detail)
         return Reclaimed(rows, bytes_)
 
+    def reclaimed(self, collection: str) -> int:
+        """Return the seq before which a collection is readable at snapshots only."""
+        return int(self._database.ask(_SQL["reclaimed"], collection)[0][0])
+
     def _parts(self, collection: Collection, progress: Progress | None) -> Iterator[Reclaimed]:
         """Yield what each part deleted. Raise `EpochMoved` after a control change."""
         record = self._control.load()
-        for embedding, dim in self._database.ask(_SQL["embeddings"], collection.name):
-            while rows := self._delete(record, "delete_purged", [embedding, sorted(record.purged), _DELETED_AT_ONCE]):
-                yield Reclaimed(rows, rows * dim * _FLOAT_BYTES)
+        for (embedding,) in self._database.ask(_SQL["embeddings"], collection.name):
+            asked = (embedding, sorted(record.purged), _DELETED_AT_ONCE)
+            while seqs := [seq for (seq,) in self._database.ask(_SQL["rows_of_purged"], *asked)]:
+                part = self._delete(record, seqs, collection.name)
+                yield part
+                if not part.rows:
+                    break  # rows without a state: `kedge fsck` reports them
         horizon = record.retention_seconds
         seconds = kept_seconds(record.policies, "vectors", collection.name, horizon, unset=horizon)
         space = next((s.id for s in self._reclamation.spaces(["vectors"]) if s.space == collection.name), None)
@@ -74,24 +84,22 @@ class PostgresCompactor:
                 for versions in found.keys
                 for seq in reclaimable(with_content(versions), found.members, readable, Pinned(), record.purged)
             ]
+            if record.rolled_back:
+                sources = {row[0] for row in self._database.ask(_SQL["sources"], doomed)}
+                doomed = [seq for seq in doomed if seq not in sources]
             for start in range(0, len(doomed), _DELETED_AT_ONCE):
-                yield self._delete_seqs(record, doomed[start : start + _DELETED_AT_ONCE], last)
+                yield self._delete(record, doomed[start : start + _DELETED_AT_ONCE], collection.name, last)
             if progress is not None:
                 progress(upto, last)
 
-    def _delete(self, record: ControlRecord, name: str, asked: list[object]) -> int:
-        def act(link: Link) -> int:
-            control_log.check_epoch(link.one(_SQL["epoch"])[0], record.epoch)
-            return len(link.rows(_SQL[name], *asked, ALL[0]))
+    def _delete(self, record: ControlRecord, seqs: list[int], collection: str, horizon: int = 0) -> Reclaimed:
+        """Delete rows, and mark those that were superseded as gone from before the horizon."""
 
-        return self._database.write("compact", act, lanes=ALL, find=again)
-
-    def _delete_seqs(self, record: ControlRecord, seqs: list[int], horizon: int) -> Reclaimed:
         def act(link: Link) -> Reclaimed:
             control_log.check_epoch(link.one(_SQL["epoch"])[0], record.epoch)
-            dims = [row[0] for row in link.rows(_SQL["delete_seqs"], seqs, ALL[0])]
+            dims = [row[0] for row in link.rows(_ROWS_DELETE, seqs, ALL[0])]
             if dims and min(seqs) < horizon:
-                link.send(_SQL["mark"], str(horizon).encode())
+                link.send(_SQL["mark"], str(horizon).encode(), collection, PRUNED_SINCE)
             reach("compaction:swapped")
             return Reclaimed(len(dims), sum(dims) * _FLOAT_BYTES)
 

@@ -287,11 +287,6 @@ class PostgresControl:
         """Return the part of the past that is readable if it is kept for so long."""
         return readable_part(self, seconds, now)
 
-    def reclaimed(self) -> int:
-        """Return the seq before which only snapshots are readable: compaction has removed superseded rows."""
-        found = self._database.ask(_SQL["reclaimed"])
-        return int(found[0][0]) if found else 0
-
     def time_of(self, seq: int) -> float:
         """Return the time of the last entry up to a seq."""
         return float(self._database.ask(_SQL["time_of"], seq)[0][0])

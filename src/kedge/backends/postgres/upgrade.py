@@ -47,6 +47,8 @@ class PostgresUpgrade:
             late = sum(_fill(statement, None, link) for statement in fillings)
             compact_in(link)
             announce(link)
+            link.send(_SQL["move_reclaimed"])
+            link.send(_SQL["drop_reclaimed"])
             link.send(_SQL["raise_fence"], str(upgrade.WRITER).encode())
             return late
 

@@ -79,7 +79,8 @@ class VectorRows:
         ids = list(lineages)
 
         def take(link: Link) -> int:
-            return len(link.rows(_SQL["erase_rows"], ids, ALL[0], _ERASE_ROWS))
+            seqs = [row[0] for row in link.rows(_SQL["rows_of_lineages"], ids, _ERASE_ROWS)]
+            return len(link.rows(_SQL["rows_delete"], seqs, ALL[0]))
 
         while self._database.write("erase-vectors", take, lanes=ALL, find=again):
             pass

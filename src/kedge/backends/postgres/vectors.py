@@ -232,7 +232,7 @@ class PostgresVectors:
         self, link: Link, request: Request, searched: SearchedSpace, others: list[int]
     ) -> tuple[OtherSpaces, Iterator[Ranked]]:
         view = request.view
-        _check_readable(link, view)
+        _check_readable(link, view, request.collection.name)
         lineages = self._reader.lineages_in(link, view, "vectors", request.collection.name)
         heads = link.rows(_SQL["heads_then"], others, view.upto, lineages) if others else []
         elsewhere = OtherSpaces(len(heads), frozenset())  # no turn reads the past
@@ -423,7 +423,7 @@ class PostgresVectors:
         return Tally(sum(rows for _, rows in counts), frozenset(lineages), at_seq)
 
     def _tally_then(self, link: Link, view: View, collection: str, at_seq: int) -> Tally:
-        _check_readable(link, view)
+        _check_readable(link, view, collection)
         lineages = self._reader.lineages_in(link, view, "vectors", collection)
         embeddings = [row[0] for row in link.rows(_SQL["embeddings"], collection)]
         heads = link.rows(_SQL["heads_then"], embeddings, view.upto, lineages)
@@ -478,8 +478,7 @@ def _passes(head: Head | None, where: Mapping[str, Any]) -> bool:
     return head is not None and matches(decode(head.payload), where)
 
 
-def _check_readable(link: Link, view: View) -> None:
+def _check_readable(link: Link, view: View, collection: str) -> None:
     """Raise `PastUnreadable` if a compaction has removed rows that this past view would show."""
     if view.upto is not None and link.row(_COMPACTION["is_snapshot"], view.upto) is None:
-        found = link.row(_COMPACTION["reclaimed"])
-        check_readable(view.upto, 0 if found is None else found[0])
+        check_readable(view.upto, link.one(_COMPACTION["reclaimed"], collection)[0])

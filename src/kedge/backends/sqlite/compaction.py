@@ -62,6 +62,7 @@ class _Plan(msgspec.Struct, frozen=True):
     readable: Readable
     retention: float | None
     purged: Lineage
+    rolled_back: Lineage
     reclaimed: int
     metric: str | None
 
@@ -112,6 +113,11 @@ class Compactor:
                 self._clear(segment, staged=False)  # the lock is that of the former layout
             return Reclaimed(plan.leaving, plan.leaving * plan.dim * FLOAT_BYTES)
 
+    def reclaimed(self, collection: str) -> int:
+        """Return the seq before which a collection is readable at snapshots only."""
+        with self._database.connection() as connection:
+            return int(connection.execute(_SQL["reclaimed"], (collection,)).fetchone()[0])
+
     def segments_of(self, collection: str) -> list[int]:
         """Return the segments of a collection."""
         with self._database.connection() as connection:
@@ -148,11 +154,12 @@ class Compactor:
             log = _log_by_position(connection, layout)
             ids = np.unique(np.concatenate([rows.lineages, log.lineages])).tolist()
             members = {ident: self._interner.members(connection, ident) for ident in ids}
-        going = rows_to_go(rows, log, members, readable, record.purged)
+            sources = [row[0] for row in connection.execute(_SQL["sources"], (segment,))] if record.rolled_back else []
+        going = rows_to_go(rows, log, members, readable, record.purged) & ~np.isin(seqs, sources)
         purged = np.isin(rows.lineages, [ident for ident in ids if not members[ident].isdisjoint(record.purged)])
         needs_horizon = bool((going & ~purged & (seqs < readable.horizon.seq)).any())
         return _Plan(
-            layout, dim, count, numbers[~going], seqs[~going], readable, retention, record.purged,
+            layout, dim, count, numbers[~going], seqs[~going], readable, retention, record.purged, record.rolled_back,
             readable.horizon.seq if needs_horizon else 0, None if metric is None else metric[0],
         )  # fmt: skip
 
@@ -208,7 +215,8 @@ class Compactor:
             record = self._control.load_in(connection)
             retention = _kept_seconds(record, collection)
             is_longer = plan.retention is not None and (retention is None or retention > plan.retention)
-            if packing != plan.layout.packing or record.purged != plan.purged or is_longer:
+            is_needed = record.rolled_back > plan.rolled_back  # source rows, for its replay
+            if packing != plan.layout.packing or record.purged != plan.purged or is_longer or is_needed:
                 raise _Overtaken
             copy.range(copied, rows)
             copy.sync()

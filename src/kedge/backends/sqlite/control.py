@@ -38,7 +38,6 @@ from kedge.ports.clock import Clock
 from kedge.support.failpoints import reach
 
 _SQL = queries("control")
-_COMPACTION = queries("compaction")
 
 
 class SqliteControl:
@@ -274,11 +273,6 @@ class SqliteControl:
     def readable(self, seconds: float | None) -> Readable:
         """Return the part of the past that is readable if it is kept for so long."""
         return readable_part(self, seconds, self._clock.now())
-
-    def reclaimed(self) -> int:
-        """Return the seq before which only snapshots are readable: compaction has removed superseded rows."""
-        with self._database.connection() as connection:
-            return int(connection.execute(_COMPACTION["reclaimed"]).fetchone()[0])
 
     def time_of(self, seq: int) -> float:
         """Return the time of the last entry up to a seq."""

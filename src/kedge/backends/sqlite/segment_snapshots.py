@@ -100,7 +100,7 @@ class SegmentSnapshots:
     def take(self, connection: sqlite3.Connection, view: View, collection: Collection) -> list[SegmentSnapshot]:
         """Catch up inside a fresh read transaction, and return a snapshot of each segment of a collection."""
         if view.upto is not None and connection.execute(_COMPACTION["is_snapshot"], (view.upto,)).fetchone() is None:
-            check_readable(view.upto, connection.execute(_COMPACTION["reclaimed"]).fetchone()[0])
+            check_readable(view.upto, connection.execute(_COMPACTION["reclaimed"], (collection.name,)).fetchone()[0])
         segments = self.segments(connection, collection)
         return [self._snapshot(connection, view, segment, collection) for segment in segments]
 

@@ -295,6 +295,10 @@ class SqliteVectors:
         self._snapshots.indexes.forget()
         return indexed
 
+    def reclaimed(self, collection: str) -> int:
+        """Return the seq before which a collection is readable at snapshots only."""
+        return self._compactor.reclaimed(collection)
+
     def compact(
         self, collection: Collection, progress: Callable[[int, int], None] | None = None, *, logged: bool = True
     ) -> Reclaimed:

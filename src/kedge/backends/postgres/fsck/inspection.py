@@ -21,8 +21,7 @@ class Inspection(inspection.Inspection):
         super().__init__(full=full, progress=progress)
         self.link = link
         self._done = 0
-        found = link.row(SQL["reclaimed"])
-        self.reclaimed = 0 if found is None else int(found[0])  # before this seq, the source database lacked rows
+        self.reclaimed = dict(link.rows(SQL["reclaimed"]))  # by collection: before this seq, rows may be missing
         self.last_seq = int(link.one(SQL["last_seq"])[0])
         self.know_policies(row[0] for row in link.rows(SQL["policies"]))
         self.spaces = {ident: (store, space) for ident, store, space in link.rows(SQL["spaces"])}

@@ -18,7 +18,12 @@ def check_writes(inspection: Inspection) -> None:
                 space, lineage, above.get(seq, ())
             )
             found = _misfit(
-                inspection, (seq, lineage), content, deleted=deleted, is_vector=is_vector, may_be_gone=may_be_gone
+                inspection,
+                (seq, lineage, space),
+                content,
+                deleted=deleted,
+                is_vector=is_vector,
+                may_be_gone=may_be_gone,
             )
             if found is not None:
                 inspection.report(found[0], inspection.place(space, name, seq), found[1])
@@ -27,7 +32,7 @@ def check_writes(inspection: Inspection) -> None:
 
 def _misfit(
     inspection: Inspection,
-    write: tuple[int, int],
+    write: tuple[int, int, int],
     content: list[Any],
     *,
     deleted: bool,
@@ -35,7 +40,7 @@ def _misfit(
     may_be_gone: bool,
 ) -> tuple[str, str] | None:
     """Return the kind and the message of a finding about a write's content, or None."""
-    seq, lineage = write
+    seq, lineage, space = write
     expected, salt, payload, vector = content
     if salt is None:
         if payload is not None:
@@ -49,7 +54,7 @@ def _misfit(
         return "purge", "its payload is still there, though its deployment was purged"
     if (payload is None) != deleted or len(salt) != SALT_BYTES:
         return "digest", "payload, salt and operation do not fit one another"
-    if vector is None and is_vector and seq < inspection.reclaimed:
+    if vector is None and is_vector and seq < inspection.reclaimed.get(inspection.spaces[space][1], 0):
         inspection.count("vectors reclaimed")
         return None
     if (vector is not None) != is_vector:

@@ -38,7 +38,8 @@ class PostgresExporter:
     def identity(self) -> Identity:
         """Return the id and the keys of the database, which a migration keeps."""
         found = dict(self._database.ask(_SQL["secrets"]))
-        return Identity(found["database_id"], found["header_key"], int(found.get("reclaimed", b"0")))
+        reclaimed = dict(self._database.ask(_SQL["reclaimed"]))
+        return Identity(found["database_id"], found["header_key"], reclaimed)
 
     def marks(self) -> Marks:
         """Return how often rows were removed by purges."""

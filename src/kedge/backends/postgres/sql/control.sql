@@ -4,9 +4,6 @@ SELECT record, (SELECT value FROM kedge.meta WHERE name = 'moved') FROM kedge.co
 -- name: arriving
 SELECT value FROM kedge.meta WHERE name = 'arriving';
 
--- name: reclaimed
-SELECT value FROM kedge.meta WHERE name = 'reclaimed';
-
 -- name: create
 INSERT INTO kedge.control (id, epoch, record) VALUES (1, 0, $1) ON CONFLICT DO NOTHING RETURNING id;
 

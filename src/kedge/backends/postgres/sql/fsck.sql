@@ -4,7 +4,8 @@ SELECT greatest(
 );
 
 -- name: reclaimed
-SELECT value FROM kedge.meta WHERE name = 'reclaimed';
+SELECT c.name, max(convert_from(m.value, 'UTF8')::int8)
+FROM kedge.collections c JOIN kedge.meta m ON m.name IN ('reclaimed', 'reclaimed:' || c.name) GROUP BY c.name;
 
 -- name: spaces
 SELECT id, store, space FROM kedge.spaces;

@@ -1,5 +1,9 @@
 -- name: secrets
-SELECT name, value FROM kedge.meta WHERE name IN ('database_id', 'header_key', 'reclaimed');
+SELECT name, value FROM kedge.meta WHERE name IN ('database_id', 'header_key');
+
+-- name: reclaimed
+SELECT c.name, max(convert_from(m.value, 'UTF8')::int8)
+FROM kedge.collections c JOIN kedge.meta m ON m.name IN ('reclaimed', 'reclaimed:' || c.name) GROUP BY c.name;
 
 -- name: meta
 SELECT value FROM kedge.meta WHERE name = $1;

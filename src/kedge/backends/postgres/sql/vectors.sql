@@ -176,17 +176,20 @@ WHERE space = $1 AND name = ANY($2::text[]) AND lineage + 0 = ANY($3::int8[]);
 -- name: rows_in_contested
 SELECT seq FROM kedge.row_states WHERE embedding = ANY($1::int8[]) AND state = ANY($2::int8[]);
 
--- name: erase_rows
--- Delete up to $3 vector rows, and subtract them from the counts of their states.
-WITH chosen AS (
-    SELECT r.seq FROM kedge.states s JOIN kedge.embeddings e ON true
-    JOIN kedge.row_states r ON r.embedding = e.id AND r.state = s.id
-    WHERE s.lineage = ANY($1::int8[]) LIMIT $3
-), gone AS (
-    DELETE FROM kedge.row_states r USING chosen WHERE r.seq = chosen.seq RETURNING r.seq, r.embedding, r.state
+-- name: rows_of_lineages
+SELECT r.seq FROM kedge.states s JOIN kedge.embeddings e ON true
+JOIN kedge.row_states r ON r.embedding = e.id AND r.state = s.id
+WHERE s.lineage = ANY($1::int8[]) LIMIT $2;
+
+-- name: rows_delete
+-- Delete vector rows, and subtract them from the counts of their states.
+WITH gone AS (
+    DELETE FROM kedge.row_states r WHERE r.seq = ANY($1::int8[]) RETURNING r.seq, r.embedding, r.state
 ), counted AS (
     INSERT INTO kedge.state_counts (embedding, state, lane, rows)
     SELECT embedding, state, $2::int8, -count(*) FROM gone GROUP BY embedding, state
     ON CONFLICT (embedding, state, lane) DO UPDATE SET rows = state_counts.rows + excluded.rows
+), deleted AS (
+    DELETE FROM kedge.vector_rows v USING gone WHERE v.seq = gone.seq RETURNING v.embedding
 )
-DELETE FROM kedge.vector_rows v USING gone WHERE v.seq = gone.seq RETURNING v.seq;
+SELECT e.dim FROM deleted d JOIN kedge.embeddings e ON e.id = d.embedding;

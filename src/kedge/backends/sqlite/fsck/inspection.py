@@ -3,7 +3,6 @@
 import json
 import sqlite3
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -27,6 +26,7 @@ class Inspection(inspection.Inspection):
         self.connection = connection
         self.folder = folder
         self.settled_at: dict[int, int] = {}
+        self._readable: dict[str, Readable] = {}
         self._done = self._total = 0
 
     # ── what is known ──
@@ -51,10 +51,14 @@ class Inspection(inspection.Inspection):
         self.settled_at = dict(self.connection.execute(SQL["settled_at"]).fetchall())
         self._total = 3 * sum(last - first + 1 for first, last in self.windows())
 
-    @cached_property
-    def readable(self) -> Readable:
-        """The part of the past that compaction keeps readable."""
-        reclaimed = self.connection.execute(SQL["reclaimed"]).fetchone()[0]
+    def readable(self, collection: str) -> Readable:
+        """Return the part of the past of a collection that compaction keeps readable."""
+        if collection not in self._readable:
+            self._readable[collection] = self._look_at_readable(collection)
+        return self._readable[collection]
+
+    def _look_at_readable(self, collection: str) -> Readable:
+        reclaimed = self.connection.execute(SQL["reclaimed"], (collection,)).fetchone()[0]
         seqs = [reclaimed, *(row[0] for row in self.connection.execute(SQL["snapshot_seqs"]))]
         horizon, *snapshots = (
             Past(seq, frozenset(n for n, at in self.settled_at.items() if at <= seq)) for seq in seqs

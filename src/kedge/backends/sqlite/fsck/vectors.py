@@ -69,7 +69,7 @@ def check_rows(inspection: Inspection, files: SegmentFiles) -> None:
 def _check_reclaimed(inspection: Inspection, key: Place, puts: dict[tuple[int, int], Any], writes: list[Any]) -> None:
     """Check that no view needs the missing vector rows of puts: then compaction may have removed them."""
     above = _Above(inspection, writes)
-    members, readable = inspection.lineages, inspection.readable
+    members, readable = inspection.lineages, inspection.readable(inspection.spaces[key[0]][1])
     for (rank, seq), put in sorted(puts.items(), reverse=True):
         superseded = [(first, members[by]) for by, first in above.firsts(rank, seq).items()]
         if put[2] in members and may_go(seq, members[put[2]], superseded, readable, inspection.record.purged):

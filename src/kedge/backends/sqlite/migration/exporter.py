@@ -46,7 +46,7 @@ class SqliteExporter:
         """Return the id and the keys of the database, which a migration keeps."""
         with self._database.reading() as connection:
             found = {name: _as_bytes(value) for name, value in connection.execute(_SQL["secrets"])}
-            reclaimed = connection.execute(queries("compaction")["reclaimed"]).fetchone()[0]
+            reclaimed = dict(connection.execute(_SQL["reclaimed"]).fetchall())
         return Identity(found["database_id"], found["header_key"], reclaimed)
 
     def marks(self) -> Marks:

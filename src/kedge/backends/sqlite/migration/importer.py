@@ -216,7 +216,7 @@ class SqliteImporter:
         with self._writing() as connection:
             connection.execute("DELETE FROM supersedes")
             connection.executemany(_SQL["supersede_insert"], _superseded(connection))
-            connection.execute(_SQL["reclaimed"], (identity.reclaimed,))
+            connection.executemany(_SQL["reclaimed_put"], [(seq, name) for name, seq in identity.reclaimed.items()])
             connection.execute(_SQL["meta_put"], ("database_id", identity.database_id.decode()))
             connection.execute(_SQL["meta_put"], ("header_key", identity.header_key))
             connection.execute(_SQL["meta_put"], ("arrived", msgspec.json.encode(sealed)))

@@ -11,7 +11,10 @@ SELECT id, packing FROM segments;
 SELECT packing FROM segments WHERE id = ?;
 
 -- name: reclaimed
-SELECT coalesce(max(reclaimed), 0) FROM segments;
+SELECT coalesce(max(reclaimed), 0) FROM segments WHERE collection = ?;
+
+-- name: sources
+SELECT v.seq FROM vector_rows v JOIN writes w ON w.seq = v.seq WHERE v.segment = ? AND w.source;
 
 -- name: is_snapshot
 SELECT 1 FROM snapshots WHERE seq = ?;

@@ -88,7 +88,7 @@ SELECT row FROM vector_rows WHERE segment = ? AND row < ?;
 SELECT packing FROM segments WHERE id = ?;
 
 -- name: reclaimed
-SELECT coalesce(max(reclaimed), 0) FROM segments;
+SELECT coalesce(max(reclaimed), 0) FROM segments WHERE collection = ?;
 
 -- name: snapshot_seqs
 SELECT DISTINCT seq FROM snapshots ORDER BY seq;

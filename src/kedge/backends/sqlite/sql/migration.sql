@@ -91,7 +91,10 @@ INSERT INTO meta (name, value)
 SELECT 'arrived_entries', (SELECT count(*) FROM writes) + (SELECT count(*) FROM control_log);
 
 -- name: reclaimed
-UPDATE segments SET reclaimed = ?;
+SELECT collection, max(reclaimed) FROM segments GROUP BY collection HAVING max(reclaimed) > 0;
+
+-- name: reclaimed_put
+UPDATE segments SET reclaimed = ? WHERE collection = ?;
 
 -- name: control_put
 INSERT INTO control (id, epoch, record) VALUES (1, ?, ?);
