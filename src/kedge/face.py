@@ -45,12 +45,11 @@ from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.resolver import Resolver
 from kedge.ports.vectors import METRICS, Collection, Reclaimed
-from kedge.recovery import maintenance
+from kedge.recovery import maintenance, policies
 from kedge.recovery import plan as plans
 from kedge.recovery import purge as purges
 from kedge.recovery import reconcile as reconciling
 from kedge.recovery import replay as replays
-from kedge.recovery import retention as retaining
 from kedge.recovery import rollback as rollbacks
 from kedge.recovery.converge import check_wait
 from kedge.recovery.plan import RollbackPlan
@@ -638,7 +637,7 @@ class Kedge:
         `purge_after`, alone: for how many seconds a rolled-back deployment can be reinstated. `reclaim` purges it
         afterwards; "off", the default, keeps it.
         """
-        retaining.set_policy(self._kernel, age, store=store, space=space, hold=hold, purge_after=purge_after, by=by)
+        policies.set_policy(self._kernel, age, store=store, space=space, hold=hold, purge_after=purge_after, by=by)
 
     def drop_retention(
         self, *, store: str, space: str | None = None, hold: bool = False, by: str | None = None
@@ -647,7 +646,7 @@ class Kedge:
 
         Without a policy, a store keeps everything.
         """
-        retaining.drop_policy(self._kernel, store=store, space=space, hold=hold, by=by)
+        policies.drop_policy(self._kernel, store=store, space=space, hold=hold, by=by)
 
     def retention(self) -> tuple[RetentionPolicy, ...]:
         """Return the retention policies, holds among them."""

@@ -1,4 +1,4 @@
-"""A month of a chat load, by a clock set forward: the content stays within what is live and two days of the rest."""
+"""A month of a chat load, by a clock set forward: content and bookkeeping stay within what is live and two days."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ KEPT_DAYS = 1
 PURGED_AFTER_DAYS = 2
 ROW_BYTES = 900  # of a write without its content: row, indexes, head, turn, reads, idempotency key
 
+AUTHORS = "SELECT turn FROM writes WHERE salt IS NOT NULL"
 CONTENT = "SELECT coalesce(sum(length(payload)), 0) FROM writes"
 
 
@@ -27,6 +28,7 @@ class Month:
 
     def __init__(self, k: kedge.Kedge, clock: Clock) -> None:
         self.k, self.clock, self.dice = k, clock, random.Random(1)
+        self.sessions: set[str] = set()
         self.superseded: Counter[int] = Counter()  # bytes written to keys that are written again, by day
 
     def day(self, number: int) -> None:
@@ -44,7 +46,8 @@ class Month:
             self.k.settle(name)
 
     def turn(self, session: str, number: int) -> None:
-        """Ask and answer, and update the case and a shared summary."""
+        """Ask and answer, update the case and a shared summary, and have another agent write the bill."""
+        self.sessions.add(session)
         with self.k.turn(session=session, agent="support") as turn:
             turn.memory.append("user", "where is my order? " * 3)
             case = "case " * self.dice.randint(100, 400)
@@ -52,11 +55,15 @@ class Month:
             turn.context.put("summary", case)
             turn.memory.append("assistant", "on its way. " * 5)
             turn.observe("resolved", True)
-        self.superseded[number] += 2 * len(case)
+            with self.k.turn(agent="billing", parent=turn.headers()) as callee:
+                callee.context.get("summary", None)
+                callee.context.put(f"bill/{self.dice.randrange(5)}", case)
+                turn.absorb(callee.headers())
+        self.superseded[number] += 3 * len(case)
 
 
 def test_a_month_of_chat_stays_within_its_bound(k: kedge.Kedge, place: str, clock: Clock) -> None:
-    for store in ("context", "documents", "artifacts", "idempotency", "metrics"):
+    for store in ("context", "documents", "artifacts", "idempotency", "reads", "sessions"):
         k.set_retention(KEPT_DAYS * DAY, store=store)
     k.set_retention(PURGED_AFTER_DAYS * DAY, store="metrics")
     k.set_retention(purge_after=PURGED_AFTER_DAYS * DAY)
@@ -72,12 +79,13 @@ def test_a_month_of_chat_stays_within_its_bound(k: kedge.Kedge, place: str, cloc
 def check(k: kedge.Kedge, place: str, month: Month, today: int) -> None:
     """Compare what the database takes with what is live, and what the policies keep."""
     view = k.view()
-    shown = [message for session in sessions(place) for message in k.view(session=session).memory.history()]
+    shown = [message for session in month.sessions for message in k.view(session=session).memory.history()]
     live = sum(len(str(message.content)) + 60 for message in shown)  # with the names of the fields
     live += sum(len(str(value)) + 60 for value in view.context.items().values())
     # a rolled-back release keeps its day until it is purged, and what it hides from the day before
     days = PURGED_AFTER_DAYS + 2 if any(d.status == "rolled back" for d in k.deployments()) else KEPT_DAYS + 1
     recent = sum(month.superseded[day] for day in range(today - days, today + 1))
+    check_bookkeeping(place, days)
     content = int(raw_rows(place, CONTENT)[0][0])
     assert content <= live + recent + 60 * 4 * TURNS * SESSIONS * (days + 1)
     if place.startswith("sqlite"):
@@ -88,6 +96,15 @@ def check(k: kedge.Kedge, place: str, month: Month, today: int) -> None:
         assert size <= 500_000 + 2 * (live + most) + ROW_BYTES * writes, (size, live, most, writes)
 
 
-def sessions(place: str) -> list[str]:
-    """Return the sessions that have begun."""
-    return [session for (session,) in raw_rows(place, "SELECT DISTINCT session FROM sessions ORDER BY session")]
+def check_bookkeeping(place: str, days: int) -> None:
+    """Compare the rows of bookkeeping with what some days of the load make."""
+    turns = SESSIONS * TURNS * (days + 1)
+    bounds = {
+        "reads": (2 + 3) * turns,  # of the caller and of the callee, as each of them reads and writes in turn
+        "edges": 3 * turns,
+        "sessions": SESSIONS * (days + 1),
+        "control_log WHERE kind = 'session'": SESSIONS * (days + 1),
+        f"turns WHERE id NOT IN ({AUTHORS})": 2 * turns,
+    }
+    counted = {rows: int(raw_rows(place, f"SELECT count(*) FROM {rows}")[0][0]) for rows in bounds}
+    assert all(counted[rows] <= most for rows, most in bounds.items()), (counted, bounds)

@@ -169,7 +169,7 @@ def test_a_member_reclaims_in_the_background(place: str, clock: Clock) -> None:
 def test_a_failure_in_the_background_is_logged(
     place: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_named: object) -> None:
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(maintenance, "maintain", fail)
@@ -273,7 +273,7 @@ def test_bookkeeping_has_no_spaces(k: kedge.Kedge) -> None:
 
 
 def test_many_keys_are_forgotten_in_parts(k: kedge.Kedge, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    port = k._kernel.backend.reclamation
+    port = k._kernel.backend.pruning
     monkeypatch.setattr(f"{type(port).__module__}.PRUNED_AT_ONCE", 2)
     for number in range(7):
         with k.turn(agent="clerk") as turn:

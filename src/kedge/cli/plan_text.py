@@ -240,6 +240,12 @@ def _print_limits(plan: RollbackPlan) -> None:
             f"  Sessions and inputs are listed for {plan.turns_examined:,} of {plan.turns_total:,} turns.{more}",
             "yellow",
         )
+    if plan.causes_from is not None:
+        say(
+            f"  Causes can be walked from {utc(plan.causes_from)} (seq {plan.causes_from_seq:,}) on: older recorded "
+            "reads were pruned, except those of turns that can still be rolled back.",
+            "dim",
+        )
     _print_unattributed(plan)
     say("  A rollback cannot undo emails, payments or calls to other systems.")
     say(f"  Turns that are open now may add writes; these will be hidden too. As of epoch {plan.epoch}.")

@@ -24,7 +24,7 @@ from kedge.cli.terminal import (
 )
 from kedge.errors import InvalidValue
 from kedge.face import Kedge
-from kedge.model.retention import RetentionPolicy
+from kedge.model.retention import BOOKKEEPING, RetentionPolicy
 from kedge.recovery.retention import ReclaimReport
 
 FOREVER = ("forever", "for-ever")
@@ -106,6 +106,9 @@ def _explain(
         say(f"What the hold on {policy.scope} kept may then be reclaimed by other policies, and purged.")
     elif lift:
         say(f"{policy.scope} will follow the next wider policy; without one, it keeps everything.")
+    elif policy.store in BOOKKEEPING and not policy.hold:
+        kept = _text(seconds)
+        say(f"{policy.scope.capitalize()} will be kept: {kept}. What is older and nothing needs is deleted for good.")
     elif policy.hold:
         say(f"All content of {policy.scope} will be kept, and purges of deployments that wrote there refused.")
     else:
@@ -196,6 +199,9 @@ def optimize(
 
 def _print_content(content: ReclaimReport) -> None:
     for store, part in sorted(content.stores.items()):
+        if store in BOOKKEEPING:
+            say(f"{store}: {count(part.rows, 'row')} deleted")
+            continue
         say(f"{store}: content of {count(part.rows, 'superseded write')} reclaimed, {part.bytes:,} bytes")
     for name in content.purged:
         say(f"{name}: purged, since it was rolled back long ago")

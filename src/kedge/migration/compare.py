@@ -20,6 +20,7 @@ from kedge.support.display import Report, Value
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 _EXAMPLES = 5
+_PRUNED = {"control_log", "reads", "sessions"}  # retention deletes rows of these
 _DERIVED = {"heads", "counters", "states", "rows"}  # derived data: the views made from it are compared instead
 
 
@@ -78,14 +79,15 @@ def compare(a: Side, b: Side, progress: Progress | None = None) -> StoreDiff:
     """Compare two whole databases. A copied row has the same seq and id in both."""
     a_seq, b_seq = a.exporter.last_seq(), b.exporter.last_seq()
     upto, is_level = min(a_seq, b_seq), a_seq == b_seq
-    found = [_compare_identities(a, b), _compare_writes(a, b, upto, progress)]
+    pruned = a.exporter.identity().pruned == b.exporter.identity().pruned
+    found = [_compare_identities(a, b, is_level=is_level), _compare_writes(a, b, upto, progress)]
     if is_level:
         found.append(_compare_rows("control record", 1, [_record(a)], [_record(b)]))
     skipped = []
     for table in TABLES.values():
         if table.name in _DERIVED:
             continue
-        if not (is_level or table.lasting):
+        if not (is_level or (table.lasting and (pruned or table.name not in _PRUNED))):
             skipped.append(table.name)
             continue
         rows = (_upto(side.exporter.rows(table), table, upto) for side in (a, b))
@@ -95,10 +97,15 @@ def compare(a: Side, b: Side, progress: Progress | None = None) -> StoreDiff:
     return StoreDiff(a.exporter.url, b.exporter.url, a_seq, b_seq, upto, views, (*found, *heads), tuple(skipped))
 
 
-def _compare_identities(a: Side, b: Side) -> Difference:
+def _compare_identities(a: Side, b: Side, *, is_level: bool) -> Difference:
     """Compare ids and the keys that sign headers; a difference names them only, without the secret."""
     rows = [
-        [("database_id", identity.database_id), ("header_key", identity.header_key), ("reclaimed", identity.reclaimed)]
+        [
+            ("database_id", identity.database_id),
+            ("header_key", identity.header_key),
+            ("pruned", identity.pruned if is_level else None),
+            ("reclaimed", identity.reclaimed),
+        ]
         for identity in (a.exporter.identity(), b.exporter.identity())
     ]
     return _compare_rows("identity", 1, *rows)

@@ -13,6 +13,7 @@ import msgspec
 from kedge.errors import IllegalTransition, NotAKedgeDatabase, NotEmpty
 from kedge.model.control import ControlRecord
 from kedge.model.control_log import NewEntry
+from kedge.model.pruning import Pruned
 from kedge.model.record_format import decode_record, encode_record
 from kedge.model.transitions import compacted
 
@@ -84,7 +85,7 @@ TABLES: dict[str, Table] = dict(
             "id:i uid:t agent:t person:t session:t parent:t replays:i began_at:f began_epoch:i lineage:i seen:i",
         ),
         _table("reads", "turn:i before_seq:i reads:b", key=3, bound="before_seq"),
-        _table("edges", "id:i at:f kind:t turn:t peer:t lineage:i", lasting=True),
+        _table("edges", "id:i at:f kind:t turn:t peer:t lineage:i"),
         _table("idempotency", "key:t seqs:I lineage:i", key=2),
         _table(
             "sessions",
@@ -126,6 +127,7 @@ class Identity(msgspec.Struct, frozen=True):
     database_id: bytes
     header_key: bytes
     reclaimed: dict[str, int]  # by collection: the seq before which compaction has removed vector rows
+    pruned: Pruned
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -191,6 +193,11 @@ def following_record(encoded: bytes) -> ControlRecord:
 def arriving_record(epoch: int, encoded: bytes) -> tuple[int, bytes]:
     """Return the epoch and the control record of a source as its target stores it: no older process opens that."""
     return epoch, encode_record(compacted(decode_record(encoded)))
+
+
+def portable_pruned(stored: bytes | str | None) -> Pruned:
+    """Return what was pruned from a source as its target stores it: entries are counted anew as they arrive."""
+    return msgspec.structs.replace(Pruned.decode(stored), entries=0)
 
 
 def move_entry(kind: str, to: str, by: str, seq: int, record: ControlRecord) -> NewEntry:

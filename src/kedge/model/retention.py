@@ -13,8 +13,9 @@ from kedge.model.writes import Head, decode
 from kedge.support.display import Value, brief
 
 POLICIES_MAX = 256
-IDEMPOTENCY, METRICS = "idempotency", "metrics"
-BOOKKEEPING = (IDEMPOTENCY, METRICS)  # what is no store and can have a policy: rows that are older go
+IDEMPOTENCY, METRICS, READS, SESSIONS = "idempotency", "metrics", "reads", "sessions"
+BOOKKEEPING = (IDEMPOTENCY, METRICS, READS, SESSIONS)  # what is no store and can have a policy: rows that are older go
+SECONDS_LEAST = {READS: 3_600.0, SESSIONS: 3_600.0}  # turns that are open go on
 
 
 class RetentionPolicy(Value, frozen=True):
@@ -31,6 +32,8 @@ class RetentionPolicy(Value, frozen=True):
     @property
     def scope(self) -> str:
         """What the policy is for, in words."""
+        if self.store in BOOKKEEPING:
+            return self.store
         return f"the store {self.store!r}" + ("" if self.space is None else f", space {self.space!r}")
 
 

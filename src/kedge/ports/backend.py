@@ -15,6 +15,7 @@ from kedge.ports.impact import Impact
 from kedge.ports.journal import Journal
 from kedge.ports.metrics import Metrics
 from kedge.ports.provenance import Provenance
+from kedge.ports.pruning import Pruning
 from kedge.ports.reclamation import Reclamation
 from kedge.ports.replay_log import ReplayLog
 from kedge.ports.states import StateCollector
@@ -105,6 +106,10 @@ class Backend(Protocol):
     @property
     def reclamation(self) -> Reclamation:
         """Removal of superseded content."""
+
+    @property
+    def pruning(self) -> Pruning:
+        """Removal of bookkeeping that is older than its policy."""
 
     @property
     def upgrade(self) -> Upgrade:

@@ -9,7 +9,6 @@ from kedge.model.lineage import Lineage
 from kedge.model.retention import Version
 
 SUCCESSORS_MAX = 8
-PRUNED_AT_ONCE = 2_000
 
 
 class SpaceOf(msgspec.Struct, frozen=True):
@@ -65,15 +64,6 @@ class Reclamation(Protocol):
 
     def erase(self, seqs: Sequence[int], epoch: int) -> Erased:
         """Remove the content of these writes."""
-
-    def prune_calls(self, before: int, after: tuple[str, int]) -> tuple[int, tuple[str, int] | None]:
-        """Forget idempotency keys of calls before a seq, a part of them: those after a place in the order of keys.
-
-        Return how many, and the place to go on at, or None at the end. A repeat of such a call is a new call.
-        """
-
-    def prune_metrics(self, before: float) -> int:
-        """Delete metric samples from before a moment, a part of them; return how many."""
 
     def sample(self, seqs: Sequence[int]) -> list[Sampled]:
         """Return those of these seqs that are writes. The cost is bounded by their number."""

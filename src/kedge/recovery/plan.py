@@ -87,6 +87,8 @@ class RollbackPlan(Report, frozen=True):
     deployment. `kept` are examples of keys that stay, because a source write came later: a person's correction.
     `unattributed` are derived writes that stay, by turns that saw the deployment and do not carry it; of
     `unknown_turns`, which an older Kedge recorded, it is not known what they saw.
+    Recorded reads from before `causes_from` (a time, at `causes_from_seq`) were pruned: what influenced a turn is known
+    from there on. Turns of deployments that can be rolled back keep theirs. None: nothing was pruned.
     `targets` says of artifacts that come back and lie outside the database: "there", "gone", "not looked at: why".
     `derived` says of those that go with it, and of independent ones that stay, from whose state of the hidden ones
     they were derived (`deploy(derived_from=…)`).
@@ -123,6 +125,8 @@ class RollbackPlan(Report, frozen=True):
     turns_examined: int = 0
     next_turn: int | None = None
     derived: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    causes_from_seq: int = 0
+    causes_from: float | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -167,6 +171,7 @@ def plan(kernel: Kernel, name: str, after: int = 0) -> RollbackPlan:
     reconciles = _reconciles(kernel, record, then)
     left = omissions(kernel, record, deployment.number)
     pins, changed, targets = _pins(kernel, record, before_view, after_view, gone)
+    pruned = kernel.backend.pruning.pruned().reads
     lost = [f"{collection.name}/{row.name}" for collection, row in uncovered if not row.covering]
     return RollbackPlan(
         deployment=name,
@@ -200,6 +205,8 @@ def plan(kernel: Kernel, name: str, after: int = 0) -> RollbackPlan:
         turns_examined=len(turns),
         next_turn=turns[-1].turn if len(turns) == TURNS_A_PAGE else None,
         derived=derived_among(kernel, record, gone),
+        causes_from_seq=pruned,
+        causes_from=kernel.backend.control.time_of(pruned) if pruned else None,
     )
 
 

@@ -16,7 +16,7 @@ from kedge.errors import (
 from kedge.model import transitions
 from kedge.model.control import ControlRecord
 from kedge.ports.control import Change, Entry
-from kedge.recovery.retention import check_holds
+from kedge.recovery.policies import check_holds
 from kedge.support.display import Report, count
 from kedge.turns.kernel import Kernel, actor
 

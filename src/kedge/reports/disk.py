@@ -2,10 +2,10 @@
 
 import random
 
+from kedge.backends.readable import readable_part
 from kedge.model.compaction import Readable, may_go
 from kedge.model.control import ControlRecord
 from kedge.model.retention import kept_seconds
-from kedge.recovery.retention import horizon
 from kedge.support.display import Value
 from kedge.turns.kernel import Kernel
 
@@ -32,6 +32,7 @@ def disk_use(kernel: Kernel, record: ControlRecord, last: int) -> dict[str, Stor
     seqs = [dice.randrange(first, after) for first, after in zip(edges, [*edges[1:], last + 1], strict=True)]
     share = last / count if count else 0.0
     readable: dict[float, Readable] = {}
+    now = kernel.backend.clock.now()
     found: dict[str, list[float]] = {}
     for write in reclamation.sample(seqs):
         use = found.setdefault(write.store, [0.0, 0.0])
@@ -40,7 +41,7 @@ def disk_use(kernel: Kernel, record: ControlRecord, last: int) -> dict[str, Stor
         if seconds is None:
             continue
         if seconds not in readable:
-            readable[seconds] = Readable(horizon(kernel, seconds))
+            readable[seconds] = Readable(readable_part(kernel.backend.control, seconds, now).horizon)
         if may_go(write.seq, write.lineage, write.above, readable[seconds], record.purged):
             use[1] += write.bytes * share
     vectors = reclamation.vector_bytes()

@@ -127,7 +127,7 @@ def status(kernel: Kernel) -> SystemStatus:
         policies=record.policies,
         purge_after_seconds=record.purge_after_seconds,
         pinning=_pinning(kernel, record),
-        not_purged=kept_back(kernel),
+        not_purged=kept_back(kernel, record),
         slips=slips(kernel, record),
     )
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from kedge.errors import UnknownName
 from kedge.model import assignment
 from kedge.model.control import ControlRecord
+from kedge.model.pruning import check_session_known
 from kedge.model.session_settings import NOTHING_ASKED, PROMOTED, Asked, SessionSettings
 from kedge.ports.control import EpochMoved, Session
 from kedge.support.display import brief
@@ -85,6 +86,7 @@ def past(kernel: Kernel, record: ControlRecord, session: str, upto: int) -> froz
     """Return what a session was fixed to at a seq, when this was the record; one unknown then is treated as new."""
     found = kernel.backend.control.session(session, upto)
     if found is None:
+        check_session_known(session, upto, kernel.backend.pruning.pruned())
         return assignment.assign(record, session, None, kernel.lists_of(record))
     return found.base if found.ended else _adopted(kernel, record, found)
 

@@ -18,6 +18,7 @@ from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.metrics import PostgresMetrics
 from kedge.backends.postgres.pools import Given
 from kedge.backends.postgres.provenance import PostgresProvenance
+from kedge.backends.postgres.pruning import PostgresPruning
 from kedge.backends.postgres.reclamation import PostgresReclamation
 from kedge.backends.postgres.replay_log import PostgresReplayLog
 from kedge.backends.postgres.state_upkeep import PostgresStateCollector
@@ -62,6 +63,7 @@ class PostgresBackend:
         self.verification = PostgresVerification(self.database, self.interner, self.states)
         self.erasure = PostgresErasure(self.database, self.vector_writer)
         self.reclamation = PostgresReclamation(self.database, self.interner)
+        self.pruning = PostgresPruning(self.database)
         self.vector_compactor = PostgresCompactor(self.database, self.control, self.reclamation, self.clock)
         self.metrics = PostgresMetrics(self.database, self.interner, self.journal)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)

@@ -11,7 +11,7 @@ from kedge.backends.postgres.sql import queries
 from kedge.model import control_log
 from kedge.model.control import ControlRecord
 from kedge.model.retention import Pinned, kept_seconds, reclaimable, with_content
-from kedge.model.upgrade import PRUNED_SINCE
+from kedge.model.upgrade import FEATURES_SINCE
 from kedge.ports.clock import Clock
 from kedge.ports.control import EpochMoved
 from kedge.ports.vectors import Collection, Reclaimed
@@ -99,7 +99,7 @@ class PostgresCompactor:
             control_log.check_epoch(link.one(_SQL["epoch"])[0], record.epoch)
             dims = [row[0] for row in link.rows(_ROWS_DELETE, seqs, ALL[0])]
             if dims and min(seqs) < horizon:
-                link.send(_SQL["mark"], str(horizon).encode(), collection, PRUNED_SINCE)
+                link.send(_SQL["mark"], str(horizon).encode(), collection, FEATURES_SINCE)
             reach("compaction:swapped")
             return Reclaimed(len(dims), sum(dims) * _FLOAT_BYTES)
 

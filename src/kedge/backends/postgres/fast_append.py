@@ -39,9 +39,10 @@ class FastAppender:
         self._purged: tuple[int, Lineage] = (0, EMPTY)
         self._fence = 0
 
-    def learn_fence(self, fence: int) -> None:
-        """Cache the fence: statements planned before it was raised do nothing."""
-        self._fence = fence
+    def learn_fence(self, fence: int) -> bool:
+        """Cache the fence: statements planned before it was raised do nothing. Return whether it has changed."""
+        is_raised, self._fence = fence != self._fence, fence
+        return is_raised
 
     def learn(self, epoch: int, purged: Lineage) -> None:
         """Cache the purged deployments at an epoch."""

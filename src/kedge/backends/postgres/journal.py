@@ -82,10 +82,16 @@ class PostgresJournal(Reader):
 
     def missing(self, link: Link) -> str | None:
         """Return a cached turn that the server has lost, or None."""
+        self._learn_fence(link.one(_SQL["fence"])[0])
         turns = [(uid, ident) for uid, (ident, _) in list(self._turns.items())]
         for (uid,) in link.rows(_SQL["turns_missing"], *map(list, zip(*turns, strict=True))) if turns else ():
             return f"the turn {uid}"
         return None
+
+    def _learn_fence(self, fence: int) -> None:
+        """Forget the ids of turns if the fence was raised: pruning may have deleted some, which are inserted anew."""
+        if self._fast_appender.learn_fence(fence):
+            self._turns.clear()
 
     # ── appending ──
 
@@ -134,7 +140,7 @@ class PostgresJournal(Reader):
         repeats = None if batch.idempotency is None else link.send(_SQL["idempotency_find"], batch.idempotency)
         fence = link.send(_SQL["fence"])
         drawn = self.draw(link, len(batch.writes), epoch=batch.epoch)
-        self._fast_appender.learn_fence(fence.fetchall()[0][0])
+        self._learn_fence(fence.fetchall()[0][0])
         if repeats is not None:
             call = self._repeated(link, batch, repeats.fetchall())
             if call is not None:
@@ -275,7 +281,9 @@ class PostgresJournal(Reader):
         """Record turns with what they had read and their edges, in this order, in one commit."""
 
         def act(link: Link) -> dict[str, tuple[int, int]]:
+            fence = link.send(_SQL["fence"])
             drawn = self.draw(link, 0)
+            self._learn_fence(fence.fetchall()[0][0])
             return self._write_edges(link, turns, self.last_seq(link) + 1, drawn.at)
 
         for seen in {turn.author.seen for turn in turns}:

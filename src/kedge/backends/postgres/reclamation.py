@@ -8,7 +8,7 @@ from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
 from kedge.model import control_log
 from kedge.model.retention import as_bytes, by_key
-from kedge.ports.reclamation import PRUNED_AT_ONCE, SUCCESSORS_MAX, Erased, Sampled, SpaceOf, Versions
+from kedge.ports.reclamation import SUCCESSORS_MAX, Erased, Sampled, SpaceOf, Versions
 
 _SQL = queries("reclamation")
 
@@ -41,17 +41,6 @@ class PostgresReclamation:
             return Erased(*link.one(_SQL["erase"], list(seqs)))
 
         return self._database.write("reclaim", act, find=again)
-
-    def prune_calls(self, before: int, after: tuple[str, int]) -> tuple[int, tuple[str, int] | None]:
-        """Forget idempotency keys of calls before a seq, a part of them."""
-        asked = (before, *after, PRUNED_AT_ONCE)
-        found = self._database.write("prune", lambda link: link.rows(_SQL["calls_delete"], *asked), find=again)
-        return len(found), max(found) if len(found) == PRUNED_AT_ONCE else None
-
-    def prune_metrics(self, before: float) -> int:
-        """Delete metric samples from before a moment, a part of them; return how many."""
-        asked = (before, PRUNED_AT_ONCE)
-        return len(self._database.write("prune", lambda link: link.rows(_SQL["samples_delete"], *asked), find=again))
 
     def sample(self, seqs: Sequence[int]) -> list[Sampled]:
         """Return those of these seqs that are writes."""

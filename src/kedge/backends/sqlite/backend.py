@@ -16,6 +16,7 @@ from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.metrics import SqliteMetrics
 from kedge.backends.sqlite.provenance import SqliteProvenance
+from kedge.backends.sqlite.pruning import SqlitePruning
 from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.reclamation import SqliteReclamation
 from kedge.backends.sqlite.replay_log import SqliteReplayLog
@@ -65,6 +66,7 @@ class SqliteBackend:
         self.verification = SqliteVerification(self.database, self.states, self.journal)
         self.erasure = SqliteErasure(self.database, chosen.writer)
         self.reclamation = SqliteReclamation(self.database, self.interner)
+        self.pruning = SqlitePruning(self.database)
         self.fleet = SqliteFleet(self.database)
         self.upgrade = SqliteUpgrade(self.database, self.control, self.interner, self.states)
         self.state_collector = SqliteStateCollector(self.database, self.states)

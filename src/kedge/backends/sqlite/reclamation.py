@@ -8,7 +8,7 @@ from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.reads import check_epoch
 from kedge.backends.sqlite.sql import queries
 from kedge.model.retention import as_bytes, by_key
-from kedge.ports.reclamation import PRUNED_AT_ONCE, SUCCESSORS_MAX, Erased, Sampled, SpaceOf, Versions
+from kedge.ports.reclamation import SUCCESSORS_MAX, Erased, Sampled, SpaceOf, Versions
 from kedge.support.failpoints import reach
 
 _SQL = queries("reclamation")
@@ -41,19 +41,6 @@ class SqliteReclamation:
             connection.execute(_SQL["erase"], asked)
             reach("reclaim:erased")
         return Erased(*found)
-
-    def prune_calls(self, before: int, after: tuple[str, int]) -> tuple[int, tuple[str, int] | None]:
-        """Forget idempotency keys of calls before a seq, a part of them."""
-        found = self._database.ask(_SQL["calls_before"], before, *after, PRUNED_AT_ONCE)
-        if found:
-            with self._database.writing("prune") as connection:
-                connection.executemany(_SQL["call_delete"], found)
-        return len(found), found[-1] if len(found) == PRUNED_AT_ONCE else None
-
-    def prune_metrics(self, before: float) -> int:
-        """Delete metric samples from before a moment, a part of them; return how many."""
-        with self._database.writing("prune") as connection:
-            return connection.execute(_SQL["samples_delete"], (before, PRUNED_AT_ONCE)).rowcount
 
     def sample(self, seqs: Sequence[int]) -> list[Sampled]:
         """Return those of these seqs that are writes."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from kedge.model.control import ControlRecord
 from kedge.model.lineage import EMPTY, Lineage, antichain
+from kedge.model.pruning import Pruned
 from kedge.model.states import State, Superseders, minimal
 from kedge.support.display import Report, Value, count
 
@@ -62,6 +63,7 @@ class Inspection:
         self.spaces: Mapping[int, tuple[str, str]] = {}
         self.states: dict[int, State] = {}
         self.reclaimed_stores: frozenset[str] = frozenset()
+        self.pruned = Pruned()
         self._findings: list[Finding] = []
         self._notes: list[Finding] = []
         self._kinds: Counter[str] = Counter()

@@ -39,7 +39,8 @@ class PostgresExporter:
         """Return the id and the keys of the database, which a migration keeps."""
         found = dict(self._database.ask(_SQL["secrets"]))
         reclaimed = dict(self._database.ask(_SQL["reclaimed"]))
-        return Identity(found["database_id"], found["header_key"], reclaimed)
+        pruned = migration.portable_pruned(found.get("pruned"))
+        return Identity(found["database_id"], found["header_key"], reclaimed, pruned)
 
     def marks(self) -> Marks:
         """Return how often rows were removed by purges."""

@@ -181,6 +181,7 @@ class PostgresImporter:
             for name, value in (
                 ("database_id", identity.database_id),
                 ("header_key", identity.header_key),
+                ("pruned", identity.pruned.encode()),
                 *((f"reclaimed:{name}", str(seq).encode()) for name, seq in identity.reclaimed.items()),
                 ("arrived", msgspec.json.encode(sealed)),
             ):

@@ -86,15 +86,21 @@ SELECT 'writes seq ' || w.seq, concat_ws('; ',
     CASE WHEN s.id IS NULL THEN 'space ' || w.space || ' is not there' END,
     CASE WHEN l.id IS NULL THEN 'lineage ' || w.lineage || ' is not in the lineage table' END,
     CASE WHEN p.id IS NULL THEN 'provenance ' || w.provenance || ' is not in the lineage table' END,
-    CASE WHEN t.id IS NULL THEN 'turn ' || w.turn || ' is not in the table of turns' END,
+    CASE WHEN t.id IS NULL AND (w.seq > g.reads OR (w.salt IS NOT NULL AND NOT w.deleted))
+        THEN 'turn ' || w.turn || ' is not in the table of turns' END,
     CASE WHEN w.source AND w.lineage <> 0 THEN 'a source write has lineage ' || w.lineage || ', not 0' END,
     CASE WHEN NOT w.source AND w.provenance <> w.lineage THEN 'a derived write has provenance ' || w.provenance END,
     CASE WHEN w.rank NOT BETWEEN 1 AND w.seq THEN 'its rank ' || w.rank || ' is not from 1 to its seq' END)
 FROM kedge.writes w
 LEFT JOIN kedge.spaces s ON s.id = w.space LEFT JOIN kedge.lineages l ON l.id = w.lineage
 LEFT JOIN kedge.lineages p ON p.id = w.provenance LEFT JOIN kedge.turns t ON t.id = w.turn
+CROSS JOIN (
+    SELECT coalesce(max((convert_from(value, 'UTF8')::json ->> 'reads')::int8), 0) AS reads
+    FROM kedge.meta WHERE name = 'pruned'
+) g
 WHERE w.seq BETWEEN $1 AND $2 AND (
-    s.id IS NULL OR l.id IS NULL OR p.id IS NULL OR t.id IS NULL OR (w.source AND w.lineage <> 0)
+    s.id IS NULL OR l.id IS NULL OR p.id IS NULL
+    OR (t.id IS NULL AND (w.seq > g.reads OR (w.salt IS NOT NULL AND NOT w.deleted))) OR (w.source AND w.lineage <> 0)
     OR (NOT w.source AND w.provenance <> w.lineage) OR w.rank NOT BETWEEN 1 AND w.seq);
 
 -- name: check_counter_sums
@@ -163,7 +169,11 @@ WHERE t.id IS NULL OR l.id IS NULL;
 -- name: check_replayed_refers
 SELECT 'seq ' || r.seq, 'is no source write, or was replayed for a turn that is not there'
 FROM kedge.replayed r LEFT JOIN kedge.writes w ON w.seq = r.seq AND w.source LEFT JOIN kedge.turns t ON t.id = r.turn
-WHERE w.seq IS NULL OR (t.id IS NULL AND r.turn <> 0);
+CROSS JOIN (
+    SELECT coalesce(max((convert_from(value, 'UTF8')::json ->> 'reads')::int8), 0) AS reads
+    FROM kedge.meta WHERE name = 'pruned'
+) g
+WHERE w.seq IS NULL OR (t.id IS NULL AND r.turn <> 0 AND g.reads = 0);
 
 -- name: check_idempotency_writes
 SELECT 'key ' || quote_literal(i.key), 'its ' || cardinality(i.seqs) || ' writes are not those of one turn'

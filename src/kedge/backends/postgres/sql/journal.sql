@@ -157,12 +157,12 @@ SELECT seqs, lineage FROM kedge.idempotency WHERE key = $1 ORDER BY seqs[1] DESC
 INSERT INTO kedge.idempotency (key, seqs, lineage) VALUES ($1, $2::int8[], $3);
 
 -- name: writes_of_call
-SELECT w.seq, w.lineage, t.uid FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn
+SELECT w.seq, w.lineage, coalesce(t.uid, '') FROM kedge.writes w LEFT JOIN kedge.turns t ON t.id = w.turn
 WHERE w.seq = ANY($1::int8[]) ORDER BY w.seq;
 
 -- name: repeated_writes
-SELECT w.seq, w.space, w.name, w.digest, w.salt, w.source, w.lineage, t.uid
-FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::int8[]) ORDER BY w.seq;
+SELECT w.seq, w.space, w.name, w.digest, w.salt, w.source, w.lineage, coalesce(t.uid, '')
+FROM kedge.writes w LEFT JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::int8[]) ORDER BY w.seq;
 
 -- name: contents
 SELECT w.name, w.payload FROM unnest($1::int8[]) WITH ORDINALITY AS asked (seq, position)

@@ -1,5 +1,5 @@
 -- name: secrets
-SELECT name, value FROM kedge.meta WHERE name IN ('database_id', 'header_key');
+SELECT name, value FROM kedge.meta WHERE name IN ('database_id', 'header_key', 'pruned');
 
 -- name: reclaimed
 SELECT c.name, max(convert_from(m.value, 'UTF8')::int8)

@@ -46,25 +46,25 @@ SELECT t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays FROM up JO
 
 -- name: sources_of_turns
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
-FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
+FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space LEFT JOIN kedge.turns t ON t.id = w.turn
 WHERE w.turn = ANY($1::int8[]) AND w.source AND NOT w.deleted ORDER BY w.seq;
 
 -- name: sources_at
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
-FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
+FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space LEFT JOIN kedge.turns t ON t.id = w.turn
 WHERE w.seq = ANY($1::int8[]) AND w.source AND NOT w.deleted;
 
 -- name: corrections
 SELECT DISTINCT s.store, s.space, n.name, n.seq, n.rank, n.at, t.agent, t.person, t.session, n.turn, NULL
 FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
 JOIN kedge.writes n ON n.space = w.space AND n.name = w.name AND n.seq > w.seq
-JOIN kedge.turns t ON t.id = n.turn
+LEFT JOIN kedge.turns t ON t.id = n.turn
 WHERE w.turn = ANY($1::int8[]) AND NOT w.source AND s.store <> 'memory' AND n.source AND NOT n.deleted
 ORDER BY n.seq DESC LIMIT $2;
 
 -- name: source_with_payload
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
-FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space JOIN kedge.turns t ON t.id = w.turn
+FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space LEFT JOIN kedge.turns t ON t.id = w.turn
 WHERE w.seq = $1 AND w.source AND NOT w.deleted;
 
 -- name: newest_messages
@@ -75,7 +75,7 @@ CROSS JOIN LATERAL (
     SELECT * FROM kedge.writes w WHERE w.space = s.id AND w.source AND NOT w.deleted AND w.seq <= k.upto
     ORDER BY w.name DESC, w.seq LIMIT 1
 ) w
-JOIN kedge.turns t ON t.id = w.turn;
+LEFT JOIN kedge.turns t ON t.id = w.turn;
 
 -- name: writers_of
 SELECT w.seq, t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays

@@ -27,17 +27,6 @@ WITH doomed AS (
 )
 SELECT count(*), coalesce(sum(bytes), 0)::int8 FROM erased;
 
--- name: calls_delete
-DELETE FROM kedge.idempotency WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM kedge.idempotency
-    WHERE seqs[1] < $1 AND (key, seqs[1]) > ($2, $3) ORDER BY key, seqs[1] LIMIT $4
-)) RETURNING key, seqs[1];
-
--- name: samples_delete
-DELETE FROM kedge.observations WHERE id IN (
-    SELECT id FROM kedge.observations WHERE at < $1 ORDER BY id LIMIT $2
-) RETURNING id;
-
 -- name: sample
 -- The size is that on disk: a long payload is not read for it.
 SELECT s.store, s.space, w.seq, coalesce(pg_column_size(w.payload), 0)::int8, w.lineage, a.seqs, a.lineages

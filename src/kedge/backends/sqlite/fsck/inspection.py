@@ -12,6 +12,7 @@ from kedge.model.compaction import Past, Readable
 from kedge.model.fsck import inspection
 from kedge.model.fsck.inspection import FsckReport, Progress
 from kedge.model.lineage import Lineage
+from kedge.model.pruning import Pruned
 from kedge.model.states import from_text
 
 SQL = queries("fsck")
@@ -35,6 +36,8 @@ class Inspection(inspection.Inspection):
         """Read what all checks need: the last seq, the spaces, and the lineages and states that can be read."""
         self.last_seq = self.connection.execute(SQL["last_seq"]).fetchone()[0]
         self.know_policies(row[0] for row in self.connection.execute(SQL["policies"]))
+        stored = self.connection.execute(SQL["pruned"]).fetchone()
+        self.pruned = Pruned.decode(None if stored is None else stored[0])
         self.spaces = {ident: (store, space) for ident, store, space in self.connection.execute(SQL["spaces"])}
         lineages: dict[int, Lineage] = {}
         for ident, members in self.connection.execute(SQL["lineages"]):

@@ -29,19 +29,21 @@ class _Write(NamedTuple):
 def check_order(inspection: Inspection) -> None:
     """Check that writes and control entries share one gapless order in which time never runs backwards.
 
+    Up to a seq, as many as were pruned may be missing.
     What came by a move from a database without such an order, up to a seq, is known by its number of entries only.
     """
     entries = inspection.connection.execute(SQL["count_entries"]).fetchone()[0]
     came_upto, came = inspection.connection.execute(SQL["came"]).fetchone() or (0, 0)
-    if entries != came + inspection.last_seq - came_upto:
+    if entries != came + inspection.last_seq - came_upto - inspection.pruned.entries:
         inspection.report("journal", "", f"{entries} entries end at seq {inspection.last_seq}")
     for first, last in inspection.windows():
         before, at_before = first - 1, float("-inf")
+        may_lack = max(came_upto, inspection.pruned.sessions)  # log entries of sessions that were forgotten
         for seq, at, is_write in inspection.connection.execute(SQL["entries"], (first, last)):
             where = f"{'writes' if is_write else 'control_log'} seq {seq}"
             if seq == before:
                 inspection.report("journal", where, "the seq is that of a write and of a control entry")
-            elif seq > before + 1 > came_upto:
+            elif seq > before + 1 > may_lack:
                 inspection.report("journal", where, f"seqs {before + 1} to {seq - 1} are missing before it")
             if at < at_before and seq > came_upto:
                 inspection.report(
@@ -73,7 +75,7 @@ def _misfits(inspection: Inspection, write: _Write) -> list[str]:
         found.append(f"lineage {write.lineage} is not in the lineage table")
     if write.provenance not in inspection.lineages:
         found.append(f"provenance {write.provenance} is not in the lineage table")
-    if not write.has_turn:
+    if not write.has_turn and (write.seq > inspection.pruned.reads or (write.salt is not None and not write.deleted)):
         found.append(f"turn {write.turn} is not in the table of turns")
     if write.source and write.lineage != 0:
         found.append(f"a source write has lineage {write.lineage}, not 0")

@@ -47,7 +47,10 @@ class SqliteExporter:
         with self._database.reading() as connection:
             found = {name: _as_bytes(value) for name, value in connection.execute(_SQL["secrets"])}
             reclaimed = dict(connection.execute(_SQL["reclaimed"]).fetchall())
-        return Identity(found["database_id"], found["header_key"], reclaimed)
+            pruned = connection.execute(_SQL["pruned"]).fetchone()
+        return Identity(
+            found["database_id"], found["header_key"], reclaimed, migration.portable_pruned(pruned and pruned[0])
+        )
 
     def marks(self) -> Marks:
         """Return how often rows were removed: by purges, and by compactions."""

@@ -217,6 +217,7 @@ class SqliteImporter:
             connection.execute("DELETE FROM supersedes")
             connection.executemany(_SQL["supersede_insert"], _superseded(connection))
             connection.executemany(_SQL["reclaimed_put"], [(seq, name) for name, seq in identity.reclaimed.items()])
+            connection.execute(_SQL["meta_put"], ("pruned", identity.pruned.encode()))
             connection.execute(_SQL["meta_put"], ("database_id", identity.database_id.decode()))
             connection.execute(_SQL["meta_put"], ("header_key", identity.header_key))
             connection.execute(_SQL["meta_put"], ("arrived", msgspec.json.encode(sealed)))

@@ -90,6 +90,9 @@ SELECT packing FROM segments WHERE id = ?;
 -- name: reclaimed
 SELECT coalesce(max(reclaimed), 0) FROM segments WHERE collection = ?;
 
+-- name: pruned
+SELECT value FROM meta WHERE name = 'pruned';
+
 -- name: snapshot_seqs
 SELECT DISTINCT seq FROM snapshots ORDER BY seq;
 

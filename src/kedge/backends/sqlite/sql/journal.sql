@@ -102,12 +102,12 @@ SELECT seq, count, lineage, seqs FROM idempotency WHERE key = ? ORDER BY seq DES
 INSERT INTO idempotency (key, seq, count, lineage) VALUES (?, ?, ?, ?);
 
 -- name: writes_of_call
-SELECT w.seq, w.lineage, t.uid FROM writes w JOIN turns t ON t.id = w.turn
+SELECT w.seq, w.lineage, coalesce(t.uid, '') FROM writes w LEFT JOIN turns t ON t.id = w.turn
 WHERE w.seq IN (SELECT value FROM json_each(?)) ORDER BY w.seq;
 
 -- name: repeated_writes
-SELECT w.seq, w.space, w.name, w.digest, w.salt, w.source, w.lineage, t.uid
-FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM json_each(?)) ORDER BY w.seq;
+SELECT w.seq, w.space, w.name, w.digest, w.salt, w.source, w.lineage, coalesce(t.uid, '')
+FROM writes w LEFT JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM json_each(?)) ORDER BY w.seq;
 
 -- name: head
 SELECT c.epoch, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload

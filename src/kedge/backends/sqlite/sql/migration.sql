@@ -96,5 +96,8 @@ SELECT collection, max(reclaimed) FROM segments GROUP BY collection HAVING max(r
 -- name: reclaimed_put
 UPDATE segments SET reclaimed = ? WHERE collection = ?;
 
+-- name: pruned
+SELECT value FROM meta WHERE name = 'pruned';
+
 -- name: control_put
 INSERT INTO control (id, epoch, record) VALUES (1, ?, ?);

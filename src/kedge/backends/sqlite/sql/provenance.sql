@@ -46,30 +46,30 @@ SELECT t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays FROM up CR
 
 -- name: sources_of_turns
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
-FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+FROM writes w JOIN spaces s ON s.id = w.space LEFT JOIN turns t ON t.id = w.turn
 WHERE w.turn IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted ORDER BY w.seq;
 
 -- name: sources_at
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
-FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+FROM writes w JOIN spaces s ON s.id = w.space LEFT JOIN turns t ON t.id = w.turn
 WHERE w.seq IN (SELECT value FROM json_each(?)) AND w.source AND NOT w.deleted;
 
 -- name: corrections
 SELECT DISTINCT s.store, s.space, n.name, n.seq, n.rank, n.at, t.agent, t.person, t.session, n.turn, NULL
 FROM writes w INDEXED BY writes_by_turn JOIN spaces s ON s.id = w.space
 JOIN writes n INDEXED BY writes_by_key ON n.space = w.space AND n.name = w.name AND n.seq > w.seq
-JOIN turns t ON t.id = n.turn
+LEFT JOIN turns t ON t.id = n.turn
 WHERE w.turn IN (SELECT value FROM json_each(?1)) AND NOT w.source AND s.store <> 'memory' AND n.source AND NOT n.deleted
 ORDER BY n.seq DESC LIMIT ?2;
 
 -- name: source_with_payload
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, w.payload
-FROM writes w JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+FROM writes w JOIN spaces s ON s.id = w.space LEFT JOIN turns t ON t.id = w.turn
 WHERE w.seq = ? AND w.source AND NOT w.deleted;
 
 -- name: newest_message
 SELECT s.store, s.space, w.name, w.seq, w.rank, w.at, t.agent, t.person, t.session, w.turn, NULL
-FROM writes w INDEXED BY writes_by_key JOIN spaces s ON s.id = w.space JOIN turns t ON t.id = w.turn
+FROM writes w INDEXED BY writes_by_key JOIN spaces s ON s.id = w.space LEFT JOIN turns t ON t.id = w.turn
 WHERE w.space = (SELECT id FROM spaces WHERE store = 'memory' AND space = ?1)
   AND w.source AND NOT w.deleted AND w.seq <= ?2
 ORDER BY w.name DESC, w.seq LIMIT 1;

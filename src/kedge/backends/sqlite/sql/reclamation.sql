@@ -23,15 +23,6 @@ WHERE seq IN (SELECT value FROM json_each(?)) AND salt IS NOT NULL;
 UPDATE writes SET payload = NULL, salt = NULL
 WHERE seq IN (SELECT value FROM json_each(?)) AND salt IS NOT NULL;
 
--- name: calls_before
-SELECT key, seq FROM idempotency WHERE seq < ? AND (key, seq) > (?, ?) ORDER BY key, seq LIMIT ?;
-
--- name: call_delete
-DELETE FROM idempotency WHERE key = ? AND seq = ?;
-
--- name: samples_delete
-DELETE FROM observations WHERE id IN (SELECT id FROM observations WHERE at < ? ORDER BY id LIMIT ?);
-
 -- name: sample
 SELECT s.store, s.space, w.space, w.name, w.rank, w.seq, w.lineage, coalesce(length(w.payload), 0)
 FROM writes w JOIN spaces s ON s.id = w.space WHERE w.seq IN (SELECT value FROM json_each(?));
