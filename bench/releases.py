@@ -85,7 +85,20 @@ def cycles(setting: Setting) -> Iterator[Measured]:
         yield Measured(
             f"deploy, promote and settle after {count:,} of them vs none", ratio(late, early), "×", detail, 1.5
         )
+        yield from _statuses(setting, many, few, count)
         yield Measured("disk of one release", _disk(setting.fresh("many")) / count, "bytes")
+
+
+def _statuses(setting: Setting, many: kedge.Kedge, few: kedge.Kedge, count: int) -> Iterator[Measured]:
+    """Compare the look for unfinished operations, which `status` and `recover` begin with."""
+    late, early = interleave(setting.sizes.rounds, many.recover, few.recover)
+    yield Measured(
+        f"recover, where nothing is unfinished, after {count:,} releases vs after a few", ratio(late, early), "×",
+        f"{micro(late)} vs {micro(early)}", at_most=1.5,
+    )  # fmt: skip
+    late, early = interleave(setting.sizes.rounds, many.status, few.status)
+    detail = f"{micro(late)} vs {micro(early)}"
+    yield Measured(f"status after {count:,} releases vs after a few", ratio(late, early), "×", detail, at_most=2)
 
 
 def chained(setting: Setting) -> Iterator[Measured]:

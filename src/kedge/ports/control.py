@@ -17,6 +17,7 @@ from kedge.model.control_log import (
 )
 from kedge.model.session_copy import SessionChange
 from kedge.model.session_settings import DEFAULTS, SessionSettings
+from kedge.model.unfinished import Wanted
 
 __all__ = [
     "Change",
@@ -67,6 +68,12 @@ class Control(Protocol):
 
     def entries(self, *, limit: int | None = None, operation: str | None = None) -> list[Entry]:
         """Return control entries, newest first; those of sessions only by their operation."""
+
+    def unfinished(self) -> list[tuple[Entry, Wanted]]:
+        """Return the changes whose last step is not in the log, the oldest first, and what must follow each.
+
+        The cost does not grow with the log, once older processes cannot write.
+        """
 
     def record_at(self, seq: int) -> ControlRecord:
         """Return the record as of a seq."""

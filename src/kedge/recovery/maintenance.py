@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from kedge.backends.readable import agreed_now
-from kedge.deployments.lifecycle import list_all
+from kedge.deployments.lifecycle import list_revocable
 from kedge.errors import Conflict, IllegalTransition
 from kedge.model.control import ControlRecord, Status
 from kedge.ports.vectors import Reclaimed
@@ -81,5 +81,6 @@ def rolled_back_before(kernel: Kernel, record: ControlRecord, moment: float) -> 
     """Return the deployments that were rolled back before a moment, as was all that rests on them."""
     if not record.rolled_back:
         return []
-    old = {d.number: d for d in list_all(kernel) if d.status is Status.ROLLED_BACK and d.since < moment}
+    revocable = list_revocable(kernel, record)
+    old = {d.number: d for d in revocable if d.status is Status.ROLLED_BACK and d.since < moment}
     return [d.name for d in old.values() if record.dependants(d.number) <= old.keys()]

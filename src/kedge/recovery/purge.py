@@ -15,6 +15,7 @@ from kedge.errors import (
 )
 from kedge.model import transitions
 from kedge.model.control import ControlRecord
+from kedge.model.unfinished import ERASED
 from kedge.ports.control import Change, Entry
 from kedge.recovery.policies import check_holds
 from kedge.support.display import Report, count
@@ -109,9 +110,7 @@ def finish_purge(kernel: Kernel, entry: Entry, progress: Progress | None) -> int
     try:
         erased = kernel.backend.erasure.erase(lineages, progress)
         detail = {"writes": erased, "reclaimed_bytes": _reclaim(kernel, lineages)}
-        kernel.backend.control.step(
-            entry.operation, "purge:erased", deployment=entry.deployment, by=entry.by, detail=detail
-        )
+        kernel.backend.control.step(entry.operation, ERASED, deployment=entry.deployment, by=entry.by, detail=detail)
     except (Retryable, OutcomeUnknown) as error:  # what it says of itself is not true of the whole purge
         why = _REASONS.get(type(error), "a write failed")
         cause = f" ({str(error.__cause__).splitlines()[0]})" if str(error.__cause__ or "") else ""

@@ -10,6 +10,7 @@ from kedge.model import transitions
 from kedge.model.checks import check_names
 from kedge.model.control import ControlRecord
 from kedge.model.reconcile import RECONCILED, Reconciled, troubles
+from kedge.model.unfinished import FINISHED, PURGE, RESUMED, ROLLBACK, SUPERSEDED
 from kedge.ports.clock import lease_clock
 from kedge.ports.control import Change, Entry
 from kedge.recovery.attribution import omissions
@@ -20,19 +21,13 @@ from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators, verify
 from kedge.turns.kernel import Kernel, actor
 
-COMMIT = "rollback"
+COMMIT = ROLLBACK
 CONVERGED = "rollback:converged"
 NOT_CONVERGED = "rollback:not-converged"
 VERIFIED = "rollback:verified"
 FAILED = "rollback:verification-failed"
-RESUMED = "rollback:resumed"  # the last step where features were held
-FINISHED = "rollback:finished"  # the last step elsewhere
-SUPERSEDED = "rollback:superseded"  # the last step where the deployment was reinstated before the others
 REINSTATE = "reinstate"
-PURGE = "purge"
-ERASED = "purge:erased"
 RELEASE = "release-held"
-_LAST_STEPS = {COMMIT: (RESUMED, FINISHED, SUPERSEDED), PURGE: (ERASED,)}
 OnStep = Callable[[str], object]
 _EXAMPLES_MAX = 3
 _AGAIN = "run `kedge recover`"
@@ -241,34 +236,21 @@ def unfinished(kernel: Kernel) -> list[Entry]:
 
 def unfinished_of(kernel: Kernel, name: str, *, before: int) -> list[Entry]:
     """Return the unfinished rollbacks of a deployment that were committed before a seq."""
-    control = kernel.backend.control
-    commits = [entry for entry in control.entries_of([name], (COMMIT,)) if entry.seq < before]
-
-    def is_finished(entry: Entry) -> bool:
-        return any(
-            step.is_step and step.kind in _LAST_STEPS[COMMIT] for step in control.entries(operation=entry.operation)
-        )
-
-    return [entry for entry in reversed(commits) if not is_finished(entry)]
+    found = (entry for entry, _ in kernel.backend.control.unfinished())
+    return [entry for entry in found if (entry.kind, entry.deployment) == (COMMIT, name) and entry.seq < before]
 
 
 def _unfinished(kernel: Kernel) -> list[tuple[Entry, Wanted]]:
     """Return the unfinished changes, the oldest first, and which external systems must follow each.
 
-    Only the newest change of an artifact counts, since reconciling reads the current pin. Systems that are no longer
-    declared are left out.
+    Systems that are no longer declared are left out.
     """
-    entries = kernel.backend.control.entries()
-    steps = {(entry.operation, entry.kind) for entry in entries if entry.is_step}
-    record = kernel.backend.control.load()
-    found, later = list[tuple[Entry, Wanted]](), set[tuple[str, str]]()
-    for entry in (entry for entry in entries if not entry.is_step):
-        own = {(name, key) for name, keys in moved_by(record, entry).items() for key in keys} - later
-        last = _LAST_STEPS.get(entry.kind, (entry.kind + RECONCILED,) if own else ())
-        if last and not any((entry.operation, step) in steps for step in last):
-            found.append((entry, {name: sorted(key for n, key in own if n == name) for name, _ in own}))
-        later |= own
-    return found[::-1]
+    declared = kernel.backend.control.load().reconcilers
+    found = [
+        (entry, {name: keys for name, keys in wanted.items() if name in declared})
+        for entry, wanted in kernel.backend.control.unfinished()
+    ]
+    return [(entry, wanted) for entry, wanted in found if wanted or entry.kind in {COMMIT, PURGE}]
 
 
 def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress | None = None) -> list[str]:

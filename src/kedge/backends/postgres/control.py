@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from kedge import errors
+from kedge.backends.postgres import unfinished
 from kedge.backends.postgres.database import Database, Unconfirmed, again
 from kedge.backends.postgres.journal import Drawn, PostgresJournal
 from kedge.backends.postgres.link import Link
@@ -35,6 +36,8 @@ from kedge.model.migration import Arriving, Sealed, arriving_message, moved_mess
 from kedge.model.moments import seq_at
 from kedge.model.session_copy import SessionChange
 from kedge.model.session_settings import DEFAULTS, SessionSettings
+from kedge.model.unfinished import Wanted
+from kedge.model.upgrade import FEATURES_SINCE
 from kedge.model.visibility import SEQ_MAX, View
 from kedge.model.writes import prefix_end
 from kedge.support.failpoints import reach
@@ -212,6 +215,21 @@ class PostgresControl:
         else:
             rows = self._database.ask(_SQL["log"], limit)
         return [control_log.decode_entry(row) for row in rows[:limit]]
+
+    def unfinished(self) -> list[tuple[Entry, Wanted]]:
+        """Return the changes whose last step is not in the log, the oldest first, and what must follow each."""
+
+        def look(link: Link) -> list[tuple[Entry, Wanted]]:
+            fence = link.row(_SQL["min_writer"])
+            if fence is not None and int(fence[0]) >= FEATURES_SINCE:
+                rows = link.rows(_SQL["log_of_unfinished"])
+                return [(control_log.decode_entry(row), unfinished.decode_wanted(wanted)) for *row, wanted in rows]
+            found = {one.operation: one.wanted for one in unfinished.from_log(link)}
+            logged = (link.rows(_SQL["log_of_operation"], operation) for operation in found)
+            entries = (control_log.decode_entry(row) for rows in logged for row in rows)
+            return [(entry, found[entry.operation]) for entry in entries if not entry.is_step]
+
+        return self._database.read(look)
 
     def record_at(self, seq: int) -> ControlRecord:
         """Return the record as of a seq."""
@@ -452,3 +470,4 @@ def log_in(link: Link, drawn: Drawn, epoch: int, entry: NewEntry) -> None:
         _SQL["log_insert"], drawn.seqs[0], epoch, drawn.at, entry.operation, entry.kind, entry.deployment, entry.by,
         entry.reason.encode(), json.dumps(entry.detail).encode(), entry.record,
     )  # fmt: skip
+    unfinished.follow(link, entry, drawn.seqs[0])

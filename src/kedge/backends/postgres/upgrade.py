@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from kedge.backends.postgres import unfinished
 from kedge.backends.postgres.control import compact_in
 from kedge.backends.postgres.database import Database, again
 from kedge.backends.postgres.lineages import Interner
@@ -47,6 +48,7 @@ class PostgresUpgrade:
             late = sum(_fill(statement, None, link) for statement in fillings)
             compact_in(link)
             announce(link)
+            unfinished.fill(link)
             link.send(_SQL["move_reclaimed"])
             link.send(_SQL["drop_reclaimed"])
             link.send(_SQL["raise_fence"], str(upgrade.WRITER).encode())

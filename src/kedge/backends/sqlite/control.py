@@ -9,6 +9,7 @@ import msgspec
 
 from kedge.backends.readable import readable_part
 from kedge.backends.record_cache import DecodedRecord, RecordCache
+from kedge.backends.sqlite import unfinished
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.journal import SqliteJournal, next_position
 from kedge.backends.sqlite.reads import check_epoch
@@ -32,6 +33,8 @@ from kedge.model.control_log import (
 from kedge.model.moments import seq_at
 from kedge.model.session_copy import SessionChange
 from kedge.model.session_settings import DEFAULTS, SessionSettings
+from kedge.model.unfinished import Wanted
+from kedge.model.upgrade import FEATURES_SINCE
 from kedge.model.visibility import SEQ_MAX
 from kedge.model.writes import prefix_end
 from kedge.ports.clock import Clock
@@ -195,6 +198,16 @@ class SqliteControl:
             else:
                 rows = connection.execute(_SQL["log"], (-1 if limit is None else limit,)).fetchall()
         return [control_log.decode_entry(row) for row in rows[:limit]]
+
+    def unfinished(self) -> list[tuple[Entry, Wanted]]:
+        """Return the changes whose last step is not in the log, the oldest first, and what must follow each."""
+        with self._database.reading() as connection:
+            if self._database.min_writer(connection) >= FEATURES_SINCE:
+                rows = connection.execute(_SQL["log_of_unfinished"]).fetchall()
+                return [(control_log.decode_entry(row), unfinished.decode_wanted(wanted)) for *row, wanted in rows]
+            found = {one.operation: one.wanted for one in unfinished.from_log(connection)}
+        entries = (self.entries(operation=operation) for operation in found)
+        return [(entry, found[entry.operation]) for own in entries for entry in own if not entry.is_step]
 
     def record_at(self, seq: int) -> ControlRecord:
         """Return the record as of a seq."""
@@ -409,3 +422,4 @@ def log_in(connection: sqlite3.Connection, position: Position, epoch: int, entry
         json.dumps(entry.detail, ensure_ascii=False), entry.record,
     )  # fmt: skip
     connection.execute(_SQL["log_insert"], fields)
+    unfinished.follow(connection, entry, position.seq)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from kedge.backends.sqlite import unfinished
 from kedge.backends.sqlite.control import SqliteControl
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.lineages import Interner
@@ -44,6 +45,7 @@ class SqliteUpgrade:
                 rows += connection.execute(statement, (-1,)).rowcount
             self._control.compact_in(connection)
             announce(connection)
+            unfinished.fill(connection)
             self._database.raise_fence(connection)
         rows += convert(self._database, self._interner, self._states)
         if progress is not None:

@@ -13,6 +13,7 @@ from kedge.model.control_log import decode_manifest
 from kedge.model.fsck.inspection import Inspection
 from kedge.model.record_format import apply, decode_record, is_delta
 from kedge.model.transitions import compacted
+from kedge.model.unfinished import Unfinished
 
 _UNREADABLE = (ValueError, TypeError)  # msgspec's and JSON's errors of decoding are ValueErrors
 
@@ -151,6 +152,16 @@ def _check_manifest(
         inspection.report("deployment", where, f"the manifest does not have its digest {digest}")
     if revocable is not None and revocable.artifacts != tuple(sorted(artifacts)):
         inspection.report("deployment", where, "the control record names other artifacts than the manifest")
+
+
+def check_unfinished(inspection: Inspection, kept: Iterable[Unfinished], logged: Iterable[Unfinished]) -> None:
+    """Check that the table of unfinished operations is what the log says."""
+    there, true = ({one.operation: one for one in some} for some in (kept, logged))
+    for operation in sorted(there.keys() | true.keys()):
+        if there.get(operation) != true.get(operation):
+            inspection.report(
+                "unfinished", f"operation {operation}", "is not in the table of unfinished operations as the log says"
+            )
 
 
 def check_sessions(inspection: Inspection, rows: Iterable[Any]) -> None:

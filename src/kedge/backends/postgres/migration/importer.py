@@ -8,9 +8,10 @@ import msgspec
 import psycopg
 
 from kedge import errors
+from kedge.backends.postgres import unfinished
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.faults import translate
-from kedge.backends.postgres.link import Connection
+from kedge.backends.postgres.link import Connection, Link
 from kedge.backends.postgres.migration.portable import stored, types
 from kedge.backends.postgres.sql import queries
 from kedge.backends.postgres.vector_type import DIM_MAX, Vector, are_plain, as_floats
@@ -45,6 +46,7 @@ class PostgresImporter:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = self._database.connect()
+                self._connection.cursor_factory = psycopg.RawCursor
             with self._connection.transaction(), psycopg.RawCursor(self._connection) as cursor:
                 found = _arriving(cursor)
                 if found is not None and found.abandoned:
@@ -188,6 +190,7 @@ class PostgresImporter:
                 cursor.execute(_SQL["meta_put"], (name, value))
             cursor.execute(_SQL["meta_drop"], ("arriving",))
             cursor.execute(_SQL["control_put"], record)
+            unfinished.fill(Link(cursor.connection))
 
     def close(self) -> None:
         """Close the database."""

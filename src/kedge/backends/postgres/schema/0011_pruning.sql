@@ -9,3 +9,12 @@ EXECUTE FUNCTION kedge.refuse_change();
 
 -- Who called the turns of a lineage.
 CREATE INDEX turns_called ON kedge.turns (lineage, parent) WHERE parent IS NOT NULL;
+
+-- Rebuildable from the log: changes whose last step is not there yet, and the external systems that must follow them
+-- (a JSON object of names to artifact keys). Complete once the fence is at 4.
+CREATE TABLE kedge.unfinished (
+    operation TEXT COLLATE "C" PRIMARY KEY,
+    kind      TEXT COLLATE "C" NOT NULL,
+    seq       BIGINT NOT NULL,
+    wanted    BYTEA NOT NULL
+);

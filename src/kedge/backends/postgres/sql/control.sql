@@ -17,6 +17,26 @@ SELECT pg_notify('kedge_control', $1);
 INSERT INTO kedge.control_log (seq, epoch, at, operation, kind, deployment, by, reason, detail, record)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
+-- name: unfinished
+SELECT operation, kind, seq, wanted FROM kedge.unfinished ORDER BY seq;
+
+-- name: unfinished_put
+INSERT INTO kedge.unfinished (operation, kind, seq, wanted) VALUES ($1, $2, $3, $4)
+ON CONFLICT (operation) DO UPDATE SET wanted = excluded.wanted;
+
+-- name: unfinished_delete
+DELETE FROM kedge.unfinished WHERE operation = $1;
+
+-- name: unfinished_clear
+DELETE FROM kedge.unfinished;
+
+-- name: min_writer
+SELECT value FROM kedge.meta WHERE name = 'min_writer';
+
+-- name: log_of_unfinished
+SELECT l.seq, l.epoch, l.at, l.operation, l.kind, l.deployment, l.by, l.reason, l.detail, FALSE, u.wanted
+FROM kedge.unfinished u JOIN kedge.control_log l ON l.seq = u.seq ORDER BY l.seq;
+
 -- name: log_of_operation
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
 FROM kedge.control_log WHERE operation = $1 ORDER BY seq DESC;

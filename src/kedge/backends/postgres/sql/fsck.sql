@@ -25,6 +25,9 @@ SELECT id, lineage, superseders FROM kedge.states ORDER BY id;
 -- name: control
 SELECT epoch, record FROM kedge.control;
 
+-- name: min_writer
+SELECT value FROM kedge.meta WHERE name = 'min_writer';
+
 -- name: log
 SELECT seq, epoch, operation, kind, detail, record FROM kedge.control_log ORDER BY seq;
 

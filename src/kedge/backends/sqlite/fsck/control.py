@@ -1,13 +1,19 @@
 """Checks of the control record and its log, deployments, snapshots and sessions."""
 
+from kedge.backends.sqlite import unfinished
+from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.fsck.inspection import SQL, Inspection
 from kedge.model.fsck import control
+from kedge.model.upgrade import FEATURES_SINCE
 
 
 def check_control(inspection: Inspection) -> None:
     """Check the control record and its log."""
     rows = inspection.connection.execute(SQL["control"]).fetchall()
     control.check_control(inspection, rows, inspection.connection.execute(SQL["log"]))
+    if Database.min_writer(inspection.connection) >= FEATURES_SINCE:
+        logged = unfinished.from_log(inspection.connection)
+        control.check_unfinished(inspection, unfinished.unfinished_in(inspection.connection), logged)
 
 
 def check_deployments(inspection: Inspection) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from kedge import errors
+from kedge.backends.sqlite import unfinished
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.layout import Layout
 from kedge.backends.sqlite.migration.portable import insert, stored
@@ -226,6 +227,7 @@ class SqliteImporter:
             connection.execute(_SQL["count_arrived"])
             connection.execute(_SQL["meta_drop"], ("arriving",))
             connection.execute(_SQL["control_put"], record)
+            unfinished.fill(connection)
 
     def close(self) -> None:
         """Close the database."""

@@ -8,3 +8,12 @@ END;
 
 -- Who called the turns of a lineage.
 CREATE INDEX turns_called ON turns (lineage, parent) WHERE parent IS NOT NULL;
+
+-- Rebuildable from the log: changes whose last step is not there yet, and the external systems that must follow them
+-- (a JSON object of names to artifact keys). Complete once the fence is at 4.
+CREATE TABLE unfinished (
+    operation TEXT PRIMARY KEY,
+    kind      TEXT NOT NULL,
+    seq       INTEGER NOT NULL,
+    wanted    TEXT NOT NULL
+) WITHOUT ROWID;

@@ -11,6 +11,23 @@ UPDATE control SET epoch = ?1, record = ?2 WHERE id = 1 AND epoch = ?1 - 1;
 INSERT INTO control_log (seq, epoch, at, operation, kind, deployment, by, reason, detail, record)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: unfinished
+SELECT operation, kind, seq, wanted FROM unfinished ORDER BY seq;
+
+-- name: unfinished_put
+INSERT INTO unfinished (operation, kind, seq, wanted) VALUES (?, ?, ?, ?)
+ON CONFLICT (operation) DO UPDATE SET wanted = excluded.wanted;
+
+-- name: unfinished_delete
+DELETE FROM unfinished WHERE operation = ?;
+
+-- name: unfinished_clear
+DELETE FROM unfinished;
+
+-- name: log_of_unfinished
+SELECT l.seq, l.epoch, l.at, l.operation, l.kind, l.deployment, l.by, l.reason, l.detail, FALSE, u.wanted
+FROM unfinished u CROSS JOIN control_log l ON l.seq = u.seq ORDER BY l.seq;
+
 -- name: log_of_operation
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
 FROM control_log WHERE operation = ? ORDER BY seq DESC;
