@@ -15,6 +15,7 @@ LIVE, PEERS = 200, 1_000
 BOUND_BYTES = 64 << 10
 LOGGED = 500  # the log of so many changes is measured
 CHAINED = 300
+SAMPLED = 150
 
 
 def changes(releases: int, *, live: int = LIVE, peers: int = PEERS) -> Iterator[ControlRecord]:
@@ -96,9 +97,12 @@ def _statuses(setting: Setting, many: kedge.Kedge, few: kedge.Kedge, count: int)
         f"recover, where nothing is unfinished, after {count:,} releases vs after a few", ratio(late, early), "×",
         f"{micro(late)} vs {micro(early)}", at_most=1.5,
     )  # fmt: skip
-    late, early = interleave(setting.sizes.rounds, many.status, few.status)
+    with _open(setting, "some") as some:  # as many as status takes samples
+        for number in range(SAMPLED):
+            _cycle(some, f"v{number}")
+        late, early = interleave(setting.sizes.rounds, many.status, some.status)
     detail = f"{micro(late)} vs {micro(early)}"
-    yield Measured(f"status after {count:,} releases vs after a few", ratio(late, early), "×", detail, at_most=2)
+    yield Measured(f"status after {count:,} releases vs {SAMPLED}", ratio(late, early), "×", detail, at_most=2)
 
 
 def chained(setting: Setting) -> Iterator[Measured]:

@@ -27,7 +27,7 @@ class Versions(msgspec.Struct, frozen=True):
 
 
 class Sampled(msgspec.Struct, frozen=True):
-    """A write of a sample: the bytes of its content, and the next few (seq, lineage) above it at its key."""
+    """A write of a sample: the bytes of its content, and a few (seq, lineage) above it at its key."""
 
     store: str
     space: str

@@ -49,7 +49,8 @@ class SqliteReclamation:
             for store, name, space, key, rank, seq, lineage, size in connection.execute(
                 _SQL["sample"], (json.dumps(list(seqs)),)
             ).fetchall():
-                rows = connection.execute(_SQL["above"], (space, key, rank, seq, SUCCESSORS_MAX)).fetchall()
+                asked = (space, key, lineage, rank, seq, SUCCESSORS_MAX)
+                rows = connection.execute(_SQL["above"], asked).fetchall()
                 above = tuple((at, self._interner.members(connection, by)) for at, by in rows)
                 found.append(Sampled(store, name, seq, size, self._interner.members(connection, lineage), above))
         return found

@@ -28,14 +28,19 @@ WITH doomed AS (
 SELECT count(*), coalesce(sum(bytes), 0)::int8 FROM erased;
 
 -- name: sample
--- The size is that on disk: a long payload is not read for it.
+-- The size is that on disk: a long payload is not read for it. Of the writes above one at its key a few, by seeks: of
+-- its own lineage and of those made later, and of none.
 SELECT s.store, s.space, w.seq, coalesce(pg_column_size(w.payload), 0)::int8, w.lineage, a.seqs, a.lineages
 FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
 CROSS JOIN LATERAL (
     SELECT array_agg(o.seq) AS seqs, array_agg(o.lineage) AS lineages FROM (
-        SELECT seq, lineage FROM kedge.writes
-        WHERE space = w.space AND name = w.name AND (rank, seq) > (w.rank, w.seq) ORDER BY rank, seq LIMIT $2
-    ) o
+        (SELECT seq, lineage, rank FROM kedge.writes
+         WHERE space = w.space AND name = w.name AND (lineage, rank) > (w.lineage, w.rank)
+         ORDER BY lineage, rank LIMIT $2)
+        UNION ALL
+        (SELECT seq, lineage, rank FROM kedge.writes
+         WHERE space = w.space AND name = w.name AND lineage = 0 AND rank > w.rank ORDER BY rank LIMIT $2)
+    ) o WHERE (o.rank, o.seq) > (w.rank, w.seq)
 ) a WHERE w.seq = ANY($1::int8[]);
 
 -- name: vector_bytes

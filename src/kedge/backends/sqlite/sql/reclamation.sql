@@ -28,8 +28,16 @@ SELECT s.store, s.space, w.space, w.name, w.rank, w.seq, w.lineage, coalesce(len
 FROM writes w JOIN spaces s ON s.id = w.space WHERE w.seq IN (SELECT value FROM json_each(?));
 
 -- name: above
-SELECT seq, lineage FROM writes INDEXED BY writes_by_key
-WHERE space = ? AND name = ? AND (rank, seq) > (?, ?) ORDER BY rank, seq LIMIT ?;
+-- A few writes above one at its key, by seeks: of its own lineage and of those made later, and of none.
+SELECT seq, lineage FROM (
+    SELECT * FROM (
+        SELECT seq, lineage, rank FROM writes INDEXED BY writes_by_key
+        WHERE space = ?1 AND name = ?2 AND (lineage, rank) > (?3, ?4) ORDER BY lineage, rank LIMIT ?6)
+    UNION ALL
+    SELECT * FROM (
+        SELECT seq, lineage, rank FROM writes INDEXED BY writes_by_key
+        WHERE space = ?1 AND name = ?2 AND lineage = 0 AND rank > ?4 ORDER BY rank LIMIT ?6)
+) WHERE (rank, seq) > (?4, ?5);
 
 -- name: vector_bytes
 SELECT coalesce(sum(rows * dim * 4), 0) FROM segments;
