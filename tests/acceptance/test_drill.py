@@ -17,7 +17,7 @@ from kedge.model.lineage import Lineage
 from kedge.turns.scope import TurnScope
 from tests.acceptance.cli import spawn
 
-DOCUMENTS, SESSIONS = 400, 8
+DOCUMENTS, SESSIONS = 150, 8
 KEYS = {
     "scenario", "shape", "passed", "documents", "sessions", "canary_sessions", "questions", "turns", "processes",
     "threads", "release", "weight", "python", "seconds", "quality", "contamination", "stores", "plan_seconds",

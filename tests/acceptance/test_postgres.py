@@ -91,7 +91,7 @@ def test_a_rehearsal_in_place_leaves_nothing(postgres_url: str) -> None:
 
 def test_the_drill_passes_in_three_processes_and_drops_its_databases(postgres_server: postgres.Server) -> None:
     with server_databases(postgres_server.url()) as databases:
-        report = rehearse_helpdesk(kedge.open, databases=databases, documents=400, sessions=8)
+        report = rehearse_helpdesk(kedge.open, databases=databases, documents=150, sessions=8)
     assert [check.name for check in report.checks if not check.passed] == []
     assert report.processes == 3
 
