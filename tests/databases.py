@@ -105,7 +105,7 @@ def postgres_server() -> Iterator[postgres.Server]:
     """Start the PostgreSQL server of this run."""
     if importlib.util.find_spec(postgres.PACKAGE) is None:
         pytest.skip(f"the package {postgres.PACKAGE} is not installed: `make test` installs it")
-    with postgres.running() as server:
+    with postgres.running({"max_wal_size": "128MB"}) as server:  # its files may be in memory
         yield server
 
 
