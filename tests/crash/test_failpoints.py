@@ -88,15 +88,34 @@ def new_place(
         drop(server, url)
 
 
+def is_kill_on(kind: str, item: pytest.Item) -> bool:
+    function = getattr(item, "function", None)
+    return function is test_a_kill_at_a_crash_point_does_no_harm and item.callspec.params["kind"] == kind  # type: ignore[attr-defined]
+
+
 @pytest.fixture(scope="module")
-def reference(new_place: Callable[[], str], request: pytest.FixtureRequest) -> Reference:
-    is_compared = any(item.get_closest_marker("soak") for item in request.session.items)
+def references() -> dict[str, Reference]:
+    """Keep the undisturbed run of each backend: pytest makes `reference` anew for each pair of a kind and a point."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def reference(
+    kind: str, references: dict[str, Reference], new_place: Callable[[], str], request: pytest.FixtureRequest
+) -> Reference:
+    if kind not in references:
+        references[kind] = undisturbed(kind, new_place(), request)
+    return references[kind]
+
+
+def undisturbed(kind: str, place: str, request: pytest.FixtureRequest) -> Reference:
+    is_compared = any(is_kill_on(kind, item) for item in request.session.items)
     reaches: Counter[str] = Counter()
     dumps: list[dict[str, str]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(failpoints, "_any_armed", True)
         patch.setattr(failpoints, "_act", lambda name: reaches.update([name]))
-        with open_in(new_place()) as k:
+        with open_in(place) as k:
 
             def look() -> None:
                 with patch.context() as quiet:
