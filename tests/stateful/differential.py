@@ -167,7 +167,9 @@ class Side:
         artifacts = {key: f"{key} {step.seed}" for key in keys}
         weight = dice.choice([None, None, 0.0, 0.5, 1.0])
         base = dice.choice([None, None, None, *self.deployments])
-        self.k.deploy(name, artifacts, canary=weight, independent=dice.random() < 0.3, base=base, by="test")
+        options: dict[str, Any] = {"canary": weight, "independent": dice.random() < 0.3, "base": base}
+        derived_from = self.k.view() if dice.random() < 0.2 else None
+        self.k.deploy(name, artifacts, **options, derived_from=derived_from, by="test")
         self.deployments.append(name)
         return self.k.deployment(name)
 
