@@ -53,7 +53,12 @@ WRITES = ("put", "put", "delete", "swap", "put once", "documents", "forget docum
           "batch")  # fmt: skip
 SPOKEN = ("append", "extend", "forget", "delete message", "append after", "replace", "clear")  # need a session
 LOOKS = ("ask", "ask", "ask", "view", "view", "past", "past", "diff", "status", "pending", "log", "verify")
+CHANGES = ("fork", "rewind", "rewind", "undo", "end")
 STEPS = 60
+SETTINGS: dict[str | None, dict[str, Any]] = {
+    "s2": {"refresh": "promoted"},
+    "s3": {"refresh": 20.0, "unit_id": "user-7"},
+}
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -72,8 +77,15 @@ def program(seed: int, steps: int = STEPS) -> list[Step]:
     """
     dice = random.Random(seed)
     kinds = {"deploy": 3, "move": 6, "begin": 4, "call": 1, "absorb": 1, "end": 0.5, "read": 10, "write": 14, "look": 4,
-             "snapshot": 0.5, "release": 0.3, "replay": 1, "level": 0.3, "refresh": 0.5, "supersede": 2}  # fmt: skip
-    of_kind = {"move": MOVES, "read": READS, "write": WRITES, "look": LOOKS}
+             "snapshot": 0.5, "release": 0.3, "replay": 1, "level": 0.3, "refresh": 0.5, "supersede": 2,
+             "session": 2}  # fmt: skip
+    of_kind = {
+        "session": CHANGES,
+        "move": MOVES,
+        "read": READS,
+        "write": WRITES,
+        "look": LOOKS,
+    }
     begin = [
         step
         for pick, key in enumerate(("helper/prompt", "shared/policy"))
@@ -119,6 +131,7 @@ class Side:
         self.sessions_of: list[str | None] = []
         self.deployments: list[str] = []
         self.snapshots: list[str] = []
+        self.rewinds: list[str] = []
         self.ends = [self.k.seq]  # the last seq after each step
 
     def run(self, step: Step) -> Any:
@@ -166,8 +179,9 @@ class Side:
         keys = [step.what] if step.what else dice.sample(ARTIFACTS, dice.choice([1, 1, 2]))
         artifacts = {key: f"{key} {step.seed}" for key in keys}
         weight = dice.choice([None, None, 0.0, 0.5, 1.0])
+        allow = dice.choice([(), (), ("user-7", "s1")])
         base = dice.choice([None, None, None, *self.deployments])
-        options: dict[str, Any] = {"canary": weight, "independent": dice.random() < 0.3, "base": base}
+        options: dict[str, Any] = {"canary": weight, "independent": dice.random() < 0.3, "base": base, "allow": allow}
         derived_from = self.k.view() if dice.random() < 0.2 else None
         self.k.deploy(name, artifacts, **options, derived_from=derived_from, by="test")
         self.deployments.append(name)
@@ -225,13 +239,32 @@ class Side:
         report = self.k.replay(again, limit=3)
         return vars_of(report)
 
+    def _session(self, step: Step, dice: random.Random) -> Any:
+        names = [info.session for info in self.k.sessions()] or ["s1"]
+        session = names[step.pick % len(names)]
+        match step.what:
+            case "fork":
+                forked = self.k.fork_session(session, f"fork-{step.seed}", by="test")
+                return forked.writes, self._shown(self.k.view(session=forked.session), forked.session, dice)
+            case "rewind":
+                done = self.k.rewind(session, dice.choice(self.ends[-8:]), by="test")
+                self.rewinds.append(done.id)
+                return done.deleted, done.restored, self._shown(self.k.view(session=session), session, dice)
+            case "undo" if self.rewinds:
+                undone = self.k.undo_rewind(self.rewinds[step.pick % len(self.rewinds)], by="test")
+                return undone.deleted, undone.restored
+            case "end":
+                self.k.end_session(session, by="test")
+        infos = self.k.sessions()
+        return [(s.session, s.generation, s.sees, s.refresh, s.unit_id, s.ended, s.opened_with) for s in infos]
+
     # ------------------------------------------------------------ turns
 
     def _begin(self, _: Step, dice: random.Random) -> Any:
         session = dice.choice([None, *SESSIONS])
         who: dict[str, Any] = dice.choice([{"agent": AGENTS[0]}, {"agent": AGENTS[1]}, {"person": "pat"}])
         inside = dice.choice([None, None, None, None, *self.deployments])
-        self._add(self.k.turn(session=session, deployment=inside, **who), session)
+        self._add(self.k.turn(session=session, deployment=inside, **who, **SETTINGS.get(session, {})), session)
         return None if session is None else sorted(self.k.assignment(session))
 
     def _add(self, turn: kedge.Turn, session: str | None) -> None:
@@ -261,7 +294,8 @@ class Side:
 
     def _turn(self, step: Step) -> tuple[kedge.Turn, str | None]:
         if not self.turns:
-            self._add(self.k.turn(session=SESSIONS[step.pick % 3], agent=AGENTS[0]), SESSIONS[step.pick % 3])
+            session = SESSIONS[step.pick % 3]
+            self._add(self.k.turn(session=session, agent=AGENTS[0], **SETTINGS.get(session, {})), session)
         place = step.pick % len(self.turns)
         return self.turns[place], self.sessions_of[place]
 

@@ -230,7 +230,7 @@ class Machine(RuleBasedStateMachine):
         what=st.sampled_from(
             [
                 *("second handle", "reopen", "refresh", "let go", "hold", "hold", "wait", "turn elsewhere"),
-                *("change elsewhere", "fork", "rewind", "rewind", "undo"),
+                "change elsewhere",
             ]
         ),
         session=sessions,
@@ -252,13 +252,12 @@ class Machine(RuleBasedStateMachine):
                 self.let_go(list(self.oracle.snapshots)[pick % len(self.oracle.snapshots)])
             case "hold":
                 self.hold(session if session in self.oracle.world().sessions else None)
-            case "fork" | "rewind" | "undo":
-                self.change_session(what, session, pick)
             case "turn elsewhere":
                 self.turn_elsewhere(session, AGENTS[pick % 2], CONTEXT_KEYS[pick % len(CONTEXT_KEYS)])
             case "change elsewhere":
                 self.change_elsewhere(("rollback", "reinstate", "promote")[pick % 3], self.name(pick))
 
+    @rule(what=st.sampled_from(["fork", "rewind", "rewind", "undo", "undo"]), session=sessions, pick=picks)
     def change_session(self, what: str, session: str, pick: int) -> None:
         """Fork or rewind a session, or undo a rewind."""
         match what:

@@ -20,7 +20,8 @@ NAMES = ("r0", "r1", "r2", "r3", "r4")
 SLOTS = (0, 1, 2)
 READS = ("get", "get", "items", "document", "count", "history", "search", "rows", "artifact", "saved", "saved")
 WRITES = ("put", "put", "delete", "swap", "document put", "document delete", "say", "upsert", "upsert", "drop", "save",
-          "save", "together")  # fmt: skip
+          "save", "together", "clear", "rephrase")  # fmt: skip
+SPOKEN = ("say", "history", "clear", "rephrase")  # need a session
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class Run:
 
     def _act(self, step: Step) -> Result:
         running = self.turns.get(step.slot)
-        if running is None or (running.session is None and step.what in ("say", "history")):
+        if running is None or (running.session is None and step.what in SPOKEN):
             return Result(refused=True)
         if step.what in READS:
             read = self._read(running.turn, step)
@@ -211,7 +212,10 @@ class Run:
         return artifact.value if artifact else None
 
     def write(self, turn: kedge.Turn, step: Step, value: str) -> None:  # noqa: C901 - one case a call
-        """Write `value`, or what follows from it. Vectors are never source: they lie in a space that a release made."""
+        """Write `value`, or what follows from it.
+
+        Vectors are never source: they lie in a space that a release made; nor is what depends on the place of messages.
+        """
         key, documents, vectors = f"key/{step.key}", turn.documents(COLLECTION), turn.vectors(COLLECTION)
         origin: Any = "source" if step.source else "derived"
         match step.what:
@@ -233,12 +237,23 @@ class Run:
                 documents.put(key, value, origin=origin)
             case "document delete":
                 documents.delete(key, origin=origin)
-            case "say":
-                turn.memory.append("assistant", value, origin=origin)
+            case "say" | "clear" | "rephrase":
+                self._speak(turn, step, value)
             case "upsert":
                 vectors.upsert([key], self.vector(zlib.crc32(value.encode()))[None, :], [value], origin="derived")
             case "drop":
                 vectors.delete([key], origin="derived")
+
+    def _speak(self, turn: kedge.Turn, step: Step, value: str) -> None:
+        origin: Any = "source" if step.source else "derived"
+        match step.what:
+            case "say":
+                turn.memory.append("assistant", value, origin=origin)
+            case "clear":
+                turn.memory.clear(origin=origin)
+            case "rephrase":
+                seqs = [0, *(message.seq for message in turn.memory.history())]
+                turn.memory.replace(seqs[-step.key - 1 :][0], [("assistant", value)], origin="derived")
 
     def vector(self, seed: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return one of many directions, no two of them equally near to a third."""

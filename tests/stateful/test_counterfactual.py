@@ -33,7 +33,7 @@ def without(gone: set[str], steps: list[Step], results: list[Result], twin: Run)
                 twin.step(Step("begin", step.what, slot=step.to, session=twin.turns[step.slot].session))
         elif not influenced:
             assert twin.step(step) == result
-        elif step.source and result.wrote and step.what not in ("upsert", "drop", "swap"):
+        elif step.source and result.wrote and step.what not in ("upsert", "drop", "swap", "rephrase"):
             write_as_source(twin, step, result.wrote)
         elif step.source and step.what == "swap":
             write_as_source(twin, Step(**(vars(step) | {"what": "put"})), result.wrote)
