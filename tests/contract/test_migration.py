@@ -447,7 +447,7 @@ def test_a_comparison_finds_what_differs(place_on: Places) -> None:
 
 # What is moved otherwise than column by column, or made anew.
 APART = {"meta", "control", "lanes", "schema_version", "lineage_members", "segments", "packings", "vector_rows"}
-APART |= {"supersedes", "embeddings", "row_states", "state_counts", "cache_size"}
+APART |= {"supersedes", "embeddings", "row_states", "state_counts", "cache_size", "unfinished"}
 OWN = {("idempotency", "seq"), ("idempotency", "count"), ("counters", "lane")}  # another shape of the same
 OWN |= {("states", "retired")}  # the target's states take rows: no process has collected one
 
