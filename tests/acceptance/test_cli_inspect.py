@@ -85,6 +85,28 @@ def test_show(run: Run) -> None:
     assert "First 2 of 4; more with --limit." in run("show", "documents", "kb", "--limit", "2").out
 
 
+def test_show_a_store_of_ones_own(run: Run, world: Path) -> None:
+    with kedge.open(world, durability="normal") as k, k.turn(agent="clerk") as turn:
+        saved = turn.store("saved").space("thread-1")
+        saved.put_many({f"step/{number}": {"n": number} for number in range(5)})
+        saved.put("state", b"\x00", ttl=0.001)
+    shown = run("show", "store:saved", "thread-1", "step/", "--limit", "2")
+    assert "step/0" in shown.out
+    assert "First 2 of 5" in flat(shown.out)
+    assert "state" not in run("show", "store:saved", "thread-1").out, "it has expired"
+    assert '"n": 3' in run("show", "store:saved", "thread-1", "step/3").out
+    for argv, said in (
+        (("store:saved",), "no space given; spaces of store:saved: thread-1"),
+        (("store:saved", "thread-2"), "no space 'thread-2' in store:saved"),
+        (("store:saved", "thread-1", "step/9"), "does not exist in this view"),
+        (("saved",), "invalid store 'saved'"),
+    ):
+        refused = run("show", *argv)
+        assert refused.code != 0
+        assert said in flat(refused.err)
+    assert "store:saved" in run("retention", "30d", "--store", "store:saved", "--yes").out
+
+
 def test_show_at_a_point(run: Run, world: Path) -> None:
     with kedge.open(world) as k:
         seq = k.seq

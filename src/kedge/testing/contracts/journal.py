@@ -7,6 +7,7 @@ import pytest
 
 from kedge.errors import IdempotencyMismatch, KedgeError, RolledBack
 from kedge.model.lineage import EMPTY
+from kedge.model.ranges import span_of
 from kedge.model.reads import RangeRead, Reads, pack
 from kedge.model.writes import Author, Head, TurnEdges, decode
 from kedge.ports.backend import Backend
@@ -233,6 +234,13 @@ class JournalContract:
         for prefix in ("", "a", "a/", "a\U0010ffff", "\ud7ff", "\U0010ffff", "zz"):
             found = [head.key.name for head in backend.journal.range(driver.view(), "context", "", prefix).heads]
             assert found == sorted(name for name in names if name.startswith(prefix))
+            for after in (None, *names):
+                for reverse in (False, True):
+                    span = span_of(prefix, after, 2, reverse=reverse)
+                    part = backend.journal.range(driver.view(), "context", "", span).heads
+                    rest = found[::-1] if reverse else found
+                    rest = [n for n in rest if after is None or (n < after if reverse else n > after)]
+                    assert [head.key.name for head in part] == rest[:2]
 
     def test_a_range_tells_the_lineages_of_its_tombstones(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
@@ -256,6 +264,9 @@ class JournalContract:
         heads = {s: backend.journal.heads(driver.view(), "documents", s, ["a"])["a"] for s in ("kb", "faq")}
         assert {space: decode(head.payload) for space, head in heads.items()} == {"kb": 1, "faq": 2}
         assert backend.journal.spaces("documents") == ["faq", "kb"]
+        assert set(backend.journal.stores()) >= {"context", "documents"}
+        driver.put("a", 4, store="store:own", space="s")
+        assert backend.journal.stores() == sorted({*backend.journal.stores(), "store:own"})
 
     # ── replay ──
 

@@ -11,12 +11,12 @@ from kedge.errors import Conflict, InvalidVector, PastUnreadable
 from kedge.model.filters import matches
 from kedge.model.lineage import Lineage
 from kedge.model.visibility import View
-from kedge.model.writes import Head, Key, decode
+from kedge.model.writes import Head, Key, VectorBatch, decode
 from kedge.ports.backend import Backend
 from kedge.ports.control import EpochMoved
 from kedge.ports.vectors import METRICS, Collection, Floats, Search
 from kedge.support import failpoints
-from kedge.testing.contracts.backend_driver import BackendDriver, Opener, delete
+from kedge.testing.contracts.backend_driver import BackendDriver, Opener, delete, put
 from kedge.testing.contracts.histories import DEPLOYMENTS, random_change, random_lineage
 
 DIM = 3
@@ -52,6 +52,9 @@ class Written:
         last = self.backend.control.position().seq
         rank = dice.randint(1, last) if dice.random() < 0.25 else None
         space = dice.choice(SPACES)
+        if dice.random() < 0.2:
+            self.random_batch(dice, noise, lineage, rank)
+            return
         if dice.random() < 0.25:
             for name in names:
                 seq = self.driver.delete(name, store="vectors", space="kb", lineage=lineage, rank=rank)
@@ -62,6 +65,24 @@ class Written:
         seqs = self.driver.upsert("kb", dict(rows), embedding=space, lineage=lineage, rank=rank)
         for name, seq in zip(names, seqs, strict=True):
             self.note(name, (seq, rank), lineage, space, rows[name])
+
+    def random_batch(self, dice: random.Random, noise: np.random.Generator, lineage: Lineage, rank: int | None) -> None:
+        """Append puts into several embedding spaces, deletes and a fact as one batch; a name may come again in it."""
+        pending, vectors = [put("fact", 1)], list[VectorBatch]()
+        made: list[tuple[str, str, Floats | None]] = []
+        for _ in range(dice.choice([2, 3])):
+            names, space = dice.sample(NAMES, dice.choice([1, 3])), dice.choice(SPACES)
+            if dice.random() < 0.25:
+                made += [(name, space, None) for name in names]
+                pending += [delete(name, store="vectors", space="kb") for name in names]
+                continue
+            matrix = noise.normal(size=(len(names), DIM)).astype(np.float32)
+            vectors.append(VectorBatch(space, DIM, matrix.tobytes(), first=len(pending)))
+            made += [(name, space, row) for name, row in zip(names, matrix, strict=True)]
+            pending += [put(name, {"id": name}, store="vectors", space="kb") for name in names]
+        seqs = self.driver.append(pending, vectors=tuple(vectors), lineage=lineage, rank=rank)
+        for (name, space, row), seq in zip(made, seqs[1:], strict=True):
+            self.note(name, (seq, rank), lineage, space, row)
 
     def note(self, name: str, at: tuple[int, int | None], lineage: Lineage, space: str, vector: Floats | None) -> None:
         """Record a write in the model."""
