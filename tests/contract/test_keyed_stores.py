@@ -312,6 +312,23 @@ def test_an_expired_value_that_lies_beyond_the_limit_is_not_read(k: Kedge, clock
         assert turn.lineage == {"v2"}
 
 
+def test_expired_values_are_swept_and_then_reclaimed(k: Kedge, clock: HandClock) -> None:
+    with k.turn(agent="clerk") as turn:
+        store = values(turn)
+        store.put_many({"a/1": 1, "b": 2}, ttl=10)
+        store.put_many({"a/2": 3, "c": 4})
+        assert store.delete_expired() == []
+        clock.time += 11
+        assert len(store.delete_expired("a/")) == 1
+        assert len(store.delete_expired()) == 1
+        assert (store.delete_expired(), store.items()) == ([], {"a/2": 3, "c": 4})
+    clock.time += 100
+    with k.turn(agent="clerk") as turn:
+        turn.context.put("later", 1)
+    k.set_retention(50, store=f"store:{NAME}")
+    assert k.reclaim().stores[f"store:{NAME}"].rows == 2
+
+
 def test_a_replay_reads_what_had_not_expired_when_its_input_came(k: Kedge, clock: HandClock) -> None:
     with k.turn(agent="clerk") as turn:
         values(turn).put("token", "valid", ttl=60)

@@ -5,6 +5,7 @@ from typing import Any
 
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.choices import OriginName
+from kedge.model.ranges import span_of
 from kedge.model.stores import keyed_store
 from kedge.stores.keyed import Keyed, KeyedView
 from kedge.stores.scope import Scope, WritingScope
@@ -82,3 +83,13 @@ class Values(Keyed):
     ) -> list[int]:
         """Write values by name as one batch, all or none, and return their seqs."""
         return self._put_many(values, origin, idempotency, check_seconds("ttl", ttl))
+
+    def delete_expired(
+        self, prefix: str = "", *, origin: OriginName | None = None, idempotency: str | None = None
+    ) -> list[int]:
+        """Delete the values whose time to live is over, as one batch: it reads that range. Return the seqs.
+
+        They are absent without it. It gives retention policies what to reclaim, and ranges less to pass over.
+        """
+        heads = self._read_range(span_of(prefix, None, None, reverse=False), prefix, payloads=False)
+        return self._delete_all([head.key for head in heads if not self._is_present(head)], origin, idempotency)

@@ -42,8 +42,8 @@ HEADER_SECONDS = 300.0
 class Turn(SearchingMany):
     """One unit of an agent's, or a person's, work. Use it as a context manager; threads and tasks may share it.
 
-    Each call commits by itself: a turn is not a transaction. Once a deployment that influenced it is rolled back,
-    every operation raises `RolledBack`; once one that it did not see is settled, `SettledMeanwhile`.
+    Each call commits by itself, except inside `batch()`: a turn is not a transaction. Once a deployment that influenced
+    it is rolled back, every operation raises `RolledBack`; once one that it did not see is settled, `SettledMeanwhile`.
     """
 
     _scope: TurnScope
