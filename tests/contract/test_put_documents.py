@@ -96,6 +96,23 @@ def test_a_shorter_version_removes_its_old_chunks(k: Kedge) -> None:
         assert k.at(k.seq - 2).documents("kb/texts").get("a") == "alpha beta"
 
 
+@pytest.mark.both
+def test_of_two_concurrent_versions_one_stays_whole(k: Kedge) -> None:
+    calls: list[list[str]] = []
+
+    def embed(texts: list[str]) -> Any:
+        calls.append(texts)
+        if len(calls) == 1:  # another turn writes a longer version meanwhile
+            with k.turn(agent="pipeline") as other:
+                other.vectors("kb").put_documents({"a": TEXT}, vectors, split=words)
+        return vectors(texts)
+
+    with k.turn(agent="pipeline") as turn:
+        assert turn.vectors("kb").put_documents({"a": "alpha beta"}, embed, split=words) == ["a"]
+        assert (chunks(turn), turn.documents("kb/texts").get("a")) == ({"a#000000": "alpha beta"}, "alpha beta")
+    assert calls[0] == ["alpha beta"]
+
+
 def test_it_is_part_of_a_batch(k: Kedge) -> None:
     with k.turn(agent="pipeline") as turn:
         with turn.batch() as batch:

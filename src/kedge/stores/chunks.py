@@ -50,7 +50,8 @@ class TextWriter:
             self._scope.record_read((head,))
         stored = None if text is None else encode(text, f"the text {brief(ident)}")
         if stored != (None if head is None or head.deleted else head.payload):
-            self.plan.texts.append(Pending(key, stored, source))
+            compared = None if self._scope.collects else 0 if head is None else head.seq
+            self.plan.texts.append(Pending(key, stored, source, expect=compared))
         self._add_chunks(ident, text, payload)
         if planned != (len(self.plan.texts), len(self.plan.chunks), len(self.plan.deletes)):
             self.plan.changed.append(ident)

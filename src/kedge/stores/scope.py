@@ -78,6 +78,10 @@ class WritingScope(Scope, Protocol):
         called after a concurrent write: it returns the seq to expect now, of the only write's head or as `newest`.
         """
 
+    @property
+    def collects(self) -> bool:
+        """Whether writes wait for the end of `turn.batch()`."""
+
     def may_repeat(self, idempotency: str | None) -> bool:
         """Return whether a write could repeat an earlier call, which only the journal can tell."""
 

@@ -15,6 +15,7 @@ from kedge.model.ranges import Span
 from kedge.model.reads import RangeRead
 from kedge.model.retention import value_of
 from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, encode
+from kedge.ports.journal import HeadMoved
 from kedge.ports.vectors import Collection, Floats
 from kedge.stores.batches import BATCH_ROWS, VectorBatches, VectorRows, fetch, retry_if_compacted
 from kedge.stores.chunks import Embed, Split, TextWriter
@@ -188,10 +189,14 @@ class Vectors(VectorsView):
         if not isinstance(others, Mapping) or not all(isinstance(other, Mapping) for other in others.values()):
             raise InvalidValue(f"invalid payloads {brief(payloads)}: must be a mapping of ids to dicts")
         source = self._scope.is_source(origin, Origin.SOURCE)
-        writer = TextWriter(self._scope, self._collection, self._embedder(), split)
-        for ident, text in texts.items():
-            writer.add(ident, text, others.get(ident, {}), source=source)
-        return writer.write(embed, idempotency)
+        while True:
+            writer = TextWriter(self._scope, self._collection, self._embedder(), split)
+            for ident, text in texts.items():
+                writer.add(ident, text, others.get(ident, {}), source=source)
+            try:
+                return writer.write(embed, idempotency)
+            except HeadMoved:  # a concurrent version of a text: its chunks are to go
+                continue
 
     def delete(
         self,
