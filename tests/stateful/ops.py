@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -227,6 +227,11 @@ def _batch_model(turn: OracleTurn, op: Op, real: Answer) -> list[int]:
     return done
 
 
+def _all_given(real: Answer, op: Op) -> Sequence[int | None]:
+    """Return the seqs of the real answer, or none where it was refused: the oracle must refuse it, too."""
+    return [None] * len(op.value) if real.value is None else real.value
+
+
 def _given(real: Answer) -> int | None:
     return None if real.error is not None else int(real.value[0])
 
@@ -340,11 +345,11 @@ _MODEL: dict[str, Callable[[OracleTurn, Op, Answer], Any]] = {
     ),
     "put many": lambda turn, op, real: _seqs(
         turn.put(op.store, _space(op), name, value, origin=op.origin, seq=seq)
-        for (name, value), seq in zip(op.value, real.value, strict=True)
+        for (name, value), seq in zip(op.value, _all_given(real, op), strict=True)
     ),
     "delete many": lambda turn, op, real: _seqs(
         turn.delete(op.store, _space(op), name, origin=op.origin, seq=seq)
-        for name, seq in zip(op.value, real.value, strict=True)
+        for name, seq in zip(op.value, _all_given(real, op), strict=True)
     ),
     "delete below": lambda turn, op, real: _seqs(turn.delete_below(op.store, _space(op), op.name, real.value or ())),
     "batch": _batch_model,

@@ -116,11 +116,14 @@ class Oracle:
         self.history.append(Change("purge", name))
 
     def external(self, peer: str) -> str:
-        """Return the pseudo-deployment that stands for a peer whose word cannot be checked; a new one where it must."""
+        """Return the pseudo-deployment that stands for a peer whose word cannot be checked.
+
+        A new one where the last was settled, purged or rolled back: that peers then rejoin is the default.
+        """
         world = self.world()
         mine = [name for name in world.externals if name.partition("#")[0] == f"external:{peer}"]
         for name in mine:
-            if world.status(name) in ("live", "rolled back"):
+            if world.status(name) == "live":
                 return name
         name = f"external:{peer}" if not mine else f"external:{peer}#{len(mine) + 1}"
         self.history.append(Change("external", name))
