@@ -128,8 +128,7 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
                 space.delete_prefix(key("write", ns, ident) + "/")
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        with self._saved(source_thread_id) as (turn, space):
-            turn.store(self.store).space(kedge.escape_name(target_thread_id)).put_many(space.items())
+        self.k.fork_session(kedge.escape_name(source_thread_id), kedge.escape_name(target_thread_id))
 
     def prune(self, thread_ids: Any, *, strategy: str = "keep_latest") -> None:
         for thread in thread_ids:  # a channel of the kind DeltaChannel would need the ancestors, too

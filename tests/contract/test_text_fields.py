@@ -19,7 +19,7 @@ def test_an_artifact_s_fields_are_text(k: kedge.Kedge, field: str, bad: Any) -> 
     assert [deployment.name for deployment in k.deployments()] == ["base"]
 
 
-@pytest.mark.parametrize("bad", [3, "", "a\nb", "\ud800", "x" * 513])
+@pytest.mark.parametrize("bad", [3, "", "a\nb", "\ud800", "x" * 2_049])
 def test_a_peer_that_is_absorbed_has_a_name(k: kedge.Kedge, bad: Any) -> None:
     with k.turn(agent="support") as turn, pytest.raises(InvalidValue, match="peer"):
         turn.absorb({}, peer=bad)

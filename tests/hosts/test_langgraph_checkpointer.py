@@ -36,17 +36,13 @@ def k(place: str, request: pytest.FixtureRequest) -> Any:
 
 
 def test_it_passes_the_conformance_suite(k: kedge.Kedge) -> None:
-    is_half = any(0 < deployed.weight < 1 for deployed in k.deployments())
-    left_out = {"copy_thread"} if is_half else set[str]()  # a copy is another session, maybe outside of the canary
-
-    @checkpointer_test(name="KedgeSaver", skip_capabilities=left_out)  # type: ignore[untyped-decorator]
+    @checkpointer_test(name="KedgeSaver")  # type: ignore[untyped-decorator]
     async def saver() -> AsyncIterator[KedgeSaver]:
         yield KedgeSaver(k, agent="graph")
 
     report = asyncio.run(validate(saver))
     assert {name: result.failures for name, result in report.results.items() if result.passed is False} == {}
-    passed = {name: result.tests_passed for name, result in report.results.items() if name not in left_out}
-    assert passed == {name: tests for name, tests in CAPABILITIES.items() if name not in left_out}
+    assert {name: result.tests_passed for name, result in report.results.items()} == CAPABILITIES
     assert k.fsck(full=True).findings == ()
 
 

@@ -2,9 +2,11 @@
 
 from kedge.errors import InvalidValue, nearest
 from kedge.model.checks import check_name
+from kedge.support.display import brief
 
 STORES = ("artifacts", "documents", "vectors", "memory", "context")
 USERS = "store:"  # begins the name of each keyed store of a user; none of Kedge's own holds a colon
+_BYTES_MAX = 512  # of UTF-8: a store and a space are one index entry, and PostgreSQL's end at 2,704 bytes
 REPLAYED = frozenset({"documents", "memory", "context"})  # a replay reads them as of its input, as it does keyed stores
 
 
@@ -12,6 +14,10 @@ def keyed_store(name: str) -> str:
     """Return the full name of a user's keyed store, as commands and reports give it."""
     if ":" in check_name("the store", name):
         raise InvalidValue(f"the store {name!r} holds a colon, which ends the name in reports; use another character")
+    if len(name.encode()) > _BYTES_MAX:
+        raise InvalidValue(
+            f"the store {brief(name)} has {len(name.encode()):,} bytes of UTF-8, more than {_BYTES_MAX}; use a shorter one"
+        )
     return USERS + name
 
 
