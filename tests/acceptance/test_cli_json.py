@@ -68,6 +68,7 @@ def test_plan(run: Run) -> None:
         "unsearchable", "unsearchable_examples", "reconciles", "absent", "changed", "kept", "targets",
         "unattributed", "unattributed_complete", "unknown_turns",
         "stores", "sessions_total", "turns_total", "turns_examined", "next_turn", "derived",
+        "causes_from_seq", "causes_from",
     }  # fmt: skip
     assert found["goes_with_it"] == ["support-v3"]
     assert found["agents"] == ["librarian", "support"]

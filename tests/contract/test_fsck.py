@@ -271,6 +271,10 @@ def test_many_findings_of_one_kind_are_counted(path: Path, monkeypatch: pytest.M
 def test_an_unfinished_purge_is_no_damage(path: Path) -> None:
     with raw(path) as connection:
         assert connection.execute("UPDATE control_log SET kind = 'note' WHERE kind = 'purge:erased'").rowcount == 1
+        connection.execute(
+            "INSERT INTO unfinished (operation, kind, seq, wanted) "
+            "SELECT operation, kind, seq, '{}' FROM control_log WHERE kind = 'purge'"
+        )
     assert fsck(path).findings == ()
     with kedge.open(f"sqlite:///{path}") as k:
         assert len(k.recover()) == 1

@@ -124,20 +124,24 @@ class _Rehearsal:
         self._check_hidden_outside(when)
 
     def _check_hidden_outside(self, when: str) -> None:
-        from_view = self._look(self._k.view())  # outside a turn: a read through a view leaves no lineage in one
-        with self._k.turn(agent=AGENT) as turn:
-            for seen in (from_view, self._look(turn)):
-                self._note(seen, lambda _, value: value is None, f"is visible outside {when}")
-                self._seen_outside += [f"{p.store} {p.space} {when}" for p, value in seen.items() if value is not None]
+        view = self._k.view()
+        from_view = {probe: self._read(probe, view) for probe in self._probes}
+        for seen in (from_view, self._look()):
+            self._note(seen, lambda _, value: value is None, f"is visible outside {when}")
+            self._seen_outside += [f"{p.store} {p.space} {when}" for p, value in seen.items() if value is not None]
 
     # ── reading ──
 
     def _look_inside(self) -> dict[Probe, Any]:
-        with self._k.turn(session=self._name, agent=AGENT) as turn:
-            return self._look(turn)
+        return self._look(self._name)
 
-    def _look(self, reader: Reader) -> dict[Probe, Any]:
-        return {probe: self._read(probe, reader) for probe in self._probes}
+    def _look(self, session: str | None = None) -> dict[Probe, Any]:
+        """Read each place in a turn of its own: what it reads in one place may end a turn."""
+        seen: dict[Probe, Any] = {}
+        for probe in self._probes:
+            with self._k.turn(session=session, agent=AGENT) as turn:
+                seen[probe] = self._read(probe, turn)
+        return seen
 
     def _read(self, probe: Probe, reader: Reader) -> Any:
         try:
