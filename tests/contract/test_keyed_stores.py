@@ -57,7 +57,7 @@ def test_spaces_and_stores_are_apart_and_kedges_own_are_not_reached(k: Kedge) ->
             turn.store(store).space(space).put("a", number)
         assert turn.context.get("a") == "fact"
         assert [turn.store(s).space(p).get("a") for s, p in (("context", ""), (NAME, ""), (NAME, "s"))] == [0, 2, 3]
-        for wrong in ("", "a:b", "a\n", 7):
+        for wrong in ("", "a:b", "a\n", "é" * 300, 7):
             with pytest.raises(kedge.InvalidValue, match="store"):
                 turn.store(wrong)  # type: ignore[arg-type]
 

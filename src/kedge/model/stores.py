@@ -14,10 +14,9 @@ def keyed_store(name: str) -> str:
     """Return the full name of a user's keyed store, as commands and reports give it."""
     if ":" in check_name("the store", name):
         raise InvalidValue(f"the store {name!r} holds a colon, which ends the name in reports; use another character")
-    if len(name.encode()) > _BYTES_MAX:
-        raise InvalidValue(
-            f"the store {brief(name)} has {len(name.encode()):,} bytes of UTF-8, more than {_BYTES_MAX}; use a shorter one"
-        )
+    size = len(name.encode())
+    if size > _BYTES_MAX:
+        raise InvalidValue(f"the store {brief(name)} has {size:,} bytes of UTF-8, more than {_BYTES_MAX}; shorten it")
     return USERS + name
 
 
