@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 import kedge
 from kedge.backends.sqlite import group_commit
@@ -29,6 +30,7 @@ def main(url: str) -> None:
 
     def counted(self: group_commit._Group, error: BaseException | None) -> None:
         say(len(self.members))
+        time.sleep(0.002)  # as a disk that syncs: the others queue up, and share the next one
         commit(self, error)
 
     group_commit._Group.commit = counted  # type: ignore[method-assign]
