@@ -1,0 +1,158 @@
+"""Pinned view of a turn: which deployments it sees, how far it has caught up, and what ends it."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from kedge.errors import KedgeError, SettledMeanwhile, TurnClosed
+from kedge.model.control import ControlRecord, Level, stricter
+from kedge.model.turns import Ends, moved
+from kedge.model.visibility import View
+from kedge.model.writes import Author
+from kedge.ports.control import EpochMoved
+from kedge.support.fork_lock import ForkSafeLock
+from kedge.turns.begin import TurnStart
+from kedge.turns.kernel import Kernel
+from kedge.turns.replaying import Replays
+from kedge.turns.turn_log import TurnLog
+
+T = TypeVar("T")
+_moving = ForkSafeLock()  # held while a turn moves its view, never over I/O
+
+
+class PinnedView:
+    """The view of one turn, and its author. A newer control record narrows the view, or ends the turn."""
+
+    upto: None = None  # a turn's view is of the present
+
+    def __init__(
+        self, kernel: Kernel, start: TurnStart, *, agent: str | None, person: str | None, replays: Replays | None
+    ) -> None:
+        self._kernel = kernel
+        self.backend = kernel.backend
+        self.record = start.record
+        self.base = start.base | start.record.externals
+        self._rank = None if replays is None else replays.rank
+        self.view = View(self.record.epoch, self.record.seen_by(self.base), self.record.settled, upto_rank=self._rank)
+        now = self.backend.clock.now()
+        self.author = Author(
+            uid=self.backend.clock.fresh_id(),
+            agent=agent,
+            person=person,
+            session=start.session,
+            parent=start.parent,
+            replays=None if replays is None else replays.seq,
+            began_at=now,
+            began_epoch=self.record.epoch,
+            seen=self.view.seen - self.record.externals,
+        )
+        self.log = TurnLog(self.author, start.lineage)
+        self._closed = False
+        self._ended: KedgeError | None = None
+
+    # ── reading through it ──
+
+    def read(self, look: Callable[[View], T]) -> T:
+        """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`."""
+        while True:
+            if self._closed or self._ended is not None:
+                self.check_open()
+            if self._kernel.membership is not None:
+                self._kernel.membership.check()
+            try:
+                return look(self.view)
+            except EpochMoved:
+                self.catch_up()
+
+    def read_current(self, look: Callable[[View], T]) -> T:
+        """Call `look` as `read` does, with a view of the store's newest epoch."""
+
+        def current(view: View) -> T:
+            self._check_epoch(view.epoch)
+            return look(view)
+
+        return self.read(current)
+
+    def _check_epoch(self, epoch: int) -> None:
+        if self.backend.control.epoch() != epoch:
+            raise EpochMoved("the level may have changed")
+
+    def seen(self) -> frozenset[int]:
+        """Return the revocable deployments that the turn sees."""
+        return self.view.seen
+
+    def saw(self) -> frozenset[int]:
+        """Return the deployments that it may have read; where one was rolled back that it read, raise."""
+        return self.author.seen | self.read_current(lambda view: view.seen)
+
+    # ── what moves it and what ends it ──
+
+    def check_open(self) -> None:
+        """Raise `TurnClosed` if the turn is closed, or the error that ended it."""
+        if self._ended is not None:
+            raise self._ended
+        if self._closed:
+            raise TurnClosed(f"this turn ({self.author.uid}) is closed; begin another with k.turn()")
+
+    def check_not_rolled_back(self) -> None:
+        """Raise as `check_open` does, except where a settle has ended the turn; raise where the lease has run out."""
+        if not isinstance(self._ended, SettledMeanwhile):
+            self.check_open()
+        elif self._closed:
+            raise TurnClosed(f"this turn ({self.author.uid}) is closed; begin another with k.turn()")
+        if self._kernel.membership is not None:
+            self._kernel.membership.check()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the turn has not ended."""
+        return not self._closed and self._ended is None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the turn was closed: a turn that a rollback or a settle has ended need not be."""
+        return self._closed
+
+    def catch_up(self, record: ControlRecord | None = None) -> None:
+        """Move the view to the newest control record; raise, and end the turn, where that record ends it."""
+        loaded = record or self.backend.control.load()
+        with _moving.here:
+            if loaded.epoch > self.record.epoch:  # else another thread has loaded a newer one meanwhile
+                self.record = loaded
+            while True:
+                influences = self.log.lineage
+                found = moved(self.view, self.base, influences, self.record)
+                if isinstance(found, Ends):
+                    break
+                self.view = found
+                if self.log.lineage == influences:  # else another thread has read something else meanwhile
+                    return
+        self._ended = found.error(self._kernel.names)
+        raise self._ended
+
+    def _check_influences(self) -> None:
+        """End the turn if what was read was rolled back, and another thread has moved the view, since it was read."""
+        if not self.log.is_seen_by(self.view):
+            self.catch_up()
+
+    def _widen(self, externals: frozenset[int]) -> None:
+        """See these deployments, too: untrusted peers, which every view sees."""
+        with _moving.here:
+            self.base |= externals
+
+    # ── the level ──
+
+    def level(self) -> Level:
+        """Return the level of the agent's feature now; a member need not ask the store."""
+        membership = self._kernel.membership
+        if membership is None:
+            return self.read_current(lambda _: self._recorded_level())
+        self.check_open()
+        epoch, known = membership.epoch, self.backend.control.known()
+        if epoch is None:
+            return stricter(membership.safe_level, self._recorded_level())
+        if epoch > self.view.epoch or (known is not None and known.epoch > self.view.epoch):
+            self.catch_up()
+        return self._recorded_level()
+
+    def _recorded_level(self) -> Level:
+        return self.record.level(self.author.agent or "")
