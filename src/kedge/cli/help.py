@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from inspect import cleandoc
 from io import StringIO
 from typing import Any
 
@@ -14,6 +15,11 @@ from kedge.errors import KedgeError
 
 class PlainCommand(TyperCommand):
     """A command whose help names no types: a flag has none, and an argument is named already."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Let the terminal break the lines of the help, not the source code."""
+        super().__init__(*arguments, **options)
+        self.help = "\n\n".join(" ".join(each.split()) for each in cleandoc(self.help or "").split("\n\n"))
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters, the help option included."""
