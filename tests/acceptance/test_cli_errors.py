@@ -35,6 +35,8 @@ from tests.acceptance.cli import Run
         (("diff", "before-fryday"), 2, "did you mean 'before-friday'"),
         (("diff", "session:"), 2, "no session name in"),
         (("diff", "now", "deployment:suport-v2"), 2, "did you mean 'support-v2'"),
+        (("sessions", "--limit", "0"), 2, "greater than or equal to 1"),
+        (("undo-rewind", "nothing"), 2, "`kedge log --json` lists them, as `operation`"),
         (("canary", "support-v2", "lots"), 2, "write 0.1 or 10%"),
         (("canary", "support-v2", "110%"), 2, "from 0 to 1"),
         (("canary", "support-v2", "nan"), 2, "from 0 to 1"),
@@ -91,6 +93,12 @@ def test_every_command_takes_db_and_json(capsys: pytest.CaptureFixture[str], mon
         assert "--db" in said or name == "migrate-store", name  # which names both of its databases
         assert "--json" in said, name
         assert all(len(line) <= 80 for line in said.splitlines()), name
+
+
+def test_help_fills_its_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["deploy", "--help"]) == 0
+    assert "A manifest is a TOML file with name, canary, allow, deny," in capsys.readouterr().out
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,7 @@ def test_show_a_store_of_ones_own(run: Run, world: Path) -> None:
         (("store:saved",), "no space given; spaces of store:saved: thread-1"),
         (("store:saved", "thread-2"), "no space 'thread-2' in store:saved"),
         (("store:saved", "thread-1", "step/9"), "does not exist in this view"),
+        (("store:saved", "thread-1", "a", "b"), "write store:saved SPACE KEY"),
         (("saved",), "invalid store 'saved'"),
     ):
         refused = run("show", *argv)

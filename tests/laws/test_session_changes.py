@@ -321,6 +321,8 @@ def test_wrong_rewinds_are_refused(k: Kedge) -> None:
     for wrong in (-1, "5", 1.5, True, k.seq + 1):
         with pytest.raises(kedge.InvalidValue, match=r"rewind|to"):
             k.rewind("s", wrong)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(kedge.InvalidValue, match="give the seq of a message"):
+        k.rewind("s", k.seq + 1)
     with pytest.raises(kedge.UnknownName):
         k.rewind("nobody", 0)
     with pytest.raises(kedge.UnknownName, match="no rewind has the id"):

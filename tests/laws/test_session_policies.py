@@ -101,7 +101,7 @@ def test_settings_are_fixed_at_the_first_turn(k: Kedge) -> None:
         with pytest.raises(kedge.SessionBegun, match="began with"):
             seen(k, "s", **other)
     seen(k, "plain")
-    with pytest.raises(kedge.SessionBegun, match="began without unit_id="):
+    with pytest.raises(kedge.SessionBegun, match="began without unit_id=, and this turn gives 'user-7'"):
         seen(k, "plain", unit_id="user-7")
     with k.turn("s", "clerk") as turn, pytest.raises(kedge.Conflict):
         k.turn(agent="helper", parent=turn.headers(), unit_id="user-8")

@@ -38,7 +38,7 @@ def sessions(
         str | None, typer.Option(metavar="DEPLOYMENT", help="Only sessions that do not see it yet.")
     ] = None,
     after: Annotated[str | None, typer.Option(metavar="SESSION", help="Continue after this session.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", help="How many to list.")] = _LIMIT,
+    limit: Annotated[int, typer.Option(min=1, help="How many to list.")] = _LIMIT,
     refresh: Annotated[bool, typer.Option("--refresh", help="Assign all of them anew.")] = False,
     yes: Yes = False,
     by: By = None,

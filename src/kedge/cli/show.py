@@ -63,7 +63,8 @@ def show(
     where: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY]", help="Key, or prefix ending in /; COLLECTION [ID]; for memory, a session; SPACE [KEY]."
+            metavar="[KEY]",
+            help="Key, or prefix ending in /; COLLECTION [ID]; for memory, a session; for store:NAME, SPACE [KEY].",
         ),
     ] = None,
     *,
@@ -124,7 +125,8 @@ def _wanted(k: Kedge, store: str, where: list[str]) -> _Wanted:
     if space not in known:
         raise UnknownName(f"no {what} {space!r} in {store}{nearest(space, known)}")
     if len(rest) > 1:
-        raise InvalidValue(f"too many arguments for {store}: {' '.join(where)!r}; write {store} {what.upper()} ID")
+        form = f"{store} {what.upper()} {'KEY' if is_keyed_store(store) else 'ID'}"
+        raise InvalidValue(f"too many arguments for {store}: {' '.join(where)!r}; write {form}")
     return _Wanted(store, space, rest[0] if rest else "")
 
 

@@ -103,7 +103,10 @@ def rewind(kernel: Kernel, session: str, to: int, by: str) -> Rewind:
     to = as_integer("to", to, "the seq of the last write to keep, or 0", least=0)
     last = kernel.backend.control.position().seq
     if to > last:
-        raise InvalidValue(f"cannot rewind {brief(session)} to seq {to}: the journal ends at seq {last}")
+        raise InvalidValue(
+            f"cannot rewind {brief(session)} to seq {to}: the journal ends at seq {last}; give the seq of a message "
+            "(`kedge show memory` lists them), or 0"
+        )
     return _rewound(kernel, session, to, by, REWIND, lambda _: True)
 
 
@@ -112,7 +115,7 @@ def undo_rewind(kernel: Kernel, ident: str, by: str) -> Rewind:
     check_name("the id of the rewind", ident)
     entry = next((e for e in kernel.backend.control.entries(operation=ident) if e.kind in {REWIND, UNDO}), None)
     if entry is None:
-        raise UnknownName(f"no rewind has the id {brief(ident)}; `kedge log` lists them")
+        raise UnknownName(f"no rewind has the id {brief(ident)}; `kedge log --json` lists them, as `operation`")
     first, last = entry.detail["first"], entry.detail["last"]
     return _rewound(kernel, entry.detail["session"], first - 1, by, UNDO, lambda head: first <= head.seq <= last)
 

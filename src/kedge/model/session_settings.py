@@ -55,8 +55,8 @@ class Asked(msgspec.Struct, frozen=True):
             if asked is not None and asked != found:
                 began = f"without {name}=" if found is None else f"with {name}={found!r}"
                 raise SessionBegun(
-                    f"session {brief(session)} began {began}, not {brief(asked)}: this is fixed at its first turn; "
-                    "leave it out, or use another session"
+                    f"session {brief(session)} began {began}, and this turn gives {brief(asked)}: a session keeps the "
+                    f"settings of its first turn; leave {name}= out, or use another session"
                 )
 
 
@@ -81,5 +81,7 @@ def check_refresh(refresh: Any) -> Refresh:
         return str(refresh)
     seconds = as_real(refresh)
     if seconds is None or not 0 < seconds <= SECONDS_MAX:
-        raise InvalidValue(f"invalid refresh {brief(refresh)}: must be 'never', 'promoted', or a number of seconds")
+        raise InvalidValue(
+            f"invalid refresh {brief(refresh)}: must be 'never', 'promoted', or a positive number of seconds"
+        )
     return float(seconds)

@@ -181,7 +181,10 @@ def imposed_artifacts(kernel: Kernel, record: ControlRecord, view: View) -> Agen
 def _check_headers(headers: object) -> None:
     """Raise `InvalidValue` unless these are headers: a mapping of strings to strings."""
     if not isinstance(headers, Mapping):
-        raise InvalidValue(f"invalid headers {headers!r:.80}: must be a mapping of strings to strings")
+        raise InvalidValue(
+            f"invalid headers {headers!r:.80}: must be a mapping of strings to strings, as turn.headers() returns; "
+            "parent= and absorb() also take a turn of this process"
+        )
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise InvalidValue(
