@@ -201,6 +201,9 @@ def test_vectors_are_deleted_by_filter(k: Kedge) -> None:
         for wrong in ({}, {"ids": ["b"], "where": {"doc": 2}}):
             with pytest.raises(kedge.InvalidValue, match="either ids or where"):
                 rows.delete(**wrong)  # type: ignore[arg-type]
+        with pytest.raises(kedge.InvalidValue, match="would delete every row"):
+            rows.delete(where={})
+        assert rows.ids() == ["b"]
         assert turn.lineage == frozenset()
     with k.turn(agent="late") as turn:
         turn.vectors("kb").upsert(["z"], [[1, 0, 0]], [{"doc": 9}])

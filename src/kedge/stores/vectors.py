@@ -212,6 +212,8 @@ class Vectors(VectorsView):
         """
         if (ids is None) == (where is None):
             raise InvalidValue("give either ids or where= to delete, such as where={'source': 'doc-1'}")
+        if where is not None and not check_filter(where):
+            raise InvalidValue("where={} would delete every row: name a field, or pass ids, such as vectors.ids()")
         ids = self._passing(check_filter(where)) if ids is None else _as_ids(ids)
         self._embedder()
         source = self._scope.is_source(origin, Origin.DERIVED)
