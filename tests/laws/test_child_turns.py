@@ -248,10 +248,10 @@ REFUSED: dict[str, tuple[Callable[[Kedge, Turn], Any], type[Exception], str]] = 
     "itself": (lambda _, turn: turn.absorb(turn), kedge.InvalidValue, "itself"),
     "a peer of a turn": (lambda k, turn: turn.absorb(child(k, turn), "p"), kedge.InvalidValue, "peer='p'"),
     "no headers": (
-        lambda k, _: k.turn(agent="a", parent=7),
+        lambda k, _: k.turn(agent="a", parent=7),  # type: ignore[arg-type]
         kedge.InvalidValue,
         "invalid headers 7: .*also take a turn",
-    ),  # type: ignore[arg-type]
+    ),
 }
 
 
