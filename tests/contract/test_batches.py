@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import threading
 from collections.abc import Iterator
@@ -217,6 +218,48 @@ def test_a_compare_and_set_that_fails_writes_nothing(k: Kedge) -> None:
             assert failed.value.seq > head.seq
             assert moved is None or failed.value.seq == moved
         assert (turn.context.get("a"), turn.context.get("c")) == ("other", None)
+
+
+@pytest.mark.parametrize("key", [None, "call"])
+@pytest.mark.parametrize("first_is_wrong", [True, False])
+def test_each_message_expects_what_its_call_says(k: Kedge, key: str | None, *, first_is_wrong: bool) -> None:
+    """With a key, the journal decides at the end, since the batch might repeat an earlier one."""
+    with k.turn("s", agent="clerk") as turn:
+        last = turn.memory.append("user", "one")
+        expected = [last - 1, last] if first_is_wrong else [last, last - 1]
+        with pytest.raises(kedge.ExpectationFailed), turn.batch(idempotency=key):
+            for expect in expected:
+                turn.memory.append("assistant", "two", expect=expect)
+        with pytest.raises(kedge.ExpectationFailed), turn.batch(idempotency=key):
+            turn.memory.append("assistant", "two", expect=last)
+            with k.turn("s", agent="other") as other:
+                later = other.memory.append("assistant", "meanwhile")
+            turn.memory.append("assistant", "three", expect=later)
+        assert [message.content for message in turn.memory.history()] == ["one", "meanwhile"]
+
+
+def test_threads_that_run_in_the_context_of_the_block_write_into_its_batch(k: Kedge) -> None:
+    """As `asyncio.to_thread` runs them."""
+
+    def upsert(turn: kedge.Turn, number: int) -> None:
+        for place in range(20):
+            turn.vectors("kb").upsert([f"{number}/{place}"], row(number + 1, place + 1, 1))
+
+    with k.turn(agent="clerk") as turn:
+        with turn.batch() as batch:
+            runs = [contextvars.copy_context().run for _ in range(4)]
+            threads = [threading.Thread(target=run, args=(upsert, turn, n)) for n, run in enumerate(runs)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(SECONDS)
+            inside = contextvars.copy_context()
+        found = turn.vectors("kb").get([f"{number}/{place}" for number in range(4) for place in range(20)])
+        assert {ident: list(hit.vector) for ident, hit in found.items()} == {
+            f"{number}/{place}": [number + 1, place + 1, 1] for number in range(4) for place in range(20)
+        }
+        with pytest.raises(kedge.BatchOpen, match="this batch has ended"):
+            inside.run(batch.add, (), None, None, None, None)
 
 
 def test_a_concurrent_delete_of_what_is_absent_is_no_conflict(k: Kedge) -> None:

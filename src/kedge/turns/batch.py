@@ -11,10 +11,13 @@ from kedge.errors import BatchOpen, InvalidValue
 from kedge.model.checks import check_name
 from kedge.model.writes import Pending, VectorBatch
 from kedge.ports.journal import HeadMoved
+from kedge.support.fork_lock import ForkSafeLock
 
 if TYPE_CHECKING:
     from kedge.turns.scope import TurnScope
 
+_NO_SEQ = -1  # no message has this seq
+_beginning = ForkSafeLock()  # held while a batch becomes its turn's
 _inside: ContextVar[frozenset["WriteBatch"]] = ContextVar("kedge_batches", default=frozenset())
 
 
@@ -33,8 +36,10 @@ class WriteBatch:
         self._vectors: list[VectorBatch] = []
         self._compares: dict[int, Callable[[], int]] = {}
         self._newest: tuple[str, int] | None = None
-        self._compare_newest: Callable[[], int] | None = None
+        self._compares_newest: list[Callable[[], int]] = []
         self._is_used = False
+        self._is_over = False
+        self._lock = ForkSafeLock()  # threads and tasks that run in the block's context write into it
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -47,9 +52,10 @@ class WriteBatch:
         self._scope.check_open()
         if self._is_used:
             raise BatchOpen("this batch was used before; call turn.batch() for each block")
-        if self._scope.batch is not None:
-            raise BatchOpen("a batch of this turn is open; end its block first: batches do not nest")
-        self._is_used, self._scope.batch = True, self
+        with _beginning.here:
+            if self._scope.batch is not None:
+                raise BatchOpen("a batch of this turn is open; end its block first: batches do not nest")
+            self._is_used, self._scope.batch = True, self
         _inside.set(_inside.get() | {self})
 
     def leave(self) -> None:
@@ -60,7 +66,8 @@ class WriteBatch:
 
     def commit(self, *, idempotency: str | None = None) -> None:
         """Commit what was collected; the batch's own idempotency key comes first."""
-        self._scope.batch = None
+        with self._lock.here:
+            self._scope.batch, self._is_over = None, True
         key = self.idempotency or idempotency
         while self._writes:
             try:
@@ -105,17 +112,27 @@ class WriteBatch:
                 f"invalid idempotency={idempotency!r} inside a batch: all its calls commit as one; write "
                 "turn.batch(idempotency=…)"
             )
-        if newest is not None:
-            self._newest, self._compare_newest = newest, compare
-        elif compare is not None:
-            self._compares[len(self._writes)] = compare
-        if vectors is not None:
-            self._vectors.append(msgspec.structs.replace(vectors, first=len(self._writes) + vectors.first))
-        self._writes += writes
+        with self._lock.here:
+            if self._is_over:
+                raise BatchOpen("this batch has ended, and holds nothing of this call; write after its block")
+            if newest is not None and compare is not None:
+                self._expect_newest(newest, compare)
+            elif compare is not None:
+                self._compares[len(self._writes)] = compare
+            if vectors is not None:
+                self._vectors.append(msgspec.structs.replace(vectors, first=len(self._writes) + vectors.first))
+            self._writes += writes
+
+    def _expect_newest(self, newest: tuple[str, int], compare: Callable[[], int]) -> None:
+        """Expect the newest message as a call does. Where an earlier one has expected another, both compare again."""
+        differs = self._newest not in {None, newest}
+        self._newest = (newest[0], _NO_SEQ) if differs else newest
+        self._compares_newest.append(compare)
 
     def _compare_again(self) -> None:
         """Compare with the newest heads after a concurrent write; raise `ExpectationFailed` where one differs."""
         for place, compare in self._compares.items():
             self._writes[place] = msgspec.structs.replace(self._writes[place], expect=compare())
-        if self._compare_newest is not None and self._newest is not None:
-            self._newest = self._newest[0], self._compare_newest()
+        if self._newest is not None:
+            for again in self._compares_newest:
+                self._newest = self._newest[0], again()
