@@ -263,6 +263,20 @@ def test_a_session_with_a_long_name_is_idle_only_once_its_turns_end(k: kedge.Ked
     assert [info.session for info in k.sessions()] == [busy]
 
 
+def test_a_session_that_is_held_back_is_kept(k: kedge.Kedge, clock: Clock) -> None:
+    """It is held back by its unit, which it alone remembers."""
+    k.deploy("v2", {"support/prompt": "x"}, deny=["held"])
+    k.promote("v2", holdback=0.001)
+    for session in ("held", "other"):
+        work(k, f"of {session}", unit_id=session)
+    k.set_retention(DAY, store="sessions")
+    days_later(k, clock)
+    k.reclaim()
+    assert [info.session for info in k.sessions()] == ["of held"]
+    with k.turn(session="of held", agent="support") as turn:
+        assert turn.seen == frozenset()
+
+
 def test_a_session_whose_memory_would_vanish_is_kept(k: kedge.Kedge, clock: Clock) -> None:
     k.deploy("canary", {"support/prompt": "x"}, canary=1.0)
     k.deploy("staged", {"support/prompt": "y"}, independent=True)

@@ -66,11 +66,13 @@ def needed_numbers(record: ControlRecord) -> Lineage:
 
 
 def may_forget(record: ControlRecord, base: Lineage) -> bool:
-    """Return whether a session fixed to `base` would see at least the same if it began anew.
+    """Return whether a session fixed to `base` would see at least the same if it began anew, and nothing held back.
 
-    What it has written inside a canary, or inside a deployment that it was opened with, stays visible to it.
+    What it has written inside a canary, or inside a deployment that it was opened with, stays visible to it. It may be
+    held back from a deployment by its unit, which it alone remembers.
     """
-    return not (base & needed_numbers(record)) - record.live
+    held_back = any(record.by_number[number].holdback for number in record.live - record.externals - base)
+    return not held_back and not (base & needed_numbers(record)) - record.live
 
 
 def is_due(moment: float, before: float, seconds: float) -> bool:
