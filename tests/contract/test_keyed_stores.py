@@ -241,6 +241,39 @@ def test_an_expired_value_is_absent_and_reveals_nothing_older(k: Kedge, clock: H
                 store.put("a", 1, ttl=wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.both
+def test_forks_and_rewinds_copy_what_is_left_of_a_time_to_live(k: Kedge, clock: HandClock) -> None:
+    with k.turn("s", agent="clerk") as turn:
+        space = turn.store("own").space("s")
+        space.put_many({"short": 1, "reset": 1}, ttl=10)
+        space.put("long", 2, ttl=100)
+        first = k.seq
+        space.put_many({"short": 3, "reset": 3})
+    clock.time += 5
+    rewound = k.rewind("s", first)
+    assert items(k, "s") == {"short": 1, "reset": 1, "long": 2}
+    with k.turn("s", agent="clerk") as turn:
+        turn.store("own").space("s").put("reset", 4, ttl=10)
+    clock.time += 6
+    assert items(k, "s") == {"reset": 4, "long": 2}
+    assert k.undo_rewind(rewound.id).restored == 1
+    assert items(k, "s") == {"short": 3, "reset": 4, "long": 2}
+    clock.time += 5
+    k.fork_session("s", "t")
+    assert items(k, "t") == items(k, "s") == {"short": 3, "long": 2}, "what had expired stays so"
+    entry = k.view(session="s").store("own").space("s").entry("long")
+    copied = k.view(session="t").store("own").space("t").entry("long")
+    assert entry is not None
+    assert copied is not None
+    assert copied.expires_at == pytest.approx(entry.expires_at)
+    clock.time += 85
+    assert items(k, "t") == items(k, "s") == {"short": 3}
+
+
+def items(k: Kedge, session: str) -> dict[str, Any]:
+    return k.view(session=session).store("own").space(session).items()
+
+
 def test_a_head_that_was_read_may_expire_before_it_is_compared(k: Kedge, clock: HandClock) -> None:
     with k.turn(agent="clerk") as turn:
         store = values(turn)

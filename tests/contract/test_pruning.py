@@ -277,6 +277,28 @@ def test_a_session_that_is_held_back_is_kept(k: kedge.Kedge, clock: Clock) -> No
         assert turn.seen == frozenset()
 
 
+def test_what_a_pruned_turn_had_deleted_stays_deleted_in_forks_and_rewinds(
+    k: kedge.Kedge, place: str, clock: Clock
+) -> None:
+    last = 0
+    for name, value in (("x", 1), ("x", None), ("y", 2), ("x", 3)):
+        with k.turn(session="s", agent="support") as turn:
+            space = turn.store("own").space("s")
+            last = space.delete(name) if value is None else space.put(name, value)
+    turns = rows(place, "turns")
+    k.set_retention(DAY, store="reads")
+    days_later(k, clock)
+    k.reclaim()
+    assert rows(place, "turns") < turns + 1, "the turn of the delete is gone"
+    k.fork_session("s", "t")
+    k.rewind("t", 0)
+    k.rewind("s", last - 1)
+    assert k.view().store("own").space("s").items() == {"y": 2}
+    k.fork_session("s", "u")
+    assert k.view().store("own").space("u").items() == {"y": 2}
+    assert found(k) == ()
+
+
 def test_a_session_whose_memory_would_vanish_is_kept(k: kedge.Kedge, clock: Clock) -> None:
     k.deploy("canary", {"support/prompt": "x"}, canary=1.0)
     k.deploy("staged", {"support/prompt": "y"}, independent=True)

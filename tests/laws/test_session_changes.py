@@ -153,6 +153,25 @@ def test_a_callee_in_a_fork_leads_to_the_copy_of_its_callers_input(k: Kedge) -> 
 
 
 @pytest.mark.both
+def test_sources_of_turns_of_a_purged_deployment_are_copied(k: Kedge) -> None:
+    release(k, "bad")
+    with helper(k) as turn:
+        asked = turn.memory.append("user", "ask")
+        turn.memory.append("assistant", "told")
+        turn.memory.delete(asked, origin="source")
+        turn.memory.append("user", "again")
+    k.rollback("bad")
+    k.purge("bad", confirm="bad")
+    k.fork_session("s", "t")
+    assert [message[1] for message in told(k, "t")] == ["again"]
+    done = k.rewind("s", asked)
+    assert [message[1] for message in told(k, "s")] == ["ask"]
+    k.undo_rewind(done.id)
+    assert told(k, "s") == told(k, "t")
+    assert damage(k) == []
+
+
+@pytest.mark.both
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_fork_is_all_there_or_not_at_all(k: Kedge, nth: int) -> None:
     def fail() -> None:

@@ -9,8 +9,9 @@ from kedge.errors import DuplicateName, InvalidValue, UnknownName
 from kedge.model import session_copy as copies
 from kedge.model.checks import check_name
 from kedge.model.control import ControlRecord
+from kedge.model.lineage import Lineage
 from kedge.model.numbers import as_integer
-from kedge.model.session_copy import Kept, Rewound, SessionChange, Sources
+from kedge.model.session_copy import Kept, Place, Rewound, SessionChange, Sources
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch
 from kedge.ports.control import EpochMoved, Session
@@ -78,10 +79,10 @@ class Named(NamedTuple):
 def _fork(kernel: Kernel, record: ControlRecord, found: Session, kept: list[Kept], named: Named) -> SessionChange:
     copied = copies.copied(copies.visible(_view(record, found.base), kept))
     sources, last = _sources(kernel, copied), copies.last_of(kept)
-    base = _base(kernel, record, Author(named.operation))
+    base = _base(kernel, record, Author(named.operation, person=named.by, session=named.session))
 
-    def compose(seqs: Sequence[int]) -> list[Batch]:
-        return copies.fork_batches(named.session, copied, sources, seqs, base, kernel.backend.clock.fresh_id)
+    def compose(place: Place) -> list[Batch]:
+        return copies.fork_batches(named.session, copied, sources, place, base, kernel.backend.clock.fresh_id)
 
     settings = msgspec.structs.replace(found.settings, forked_from=(found.session, last))
     begins = msgspec.structs.replace(
@@ -136,8 +137,8 @@ def _rewind(kernel: Kernel, record: ControlRecord, wanted: Rewound, named: Named
     author = Author(named.operation, person=named.by, session=named.session, began_epoch=record.epoch)
     base = _base(kernel, record, author)
 
-    def compose(_: Sequence[int]) -> list[Batch]:
-        layers = copies.restored(wanted.layers, wanted.ranks, sources, base, kernel.backend.clock.fresh_id)
+    def compose(place: Place) -> list[Batch]:
+        layers = copies.restored(wanted, sources, place, base, kernel.backend.clock.fresh_id)
         return copies.deletion(wanted, base) + layers
 
     return SessionChange(
@@ -161,13 +162,13 @@ def _done(kernel: Kernel, change: SessionChange) -> bool:
 
 
 def _with_ends(
-    detail: dict[str, Any], compose: Callable[[Sequence[int]], list[Batch]]
-) -> Callable[[Sequence[int]], tuple[list[Batch], dict[str, Any]]]:
+    detail: dict[str, Any], compose: Callable[[Place], list[Batch]]
+) -> Callable[[Sequence[int], float], tuple[list[Batch], dict[str, Any]]]:
     """Return what composes batches, and the detail of their entry: the first and the last seq, too."""
 
-    def composed(seqs: Sequence[int]) -> tuple[list[Batch], dict[str, Any]]:
+    def composed(seqs: Sequence[int], at: float) -> tuple[list[Batch], dict[str, Any]]:
         ends = {"first": seqs[0], "last": seqs[-1]} if seqs else {"first": 0, "last": 0}
-        return compose(seqs), detail | ends
+        return compose(Place(seqs, at)), detail | ends
 
     return composed
 
@@ -177,11 +178,18 @@ def _standing(kernel: Kernel, session: str) -> tuple[ControlRecord, Session, lis
     record, found = kernel.backend.control.standing(session)
     if found is None:
         raise UnknownName(f"no session is named {brief(session)}; k.sessions() lists those that have begun")
-    return record, found, _writes(kernel, session)
+    return record, found, [_without(record.purged, write) for write in _writes(kernel, session)]
 
 
 def _writes(kernel: Kernel, session: str) -> list[Kept]:
     return kernel.backend.journal.writes_of_session(session)
+
+
+def _without(purged: Lineage, write: Kept) -> Kept:
+    """Return a write without what was purged: a source write of a turn that such a deployment influenced stays."""
+    if write.provenance.isdisjoint(purged):
+        return write
+    return msgspec.structs.replace(write, provenance=write.provenance - purged)
 
 
 def _view(record: ControlRecord, base: frozenset[int]) -> View:

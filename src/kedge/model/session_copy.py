@@ -28,6 +28,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     source: bool
     lineage: Lineage
     provenance: Lineage
+    at: float
     fresh_for: float | None = None
     payload: bytes | None = None
 
@@ -36,20 +37,24 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
         """What decides which of several writes to a key is newer."""
         return self.rank, self.seq
 
+    def left(self, now: float) -> float | None:
+        """Return what is left of its time to live for a copy that is made now: below 0 where it has expired."""
+        return None if self.fresh_for is None else self.at + self.fresh_for - now
+
 
 def kept_of(key: Key, row: Sequence[Any], members: Callable[[int], Lineage]) -> Kept:
-    """Return a write from its row: name, seq, rank, deleted, source, lineage, provenance, fresh_for, payload."""
-    _, seq, rank, deleted, source, lineage, provenance, fresh_for, payload = row
+    """Return a write from its row: name, seq, rank, deleted, source, lineage, provenance, at, fresh_for, payload."""
+    _, seq, rank, deleted, source, lineage, provenance, at, fresh_for, payload = row
     return Kept(
-        key, seq, rank, bool(deleted), bool(source), members(lineage), members(provenance), fresh_for, payload
+        key, seq, rank, bool(deleted), bool(source), members(lineage), members(provenance), at, fresh_for, payload
     )  # fmt: skip
 
 
 class SessionChange(msgspec.Struct, frozen=True):
     """Writes to the spaces of one session, with an entry in the log, in one transaction.
 
-    `compose` makes the batches, and the detail of the entry, of the seqs of `count` writes. `begins` is a session that
-    must not have begun.
+    `compose` makes the batches, and the detail of the entry, of the seqs of `count` writes and their time. `begins` is
+    a session that must not have begun.
     """
 
     operation: str
@@ -57,7 +62,7 @@ class SessionChange(msgspec.Struct, frozen=True):
     by: str
     epoch: int
     count: int
-    compose: Callable[[Sequence[int]], tuple[list[Batch], dict[str, Any]]]
+    compose: Callable[[Sequence[int], float], tuple[list[Batch], dict[str, Any]]]
     begins: Session | None = None
 
 
@@ -92,20 +97,31 @@ def copied(kept: Iterable[Kept]) -> list[Kept]:
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Where copied writes come from: the turn that wrote each, by seq; all turns, callers included; their read logs."""
+    """Where copied writes come from: the turn that wrote each, by seq; all turns, callers included; their read logs.
+
+    Of a delete, the turn may have been pruned.
+    """
 
     writers: Mapping[int, TurnRecord]
     turns: Sequence[TurnRecord]
     reads: Mapping[int, Sequence[Reads]]
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a change of a session is written: the seqs of its writes, and their time."""
+
+    seqs: Sequence[int]
+    at: float
+
+
 def fork_batches(
-    session: str, copied: Sequence[Kept], sources: Sources, seqs: Sequence[int], base: Batch, fresh_id: FreshId
+    session: str, copied: Sequence[Kept], sources: Sources, place: Place, base: Batch, fresh_id: FreshId
 ) -> list[Batch]:
-    """Return the batches that copy writes into a new session at these seqs; `base` has what all batches share.
+    """Return the batches that copy writes into a new session at a place; `base` has what all batches share.
 
     The turns are copied, too, with what they read of the session. So each copied answer leads to the copy of its input.
     """
+    seqs = place.seqs
     places = {write.seq: seq for write, seq in zip(copied, seqs, strict=True)}
     ids = {turn.uid: fresh_id() for turn in sources.turns}
     order = [write.seq for write in copied]
@@ -137,24 +153,31 @@ def fork_batches(
         packed = pack(reads) if reads.seqs or reads.ranges else None
         batches.append(msgspec.structs.replace(base, author=author, reads=packed))
     pending = [
-        (authors[sources.writers[write.seq].uid], write, Key(write.key.store, session, write.key.name), write.rank)
+        (
+            authors[sources.writers[write.seq].uid] if write.seq in sources.writers else base.author,
+            write,
+            Key(write.key.store, session, write.key.name),
+            write.rank,
+        )
         for write in copied
     ]
-    return batches + _runs(pending, base)
+    return batches + _runs(pending, base, place.at)
 
 
-def restored(
-    copied: Sequence[Kept], ranks: Mapping[Key, int], sources: Sources, base: Batch, fresh_id: FreshId
-) -> list[Batch]:
-    """Return the batches that write visible layers again, over heads of these ranks, in order.
+def restored(rewind: "Rewound", sources: Sources, place: Place, base: Batch, fresh_id: FreshId) -> list[Batch]:
+    """Return the batches that write the visible layers of a rewind again, over the heads, in order.
 
     Derived writes get turns whose caller is the turn that wrote them first: their inputs are its inputs. Source writes
     get turns of their own, so that no input is there twice.
     """
     authors: dict[tuple[str, bool], Author] = {}
     pending = []
-    for write in copied:
-        turn = sources.writers[write.seq]
+    for write in rewind.layers:
+        rank = max(write.rank, rewind.ranks[write.key])
+        turn = sources.writers.get(write.seq)
+        if turn is None:
+            pending.append((base.author, write, write.key, rank))
+            continue
         if (turn.uid, write.source) not in authors:
             authors[turn.uid, write.source] = Author(
                 fresh_id(),
@@ -165,17 +188,16 @@ def restored(
                 began_at=base.author.began_at,
                 began_epoch=base.epoch,
             )
-        rank = max(write.rank, ranks[write.key])
         pending.append((authors[turn.uid, write.source], write, write.key, rank))
-    return _runs(pending, base)
+    return _runs(pending, base, place.at)
 
 
-def _runs(pending: Iterable[tuple[Author, Kept, Key, int]], base: Batch) -> list[Batch]:
+def _runs(pending: Iterable[tuple[Author, Kept, Key, int]], base: Batch, at: float) -> list[Batch]:
     """Return batches of writes that follow each other and have one author and one provenance."""
     batches = []
     for (author, provenance), run in groupby(pending, key=lambda one: (one[0], one[1].provenance)):
         writes = tuple(
-            Pending(key, write.payload, write.source, write.fresh_for, lineage=write.lineage, rank=rank)
+            Pending(key, write.payload, write.source, write.left(at), lineage=write.lineage, rank=rank)
             for _, write, key, rank in run
         )
         batches.append(msgspec.structs.replace(base, author=author, writes=writes, lineage=provenance))

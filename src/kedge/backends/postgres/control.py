@@ -424,7 +424,7 @@ class PostgresControl:
                 begun = msgspec.structs.replace(begins, seq=seqs[0], at=drawn.at)
                 insert_session(link, msgspec.structs.replace(drawn, seqs=seqs[:1]), begun, change.by)
                 seqs = seqs[1:]
-            batches, detail = change.compose(seqs)
+            batches, detail = change.compose(seqs, drawn.at)
             entry = NewEntry(change.operation, change.kind, change.by, detail=detail)
             log_in(link, drawn, change.epoch, entry)
             self._journal.write_batches(link, batches, msgspec.structs.replace(drawn, seqs=seqs))

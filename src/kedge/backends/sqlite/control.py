@@ -383,7 +383,7 @@ class SqliteControl:
                 begun = msgspec.structs.replace(begins, seq=first, at=position.at)
                 insert_session(connection, begun, change.by)
                 first += 1
-            batches, detail = change.compose(range(first, first + change.count))
+            batches, detail = change.compose(range(first, first + change.count), position.at)
             log_in(
                 connection, position, change.epoch, NewEntry(change.operation, change.kind, change.by, detail=detail)
             )

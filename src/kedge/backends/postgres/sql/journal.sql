@@ -300,7 +300,7 @@ SELECT id, store FROM kedge.spaces
 WHERE space = $1 AND store NOT IN ('artifacts', 'documents', 'vectors', 'context') ORDER BY store;
 
 -- name: writes_of_space
-SELECT name, seq, rank, deleted, source, lineage, provenance, fresh_for, payload FROM kedge.writes
+SELECT name, seq, rank, deleted, source, lineage, provenance, at, fresh_for, payload FROM kedge.writes
 WHERE space = $1 ORDER BY seq;
 
 -- name: session_name_id

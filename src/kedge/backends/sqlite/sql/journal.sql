@@ -232,7 +232,7 @@ SELECT id, store FROM spaces
 WHERE space = ? AND store NOT IN ('artifacts', 'documents', 'vectors', 'context') ORDER BY store;
 
 -- name: writes_of_space
-SELECT name, seq, rank, deleted, source, lineage, provenance, fresh_for, payload FROM writes
+SELECT name, seq, rank, deleted, source, lineage, provenance, at, fresh_for, payload FROM writes
 WHERE space = ? ORDER BY seq;
 
 -- name: session_name_id
