@@ -171,6 +171,29 @@ def test_sources_of_turns_of_a_purged_deployment_are_copied(k: Kedge) -> None:
     assert damage(k) == []
 
 
+def test_the_turns_of_a_fork_keep_what_they_read_elsewhere(k: Kedge) -> None:
+    with k.turn("z", person="pat") as turn:
+        sources = {turn.documents("kb").put("a", "x"), turn.context.put("b/1", "y")}
+    with clerk(k) as turn:
+        keep(turn, "own", 1)
+        turn.documents("kb").get("a")
+        turn.context.get("b/1")
+        turn.context.items("b/")
+        turn.memory.history()
+        answered = turn.memory.append("assistant", "told")
+    k.fork_session("s", "t")
+    copied = k.view(session="t").memory.history()[0].seq
+    journal = k._kernel.backend.provenance
+    reads = {
+        seq: journal.reads_of([writer.turn])[writer.turn]
+        for seq, writer in journal.writers_of([answered, copied]).items()
+    }
+    for logs in reads.values():
+        assert sources <= {seq for log in logs for seq in log.seqs}
+        assert {(read.store, read.prefix) for log in logs for read in log.ranges} >= {("context", "b/"), ("memory", "")}
+    assert {read.space for log in reads[copied] for read in log.ranges if read.store == "memory"} == {"t"}
+
+
 @pytest.mark.both
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_fork_is_all_there_or_not_at_all(k: Kedge, nth: int) -> None:

@@ -12,6 +12,7 @@ from kedge.model.control_log import Session
 from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.provenance import TurnRecord
 from kedge.model.reads import RangeRead, Reads, pack
+from kedge.model.stores import is_keyed_store
 from kedge.model.visibility import View
 from kedge.model.writes import Author, Batch, Key, Pending
 
@@ -119,7 +120,8 @@ def fork_batches(
 ) -> list[Batch]:
     """Return the batches that copy writes into a new session at a place; `base` has what all batches share.
 
-    The turns are copied, too, with what they read of the session. So each copied answer leads to the copy of its input.
+    The turns are copied, too, with what they read. What they read of the session are its copies, so that each copied
+    answer leads to the copy of its input; the rest, and what was not copied, stays as it was read.
     """
     seqs = place.seqs
     places = {write.seq: seq for write, seq in zip(copied, seqs, strict=True)}
@@ -127,9 +129,11 @@ def fork_batches(
     order = [write.seq for write in copied]
 
     def moved(read: RangeRead) -> RangeRead:
+        if read.space not in origins or not (read.store == "memory" or is_keyed_store(read.store)):
+            return read
         before = bisect_right(order, read.at_seq)
         at_seq = seqs[before - 1] if before else seqs[0] - 1
-        return RangeRead(read.store, session, read.prefix, at_seq, read.limit)
+        return msgspec.structs.replace(read, space=session, at_seq=at_seq)
 
     batches: list[Batch] = []
     authors: dict[str, Author] = {}
@@ -137,8 +141,8 @@ def fork_batches(
     for turn in sorted(sources.turns, key=lambda turn: turn.turn):
         logs = sources.reads.get(turn.turn, ())
         reads = Reads(
-            [places[seq] for log in logs for seq in log.seqs if seq in places],
-            [moved(read) for log in logs for read in log.ranges if read.store == "memory" and read.space in origins],
+            [places.get(seq, seq) for log in logs for seq in log.seqs],
+            [moved(read) for log in logs for read in log.ranges],
         )
         authors[turn.uid] = author = Author(
             ids[turn.uid],
