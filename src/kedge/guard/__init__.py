@@ -1,1 +1,34 @@
-"""Guard: levels of features."""
+"""Guard: levels of features, and sequential tests of a canary against its baseline that hold under peeking."""
+
+from kedge.guard.cusum import HoldbackTest, SloTest
+from kedge.guard.decisions import Decision, Evidence, Step, decide
+from kedge.guard.difference import DifferenceSequence, Interval
+from kedge.guard.failures import FailureTest
+from kedge.guard.latency import LatencyTest
+from kedge.guard.scores import ScoreTest
+from kedge.guard.settings import (
+    FailureSettings,
+    GuardSettings,
+    LatencySettings,
+    MetricSettings,
+    ScoreSettings,
+)
+
+__all__ = [
+    "Decision",
+    "DifferenceSequence",
+    "Evidence",
+    "FailureSettings",
+    "FailureTest",
+    "GuardSettings",
+    "HoldbackTest",
+    "Interval",
+    "LatencySettings",
+    "LatencyTest",
+    "MetricSettings",
+    "ScoreSettings",
+    "ScoreTest",
+    "SloTest",
+    "Step",
+    "decide",
+]
