@@ -40,6 +40,7 @@ class Sizes(msgspec.Struct, frozen=True):
     turns: int = 4_000
     lineages: int = 200
     sessions: int = 100_000
+    launches: int = 2_000  # simulated, of each kind
 
 
 FULL = Sizes()
@@ -59,6 +60,7 @@ QUICK = Sizes(
     turns=800,
     lineages=50,
     sessions=5_000,
+    launches=200,
 )
 
 

@@ -14,7 +14,7 @@ TINY = Sizes(
     writes=2_000, few_writes=1_000, load_batch=100, hidden=60, rows=200, many_rows=400, dim=8, batch=20, rounds=2,
     puts=2, reads=5, gets=2, ranges=1, flips=2, write_seconds=0.2,
     members=4, processes=2, releases=20, cycles=3, turns=20, lineages=4,
-    sessions=20,
+    sessions=20, launches=4,
 )  # fmt: skip
 
 
