@@ -8,6 +8,7 @@ import pytest
 import typer
 
 import kedge
+from kedge import guard
 from kedge.cli.app import EXIT_CODES, app
 from kedge.cli.commands import register
 from kedge.stores.artifacts import Artifacts
@@ -40,6 +41,10 @@ FUNCTIONS = (
     kedge.open, kedge.migrate_store, kedge.compare_stores, kedge.current_turn, kedge.bind, kedge.escape_name,
     kedge.unescape_name,
 )  # fmt: skip
+GUARD = (
+    guard.FailureTest, guard.ScoreTest, guard.LatencyTest, guard.HoldbackTest, guard.SloTest, guard.DifferenceSequence,
+    guard.decide,
+)  # fmt: skip
 DUNDERS = {"__getitem__", "__contains__", "__iter__"}
 
 
@@ -54,6 +59,8 @@ def _public() -> Iterator[str]:
     for function in FUNCTIONS:
         yield _signature(f"kedge.{function.__name__}", function)
     yield _signature("kedge.Codec", kedge.Codec)
+    for thing in GUARD:
+        yield _signature(f"kedge.guard.{thing.__name__}", thing)
     for face, owner in FACES.items():
         for name, member in inspect.getmembers(owner):
             if name.startswith("_") and name not in DUNDERS:
@@ -71,7 +78,7 @@ def test_every_call_is_listed_with_its_signature() -> None:
 
 
 def test_every_name_is_listed() -> None:
-    missing = [name for name in kedge.__all__ if not re.search(rf"\b{name}\b", REFERENCE)]
+    missing = [name for name in (*kedge.__all__, *guard.__all__) if not re.search(rf"\b{name}\b", REFERENCE)]
     assert not missing
 
 
