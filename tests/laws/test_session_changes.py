@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 import kedge
 from kedge import Kedge
+from kedge.deployments import session_changes
+from kedge.model import session_copy
 from kedge.model.writes import Key, Pending, encode
 from kedge.support import failpoints
 from kedge.turns.scope import scope_of
+from tests.concurrency import SECONDS
 from tests.laws.scene import clerk, helper, opened, release
 
 POSTGRES_ONE_IN = 2
@@ -261,6 +264,57 @@ def test_a_fork_is_of_one_moment(k: Kedge) -> None:
     for number in range(6):
         contents = [message[1] for message in told(k, f"fork-{number}")]
         assert contents == list(range(len(contents)))
+
+
+@pytest.mark.both
+def test_writers_to_a_space_that_is_named_as_the_fork_wait_for_it(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, released = Event(), Event()
+    compose = session_copy.fork_batches
+
+    def paused(*arguments: Any) -> Any:  # the seqs are drawn
+        begun.set()
+        released.wait(SECONDS)
+        return compose(*arguments)
+
+    monkeypatch.setattr(session_copy, "fork_batches", paused)
+    with clerk(k) as turn:
+        keep(turn, "a", 1)
+    forking = Thread(target=k.fork_session, args=("s", "t"))
+    forking.start()
+    assert begun.wait(SECONDS)
+
+    def write() -> None:
+        with k.turn(agent="clerk") as turn:
+            turn.store("checkpoints").space("t").put("a", 2)
+
+    writer = Thread(target=write)
+    writer.start()
+    writer.join(0.3)
+    assert writer.is_alive(), "its seq is drawn after those of the fork"
+    released.set()
+    forking.join()
+    writer.join()
+    assert k.view().store("checkpoints").space("t").items() == {"a": 2}
+    assert damage(k) == []
+
+
+@pytest.mark.both
+def test_a_fork_never_joins_what_others_wrote_meanwhile(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    with clerk(k) as turn:
+        keep(turn, "a", 1)
+    decide = session_changes._fork
+
+    def overtaken(*arguments: Any) -> Any:
+        decided = decide(*arguments)
+        with k.turn(agent="clerk") as turn:
+            turn.store("checkpoints").space("t").put("b", 2)
+        return decided
+
+    monkeypatch.setattr(session_changes, "_fork", overtaken)
+    with pytest.raises(kedge.DuplicateName, match="a session named 't' exists already"):
+        k.fork_session("s", "t")
+    assert [info.session for info in k.sessions()] == ["s"]
+    assert k.view().store("checkpoints").space("t").items() == {"b": 2}
 
 
 # ── rewinds ──

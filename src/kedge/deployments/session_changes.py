@@ -13,7 +13,7 @@ from kedge.model.lineage import Lineage
 from kedge.model.numbers import as_integer
 from kedge.model.session_copy import Kept, Place, Rewound, SessionChange, Sources
 from kedge.model.visibility import View
-from kedge.model.writes import Author, Batch
+from kedge.model.writes import Author, Batch, Key
 from kedge.ports.control import EpochMoved, Session
 from kedge.support.display import Report, brief, count
 from kedge.turns import session_assignment
@@ -96,6 +96,7 @@ def _fork(kernel: Kernel, record: ControlRecord, found: Session, kept: list[Kept
         count=len(copied),
         compose=_with_ends({"session": named.session, "source": found.session, "seq": last}, compose),
         begins=begins,
+        keys=tuple(Key(w.key.store, named.session, w.key.name) for w in copied if w.key.store != "memory"),
     )
 
 

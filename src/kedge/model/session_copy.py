@@ -55,7 +55,7 @@ class SessionChange(msgspec.Struct, frozen=True):
     """Writes to the spaces of one session, with an entry in the log, in one transaction.
 
     `compose` makes the batches, and the detail of the entry, of the seqs of `count` writes and their time. `begins` is
-    a session that must not have begun.
+    a session that must not have begun; `keys` are those of keyed stores that it writes: others may write them, too.
     """
 
     operation: str
@@ -65,6 +65,7 @@ class SessionChange(msgspec.Struct, frozen=True):
     count: int
     compose: Callable[[Sequence[int], float], tuple[list[Batch], dict[str, Any]]]
     begins: Session | None = None
+    keys: tuple[Key, ...] = ()
 
 
 def last_of(kept: Iterable[Kept]) -> int:

@@ -421,6 +421,8 @@ class PostgresControl:
             if begins is not None:
                 if link.row(_SQL["session"], begins.session, SEQ_MAX) is not None:
                     raise control_log.session_exists(begins.session)
+                if link.rows(_SQL["space_in_use"], begins.session):
+                    raise control_log.EpochMoved("somebody has written to a space of this name")
                 begun = msgspec.structs.replace(begins, seq=seqs[0], at=drawn.at)
                 insert_session(link, msgspec.structs.replace(drawn, seqs=seqs[:1]), begun, change.by)
                 seqs = seqs[1:]
@@ -431,9 +433,10 @@ class PostgresControl:
             return True
 
         lanes = set(ALL)
-        if change.begins is not None:  # nobody else writes to the spaces of a session that has not begun
+        if change.begins is not None:  # nobody else writes to the memory of a session that has not begun
             begun = change.begins.session
             lanes = {lane_of("session", begun), lane_of("memory", begun, "")}
+            lanes |= {lane_of(key.store, key.space, key.name) for key in change.keys}
         self._database.write("session", act, lanes=sorted(lanes), find=find)
 
     def counts(self) -> dict[str, int]:

@@ -380,6 +380,8 @@ class SqliteControl:
             if (begins := change.begins) is not None:
                 if self._session(connection, begins.session, SEQ_MAX) is not None:
                     raise control_log.session_exists(begins.session)
+                if connection.execute(_SQL["space_in_use"], (begins.session,)).fetchone():
+                    raise control_log.EpochMoved("somebody has written to a space of this name")
                 begun = msgspec.structs.replace(begins, seq=first, at=position.at)
                 insert_session(connection, begun, change.by)
                 first += 1

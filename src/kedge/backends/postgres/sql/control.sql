@@ -156,6 +156,11 @@ SELECT c.epoch, s.* FROM kedge.control c LEFT JOIN LATERAL (
 INSERT INTO kedge.sessions (session, generation, seq, epoch, at, base, opened_with, by, settings, ended)
 VALUES ($1, $2, $3, $4, $5, $6::int8[], $7, $8, $9, $10);
 
+-- name: space_in_use
+-- Whether a session, or a space of a keyed store that is named as it would be, has writes.
+SELECT 1 FROM kedge.spaces s WHERE s.space = $1 AND s.store NOT IN ('artifacts', 'documents', 'vectors', 'context')
+AND EXISTS (SELECT 1 FROM kedge.writes w WHERE w.space = s.id) LIMIT 1;
+
 -- name: session_count
 SELECT count(DISTINCT session) FROM kedge.sessions;
 

@@ -144,6 +144,11 @@ ON s.session = :session AND s.generation = (SELECT max(generation) FROM sessions
 INSERT INTO sessions (session, generation, seq, epoch, at, base, opened_with, by, settings, ended)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: space_in_use
+-- Whether a session, or a space of a keyed store that is named as it would be, has writes.
+SELECT 1 FROM spaces s WHERE s.space = ? AND s.store NOT IN ('artifacts', 'documents', 'vectors', 'context')
+AND EXISTS (SELECT 1 FROM writes w WHERE w.space = s.id) LIMIT 1;
+
 -- name: session_count
 SELECT count(DISTINCT session) FROM sessions;
 
