@@ -219,6 +219,19 @@ class Broken(kedge.KedgeError):
 
 
 @pytest.mark.both
+def test_a_fork_shows_what_its_source_would_adopt(k: Kedge) -> None:
+    with k.turn("s", "clerk", refresh="promoted") as turn:
+        turn.memory.append("user", "one")
+    release(k, "new")
+    with helper(k, None) as turn:
+        turn.store("checkpoints").space("s").put("a", "helper's")
+    expected = k.view(session="s").store("checkpoints").space("s").items()
+    assert expected == {"a": "helper's"}
+    k.fork_session("s", "t")
+    assert k.view(session="t").store("checkpoints").space("t").items() == expected
+    assert k.assignment("t") == k.assignment("s") == ["new"]
+
+
 def test_a_fork_needs_a_session_and_a_new_name(k: Kedge) -> None:
     talk(k, "s", "one")
     talk(k, "t", "two")

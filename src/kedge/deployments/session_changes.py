@@ -63,6 +63,7 @@ def fork(kernel: Kernel, source: str, session: str, by: str) -> SessionFork:
         record, found, kept = _standing(kernel, source)
         if kernel.backend.control.session(session) is not None or _writes(kernel, session):
             raise DuplicateName(f"a session named {session!r} exists already; fork {brief(source)} into a new one")
+        found = msgspec.structs.replace(found, base=session_assignment.preview(kernel, record, source))
         change = _fork(kernel, record, found, kept, Named(operation, session, by))
         if _done(kernel, change):
             return SessionFork(session, source, copies.last_of(kept), change.count)
