@@ -113,6 +113,30 @@ def test_of_two_concurrent_versions_one_stays_whole(k: Kedge) -> None:
     assert calls[0] == ["alpha beta"]
 
 
+def overtaken(turn: kedge.Turn, other: kedge.Turn, texts: dict[str, str]) -> None:
+    with turn.batch():
+        turn.context.put("x", 1)
+        turn.vectors("kb").put_documents(texts, vectors, split=words)
+        other.vectors("kb").put_documents({"a": f"{len(texts)} {TEXT} eta theta"}, vectors, split=words)
+
+
+@pytest.mark.both
+def test_a_batch_does_not_mix_its_version_with_a_concurrent_one(k: Kedge) -> None:
+    with k.turn(agent="pipeline") as turn, k.turn(agent="pipeline") as other:
+        for texts in ({"a": TEXT}, {"b": TEXT, "a": "short"}):
+            with pytest.raises(kedge.ExpectationFailed, match="the text 'a' of 'kb' was written"):
+                overtaken(turn, other, texts)
+            whole = turn.documents("kb/texts").items()
+            assert list(whole) == ["a"]
+            assert list(chunks(turn).values()) == words(whole["a"])
+        with turn.batch():
+            turn.context.put("x", 1, expect=0)
+            turn.vectors("kb").put_documents({"b": TEXT, "a": "short"}, vectors, split=words)
+            other.context.delete("x")  # the journal compares all again
+        assert turn.documents("kb/texts").items() == {"a": "short", "b": TEXT}
+        assert k.fsck(full=True).findings == ()
+
+
 def test_it_is_part_of_a_batch(k: Kedge) -> None:
     with k.turn(agent="pipeline") as turn:
         with turn.batch() as batch:

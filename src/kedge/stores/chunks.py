@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.errors import InvalidValue
+from kedge.errors import ExpectationFailed, InvalidValue
 from kedge.model.checks import check_callables, check_name
 from kedge.model.ranges import below
 from kedge.model.reads import RangeRead
@@ -50,8 +50,7 @@ class TextWriter:
             self._scope.record_read((head,))
         stored = None if text is None else encode(text, f"the text {brief(ident)}")
         if stored != (None if head is None or head.deleted else head.payload):
-            compared = None if self._scope.collects else 0 if head is None else head.seq
-            self.plan.texts.append(Pending(key, stored, source, expect=compared))
+            self.plan.texts.append(Pending(key, stored, source, expect=_seq_of(head)))
         self._add_chunks(ident, text, payload)
         if planned != (len(self.plan.texts), len(self.plan.chunks), len(self.plan.deletes)):
             self.plan.changed.append(ident)
@@ -96,8 +95,26 @@ class TextWriter:
         puts = [
             Pending(Key("vectors", self._collection.name, name), packed, derived) for name, _, packed in plan.chunks
         ]
-        seqs = self._scope.write([*plan.texts, *puts, *plan.deletes], idempotency=idempotency, vectors=vectors)
+        writes = [*plan.texts, *puts, *plan.deletes]
+        again = self._compare_again if plan.texts else None
+        seqs = self._scope.write(writes, idempotency=idempotency, vectors=vectors, compare=again)
         return seqs and plan.changed  # type: ignore[return-value]  # None inside a batch, [] where nothing is written
+
+    def _compare_again(self) -> int:
+        """Compare at the end of a batch; return the seq to expect of the first text."""
+        for text in self.plan.texts:
+            found = self._scope.read(lambda view, key=text.key: self._scope.backend.journal.head(view, key))  # type: ignore[misc]
+            if _seq_of(found) != text.expect:
+                raise ExpectationFailed(
+                    f"the text {text.key.name!r} of {self._collection.name!r} was written by somebody else while a "
+                    "batch was open, and has other chunks; put it again",
+                    seq=_seq_of(found),
+                )
+        return self.plan.texts[0].expect or 0
+
+
+def _seq_of(head: Head | None) -> int:
+    return 0 if head is None else head.seq
 
 
 def texts_of(collection: str) -> str:

@@ -75,12 +75,8 @@ class WritingScope(Scope, Protocol):
 
         `newest`: a session and the seq that its newest visible message must have; else it raises `HeadMoved`.
         Inside `turn.batch()` the writes wait for its end, and the result is None; see `only`. There, `compare` is
-        called after a concurrent write: it returns the seq to expect now, of the only write's head or as `newest`.
+        called after a concurrent write: it returns the seq to expect now, of the first write's head or as `newest`.
         """
-
-    @property
-    def collects(self) -> bool:
-        """Whether writes wait for the end of `turn.batch()`."""
 
     def may_repeat(self, idempotency: str | None) -> bool:
         """Return whether a write could repeat an earlier call, which only the journal can tell."""

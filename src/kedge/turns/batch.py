@@ -102,7 +102,7 @@ class WriteBatch:
         newest: tuple[str, int] | None,
         compare: Callable[[], int] | None,
     ) -> None:
-        """Collect one call. `compare` returns the head that its only write expects, or `newest`, read anew."""
+        """Collect one call. `compare` returns the head that its first write expects, or `newest`, read anew."""
         if self not in _inside.get():
             raise BatchOpen(
                 "a batch of this turn is open in another thread or task; write inside its block, or after it"

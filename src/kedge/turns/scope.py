@@ -68,11 +68,6 @@ class TurnScope(ReadingScope):
             return cast("list[int]", None)
         return self.write_all(writes, idempotency, () if vectors is None else (vectors,), newest) if writes else []
 
-    @property
-    def collects(self) -> bool:
-        """Whether writes wait for the end of `turn.batch()`."""
-        return self.batch is not None
-
     def may_repeat(self, idempotency: str | None) -> bool:
         """Return whether a write could repeat an earlier call, which only the journal can tell."""
         return idempotency is not None or (self.batch is not None and self.batch.idempotency is not None)
