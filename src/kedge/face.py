@@ -719,6 +719,7 @@ class Kedge:
 
         Raises `Busy` after `timeout` seconds.
         """
+        epoch = as_integer("epoch", epoch, "an epoch, such as report.epoch", least=0)
         deadline = time.monotonic() + timeout
         while (found := self._kernel.backend.control.epoch()) < epoch:
             if time.monotonic() >= deadline:

@@ -305,6 +305,7 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
     "a view of two": (lambda k: k.view(session="s", deployment="v2"), kedge.InvalidValue, ["'s'", "'v2'", "give one"]),
     "a view of an unknown deployment": (lambda k: k.view(deployment="v9"), kedge.UnknownName, ["'v9'"]),
     "a retention that is none": (lambda k: k.set_retention(-5), kedge.InvalidValue, ["-5", "seconds"]),
+    "an epoch that is none": (lambda k: k.wait_for_epoch("5"), kedge.InvalidValue, ["epoch '5'", "report.epoch"]),  # type: ignore[arg-type]
     "replay of an unknown deployment": (lambda k: k.replay_pending("v9"), kedge.UnknownName, ["'v9'"]),
 }
 

@@ -59,6 +59,8 @@ def test_what_was_rolled_back_for_long_enough_is_purged(k: kedge.Kedge, clock: C
     assert [k.deployment(name).status for name in ("v1", "v2")] == ["purged", "rolled back"]
     assert (k.status().pinning, k.status().not_purged) == ((), {})
     assert [e.by for e in k.log() if e.kind == "purge"] == ["retention"]
+    with pytest.raises(kedge.InvalidValue, match="invalid purge_after 'never': give seconds"):
+        k.set_retention(purge_after="never")
     k.set_retention(purge_after="off")
     pass_days(k, clock, 100)
     assert k.reclaim().purged == ()

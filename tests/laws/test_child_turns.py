@@ -275,9 +275,9 @@ def test_a_closed_turn_has_no_children_and_absorbs_nothing(bad: Kedge) -> None:
 
 def test_a_turn_of_another_database_is_refused(new_place: NewPlace) -> None:
     with opened(new_place()) as one, opened(new_place()) as other, clerk(one) as turn:
-        with pytest.raises(kedge.InvalidValue, match="another open database"):
+        with pytest.raises(kedge.InvalidValue, match=r"another kedge\.open"):
             child(other, turn)
-        with clerk(other) as stranger, pytest.raises(kedge.InvalidValue, match="another open database"):
+        with clerk(other) as stranger, pytest.raises(kedge.InvalidValue, match=r"another kedge\.open"):
             stranger.absorb(turn)
 
 

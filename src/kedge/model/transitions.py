@@ -289,12 +289,12 @@ def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord
     return msgspec.structs.replace(record, epoch=record.epoch + 1, retention_seconds=check_retention(seconds))
 
 
-def check_retention(seconds: object) -> float | None:
+def check_retention(seconds: object, what: str = "retention", no_limit: str = "None") -> float | None:
     """Return a number of seconds to keep the past for, None for no limit, or raise `InvalidValue`."""
     kept = as_real(seconds)
     if seconds is not None and not (kept is not None and 0 <= kept <= RETENTION_SECONDS_MAX):
         raise InvalidValue(
-            f"invalid retention {brief(seconds)}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or None"
+            f"invalid {what} {brief(seconds)}: give seconds from 0 to {RETENTION_SECONDS_MAX:g}, or {no_limit}"
         )
     return kept
 

@@ -30,7 +30,7 @@ def set_policy(
     if purge_after is not None:
         if age is not None or store is not None or space is not None or hold:
             raise InvalidValue(f"purge_after={purge_after!r} goes with no other setting; make two calls")
-        after = None if purge_after == OFF else transitions.check_retention(purge_after)
+        after = None if purge_after == OFF else transitions.check_retention(purge_after, "purge_after", repr(OFF))
         _change(
             kernel, lambda record: transitions.set_purge_after(record, after), {"purge_after": after}, operation, who
         )

@@ -80,6 +80,6 @@ def absorb(kernel: Kernel, scope: TurnScope, callee: TurnScope, peer: str | None
 def _check_same_database(kernel: Kernel, scope: TurnScope, what: str) -> None:
     if scope.backend is not kernel.backend:
         raise InvalidValue(
-            f"{what} got a turn of another open database ({scope.backend.url}, not {kernel.backend.url}): turns work "
-            "together within one `k`; for another handle of the same database, pass turn.headers()"
+            f"{what} got a turn of another kedge.open ({scope.backend.url}; this one opened {kernel.backend.url}): "
+            "turns work together within one `k`; where both opened the same database, pass turn.headers()"
         )
