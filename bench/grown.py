@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import kedge
 from bench.big import BAD, fill
-from bench.harness import Measured, Setting, interleave, median, micro, ratio, timed
+from bench.harness import Measured, Setting, commit_time, interleave, median, micro, ratio, timed
 from kedge.testing import postgres
 
 SYNCED = {"fsync": "on", "shared_buffers": "512MB", "max_wal_size": "4GB"}
@@ -43,8 +44,9 @@ def _commits(setting: Setting, big: kedge.Kedge, small: kedge.Kedge) -> Iterator
     whole: list[float] = []
     for number in range(-2, setting.sizes.flips):
         for k, seconds in taken.items():
-            with timed(seconds if number >= 0 else []):
-                k.rollback(BAD, verify=False)
+            found = commit_time(partial(k.rollback, BAD, verify=False))
+            if number >= 0:
+                seconds.append(found)
             k.reinstate(BAD)
     for _ in range(3):
         with timed(whole):

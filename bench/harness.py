@@ -134,6 +134,22 @@ def micro(seconds: list[float], calls: int = 1) -> str:
     return f"{each * 1e6:,.1f} µs" if each < 1e-3 else f"{each * 1e3:,.2f} ms"
 
 
+def commit_time(rollback: Callable[..., object]) -> float:
+    """Return the seconds until a rollback was committed: readers no longer see what it hides.
+
+    Its report comes later: it counts what the deployment's sessions wrote without carrying it, up to a limit.
+    """
+    committed: list[float] = []
+
+    def note(step: str) -> None:
+        if step.startswith("committed"):
+            committed.append(time.perf_counter())
+
+    began = time.perf_counter()
+    rollback(on_step=note)
+    return committed[0] - began
+
+
 @contextmanager
 def timed(into: list[float]) -> Iterator[None]:
     """Add the seconds that a block takes."""
