@@ -130,6 +130,12 @@ def test_a_batch_does_not_mix_its_version_with_a_concurrent_one(k: Kedge) -> Non
             assert list(whole) == ["a"]
             assert list(chunks(turn).values()) == words(whole["a"])
         with turn.batch():
+            turn.vectors("kb").put_documents({"c": TEXT}, vectors, split=words)
+            with pytest.raises(kedge.InvalidValue, match="the text 'c' is in this batch already"):
+                turn.vectors("kb").put_documents({"c": "z"}, vectors, split=words)
+            turn.vectors("kb").put_documents({"d": TEXT}, vectors, split=words)
+        turn.vectors("kb").put_documents({"c": None, "d": None}, vectors, split=words)
+        with turn.batch():
             turn.context.put("x", 1, expect=0)
             turn.vectors("kb").put_documents({"b": TEXT, "a": "short"}, vectors, split=words)
             other.context.delete("x")  # the journal compares all again

@@ -45,6 +45,11 @@ class TextWriter:
             raise InvalidValue(f"the text of {ident!r} is {brief(text)}, not a string; decode it first")
         planned = len(self.plan.texts), len(self.plan.chunks), len(self.plan.deletes)
         key = Key("documents", texts_of(self._collection.name), ident)
+        if self._scope.awaits_end(key):
+            raise InvalidValue(
+                f"the text {ident!r} is in this batch already, and its chunks are not there to compare with; put each "
+                "text once in a batch"
+            )
         head = self._scope.read(lambda view: self._scope.backend.journal.head(view, key))
         if head is not None:
             self._scope.record_read((head,))

@@ -78,6 +78,9 @@ class WritingScope(Scope, Protocol):
         called after a concurrent write: it returns the seq to expect now, of the first write's head or as `newest`.
         """
 
+    def awaits_end(self, key: Key) -> bool:
+        """Return whether a write to a key waits for the end of `turn.batch()`."""
+
     def may_repeat(self, idempotency: str | None) -> bool:
         """Return whether a write could repeat an earlier call, which only the journal can tell."""
 

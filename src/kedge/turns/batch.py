@@ -9,7 +9,7 @@ import msgspec
 
 from kedge.errors import BatchOpen, InvalidValue
 from kedge.model.checks import check_name
-from kedge.model.writes import Pending, VectorBatch
+from kedge.model.writes import Key, Pending, VectorBatch
 from kedge.ports.journal import HeadMoved
 from kedge.support.fork_lock import ForkSafeLock
 
@@ -122,6 +122,10 @@ class WriteBatch:
             if vectors is not None:
                 self._vectors.append(msgspec.structs.replace(vectors, first=len(self._writes) + vectors.first))
             self._writes += writes
+
+    def holds(self, key: Key) -> bool:
+        """Return whether a write to a key was collected."""
+        return any(write.key == key for write in self._writes)
 
     def _expect_newest(self, newest: tuple[str, int], compare: Callable[[], int]) -> None:
         """Expect the newest message as a call does. Where an earlier one has expected another, both compare again."""

@@ -68,6 +68,10 @@ class TurnScope(ReadingScope):
             return cast("list[int]", None)
         return self.write_all(writes, idempotency, () if vectors is None else (vectors,), newest) if writes else []
 
+    def awaits_end(self, key: Key) -> bool:
+        """Return whether a write to a key waits for the end of `turn.batch()`."""
+        return self.batch is not None and self.batch.holds(key)
+
     def may_repeat(self, idempotency: str | None) -> bool:
         """Return whether a write could repeat an earlier call, which only the journal can tell."""
         return idempotency is not None or (self.batch is not None and self.batch.idempotency is not None)
