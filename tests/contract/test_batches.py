@@ -401,6 +401,8 @@ def test_batches_of_async_turns(place: str) -> None:
             store = turn.store("saved").space("t")
             await store.put("before", 1)
             async with turn.batch() as batch:
+                assert repr(turn).startswith("<AsyncTurn ")
+                assert repr(batch).startswith("<AsyncWriteBatch of ")
                 assert await store.put("a", b"1") is None
                 await asyncio.gather(turn.memory.append("user", "hi"), turn.context.put("a", 1))
                 assert await store.get_many(["a", "before"]) == {"before": 1}

@@ -303,6 +303,10 @@ class _ReadProxy(_Proxy):
 
     _kind: type[Turn] | type[ReadView]
 
+    def __repr__(self) -> str:
+        """Return the line of the sync object, marked as async."""
+        return f"<Async{repr(self._target()).removeprefix('<')}"
+
     def __getattr__(self, name: str) -> Any:
         """Return a store, a function that returns one, or a method to await."""
         if name in _STORES and (name != "cache" or self._kind is Turn):
@@ -336,6 +340,10 @@ class AsyncWriteBatch:
     def __init__(self, calls: _Calls, batch: WriteBatch) -> None:
         self._calls = calls
         self._batch = batch
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<Async{repr(self._batch).removeprefix('<')}"
 
     @property
     def seqs(self) -> list[int]:
