@@ -90,13 +90,14 @@ def test_show_a_store_of_ones_own(run: Run, world: Path) -> None:
         saved = turn.store("saved").space("thread-1")
         saved.put_many({f"step/{number}": {"n": number} for number in range(5)})
         saved.put("state", b"\x00", ttl=0.001)
+        turn.store("saved").space("").put("state", 1)
     shown = run("show", "store:saved", "thread-1", "step/", "--limit", "2")
     assert "step/0" in shown.out
     assert "First 2 of 5" in flat(shown.out)
     assert "state" not in run("show", "store:saved", "thread-1").out, "it has expired"
     assert '"n": 3' in run("show", "store:saved", "thread-1", "step/3").out
     for argv, said in (
-        (("store:saved",), "no space given; spaces of store:saved: thread-1"),
+        (("store:saved",), 'no space given; spaces of store:saved: "", thread-1'),
         (("store:saved", "thread-2"), "no space 'thread-2' in store:saved"),
         (("store:saved", "thread-1", "step/9"), "does not exist in this view"),
         (("store:saved", "thread-1", "a", "b"), "write store:saved SPACE KEY"),

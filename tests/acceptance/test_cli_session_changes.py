@@ -21,3 +21,13 @@ def test_a_session_is_forked_rewound_and_ended(run: Run, world: Path) -> None:
     assert run("end-session", "chat-2", "--yes", "--json").document["session"]["ended"] is True
     with kedge.open(world) as k:
         assert [m.content for m in k.view(session="chat").memory.history()] == ["one", "two"]
+
+
+def test_sessions_are_listed_by_their_whole_names(run: Run, world: Path) -> None:
+    names = [f"long/{'x' * 90} {end}" for end in "abc"]
+    with kedge.open(world) as k:
+        for name in names:
+            k.turn(name, "clerk").close()
+    shown = run("sessions", "long/", "--limit", "2").out
+    assert all(name.split()[0] in shown for name in names)
+    assert f"--after '{names[1]}'" in " ".join(shown.split())

@@ -1,5 +1,6 @@
 """Command sessions: the sessions that see a deployment or do not yet, and their refresh in bulk."""
 
+from shlex import quote
 from typing import Annotated
 
 import msgspec
@@ -16,7 +17,7 @@ from kedge.cli.terminal import (
     emit,
     listing,
     may_ask,
-    one_line,
+    printable,
     say,
     spinner,
     table,
@@ -66,10 +67,10 @@ def _print(found: list[SessionInfo], now: float, *, more: bool, as_json: bool) -
     else:
         table(
             ("session", "assigned", "sees"),
-            ((one_line(s.session), when(s.assigned_at, now), _sees(s)) for s in found),
+            ((printable(s.session), when(s.assigned_at, now), _sees(s)) for s in found),
         )
         if more:
-            say(f"and more: kedge sessions --after {one_line(found[-1].session)}", "dim")
+            say(f"and more: kedge sessions --after {quote(printable(found[-1].session))}", "dim")
 
 
 def _sees(session: SessionInfo) -> str:

@@ -117,7 +117,8 @@ def _wanted(k: Kedge, store: str, where: list[str]) -> _Wanted:
         return _Wanted(store, "", where[0] if where else "")
     known, what = _spaces(k, store), "space" if is_keyed_store(store) else "collection"
     if not where:
-        raise InvalidValue(f"no {what} given; {what}s of {store}: {listing(known, 20) if known else 'none yet'}")
+        named = listing([name or '""' for name in known], 20) or "none yet"
+        raise InvalidValue(f"no {what} given; {what}s of {store}: {named}")
     space, *rest = where
     if not rest and space not in known and "/" in space:
         space, _, key = space.partition("/")
