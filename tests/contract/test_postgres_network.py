@@ -210,3 +210,10 @@ def test_a_connection_that_has_died_in_silence_is_replaced(
 def test_a_server_that_is_at_work_is_waited_for(driver: BackendDriver) -> None:
     assert isinstance(driver.backend, PostgresBackend)
     assert driver.backend.database.ask(b"SELECT 7 FROM (SELECT pg_sleep(0.9)) AS slept") == [(7,)]
+
+
+def test_a_batch_longer_than_the_network_takes_at_once_is_sent_whole(postgres_url: str) -> None:
+    values = {f"{number}": bytes([number]) * 8_000_000 for number in range(12)}
+    with kedge.open(postgres_url, durability="normal") as k, k.turn(agent="clerk") as turn:
+        assert len(turn.documents("kb").put_many(values)) == len(values)
+        assert turn.documents("kb").get("7") == values["7"]

@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
+from psycopg import generators
 from psycopg.types.array import ListBinaryDumper
 from psycopg.types.numeric import FloatBinaryDumper, Int8BinaryDumper
 
@@ -30,7 +31,11 @@ class Link:
         cursor: Cursor = self._connection.cursor()
         if self._rewrite is not None:
             sql = self._rewrite(sql)
-        return cursor.execute(sql, parameters or None, binary=True)
+        cursor.execute(sql, parameters or None, binary=True)
+        if self._pipeline is not None and self._connection.pgconn.flush():
+            # A part of a long statement is not sent, and psycopg would wait for its answer.
+            self._connection.wait(generators.send(self._connection.pgconn))
+        return cursor
 
     def rows(self, sql: bytes, *parameters: Any) -> list[tuple[Any, ...]]:
         """Return the rows of a statement."""
