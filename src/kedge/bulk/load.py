@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,7 +11,7 @@ from kedge.bulk.sources import Rows, Source
 from kedge.errors import InvalidValue
 from kedge.model.attribution import LOADER
 from kedge.model.numbers import as_integer
-from kedge.model.writes import Origin, encode
+from kedge.model.writes import LARGE_BYTES_MAX, VALUE_BYTES_MAX, Origin, encode
 from kedge.support.display import Report, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.turn import Turn
@@ -117,14 +116,11 @@ def _key(salt: str, collection: str, number: int, part: Rows) -> str:
     for item in (salt, collection, str(number), *part.ids):
         digest.update(encode(item))
         digest.update(b"\n")
-    for values, what in ((part.payloads, "payload"), (part.documents, "document")):
+    contents = ((part.payloads, "payload", VALUE_BYTES_MAX), (part.documents, "document", LARGE_BYTES_MAX))
+    for values, what, most in contents:
         for name, value in zip(part.ids, values or (), strict=False):
-            digest.update(_content(value, what, name))
+            digest.update(encode(value, f"the {what} of {name!r}", most=most))
             digest.update(b"\n")
         digest.update(b"\n")
     digest.update(np.ascontiguousarray(part.vectors, dtype="<f4").data)
     return f"load:{digest.hexdigest()[:40]}"
-
-
-def _content(value: Any, what: str, name: str) -> bytes:
-    return encode(value, f"the {what} of {name!r}")

@@ -41,6 +41,7 @@ from kedge.turns.scope import scope_of
 from kedge.turns.view import ReadView
 
 _NEAR = 500
+_PRINTED_BYTES = 1 << 20
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -293,8 +294,11 @@ def _print_one(k: Kedge, wanted: _Wanted, row: _Row, view: ReadView) -> None:
     if isinstance(row.value, bytes):
         say(f"{len(row.value):,} bytes; use --json to print them")
     elif row.value is not None:
-        as_json = indented(row.value).decode()
-        say_whole(row.value if isinstance(row.value, str) else as_json)
+        text = row.value if isinstance(row.value, str) else indented(row.value).decode()
+        if len(text) > _PRINTED_BYTES:
+            say(f"{len(text):,} characters; use --json to print them")
+        else:
+            say_whole(text)
 
 
 # ── memory ──

@@ -101,13 +101,17 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+_LOOKED_AT = 20  # characters of a value, for one that is shown
+
+
 def one_line(value: object, width: int = 60) -> str:
     """Return a value as JSON on one line, or bytes as their length, shortened to a width."""
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
     text = value if isinstance(value, str) else to_json(value).decode()
-    text = " ".join(printable(text).split())
-    return text if len(text) <= width else text[: width - 1] + "…"
+    some = text[: _LOOKED_AT * width]
+    line = " ".join(printable(some).split())
+    return line if len(line) <= width and some == text else line[: width - 1] + "…"
 
 
 SETTLED_ONLY = "settled state only"

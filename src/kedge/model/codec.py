@@ -90,9 +90,9 @@ class Codec:
             ) from error
 
 
-def encode_with(codec: Codec | None, value: object, what: str) -> bytes:
+def encode_with(codec: Codec | None, value: object, what: str, *, most: int = VALUE_BYTES_MAX) -> bytes:
     """Return the stored bytes of a value; without a codec, it must be JSON or bytes."""
-    return encode(value, what) if codec is None else codec.encode(value, what)
+    return encode(value, what, most=most) if codec is None else codec.encode(value, what, most=most)
 
 
 def decode_with(codec: Codec | None, payload: bytes | None) -> Any:

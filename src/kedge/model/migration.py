@@ -256,3 +256,4 @@ def chunk_rows(dims: Iterable[int]) -> int:
 
 _CHUNK_ROWS = 2_000
 _CHUNK_BYTES = 32 << 20
+PAYLOAD_BYTES = 32 << 20  # copied at a time, or one write

@@ -14,7 +14,8 @@ from kedge.model import deep_json
 from kedge.model.lineage import EMPTY, Lineage
 from kedge.model.numbers import as_plain
 
-VALUE_BYTES_MAX = 8 * 1024 * 1024
+VALUE_BYTES_MAX = 8 * 1024 * 1024  # of messages, payloads of vectors, artifacts and cached results
+LARGE_BYTES_MAX = 256 * 1024 * 1024  # of documents, facts, and values of users' own stores
 DEPTH_MAX = 100  # lists and dicts inside one another: far below where Python's and other languages' readers give up
 SALT_BYTES = 16
 _LAST_CHARACTER = "\U0010ffff"
@@ -194,6 +195,11 @@ _TO_JSON = msgspec.json.Encoder(enc_hook=_as_plain).encode
 _FROM_JSON = msgspec.json.Decoder().decode
 
 
+def payload_bytes(writes: Iterable[Pending]) -> int:
+    """Return how many bytes the payloads of writes have together."""
+    return sum(len(write.payload) for write in writes if write.payload is not None)
+
+
 def memory_name(rank: int, seq: int) -> str:
     """Return the name of a message, so that name order is the order of a history."""
     return "%016x.%016x" % (rank, seq)  # noqa: UP031 - half again as fast as an f-string, and made for every message
@@ -311,7 +317,12 @@ def digests(salts: bytes, contents: Iterable[tuple[bytes | None, bytes]]) -> lis
     found = []
     for first, (payload, vector) in zip(range(0, len(salts), SALT_BYTES), contents, strict=True):
         last = first + SALT_BYTES
-        framed = _DELETED + vector if payload is None else len(payload).to_bytes(8, "big") + payload + vector
-        hashed = _SHA256(inner[first:last] + _INNER_PAD + framed).digest()
-        found.append(_SHA256(outer[first:last] + _OUTER_PAD + hashed).digest())
+        if payload is not None and len(payload) > VALUE_BYTES_MAX:  # hashed in place, not copied
+            hashing = _SHA256(inner[first:last] + _INNER_PAD + len(payload).to_bytes(8, "big"))
+            hashing.update(payload)
+            hashing.update(vector)
+        else:
+            framed = _DELETED + vector if payload is None else len(payload).to_bytes(8, "big") + payload + vector
+            hashing = _SHA256(inner[first:last] + _INNER_PAD + framed)
+        found.append(_SHA256(outer[first:last] + _OUTER_PAD + hashing.digest()).digest())
     return found

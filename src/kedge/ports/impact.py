@@ -62,7 +62,10 @@ class Impact(Protocol):
         """Count the keys where one of these lineages has a head; a key counts once a lineage."""
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
-        """Return the heads of each key in two views without `upto`, in the order of the keys."""
+        """Return the heads of each key in two views without `upto`, in the order of the keys.
+
+        Those of artifacts come with their payloads, others without.
+        """
 
     def written_by_both(self, number: int, limit: int) -> list[Key]:
         """Return up to `limit` keys, each once, that have heads of this deployment and heads of others without it."""

@@ -9,7 +9,7 @@ from kedge.errors import ExpectationFailed, InvalidValue
 from kedge.model.checks import check_callables, check_name
 from kedge.model.ranges import below
 from kedge.model.reads import RangeRead
-from kedge.model.writes import Head, Key, Origin, Pending, VectorBatch, encode
+from kedge.model.writes import LARGE_BYTES_MAX, Head, Key, Origin, Pending, VectorBatch, encode
 from kedge.ports.vectors import Collection
 from kedge.stores.scope import WritingScope
 from kedge.stores.spaces import EmbeddingSpace, as_rows
@@ -53,7 +53,7 @@ class TextWriter:
         head = self._scope.read(lambda view: self._scope.backend.journal.head(view, key))
         if head is not None:
             self._scope.record_read((head,))
-        stored = None if text is None else encode(text, f"the text {brief(ident)}")
+        stored = None if text is None else encode(text, f"the text {brief(ident)}", most=LARGE_BYTES_MAX)
         if stored != (None if head is None or head.deleted else head.payload):
             self.plan.texts.append(Pending(key, stored, source, expect=_seq_of(head)))
         self._add_chunks(ident, text, payload)

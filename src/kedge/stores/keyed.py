@@ -14,7 +14,7 @@ from kedge.model.ranges import Span, span_of
 from kedge.model.reads import RangeRead
 from kedge.model.retention import content_of
 from kedge.model.stores import is_keyed_store
-from kedge.model.writes import Head, Key, Origin, Pending
+from kedge.model.writes import LARGE_BYTES_MAX, Head, Key, Origin, Pending
 from kedge.ports.journal import HeadMoved
 from kedge.stores.scope import Scope, WritingScope, only
 from kedge.support.display import Value, brief
@@ -212,7 +212,7 @@ class Keyed(KeyedView):
         super().__init__(scope, store, space)
 
     def _encode(self, name: str, value: Any) -> bytes:
-        return encode_with(self._scope.codec, value, f"the value of {self._store} {brief(name)}")
+        return encode_with(self._scope.codec, value, f"the value of {self._store} {brief(name)}", most=LARGE_BYTES_MAX)
 
     def _put(
         self,
@@ -348,7 +348,7 @@ class Documents(Keyed):
     _puts = Origin.SOURCE
 
     def _encode(self, name: str, value: Any) -> bytes:
-        return encode_with(self._scope.codec, value, f"the document {brief(name)}")
+        return encode_with(self._scope.codec, value, f"the document {brief(name)}", most=LARGE_BYTES_MAX)
 
     def put(
         self,

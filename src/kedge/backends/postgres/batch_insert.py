@@ -9,9 +9,10 @@ import msgspec
 from kedge.backends.postgres.heads import HeadRow, counter_columns, head_columns
 from kedge.backends.postgres.link import Link
 from kedge.backends.postgres.sql import queries
-from kedge.model.writes import SALT_BYTES, Batch, Row, digest
+from kedge.model.writes import SALT_BYTES, VALUE_BYTES_MAX, Batch, Pending, Row, digest, payload_bytes
 
 _SQL = queries("journal")
+_PART_BYTES = 64 << 20  # of payloads in one statement
 Puts = list[tuple[int, str, HeadRow]]
 
 
@@ -32,11 +33,32 @@ def insert_writes(link: Link, batch: Batch, rows: Sequence[Row], puts: Puts, sta
     digests = [
         digest(salt, write.payload, vector) for salt, write, vector in zip(salts, batch.writes, vectors, strict=True)
     ]
-    if _are_alike(batch, rows, puts):
+    parts = _parts(batch.writes)
+    if len(parts) == 1 and _are_alike(batch, rows, puts):
         _insert_alike(link, batch, rows, (b"".join(digests), random, puts[0][2].state), stamp)
-    else:
-        written = _columns(batch, rows, (digests, salts), stamp)
-        link.send(_SQL["append_many"], *written, *head_columns(puts), stamp.lane, *counter_columns(rows))
+        return
+    for part in parts:
+        is_large = payload_bytes(batch.writes[part]) > VALUE_BYTES_MAX
+        if is_large:
+            link.send(_SQL["idle_longer"])
+        written = _columns(batch.writes[part], rows[part], (digests[part], salts[part]), stamp)
+        is_last = part is parts[-1]
+        heads, counters = head_columns(puts if is_last else []), counter_columns(rows if is_last else ())
+        link.send(_SQL["append_many"], *written, *heads, stamp.lane, *counters)
+        if is_large:
+            link.wait()  # so that libpq holds one at a time
+
+
+def _parts(writes: Sequence[Pending]) -> list[slice]:
+    """Return the parts of a batch that go into a statement each: PostgreSQL takes less than 1 GiB at a time."""
+    starts, held = [0], 0
+    for number, write in enumerate(writes):
+        size = len(write.payload or b"")
+        if held and held + size > _PART_BYTES:
+            starts.append(number)
+            held = 0
+        held += size
+    return [slice(*ends) for ends in zip(starts, [*starts[1:], len(writes)], strict=True)]
 
 
 def _are_alike(batch: Batch, rows: Sequence[Row], puts: Puts) -> bool:
@@ -66,10 +88,9 @@ def _insert_alike(
 
 
 def _columns(
-    batch: Batch, rows: Sequence[Row], content: tuple[list[bytes], list[bytes]], stamp: Stamp
+    writes: Sequence[Pending], rows: Sequence[Row], content: tuple[list[bytes], list[bytes]], stamp: Stamp
 ) -> tuple[Any, ...]:
     """Return the columns of the journal rows."""
-    writes = batch.writes
     return (
         [row.seq for row in rows],
         [row.space for row in rows],

@@ -44,7 +44,7 @@ class PostgresImpact:
         return int(self._database.ask(_SQL["count_affected_keys"], list(lineages))[0][0])
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
-        """Return the heads of each key in two views without `upto`."""
+        """Return the heads of each key in two views without `upto`; those of artifacts with payloads."""
         asked = list(keys)
 
         def look(link: Link) -> list[tuple[Head | None, Head | None]]:

@@ -248,7 +248,7 @@ class PostgresJournal(Reader):
     def _seq_of_head(self, link: Link, view: View, write: Pending, heads: Heads) -> int:
         key = write.key
         if view.bounds(key.store) is not None:
-            head = self.head_in(link, view, key)
+            head = self.head_in(link, view, key, payloads=False)
             return 0 if head is None else head.seq
         space = self._interner.space_uncached(link, key.store, key.space)
         there = {} if space is None else heads.get((space, key.name), {})

@@ -86,17 +86,18 @@ class Reader:
             return self.choose(None, view, key, [row[1:] for row in rows])
         return self._database.read(look)
 
-    def head_in(self, link: Link, view: View, key: Key) -> Head | None:
+    def head_in(self, link: Link, view: View, key: Key, *, payloads: bool = True) -> Head | None:
         """Return a head inside the caller's transaction, which has checked the epoch."""
+        sqls = _SQL if payloads else _BARE
         space = self._interner.space_uncached(link, key.store, key.space)
         if space is None:
             return None
         bounds = view.bounds(key.store)
         if bounds is None:
-            rows = [row[1:] for row in link.rows(_SQL["head"], space, key.name) if row[1] is not None]
+            rows = [row[1:] for row in link.rows(sqls["head"], space, key.name) if row[1] is not None]
         else:
             lineages = [row[0] for row in link.rows(_SQL["past_lineages"], space, key.name)]
-            rows = link.rows(_SQL["past_head"], space, key.name, self._visible(link, view, lineages), *bounds)
+            rows = link.rows(sqls["past_head"], space, key.name, self._visible(link, view, lineages), *bounds)
         return self.choose(link, view, key, rows)
 
     def choose(self, link: Link | None, view: View, key: Key, rows: Iterable[Any]) -> Head | None:
@@ -126,7 +127,7 @@ class Reader:
     ) -> dict[str, Head]:
         """Return heads inside the caller's transaction, which has checked the epoch."""
         if view.bounds(store) is not None:
-            found = {name: self.head_in(link, view, Key(store, space, name)) for name in names}
+            found = {name: self.head_in(link, view, Key(store, space, name), payloads=payloads) for name in names}
             return {name: head for name, head in found.items() if head is not None}
         space_id = self._interner.space_uncached(link, store, space)
         if space_id is None:
@@ -171,7 +172,7 @@ class Reader:
         if space_id is None or span.limit == 0:
             return Range([], frozenset(), at_seq)
         if (bounds := view.bounds(store)) is not None:
-            return self._past_range(link, view, Key(store, space, ""), span, min(at_seq, bounds[0]))
+            return self._past_range(link, view, Key(store, space, ""), span, min(at_seq, bounds[0]), payloads=payloads)
         standing = self._standing(link, view, space_id)
         if span.limit is not None:
             names = self._first_names(link, space_id, standing, span)
@@ -196,7 +197,9 @@ class Reader:
             found += link.rows(sql, space_id, list(standing.contested), *asked, standing.visible)
         return sorted((row[0] for row in found), reverse=span.reverse)[: span.limit]
 
-    def _past_range(self, link: Link, view: View, place: Key, span: Span, at_seq: int) -> Range:
+    def _past_range(
+        self, link: Link, view: View, place: Key, span: Span, at_seq: int, *, payloads: bool = True
+    ) -> Range:
         """Read a range name by name: the cost grows with what is hidden there."""
         space_id = self._interner.space_uncached(link, place.store, place.space)
 
@@ -205,7 +208,7 @@ class Reader:
             return [row[0] for row in link.rows(sql, space_id, *_bounds(span), most)]
 
         def heads_of(names: Sequence[str]) -> dict[str, Head]:
-            return self.heads_in(link, view, place.store, place.space, names)
+            return self.heads_in(link, view, place.store, place.space, names, payloads=payloads)
 
         if span.limit is not None:
             return rules.first_values(span, at_seq, names_in, heads_of)

@@ -1,6 +1,7 @@
 """Impact of deployments on SQLite."""
 
 import json
+import sqlite3
 from collections.abc import Iterable
 
 from kedge.backends.sqlite.database import Database
@@ -43,12 +44,12 @@ class SqliteImpact:
         return int(self._database.ask(_SQL["count_affected_keys"], json.dumps(list(lineages)))[0][0])
 
     def head_pairs(self, before: View, after: View, keys: Iterable[Key]) -> list[tuple[Head | None, Head | None]]:
-        """Return the heads of each key in two views without `upto`."""
+        """Return the heads of each key in two views without `upto`; those of artifacts with payloads."""
         with self._database.reading() as connection:
-            return [
-                (self._reader.head_in(connection, before, key), self._reader.head_in(connection, after, key))
-                for key in keys
-            ]
+            return [(self._head(connection, before, key), self._head(connection, after, key)) for key in keys]
+
+    def _head(self, connection: sqlite3.Connection, view: View, key: Key) -> Head | None:
+        return self._reader.head_in(connection, view, key, payloads=key.store == "artifacts")
 
     def written_by_both(self, number: int, limit: int) -> list[Key]:
         """Return up to `limit` keys that have heads of this deployment and heads of others without it."""

@@ -30,7 +30,7 @@ from kedge.model.repeats import Call, decode_call, repeated, visible_calls
 from kedge.model.states import Entry, Rule, is_dead, restated
 from kedge.model.vector_groups import vector_groups
 from kedge.model.visibility import View
-from kedge.model.writes import SALT_BYTES, Author, Batch, Row, TurnEdges, digests
+from kedge.model.writes import SALT_BYTES, Author, Batch, Row, TurnEdges, digests, payload_bytes
 from kedge.ports.clock import Clock
 from kedge.ports.vectors import VectorWriter, stored_in_turn
 from kedge.support.failpoints import reach
@@ -39,6 +39,7 @@ _SQL = queries("journal")
 _CHUNK_NAMES = 500
 SHARED_WRITES_MAX = 100  # a larger batch commits alone: others would wait for it
 SHARED_BYTES_MAX = 1 << 18  # of vectors
+_SHARED_VALUE_BYTES = 8 << 20
 
 
 def next_position(connection: sqlite3.Connection, clock: Clock) -> Position:
@@ -55,8 +56,10 @@ def _split(salts: bytes) -> Iterator[bytes]:
 
 
 def _is_short(batch: Batch) -> bool:
+    if len(batch.writes) > SHARED_WRITES_MAX:
+        return False
     vectors = sum(len(vectors.rows) for vectors in batch.vectors)
-    return len(batch.writes) <= SHARED_WRITES_MAX and vectors <= SHARED_BYTES_MAX
+    return vectors <= SHARED_BYTES_MAX and payload_bytes(batch.writes) <= _SHARED_VALUE_BYTES
 
 
 class SqliteJournal(Reader):
@@ -201,7 +204,7 @@ class SqliteJournal(Reader):
         view = View(batch.epoch, batch.seen, batch.settled, upto_rank=batch.rank)
         for write in batch.writes:
             if write.expect is not None:
-                head = self.head_in(connection, view, write.key)
+                head = self.head_in(connection, view, write.key, payloads=False)
                 check_head(write, 0 if head is None else head.seq)
         if batch.newest is not None:
             check_newest(batch.newest, self.newest_message_in(connection, view, batch.newest[0]))

@@ -105,20 +105,21 @@ class Reader:
                 return None
             return rules.choose(key, [row[1:] for row in rows], view, self._members(connection))
 
-    def head_in(self, connection: sqlite3.Connection, view: View, key: Key) -> Head | None:
+    def head_in(self, connection: sqlite3.Connection, view: View, key: Key, *, payloads: bool = True) -> Head | None:
         """Return a head inside the caller's transaction, which has checked the epoch."""
+        sqls = _SQL if payloads else _BARE
         space = self._interner.space(connection, key.store, key.space)
         if space is None:
             return None
         bounds = view.bounds(key.store)
         if bounds is None:
-            rows = [row[1:] for row in connection.execute(_HEAD, (space, key.name)) if row[1] is not None]
+            rows = [row[1:] for row in connection.execute(sqls["head"], (space, key.name)) if row[1] is not None]
         else:
             lineages = [row[0] for row in connection.execute(_SQL["past_lineages"], (space, key.name))]
             rows = [
                 row[1:]
                 for lineage in self._visible(connection, view, lineages)
-                for row in connection.execute(_SQL["past_head"], (space, key.name, lineage, *bounds))
+                for row in connection.execute(sqls["past_head"], (space, key.name, lineage, *bounds))
             ]
         return rules.choose(key, rows, view, self._members(connection))
 
@@ -149,7 +150,7 @@ class Reader:
     ) -> dict[str, Head]:
         """Return heads inside the caller's transaction, which has checked the epoch."""
         if view.bounds(store) is not None:
-            found = {name: self.head_in(connection, view, Key(store, space, name)) for name in names}
+            found = {name: self.head_in(connection, view, Key(store, space, name), payloads=payloads) for name in names}
             return {name: head for name, head in found.items() if head is not None}
         space_id = self._interner.space(connection, store, space)
         if space_id is None:
@@ -220,7 +221,9 @@ class Reader:
         if space_id is None or span.limit == 0:
             return Range([], frozenset(), at_seq)
         if (bounds := view.bounds(store)) is not None:
-            return self._past_range(connection, view, Key(store, space, ""), span, min(at_seq, bounds[0]))
+            return self._past_range(
+                connection, view, Key(store, space, ""), span, min(at_seq, bounds[0]), payloads=payloads
+            )
         standing = self._standing(connection, view, space_id)
         if span.limit is not None:
             names = self._first_names(connection, space_id, standing, span)
@@ -248,7 +251,9 @@ class Reader:
             names += (row[0] for row in rows)
         return sorted(names, reverse=span.reverse)[: span.limit]
 
-    def _past_range(self, connection: sqlite3.Connection, view: View, place: Key, span: Span, at_seq: int) -> Range:
+    def _past_range(
+        self, connection: sqlite3.Connection, view: View, place: Key, span: Span, at_seq: int, *, payloads: bool = True
+    ) -> Range:
         """Read a range name by name: the cost grows with what is hidden there."""
         space_id = self._interner.space(connection, place.store, place.space)
 
@@ -257,7 +262,7 @@ class Reader:
             return [row[0] for row in connection.execute(sql, (space_id, *_bounds(span), most))]
 
         def heads_of(names: Sequence[str]) -> dict[str, Head]:
-            return self.heads_in(connection, view, place.store, place.space, names)
+            return self.heads_in(connection, view, place.store, place.space, names, payloads=payloads)
 
         if span.limit is not None:
             return rules.first_values(span, at_seq, names_in, heads_of)

@@ -13,6 +13,7 @@ from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
 
 _SQL = queries("verification")
+_TRUE_BARE = _SQL["true_writes"].replace("w.payload", "NULL")
 
 
 class SqliteVerification:
@@ -26,19 +27,20 @@ class SqliteVerification:
     def true_head(self, view: View, key: Key) -> Head | None:
         """Return a key's head, computed from all writes to it."""
         with self._database.connection() as connection:
-            return _true_head(connection, view, key)
+            return _true_head(connection, view, key, _SQL["true_writes"])
 
     def check_keys(self, view: View, keys: Iterable[Key]) -> list[KeyCheck]:
         """Return what readers get at each key, and the truth, from one snapshot."""
         asked = list(keys)
         with self._database.reading() as connection:
             check_epoch(connection, view.epoch)
-            heads = [self._reader.head_in(connection, view, key) for key in asked]
+            heads = (self._reader.head_in(connection, view, key, payloads=False) for key in asked)
+            read = [None if head is None else (head.seq, head.lineage) for head in heads]
             truths = self._true_seqs(connection, view, asked)
-        return compare(asked, (None if head is None else (head.seq, head.lineage) for head in heads), truths)
+        return compare(asked, read, truths)
 
     def _true_seqs(self, connection: sqlite3.Connection, view: View, keys: list[Key]) -> list[int | None]:
-        heads = [_true_head(connection, view, key) for key in keys]
+        heads = [_true_head(connection, view, key, _TRUE_BARE) for key in keys]
         return [None if head is None else head.seq for head in heads]
 
     def sample_keys(self, stores: Iterable[str], count: int) -> list[Key]:
@@ -71,12 +73,12 @@ class SqliteVerification:
             key = Key("vectors", space, name)
             row_class = self._states.class_of(connection, view, self._states.known(connection, [state])[state])
             if row_class is RowClass.CONTESTED:  # the heads of its key decide
-                there = self._reader.head_in(connection, view, key)
+                there = self._reader.head_in(connection, view, key, payloads=False)
                 row_class = RowClass.HEAD if there is not None and there.seq == seq else RowClass.SUPERSEDED
             (head,) = self._true_seqs(connection, view, [key])
         return (row_class is RowClass.HEAD) == bool(head == seq)
 
 
-def _true_head(connection: sqlite3.Connection, view: View, key: Key) -> Head | None:
-    rows = connection.execute(_SQL["true_writes"], (key.store, key.space, key.name)).fetchall()
+def _true_head(connection: sqlite3.Connection, view: View, key: Key, sql: str) -> Head | None:
+    rows = connection.execute(sql, (key.store, key.space, key.name)).fetchall()
     return true_head(view, key, rows)

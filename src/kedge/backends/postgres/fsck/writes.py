@@ -1,9 +1,11 @@
 """Checks of the journal: the content of every write, and what its turn had read."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from kedge.backends.postgres.fsck.inspection import SQL, Inspection
 from kedge.model.fsck import keys
+from kedge.model.migration import PAYLOAD_BYTES
 from kedge.model.writes import SALT_BYTES, digest
 
 
@@ -11,7 +13,7 @@ def check_writes(inspection: Inspection) -> None:
     """Check that every write's content is there and has its digest, or was purged."""
     for window in inspection.windows():
         above = dict(inspection.link.rows(SQL["lineages_above"], *window))
-        for seq, space, name, lineage, deleted, *content in inspection.link.rows(SQL["writes"], *window):
+        for seq, space, name, lineage, deleted, *content in _writes(inspection, *window):
             inspection.count("writes")
             is_vector = inspection.spaces.get(space, ("",))[0] == "vectors" and not deleted
             may_be_gone = inspection.is_purged(lineage) or inspection.may_be_reclaimed(
@@ -28,6 +30,13 @@ def check_writes(inspection: Inspection) -> None:
             if found is not None:
                 inspection.report(found[0], inspection.place(space, name, seq), found[1])
         inspection.advance(*window)
+
+
+def _writes(inspection: Inspection, first: int, last: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the writes of a range of seqs, which may be too large to hold at once."""
+    while rows := inspection.link.rows(SQL["writes"], first, last, PAYLOAD_BYTES):
+        yield from rows
+        first = rows[-1][0] + 1
 
 
 def _misfit(

@@ -69,7 +69,7 @@ class PostgresExporter:
 
     def writes(self, after: int, upto: int, limit: int) -> list[Record]:
         """Return the next writes after a seq, in order, with their vectors."""
-        return list(portable(WRITES, self._database.ask(_SQL["writes"], after, upto, limit)))
+        return list(portable(WRITES, self._database.ask(_SQL["writes"], after, upto, limit, migration.PAYLOAD_BYTES)))
 
     def count_writes(self) -> int:
         """Return how many writes there are."""

@@ -44,9 +44,13 @@ SELECT session, generation, base FROM kedge.sessions ORDER BY session, generatio
 SELECT turn, before_seq, reads FROM kedge.reads WHERE before_seq BETWEEN $1 AND $2;
 
 -- name: writes
+-- As many as have fewer than so many bytes ($3) before them: of large values, one.
 SELECT w.seq, w.space, w.name, w.lineage, w.deleted, w.digest, w.salt, w.payload, v.vector
-FROM kedge.writes w LEFT JOIN kedge.vector_rows v ON v.seq = w.seq
-WHERE w.seq BETWEEN $1 AND $2 ORDER BY w.seq;
+FROM (
+    SELECT seq, sum(length(payload)) OVER (ORDER BY seq) - coalesce(length(payload), 0) AS before
+    FROM kedge.writes WHERE seq BETWEEN $1 AND $2
+) n JOIN kedge.writes w ON w.seq = n.seq LEFT JOIN kedge.vector_rows v ON v.seq = w.seq
+WHERE n.before IS NULL OR n.before < $3 ORDER BY w.seq;
 
 -- name: policies
 SELECT detail FROM kedge.control_log WHERE kind = 'retention';

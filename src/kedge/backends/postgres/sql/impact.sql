@@ -35,7 +35,8 @@ WHERE h.state IN (SELECT id FROM kedge.states WHERE lineage = ANY($1::int8[]));
 
 -- name: heads_of_keys
 -- OFFSET 0: a plan for the average space would read all heads of a large one for each key.
-SELECT k.number - 1, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for, w.payload
+SELECT k.number - 1, h.lineage, h.rank, h.seq, h.deleted, w.source, w.at, w.fresh_for,
+    CASE WHEN k.store = 'artifacts' THEN w.payload END
 FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (store, space, name, number)
 JOIN kedge.spaces s ON s.store = k.store AND s.space = k.space
 CROSS JOIN LATERAL (SELECT * FROM kedge.heads WHERE space = s.id AND name = k.name OFFSET 0) h

@@ -42,10 +42,14 @@ END $$;
 SELECT id, collection, space, dim FROM kedge.embeddings ORDER BY id;
 
 -- name: writes
+-- As many as have fewer than so many bytes ($4) before them: of large values, one. Their lengths cost no reading.
 SELECT w.seq, w.space, w.name, w.lineage, w.rank, w.deleted, w.source, w.provenance, w.turn, w.at, w.fresh_for,
     w.digest, w.salt, w.payload, v.embedding, v.vector
-FROM kedge.writes w LEFT JOIN kedge.vector_rows v ON v.seq = w.seq
-WHERE w.seq > $1 AND w.seq <= $2 ORDER BY w.seq LIMIT $3;
+FROM (
+    SELECT seq, sum(length(payload)) OVER (ORDER BY seq) - coalesce(length(payload), 0) AS before
+    FROM kedge.writes WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3
+) n JOIN kedge.writes w ON w.seq = n.seq LEFT JOIN kedge.vector_rows v ON v.seq = w.seq
+WHERE n.before IS NULL OR n.before < $4 ORDER BY w.seq;
 
 -- name: count_writes
 SELECT count(*) FROM kedge.writes;

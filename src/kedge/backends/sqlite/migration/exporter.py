@@ -1,7 +1,8 @@
 """Export of a SQLite database as portable rows, and its seal after a migration."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kedge.support.failpoints import reach
 _SQL = queries("migration")
 _VERBS = ("INSERT", "UPDATE", "DELETE")
 _TRIES = 5
+_PAYLOAD = WRITES.at("payload")
 Segments = dict[int, tuple[Layout, int]]  # by id: where its rows lie, and its dimension
 
 
@@ -92,7 +94,8 @@ class SqliteExporter:
 
     def _writes(self, after: int, upto: int, limit: int) -> list[Record]:
         with self._database.reading() as connection:
-            found = connection.execute(_SQL["writes"], (after, upto, limit)).fetchall()
+            with closing(connection.execute(_SQL["writes"], (after, upto, limit))) as cursor:
+                found = list(_first_bytes(cursor))
             segments = self._segments(connection)
         files = _Files(self._folder, segments)
         try:
@@ -175,6 +178,16 @@ class SqliteExporter:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+def _first_bytes(rows: Iterable[Any]) -> Iterator[Any]:
+    """Yield rows of writes until their payloads have `PAYLOAD_BYTES`: of large values, one."""
+    held = 0
+    for row in rows:
+        yield row
+        held += len(row[_PAYLOAD] or b"")
+        if held >= migration.PAYLOAD_BYTES:
+            return
 
 
 class _Files:

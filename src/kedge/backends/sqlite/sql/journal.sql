@@ -197,8 +197,8 @@ WITH RECURSIVE found (lineage) AS (
 SELECT lineage FROM found WHERE lineage IS NOT NULL;
 
 -- name: past_head
-SELECT name, lineage, rank, seq, deleted, source, at, fresh_for, payload
-FROM writes INDEXED BY writes_by_key
+SELECT w.name, w.lineage, w.rank, w.seq, w.deleted, w.source, w.at, w.fresh_for, w.payload
+FROM writes w INDEXED BY writes_by_key
 WHERE space = ?1 AND name = ?2 AND lineage = ?3 AND seq <= ?4 AND rank <= ?5
 ORDER BY rank DESC, seq DESC LIMIT 1;
 
