@@ -9,7 +9,7 @@ from kedge.model.checks import check_name, check_origin
 from kedge.model.control import Level
 from kedge.model.repeats import Call
 from kedge.model.visibility import View
-from kedge.model.writes import Batch, Origin, Pending, TurnEdges, VectorBatch
+from kedge.model.writes import Batch, Key, Origin, Pending, TurnEdges, VectorBatch
 from kedge.ports.journal import Appended
 from kedge.ports.metrics import Sample
 from kedge.turns.batch import WriteBatch
