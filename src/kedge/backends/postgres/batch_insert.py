@@ -38,14 +38,11 @@ def insert_writes(link: Link, batch: Batch, rows: Sequence[Row], puts: Puts, sta
         _insert_alike(link, batch, rows, (b"".join(digests), random, puts[0][2].state), stamp)
         return
     for part in parts:
-        is_large = payload_bytes(batch.writes[part]) > VALUE_BYTES_MAX
-        if is_large:
-            link.send(_SQL["idle_longer"])
         written = _columns(batch.writes[part], rows[part], (digests[part], salts[part]), stamp)
         is_last = part is parts[-1]
         heads, counters = head_columns(puts if is_last else []), counter_columns(rows if is_last else ())
         link.send(_SQL["append_many"], *written, *heads, stamp.lane, *counters)
-        if is_large:
+        if payload_bytes(batch.writes[part]) > VALUE_BYTES_MAX:
             link.wait()  # so that libpq holds one at a time
 
 

@@ -137,10 +137,6 @@ FROM unnest($23::int8[], $24::int8[], $25::int8[], $26::int8[]) AS added (space,
 ON CONFLICT (space, lineage, lane) DO UPDATE
 SET puts = counters.puts + excluded.puts, deletes = counters.deletes + excluded.deletes;
 
--- name: idle_longer
--- The server waits for a large value as it arrives, and would count the transaction as idle.
-SELECT set_config('idle_in_transaction_session_timeout', '50s', TRUE);
-
 -- name: heads_at
 SELECT name, lineage, rank, seq, deleted, state FROM kedge.heads WHERE space = $1 AND name = ANY($2::text[]);
 
