@@ -201,9 +201,9 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
     ),
     "a NaN": (in_turn(lambda t: t.context.put("a", {"b": NAN})), kedge.InvalidValue, ["'a'", "nan"]),
     "10 MB": (
-        in_turn(lambda t: t.documents("kb").put("d", "x" * 10_000_000)),
+        in_turn(lambda t: t.memory.append("user", "x" * 10_000_000)),
         kedge.InvalidValue,
-        ["'d'", "10,000,0", "object store"],
+        ["'user'", "10,000,0", "object store"],
     ),
     "an expectation that failed": (
         in_turn(lambda t: [t.context.put("a", 1), t.context.put("a", 2, expect=0)]),

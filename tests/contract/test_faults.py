@@ -447,7 +447,7 @@ def test_a_value_that_is_none(where: str, populated: kedge.Kedge) -> None:
                 VALUED[where](populated, value)
 
 
-@pytest.mark.parametrize("where", ["context", "documents", "memory", "vectors", "artifact"])
+@pytest.mark.parametrize("where", ["memory", "vectors", "artifact"])
 def test_ten_megabytes(where: str, populated: kedge.Kedge) -> None:
     with nothing_changes(populated), pytest.raises(kedge.InvalidValue, match="object store"):
         VALUED[where](populated, "x" * 10_000_000)

@@ -108,8 +108,8 @@ def test_what_cannot_be_purged_is_said(k: kedge.Kedge, clock: Clock, obstacle: s
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"purge_after": -1}, "invalid retention -1"),
-        ({"purge_after": "soon"}, "invalid retention 'soon'"),
+        ({"purge_after": -1}, "invalid purge_after -1"),
+        ({"purge_after": "soon"}, "invalid purge_after 'soon'"),
         ({"purge_after": 1, "age": 1}, "goes with no other setting"),
         ({"purge_after": 1, "store": "context"}, "goes with no other setting"),
     ],

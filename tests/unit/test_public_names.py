@@ -53,7 +53,7 @@ def test_stores_show_only_what_is_documented(tmp_path: Path) -> None:
             assert shown(turn.vectors("kb")) == documented("turn.vectors(c)")
             assert shown(turn.store("own")) == documented("turn.store(s)")
             assert shown(turn.store("own").space("")) == documented("turn.store(s).space(p)")
-            assert shown(turn.batch()) == {"add", "begin", "commit", "idempotency", "leave", "seqs"}
+            assert shown(turn.batch()) == {"add", "begin", "commit", "holds", "idempotency", "leave", "seqs"}
 
 
 def test_batches_show_only_what_is_documented(tmp_path: Path) -> None:
