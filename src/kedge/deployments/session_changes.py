@@ -61,7 +61,7 @@ def fork(kernel: Kernel, source: str, session: str, by: str) -> SessionFork:
     operation = kernel.backend.clock.fresh_id()
     while True:
         record, found, kept = _standing(kernel, source)
-        if kernel.backend.control.session(session) is not None or _writes(kernel, session):
+        if kernel.backend.control.session(session) is not None or kernel.backend.journal.writes_of_session(session):
             raise DuplicateName(f"a session named {session!r} exists already; fork {brief(source)} into a new one")
         found = msgspec.structs.replace(found, base=session_assignment.preview(kernel, record, source))
         change = _fork(kernel, record, found, kept, Named(operation, session, by))
@@ -180,11 +180,11 @@ def _standing(kernel: Kernel, session: str) -> tuple[ControlRecord, Session, lis
     record, found = kernel.backend.control.standing(session)
     if found is None:
         raise UnknownName(f"no session is named {brief(session)}; k.sessions() lists those that have begun")
-    return record, found, [_without(record.purged, write) for write in _writes(kernel, session)]
-
-
-def _writes(kernel: Kernel, session: str) -> list[Kept]:
-    return kernel.backend.journal.writes_of_session(session)
+    return (
+        record,
+        found,
+        [_without(record.purged, write) for write in kernel.backend.journal.writes_of_session(session)],
+    )
 
 
 def _without(purged: Lineage, write: Kept) -> Kept:

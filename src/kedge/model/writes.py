@@ -22,6 +22,7 @@ _LAST_CHARACTER = "\U0010ffff"
 _SURROGATES = range(0xD800, 0xE000)  # no characters, and not to be stored as UTF-8
 _AFTER_SURROGATES = 0xE000
 _PLAIN = frozenset({str, int, bool, type(None)})
+NO_SEQ = -1  # of no write: an expectation that fails, unless the call repeats an earlier one
 SHARED_MEMORY = ""  # the space of messages from before memory needed a session: read by the command line and replay
 
 

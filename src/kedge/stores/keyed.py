@@ -10,16 +10,15 @@ from kedge.model.choices import OriginName
 from kedge.model.codec import decode_with, encode_with
 from kedge.model.lineage import EMPTY
 from kedge.model.numbers import as_integer
-from kedge.model.ranges import Span, span_of
+from kedge.model.ranges import Span, below, span_of
 from kedge.model.reads import RangeRead
 from kedge.model.retention import content_of
 from kedge.model.stores import is_keyed_store
-from kedge.model.writes import LARGE_BYTES_MAX, Head, Key, Origin, Pending
+from kedge.model.writes import LARGE_BYTES_MAX, NO_SEQ, Head, Key, Origin, Pending
 from kedge.ports.journal import HeadMoved
 from kedge.stores.scope import Scope, WritingScope, only
 from kedge.support.display import Value, brief
 
-_NO_SEQ = -1  # no head has this seq, so nothing is written
 _PAGE = 100  # names read at once to pass over expired ones
 
 
@@ -195,8 +194,8 @@ class KeyedView:
 
 def range_read(place: Key, covered: Span, at_seq: int) -> RangeRead:
     """Return what a read of a range has covered; the name of `place` is its prefix."""
-    whole = span_of(place.name, None, None, reverse=covered.reverse)
-    if covered == whole:
+    whole = below(place.name)
+    if (covered.low, covered.high) == (whole.low, whole.high):
         return RangeRead(place.store, place.space, place.name, at_seq)
     return RangeRead(place.store, place.space, place.name, at_seq, None, covered.low, covered.high)
 
@@ -234,7 +233,7 @@ class Keyed(KeyedView):
             except ExpectationFailed as error:
                 if not self._scope.may_repeat(idempotency):
                     raise
-                compared, failed = _NO_SEQ, error  # the same call may have committed earlier: the journal decides
+                compared, failed = NO_SEQ, error  # the same call may have committed earlier: the journal decides
             pending = Pending(key, payload, source, seconds, compared)
             again = None if expect is None else partial(self._compare_again, name, expect, failed)
             try:

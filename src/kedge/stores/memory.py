@@ -11,13 +11,12 @@ from kedge.model.messages import Parsed, check_iterable, pair, parse
 from kedge.model.numbers import as_integer
 from kedge.model.reads import RangeRead
 from kedge.model.retention import value_of
-from kedge.model.writes import Head, Key, Origin, Pending, encode, memory_name
+from kedge.model.writes import NO_SEQ, Head, Key, Origin, Pending, encode, memory_name
 from kedge.ports.journal import HeadMoved
 from kedge.stores.scope import Scope, WritingScope, only
 from kedge.support.display import Value, brief
 
 _NAMED = ("tool_calls", "tool_call_id", "name", "id")
-_NO_SEQ = -1  # no message has this seq, so nothing is written
 _LIMIT_MAX = 2**63 - 1  # what SQLite can count to
 
 
@@ -233,7 +232,7 @@ class Memory(MemoryView):
             if not self._scope.may_repeat(idempotency):
                 raise
             failed = error  # the same call may have committed earlier: the journal decides
-        newest = (self._space, _NO_SEQ if failed else expect)
+        newest = (self._space, NO_SEQ if failed else expect)
 
         def compare() -> int:
             if failed is not None:

@@ -9,14 +9,13 @@ import msgspec
 
 from kedge.errors import BatchOpen, InvalidValue
 from kedge.model.checks import check_name
-from kedge.model.writes import Key, Pending, VectorBatch
+from kedge.model.writes import NO_SEQ, Key, Pending, VectorBatch
 from kedge.ports.journal import HeadMoved
 from kedge.support.fork_lock import ForkSafeLock
 
 if TYPE_CHECKING:
     from kedge.turns.scope import TurnScope
 
-_NO_SEQ = -1  # no message has this seq
 _beginning = ForkSafeLock()  # held while a batch becomes its turn's
 _inside: ContextVar[frozenset["WriteBatch"]] = ContextVar("kedge_batches", default=frozenset())
 
@@ -130,7 +129,7 @@ class WriteBatch:
     def _expect_newest(self, newest: tuple[str, int], compare: Callable[[], int]) -> None:
         """Expect the newest message as a call does. Where an earlier one has expected another, both compare again."""
         differs = self._newest not in {None, newest}
-        self._newest = (newest[0], _NO_SEQ) if differs else newest
+        self._newest = (newest[0], NO_SEQ) if differs else newest
         self._compares_newest.append(compare)
 
     def _compare_again(self) -> None:
