@@ -28,6 +28,7 @@ from kedge.fleet.roster import MemberStatus, roster
 from kedge.fleet.upkeep import Upkeep
 from kedge.fleet.watcher import Watcher
 from kedge.guard import levels
+from kedge.guard.guard import Guard
 from kedge.model.attribution import Attribution
 from kedge.model.checks import check_name, check_optional_callables
 from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, RefreshPolicy, SafeLevelName
@@ -117,10 +118,16 @@ class Kedge:
         code_check.configure(self._kernel, code, other_code)
         reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
         self._kernel.resolvers = checked_resolvers(resolvers)
+        self._guard = Guard(self._kernel)
         self._watcher = Watcher(self._kernel)
         self._upkeep = Upkeep(self._kernel, lambda go_on: maintenance.maintain_in_background(self._kernel, go_on))
         if not read_only:
             self._kernel.consider_upkeep = self._upkeep.consider
+
+    @property
+    def guard(self) -> Guard:
+        """Metrics, launches, health and service levels."""
+        return self._guard
 
     # ── deployments ──
 
