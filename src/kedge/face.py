@@ -618,7 +618,7 @@ class Kedge:
         return replays.pending(self._kernel, deployment)
 
     def set_level(self, feature: str, level: LevelName, *, reason: str = "", by: str | None = None) -> None:
-        """Set the level of a feature: "full", "frozen" or "off"."""
+        """Set the level of a feature, from "full" to "off"."""
         levels.set_level(self._kernel, feature, level, reason=reason, by=by)
 
     def levels(self) -> dict[str, Level]:

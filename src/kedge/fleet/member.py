@@ -17,7 +17,6 @@ from kedge.deployments import settling
 from kedge.errors import Corruption, InvalidValue, KedgeError, LeaseExpired, Misuse
 from kedge.fleet.watcher import POLL_SECONDS, UNPROMPTED_SECONDS, Watcher, report
 from kedge.model.checks import check_name, check_names, check_seconds
-from kedge.model.control import Level
 from kedge.model.fleet import (
     HELD_MAX,
     LEASE_SECONDS_MAX,
@@ -30,13 +29,14 @@ from kedge.model.fleet import (
     Standing,
     renew,
 )
+from kedge.model.levels import LEVELS, Level
 from kedge.ports.clock import lease_clock
 from kedge.support.display import brief
 from kedge.turns.kernel import Kernel
 
 Holds = Callable[[], Iterable[Held]]
 LEASE_SECONDS = 10.0
-SAFE_LEVELS = (Level.FROZEN, Level.OFF)
+SAFE_LEVELS = LEVELS[LEVELS.index(Level.FROZEN) :]
 LEAVE_SECONDS = 5.0
 
 _leases: WeakSet[Lease] = WeakSet()

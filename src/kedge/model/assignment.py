@@ -1,6 +1,5 @@
 """Assignment of sessions: which deployments a session sees, by the unit that it is drawn by."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import msgspec
 from kedge.errors import InvalidValue
 from kedge.model.checks import check_names
 from kedge.model.control import ControlRecord, Revocable, Status
+from kedge.model.draws import drawn
 from kedge.model.transitions import illegal
 
 UNITS_MAX = 10_000
@@ -50,12 +50,6 @@ def check_units(name: str, allow: object, deny: object) -> Units:
     if both := sorted(allowed & denied):
         raise InvalidValue(f"{both[0]!r} is in both allow and deny of {name!r}; keep it in one of them")
     return Units(allowed, denied)
-
-
-def drawn(deployment: str, unit: str) -> float:
-    """Return what decides whether a unit is in a canary: SHA-256 of (deployment, unit), as a fraction."""
-    hashed = hashlib.sha256(f"{deployment}\0{unit}".encode()).digest()
-    return int.from_bytes(hashed[:8], "big") / 2**64
 
 
 def joins_canary(deployment: str, unit: str, weight: float, units: Units = ANY) -> bool:

@@ -6,8 +6,8 @@ from kedge.model.control import Level
 from kedge.model.writes import Origin
 
 OriginName = Origin | Literal["source", "derived"]
-LevelName = Level | Literal["full", "frozen", "off"]
-SafeLevelName = Level | Literal["frozen", "off"]
+LevelName = Level | Literal["full", "supervised", "frozen", "cautious", "fallback", "off"]
+SafeLevelName = Level | Literal["frozen", "cautious", "fallback", "off"]
 MetricName = Literal["cosine", "dot", "l2"]
 DurabilityName = Literal["full", "normal"]
 OtherCodePolicy = Literal["ignore", "warn", "refuse"]

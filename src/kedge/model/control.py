@@ -8,8 +8,11 @@ import msgspec
 
 from kedge.errors import UnknownName, nearest
 from kedge.model.attribution import READS, VIEW, Attribution
+from kedge.model.levels import Level, stricter
 from kedge.model.retention import RetentionPolicy
 from kedge.support.display import brief
+
+__all__ = ["EXTERNAL", "SAFE_LEVEL", "ControlRecord", "Level", "Revocable", "Status", "stricter"]
 
 EXTERNAL = "external"
 
@@ -25,21 +28,7 @@ class Status(StrEnum):
     PURGED = "purged"
 
 
-class Level(StrEnum):
-    """The degradation level of a feature."""
-
-    FULL = "full"
-    FROZEN = "frozen"
-    OFF = "off"
-
-
 SAFE_LEVEL = Level.FROZEN  # the level of features while a rollback converges
-_STRICTNESS = tuple(Level)
-
-
-def stricter(a: Level, b: Level) -> Level:
-    """Return the stricter of two levels."""
-    return max(a, b, key=_STRICTNESS.index)
 
 
 class Revocable(msgspec.Struct, frozen=True, omit_defaults=True):
