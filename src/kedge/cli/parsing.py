@@ -1,23 +1,15 @@
 """Parsers for points in time, views, weights and durations."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kedge.errors import InvalidValue
 from kedge.face import Kedge
+from kedge.model.durations import seconds_of
 from kedge.turns.view import Point, ReadView
 
 NOW = "now"
 POINT_HELP = "a snapshot name, a seq, a time (2026-03-03T09:00, UTC by default) or an age (2h)."
-_SECONDS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)")
-
-
-def seconds_of(text: str) -> float | None:
-    """Return the seconds of a duration such as 90s, 15min, 2h, 30d, 4w; None if it is not one."""
-    found = _SPAN.fullmatch(text.strip().lower())
-    return None if found is None else float(found[1]) * _SECONDS[found[2]]
 
 
 def span_of(text: str, what: str) -> float:

@@ -8,7 +8,6 @@ import typer
 from kedge.cli import database
 from kedge.cli.app import MAINTAIN, app
 from kedge.cli.options import By, Db, Json, Yes
-from kedge.cli.parsing import seconds_of
 from kedge.cli.status_text import policy_text
 from kedge.cli.terminal import (
     ask,
@@ -24,6 +23,7 @@ from kedge.cli.terminal import (
 )
 from kedge.errors import InvalidValue
 from kedge.face import Kedge
+from kedge.model.durations import seconds_of
 from kedge.model.retention import BOOKKEEPING, RetentionPolicy
 from kedge.recovery.retention import ReclaimReport
 
