@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from kedge.errors import InvalidValue
 from kedge.model.artifacts import Artifact, names_of
 from kedge.model.checks import check_name
-from kedge.model.metrics import OWN
+from kedge.model.declared_metrics import OWN
 
 CODE = "code"  # the last part of the key of the artifact that pins it
 COUNTED = f"{OWN}code:"  # prefix of the metrics that count turns on other code

@@ -8,6 +8,7 @@ import msgspec
 
 from kedge.errors import UnknownName, nearest
 from kedge.model.attribution import READS, VIEW, Attribution
+from kedge.model.declared_metrics import DeclaredMetric
 from kedge.model.levels import Level, stricter
 from kedge.model.retention import RetentionPolicy
 from kedge.support.display import brief
@@ -76,6 +77,7 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     purge_after_seconds: float | None = None  # rolled-back deployments are purged after so long; None: never
     rolled_back_peers: str = "rejoin"  # what happens to new messages of peers that were rolled back
     reconcilers: dict[str, str] = {}  # the external systems that follow artifacts: name to pattern of keys
+    metrics: dict[str, DeclaredMetric] = {}  # the declared ones, by name
     compact: bool = True
 
     @property

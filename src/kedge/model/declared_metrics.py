@@ -9,10 +9,10 @@ import msgspec
 from kedge.errors import InvalidValue, nearest
 from kedge.model.checks import check_name
 from kedge.model.durations import check_duration
-from kedge.model.metrics import OWN
 from kedge.model.numbers import as_plain, as_real
 from kedge.support.display import Value, brief
 
+OWN = "kedge:"  # prefix of Kedge's own metrics
 Kind = Literal["success", "failure", "score", "latency", "count", "ratio", "event"]
 Role = Literal["guardrail", "signal"]
 Verdict = float | bool | None
@@ -94,6 +94,9 @@ class DeclaredMetric(Value, frozen=True, omit_defaults=True):
             if not isinstance(getattr(self, what), must_be):
                 word = "true or false" if must_be is bool else "text"
                 raise InvalidValue(f"invalid {what} {brief(getattr(self, what))} of {where}: must be {word}")
+        if self.absent is not None and not isinstance(self.absent, bool):
+            given = as_real(self.absent)
+            changed["absent"] = self.absent if given is None else float(given)
         for name, value in changed.items():
             msgspec.structs.force_setattr(self, name, value)
         if self.absent is not None and (why := self.refusal(self.absent)):

@@ -94,7 +94,10 @@ TABLES: dict[str, Table] = dict(
             bound="seq",
         ),
         _table("snapshots", "name:t seq:i epoch:i at:f by:t deployment:i"),
-        _table("observations", "id:i at:f session:t agent:t metric:t value:t lineage:i seen:I"),
+        _table(
+            "observations",
+            "id:i at:f session:t agent:t metric:t value:t lineage:i seen:I recorded_at:f idempotency:t",
+        ),
         _table("cache", "key:b lineage:i at:f expires:f bytes:i payload:b", key=2),
         _table("collections", "name:t dim:i metric:t embedder:t at:f fields:T"),
         _table(

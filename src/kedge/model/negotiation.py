@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from kedge.errors import InvalidValue
-from kedge.model.metrics import OWN
+from kedge.model.declared_metrics import OWN
 from kedge.model.writes import check_depth
 from kedge.support.validation import plain_validation
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from kedge.model.control import ControlRecord, Level, Revocable
+from kedge.model.declared_metrics import DeclaredMetric
 from kedge.model.lineage import from_ranges, to_ranges
 from kedge.model.retention import RetentionPolicy
 from kedge.model.transitions import compacted
@@ -53,6 +54,7 @@ class _Whole(msgspec.Struct, frozen=True, omit_defaults=True):
     purge_after_seconds: float | None = None
     rolled_back_peers: str = "rejoin"
     reconcilers: dict[str, str] = {}
+    metrics: dict[str, DeclaredMetric] = {}
 
 
 class _Delta(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,6 +80,7 @@ _PLAIN = (
     "purge_after_seconds",
     "rolled_back_peers",
     "reconcilers",
+    "metrics",
 )
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(ControlRecord)}
 _before, _tagged = msgspec.json.Decoder(_Before), msgspec.json.Decoder(tuple[str, msgspec.Raw])

@@ -8,7 +8,7 @@ import msgspec
 from kedge.model.names import ESCAPE
 
 LONG_CHARACTERS = 64  # longer names have an alias; the backfill's SQL says the same
-_ALIAS = f"{ESCAPE}#"  # no name begins so: four hexadecimal digits follow an escape character
+ALIAS = f"{ESCAPE}#"  # no name begins so: four hexadecimal digits follow an escape character
 
 
 class OfSession(Protocol):
@@ -29,12 +29,12 @@ def is_long(session: str | None) -> bool:
 
 def alias_of(ident: int) -> str:
     """Return the alias of the session name with this id."""
-    return f"{_ALIAS}{ident}"
+    return f"{ALIAS}{ident}"
 
 
 def ids_in(values: Iterable[OfSession]) -> set[int]:
     """Return the ids of the session names whose aliases these values hold."""
-    return {int(v.session[len(_ALIAS) :]) for v in values if v.session is not None and v.session.startswith(_ALIAS)}
+    return {int(v.session[len(ALIAS) :]) for v in values if v.session is not None and v.session.startswith(ALIAS)}
 
 
 def with_names(values: Iterable[T], names: dict[int, str]) -> list[T]:

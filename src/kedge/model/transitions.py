@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kedge.errors import IllegalTransition, InvalidValue, UnknownName
+from kedge.errors import IllegalTransition, InvalidValue, UnknownName, nearest
 from kedge.model.attribution import READS, Attribution
 from kedge.model.control import EXTERNAL, ControlRecord, Level, Revocable, Status
+from kedge.model.declared_metrics import METRICS_MAX, DeclaredMetric
 from kedge.model.numbers import as_real
 from kedge.model.retention import POLICIES_MAX, RetentionPolicy
 from kedge.support.display import brief
@@ -282,6 +283,25 @@ def drop_holds(record: ControlRecord, operations: Iterable[str]) -> ControlRecor
     ended = set(operations)
     left = {feature: tuple(o for o in by if o not in ended) for feature, by in record.held.items()}
     return msgspec.structs.replace(record, held={feature: by for feature, by in left.items() if by})
+
+
+def declare_metrics(record: ControlRecord, metrics: Iterable[DeclaredMetric]) -> ControlRecord:
+    """Declare metrics, in place of those of the same names."""
+    _check_kept(record, "the declared metrics")
+    declared = {**record.metrics, **{metric.name: metric for metric in metrics}}
+    if len(declared) > METRICS_MAX:
+        raise InvalidValue(f"a database has {METRICS_MAX} declared metrics at most, not {len(declared)}; withdraw some")
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, metrics=declared)
+
+
+def withdraw_metric(record: ControlRecord, name: str) -> ControlRecord:
+    """Withdraw the declaration of a metric, or raise `UnknownName`."""
+    if name not in record.metrics:
+        raise UnknownName(
+            f"no metric {brief(name)} is declared{nearest(name, record.metrics)}; `kedge metrics` lists them"
+        )
+    left = {other: metric for other, metric in record.metrics.items() if other != name}
+    return msgspec.structs.replace(record, epoch=record.epoch + 1, metrics=left)
 
 
 def set_retention(record: ControlRecord, seconds: float | None) -> ControlRecord:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from kedge.model.fsck.inspection import FsckReport
+from kedge.ports.assignments import Assignments
 from kedge.ports.attribution import Attribution
 from kedge.ports.cache import Cache
 from kedge.ports.clock import Clock
@@ -70,6 +71,10 @@ class Backend(Protocol):
     @property
     def fleet(self) -> Fleet:
         """The members."""
+
+    @property
+    def assignments(self) -> Assignments:
+        """What sessions were fixed to."""
 
     @property
     def attribution(self) -> Attribution:

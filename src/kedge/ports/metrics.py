@@ -1,21 +1,32 @@
 """Metric samples, stamped like writes and stored outside the journal."""
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from kedge.model.metrics import Sample, Tally
+from kedge.model.metrics import Sample, Stored, Tally
 
-__all__ = ["Metrics", "Sample", "Tally"]
+__all__ = ["Metrics", "Sample", "Stored", "Tally"]
 
 
 class Metrics(Protocol):
     """Metric samples.
 
     Laws: `observe` is durable when it returns, and stores nothing for a lineage that was purged, save Kedge's own
-    counts. Samples come back in the order in which they were stored.
+    counts. So is `store`, which stores all that can be stored or none. Samples come back in the order in which they
+    were stored.
     """
 
     def observe(self, sample: Sample) -> None:
         """Store one metric sample."""
+
+    def store(self, samples: Sequence[Sample]) -> list[Stored]:
+        """Store samples in one transaction, each idempotency key once; return what became of each."""
+
+    def of_sessions(self, sessions: Iterable[str], metrics: Iterable[str]) -> list[Sample]:
+        """Return the samples of these metrics in these sessions, the oldest first."""
+
+    def arrived(self, metrics: Iterable[str], value: str, after: int, limit: int) -> list[Sample]:
+        """Return samples of these metrics with this value (as JSON) that were stored after a number, in order."""
 
     def observations(self, metric: str) -> list[Sample]:
         """Return the samples of a metric, the oldest first."""

@@ -11,8 +11,8 @@ from kedge.errors import InvalidValue, ReadOnly, SchemaRefused, SyncNeeded, near
 from kedge.model.artifacts import unpack
 from kedge.model.checks import check_name
 from kedge.model.control import ControlRecord
+from kedge.model.declared_metrics import OWN
 from kedge.model.envelope import Envelope
-from kedge.model.metrics import OWN
 from kedge.model.negotiation import MESSAGE, SPEAKS, Decision, Rule, Verdict, decide, digest, read_rules
 from kedge.model.numbers import as_plain
 from kedge.model.writes import Head, check_depth

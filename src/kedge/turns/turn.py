@@ -10,8 +10,8 @@ from kedge.model import envelope as envelopes
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.choices import RefreshPolicy
 from kedge.model.control import Level
+from kedge.model.declared_metrics import OWN
 from kedge.model.envelope import Envelope
-from kedge.model.metrics import OWN
 from kedge.model.negotiation import Rule, digest
 from kedge.model.numbers import as_plain
 from kedge.model.peers import check_peer

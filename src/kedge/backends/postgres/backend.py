@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from kedge.backends.postgres.assignments import PostgresAssignments
 from kedge.backends.postgres.attribution import PostgresAttribution
 from kedge.backends.postgres.cache import PostgresCache
 from kedge.backends.postgres.change_listener import ChangeListener
@@ -55,6 +56,7 @@ class PostgresBackend:
         self.control = PostgresControl(self.database, self.journal)
         self.vectors = PostgresVectors(self.database, self.interner, self.states, self.journal, self.vector_writer)
         self.vector_indexer = self.vectors
+        self.assignments = PostgresAssignments(self.database)
         self.attribution = PostgresAttribution(self.database)
         self.impact = PostgresImpact(self.database, self.journal)
         self.provenance = PostgresProvenance(self.database)

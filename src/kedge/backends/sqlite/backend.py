@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from kedge.backends.sqlite.assignments import SqliteAssignments
 from kedge.backends.sqlite.attribution import SqliteAttribution
 from kedge.backends.sqlite.cache import SqliteCache
 from kedge.backends.sqlite.control import SqliteControl
@@ -58,6 +59,7 @@ class SqliteBackend:
         self.vectors = self._engine.reader
         self.vector_indexer = self._engine.indexer
         self.vector_compactor = self._engine.compactor
+        self.assignments = SqliteAssignments(self.database)
         self.attribution = SqliteAttribution(self.database)
         self.impact = SqliteImpact(self.database, self.journal)
         self.provenance = SqliteProvenance(self.database)

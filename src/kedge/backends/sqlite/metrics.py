@@ -1,13 +1,26 @@
 """Metric samples in SQLite."""
 
 import json
+import sqlite3
+from collections.abc import Iterable, Sequence
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.journal import SqliteJournal
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.session_names import named, stored_session
 from kedge.backends.sqlite.sql import queries
-from kedge.model.metrics import Sample, Tally, decode_sample, decode_tally
+from kedge.model.lineage import Lineage
+from kedge.model.metrics import (
+    Sample,
+    Stored,
+    Tally,
+    decode_arrived,
+    decode_sample,
+    decode_tally,
+    encode_sample,
+    outcome,
+)
+from kedge.model.session_names import ALIAS
 
 _SQL = queries("control")
 
@@ -22,16 +35,41 @@ class SqliteMetrics:
 
     def observe(self, sample: Sample) -> None:
         """Store one metric sample."""
+        self.store([sample])
+
+    def store(self, samples: Sequence[Sample]) -> list[Stored]:
+        """Store samples in one transaction, each idempotency key once; return what became of each."""
+        ids: dict[Lineage, int] = {}
         with self._database.writing("observe", shares=True) as connection:
-            if self._journal.purged_of(connection, sample.is_purged_with):
-                return  # a turn in progress must not bring back what a purge erased
-            lineage = self._interner.intern(connection, sample.lineage)
-            row = (
-                sample.at, stored_session(connection, sample.session), sample.agent, sample.metric,
-                json.dumps(sample.value), lineage, json.dumps(sorted(sample.seen)),
-            )  # fmt: skip
-            connection.execute(_SQL["observe"], row)
-        self._interner.learn(sample.lineage, lineage)
+            lineages = {sample.is_purged_with for sample in samples}
+            # a turn in progress must not bring back what a purge erased
+            purged = self._journal.purged_of(connection, frozenset().union(*lineages))
+            stored = [
+                Stored.PURGED if purged & sample.is_purged_with else self._insert(connection, sample, ids)
+                for sample in samples
+            ]
+        for lineage, ident in ids.items():
+            self._interner.learn(lineage, ident)
+        return stored
+
+    def _insert(self, connection: sqlite3.Connection, sample: Sample, ids: dict[Lineage, int]) -> Stored:
+        if sample.lineage not in ids:
+            ids[sample.lineage] = self._interner.intern(connection, sample.lineage)
+        session = stored_session(connection, sample.session)
+        row = *encode_sample(sample, session, ids[sample.lineage]), json.dumps(sorted(sample.seen))
+        if connection.execute(_SQL["observe"], row).rowcount:
+            return Stored.STORED
+        return outcome(sample, session, connection.execute(_SQL["observed_with"], (sample.idempotency,)).fetchone())
+
+    def of_sessions(self, sessions: Iterable[str], metrics: Iterable[str]) -> list[Sample]:
+        """Return the samples of these metrics in these sessions, the oldest first."""
+        asked = json.dumps(list(sessions)), json.dumps(sorted(metrics)), ALIAS
+        return named(self._database, map(decode_arrived, self._database.ask(_SQL["observed_in"], *asked)))
+
+    def arrived(self, metrics: Iterable[str], value: str, after: int, limit: int) -> list[Sample]:
+        """Return samples of these metrics with this value (as JSON) that were stored after a number, in order."""
+        rows = self._database.ask(_SQL["observed_since"], json.dumps(sorted(metrics)), value, after, limit)
+        return named(self._database, map(decode_arrived, rows))
 
     def observations(self, metric: str) -> list[Sample]:
         """Return the samples of a metric, the oldest first."""

@@ -1,7 +1,7 @@
 """Contract of `Metrics`: samples and their tallies."""
 
 from kedge.ports.backend import Backend
-from kedge.ports.metrics import Sample, Tally
+from kedge.ports.metrics import Sample, Stored, Tally
 from kedge.testing.contracts.backend_driver import BackendDriver
 
 
@@ -32,3 +32,45 @@ class MetricsContract:
             ("resolved", "s", "support", frozenset({1}))
         }
         assert backend.metrics.observations("nothing") == []
+
+    def test_a_key_stores_once(self, backend: Backend) -> None:
+        BackendDriver(backend).live("v1")
+        first = Sample("resolved", 1, 1.0, "s", None, recorded_at=3.0, idempotency="a", seen=frozenset({1}))
+        other = Sample("resolved", 0, 2.0, "t" * 80, "judge", recorded_at=4.0, idempotency="b")
+        changed = Sample("resolved", 0, 1.0, "s", None, recorded_at=3.0, idempotency="a")
+        assert backend.metrics.store([first]) == [Stored.STORED]
+        again = [first, changed, other, other, Sample("free", 1, 1.0), Sample("free", 1, 1.0)]
+        assert backend.metrics.store(again) == [
+            Stored.REPEATED, Stored.MISMATCH, Stored.STORED, Stored.REPEATED, Stored.STORED, Stored.STORED,
+        ]  # fmt: skip
+        assert backend.metrics.store([other]) == [Stored.REPEATED]
+        assert backend.metrics.store([]) == []
+        assert [s.value for s in backend.metrics.observations("resolved")] == [1, 0]
+        assert [s.value for s in backend.metrics.observations("free")] == [1, 1]
+
+    def test_a_batch_leaves_out_what_was_purged(self, backend: Backend) -> None:
+        driver = BackendDriver(backend)
+        driver.live("v1")
+        driver.change("roll_back", "v1")
+        driver.change("purge", "v1")
+        samples = [Sample("resolved", n, 1.0, "s", lineage=frozenset(n), idempotency=str(n)) for n in ([1], [])]
+        assert backend.metrics.store(samples) == [Stored.PURGED, Stored.STORED]
+        assert [s.value for s in backend.metrics.observations("resolved")] == [[]]
+
+    def test_samples_are_found_by_session_and_by_number(self, backend: Backend) -> None:
+        long = "x" * 90
+        for metric, value, session in (
+            ("a", True, "s"), ("b", False, long), ("c", 1, "s"), ("a", False, None), ("a", False, long),
+            ("a", False, "t"),
+        ):  # fmt: skip
+            backend.metrics.observe(Sample(metric, value, 1.0, session, recorded_at=7.0))
+        found = backend.metrics.of_sessions(["s", long, "none"], ["a", "b"])
+        assert [(s.metric, s.value, s.session) for s in found] == [
+            ("a", True, "s"),
+            ("b", False, long),
+            ("a", False, long),
+        ]
+        assert {s.arrived for s in found} == {7.0}
+        bad = backend.metrics.arrived(["a", "b"], "false", 0, 10)
+        assert [s.session for s in bad] == [long, None, long, "t"]
+        assert backend.metrics.arrived(["a", "b"], "false", bad[1].number, 1) == [bad[2]]

@@ -94,3 +94,19 @@ class SessionContract:
         for n in range(30):
             self.begin(backend, f"s{n}", {1})
         assert backend.control.entries(limit=1)[0].kind == "stage"
+
+    def test_generations_come_in_the_order_of_assignment(self, backend: Backend) -> None:
+        def begin(name: str, after: int, unit: str | None = None) -> Session:
+            settings = SessionSettings(unit_id=unit)
+            return backend.control.begin_session(
+                name, 0, frozenset({1}), None, after=after, by="x", settings=settings
+            )  # fmt: skip
+
+        a, b, c = begin("a", 0), begin("b", 0, "u"), begin("c", 0, "v")
+        again, other = begin("a", 1), begin("d", 0, "u")
+        port, upto = backend.assignments, other.seq
+        assert port.assigned(0, upto, 10) == [a, b, c, again, other]
+        assert port.assigned(a.seq, again.seq, 2) == [b, c]
+        assert port.generations(["a", "d", "none"]) == [a, again, other]
+        assert port.of_units(["u", "w"], 0, upto) == [b, other]
+        assert port.of_units(["u"], b.seq, upto) == [other]

@@ -165,8 +165,33 @@ AND EXISTS (SELECT 1 FROM kedge.writes w WHERE w.space = s.id) LIMIT 1;
 SELECT count(DISTINCT session) FROM kedge.sessions;
 
 -- name: observe
-INSERT INTO kedge.observations (at, session, agent, metric, value, lineage, seen)
-VALUES ($1, $2, $3, $4, $5, $6, $7::int8[]);
+INSERT INTO kedge.observations (at, session, agent, metric, value, lineage, recorded_at, idempotency, seen)
+VALUES ($1, $2, $3, $4, $5, $6, $7::float8, $8, $9::int8[])
+ON CONFLICT (idempotency) WHERE idempotency IS NOT NULL DO NOTHING RETURNING TRUE;
+
+-- name: observe_many
+-- The lists of what was seen have several lengths, so they come as texts.
+INSERT INTO kedge.observations (at, session, agent, metric, value, lineage, recorded_at, idempotency, seen)
+SELECT at, session, agent, metric, value, lineage, recorded_at, idempotency, seen::int8[]
+FROM unnest(
+    $1::float8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int8[], $7::float8[], $8::text[], $9::text[]
+) AS n (at, session, agent, metric, value, lineage, recorded_at, idempotency, seen)
+ON CONFLICT (idempotency) WHERE idempotency IS NOT NULL DO NOTHING RETURNING idempotency;
+
+-- name: observed_with
+SELECT idempotency, session, metric, value FROM kedge.observations WHERE idempotency = ANY ($1::text[]);
+
+-- name: observed_in
+-- A long name of a session may stand as itself or as its alias.
+SELECT o.id, o.metric, o.at, o.session, o.agent, o.value, o.seen, o.recorded_at
+FROM kedge.observations o
+WHERE o.session = ANY (ARRAY(
+    SELECT unnest($1::text[]) UNION SELECT $3 || n.id FROM kedge.session_names n WHERE n.session = ANY ($1::text[])
+)) AND o.metric = ANY ($2::text[]) ORDER BY o.id;
+
+-- name: observed_since
+SELECT id, metric, at, session, agent, value, seen, recorded_at FROM kedge.observations
+WHERE metric = ANY ($1::text[]) AND value = $2 AND id > $3 ORDER BY id LIMIT $4;
 
 -- name: observations
 SELECT at, session, agent, value, seen FROM kedge.observations WHERE metric = $1 ORDER BY id;

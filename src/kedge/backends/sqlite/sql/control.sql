@@ -153,7 +153,25 @@ AND EXISTS (SELECT 1 FROM writes w WHERE w.space = s.id) LIMIT 1;
 SELECT count(DISTINCT session) FROM sessions;
 
 -- name: observe
-INSERT INTO observations (at, session, agent, metric, value, lineage, seen) VALUES (?, ?, ?, ?, ?, ?, ?);
+INSERT INTO observations (at, session, agent, metric, value, lineage, recorded_at, idempotency, seen)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (idempotency) WHERE idempotency IS NOT NULL DO NOTHING;
+
+-- name: observed_with
+SELECT session, metric, value FROM observations WHERE idempotency = ?;
+
+-- name: observed_in
+-- A long name of a session may stand as itself or as its alias.
+SELECT o.id, o.metric, o.at, o.session, o.agent, o.value, o.seen, o.recorded_at
+FROM (
+    SELECT value AS session FROM json_each(?1)
+    UNION SELECT ?3 || n.id FROM session_names n WHERE n.session IN (SELECT value FROM json_each(?1))
+) s CROSS JOIN observations o ON o.session = s.session
+WHERE o.metric IN (SELECT value FROM json_each(?2)) ORDER BY o.id;
+
+-- name: observed_since
+SELECT id, metric, at, session, agent, value, seen, recorded_at FROM observations
+WHERE metric IN (SELECT value FROM json_each(?1)) AND value = ?2 AND id > ?3 ORDER BY id LIMIT ?4;
 
 -- name: observations
 SELECT at, session, agent, value, seen FROM observations WHERE metric = ? ORDER BY id;

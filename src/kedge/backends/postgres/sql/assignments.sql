@@ -1,0 +1,12 @@
+-- name: assigned
+SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM kedge.sessions
+WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3;
+
+-- name: generations
+SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM kedge.sessions
+WHERE session = ANY ($1::text[]) ORDER BY seq;
+
+-- name: of_units
+SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM kedge.sessions
+WHERE (settings::jsonb ->> 'unit_id') = ANY ($1::text[]) AND settings IS NOT NULL AND seq > $2 AND seq <= $3
+ORDER BY seq;
