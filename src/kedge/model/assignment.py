@@ -1,7 +1,7 @@
 """Assignment of sessions: which deployments a session sees, by the unit that it is drawn by."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,6 +12,7 @@ from kedge.model.draws import drawn
 from kedge.model.transitions import illegal
 
 UNITS_MAX = 10_000
+Phase = Literal["canary", "holdback"]
 
 
 class Units(msgspec.Struct, frozen=True):
@@ -77,15 +78,44 @@ def assign(record: ControlRecord, unit: str, opened_with: str | None = None, lis
         number = open_in(record, opened_with)
         base |= record.closure({number})
         taken |= set(record.by_number[number].artifacts)
-    canaries = [d for d in record.deployments if _is_canary(record, d)]
-    canaries.sort(key=lambda d: unit not in lists.get(d.number, ANY).allow)  # those that allow it come first
-    for deployment in canaries:
-        units = lists.get(deployment.number, ANY)
-        is_free = taken.isdisjoint(deployment.artifacts) and base.issuperset(_bases(record, deployment))
-        if is_free and joins_canary(deployment.name, unit, deployment.weight, units):
+    for deployment, is_free in _offered(record, unit, base, taken, lists):
+        if is_free and joins_canary(deployment.name, unit, deployment.weight, lists.get(deployment.number, ANY)):
             base.add(deployment.number)
             taken |= set(deployment.artifacts)
     return frozenset(base)
+
+
+def _offered(
+    record: ControlRecord, unit: str, base: set[int], taken: set[str], lists: Lists
+) -> Iterator[tuple[Revocable, bool]]:
+    """Yield each canary, and whether a unit may join it, given what the caller has added until then."""
+    canaries = [d for d in record.deployments if _is_canary(record, d)]
+    canaries.sort(key=lambda d: unit not in lists.get(d.number, ANY).allow)  # those that allow it come first
+    for deployment in canaries:
+        yield deployment, taken.isdisjoint(deployment.artifacts) and base.issuperset(_bases(record, deployment))
+
+
+def share_of(record: ControlRecord, number: int, unit: str, lists: Lists = NO_LISTS) -> tuple[Phase, float] | None:
+    """Return by which chance a session that begins now sees a deployment, and in which phase the deployment is.
+
+    It is the weight of a canary, or what the holdback of a live deployment leaves. None: chance does not decide, but a
+    list, another canary that the session joins, or what the deployment rests on.
+    """
+    deployment, units = record.by_number.get(number), lists.get(number, ANY)
+    if deployment is None or number in record.rolled_back or unit in units.allow or unit in units.deny:
+        return None
+    if deployment.status is Status.LIVE and deployment.holdback:
+        others = (d for d in record.deployments if d.number != number)
+        held = [d.number for d in others if is_held_back(d, unit, lists.get(d.number, ANY))]
+        return ("holdback", 1.0 - deployment.holdback) if number in _without(record, held) else None
+    base, taken = set(_shown(record, unit, lists)), set[str]()
+    for other, is_free in _offered(record, unit, base, taken, lists):
+        if other.number == number:
+            return ("canary", deployment.weight) if is_free else None
+        if is_free and joins_canary(other.name, unit, other.weight, lists.get(other.number, ANY)):
+            base.add(other.number)
+            taken |= set(other.artifacts)
+    return None
 
 
 def adopt(record: ControlRecord, base: frozenset[int], unit: str, lists: Lists = NO_LISTS) -> frozenset[int]:
