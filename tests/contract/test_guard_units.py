@@ -40,7 +40,7 @@ class History:
     """A random history on one database, and what a naive reader knows of it."""
 
     def __init__(self, k: kedge.Kedge, clock: HandClock, seed: int) -> None:
-        self.k, self.clock, self.rng = k, clock, random.Random(seed)
+        self.k, self.clock, self.rng, self.seed = k, clock, random.Random(seed), seed
         self.kernel: Kernel = k._kernel
         self.begun: list[dict[str, Any]] = []  # each session that began, and began again after its end
         self.open: dict[str, dict[str, Any]] = {}
@@ -73,7 +73,7 @@ class History:
         elif act < 0.85:
             self.observe()
         elif act < 0.95 and self.open:
-            self.leave(self.rng.choice([name for name in self.open][-5:]))
+            self.leave(self.rng.choice(list(self.open)[-3:]))
         else:
             self.control()
 
@@ -105,6 +105,8 @@ class History:
             self.k.end_session(name)
             del self.open[name]
             return
+        if self.is_canary():
+            self.k.canary("v2", self.rng.choice([0.05, 0.95]))
         self.k.refresh(name)
         standing = self.kernel.backend.control.session(name)
         assert standing is not None
@@ -136,9 +138,12 @@ class History:
         k, rng = self.k, self.rng
         status = {d.name: d.status for d in k.deployments()}
         if "v2" not in status:
+            if self.seed % 2:  # it comes first, so those who join it cannot join v2
+                k.deploy("rival", {"support/prompt": "three"}, canary=0.4)
+            else:  # v2 rests on it, so those held back from it cannot join v2
+                k.deploy("v1", {"support/prompt": "one"})
+                k.promote("v1", holdback=0.3)
             k.deploy("v2", {"support/prompt": "two"}, canary=0.3, allow=["u-1"], deny=["s-3"])
-        elif "rival" not in status and rng.random() < 0.3:
-            k.deploy("rival", {"support/prompt": "three"}, canary=0.4)
         elif status["v2"] is kedge.Status.CANARY:
             what = rng.random()
             if what < 0.6:
