@@ -325,12 +325,11 @@ def _notify(given: Any) -> Notify:
 
 def _check_webhook(webhook: str, secret_env: str, secret_file: str) -> None:
     try:
-        parts = urlsplit(webhook)
-        host = parts.hostname
+        scheme, host = urlsplit(webhook).scheme, urlsplit(webhook).hostname
     except ValueError:
-        host = None
-    is_local = host in {"127.0.0.1", "::1", "localhost"}
-    if webhook and not (host and (parts.scheme == "https" or (parts.scheme == "http" and is_local))):
+        scheme, host = "", None
+    is_local = scheme == "http" and host in {"127.0.0.1", "::1", "localhost"}
+    if webhook and not (host and (scheme == "https" or is_local)):
         raise InvalidValue(f"invalid webhook {brief(webhook)} in [notify]: must be an https:// address")
     if webhook and bool(secret_env) == bool(secret_file):
         raise InvalidValue(

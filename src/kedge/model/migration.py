@@ -104,6 +104,12 @@ TABLES: dict[str, Table] = dict(
             "members",
             "uid:t name:t host:t pid:i serves:T lease_seconds:f epoch:i joined_at:f at:f expired:o held:b code:t",
         ),
+        _table(
+            "launches",
+            "name:t digest:t release:b state:b version:i done:i phase:t blocks:o trouble:s begun_at:f changed_at:f begun_by:t "
+            "holder:t host:t until:f",
+        ),
+        _table("launch_requests", "launch:t number:i at:f body:b", key=2),
         _table("replayed", "seq:i turn:i uid:t"),
         _table("states", "id:i lineage:i superseders:t"),
         _table("heads", "space:i name:t lineage:i rank:i seq:i deleted:o state:i", key=3),

@@ -14,6 +14,7 @@ from kedge.ports.erasure import Erasure
 from kedge.ports.fleet import Fleet
 from kedge.ports.impact import Impact
 from kedge.ports.journal import Journal
+from kedge.ports.launches import Launches
 from kedge.ports.metrics import Metrics
 from kedge.ports.provenance import Provenance
 from kedge.ports.pruning import Pruning
@@ -75,6 +76,8 @@ class Backend(Protocol):
     @property
     def assignments(self) -> Assignments:
         """What sessions were fixed to."""
+    def launches(self) -> Launches:
+        """The launches."""
 
     @property
     def attribution(self) -> Attribution:

@@ -67,7 +67,7 @@ class Control(Protocol):
         """Log a step of an operation, once."""
 
     def entries(self, *, limit: int | None = None, operation: str | None = None) -> list[Entry]:
-        """Return control entries, newest first; those of sessions only by their operation."""
+        """Return control entries, newest first; those of sessions, and looks at launches, only by their operation."""
 
     def unfinished(self) -> list[tuple[Entry, Wanted]]:
         """Return the changes whose last step is not in the log, the oldest first, and what must follow each.

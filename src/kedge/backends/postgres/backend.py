@@ -15,6 +15,7 @@ from kedge.backends.postgres.fleet import PostgresFleet
 from kedge.backends.postgres.fsck import inspect
 from kedge.backends.postgres.impact import PostgresImpact
 from kedge.backends.postgres.journal import PostgresJournal
+from kedge.backends.postgres.launches import PostgresLaunches
 from kedge.backends.postgres.lineages import Interner
 from kedge.backends.postgres.metrics import PostgresMetrics
 from kedge.backends.postgres.pools import Given
@@ -70,6 +71,7 @@ class PostgresBackend:
         self.metrics = PostgresMetrics(self.database, self.interner, self.journal)
         self.cache = PostgresCache(self.database, self.interner, self.journal, cache_bytes)
         self.fleet = PostgresFleet(self.database)
+        self.launches = PostgresLaunches(self.database, self.journal, now)
         self.upgrade = PostgresUpgrade(self.database, self.interner, self.states)
         self.state_collector = PostgresStateCollector(self.database, self.states)
         self._change_listener = ChangeListener(self.database)

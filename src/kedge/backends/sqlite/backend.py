@@ -14,6 +14,7 @@ from kedge.backends.sqlite.fleet import SqliteFleet
 from kedge.backends.sqlite.fsck import inspect
 from kedge.backends.sqlite.impact import SqliteImpact
 from kedge.backends.sqlite.journal import SqliteJournal
+from kedge.backends.sqlite.launches import SqliteLaunches
 from kedge.backends.sqlite.lineages import Interner
 from kedge.backends.sqlite.metrics import SqliteMetrics
 from kedge.backends.sqlite.provenance import SqliteProvenance
@@ -70,6 +71,7 @@ class SqliteBackend:
         self.reclamation = SqliteReclamation(self.database, self.interner)
         self.pruning = SqlitePruning(self.database)
         self.fleet = SqliteFleet(self.database)
+        self.launches = SqliteLaunches(self.database, clock)
         self.upgrade = SqliteUpgrade(self.database, self.control, self.interner, self.states)
         self.state_collector = SqliteStateCollector(self.database, self.states)
         self.metrics = SqliteMetrics(self.database, self.interner, self.journal)

@@ -43,7 +43,7 @@ FROM kedge.control_log WHERE operation = $1 ORDER BY seq DESC;
 
 -- name: log
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
-FROM kedge.control_log WHERE kind <> 'session' ORDER BY seq DESC LIMIT $1;
+FROM kedge.control_log WHERE kind <> 'session' AND kind <> 'launch:look' ORDER BY seq DESC LIMIT $1;
 
 -- name: log_newest_change
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE

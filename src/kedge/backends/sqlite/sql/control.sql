@@ -34,7 +34,7 @@ FROM control_log WHERE operation = ? ORDER BY seq DESC;
 
 -- name: log
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, record IS NULL
-FROM control_log WHERE kind <> 'session' ORDER BY seq DESC LIMIT ?;
+FROM control_log WHERE kind <> 'session' AND kind <> 'launch:look' ORDER BY seq DESC LIMIT ?;
 
 -- name: log_newest_change
 SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, FALSE
