@@ -10,7 +10,7 @@ from kedge.cli.app import DEPLOY, app
 from kedge.cli.help import complete_deployment
 from kedge.cli.interrupts import report_interrupt
 from kedge.cli.options import Allow, By, Db, Deny, Json, Name, Yes
-from kedge.cli.parsing import span_of, units_of, view_of, weight_of
+from kedge.cli.parsing import units_of, view_of, weight_of
 from kedge.cli.reconcile import exit_code, print_outcomes
 from kedge.cli.tables import status_style
 from kedge.cli.terminal import (
@@ -31,6 +31,7 @@ from kedge.cli.terminal import weight as weight_words
 from kedge.deployments.lifecycle import BOTH_MAX, Deployment
 from kedge.errors import DuplicateName, InvalidValue
 from kedge.model.control import Status
+from kedge.model.durations import span_of
 from kedge.model.transitions import check_holdback, check_weight
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.cli.parsing import span_of, weight_of
+from kedge.cli.parsing import weight_of
 from kedge.cli.terminal import listing, weight
 from kedge.deployments.derivation import label_of
 from kedge.deployments.lifecycle import Deployment
@@ -16,6 +16,7 @@ from kedge.errors import DuplicateName, InvalidValue, nearest
 from kedge.face import Kedge
 from kedge.model.artifacts import Artifact, as_artifact
 from kedge.model.control import Status
+from kedge.model.durations import span_of
 from kedge.model.transitions import legal_now
 from kedge.turns.view import ReadView
 

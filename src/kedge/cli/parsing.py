@@ -1,4 +1,4 @@
-"""Parsers for points in time, views, weights and durations."""
+"""Parsers for points in time, views and weights."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,14 +10,6 @@ from kedge.turns.view import Point, ReadView
 
 NOW = "now"
 POINT_HELP = "a snapshot name, a seq, a time (2026-03-03T09:00, UTC by default) or an age (2h)."
-
-
-def span_of(text: str, what: str) -> float:
-    """Return the seconds of a duration, or raise `InvalidValue`; `what` names it."""
-    seconds = seconds_of(text)
-    if seconds is None:
-        raise InvalidValue(f"invalid {what} {text!r}; write a duration such as 90min, 12h, 30d or 4w")
-    return seconds
 
 
 def units_of(flags: list[str] | None) -> tuple[str, ...] | None:

@@ -76,6 +76,8 @@ class Backend(Protocol):
     @property
     def assignments(self) -> Assignments:
         """What sessions were fixed to."""
+
+    @property
     def launches(self) -> Launches:
         """The launches."""
 
