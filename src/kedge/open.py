@@ -1,8 +1,6 @@
 """Opening, moving and comparing databases: the only module that chooses backends."""
 
 import importlib.util
-import os
-import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,16 +13,15 @@ from kedge.face import Kedge
 from kedge.migration import migrate
 from kedge.migration.compare import Side, StoreDiff, compare
 from kedge.migration.migrate import MoveReport, Progress, Say
+from kedge.model.address import is_server, locate, shown
 from kedge.model.choices import DurabilityName, OtherCodePolicy
 from kedge.model.codec import Codec
-from kedge.model.secrets import public_address, redact
 from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
 from kedge.ports.migration import Exporter, Importer
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.resolver import Resolver
 from kedge.reconcilers.config import read_config, read_resolvers
-from kedge.support.display import brief
 from kedge.turns.kernel import actor
 
 if TYPE_CHECKING:
@@ -33,12 +30,7 @@ if TYPE_CHECKING:
     from kedge.backends.postgres.backend import PostgresBackend
     from kedge.backends.postgres.databases import ServerDatabases
 
-FILE_NAME = "kedge.db"
 CACHE_BYTES = 256 * 1024 * 1024
-_POSTGRES = frozenset({"postgresql", "postgres"})
-_LOOKS_LIKE_SERVER = re.compile(
-    r"\s*(?:postgres\w*:|\w+\s*=\s*\S+\s+\w+\s*=|(?:password|host|dbname)\s*=)", re.IGNORECASE
-)
 
 
 def open(
@@ -103,7 +95,7 @@ def _backend(
     if is_server(url):
         return _postgres(str(url), durability, cache_bytes, clock, read_only=read_only, pool=pool)
     if pool is not None:
-        raise InvalidValue(f"pool= needs a postgresql://… address, and {_shown(url)} is a file; leave pool= out")
+        raise InvalidValue(f"pool= needs a postgresql://… address, and {shown(url)} is a file; leave pool= out")
     path = locate(url)
     if read_only and not path.exists():
         raise UnknownName(f"there is no database at {path}; check the path, or open it for writing to create one")
@@ -115,7 +107,7 @@ def _backend(
 def server_databases(url: str) -> "ServerDatabases":
     """Return a context manager that creates databases on a server, and drops them at its end."""
     if not is_server(url):
-        raise InvalidValue(f"invalid server address {_shown(url)}: must be postgresql://user@host/database")
+        raise InvalidValue(f"invalid server address {shown(url)}: must be postgresql://user@host/database")
     _need_driver()
     from kedge.backends.postgres.databases import ServerDatabases  # noqa: PLC0415 - its driver is an extra
 
@@ -217,51 +209,3 @@ def _importer(url: str | Path) -> Importer:
     from kedge.backends.postgres.migration import PostgresImporter  # noqa: PLC0415 - its driver is an extra
 
     return PostgresImporter(str(url))
-
-
-def _address(url: object) -> str:
-    """Return an address as a string; raise `InvalidValue` for what is neither a string nor a path."""
-    found = os.fspath(url) if isinstance(url, os.PathLike) else url
-    if not isinstance(found, str):
-        raise InvalidValue(
-            f"invalid address {brief(url)} ({type(url).__name__}): must be a folder, sqlite:///PATH or postgresql://…"
-        )
-    return found
-
-
-def is_server(url: str | Path) -> bool:
-    """Return whether a URL names a database on a server."""
-    scheme, separator, _ = _address(url).partition("://")
-    return bool(separator) and scheme in _POSTGRES
-
-
-def locate(url: str | Path) -> Path:
-    """Return the database file that a URL or a folder names, existing or not."""
-    text = _address(url)
-    if "\0" in text:
-        raise InvalidValue(f"invalid path {_shown(text)}: must not contain NUL")
-    scheme, separator, rest = text.partition("://")
-    if separator and scheme != "sqlite":
-        raise InvalidValue(
-            f"invalid address {_shown(text)}: unknown scheme {scheme!r}; use sqlite:///PATH, postgresql://… or a folder"
-        )
-    if separator:
-        if not rest.startswith("/") or not Path(rest[1:]).name:
-            raise InvalidValue(
-                f"invalid address {_shown(text)}: no file name; write sqlite:///relative.db or sqlite:////absolute.db"
-            )
-        return Path(rest[1:])
-    if not text:
-        raise InvalidValue("invalid path '': must not be empty; give a folder, or sqlite:///PATH")
-    path = Path(text)
-    try:
-        if not path.exists() and _LOOKS_LIKE_SERVER.match(text):
-            raise InvalidValue(f"invalid address {_shown(text)}: write postgresql://user:password@host:5432/database")
-        return path if path.is_file() else path / FILE_NAME
-    except OSError as error:
-        raise InvalidValue(f"invalid path {_shown(text)} ({error.strerror}); choose another") from None
-
-
-def _shown(address: object) -> str:
-    """Return an address as an error shows it: quoted, without secrets, and not too long."""
-    return f"{redact(public_address(str(address)))!r:.80}"
