@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Mapping
 from contextlib import ExitStack
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,11 @@ def server_databases(url: str) -> "ServerDatabases":
     from kedge.backends.postgres.databases import ServerDatabases  # noqa: PLC0415 - its driver is an extra
 
     return ServerDatabases(url)
+
+
+def role_split() -> str:
+    """Return the SQL of the role split for PostgreSQL: with it, agents tighten levels and never loosen them."""
+    return resources.files("kedge.backends.postgres.sql").joinpath("roles.sql").read_text(encoding="utf-8")
 
 
 def _need_driver() -> None:

@@ -18,7 +18,7 @@ _MODULES = {  # in the order of `kedge --help`
     "drill": "drill", "fsck": "fsck", "snapshot": "settings", "level": "settings", "retention": "retention",
     "collection": "settings", "load": "ingest", "import": "ingest", "optimize": "retention", "refresh": "settings",
     "end-session": "session_changes", "fork-session": "session_changes",
-    "migrate-store": "migrate", "upgrade": "upgrade",
+    "migrate-store": "migrate", "upgrade": "upgrade", "roles": "roles",
 }  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_MODULES)}
 

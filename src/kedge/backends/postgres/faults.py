@@ -16,6 +16,7 @@ _AGAIN = {"40001", "40P01"}
 _SCHEMA = {"3F000", "42P01", "42703"}
 _MOVED = "KM001"  # raised by the triggers of a database that was moved
 _FENCED = "KM002"  # raised by the fence
+_LOOSENING = "KM003"  # raised by the role split
 _NO_DATABASE = re.compile(r'FATAL: +database ".*" does not exist')
 _NOT_LET_IN = re.compile(
     r'FATAL: +(password authentication|role ".*" does not exist|no pg_hba\.conf)|no password supplied'
@@ -49,10 +50,8 @@ def translate(error: psycopg.Error, where: str) -> errors.KedgeError:
     """Return the `KedgeError` for an error of psycopg; `where` names the database."""
     text = str(error).strip().split("\n", maxsplit=1)[0]
     state = error.sqlstate or ""
-    if state == _MOVED:
-        return errors.Moved(moved_message(where, msgspec.json.decode(str(error.diag.message_primary), type=Sealed).to))
-    if state == _FENCED:
-        return writer_refused(where, int(str(error.diag.message_primary)))
+    if state.startswith("KM"):
+        return _raised_by_kedge(state, str(error.diag.message_primary), where)
     if is_lost(error):
         return errors.Unreachable(f"{where} cannot be reached ({text}); nothing was done: try again")
     if state in {"55P03", "53300", "57014"} or state in _AGAIN:
@@ -68,3 +67,14 @@ def translate(error: psycopg.Error, where: str) -> errors.KedgeError:
     if state.startswith("22") or isinstance(error, psycopg.DataError):
         return errors.InvalidValue(f"{where} cannot store this value ({text}); change it")
     return errors.Corruption(f"{where}: unexpected PostgreSQL error: {state} {text}; run `kedge fsck`")
+
+
+def _raised_by_kedge(state: str, said: str, where: str) -> errors.KedgeError:
+    """Translate what a trigger of Kedge's own raised."""
+    if state == _MOVED:
+        return errors.Moved(moved_message(where, msgspec.json.decode(said, type=Sealed).to))
+    if state == _FENCED:
+        return writer_refused(where, int(said))
+    return errors.NotPermitted(
+        f"{where} refused the change ({said}): a member of the role kedge_operators loosens levels; ask one"
+    )
