@@ -1,14 +1,14 @@
-"""Simulated launches: streams of sessions, the tests of `kedge.guard` on arrays, and the rules that others use."""
+"""Simulated launches: streams of sessions, and the tests of `kedge.guard` on arrays."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kedge.guard import LatencySettings
+from kedge.guard.difference import STEEPEST
 from kedge.guard.latency import LatencyTest
 
 Floats = NDArray[np.float64]
@@ -44,7 +44,7 @@ def coin_path(ratios: Sequence[float], runs: Launches, hits: Bools) -> Floats:
 def score_path(fractions: Sequence[float], runs: Launches, scores: Floats, centre: Floats | None = None) -> Floats:
     """Return the logarithm of the e-value of `ScoreTest` after each session."""
     if centre is None:
-        centre = (np.cumsum(scores, axis=1) - scores + 0.5) / np.arange(1, scores.shape[1] + 1)
+        centre = (before(scores) + 0.5) / np.arange(1, scores.shape[1] + 1)
     payoff = np.where(runs.canary, (centre - scores) * (1 - runs.share), (scores - centre) * runs.share)
     gain = payoff / np.maximum((1 - centre) * (1 - runs.share), centre * runs.share)
     return log_mean([np.cumsum(np.log1p(fraction * gain), axis=1) for fraction in fractions])
@@ -104,46 +104,33 @@ def _at_most(hits: int, trials: int, p: float) -> float:
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- what others do, on the same streams
+class Intervals(msgspec.Struct, frozen=True):
+    """Bounds of a difference after each session, as (launches, sessions)."""
+
+    low: Floats
+    high: Floats
 
 
-def counts(runs: Launches, failed: Bools) -> tuple[Floats, ...]:
-    """Return sessions and failures of the canary, sessions and failures of the baseline, after each session."""
-    parts: list[Any] = [runs.canary, runs.canary & failed, ~runs.canary, ~runs.canary & failed]
-    return tuple(np.cumsum(part, axis=1).astype(np.float64) for part in parts)
+def difference_path(runs: Launches, scores: Floats, alpha: float = 0.05) -> Intervals:
+    """Return the interval of `DifferenceSequence` after each session, for scores in [0, 1]."""
+    share, scale = runs.share, runs.share * (1 - runs.share)
+    count = np.arange(1, scores.shape[1] + 1)
+    centre = (before(scores) + 0.5) / count
+    payoff = np.where(runs.canary, (scores - centre) * (1 - share), (centre - scores) * share) / scale
+    best = np.maximum(centre * (1 - share), (1 - centre) * share) / scale
+    worst = np.maximum((1 - centre) * (1 - share), centre * share) / scale
+    reach = best + worst
+    deviation = (payoff - np.clip(before(payoff) / count, -best, worst)) ** 2
+    variance = (before(deviation) + reach**2 / 4) / count
+    log_2 = math.log(2 / alpha)
+    slope = np.minimum(np.sqrt(2 * log_2 / (variance * count * np.log1p(count))), STEEPEST / reach)
+    penalty = np.cumsum(deviation / reach**2 * (-np.log1p(-slope * reach) - slope * reach), axis=1)
+    weight = np.cumsum(slope, axis=1)
+    middle, half = np.cumsum(slope * payoff, axis=1) / weight, (log_2 + penalty) / weight
+    return Intervals(np.maximum(-1.0, middle - half), np.minimum(1.0, middle + half))
 
 
-def peeked_z(runs: Launches, failed: Bools, *, least: int = 30) -> Bools:
-    """Return where a one-sided z test of two proportions, looked at after each session, finds at 5%."""
-    n_c, f_c, n_b, f_b = counts(runs, failed)
-    enough = (n_c >= least) & (n_b >= least)
-    pooled = (f_c + f_b) / (n_c + n_b)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = (f_c / n_c - f_b / n_b) / np.sqrt(pooled * (1 - pooled) * (1 / n_c + 1 / n_b))
-    return np.asarray(enough & (z > 1.6449))
-
-
-def asymptotic(runs: Launches, failed: Bools, *, tuned: float = 5_000, alpha: float = 0.05, least: int = 30) -> Bools:
-    """Return where a one-sided asymptotic confidence sequence (Waudby-Smith et al. 2021) excludes 0.
-
-    It pools the sessions of each arm, as GrowthBook does, which keeps the share constant: a ramp breaks it.
-    """
-    n_c, f_c, n_b, f_b = counts(runs, failed)
-    n = n_c + n_b
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p, q = f_c / n_c, f_b / n_b
-        variance = n * (p * (1 - p) / n_c + q * (1 - q) / n_b)
-        rho2 = (-2 * math.log(2 * alpha) + math.log(1 - 2 * math.log(2 * alpha))) / tuned
-        half = np.sqrt(variance * 2 * (n * rho2 + 1) / (n**2 * rho2) * np.log1p(np.sqrt(n * rho2 + 1) / (2 * alpha)))
-    return np.asarray((n_c >= least) & (n_b >= least) & (p - q > half))
-
-
-def five_strikes(runs: Launches, failed: Bools, *, limit: float = 0.075, every: int = 100, strikes: int = 5) -> Bools:
-    """Return where the canary's rate of an interval was above a limit for the fifth time, without a baseline."""
-    n_c, f_c, _, _ = counts(runs, failed)
-    ends = np.arange(every - 1, failed.shape[1], every)
-    sessions, failures = (np.diff(each[:, ends], axis=1, prepend=0) for each in (n_c, f_c))
-    struck = np.cumsum(failures > limit * sessions, axis=1) >= strikes
-    reached = np.zeros(failed.shape, dtype=np.bool_)
-    reached[:, ends] = struck
-    return reached
+def before(values: Floats) -> Floats:
+    """Return the sum of all earlier values, at each session."""
+    earlier: Floats = np.cumsum(values, axis=1) - values
+    return earlier

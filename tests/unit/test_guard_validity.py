@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.guard import DRIFT, EVEN, FLAT, RAMP, RULES, agreement, by_user, rates, stopped
-from bench.launches import latency_path, launches, score_path, upper_bound
+from bench import oracle
+from bench.delays import as_they_come, at_deadline, delays
+from bench.guard import DEADLINE, DRIFT, EVEN, FLAT, RAMP, RULES, agreement, by_user, rates, stopped
+from bench.launches import difference_path, latency_path, launches, score_path, upper_bound
+from bench.rules import mann_whitney, rank_score
 from kedge.guard import FailureTest, HoldbackTest, LatencyTest, ScoreTest, SloTest
 from kedge.guard.bets import coin
 from kedge.guard.sessions import Arm
@@ -132,19 +135,63 @@ def test_the_simulation_of_the_benchmark_is_what_is_shipped() -> None:
         assert line.value <= 1e-9, line.name
 
 
+def test_the_e_values_are_those_of_an_independent_implementation() -> None:
+    compared = list(oracle.compared(3, sessions=200))
+    assert len(compared) == 3
+    for line in compared:
+        assert line.value <= 1e-9, line.name
+
+
 def alarms(stops: Any, sessions: int = 4_000) -> float:
     """Return the upper 99% bound of the probability of a false alarm."""
     return upper_bound(int(np.sum(stops <= sessions)), len(stops), 0.99)
 
 
 @pytest.mark.parametrize(
-    "stream", [rates(EVEN, FLAT, FLAT), rates(RAMP, DRIFT, DRIFT), by_user], ids=["even", "ramp", "users"]
+    ("stream", "sessions"),
+    [(rates(EVEN, FLAT, FLAT), 4_000), (rates(RAMP, DRIFT, DRIFT), 6_800), (by_user, 4_000)],
+    ids=["even", "ramp", "users"],
 )
-def test_failures_alarm_rarely_in_a_harmless_launch(stream: Any) -> None:
+def test_failures_alarm_rarely_in_a_harmless_launch(stream: Any, sessions: int) -> None:
     stops = stopped(stream, COUNT, {"e": RULES["FailureTest"], "z": RULES["others: z test, looked at always"]})
-    assert np.mean(stops["e"] <= 4_000) <= 0.05
-    assert alarms(stops["e"]) <= 0.07
-    assert alarms(stops["z"]) > 0.2  # the streams are a trial: what is not anytime-valid fails them
+    assert np.mean(stops["e"] <= sessions) <= 0.05
+    assert alarms(stops["e"], sessions) <= 0.07
+    assert alarms(stops["z"], sessions) > 0.2  # the streams are a trial: what is not anytime-valid fails them
+
+
+@pytest.mark.parametrize(("canary", "baseline"), [(50, 400), (400, 50), (200, 200)])
+def test_verdicts_that_come_late_and_unequally_do_not_alarm_at_the_deadline(canary: int, baseline: int) -> None:
+    rng = np.random.default_rng(3)
+    runs, failed = rates(EVEN, FLAT, FLAT)(rng, COUNT)
+    wait = delays(rng, runs, canary, baseline)
+    assert alarms(at_deadline(runs, failed, wait, DEADLINE, math.log(20))) <= 0.05
+    if canary < baseline:
+        assert alarms(as_they_come(runs, failed, wait, math.log(20))) > 0.3
+
+
+def test_a_bad_canary_is_found_though_its_verdicts_come_late() -> None:
+    rng = np.random.default_rng(4)
+    runs, failed = rates(EVEN, FLAT, np.full(len(EVEN), 0.25))(rng, 100)
+    stops = at_deadline(runs, failed, delays(rng, runs, 80, 80), DEADLINE, math.log(20))
+    assert DEADLINE < np.median(stops) < DEADLINE + 400
+
+
+def test_the_interval_of_the_difference_covers_it_at_all_times() -> None:
+    runs, failed = rates(RAMP, np.full(len(RAMP), 0.05), np.full(len(RAMP), 0.10))(np.random.default_rng(6), 200)
+    path = difference_path(runs, failed.astype(np.float64))
+    assert ((path.low > 0.05) | (path.high < 0.05)).any(axis=1).mean() <= 0.05
+    assert np.median(path.high[:, -1] - path.low[:, -1]) < 0.15
+
+
+def test_the_rank_test_of_others_is_the_textbook_one() -> None:
+    """Lehmann 1975: without ties the mean of the rank sum is a(n + 1)/2, and its variance ab(n + 1)/12."""
+    block = np.array([[1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 2.0, 2.0]])
+    canary = np.array([[False, False, True, True]] * 3)
+    variance = 4 / 12 * 5
+    with_ties = 4 / 12 * (5 - 12 / 12)
+    assert rank_score(block, canary) == pytest.approx([2 / math.sqrt(variance), 0, 2 / math.sqrt(with_ties)])
+    runs, failed = rates(EVEN, FLAT, np.full(len(EVEN), 0.9))(np.random.default_rng(8), 3)
+    assert mann_whitney(runs, failed)[:, 199].all()
 
 
 @pytest.mark.parametrize(("bad", "least", "most"), [(0.10, 240, 400), (0.25, 35, 55)])
