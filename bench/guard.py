@@ -71,6 +71,7 @@ RULES: dict[str, Rule] = {
     "FailureTest": e_rule(),
     **OTHERS,
     "Flagger: 5 intervals above 7.5%": five_strikes,
+    "others: 5 intervals above 7.5% in a row": lambda runs, failed: five_strikes(runs, failed, in_a_row=True),
 }
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from bench.launches import Bools, Floats, Launches
 
+STRIKES = 5
+
 
 class Arms(msgspec.Struct, frozen=True):
     """Sessions and mean value of the canary and of the baseline after each session, and the mean square of both."""
@@ -60,14 +62,21 @@ def asymptotic(
 
 
 def five_strikes(
-    runs: Launches, values: Floats | Bools, *, limit: float = 0.075, every: int = 100, strikes: int = 5
+    runs: Launches, values: Floats | Bools, *, limit: float = 0.075, every: int = 100, in_a_row: bool = False
 ) -> Bools:
-    """Return where the canary's mean of an interval was above a limit for the fifth time, without a baseline."""
+    """Return where the canary's mean of an interval was above a limit for the fifth time, without a baseline.
+
+    Flagger counts all failed intervals of a launch; with `in_a_row` a good one sets the count back to 0.
+    """
     worth = np.asarray(values, dtype=np.float64)
     ends = np.arange(every - 1, worth.shape[1], every)
     sums = (np.cumsum(runs.canary, axis=1)[:, ends], np.cumsum(runs.canary * worth, axis=1)[:, ends])
     sessions, totals = (np.diff(each, axis=1, prepend=0) for each in sums)
-    return at_ends(worth.shape, ends, np.cumsum(totals > limit * sessions, axis=1) >= strikes)
+    strikes = np.cumsum(totals > limit * sessions, axis=1)
+    if in_a_row:
+        good = np.where(totals > limit * sessions, 0, strikes)
+        strikes = strikes - np.maximum.accumulate(good, axis=1)
+    return at_ends(worth.shape, ends, strikes >= STRIKES)
 
 
 def mann_whitney(runs: Launches, values: Floats | Bools, *, every: int = 200, z: float = 2.3263) -> Bools:

@@ -11,8 +11,8 @@ import pytest
 from bench import oracle
 from bench.delays import as_they_come, at_deadline, delays
 from bench.guard import DEADLINE, DRIFT, EVEN, FLAT, RAMP, RULES, agreement, by_user, rates, stopped
-from bench.launches import difference_path, latency_path, launches, score_path, upper_bound
-from bench.rules import mann_whitney, rank_score
+from bench.launches import Launches, difference_path, latency_path, launches, score_path, upper_bound
+from bench.rules import five_strikes, mann_whitney, rank_score
 from kedge.guard import FailureTest, HoldbackTest, LatencyTest, ScoreTest, SloTest
 from kedge.guard.bets import coin
 from kedge.guard.sessions import Arm
@@ -218,3 +218,10 @@ def test_scores_and_latencies_alarm_rarely_in_a_harmless_launch_that_drifts() ->
 def test_lower_scores_and_longer_latencies_are_found() -> None:
     for name, path in paths(0.05):
         assert np.mean(path.max(axis=1) >= math.log(20)) >= 0.9, name
+
+
+def test_the_strikes_of_others_are_counted_in_all_or_in_a_row() -> None:
+    bad = np.repeat([1, 1, 1, 1, 0, 1, 1, 1, 1, 1], 100)[None, :]
+    runs = Launches(np.full(1_000, 0.5), np.ones((1, 1_000), dtype=np.bool_))
+    assert five_strikes(runs, bad).argmax() == 599
+    assert five_strikes(runs, bad, in_a_row=True).argmax() == 999
