@@ -30,12 +30,15 @@ CLASSES = {
     "AsyncMember": "kedge.fleet.member.Member",
     "AsyncReadView": "kedge.turns.view.ReadView",
     "AsyncTurn": "kedge.turns.turn.Turn",
+    "AsyncGuard": "kedge.guard.guard.Guard",
+    "AsyncLadder": "kedge.guard.ladder.Ladder",
     "AsyncKedge": "kedge.face.Kedge",
 }
 TWINS = {path.rpartition(".")[2]: name for name, path in CLASSES.items()} | {
     "VectorBatches": "AsyncBatches",
     "WriteBatch": "AsyncWriteBatch",
 }
+PARTS = {"view", "guard", "ladder"}  # properties, and methods as such, that hand out an async twin
 SYNC = {"documents", "vectors", "store", "space", "batch"}  # methods that return a store, or a batch, at once
 VIEWED = {"documents": "AsyncKeyedView", "vectors": "AsyncVectorsView", "store": "AsyncStoreView"}
 HANDING_OUT = {"AsyncTurn", "AsyncReadView", "AsyncStore", "AsyncStoreView"}
@@ -176,7 +179,7 @@ def _method(names: Names, module: str, node: ast.FunctionDef, *, is_sync: bool) 
     arguments.kw_defaults = [None if default is None else ast.Constant(...) for default in arguments.kw_defaults]
     is_property = any(isinstance(d, ast.Name) and d.id == "property" for d in node.decorator_list)
     given = "_typing.Any" if node.returns is None else ast.unparse(
-        _Qualified(names, module, twins=not is_property or node.name == "view").visit(node.returns)
+        _Qualified(names, module, twins=not is_property or node.name in PARTS).visit(node.returns)
     )  # fmt: skip
     handler = "_kedge_recovery_replay.Handler"
     parameters = ast.unparse(arguments).replace(

@@ -27,8 +27,8 @@ from kedge.fleet.member import LEASE_SECONDS, Holds, Member, join
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.fleet.upkeep import Upkeep
 from kedge.fleet.watcher import Watcher
-from kedge.guard import levels
 from kedge.guard.guard import Guard
+from kedge.guard.ladder import Ladder
 from kedge.model.attribution import Attribution
 from kedge.model.checks import check_name, check_optional_callables
 from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, RefreshPolicy, SafeLevelName
@@ -119,6 +119,7 @@ class Kedge:
         reconciling.set_reconcilers(self._kernel, reconcilers or {}, declare=not read_only)
         self._kernel.resolvers = checked_resolvers(resolvers)
         self._guard = Guard(self._kernel)
+        self._ladder = Ladder(self._kernel)
         self._watcher = Watcher(self._kernel)
         self._upkeep = Upkeep(self._kernel, lambda go_on: maintenance.maintain_in_background(self._kernel, go_on))
         if not read_only:
@@ -128,6 +129,11 @@ class Kedge:
     def guard(self) -> Guard:
         """Metrics, launches, health and service levels."""
         return self._guard
+
+    @property
+    def ladder(self) -> Ladder:
+        """Level entries: why something stands below full, and who may lift that."""
+        return self._ladder
 
     # ── deployments ──
 
@@ -618,11 +624,11 @@ class Kedge:
         return replays.pending(self._kernel, deployment)
 
     def set_level(self, feature: str, level: LevelName, *, reason: str = "", by: str | None = None) -> None:
-        """Set the level of a feature, from "full" to "off"."""
-        levels.set_level(self._kernel, feature, level, reason=reason, by=by)
+        """Set what persons say about a feature, "full" to "off": the short form of `k.ladder`. Other entries stay."""
+        self._ladder.set_level(feature, level, reason=reason, by=by)
 
     def levels(self) -> dict[str, Level]:
-        """Return the features below full, with their levels."""
+        """Return the features that level entries name, with their levels."""
         return self._kernel.backend.control.load().below_full
 
     def set_retention(

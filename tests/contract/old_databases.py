@@ -1,7 +1,7 @@
 """Databases that an earlier release made, restored as they were, and upgraded in each way that users have.
 
 An issue that changes the schema makes such a fixture with the package of the commit before it (see
-`tests/fixtures/make_before_children.py`), and adds it to `MADE`.
+`tests/fixtures/make_before_ladder.py`), and adds it to `MADE`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from typing import Any
 import kedge
 from kedge.testing import postgres
 from tests.databases import create
-from tests.fixtures import make_before_children, make_before_record
+from tests.fixtures import make_before_children, make_before_ladder, make_before_record
 from tests.fixtures import make_before_layout as before
 from tests.processes import run
 
-MADE: dict[str, Any] = {"layout": before, "record": make_before_record, "children": make_before_children}
+MADE: dict[str, Any] = {
+    "layout": before,
+    "record": make_before_record,
+    "children": make_before_children,
+    "ladder": make_before_ladder,
+}
 """The modules that made the databases, by what changed since."""
 ROOT = Path(__file__).resolve().parents[2]
 LATER_IDS = 10**6  # above those that the program counted

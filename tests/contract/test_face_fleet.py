@@ -137,7 +137,7 @@ def test_closing_leaves_and_joining_again_is_fine(place: str, k: Kedge) -> None:
     [
         ({"lease_seconds": 0}, kedge.InvalidValue, "lease_seconds=0"),
         ({"lease_seconds": 1e6}, kedge.InvalidValue, "up to 86400"),
-        ({"safe_level": "full"}, kedge.InvalidValue, "'full'.*frozen, off"),
+        ({"safe_level": "full"}, kedge.InvalidValue, "'full'.*frozen, cautious, fallback, off"),
         ({"serves": "support"}, kedge.InvalidValue, r"serves='support' is not a list"),
         ({"name": ""}, kedge.InvalidValue, "the member's name is empty"),
         ({"holds": lambda: ["x"]}, kedge.InvalidValue, "'x': must be kedge.Held"),
@@ -450,11 +450,16 @@ def test_a_feature_that_two_rollbacks_hold_is_released_by_the_last(k: Kedge) -> 
     assert k.levels() == {}
 
 
-def test_an_operator_outranks_a_hold(k: Kedge) -> None:
+def test_an_operator_lifts_a_hold_by_its_entry_and_not_by_the_short_form(k: Kedge) -> None:
     silent(k, "dead")
-    k.rollback("v2", wait=0, hold=["support"])
+    k.rollback("v2", wait=0, hold=["support"], by="joe", reason="wrong answers")
+    k.set_level("support", "off", by="ann")
     k.set_level("support", "full", by="ann")
-    assert k.levels() == {}
+    assert k.levels() == {"support": "frozen"}, "what the rollback holds stays"
+    (hold,) = k.ladder.list("feature:support")
+    assert (hold.source, hold.by, hold.reason, hold.level) == ("rollback", "joe", "wrong answers", "frozen")
+    assert k.ladder.loosen(hold, reason="seen and understood", by="ann") == hold
+    assert (k.levels(), k.ladder.list()) == ({}, [])
 
 
 def test_what_members_hold_is_compared_with_what_is_visible(m: Kedge, k: Kedge) -> None:

@@ -295,20 +295,20 @@ def test_a_header_in_time_is_taken_by_its_audience(k: Kedge, clock: HandClock, v
 
 
 def test_below_full_derived_writes_are_refused_and_reads_and_sources_are_not(k: Kedge) -> None:
-    with k.turn(session="s", agent="support") as turn, k.turn(session="s", agent="other") as other:
-        assert turn.level is Level.FULL
-        for level in (Level.FROZEN, Level.OFF):
-            k.set_level("support", level, reason="incident", by="ann")
-            assert (turn.level, other.level, k.levels()) == (level, Level.FULL, {"support": level})
-            with pytest.raises(kedge.Frozen, match=f"'support' is at level {level}"):
-                turn.context.put("a", 1)
-            turn.memory.append("user", "still heard")
-            turn.context.get("a")
-            other.context.put("a", 1)
-        k.set_level("support", "full")
-        assert turn.level is Level.FULL
-        assert k.levels() == {}
-        turn.context.put("a", 2)
+    turn, other = k.turn(session="s", agent="support"), k.turn(session="s", agent="other")
+    assert turn.level is Level.FULL
+    for level in (Level.FROZEN, Level.OFF):
+        k.set_level("support", level, reason="incident", by="ann")
+        assert (turn.level, other.level, k.levels()) == (level, Level.FULL, {"support": level})
+        with pytest.raises(kedge.Frozen, match=f"'support' is at level {level}"):
+            turn.context.put("a", 1)
+        turn.memory.append("user", "still heard")
+        turn.context.get("a")
+        other.context.put("a", 1)
+    k.set_level("support", "full")
+    assert turn.level is Level.FULL
+    assert k.levels() == {}
+    turn.context.put("a", 2)
     assert [(e.kind, e.by, e.reason) for e in k.log(3)][-1] == ("level", "ann", "incident")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kedge.errors import IllegalTransition, InvalidValue, UnknownName
-from kedge.model import assignment, transitions
+from kedge.model import assignment, entries, transitions
 from kedge.model import control as rules
 from kedge.model.control import ControlRecord, Level, Revocable, Status
 
@@ -104,10 +104,10 @@ def test_a_retention_is_a_number_of_seconds(seconds: Any) -> None:
 
 
 def test_levels_below_full_are_kept_and_full_leaves_the_record() -> None:
-    frozen = transitions.set_level(ControlRecord(), "support", Level.FROZEN)
-    assert frozen.levels == {"support": Level.FROZEN}
-    assert transitions.set_level(frozen, "support", Level.FULL).levels == {}
-    assert transitions.set_level(ControlRecord(), "support", Level.FULL).levels == {}
+    frozen = entries.set_by_person(ControlRecord(), "support", Level.FROZEN)
+    assert frozen.below_full == {"support": Level.FROZEN}
+    assert entries.set_by_person(frozen, "support", Level.FULL).entries == ()
+    assert entries.set_by_person(ControlRecord(), "support", Level.FULL).entries == ()
 
 
 # ── dependants ──

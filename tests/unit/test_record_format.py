@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from bench.releases import BOUND_BYTES, record_after
 from kedge.errors import IllegalTransition
 from kedge.model import control as rules
-from kedge.model import record_format, transitions
+from kedge.model import entries, record_format, transitions
 from kedge.model.control import ControlRecord, Level, Revocable, Status
+from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource, parse_scope, plain_entry, plain_hold
+from kedge.model.levels import LEVELS
 from kedge.model.record_format import decode_record, encode_record, fold, is_delta, log_form
 from kedge.model.retention import RetentionPolicy
 
@@ -37,11 +39,32 @@ OLD = (
 def test_a_record_of_an_earlier_release_decodes() -> None:
     record = decode_record(OLD)
     assert [sorted(s) for s in (record.settled, record.purged, record.rolled_back, record.live)] == [[1], [2], [4], [3]]
-    assert (record.levels, record.held, record.retention_seconds) == ({"support": "frozen"}, {"support": ("op",)}, 60.0)
+    assert record.entries == (plain_entry("support", Level.FROZEN), plain_hold("support", "op"))
+    assert (record.below_full, record.retention_seconds) == ({"support": "frozen"}, 60.0)
     assert (record.rolled_back_peers, record.reconcilers) == ("refuse", {"gpu": "*/model"})
     assert msgspec.json.decode(encode_record(record), type=record_format._Before) == msgspec.json.decode(
         OLD, type=record_format._Before
     ), "an older process reads what this one stores before the upgrade"
+
+
+def test_a_delta_of_an_earlier_release_decodes() -> None:
+    before = decode_record(b'["record",{"epoch":4,"levels":{"a":"off"},"held":{"b":["op1"]}}]')
+    delta = b'["delta",{"epoch":5,"length":1,"size":9,"fields":{"levels":{"c":"frozen"}}}]'
+    after = record_format.apply(before, delta)
+    assert after.entries == (plain_entry("c", Level.FROZEN), plain_hold("b", "op1"))
+    delta = b'["delta",{"epoch":6,"length":2,"size":9,"fields":{"held":{"b":["op2","op1"],"a":["op1"]}}}]'
+    assert record_format.apply(after, delta).below_full == {"a": "frozen", "b": "frozen", "c": "frozen"}
+
+
+def test_plain_entries_are_stored_as_older_writers_know_them() -> None:
+    record = set_level(entries.hold(ControlRecord(), ["a", "b"], "op"), "a", Level.OFF)
+    _, stored = msgspec.json.decode(encode_record(record))
+    assert (stored["levels"], stored["held"]) == ({"a": "off"}, {"a": ["op"], "b": ["op"]})
+    assert "entries" not in stored
+    rich = entries.hold(record, ["c"], "op2", HOLD)
+    _, stored = msgspec.json.decode(encode_record(rich))
+    assert [entry["id"] for entry in stored["entries"]] == ["L1"]
+    assert decode_record(encode_record(rich)) == rich
 
 
 def test_what_is_compacted_says_the_same() -> None:
@@ -63,8 +86,8 @@ def test_an_older_process_does_not_take_the_new_form_for_its_own() -> None:
 
 
 def _delta() -> bytes:
-    before = transitions.set_level(ControlRecord(), "support", Level.OFF)
-    after = transitions.set_level(before, "support", Level.FULL)
+    before = set_level(ControlRecord(), "support", Level.OFF)
+    after = set_level(before, "support", Level.FULL)
     stored = log_form(before, after, encode_record(after) + b" " * 1_000, (before.epoch, encode_record(before)))
     assert is_delta(stored)
     return stored
@@ -107,6 +130,27 @@ def _stage(record: ControlRecord, dice: random.Random) -> ControlRecord:
     return transitions.stage(record, name, artifacts=artifacts, bases=bases, **BY)  # type: ignore[arg-type]
 
 
+HOLD = LevelEntry("", EVERYTHING, Level.FROZEN, LevelSource.ROLLBACK, "ann", "why", 5.0)
+
+
+def set_level(record: ControlRecord, feature: str, level: Level) -> ControlRecord:
+    return entries.set_by_person(transitions.next_epoch(record), feature, level)
+
+
+def _released(record: ControlRecord, dice: random.Random) -> ControlRecord:
+    record = transitions.next_epoch(record)
+    return entries.without(record, entries.of_operations(record, [f"op{dice.randrange(9)}"]))
+
+
+def _tightened(record: ControlRecord, dice: random.Random) -> ControlRecord:
+    if not record.compact:
+        raise IllegalTransition("older writers would lose it")
+    scope = parse_scope(dice.choice(["everything", "feature:a", "tool:t", "cohort:0-0.5", "session:s"]))
+    source, by = dice.choice(list(LevelSource)), dice.choice("xy")
+    wanted = LevelEntry("", scope, dice.choice(LEVELS[1:]), source, by, "a reason", 1.5, dice.choice([None, 9.0]))
+    return entries.tighten(transitions.next_epoch(record), wanted)[0]
+
+
 STEPS: list[Callable[[ControlRecord, random.Random], ControlRecord]] = [
     _stage,
     _stage,
@@ -121,8 +165,16 @@ STEPS: list[Callable[[ControlRecord, random.Random], ControlRecord]] = [
     lambda r, dice: transitions.roll_back(r, _any(r, dice), now=4.0, by="x"),
     lambda r, dice: transitions.reinstate(r, _any(r, dice), now=5.0, by="x"),
     lambda r, dice: transitions.purge(r, _any(r, dice))[0],
-    lambda r, dice: transitions.set_level(r, dice.choice("ab"), dice.choice(list(Level))),
-    lambda r, dice: transitions.release(transitions.hold(r, ["a"], f"op{r.epoch}"), f"op{dice.randrange(9)}"),
+    lambda r, dice: set_level(r, dice.choice("ab"), dice.choice([Level.FULL, Level.FROZEN, Level.OFF])),
+    lambda r, dice: _released(entries.hold(r, ["a"], f"op{r.epoch}", HOLD if r.compact else None), dice),
+    lambda r, dice: _released(entries.hold(r, ["a"], f"op{r.epoch}"), dice),
+    _tightened,
+    lambda r, dice: entries.without(transitions.next_epoch(r), dice.sample(r.entries, min(1, len(r.entries)))),
+    lambda r, dice: msgspec.structs.replace(
+        transitions.next_epoch(r),
+        two_persons=r.compact and dice.random() < 0.5,
+        presets={"frozen": {"act": {"undoable": "no"}}} if r.compact else {},
+    ),
     lambda r, dice: transitions.set_retention(r, dice.choice([None, 60.0])),
     lambda r, dice: transitions.set_reconcilers(r, {"gpu": "*/model"} if dice.random() < 0.5 else {}),
 ]
@@ -157,7 +209,7 @@ def test_a_whole_record_comes_now_and_then() -> None:
         record = transitions.stage(record, f"d{number}", artifacts=(), bases=(), **BY)  # type: ignore[arg-type]
     log, sizes = [(record.epoch, encode_record(record))], 0
     for turn in range(1_000):
-        after = transitions.set_level(record, "support", Level.OFF if turn % 2 else Level.FROZEN)
+        after = set_level(record, "support", Level.OFF if turn % 2 else Level.FROZEN)
         log.append((after.epoch, log_form(record, after, encode_record(after), log[-1])))
         record, sizes = after, sizes + len(log[-1][1])
     lengths = [record_format.deltas_of(stored) for _, stored in log]
@@ -168,7 +220,7 @@ def test_a_whole_record_comes_now_and_then() -> None:
 
 def test_a_gap_in_the_log_is_bridged_by_a_whole_record() -> None:
     before = ControlRecord(epoch=4)
-    after = transitions.set_level(before, "support", Level.OFF)
+    after = set_level(before, "support", Level.OFF)
     assert not is_delta(log_form(before, after, encode_record(after) + b" " * 500, (3, encode_record(before))))
 
 
@@ -245,9 +297,10 @@ def test_what_rests_on_a_peer_goes_with_it() -> None:
 def test_every_field_of_a_record_is_stored() -> None:
     """A field that the stored form does not know would be lost at the next change."""
     kept = {"epoch", "deployments", "compact", *record_format._PLAIN, *record_format._SETS}
-    assert {field.name for field in msgspec.structs.fields(ControlRecord)} == kept
+    assert {field.name for field in msgspec.structs.fields(ControlRecord)} == kept - {"levels", "held"}
     stored = {field.name for field in msgspec.structs.fields(record_format._Whole)}
     assert stored == kept - {"compact"}
+    assert {"levels", "held"} <= stored, "level entries as older writers know them"
 
 
 def test_settings_that_older_processes_would_drop_wait_for_the_upgrade() -> None:

@@ -7,7 +7,8 @@
             await turn.memory.append("user", "Where is my order?")
             hits = await turn.vectors("kb").search(vector, k=5)
 
-- Names and arguments are those of the sync classes. Methods are awaited; properties are plain (`turn.lineage`). Those
+- Names and arguments are those of the sync classes. Methods are awaited (`await k.ladder.list()`); properties are
+  plain (`turn.lineage`). Those
   that ask the database (`k.epoch`, `k.seq`, `k.moved_to`, `view.seen`) do so in the calling thread, by one short query.
 - `__init__.pyi` holds the types; `make stub` writes it from the signatures of the sync classes.
 - The calls of a turn run one after another, in the order in which they were made. Different turns run in parallel, in
@@ -43,6 +44,8 @@ from typing import Any, Self
 from kedge.errors import InvalidValue, OutcomeUnknown, TurnClosed
 from kedge.face import Kedge
 from kedge.fleet.member import Member
+from kedge.guard.guard import Guard
+from kedge.guard.ladder import Ladder
 from kedge.migration.compare import StoreDiff
 from kedge.migration.migrate import MoveReport
 from kedge.model.numbers import as_integer
@@ -66,6 +69,7 @@ THREADS = 8  # for calls outside turns
 TURN_THREADS = 32  # for the calls of all turns together
 THREADS_MAX = 10_000
 _STORES = frozenset({"artifacts", "memory", "context", "cache"})
+_PARTS: dict[str, type[Any]] = {"guard": Guard, "ladder": Ladder}  # of the database: properties with methods
 _SPACES: dict[str, type[Any]] = {"documents": Documents, "vectors": Vectors}
 
 
@@ -440,6 +444,27 @@ class AsyncReadView(_ReadProxy):
 # ── the database ──
 
 
+class _Part(_Proxy):
+    """Façade of a part of the database, such as `k.ladder`: its methods are awaited."""
+
+    def __init__(self, owner: "AsyncKedge", name: str) -> None:
+        super().__init__(_Calls(owner._submit, None), lambda: getattr(owner.sync, name), _PARTS[name])  # noqa: SLF001
+        self._owner = owner
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a coroutine function that calls the sync method of this name, or the value of the property."""
+        if not hasattr(self._type, name):
+            raise AttributeError(f"a {self._type.__name__ if self._type else 'part'} has no {name!r}")
+        if name.startswith("_") or isinstance(getattr(self._type, name), property):
+            return super().__getattr__(name)
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            return await self._owner._call(name, arguments, options, self._target)  # noqa: SLF001 - of this module
+
+        call.__name__ = name
+        return call
+
+
 class AsyncKedge:
     """An open database, every method of `Kedge` awaited. Use it in `async with`, or `await` it and `await close()`."""
 
@@ -512,6 +537,8 @@ class AsyncKedge:
         """Return a coroutine function that calls the sync method of this name, or the value of the property."""
         if name.startswith("_") or not hasattr(Kedge, name):
             raise AttributeError(f"a Kedge has no {name!r}")
+        if name in _PARTS:
+            return _Part(self, name)
         if isinstance(getattr(Kedge, name), property):
             return getattr(self.sync, name)
 
@@ -526,11 +553,18 @@ class AsyncKedge:
         call.__name__ = name
         return call
 
-    async def _call(self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    async def _call(
+        self,
+        name: str,
+        arguments: tuple[Any, ...],
+        options: dict[str, Any],
+        part: Callable[[], Any] | None = None,
+    ) -> Any:
+        target = part or (lambda: self.sync)
         if not any(_is_async(argument) for argument in (*arguments, *options.values())):
-            return await self._in_pool(partial(_do, lambda: self.sync, name, _given(arguments), _given(options), None))
+            return await self._in_pool(partial(_do, target, name, _given(arguments), _given(options), None))
         given, named = _given(arguments), _given(options)  # its thread waits for a coroutine and serves its calls
-        call = partial(_do, lambda: self.sync, name, given, named, None)
+        call = partial(_do, target, name, given, named, None)
         with awaiting():
             answer = Strand(self._strands).submit(call)
         return await asyncio.wrap_future(answer)

@@ -3,17 +3,20 @@
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 import msgspec
 
 from kedge.errors import UnknownName, nearest
 from kedge.model.attribution import READS, VIEW, Attribution
 from kedge.model.declared_metrics import DeclaredMetric
+from kedge.model.ladder import LevelEntry, effective
 from kedge.model.levels import Level, stricter
 from kedge.model.retention import RetentionPolicy
+from kedge.model.rights import DEFAULT_PRESETS, Presets, presets_of
 from kedge.support.display import brief
 
-__all__ = ["EXTERNAL", "SAFE_LEVEL", "ControlRecord", "Level", "Revocable", "Status", "stricter"]
+__all__ = ["EXTERNAL", "ControlRecord", "Level", "Revocable", "Status", "stricter"]
 
 EXTERNAL = "external"
 
@@ -27,9 +30,6 @@ class Status(StrEnum):
     SETTLED = "settled"
     ROLLED_BACK = "rolled back"
     PURGED = "purged"
-
-
-SAFE_LEVEL = Level.FROZEN  # the level of features while a rollback converges
 
 
 class Revocable(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,8 +70,9 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
     purged: frozenset[int] = frozenset()  # no view ever sees them again
     peers: frozenset[int] = frozenset()  # the pseudo-deployments of unsigned peers that can still be rolled back
     hidden_peers: frozenset[int] = frozenset()  # those of them that are rolled back
-    levels: dict[str, Level] = {}
-    held: dict[str, tuple[str, ...]] = {}  # the operations that hold a feature at the safe level
+    entries: tuple[LevelEntry, ...] = ()  # why something stands below full
+    presets: dict[str, dict[str, Any]] = {}  # the rights of levels that are not the default ones, as tables
+    two_persons: bool = False  # whether two persons loosen off, fallback, and what the guard set
     retention_seconds: float | None = None
     policies: tuple[RetentionPolicy, ...] = ()
     purge_after_seconds: float | None = None  # rolled-back deployments are purged after so long; None: never
@@ -136,15 +137,33 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
         """The deployments that influence every agent's turn whose view sees them."""
         return frozenset(d.number for d in self.deployments if d.attribution == VIEW) - self.rolled_back
 
-    def level(self, feature: str) -> Level:
-        """Return the level of a feature; a held one is at least frozen."""
-        chosen = self.levels.get(feature, Level.FULL)
-        return stricter(chosen, SAFE_LEVEL) if feature in self.held else chosen
+    def level(
+        self,
+        feature: str | None = None,
+        *,
+        session: str | None = None,
+        tool: str | None = None,
+        seen: frozenset[int] = frozenset(),
+    ) -> Level:
+        """Return the strictest level of the entries that match; `seen` are the deployments that a view sees.
+
+        A settled deployment is seen by every view.
+        """
+        if not self.entries:
+            return Level.FULL
+        names = {e.scope.name for e in self.entries if e.number and (e.number in seen or e.number in self.settled)}
+        return effective(self.entries, feature=feature, session=session, tool=tool, deployments=names)
 
     @property
     def below_full(self) -> dict[str, Level]:
-        """The features below full, with their levels."""
-        return {feature: self.level(feature) for feature in sorted({*self.levels, *self.held})}
+        """The features that entries name, with their levels."""
+        names = sorted({entry.scope.name for entry in self.entries if entry.scope.kind == "feature"})
+        return {feature: self.level(feature) for feature in names}
+
+    @cached_property
+    def rights(self) -> Presets:
+        """The rights of all levels."""
+        return presets_of(self.presets) if self.presets else DEFAULT_PRESETS
 
     def find(self, name: str) -> Revocable:
         """Return the revocable deployment of this name, or raise `UnknownName`."""

@@ -10,7 +10,7 @@ import msgspec
 from kedge.errors import InvalidValue, NotPermitted
 from kedge.model.checks import check_name
 from kedge.model.draws import drawn
-from kedge.model.levels import Level, next_looser, strictness
+from kedge.model.levels import SAFE_LEVEL, Level, next_looser, strictness
 from kedge.support.display import Value, brief
 
 ScopeKind = Literal["everything", "deployment", "feature", "tool", "cohort", "session"]
@@ -47,6 +47,10 @@ class Scope(Value, frozen=True, omit_defaults=True):
             return f"cohort:{_decimal(self.low)}-{_decimal(self.high)}"
         return f"{self.kind}:{self.name}" if self.name else self.kind
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"Scope({self})"
+
 
 def _decimal(bound: float) -> str:
     return f"{bound:.{_DECIMALS}f}".rstrip("0").rstrip(".")
@@ -58,8 +62,8 @@ EVERYTHING = Scope("everything")
 class LevelEntry(Value, frozen=True, omit_defaults=True):
     """One reason why something stands below full.
 
-    `number` is the number of the deployment of the scope. `expires` is when a recorded change removes the entry: until
-    that change it counts, whatever the time.
+    `number` is the number of the deployment of the scope; `operation` is the rollback that holds the scope. `expires`
+    is when a recorded change removes the entry: until that change it counts, whatever the time.
     """
 
     id: str
@@ -71,6 +75,19 @@ class LevelEntry(Value, frozen=True, omit_defaults=True):
     since: float = 0.0
     expires: float | None = None
     number: int = 0
+    operation: str = ""
+
+
+def plain_entry(feature: str, level: Level) -> LevelEntry:
+    """Return a person's entry for a feature as writers before version 5 store it: without who, why and since."""
+    return LevelEntry(f"feature:{feature}", Scope("feature", feature), level)
+
+
+def plain_hold(feature: str, operation: str) -> LevelEntry:
+    """Return a rollback's hold of a feature as writers before version 5 store it."""
+    return LevelEntry(
+        f"{operation}:{feature}", Scope("feature", feature), SAFE_LEVEL, LevelSource.ROLLBACK, operation=operation
+    )
 
 
 def parse_scope(scope: object) -> Scope:

@@ -18,6 +18,7 @@ class Level(StrEnum):
 
 
 LEVELS = tuple(Level)
+SAFE_LEVEL = Level.FROZEN  # the level of features while a rollback converges
 _STRICTNESS = {level: place for place, level in enumerate(LEVELS)}
 
 

@@ -11,8 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kedge.model.control import ControlRecord, Level, Revocable
+from kedge.model.control import ControlRecord, Revocable
 from kedge.model.declared_metrics import DeclaredMetric
+from kedge.model.entries import in_order, is_plain
+from kedge.model.ladder import LevelEntry, plain_entry, plain_hold
+from kedge.model.levels import Level
 from kedge.model.lineage import from_ranges, to_ranges
 from kedge.model.retention import RetentionPolicy
 from kedge.model.transitions import compacted
@@ -49,6 +52,9 @@ class _Whole(msgspec.Struct, frozen=True, omit_defaults=True):
     hidden_peers: bytes = b""
     levels: dict[str, Level] = {}
     held: dict[str, tuple[str, ...]] = {}
+    entries: tuple[LevelEntry, ...] = ()  # those that are not plain: they need writers of version 5
+    presets: dict[str, dict[str, Any]] = {}
+    two_persons: bool = False
     retention_seconds: float | None = None
     policies: tuple[RetentionPolicy, ...] = ()
     purge_after_seconds: float | None = None
@@ -75,6 +81,9 @@ _PLAIN = (
     "next_number",
     "levels",
     "held",
+    "entries",
+    "presets",
+    "two_persons",
     "retention_seconds",
     "policies",
     "purge_after_seconds",
@@ -82,7 +91,7 @@ _PLAIN = (
     "reconcilers",
     "metrics",
 )
-_TYPES = {field.name: field.type for field in msgspec.structs.fields(ControlRecord)}
+_TYPES = {field.name: field.type for field in msgspec.structs.fields(_Whole)}
 _before, _tagged = msgspec.json.Decoder(_Before), msgspec.json.Decoder(tuple[str, msgspec.Raw])
 _whole, _delta = msgspec.json.Decoder(_Whole), msgspec.json.Decoder(_Delta)
 
@@ -102,13 +111,13 @@ def decode_record(encoded: bytes) -> ControlRecord:
     """Return a stored control record, of whatever release."""
     if encoded[:1] == b"{":
         before = _before.decode(encoded)
-        return ControlRecord(**_plain_fields(before), purged=from_ranges(before.purged_ranges), compact=False)
+        fields = _of_stored(_stored_fields(before))
+        return ControlRecord(**fields, purged=from_ranges(before.purged_ranges), compact=False)
     tag, raw = _tagged.decode(encoded)
     if tag != _RECORD:
         raise msgspec.ValidationError(f"expected a whole control record, found {tag!r}")
     whole = _whole.decode(raw)
-    fields = _plain_fields(whole)
-    fields |= {name: _unpacked(getattr(whole, name)) for name in _SETS}
+    fields = _of_stored(_stored_fields(whole)) | {name: _unpacked(getattr(whole, name)) for name in _SETS}
     return ControlRecord(**fields)
 
 
@@ -158,9 +167,10 @@ def apply(record: ControlRecord, stored: bytes) -> ControlRecord:
         name: getattr(record, name) - from_ranges(delta.removed.get(name, ())) | from_ranges(delta.added.get(name, ()))
         for name in {*delta.added, *delta.removed}
     }
-    plain = {name: msgspec.convert(value, _TYPES[name]) for name, value in delta.fields.items()}
-    deployments = tuple(standing[number] for number in sorted(standing))
-    return msgspec.structs.replace(record, epoch=delta.epoch, deployments=deployments, **sets, **plain)
+    fields = {name: msgspec.convert(value, _TYPES[name]) for name, value in delta.fields.items()}
+    fields = _of_stored(_plain_fields(record) | fields)
+    fields |= {"epoch": delta.epoch, "deployments": tuple(standing[number] for number in sorted(standing))}
+    return msgspec.structs.replace(record, **fields, **sets)
 
 
 def is_delta(stored: bytes) -> bool:
@@ -168,8 +178,30 @@ def is_delta(stored: bytes) -> bool:
     return stored.startswith(b'["%s"' % _DELTA.encode())
 
 
-def _plain_fields(record: ControlRecord | _Whole | _Before) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in ("epoch", "deployments", *_PLAIN) if hasattr(record, name)}
+def _plain_fields(record: ControlRecord) -> dict[str, Any]:
+    """Return the fields of a record as they are stored: plain level entries apart, as older writers know them."""
+    stored: dict[str, Any] = {"levels": {}, "held": {}}
+    for entry in filter(is_plain, record.entries):
+        feature = entry.scope.name
+        if entry.operation:
+            stored["held"][feature] = (*stored["held"].get(feature, ()), entry.operation)
+        else:
+            stored["levels"][feature] = entry.level
+    names = (name for name in ("epoch", "deployments", *_PLAIN) if name not in stored and name != "entries")
+    others = tuple(entry for entry in record.entries if not is_plain(entry))
+    return {name: getattr(record, name) for name in names} | stored | {"entries": others}
+
+
+def _of_stored(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the record, from those that are stored."""
+    levels, held, others = fields.pop("levels"), fields.pop("held"), fields.pop("entries", ())
+    plain = [plain_entry(feature, level) for feature, level in levels.items()]
+    holds = [plain_hold(feature, operation) for feature, by in held.items() for operation in by]
+    return fields | {"entries": in_order((*plain, *holds, *others))}
+
+
+def _stored_fields(stored: _Whole | _Before) -> dict[str, Any]:
+    return {name: getattr(stored, name) for name in ("epoch", "deployments", *_PLAIN) if hasattr(stored, name)}
 
 
 def _following(stored: bytes) -> tuple[int, int]:
@@ -181,15 +213,16 @@ def _following(stored: bytes) -> tuple[int, int]:
 
 def _changed(before: ControlRecord, after: ControlRecord, length: int, size: int) -> _Delta:
     sets = {name: (getattr(before, name), getattr(after, name)) for name in _SETS}
+    old, new = _plain_fields(before), _plain_fields(after)
     return _Delta(
         after.epoch,
         length,
         size,
         put=tuple(d for d in after.deployments if before.by_number.get(d.number) != d),
         gone=tuple(number for number in before.by_number if number not in after.by_number),
-        added={name: to_ranges(new - old) for name, (old, new) in sets.items() if new - old},
-        removed={name: to_ranges(old - new) for name, (old, new) in sets.items() if old - new},
-        fields={name: getattr(after, name) for name in _PLAIN if getattr(before, name) != getattr(after, name)},
+        added={name: to_ranges(now - then) for name, (then, now) in sets.items() if now - then},
+        removed={name: to_ranges(then - now) for name, (then, now) in sets.items() if then - now},
+        fields={name: new[name] for name in _PLAIN if old[name] != new[name]},
     )
 
 

@@ -6,7 +6,7 @@ import msgspec
 
 from kedge.errors import IllegalTransition, InvalidValue, UnknownName, nearest
 from kedge.model.attribution import READS, Attribution
-from kedge.model.control import EXTERNAL, ControlRecord, Level, Revocable, Status
+from kedge.model.control import EXTERNAL, ControlRecord, Revocable, Status
 from kedge.model.declared_metrics import METRICS_MAX, DeclaredMetric
 from kedge.model.numbers import as_real
 from kedge.model.retention import POLICIES_MAX, RetentionPolicy
@@ -235,7 +235,8 @@ def purge(record: ControlRecord, name: str | Revocable) -> tuple[ControlRecord, 
     deployment = _given(record, name)
     _require(record, deployment, "purge", Status.ROLLED_BACK)
     gone = record.dependants(deployment.number) | {deployment.number}
-    return msgspec.structs.replace(_closed(record, gone), purged=record.purged | gone), gone
+    kept = tuple(entry for entry in record.entries if entry.number not in gone)
+    return msgspec.structs.replace(_closed(record, gone), purged=record.purged | gone, entries=kept), gone
 
 
 def compacted(record: ControlRecord) -> ControlRecord:
@@ -256,33 +257,9 @@ def compacted(record: ControlRecord) -> ControlRecord:
     )
 
 
-def set_level(record: ControlRecord, feature: str, level: Level) -> ControlRecord:
-    """Set the level of a feature."""
-    levels, held = {**record.levels, feature: level}, dict(record.held)
-    if level is Level.FULL:
-        del levels[feature]
-        held.pop(feature, None)  # an explicit decision overrides a rollback that holds it
-    return msgspec.structs.replace(record, epoch=record.epoch + 1, levels=levels, held=held)
-
-
-def hold(record: ControlRecord, features: Iterable[str], operation: str) -> ControlRecord:
-    """Hold features at the safe level for an operation, as part of the change that made `record`."""
-    held = dict(record.held)
-    for feature in features:
-        held[feature] = tuple(dict.fromkeys((*held.get(feature, ()), operation)))
-    return msgspec.structs.replace(record, held=held)
-
-
-def release(record: ControlRecord, operation: str) -> ControlRecord:
-    """Release all features that an operation holds; those that another holds stay held."""
-    return drop_holds(msgspec.structs.replace(record, epoch=record.epoch + 1), (operation,))
-
-
-def drop_holds(record: ControlRecord, operations: Iterable[str]) -> ControlRecord:
-    """Release all features that these operations hold, as part of the change that made `record`."""
-    ended = set(operations)
-    left = {feature: tuple(o for o in by if o not in ended) for feature, by in record.held.items()}
-    return msgspec.structs.replace(record, held={feature: by for feature, by in left.items() if by})
+def next_epoch(record: ControlRecord) -> ControlRecord:
+    """Return the record with the next epoch, for a change of its entries or settings."""
+    return msgspec.structs.replace(record, epoch=record.epoch + 1)
 
 
 def declare_metrics(record: ControlRecord, metrics: Iterable[DeclaredMetric]) -> ControlRecord:

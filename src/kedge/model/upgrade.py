@@ -8,11 +8,13 @@ raises the fence: the least writer version that the database accepts, in its tab
 from kedge.errors import NewerSchema
 from kedge.support.display import Report, Value, count
 
-WRITER = 4
+WRITER = 5
 """The writer version of this package. A change of the schema that older writers must not ignore raises it by one."""
 FEATURES_SINCE = 4
 """The first writer version that knows settings of sessions, lists, holdbacks, stores of users, aliases of session
 names, pruned turns and sessions, and the table of unfinished operations."""
+GUARD_SINCE = 5
+"""The first writer version that knows level entries, rights, two persons, verdicts of sessions, and launches."""
 CONTESTED_SINCE = 3  # the first writer version that understands the contested state of `model.states`
 UNFENCED = 1  # what a database without a fence accepts: the version of packages that knew none
 MIN_WRITER = "min_writer"  # the fence's name in `meta`

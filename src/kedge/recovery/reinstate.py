@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from kedge.deployments.lifecycle import Deployment, show
 from kedge.errors import Retryable
-from kedge.model import transitions
+from kedge.model import entries, transitions
 from kedge.model.control import ControlRecord, Status
 from kedge.model.reconcile import Reconciled, troubles
 from kedge.ports.control import Change, Entry
@@ -92,10 +92,11 @@ def reinstate(
         found = kernel.find(record, name, "reinstate")
         after = transitions.reinstate(record, found, now=kernel.backend.clock.now(), by=who)
         ended = [e.operation for e in kernel.backend.control.entries_of([name]) if e.kind == COMMIT]
-        released = sorted(f for f, holders in record.held.items() if not set(holders).isdisjoint(ended))
+        held = entries.of_operations(record, ended)
+        released = sorted({entry.scope.name for entry in held})
         back = sorted(record.rolled_back - after.rolled_back)
         detail = {"numbers": back, "names": sorted(kernel.names(back))} | ({"released": released} if released else {})
-        return Change(transitions.drop_holds(after, ended), operation, REINSTATE, who, name, reason, detail)
+        return Change(entries.without(after, held), operation, REINSTATE, who, name, reason, detail)
 
     record, entry = kernel.change(decide)
     for rollback in unfinished_of(kernel, name, before=entry.seq):

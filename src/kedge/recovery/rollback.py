@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from kedge.errors import Retryable
-from kedge.model import transitions
+from kedge.model import entries, transitions
 from kedge.model.checks import check_names
 from kedge.model.control import ControlRecord
+from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource
+from kedge.model.levels import SAFE_LEVEL
 from kedge.model.reconcile import RECONCILED, Reconciled, troubles
 from kedge.model.unfinished import FINISHED, PURGE, RESUMED, ROLLBACK, SUPERSEDED
+from kedge.model.upgrade import GUARD_SINCE
 from kedge.ports.clock import lease_clock
 from kedge.ports.control import Change, Entry
 from kedge.recovery.attribution import omissions
@@ -57,7 +60,7 @@ def roll_back(
     def decide(record: ControlRecord) -> Change:
         found = kernel.find(record, name, "roll back")
         after = transitions.roll_back(record, found, now=kernel.backend.clock.now(), by=who)
-        after = transitions.hold(after, features, operation)
+        after = entries.hold(after, features, operation, _hold_entry(kernel, who, reason, operation))
         gone = sorted(after.rolled_back - record.rolled_back)
         detail = {"numbers": gone, "names": sorted(kernel.names(gone))} | ({"held": features} if features else {})
         return Change(after, operation, COMMIT, who, name, reason, detail)
@@ -75,6 +78,14 @@ def roll_back(
     except Retryable as error:  # the rollback is committed: this error would say that nothing was written
         tell(f"not verified: {error}")
         return _report(kernel, entry, None)
+
+
+def _hold_entry(kernel: Kernel, by: str, reason: str, operation: str) -> LevelEntry | None:
+    """Return who holds features, and why; None where older processes, which know neither, can still write."""
+    if not kernel.has_fence(GUARD_SINCE):
+        return None
+    now = kernel.backend.clock.now()
+    return LevelEntry("", EVERYTHING, SAFE_LEVEL, LevelSource.ROLLBACK, by, reason, now, operation=operation)
 
 
 def _ignore(step: str) -> None:
@@ -175,20 +186,17 @@ def _converge(kernel: Kernel, entry: Entry, timing: Timing, tell: OnStep) -> Con
 
 def _release(kernel: Kernel, entry: Entry, tell: OnStep) -> None:
     """Release the features that this rollback holds."""
-    held = sorted(f for f, by in kernel.backend.control.load().held.items() if entry.operation in by)
+    held = entries.of_operations(kernel.backend.control.load(), (entry.operation,))
     if held:
-        operation = f"{entry.operation}:release"
-        kernel.change(
-            lambda record: Change(
-                transitions.release(record, entry.operation),
-                operation,
-                RELEASE,
-                entry.by,
-                entry.deployment,
-                detail={"features": held},
-            )
-        )
-        tell(f"released: {', '.join(held)}")
+        operation, names = f"{entry.operation}:release", sorted(one.scope.name for one in held)
+
+        def decide(record: ControlRecord) -> Change:
+            after = transitions.next_epoch(record)
+            after = entries.without(after, entries.of_operations(after, (entry.operation,)))
+            return Change(after, operation, RELEASE, entry.by, entry.deployment, detail={"features": names})
+
+        kernel.change(decide)
+        tell(f"released: {', '.join(names)}")
 
 
 def _verification(found: Indicators) -> str:

@@ -83,15 +83,19 @@ class Kernel:
             self._lists[key] = next(units_of(e.detail) for e in entries if e.epoch == deployment.lists)
         return self._lists[key]
 
-    def check_fence(self, what: str) -> None:
+    def check_fence(self, what: str, since: int = FEATURES_SINCE) -> None:
         """Raise `IllegalTransition` where older processes, which can still write, would not understand something."""
-        if self._fence < FEATURES_SINCE:  # it is never lowered
-            self._fence = self.backend.upgrade.state().min_writer
-        if self._fence < FEATURES_SINCE:
+        if not self.has_fence(since):
             raise IllegalTransition(
                 f"cannot use {what} yet: {self.backend.url} still admits processes of older versions, which would lose "
                 "or misread it; run `kedge upgrade` first"
             )
+
+    def has_fence(self, since: int) -> bool:
+        """Return whether the database refuses writers before a version."""
+        if self._fence < since:  # it is never lowered
+            self._fence = self.backend.upgrade.state().min_writer
+        return self._fence >= since
 
     def check_present(self) -> None:
         """Raise `ReadOnly` where views of the present could miss a rollback that has returned."""

@@ -155,4 +155,4 @@ class PinnedView:
         return self._recorded_level()
 
     def _recorded_level(self) -> Level:
-        return self.record.level(self.author.agent or "")
+        return self.record.level(self.author.agent, session=self.author.session, seen=self.view.seen)

@@ -64,8 +64,8 @@ class Checks:
         left = store.unfinished()
         if left:
             raise Violation(f"rollbacks that never ended: {[flip.operation for flip in left]}")
-        if store.record.held:
-            raise Violation(f"still held: {store.record.held}")
+        if store.record.entries:
+            raise Violation(f"still held: {store.record.entries}")
         # The part of the idempotency key before the slash names the call.
         by_key: dict[str, list[int]] = {}
         for write in store.journal:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from kedge.errors import RolledBack
-from kedge.model import assignment, fleet, transitions, turns
+from kedge.model import assignment, entries, fleet, transitions, turns
 from kedge.model import control as rules
 from kedge.model.fleet import CatchUp, CountOut, Lease, Look, Pause, Refresh, Standing
 from kedge.model.lineage import Lineage
@@ -166,7 +166,7 @@ class ControllerNode:
             )
             return
         after = transitions.roll_back(record, deployment.name, now=now, by="sim")
-        flip = yield from self._commit(transitions.hold(after, ["support"], operation), operation, "rollback")
+        flip = yield from self._commit(entries.hold(after, ["support"], operation), operation, "rollback")
         yield from self._complete(flip)
 
     def _commit(self, record: rules.ControlRecord, operation: str, kind: str) -> Process:
@@ -185,10 +185,11 @@ class ControllerNode:
             yield Call("step", (operation, "converged"))
         while True:
             record = yield Call("load")
-            if not any(operation in by for by in record.held.values()):
+            if not (held := entries.of_operations(record, (operation,))):
                 break
             try:
-                yield from self._commit(transitions.release(record, operation), f"{operation}:release", "release-held")
+                after = entries.without(transitions.next_epoch(record), held)
+                yield from self._commit(after, f"{operation}:release", "release-held")
             except EpochMoved:
                 continue
         yield Call("step", (operation, "resumed"))
