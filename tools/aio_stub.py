@@ -30,6 +30,7 @@ CLASSES = {
     "AsyncMember": "kedge.fleet.member.Member",
     "AsyncReadView": "kedge.turns.view.ReadView",
     "AsyncTurn": "kedge.turns.turn.Turn",
+    "AsyncPermit": "kedge.turns.permits.Permit",
     "AsyncGuard": "kedge.guard.guard.Guard",
     "AsyncLadder": "kedge.guard.ladder.Ladder",
     "AsyncKedge": "kedge.face.Kedge",
@@ -55,6 +56,19 @@ BY_HAND = {
         self, kind: type[BaseException] | None, error: BaseException | None, trace: _types.TracebackType | None
     ) -> None: ...
 """,
+    "AsyncPermit": """\
+    act: _kedge_model_rights.Act
+    tool: str | None
+    reversibility: _kedge_model_rights.Reversibility | None
+    approved_by: str | None
+    verdict: _kedge_model_rights.Verdict
+    level: _kedge_model_levels.Level
+    epoch: int
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: _types.TracebackType | None
+    ) -> None: ...
+""",
     "AsyncKedge": """\
     def __init__(self, opener: _collections_abc.Callable[[], _kedge_face.Kedge], threads: int = ...) -> None: ...
     def __await__(self) -> _collections_abc.Generator[_typing.Any, None, Self]: ...
@@ -66,7 +80,8 @@ BY_HAND = {
     def sync(self) -> _kedge_face.Kedge: ...
 """,
 }
-LEFT_OUT = {"AsyncKedge": {"turn", "__enter__", "__exit__"}, "AsyncMember": {"__enter__", "__exit__"}}
+LEFT_OUT = {"AsyncKedge": {"turn", "__enter__", "__exit__"}, "AsyncMember": {"__enter__", "__exit__"},
+            "AsyncPermit": {"__enter__", "__exit__"}}  # fmt: skip
 BATCHES = """
 class AsyncBatches:
     rows: int

@@ -25,7 +25,8 @@ KedgeError
 ├── OutcomeUnknown          the answer to a commit was lost: check whether it was done before you retry
 ├── RolledBack              stop: a deployment that influenced this turn was rolled back
 ├── NotPermitted            not allowed now: do without it, or ask for permission
-│   ├── Frozen              the feature's level does not allow derived writes
+│   ├── Frozen              the level does not allow derived writes
+│   ├── ApprovalNeeded      a person must approve this first: its request says what
 │   ├── PeerRefused         this peer was rolled back, and the database refuses its new messages
 │   └── UntrustedHeaders    headers that cannot be trusted named a session: its memory is refused
 ├── Misuse                  fix the call
@@ -49,6 +50,7 @@ A message has three parts: what is wrong, the value, and what to do.
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class KedgeError(Exception):
@@ -173,7 +175,15 @@ class NotPermitted(KedgeError):
 
 
 class Frozen(NotPermitted):
-    """The level of the agent's feature does not allow derived writes."""
+    """The level of the turn does not allow derived writes."""
+
+
+class ApprovalNeeded(NotPermitted):
+    """A person must approve this first, with `k.ladder.approve(error.request)`; then call again."""
+
+    def __init__(self, message: str, request: Any = None) -> None:
+        super().__init__(message)
+        self.request = request
 
 
 class PeerRefused(NotPermitted):

@@ -225,7 +225,7 @@ def test_presets_of_toml() -> None:
     ("text", "message"),
     [
         ("[frozen", "give TOML"),
-        ("[frozn]\n", "invalid level 'frozn'"),
+        ("[frozn]\n", "did you mean 'frozen'"),
         ("frozen = 3", "must be a table"),
         ('[frozen]\nlern = "no"', "did you mean 'learn'"),
         ('[frozen]\nlearn = "maybe"', "learn must be yes, no"),

@@ -61,6 +61,7 @@ from kedge.support.strands import Strand, Strands, current_strand
 from kedge.support.user_warnings import awaiting
 from kedge.turns import current
 from kedge.turns.batch import WriteBatch
+from kedge.turns.permits import Permit
 from kedge.turns.turn import Turn
 from kedge.turns.turn import current_turn as current_sync_turn
 from kedge.turns.view import ReadView
@@ -220,6 +221,8 @@ class _Calls:
             found = await asyncio.wrap_future(answer)
             if isinstance(found, ReadView):
                 return AsyncReadView(self, found)
+            if isinstance(found, Permit):
+                return AsyncPermit(self, found)
             return AsyncBatches(self, found) if isinstance(found, VectorBatches) else found
         except asyncio.CancelledError:
             if key is not None and not answer.cancelled():
@@ -371,6 +374,35 @@ class AsyncWriteBatch:
                 await self._calls.call(lambda: self._batch, "commit", (), given)
         finally:
             self._batch.leave()
+
+
+class AsyncPermit(_Proxy):
+    """A permit: `async with await turn.require("act", tool="refund") as permit: await permit.check()`."""
+
+    def __init__(self, calls: _Calls, permit: Permit) -> None:
+        super().__init__(calls, lambda: permit, Permit)
+        self._permit = permit
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a coroutine function that calls the sync method of this name, or the value of the attribute."""
+        if name in Permit.__slots__:
+            return getattr(self._permit, name)
+        return super().__getattr__(name)
+
+    async def check(self) -> Self:
+        """Return itself if the act is still permitted; else raise `NotPermitted`."""
+        await self._calls.call(lambda: self._permit, "check", (), {})
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Return itself, checked."""
+        return await self.check()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it: the act is over."""
+        self._permit.__exit__(kind, error, trace)
 
 
 class AsyncTurn(_ReadProxy):

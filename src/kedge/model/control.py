@@ -10,7 +10,7 @@ import msgspec
 from kedge.errors import UnknownName, nearest
 from kedge.model.attribution import READS, VIEW, Attribution
 from kedge.model.declared_metrics import DeclaredMetric
-from kedge.model.ladder import LevelEntry, effective
+from kedge.model.ladder import LevelEntry, decisive
 from kedge.model.levels import Level, stricter
 from kedge.model.retention import RetentionPolicy
 from kedge.model.rights import DEFAULT_PRESETS, Presets, presets_of
@@ -145,14 +145,21 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
         tool: str | None = None,
         seen: frozenset[int] = frozenset(),
     ) -> Level:
-        """Return the strictest level of the entries that match; `seen` are the deployments that a view sees.
+        """Return the strictest level of the entries that match; `seen` are the deployments that a view sees."""
+        found = self.decisive(feature, session=session, tool=tool, seen=seen) if self.entries else None
+        return Level.FULL if found is None else found.level
 
-        A settled deployment is seen by every view.
-        """
-        if not self.entries:
-            return Level.FULL
+    def decisive(
+        self,
+        feature: str | None = None,
+        *,
+        session: str | None = None,
+        tool: str | None = None,
+        seen: frozenset[int] = frozenset(),
+    ) -> LevelEntry | None:
+        """Return the strictest of the entries that match. A settled deployment is seen by every view."""
         names = {e.scope.name for e in self.entries if e.number and (e.number in seen or e.number in self.settled)}
-        return effective(self.entries, feature=feature, session=session, tool=tool, deployments=names)
+        return decisive(self.entries, feature=feature, session=session, tool=tool, deployments=names)
 
     @property
     def below_full(self) -> dict[str, Level]:

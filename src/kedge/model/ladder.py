@@ -151,6 +151,24 @@ def matches(
             return scope.name == {"feature": feature, "session": session, "tool": tool}[kind]
 
 
+def decisive(
+    entries: Iterable[LevelEntry],
+    *,
+    feature: str | None = None,
+    session: str | None = None,
+    tool: str | None = None,
+    deployments: Iterable[str] = frozenset(),
+) -> LevelEntry | None:
+    """Return the strictest of the entries that match, the first of equal ones; None where none matches."""
+    seen = frozenset(deployments)
+    found = [
+        entry
+        for entry in entries
+        if matches(entry.scope, feature=feature, session=session, tool=tool, deployments=seen)
+    ]
+    return max(found, key=lambda entry: strictness(entry.level), default=None)
+
+
 def effective(
     entries: Iterable[LevelEntry],
     *,
@@ -160,13 +178,8 @@ def effective(
     deployments: Iterable[str] = frozenset(),
 ) -> Level:
     """Return the strictest level of the entries that match; full where none does."""
-    seen = frozenset(deployments)
-    found = [
-        entry.level
-        for entry in entries
-        if matches(entry.scope, feature=feature, session=session, tool=tool, deployments=seen)
-    ]
-    return max(found, key=strictness, default=Level.FULL)
+    found = decisive(entries, feature=feature, session=session, tool=tool, deployments=deployments)
+    return Level.FULL if found is None else found.level
 
 
 def may_loosen(entry: LevelEntry, *, source: LevelSource, by: str = "", latched: bool = False) -> None:

@@ -40,5 +40,7 @@ def next_looser(level: Level) -> Level:
 def check_level(level: object) -> Level:
     """Return a level of its name, or raise `InvalidValue`."""
     if not isinstance(level, str) or level not in _STRICTNESS:
-        raise InvalidValue(f"invalid level {brief(level)}{nearest(level, LEVELS)}: must be one of {', '.join(LEVELS)}")
+        raise InvalidValue(
+            f"invalid level {brief(level)}{nearest(level, map(str, LEVELS))}: must be one of {', '.join(LEVELS)}"
+        )
     return Level(level)

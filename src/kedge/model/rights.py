@@ -16,6 +16,8 @@ Act = Literal["learn", "act", "generate", "speak"]
 Reversibility = Literal["read", "undoable", "compensable", "irreversible"]
 ACTS: tuple[Act, ...] = ("learn", "act", "generate", "speak")
 REVERSIBILITIES: tuple[Reversibility, ...] = ("read", "undoable", "compensable", "irreversible")
+_ACTS: dict[str, Act] = {act: act for act in ACTS}
+_REVERSIBILITIES: dict[str, Reversibility] = {each: each for each in REVERSIBILITIES}
 
 
 class Verdict(StrEnum):
@@ -127,23 +129,21 @@ def may(level: Level, act: Act, *, reversibility: str | None = None, presets: Pr
 
 def check_act(act: object) -> Act:
     """Return an act by its name, or raise `InvalidValue`."""
-    for known in ACTS:
-        if act == known:
-            return known
-    raise InvalidValue(f"invalid act {brief(act)}{nearest(act, ACTS)}: must be one of {', '.join(ACTS)}")
+    found = _ACTS.get(act) if isinstance(act, str) else None
+    if found is None:
+        raise InvalidValue(f"invalid act {brief(act)}{nearest(act, ACTS)}: must be one of {_listed(ACTS)}")
+    return found
 
 
 def check_reversibility(reversibility: object) -> Reversibility | None:
     """Return a reversibility class, None for one that is not known, or raise `InvalidValue`."""
-    if reversibility is None:
-        return None
-    for known in REVERSIBILITIES:
-        if reversibility == known:
-            return known
-    raise InvalidValue(
-        f"invalid reversibility {brief(reversibility)}{nearest(reversibility, REVERSIBILITIES)}: must be one of "
-        f"{', '.join(REVERSIBILITIES)}"
-    )
+    found = _REVERSIBILITIES.get(reversibility) if isinstance(reversibility, str) else None
+    if found is None and reversibility is not None:
+        raise InvalidValue(
+            f"invalid reversibility {brief(reversibility)}{nearest(reversibility, REVERSIBILITIES)}: must be one of "
+            f"{_listed(REVERSIBILITIES)}"
+        )
+    return found
 
 
 def parse_presets(text: str) -> Presets:
@@ -164,7 +164,7 @@ def presets_of(tables: Mapping[str, Any]) -> Presets:
     for level, table in tables.items():
         if level not in LEVELS:
             raise InvalidValue(
-                f"invalid level {brief(level)}{nearest(level, LEVELS)}: must be one of {_listed(LEVELS)}"
+                f"invalid level {brief(level)}{nearest(level, map(str, LEVELS))}: must be one of {_listed(LEVELS)}"
             )
         if not isinstance(table, Mapping):
             raise InvalidValue(f"invalid rights {brief(table)} of {level!r}: must be a table, such as [{level}]")

@@ -7,6 +7,7 @@ from kedge.deployments.drainage import SessionInfo, SessionsRefreshed
 from kedge.deployments.lifecycle import Deployment, PromoteReport
 from kedge.deployments.session_changes import Rewind, SessionFork
 from kedge.errors import (
+    ApprovalNeeded,
     Arriving,
     ArtifactChanged,
     BatchOpen,
@@ -62,6 +63,7 @@ from kedge.model.codec import Codec
 from kedge.model.control import Level, Status
 from kedge.model.fleet import Held
 from kedge.model.fsck.inspection import Finding, FsckReport
+from kedge.model.ladder import LevelEntry
 from kedge.model.names import escape_name, unescape_name
 from kedge.model.reconcile import Reconciled
 from kedge.model.retention import RetentionPolicy
@@ -95,24 +97,25 @@ from kedge.turns.code_check import OtherCodeWarning
 from kedge.turns.current import bind
 from kedge.turns.name_check import AttributionWarning
 from kedge.turns.peers import UnknownPeerWarning
+from kedge.turns.permits import Permit
 from kedge.turns.turn import Turn, current_turn
 from kedge.turns.view import ReadView, UntrackedReadWarning
 
 __all__ = [
-    "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "BatchOpen", "Busy", "Codec",
-    "Collection", "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment", "Deployment",
-    "DerivedFrom", "Diff", "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport", "Finding",
-    "Frozen", "FsckReport", "Held", "Hit", "Hits", "HoldInTheWay", "HttpReconciler", "IdempotencyMismatch",
+    "ApprovalNeeded", "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "BatchOpen",
+    "Busy", "Codec", "Collection", "ConfirmationNeeded", "Conflict", "Convergence", "Corruption", "DamagedSegment",
+    "Deployment", "DerivedFrom", "Diff", "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport",
+    "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits", "HoldInTheWay", "HttpReconciler", "IdempotencyMismatch",
     "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard",
-    "LeaseExpired", "Level", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport", "Moved",
-    "NewerSchema", "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized", "OtherCode",
-    "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PeerRefused", "PromoteReport", "PurgeReport", "ReadOnly",
-    "ReadView", "ReclaimReport", "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput",
-    "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "Rewind", "RollbackPlan", "RollbackReport",
-    "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionFork", "SessionInfo", "SessionsRefreshed",
-    "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull",
-    "StoreDiff", "StoreSum", "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed",
-    "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning", "UntrustedHeaders",
-    "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers", "compare_stores", "current_turn",
-    "escape_name", "migrate_store", "open", "unescape_name",
+    "LeaseExpired", "Level", "LevelEntry", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport",
+    "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized",
+    "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PeerRefused", "Permit", "PromoteReport",
+    "PurgeReport", "ReadOnly", "ReadView", "ReclaimReport", "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport",
+    "ReplayInput", "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "Rewind", "RollbackPlan",
+    "RollbackReport", "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionFork", "SessionInfo",
+    "SessionsRefreshed", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status",
+    "StorageFull", "StoreDiff", "StoreSum", "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed",
+    "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning",
+    "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers",
+    "compare_stores", "current_turn", "escape_name", "migrate_store", "open", "unescape_name",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from kedge.model.assignment import ANY, SETTING_LISTS, Units, units_of
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.codec import Codec
 from kedge.model.control import ControlRecord, Revocable, Status
+from kedge.model.levels import Level
 from kedge.model.reconcile import DETAIL, moved
 from kedge.model.upgrade import FEATURES_SINCE
 from kedge.model.visibility import View
@@ -53,6 +54,7 @@ class Kernel:
         self.peers: dict[str, tuple[int, int]] = {}  # by unsigned peer: an epoch, and its deployment as of then
         self.resolvers: dict[str, Resolver] = {}  # those that this process can ask, by name
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can run, by name
+        self.local_level: Callable[[], Level] = _full  # of this process alone, without I/O; the stricter one counts
 
     def translations(self, schema: str) -> list[tuple[int, int]]:
         """Return the pairs of versions (from, to) of a schema that this process can translate."""
@@ -192,6 +194,11 @@ class Kernel:
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _full() -> Level:
+    """Return full: nothing degrades this process alone."""
+    return Level.FULL
 
 
 def actor(by: str | None) -> str:

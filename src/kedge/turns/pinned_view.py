@@ -1,10 +1,12 @@
 """Pinned view of a turn: which deployments it sees, how far it has caught up, and what ends it."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from kedge.errors import KedgeError, SettledMeanwhile, TurnClosed
-from kedge.model.control import ControlRecord, Level, stricter
+from kedge.model.control import ControlRecord
+from kedge.model.ladder import LevelEntry
+from kedge.model.levels import Level, stricter
 from kedge.model.turns import Ends, moved
 from kedge.model.visibility import View
 from kedge.model.writes import Author
@@ -46,6 +48,7 @@ class PinnedView:
             seen=self.view.seen - self.record.externals,
         )
         self.log = TurnLog(self.author, start.lineage)
+        self._levels = _Levels(self.record, self.view, {})
         self._closed = False
         self._ended: KedgeError | None = None
 
@@ -141,18 +144,44 @@ class PinnedView:
 
     # ── the level ──
 
-    def level(self) -> Level:
-        """Return the level of the agent's feature now; a member need not ask the store."""
+    def level(self, tool: str | None = None) -> Level:
+        """Return the strictest level of all that concerns this turn now; a member need not ask the store."""
         membership = self._kernel.membership
         if membership is None:
-            return self.read_current(lambda _: self._recorded_level())
-        self.check_open()
+            return self.read_current(lambda _: self.known_level(tool))
+        if self._closed or self._ended is not None:
+            self.check_open()
         epoch, known = membership.epoch, self.backend.control.known()
         if epoch is None:
-            return stricter(membership.safe_level, self._recorded_level())
+            return stricter(membership.safe_level, self.known_level(tool))
         if epoch > self.view.epoch or (known is not None and known.epoch > self.view.epoch):
             self.catch_up()
-        return self._recorded_level()
+        return self.known_level(tool)
 
-    def _recorded_level(self) -> Level:
-        return self.record.level(self.author.agent, session=self.author.session, seen=self.view.seen)
+    def known_level(self, tool: str | None = None) -> Level:
+        """Return the level by the record that this turn knows, and by what this process alone knows."""
+        record, view, local = self.record, self.view, self._kernel.local_level()
+        if not record.entries:
+            return local
+        known = self._levels
+        if known.record is not record or known.view is not view:
+            known = self._levels = _Levels(record, view, {})
+        if tool not in known.by_tool:
+            known.by_tool[tool] = record.level(**self._asked(tool))
+        return stricter(local, known.by_tool[tool])
+
+    def decisive_entry(self, tool: str | None = None) -> LevelEntry | None:
+        """Return the entry that makes the level what it is, if one does."""
+        return self.record.decisive(**self._asked(tool))
+
+    def _asked(self, tool: str | None) -> dict[str, Any]:
+        author = self.author
+        return {"feature": author.agent, "session": author.session, "tool": tool, "seen": self.view.seen}
+
+
+class _Levels(NamedTuple):
+    """Levels by tool, as one record and one view have them."""
+
+    record: ControlRecord
+    view: View
+    by_tool: dict[str | None, Level]

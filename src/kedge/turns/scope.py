@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
 
-from kedge.errors import Frozen, IdempotencyMismatch, KedgeError
+from kedge.errors import IdempotencyMismatch, KedgeError
 from kedge.model.checks import check_name, check_origin
-from kedge.model.control import Level
 from kedge.model.repeats import Call
+from kedge.model.rights import may
 from kedge.model.visibility import View
 from kedge.model.writes import Batch, Key, Origin, Pending, TurnEdges, VectorBatch
 from kedge.ports.journal import Appended
@@ -15,6 +15,7 @@ from kedge.ports.metrics import Sample
 from kedge.turns.batch import WriteBatch
 from kedge.turns.begin import TurnStart
 from kedge.turns.kernel import Kernel
+from kedge.turns.permits import refused
 from kedge.turns.reading import ReadingScope
 from kedge.turns.replaying import Replaying, Replays, delete_of
 
@@ -163,13 +164,10 @@ class TurnScope(ReadingScope):
             self.log.saw_call(call.seqs, call.lineage)
 
     def _check_level(self) -> None:
-        level = self._recorded_level()
-        if level is not Level.FULL:
-            self._check_epoch(self.view.epoch)  # it may be full again
-            raise Frozen(
-                f"the feature {self.author.agent!r} is at level {level}: derived writes are refused; "
-                "answer without writing, or wait until its level is full"
-            )
+        level = self.known_level()
+        if not may(level, "learn", presets=self.record.rights).permits:
+            self._check_epoch(self.view.epoch)  # it may be looser again
+            raise refused(self, "learn", level)
 
     # ── edges and samples ──
 

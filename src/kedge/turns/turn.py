@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from kedge.errors import InvalidValue, RolledBack, SyncNeeded
 from kedge.model import envelope as envelopes
+from kedge.model import rights
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.choices import RefreshPolicy
 from kedge.model.control import Level
@@ -15,6 +16,7 @@ from kedge.model.envelope import Envelope
 from kedge.model.negotiation import Rule, digest
 from kedge.model.numbers import as_plain
 from kedge.model.peers import check_peer
+from kedge.model.rights import Act, Reversibility
 from kedge.model.session_settings import check_asked
 from kedge.model.turns import check_seen
 from kedge.model.visibility import View
@@ -32,6 +34,7 @@ from kedge.turns.batch import WriteBatch
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Incoming, Sender
+from kedge.turns.permits import Permit, refused
 from kedge.turns.replaying import Replays
 from kedge.turns.scope import TurnScope, scope_of
 from kedge.turns.view import ReadView
@@ -138,11 +141,37 @@ class Turn(SearchingMany):
 
     @property
     def level(self) -> Level:
-        """The current level of the agent's feature.
+        """The strictest level of all that concerns this turn: its agent, session, deployments, everything, this host.
 
         A member knows it without asking the store. While the member's lease has run out, it is at most the safe level.
         """
         return self._scope.level()
+
+    def may(self, act: Act, *, tool: str | None = None, reversibility: Reversibility | None = None) -> bool:
+        """Return whether the level permits an act: "learn", "act", "generate" or "speak".
+
+        An effect whose reversibility is not given counts as irreversible. A member knows it without asking the store.
+        """
+        return rights.may(
+            self._scope.level(tool),
+            rights.check_act(act),
+            reversibility=rights.check_reversibility(reversibility),
+            presets=self._scope.record.rights,
+        ).permits
+
+    def require(self, act: Act, *, tool: str | None = None, reversibility: Reversibility | None = None) -> Permit:
+        """Return a permit for an act, which a tool's wrapper holds while it acts, or raise `NotPermitted`.
+
+        A stream asks before each part for "speak": the permit says whether what is said must be labelled.
+        """
+        if tool is not None:
+            check_name("the tool", tool)
+        chosen, known = rights.check_act(act), rights.check_reversibility(reversibility)
+        scope, level = self._scope, self._scope.level(tool)
+        verdict = rights.may(level, chosen, reversibility=known, presets=scope.record.rights)
+        if not verdict.permits:
+            raise refused(scope, chosen, level, tool, known)
+        return Permit(scope, chosen, level, verdict, tool=tool, reversibility=known)
 
     @property
     def is_open(self) -> bool:
