@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,12 +38,13 @@ from kedge.model.control import Level
 from kedge.model.filters import check_fields
 from kedge.model.fsck.inspection import FsckReport
 from kedge.model.numbers import as_integer
+from kedge.model.observations import Observation
 from kedge.model.reconcile import Reconciled
 from kedge.model.retention import RetentionPolicy
 from kedge.model.upgrade import UpgradeReport
 from kedge.ports.backend import Backend
 from kedge.ports.control import Entry, Snapshot
-from kedge.ports.metrics import Tally
+from kedge.ports.metrics import Stored, Tally
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.resolver import Resolver
 from kedge.ports.vectors import METRICS, Collection, Reclaimed
@@ -70,7 +72,7 @@ from kedge.reports.status import status as survey_status
 from kedge.stores.spaces import find_collection
 from kedge.support.callbacks import unfailing
 from kedge.support.display import Value, brief
-from kedge.turns import code_check, messages, peers, session_assignment
+from kedge.turns import code_check, messages, observing, peers, session_assignment
 from kedge.turns.kernel import Caster, Kernel, actor
 from kedge.turns.turn import Turn
 from kedge.turns.turn import turn_of as find_turn
@@ -353,6 +355,25 @@ class Kedge:
             refresh=refresh,
             unit_id=unit_id,
         )
+
+    def observe(
+        self,
+        *,
+        session: str,
+        metric: str,
+        value: Any,
+        at: float | datetime | str | None = None,
+        agent: str | None = None,
+        idempotency: str | None = None,
+    ) -> Stored:
+        """Store an observation of a session that has begun, from outside a turn: what a judge says an hour later.
+
+        `at`: when it was observed (default: now). A value that the declared metric refuses is counted and raises
+        `InvalidValue`. With an `idempotency` key, the same call stores once. Return "stored", "repeated" (it was stored
+        before), or "purged" (what the session saw was purged, so nothing is stored).
+        """
+        given = Observation.of(session, metric, value, at, agent, idempotency)
+        return observing.observe(self._kernel, given)
 
     def turn_of(self, session: str) -> Turn | None:
         """Return the only open turn of a session in this process, or None: where none is open, or several are.

@@ -40,6 +40,7 @@ def test_status(run: Run) -> None:
         "levels", "sessions", "hidden_writes", "replay_pending", "unfinished", "members", "snapshots", "collections",
         "replay_pending_complete", "retention_seconds", "reconcilers", "other_code", "unanswered_calls", "schema",
         "is_standby", "due", "disk", "policies", "purge_after_seconds", "pinning", "not_purged", "slips",
+        "refused_values",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
     assert set(found["settled"]) == DEPLOYMENT

@@ -9,14 +9,15 @@ from kedge.cli.help import PlainCommand
 
 _MODULES = {  # in the order of `kedge --help`
     "status": "inspect", "fleet": "fleet", "plan": "rollback", "log": "inspect", "show": "show", "diff": "inspect",
-    "assignment": "inspect", "sessions": "sessions", "verdicts": "message_verdicts", "peers": "peers",
-    "export": "export",
+    "assignment": "inspect", "sessions": "sessions", "verdicts": "message_verdicts", "metrics": "metrics",
+    "peers": "peers", "export": "export",
     "deploy": "deploy", "canary": "deploy", "backfill": "backfill", "promote": "deploy", "settle": "deploy",
     "rollback": "rollback", "reinstate": "rollback", "replay": "replay",
     "rewind": "session_changes", "undo-rewind": "session_changes", "purge": "rollback", "recover": "rollback",
     "reconcile": "reconcile",
     "drill": "drill", "fsck": "fsck", "snapshot": "settings", "level": "settings", "retention": "retention",
-    "collection": "settings", "load": "ingest", "import": "ingest", "optimize": "retention", "refresh": "settings",
+    "collection": "settings", "observe": "metrics",
+    "load": "ingest", "import": "ingest", "optimize": "retention", "refresh": "settings",
     "end-session": "session_changes", "fork-session": "session_changes",
     "migrate-store": "migrate", "upgrade": "upgrade", "roles": "roles",
 }  # fmt: skip

@@ -10,7 +10,7 @@ from kedge.cli.interrupts import ignore_interrupts
 from kedge.cli.terminal import whisper
 from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
-from kedge.open import is_server, locate
+from kedge.model.address import is_server, locate
 
 DEFAULT = ".kedge"
 CONFIG = Path("kedge.toml")

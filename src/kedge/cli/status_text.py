@@ -137,6 +137,11 @@ def _print_tallies(found: SystemStatus) -> None:
         what = "not received" if tally.metric == UNRECEIVED else "answered, but the answer was not absorbed"
         calls = count(tally.count, "call")
         say(f"Calls: {calls} of {tally.agent} {tally.value} {what}, last {ago(tally.last_at, found.at)}", "dim")
+    if found.refused_values:
+        values = count(sum(tally.count for tally in found.refused_values), "value")
+        names = listing(sorted({tally.metric for tally in found.refused_values}), 3)
+        last = ago(max(tally.last_at for tally in found.refused_values), found.at)
+        say(f"Metrics: {values} refused, of {names}, last {last}; to see why: kedge metrics", "yellow")
 
 
 def _print_kept_back(found: SystemStatus) -> None:

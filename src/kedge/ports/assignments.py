@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from kedge.model.control_log import Session
+from kedge.model.lineage import Lineage
 
 __all__ = ["Assignments", "Session"]
 
@@ -23,3 +24,6 @@ class Assignments(Protocol):
 
     def of_units(self, units: Iterable[str], after: int, upto: int) -> list[Session]:
         """Return the generations with one of these as their `unit_id`, in a range of seqs, in order of seq."""
+
+    def carried(self, sessions: Iterable[str]) -> dict[str, Lineage]:
+        """Return what the writes in the memory of these sessions carry, those without any left out."""

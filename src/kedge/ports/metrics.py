@@ -33,3 +33,6 @@ class Metrics(Protocol):
 
     def tallies(self, prefix: str) -> list[Tally]:
         """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
+
+    def counts(self, metrics: Iterable[str]) -> dict[str, tuple[int, float]]:
+        """Return, of each of these metrics that has samples, how many there are and the time of the last."""

@@ -20,6 +20,7 @@ from kedge.reports.disk import StoreUse, disk_use
 from kedge.support.display import Report, Value, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import verdicts
+from kedge.turns.observing import refused_values
 
 PINNING_SECONDS = 30 * 86_400.0  # rolled back for longer: worth a warning
 
@@ -42,7 +43,8 @@ class SystemStatus(Report, frozen=True):
     `hidden_writes` counts the writes of rolled-back deployments that a reinstatement would show again. `disk` is an
     estimate, by store. `pinning`: the deployments rolled back more than 30 days ago, if nothing purges them;
     `not_purged`: those that `purge_after` would purge, and why it cannot. `slips`: what agents without artifacts wrote,
-    whose names resemble one of a revocable deployment.
+    whose names resemble one of a revocable deployment. `refused_values`: values of metrics that were refused, by
+    metric, agent and reason.
     """
 
     url: str
@@ -76,6 +78,7 @@ class SystemStatus(Report, frozen=True):
     pinning: tuple[str, ...] = ()
     not_purged: dict[str, str] = msgspec.field(default_factory=dict)
     slips: tuple[Unattributed, ...] = ()
+    refused_values: tuple[Tally, ...] = ()
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -129,6 +132,7 @@ def status(kernel: Kernel) -> SystemStatus:
         pinning=_pinning(kernel, record),
         not_purged=kept_back(kernel, record),
         slips=slips(kernel, record),
+        refused_values=tuple(refused_values(kernel)),
     )
 
 

@@ -1,7 +1,6 @@
 """A turn: one unit of an agent's, or a person's, work."""
 
 from collections.abc import Mapping
-from reprlib import repr as shorten
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,16 +10,13 @@ from kedge.model import rights
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.choices import RefreshPolicy
 from kedge.model.control import Level
-from kedge.model.declared_metrics import OWN
 from kedge.model.envelope import Envelope
 from kedge.model.negotiation import Rule, digest
-from kedge.model.numbers import as_plain
 from kedge.model.peers import check_peer
 from kedge.model.rights import Act, Reversibility
 from kedge.model.session_settings import check_asked
 from kedge.model.turns import check_seen
 from kedge.model.visibility import View
-from kedge.model.writes import encode
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
@@ -29,7 +25,7 @@ from kedge.stores.own import Store
 from kedge.stores.search import SearchingMany
 from kedge.stores.vectors import Vectors
 from kedge.support.display import brief
-from kedge.turns import children, code_check, current, messages
+from kedge.turns import children, code_check, current, messages, observing
 from kedge.turns.batch import WriteBatch
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
@@ -203,18 +199,11 @@ class Turn(SearchingMany):
         return Vectors(self._scope, collection)
 
     def observe(self, metric: str, value: Any) -> None:
-        """Store a metric sample of this session: a number, a bool or a string."""
-        check_name("the metric", metric)
-        if metric.startswith(OWN):
-            raise InvalidValue(f"invalid metric {metric!r}: the prefix {OWN!r} is reserved; choose another name")
-        value = as_plain(value)
-        if not isinstance(value, bool | int | float | str):
-            raise InvalidValue(
-                f"invalid sample {shorten(value)} of metric {metric!r}: must be a number, bool or string"
-            )
-        encode(value, f"the sample of {metric!r}")
-        scope = self._scope
-        scope.read_current(lambda _: scope.backend.metrics.observe(scope.sample(metric, value)))
+        """Store a metric sample of this session: a number, a bool or a string; of a ratio two numbers.
+
+        A value that a declared metric refuses is counted, and dropped with a warning: the agent goes on.
+        """
+        observing.observe_in_turn(self._kernel, self._scope, metric, value)
 
     def headers(self, audience: str | None = None, ttl: float = HEADER_SECONDS) -> dict[str, str]:
         """Return signed headers for a callee (or for the caller, on the way back), valid for `ttl` seconds.

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from kedge.backends.postgres.database import Database
 from kedge.backends.postgres.sql import queries
-from kedge.model.control_log import Session, decode_session
+from kedge.model.control_log import Session, decode_numbers, decode_session
+from kedge.model.lineage import EMPTY, Lineage
 
 _SQL = queries("assignments")
 
@@ -27,3 +28,10 @@ class PostgresAssignments:
         """Return the generations with one of these as their `unit_id`, in a range of seqs, in order of seq."""
         rows = self._database.ask(_SQL["of_units"], list(units), after, upto)
         return [decode_session(row) for row in rows]
+
+    def carried(self, sessions: Iterable[str]) -> dict[str, Lineage]:
+        """Return what the writes in the memory of these sessions carry, those without any left out."""
+        found: dict[str, Lineage] = {}
+        for session, members in self._database.ask(_SQL["carried"], list(sessions)):
+            found[session] = found.get(session, EMPTY) | decode_numbers(members)
+        return found

@@ -122,6 +122,10 @@ class PostgresMetrics:
         """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
         return [decode_tally(row) for row in self._database.ask(_SQL["tallies"], prefix)]
 
+    def counts(self, metrics: Iterable[str]) -> dict[str, tuple[int, float]]:
+        """Return, of each of these metrics that has samples, how many there are and the time of the last."""
+        return {name: (count, at) for name, count, at in self._database.ask(_SQL["sample_counts"], sorted(metrics))}
+
 
 def _numbers(seen: Lineage) -> str:
     """Return deployment numbers as the text of an array."""

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.sql import queries
-from kedge.model.control_log import Session, decode_session
+from kedge.model.control_log import Session, decode_numbers, decode_session
+from kedge.model.lineage import EMPTY, Lineage
 
 _SQL = queries("assignments")
 
@@ -28,3 +29,10 @@ class SqliteAssignments:
         """Return the generations with one of these as their `unit_id`, in a range of seqs, in order of seq."""
         rows = self._database.ask(_SQL["of_units"], json.dumps(list(units)), after, upto)
         return [decode_session(row) for row in rows]
+
+    def carried(self, sessions: Iterable[str]) -> dict[str, Lineage]:
+        """Return what the writes in the memory of these sessions carry, those without any left out."""
+        found: dict[str, Lineage] = {}
+        for session, members in self._database.ask(_SQL["carried"], json.dumps(list(sessions))):
+            found[session] = found.get(session, EMPTY) | decode_numbers(members)
+        return found

@@ -81,3 +81,10 @@ class SqliteMetrics:
         """Return how often each value of each metric that begins with a prefix was stored, by agent, in that order."""
         with self._database.connection() as connection:
             return [decode_tally(row) for row in connection.execute(_SQL["tallies"], (prefix,))]
+
+    def counts(self, metrics: Iterable[str]) -> dict[str, tuple[int, float]]:
+        """Return, of each of these metrics that has samples, how many there are and the time of the last."""
+        return {
+            name: (count, at)
+            for name, count, at in self._database.ask(_SQL["sample_counts"], json.dumps(sorted(metrics)))
+        }

@@ -193,6 +193,9 @@ WHERE o.session = ANY (ARRAY(
 SELECT id, metric, at, session, agent, value, seen, recorded_at FROM kedge.observations
 WHERE metric = ANY ($1::text[]) AND value = $2 AND id > $3 ORDER BY id LIMIT $4;
 
+-- name: sample_counts
+SELECT metric, count(*), max(at) FROM kedge.observations WHERE metric = ANY ($1::text[]) GROUP BY metric;
+
 -- name: observations
 SELECT at, session, agent, value, seen FROM kedge.observations WHERE metric = $1 ORDER BY id;
 

@@ -11,3 +11,8 @@ SELECT s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with, s.s
 FROM json_each(?1) n
 CROSS JOIN sessions s ON json_extract(s.settings, '$.unit_id') = n.value AND s.settings IS NOT NULL
 WHERE s.seq > ?2 AND s.seq <= ?3 ORDER BY s.seq;
+
+-- name: carried
+-- What the writes in the memory of these sessions carry.
+SELECT DISTINCT s.space, l.members FROM json_each(?) n CROSS JOIN spaces s ON s.store = 'memory' AND s.space = n.value
+CROSS JOIN counters c ON c.space = s.id JOIN lineages l ON l.id = c.lineage;

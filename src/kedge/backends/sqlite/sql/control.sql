@@ -173,6 +173,9 @@ WHERE o.metric IN (SELECT value FROM json_each(?2)) ORDER BY o.id;
 SELECT id, metric, at, session, agent, value, seen, recorded_at FROM observations
 WHERE metric IN (SELECT value FROM json_each(?1)) AND value = ?2 AND id > ?3 ORDER BY id LIMIT ?4;
 
+-- name: sample_counts
+SELECT metric, count(*), max(at) FROM observations WHERE metric IN (SELECT value FROM json_each(?)) GROUP BY metric;
+
 -- name: observations
 SELECT at, session, agent, value, seen FROM observations WHERE metric = ? ORDER BY id;
 
