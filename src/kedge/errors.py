@@ -21,7 +21,8 @@ KedgeError
 │   ├── OtherCode           this process runs different code than the turn's view pins
 │   ├── ArtifactChanged     the version label was used before with another digest
 │   ├── SnapshotInTheWay    a named snapshot can still read what the purge would erase
-│   └── HoldInTheWay        a legal hold keeps what the purge would erase
+│   ├── HoldInTheWay        a legal hold keeps what the purge would erase
+│   └── PilotRuns           another pilot runs the launch
 ├── OutcomeUnknown          the answer to a commit was lost: check whether it was done before you retry
 ├── RolledBack              stop: a deployment that influenced this turn was rolled back
 ├── NotPermitted            not allowed now: do without it, or ask for permission
@@ -153,6 +154,10 @@ class SnapshotInTheWay(Conflict):
 
 class HoldInTheWay(Conflict):
     """A legal hold keeps what the purge would erase: drop the hold first."""
+
+
+class PilotRuns(Conflict):
+    """Another pilot runs the launch, until its lease runs out: end it there, or wait."""
 
 
 class OutcomeUnknown(KedgeError):

@@ -36,7 +36,7 @@ class Simulated:
     def __init__(self, release: Release, verdicts: Verdicts, *, seed: int = 7) -> None:
         self.release, self.verdicts, self.draw = release, verdicts, random.Random(seed)
         self.state = State()
-        self.status, self.weight, self.era, self.promoted, self.since = Status.STAGED, 0.0, 0, None, 0.0
+        self.status, self.weight, self.era, self.since = Status.STAGED, 0.0, 0, 0.0
         self.now = 1_000_000.0
         self.actions: list[Action] = []
         self.events: list[str] = []
@@ -48,7 +48,8 @@ class Simulated:
         found = []
         for _ in range(count):
             arm = "canary" if self.draw.random() < share else "baseline"
-            found.append(LaunchUnit(arm, share, self.era, self.verdicts(arm, self.draw)))
+            verdicts = self.verdicts(arm, self.draw)
+            found.append(LaunchUnit(arm, share, self.era, verdicts, is_promoted=self.status is Status.LIVE))  # type: ignore[arg-type]
         return found
 
     def ask(self, verb: str, **fields: Any) -> Request:
@@ -59,7 +60,7 @@ class Simulated:
         self.now += 10
         taken = self.sessions(units if self.weight else 0) if isinstance(units, int) else units
         seen = World(
-            self.now, self.status, self.weight, self.era, self.promoted, self.since, "kedge",
+            self.now, self.status, self.weight, self.era, self.since, "kedge",
             gates=(Gate("embedding", True),),
         )  # fmt: skip
         seen = msgspec.structs.replace(seen, **world)
@@ -77,7 +78,6 @@ class Simulated:
             self.status, self.weight, self.era = Status.CANARY, action.weight, self.era + 1
         elif action.kind == "promote":
             self.status, self.era, self.since = Status.LIVE, self.era + 1, self.now
-            self.promoted = self.era
         elif action.kind == "roll_back":
             self.status = Status.ROLLED_BACK
         elif action.kind == "settle":

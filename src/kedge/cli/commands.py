@@ -12,6 +12,7 @@ _MODULES = {  # in the order of `kedge --help`
     "assignment": "inspect", "sessions": "sessions", "verdicts": "message_verdicts", "metrics": "metrics",
     "peers": "peers", "export": "export",
     "deploy": "deploy", "canary": "deploy", "backfill": "backfill", "promote": "deploy", "settle": "deploy",
+    "launch": "launch",
     "rollback": "rollback", "reinstate": "rollback", "replay": "replay",
     "rewind": "session_changes", "undo-rewind": "session_changes", "purge": "rollback", "recover": "rollback",
     "reconcile": "reconcile",

@@ -36,6 +36,7 @@ _STOPPED_IN = {
     **dict.fromkeys(("rollback", "purge", "recover", "reinstate", "promote"), _STEPS_SAVED),
     "migrate-store": "stopped. Copied data is kept. To resume, run the same command again; to cancel, add --abandon",
     "upgrade": "stopped. Completed steps are saved. To resume, run the same command again",
+    "launch": "stopped. The launch stands where it is, and nothing watches it. To resume, run the same command again",
     "backfill": "stopped. Stored vectors are kept. To resume, run the same command again",
 }
 STOPPED, DEFECT, USAGE, OUTPUT_LOST, BROKEN_PIPE = 130, 70, 2, 74, 141

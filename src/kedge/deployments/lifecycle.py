@@ -229,9 +229,11 @@ def start_canary(
     by: str | None,
     allow: Iterable[str] | None = None,
     deny: Iterable[str] | None = None,
+    reason: str = "",
+    operation: str | None = None,
 ) -> Deployment:
     """Show a deployment to a share of new sessions, and to the units that are allowed. None leaves a list as it is."""
-    who, operation = actor(by), kernel.backend.clock.fresh_id()
+    who, operation = actor(by), operation or kernel.backend.clock.fresh_id()
     weight = transitions.check_weight(weight)
     is_asked = allow is not None or deny is not None
     asked = check_units(name, () if allow is None else allow, () if deny is None else deny)
@@ -248,15 +250,17 @@ def start_canary(
             there = kernel.units_of(found)
             allowed = there.allow if allow is None else asked.allow
             detail |= detail_of(check_units(name, allowed, there.deny if deny is None else asked.deny))
-        return Change(after, operation, "canary", who, name, detail=detail)
+        return Change(after, operation, "canary", who, name, reason, detail)
 
     kernel.change(decide)
     return show(kernel, name)
 
 
-def promote(kernel: Kernel, name: str, *, by: str | None, holdback: float | None = None) -> tuple[PromoteReport, Entry]:
+def promote(
+    kernel: Kernel, name: str, *, by: str | None, holdback: float | None = None, operation: str | None = None
+) -> tuple[PromoteReport, Entry]:
     """Show a deployment to every new session; report what shadows it and what both sides wrote."""
-    who, operation = actor(by), kernel.backend.clock.fresh_id()
+    who, operation = actor(by), operation or kernel.backend.clock.fresh_id()
     held = 0.0 if holdback is None else transitions.check_holdback(holdback)
     if held:
         kernel.check_fence("holdback=")
@@ -279,9 +283,9 @@ def promote(kernel: Kernel, name: str, *, by: str | None, holdback: float | None
     return PromoteReport(show(kernel, name), shadowed, tuple(key.label for key in both)), entry
 
 
-def settle(kernel: Kernel, name: str, *, by: str | None, reason: str = "") -> Deployment:
+def settle(kernel: Kernel, name: str, *, by: str | None, reason: str = "", operation: str | None = None) -> Deployment:
     """Make a deployment irrevocable, and release the snapshot that staging took."""
-    who, operation = actor(by), kernel.backend.clock.fresh_id()
+    who, operation = actor(by), operation or kernel.backend.clock.fresh_id()
 
     def decide(record: ControlRecord) -> Change:
         found = kernel.find(record, name, "settle")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -156,26 +157,26 @@ def _take(look: Look, units: Sequence[LaunchUnit]) -> None:
     if units:
         look.set(last_session_at=world.now)
     for unit in units:
-        is_promoted = world.promoted is not None and unit.era >= world.promoted
-        look.balance.observe(unit.arm, unit.share)
+        if unit.is_first:
+            look.balance.observe(unit.arm, unit.share)
         for name, measure in look.measures.items():
             if name in unit.verdicts:
-                measure.take(unit.arm, unit.share, unit.verdicts[name], is_promoted=is_promoted)
-        _count(look, unit, is_promoted=is_promoted)
+                measure.take(unit.arm, unit.share, unit.verdicts[name], is_promoted=unit.is_promoted)
+        _count(look, unit)
 
 
-def _count(look: Look, unit: LaunchUnit, *, is_promoted: bool) -> None:
+def _count(look: Look, unit: LaunchUnit) -> None:
     state = look.state
     has_verdict = any(verdict is not None for verdict in unit.verdicts.values())
     run = state.run
-    if has_verdict:
+    if has_verdict and unit.is_first:
         run = 0.0 if unit.arm == "canary" else run + (math.log1p(-unit.share) if unit.share < 1 else 0.0)
-    in_stage = state.stage_era is not None and unit.era >= state.stage_era and not is_promoted
+    in_stage = state.stage_era is not None and unit.era >= state.stage_era and not unit.is_promoted
     is_calm = all(evidence.log_e < 0 for evidence in _evidence(look).values())
     look.set(
         seen=_plus(state.seen, unit),
         in_stage=_plus(state.in_stage, unit) if in_stage else state.in_stage,
-        watched=_plus(state.watched, unit) if is_promoted else state.watched,
+        watched=_plus(state.watched, unit) if unit.is_promoted else state.watched,
         calm=state.calm + 1 if is_calm else 0,
         run=run,
     )
@@ -293,7 +294,7 @@ def faults(look: Look) -> list[str]:
             found += measure.faults()
     late = max((metric.deadline for metric in release.metrics), default=0.0)
     if state.last_session_at and look.world.now - state.last_session_at > release.idle + late:
-        found.append(f"no traffic: no session became due for {look.world.now - state.last_session_at:.0f} s")
+        found.append(f"no traffic: no session has become due since {_utc(state.last_session_at)}")
     return found
 
 
@@ -315,6 +316,10 @@ def _move_on(look: Look) -> None:
         _promote(look, holds)
     else:
         _watch(look, holds)
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _rung_holds(state: State) -> list[str]:
@@ -374,9 +379,9 @@ def _ramp(look: Look, holds: list[str]) -> None:
     if least < release.min_sessions[state.stage]:
         arm = "canary" if state.in_stage[0] <= state.in_stage[1] else "baseline"
         waits.append(f"{release.min_sessions[state.stage] - least} more {arm} sessions in this stage")
-    soak = state.stage_since + release.soak[state.stage] - look.world.now
-    if soak > 0:
-        waits.append(f"{soak:.0f} s of soak left")
+    soaked = state.stage_since + release.soak[state.stage]
+    if look.world.now < soaked:
+        waits.append(f"soaks until {_utc(soaked)}")
     is_last = state.stage + 1 == len(release.ramp)
     if is_last:
         waits += unproven(look)
@@ -435,7 +440,7 @@ def _watch(look: Look, holds: list[str]) -> None:
     state, release, now = look.state, look.release, look.world.now
     ends = state.promoted_at + (release.watch if release.settle_after is None else release.settle_after)
     if now < ends:
-        look.set(why=(*holds, f"watches the holdback for {ends - now:.0f} s more"))
+        look.set(why=(*holds, f"watches the holdback until {_utc(ends)}"))
         return
     if release.holdback and not min(state.watched):
         holds = [*holds, "no comparison with the holdback: one of the two has no session since the promotion"]

@@ -1,13 +1,20 @@
 """`k.guard`: the guard's calls of one open database."""
 
-from collections.abc import Callable, Iterable
+import builtins
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from kedge.guard import declaring
+from kedge.guard import launches as launching
 from kedge.guard.declaring import Declared, MetricReport
+from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus
 from kedge.guard.metrics import Metric
-from kedge.model.checks import check_optional_callables
+from kedge.guard.recompute import Recomputed, recompute
+from kedge.guard.release import Release, ReleaseFile
+from kedge.model.checks import check_name, check_optional_callables
 from kedge.model.observations import ObserveReport
+from kedge.support.callbacks import unfailing
 from kedge.turns import observing
 from kedge.turns.kernel import Kernel
 
@@ -50,3 +57,71 @@ class Guard:
             if progress is not None:
                 progress(report)
         return report
+
+    # ── launches ──
+
+    def plan(self, release: str | Path | Mapping[str, Any] | Release | ReleaseFile) -> LaunchPlan:
+        """Run the gates of a release file or table, and return what its launch would do; change nothing."""
+        return launching.plan(self._kernel, release)
+
+    def launch(
+        self,
+        release: str | Path | Mapping[str, Any] | Release | ReleaseFile,
+        *,
+        by: str | None = None,
+        once: bool = False,
+        every: float = launching.EVERY_SECONDS,
+        on_event: Callable[[LaunchEvent], object] | None = None,
+    ) -> LaunchStatus:
+        """Launch a deployment: gates, canary, ramp, promotion, holdback; degrade or roll back where it is worse.
+
+        `release` is a TOML file, or the table that one holds; its settings are frozen before the first session. It
+        pilots the launch until it ends or a gate fails, looking `every` so many seconds, or for one look (`once`). A
+        launch that has begun goes on where it stands. `PilotRuns` is raised while another pilot runs it.
+        """
+        check_optional_callables(on_event=on_event)
+        return launching.launch(self._kernel, release, by=by, once=once, every=every, on_event=unfailing(on_event))
+
+    def pilot(
+        self,
+        name: str,
+        *,
+        once: bool = False,
+        every: float = launching.EVERY_SECONDS,
+        on_event: Callable[[LaunchEvent], object] | None = None,
+    ) -> LaunchStatus:
+        """Pilot a launch that has begun, by its name, which is its deployment's."""
+        check_optional_callables(on_event=on_event)
+        launching.status(self._kernel, name)
+        return launching.pilot(self._kernel, name, once=once, every=every, on_event=unfailing(on_event))
+
+    def launches(self) -> builtins.list[LaunchStatus]:
+        """Return all launches, the newest first."""
+        return launching.launches(self._kernel)
+
+    def status(self, name: str) -> LaunchStatus:
+        """Return where a launch stands: its phase, the evidence, why it holds, and what it does next."""
+        return launching.status(self._kernel, name)
+
+    def pause(self, name: str, *, reason: str = "", by: str | None = None) -> LaunchStatus:
+        """Stop the ramp of a launch. Its sessions are still watched, and it is still rolled back where it is worse."""
+        return launching.ask(self._kernel, name, "pause", by=by, reason=reason)
+
+    def resume(self, name: str | None = None, *, reason: str = "", by: str | None = None) -> builtins.list[str]:
+        """Let a paused launch go on; without a name, let promotions go on after an automatic rollback.
+
+        Return the names of the launches that this concerns.
+        """
+        return launching.resume(self._kernel, name, by=by, reason=reason)
+
+    def abort(self, name: str, *, reason: str = "", keep: bool = False, by: str | None = None) -> LaunchStatus:
+        """End a launch and roll its deployment back; with `keep`, leave the deployment as it is."""
+        return launching.ask(self._kernel, name, "abort", by=by, reason=reason, keep=keep)
+
+    def approve(self, name: str, *, reason: str = "", by: str | None = None) -> LaunchStatus:
+        """Approve the promotion of a launch that waits for it."""
+        return launching.ask(self._kernel, name, "approve", by=by, reason=reason)
+
+    def recompute(self, name: str) -> Recomputed:
+        """Compute every decision of a launch again from the log alone, up to the first difference."""
+        return recompute(self._kernel, check_name("the launch", name))

@@ -62,32 +62,40 @@ class Gate(Value, frozen=True):
 
 
 class LaunchUnit(msgspec.Struct, frozen=True):
-    """A session without a name: its arm, its share at assignment, how many changes of the share came before it."""
+    """A session without a name: its arm, its share at assignment, how many changes of the share came before it.
+
+    `is_first`: whether it is the first session of what was drawn, a user as a rule. `is_promoted`: whether it was
+    assigned after the promotion, so that the baseline is what was held back.
+    """
 
     arm: Arm
     share: float
     era: int
     verdicts: dict[str, Verdict]
+    is_first: bool = True
+    is_promoted: bool = False
 
 
 class World(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a look found, besides sessions. `era`: how many changes of the share there were; `promoted`: the era of the
-    promotion, or None; `since`: when the deployment got its status.
+    """What a look found, besides sessions.
+
+    `era`: how many changes of the share there were; `since`: when the deployment got its status, `by` from whom.
+    `findings`: what else is wrong with the data; `hard`: safety events. `trouble`: why an action of a look before could
+    not be done. `blocked`: a launch that was rolled back, until a person lets promotions go on.
     """
 
     now: float
     status: Status
     weight: float
     era: int = 0
-    promoted: int | None = None
     since: float = 0.0
     by: str = ""
     gates: tuple[Gate, ...] | None = None
     requests: tuple[Request, ...] = ()
     findings: tuple[str, ...] = ()
     hard: tuple[str, ...] = ()
-    trouble: str = ""  # why an action of the look before could not be done
-    blocked: str = ""  # the launch that was rolled back, until a person lets promotions go on
+    trouble: str = ""
+    blocked: str = ""
 
 
 class Action(Value, frozen=True, omit_defaults=True):

@@ -15,8 +15,8 @@ class PilotLost(KedgeError):
 class StoredLaunch(msgspec.Struct, frozen=True):
     """A launch: its frozen release and its state as JSON, the version of the state, and who pilots it until when.
 
-    `done` is the last version whose actions were done, and `trouble` why one of them could not be. A launch that `blocks` was rolled back by the guard: promotions
-    wait for a person.
+    `done` is the last version whose actions were done, and `trouble` why one of them was not. A launch that `blocks`
+    was rolled back by the guard: promotions wait for a person.
     """
 
     name: str

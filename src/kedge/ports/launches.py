@@ -42,7 +42,7 @@ class Launches(Protocol):
         """Store the version after `version`, and an entry of the log; raise `PilotLost` for another holder."""
 
     def mark_done(self, name: str, holder: str, version: int, trouble: str = "") -> None:
-        """Record that the actions of a version are done, or why one could not be; raise `PilotLost` for another holder."""
+        """Record that the actions of a version are done, or why one was not; raise `PilotLost` for another holder."""
 
     def ask(self, name: str, body: bytes, entry: NewEntry) -> int:
         """Record what a person asks, and an entry of the log; return its number."""

@@ -46,15 +46,16 @@ def roll_back(
     hold: Iterable[str] = (),
     wait_seconds: float | None = None,
     on_step: OnStep | None = None,
+    operation: str | None = None,
 ) -> RollbackReport:
     """Hide a deployment and its dependants in one compare-and-set, wait for the members, then verify the stores.
 
     `hold` names features that stay at the safe level from the commit until everything is verified. `on_step` gets one
-    sentence a step, once the step is journaled.
+    sentence a step, once the step is journaled. `operation`: an id of the caller's own, for a change that is made once.
     """
     tell = on_step or _ignore
     features = check_names("hold", hold)
-    who, operation = actor(by), kernel.backend.clock.fresh_id()
+    who, operation = actor(by), operation or kernel.backend.clock.fresh_id()
     began = time.perf_counter()
 
     def decide(record: ControlRecord) -> Change:

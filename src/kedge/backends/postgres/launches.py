@@ -97,7 +97,7 @@ class PostgresLaunches:
         self._database.write("launch", act, lanes=[_LANE], find=find)
 
     def mark_done(self, name: str, holder: str, version: int, trouble: str = "") -> None:
-        """Record that the actions of a version are done, or why one could not be; raise `PilotLost` for another holder."""
+        """Record that the actions of a version are done, or why one was not; raise `PilotLost` for another holder."""
 
         def act(link: Link) -> None:
             if not link.rows(_SQL["mark_done"], name, holder, version, trouble):

@@ -76,7 +76,7 @@ class SqliteLaunches:
             self._log(connection, entry)
 
     def mark_done(self, name: str, holder: str, version: int, trouble: str = "") -> None:
-        """Record that the actions of a version are done, or why one could not be; raise `PilotLost` for another holder."""
+        """Record that the actions of a version are done, or why one was not; raise `PilotLost` for another holder."""
         with self._database.writing("launch-done") as connection:
             if not connection.execute(_SQL["mark_done"], (name, holder, version, trouble)).rowcount:
                 raise PilotLost(f"the launch {name!r} has another pilot now")

@@ -1,0 +1,238 @@
+"""Launches: begin one and pilot it, list them, and what people ask of them."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kedge.deployments import lifecycle
+from kedge.errors import DuplicateName, IllegalTransition, InvalidValue, PilotRuns, Retryable, UnknownName, nearest
+from kedge.guard import evidence
+from kedge.guard.launch_report import Kept, LaunchPlan, LaunchStatus, status_of, steps_of
+from kedge.guard.launch_state import ENDED, Phase
+from kedge.guard.pilot import OnEvent, Pilot, gates_of
+from kedge.guard.release import Release, ReleaseFile, read_release
+from kedge.model.artifacts import as_artifact, manifest_digest
+from kedge.model.checks import check_name, check_seconds
+from kedge.model.control import Status
+from kedge.model.control_log import NewEntry
+from kedge.model.launches import PilotLost, StoredLaunch
+from kedge.support.failpoints import reach
+from kedge.turns.kernel import Kernel, actor
+
+Source = str | Path | Mapping[str, Any] | Release | ReleaseFile
+EVERY_SECONDS = 2.0
+_STARTABLE = (Status.STAGED, Status.CANARY)
+
+
+def plan(kernel: Kernel, source: Source) -> LaunchPlan:
+    """Run the gates and return what a launch would do; change nothing."""
+    wanted = read_release(source)
+    release = wanted.release
+    warnings: tuple[str, ...] = ()
+    if kernel.backend.control.number_of(release.deployment) is None:
+        _must_have_artifacts(wanted)
+        warnings = (f"{release.deployment} is not staged yet, so the gates that look at it have not run",)
+        return LaunchPlan(release.deployment, release, release.digest, (), steps_of(release), warnings)
+    _check_staged(kernel, wanted)
+    blocking = kernel.backend.launches.blocking()
+    if blocking:
+        warnings = (f"promotions are paused: the launch {blocking[0]!r} was rolled back; run `kedge launch resume`",)
+    gates = tuple(gates_of(kernel, release))
+    return LaunchPlan(release.deployment, release, release.digest, gates, steps_of(release), warnings)
+
+
+def launch(
+    kernel: Kernel,
+    source: Source,
+    *,
+    by: str | None = None,
+    once: bool = False,
+    every: float = EVERY_SECONDS,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> LaunchStatus:
+    """Begin a launch or go on with it, and pilot it until it ends, or for one look."""
+    seconds = check_seconds("every", every) or EVERY_SECONDS
+    name = begin(kernel, source, by=by)
+    return pilot(kernel, name, once=once, every=seconds, on_event=on_event, stop=stop)
+
+
+def pilot(
+    kernel: Kernel,
+    name: str,
+    *,
+    once: bool = False,
+    every: float = EVERY_SECONDS,
+    on_event: OnEvent | None = None,
+    stop: threading.Event | None = None,
+) -> LaunchStatus:
+    """Pilot a launch that has begun, until it ends or `stop` is set, or for one look."""
+    ends = stop or threading.Event()
+    with Pilot(kernel, name, on_event=on_event) as runs:
+        while True:
+            try:
+                status, more = runs.look()
+            except Retryable:
+                if once:
+                    raise
+                ends.wait(every)
+                continue
+            except PilotLost as error:
+                raise PilotRuns(f"{error}; this one has stopped") from None
+            waits = status.phase == Phase.GATES and bool(status.why)
+            if status.ended or ends.is_set() or waits:
+                return status
+            if once and not more:
+                return status
+            if not more:
+                ends.wait(every)
+
+
+def begin(kernel: Kernel, source: Source, *, by: str | None) -> str:
+    """Record a launch with its frozen settings before its first session; return its name, which the deployment has."""
+    kernel.check_fence("launches")
+    wanted = read_release(source)
+    release, who = wanted.release, actor(by)
+    port, name = kernel.backend.launches, release.deployment
+    found = port.get(name)
+    if found is not None:
+        _check_same(found, release)
+        return name
+    if kernel.backend.control.number_of(name) is None:
+        _deploy(kernel, wanted, who)
+        reach("launch:deployed")
+    _check_staged(kernel, wanted)
+    now = port.now()
+    entry = NewEntry(
+        evidence.operation_of(name), evidence.BEGIN, who, name,
+        detail={"digest": release.digest, "release": release.to_json()},
+    )  # fmt: skip
+    fresh = StoredLaunch(
+        name, release.digest, msgspec.json.encode(release), msgspec.json.encode(Kept()), 0, 0, str(Phase.GATES),
+        blocks=False, trouble="", begun_at=now, changed_at=now, begun_by=who,
+    )  # fmt: skip
+    if not port.begin(fresh, entry):
+        begun = port.get(name)
+        if begun is not None:
+            _check_same(begun, release)
+    reach("launch:begun")
+    return name
+
+
+def _check_same(found: StoredLaunch, release: Release) -> None:
+    if found.phase in ENDED:
+        raise IllegalTransition(
+            f"the launch {found.name!r} has ended: it is {found.phase}; deploy under another name to launch again"
+        )
+    if found.digest != release.digest:
+        raise InvalidValue(
+            f"the release of {found.name!r} has changed since its launch began: its settings were frozen as "
+            f"{found.digest}, these are {release.digest}; go on with `kedge launch {found.name}`, or abort it"
+        )
+
+
+def _deploy(kernel: Kernel, wanted: ReleaseFile, who: str) -> None:
+    artifacts = _must_have_artifacts(wanted)
+    try:
+        lifecycle.deploy(
+            kernel, wanted.release.deployment, artifacts, canary=None, independent=False, base=None, by=who, note=""
+        )
+    except DuplicateName:
+        return  # another process was faster; it is compared below
+
+
+def _must_have_artifacts(wanted: ReleaseFile) -> dict[str, Any]:
+    if wanted.artifacts is None:
+        name = wanted.release.deployment
+        raise UnknownName(
+            f"no deployment is named {name!r}; stage it with `kedge deploy {name}`, or add a table [artifacts]"
+        )
+    return wanted.artifacts
+
+
+def _check_staged(kernel: Kernel, wanted: ReleaseFile) -> None:
+    name = wanted.release.deployment
+    there = lifecycle.show(kernel, name)
+    if there.status not in _STARTABLE:
+        raise IllegalTransition(f"cannot launch {name!r}: it is {there.status}; launch one that is staged")
+    if wanted.artifacts is None:
+        return
+    digest = manifest_digest({key: as_artifact(key, value) for key, value in wanted.artifacts.items()})
+    if digest != there.digest:
+        raise DuplicateName(
+            f"a deployment named {name!r} exists already with other artifacts ({there.digest}); names are never used "
+            "twice: choose another name, or leave [artifacts] out"
+        )
+
+
+# ── what people ask ──
+
+
+def launches(kernel: Kernel) -> list[LaunchStatus]:
+    """Return all launches, the newest first."""
+    now = kernel.backend.launches.now()
+    return [status_of(stored, now) for stored in kernel.backend.launches.all()]
+
+
+def status(kernel: Kernel, name: str) -> LaunchStatus:
+    """Return where a launch stands, or raise `UnknownName`."""
+    return status_of(_find(kernel, name), kernel.backend.launches.now())
+
+
+def _find(kernel: Kernel, name: str) -> StoredLaunch:
+    found = kernel.backend.launches.get(check_name("the launch", name))
+    if found is None:
+        known = [each.name for each in kernel.backend.launches.all()]
+        raise UnknownName(f"no launch is named {name!r}{nearest(name, known)}; `kedge launch list` lists them")
+    return found
+
+
+def ask(kernel: Kernel, name: str, verb: str, *, by: str | None, reason: str = "", keep: bool = False) -> LaunchStatus:
+    """Record what a person asks of a launch; take it in at once where no pilot runs. Return where it stands."""
+    kernel.check_fence("launches")
+    who, found = actor(by), _find(kernel, name)
+    if found.phase in ENDED:
+        raise IllegalTransition(f"cannot {verb} the launch {name!r}: it has ended, it is {found.phase}")
+    if verb == "approve" and found.phase != Phase.APPROVAL:
+        why = "; ".join(status_of(found, kernel.backend.launches.now()).why)
+        raise IllegalTransition(
+            f"cannot approve the launch {name!r}: it is {found.phase} and does not wait for approval"
+            f"{f' ({why})' if why else ''}"
+        )
+    body = msgspec.json.encode(
+        {"number": 0, "verb": verb, "by": who, "reason": reason, "keep": keep} | {"id": kernel.backend.clock.fresh_id()}
+    )
+    entry = NewEntry(
+        evidence.operation_of(name),
+        evidence.REQUEST,
+        who,
+        name,
+        reason,
+        {"verb": verb} | ({"keep": True} if keep else {}),
+    )
+    kernel.backend.launches.ask(name, body, entry)
+    try:
+        return pilot(kernel, name, once=True)
+    except PilotRuns:
+        return status(kernel, name)
+
+
+def resume(kernel: Kernel, name: str | None, *, by: str | None, reason: str = "") -> list[str]:
+    """Let promotions go on after an automatic rollback, and a launch that a person has paused; return what went on."""
+    kernel.check_fence("launches")
+    who, went_on = actor(by), []
+    if name is not None:
+        found = _find(kernel, name)
+        if found.phase not in ENDED:
+            ask(kernel, name, "resume", by=by, reason=reason)
+            return [name]
+        if not found.blocks:
+            raise IllegalTransition(f"cannot resume the launch {name!r}: it has ended, it is {found.phase}")
+    entry = NewEntry(
+        f"launch-resume:{kernel.backend.clock.fresh_id()}", "launch:promotions-resumed", who, reason=reason
+    )
+    went_on += kernel.backend.launches.unblock(entry)
+    return went_on

@@ -1,0 +1,222 @@
+"""Pilot of a launch: holds its lease, looks at it, and does what the engine decides, each action once."""
+
+import os
+import socket
+import threading
+from bisect import bisect_left
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Self, cast
+
+import msgspec
+
+from kedge.deployments import lifecycle
+from kedge.errors import Conflict, PilotRuns, Retryable
+from kedge.guard import evidence
+from kedge.guard.engine import advance
+from kedge.guard.gates import GateResult, run_gates
+from kedge.guard.launch_actions import BY, perform
+from kedge.guard.launch_report import Kept, LaunchEvent, LaunchStatus, notice_of, status_of
+from kedge.guard.launch_state import ENDED, Gate, LaunchUnit, Outcome, Phase, Request, World
+from kedge.guard.notify import Notifier
+from kedge.guard.release import Release
+from kedge.guard.sessions import Arm
+from kedge.guard.units import due, hard_events
+from kedge.model.control_log import NewEntry
+from kedge.model.launches import Advance, PilotLost, StoredLaunch
+from kedge.support.failpoints import reach
+from kedge.turns.kernel import Kernel
+
+LEASE_SECONDS = 30.0
+UNITS_AT_ONCE = 1_000
+_WEIGHT_CHANGES = ("canary", "promote")
+OnEvent = Callable[[LaunchEvent], object]
+
+
+class Pilot:
+    """Runs one launch while it holds the lease. Use it as a context manager: at the end it gives the lease back."""
+
+    def __init__(
+        self, kernel: Kernel, name: str, *, on_event: OnEvent | None = None, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
+        self._kernel = kernel
+        self._port = kernel.backend.launches
+        self._name = name
+        self._on_event = on_event
+        self._lease_seconds = lease_seconds
+        self._holder = kernel.backend.clock.fresh_id()
+        self._host = f"{socket.gethostname()} (process {os.getpid()})"
+        self._lost = threading.Event()
+        self._left = threading.Event()
+        self._heart: threading.Thread | None = None
+        self._release: Release
+        self._gates: tuple[Gate, ...] | None = None
+        self._notifier: Notifier
+
+    def __enter__(self) -> Self:
+        """Take the lease, or raise `PilotRuns`."""
+        stored = self._take()
+        self._release = msgspec.json.decode(stored.release, type=Release)
+        self._notifier = Notifier(self._release.notify)
+        self._heart = threading.Thread(target=self._beat, name="kedge-pilot-lease", daemon=True)
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the lease back, and let the notices go out."""
+        self._left.set()
+        if self._heart is not None:
+            self._heart.join()
+        with suppress(Retryable):  # the lease runs out by itself
+            self._port.release(self._name, self._holder)
+        self._notifier.close()
+
+    def _take(self) -> StoredLaunch:
+        stored = self._port.acquire(self._name, self._holder, self._host, self._lease_seconds)
+        assert stored is not None, self._name  # noqa: S101 - launches are never deleted
+        if stored.holder != self._holder:
+            raise PilotRuns(
+                f"a pilot of {self._name!r} runs at {stored.host} until {_utc(stored.until)}, unless it renews its "
+                f"lease; end it there, or wait until then"
+            )
+        return stored
+
+    def _beat(self) -> None:
+        """Renew the lease, also while a rollback waits for members; note where another pilot has it."""
+        while not self._left.wait(self._lease_seconds / 3):
+            try:
+                self._take()
+            except PilotRuns:
+                self._lost.set()
+                return
+            except Retryable:
+                continue  # it is renewed later, or runs out
+
+    # ── looks ──
+
+    def look(self) -> tuple[LaunchStatus, bool]:
+        """Look once, and do what follows; return where the launch stands, and whether more sessions wait."""
+        stored = self._take()
+        if self._lost.is_set():
+            raise PilotLost(f"the launch {self._name!r} has another pilot now")
+        kept = msgspec.json.decode(stored.state, type=Kept)
+        if stored.done < stored.version:
+            self._do(stored.version, kept)
+            stored = self._take()
+        if kept.state.phase in ENDED:
+            return self._status(), False
+        found, more = self._gather(stored, kept)
+        units, world, after, events = found
+        outcome = advance(self._release, kept.state, units, world)
+        following = Kept(outcome.state, after, events, outcome.actions)
+        if outcome.state == kept.state and not outcome.actions and not outcome.events:
+            return self._status(), more
+        reach("launch:decided")
+        self._store(stored.version, following, outcome, units, world)
+        reach("launch:stored")
+        if outcome.actions:
+            self._do(stored.version + 1, following)
+        status = self._status()
+        if self._on_event is not None:
+            self._on_event(LaunchEvent(outcome.events, status))
+        return status, more
+
+    def _store(self, version: int, kept: Kept, outcome: Outcome, units: list[LaunchUnit], world: World) -> None:
+        happened = bool(outcome.events or outcome.actions)
+        entry = NewEntry(
+            evidence.operation_of(self._name),
+            evidence.DECISION if happened else evidence.LOOK,
+            BY,
+            self._name,
+            "; ".join(outcome.events),
+            evidence.look_of(self._release, version + 1, units, world, outcome),
+        )
+        state = kept.state
+        to = Advance(msgspec.json.encode(kept), str(state.phase), state.blocks, not outcome.actions)
+        self._port.advance(self._name, self._holder, version, to, entry)
+
+    def _do(self, version: int, kept: Kept) -> None:
+        """Do the actions of a version, and record that they are done, or why one is not."""
+        trouble = ""
+        for number, action in enumerate(kept.actions):
+            if action.kind == "notify":
+                self._notifier.send(notice_of(self._name, version, action.text, kept.state))
+                continue
+            self._check_lease(version)
+            try:
+                perform(self._kernel, self._name, action, f"launch:{self._name}:{version}:{number}")
+            except Conflict as error:
+                trouble = f"{action.kind} was not done: {error}"
+        reach("launch:performed")
+        self._port.mark_done(self._name, self._holder, version, trouble)
+        reach("launch:marked")
+
+    def _check_lease(self, version: int) -> None:
+        """Raise `PilotLost` where another pilot may have decided anew: what it does is the newer decision."""
+        stored = self._port.get(self._name)
+        if stored is None or (stored.holder, stored.version) != (self._holder, version):
+            raise PilotLost(f"the launch {self._name!r} has another pilot now")
+
+    def _gather(self, stored: StoredLaunch, kept: Kept) -> tuple[tuple[list[LaunchUnit], World, int, int], bool]:
+        kernel, control, now = self._kernel, self._kernel.backend.control, self._port.now()
+        deployment = lifecycle.show(kernel, self._name)
+        changes = sorted(entry.seq for entry in control.entries_of((self._name,), _WEIGHT_CHANGES))
+        metrics = {metric.name: metric for metric in self._release.metrics}
+        units: list[LaunchUnit] = []
+        after, events, hard, more = kept.after, kept.events, [], False
+        if kept.state.phase is not Phase.GATES:
+            found = due(kernel, self._name, metrics, after=after, now=now, limit=UNITS_AT_ONCE)
+            after, more = found.upto, len(found.units) >= UNITS_AT_ONCE
+            units = [
+                LaunchUnit(
+                    cast("Arm", unit.arm), unit.share, bisect_left(changes, unit.seq), unit.verdicts, unit.is_first,
+                    unit.phase == "holdback",
+                )
+                for unit in found.units
+            ]  # fmt: skip
+            hard = hard_events(kernel, self._name, metrics, after=events, since=stored.begun_at)
+            events = max([events, *(event.number for event in hard)])
+        blocking = [name for name in self._port.blocking() if name != self._name]
+        world = World(
+            now=now,
+            status=deployment.status,
+            weight=deployment.weight,
+            era=len(changes),
+            since=deployment.since,
+            by=deployment.by,
+            gates=self._run_gates() if kept.state.phase is Phase.GATES else None,
+            requests=self._requests(kept.state.requests),
+            hard=tuple(sorted({event.metric for event in hard})),
+            trouble=stored.trouble,
+            blocked=blocking[0] if blocking else "",
+        )
+        return (units, world, after, events), more
+
+    def _run_gates(self) -> tuple[Gate, ...]:
+        if self._gates is None:
+            results = gates_of(self._kernel, self._release)
+            self._gates = tuple(Gate(each.name, each.passed, each.detail) for each in results)
+        return self._gates
+
+    def _requests(self, after: int) -> tuple[Request, ...]:
+        return tuple(
+            msgspec.structs.replace(msgspec.json.decode(asked.body, type=Request), number=asked.number)
+            for asked in self._port.requests(self._name, after)
+        )
+
+    def _status(self) -> LaunchStatus:
+        stored = self._port.get(self._name)
+        assert stored is not None, self._name  # noqa: S101 - launches are never deleted
+        status = status_of(stored, self._port.now())
+        failed, why = self._notifier.failed, self._notifier.last_failure
+        return msgspec.structs.replace(status, notices_failed=failed, notice_failure=why)
+
+
+def gates_of(kernel: Kernel, release: Release) -> list[GateResult]:
+    """Run the gates of a release."""
+    return run_gates(kernel, release.deployment, release.gates)
+
+
+def _utc(at: float | None) -> str:
+    return "an unknown time" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
