@@ -246,3 +246,17 @@ def test_a_sample_of_the_past_notices_a_past_that_moves(db: str, monkeypatch: py
             turn.context.put("case/1", "changed")
         assert sample.is_same(k.at("then"))
         assert not sample.is_same(k.view())
+
+
+def test_the_verdict_is_in_the_log(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed = rehearse_in_place(kedge.open, db)
+    monkeypatch.setattr(PastSample, "is_same", lambda *_: False)
+    failed = rehearse_in_place(kedge.open, db)
+    with kedge.open(db) as k:
+        steps = [entry for entry in k.log(200) if entry.kind.startswith("drill:")]
+    assert [(step.kind, step.deployment) for step in steps] == [
+        ("drill:failed", failed.deployment),
+        ("drill:passed", passed.deployment),
+    ]
+    assert steps[0].detail["failed"] == ["past_stable"]
+    assert steps[1].detail["rollback_completion_seconds"] == passed.rollback_completion_seconds

@@ -99,9 +99,11 @@ def test_neighbours_below_a_floor_are_wrong(probes: Probes) -> None:
     other = np.random.default_rng(1).standard_normal(probes.vectors.shape).astype(np.float32)
     found = judge(probes, again(probes), other=other)
     assert found.across is not None
-    assert found.across < 0.2
-    assert any("live space" in each for each in found.wrong)
-    assert judge(probes, again(probes), other=other, floors=Floors(across=0.0)).passed
+    assert found.across == pytest.approx(10 / 99, abs=0.03)
+    assert any("live space" in each for each in found.wrong), "no more than chance"
+    related = (probes.vectors + 2.0 * other).astype(np.float32)
+    assert judge(probes, again(probes), other=related).passed
+    assert not judge(probes, again(probes), other=related, floors=Floors(across=0.9)).passed
     assert any("within the space" in each for each in judge(probes, other).wrong)
 
 

@@ -15,11 +15,13 @@ from kedge.drill.helpdesk import Say
 from kedge.drill.inventory import Inventory, PastSample
 from kedge.drill.live_readers import LiveReaders
 from kedge.drill.probes import AGENT, Probe, Reader, artifact_key, probes_for
-from kedge.drill.results import Check, InPlaceReport, StoreReversal
+from kedge.drill.results import Check, InPlaceReport, StoreReversal, failed
 from kedge.errors import KedgeError, Retryable, UnknownName
 from kedge.model.control import Status
+from kedge.model.drills import FAILED, PASSED
 from kedge.model.writes import Key
 from kedge.recovery.rollback_report import RollbackReport
+from kedge.turns.kernel import actor
 from kedge.turns.scope import scope_of
 from kedge.turns.turn import Turn
 from kedge.turns.view import ReadView
@@ -51,7 +53,9 @@ def rehearse_in_place(open_: Opener, url: str, *, say: Say = lambda _: None) -> 
             stopped_by = f"{type(error).__name__}: {error}"
         finally:
             left = _clean_up(k, name)
-        return rehearsal.report(stopped_by, left, time.perf_counter() - began)
+        report = rehearsal.report(stopped_by, left, time.perf_counter() - began)
+        _log(k, report)
+        return report
 
 
 class _Rehearsal:
@@ -250,6 +254,22 @@ class _Rehearsal:
             seconds=round(seconds, 3),
             checks=self._checks,
         )
+
+
+def _log(k: Database, report: InPlaceReport) -> None:
+    """Log the verdict: launches ask for a drill that passed within a week."""
+    backend = scope_of(k.view()).backend
+    detail = {
+        "scenario": report.scenario,
+        "stores": len(report.stores),
+        "failed": failed(report.checks) + [f"{s.store}:{s.space}" for s in report.stores if not s.reversible],
+        "seconds": report.seconds,
+        "rollback_commit_seconds": report.rollback_commit_seconds,
+        "rollback_completion_seconds": report.rollback_completion_seconds,
+    }
+    kind = PASSED if report.passed else FAILED
+    operation = backend.clock.fresh_id()
+    backend.control.step(operation, kind, deployment=report.deployment, by=actor(None), detail=detail)
 
 
 def _is_later(view: ReadView, key: Key, at_seq: int | None) -> bool:

@@ -3,7 +3,9 @@
 from kedge.guard.cusum import HoldbackTest, SloTest
 from kedge.guard.decisions import Decision, Evidence, Step, decide
 from kedge.guard.difference import DifferenceSequence, Interval
+from kedge.guard.embedding_gate import Probes, freeze_probes
 from kedge.guard.failures import FailureTest
+from kedge.guard.gates import GateResult, GatesReport
 from kedge.guard.latency import LatencyTest
 from kedge.guard.scores import ScoreTest
 from kedge.guard.settings import (
@@ -20,15 +22,19 @@ __all__ = [
     "Evidence",
     "FailureSettings",
     "FailureTest",
+    "GateResult",
+    "GatesReport",
     "GuardSettings",
     "HoldbackTest",
     "Interval",
     "LatencySettings",
     "LatencyTest",
     "MetricSettings",
+    "Probes",
     "ScoreSettings",
     "ScoreTest",
     "SloTest",
     "Step",
     "decide",
+    "freeze_probes",
 ]

@@ -21,7 +21,8 @@ PROBES_LEAST = 100
 REPEATS = 10
 ALPHA = 0.01
 NEIGHBOURS = 10
-WITHIN_LEAST, ACROSS_LEAST = 0.9, 0.2
+WITHIN_LEAST = 0.9
+ABOVE_CHANCE = 4.0  # standard deviations: texts that keep no neighbour at all are other texts
 TOLERANCE = 1e-5  # of 1 - cos: float32 sums in another order, as on another machine
 NORM_SLACK = 0.01  # of the norm of a frozen vector, relative: far above what rounding does
 EXAMPLES = 5
@@ -214,12 +215,15 @@ def overlaps(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[
 
 
 class Floors(msgspec.Struct, frozen=True):
-    """What a gate demands: the level of its test, and the least mean overlaps of neighbours."""
+    """What a gate demands: the level of its test, and the least mean overlaps of neighbours.
+
+    Across spaces the overlap must be above chance in any case: how far embedders agree differs from corpus to corpus.
+    """
 
     alpha: float = ALPHA
     tolerance: float = TOLERANCE
     within: float = WITHIN_LEAST
-    across: float = ACROSS_LEAST
+    across: float = 0.0
 
 
 DEFAULT = Floors()
@@ -260,7 +264,7 @@ def judge(
     if is_sound.all() and len(places) > NEIGHBOURS:
         within, across = _overlaps(frozen, now, other)
         wrong += _below("within the space", within, floors.within * probes.steadiness)
-        wrong += _below("in the live space", across, floors.across)
+        wrong += _below("in the live space", across, max(floors.across, above_chance(len(places))))
     furthest = moved[np.argsort(-apart[moved])][:EXAMPLES]
     return EmbeddingVerdict(
         tuple(wrong),
@@ -282,6 +286,17 @@ def _overlaps(frozen: Matrix, now: Matrix, other: Matrix | None) -> tuple[float,
     return float(overlaps(neighbours(frozen), near).mean()), across
 
 
+def above_chance(count: int, k: int = NEIGHBOURS) -> float:
+    """Return the mean overlap that neighbours of `count` rows of unrelated texts stay below: by the hypergeometric law.
+
+    The overlaps of different rows are taken for independent, which is why it is a floor and no test.
+    """
+    rest, k = count - 1, min(k, count - 1)
+    share = k / rest
+    deviation = math.sqrt(share * (1 - share) * (rest - k) / max(1, rest - 1) / k / count)
+    return min(1.0, share + ABOVE_CHANCE * deviation)
+
+
 def _below(where: str, overlap: float | None, least: float) -> list[str]:
     if overlap is None or overlap >= least:
         return []
@@ -300,5 +315,5 @@ def _norms(frozen: Matrix, now: Matrix, allowed: int) -> list[str]:
 
 __all__ = [
     "ALPHA", "DEFAULT", "NEIGHBOURS", "PROBES_LEAST", "REPEATS", "EmbeddingVerdict", "Floors", "Probes",
-    "allowed_moves", "distances", "freeze_probes", "judge", "neighbours", "overlaps",
+    "above_chance", "allowed_moves", "distances", "freeze_probes", "judge", "neighbours", "overlaps",
 ]  # fmt: skip

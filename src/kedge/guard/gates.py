@@ -1,34 +1,74 @@
 """Gates of a launch: checks that must pass before the first session."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
-
-from kedge.support.display import Value
+from kedge.errors import InvalidValue, nearest
+from kedge.guard.gate import NOT_CHECKED, Gate, GateResult
+from kedge.guard.probe_gate import embedding_gate
+from kedge.guard.state_gates import backfill_gate, drill_gate, schema_gate, target_gate
+from kedge.support.display import Report
 from kedge.turns.kernel import Kernel
 
-
-class GateResult(Value, frozen=True):
-    """The result of one gate: whether it passed, one sentence of detail, and the numbers that it rests on."""
-
-    name: str
-    passed: bool
-    detail: str
-    evidence: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-class Gate(Protocol):
-    """A check before the first session of a deployment. It changes nothing, and it never raises for a failed check."""
-
-    def __call__(self, kernel: Kernel, deployment: str, settings: Mapping[str, Any]) -> GateResult | None:
-        """Return the result for a deployment; None where the gate does not apply. `settings` are the gate's own."""
+GATES: dict[str, Gate] = {
+    "embedding": embedding_gate,
+    "schemas": schema_gate,
+    "backfill": backfill_gate,
+    "targets": target_gate,
+    "drill": drill_gate,
+}
+Settings = Mapping[str, Mapping[str, Any]]
 
 
-GATES: dict[str, Gate] = {}
+class GatesReport(Report, frozen=True):
+    """The results of the gates of a deployment. Gates that do not apply to it are left out."""
+
+    deployment: str
+    results: tuple[GateResult, ...]
+
+    def __str__(self) -> str:
+        """Return the verdict."""
+        failed = [result.name for result in self.results if not result.passed]
+        if not failed:
+            return f"{self.deployment}: all {len(self.results)} gates passed"
+        return f"{self.deployment}: {len(failed)} of {len(self.results)} gates did not pass: {', '.join(failed)}"
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gate passed."""
+        return all(result.passed for result in self.results)
 
 
-def run_gates(kernel: Kernel, deployment: str, settings: Mapping[str, Mapping[str, Any]]) -> list[GateResult]:
+def run_gates(kernel: Kernel, deployment: str, settings: Settings) -> list[GateResult]:
     """Run the gates for a deployment, in order; `settings` are the tables `[gates.NAME]` of a release file."""
-    results = (gate(kernel, deployment, settings.get(name, {})) for name, gate in GATES.items())
+    check_settings(settings)
+    results = (_run(name, gate, kernel, deployment, settings.get(name, {})) for name, gate in GATES.items())
     return [result for result in results if result is not None]
+
+
+def gates(kernel: Kernel, deployment: str, settings: Settings | None) -> GatesReport:
+    """Return the results of the gates for a deployment that can still be rolled back."""
+    kernel.find(kernel.backend.control.load(), deployment, "check")
+    return GatesReport(deployment, tuple(run_gates(kernel, deployment, settings or {})))
+
+
+def check_settings(settings: object) -> None:
+    """Raise `InvalidValue` unless these are tables of settings by the name of a gate."""
+    if not isinstance(settings, Mapping):
+        raise InvalidValue(f"invalid settings of gates {settings!r:.80}: must be tables such as [gates.drill]")
+    for name, table in settings.items():
+        if name not in GATES:
+            raise InvalidValue(f"unknown gate {name!r}{nearest(str(name), GATES)}; there are {', '.join(GATES)}")
+        if not isinstance(table, Mapping):
+            raise InvalidValue(f"invalid settings of the gate {name!r}: {table!r:.60}; write a table [gates.{name}]")
+
+
+def _run(name: str, gate: Gate, kernel: Kernel, deployment: str, settings: Mapping[str, Any]) -> GateResult | None:
+    try:
+        return gate(kernel, deployment, settings)
+    except Exception as error:  # noqa: BLE001 - also what an embedder or a resolver of the user raises
+        why = f"{NOT_CHECKED}{type(error).__name__}: {error}"
+    return GateResult(name, passed=False, detail=why)
+
+
+__all__ = ["GATES", "Gate", "GateResult", "GatesReport", "check_settings", "gates", "run_gates"]

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kedge.guard import declaring
+from kedge.guard import declaring, gates
 from kedge.guard import launches as launching
 from kedge.guard.declaring import Declared, MetricReport
+from kedge.guard.gates import GatesReport
 from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus
 from kedge.guard.metrics import Metric
 from kedge.guard.recompute import Recomputed, recompute
@@ -57,6 +58,15 @@ class Guard:
             if progress is not None:
                 progress(report)
         return report
+
+    # ── gates ──
+
+    def gates(self, name: str, settings: Mapping[str, Mapping[str, Any]] | None = None) -> GatesReport:
+        """Check what must hold before the first session of a deployment; changes nothing.
+
+        `settings` are those of each gate by its name, as the tables `[gates.NAME]` of a release file hold them.
+        """
+        return gates.gates(self._kernel, name, settings)
 
     # ── launches ──
 

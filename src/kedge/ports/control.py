@@ -84,6 +84,12 @@ class Control(Protocol):
     def entries_of(self, deployments: Iterable[str], kinds: Iterable[str] | None = None) -> list[Entry]:
         """Return the changes of these deployments, of these kinds or all, without steps, newest first."""
 
+    def steps(self, kinds: Iterable[str], *, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """Return the steps of these kinds after a seq, up to a limit, newest first.
+
+        The cost grows with the entries after that seq, save those of sessions: give it where the log is long.
+        """
+
     def recorded(self, numbers: Iterable[int] | None = None) -> list[Recorded]:
         """Return deployments, of those ever staged these or all, in order of number."""
 

@@ -210,6 +210,16 @@ def plan(kernel: Kernel, name: str, after: int = 0) -> RollbackPlan:
     )
 
 
+def fallbacks(kernel: Kernel, name: str) -> tuple[dict[str, str], dict[str, Artifact]]:
+    """Return by artifact key what a rollback falls back to: in words, and as it is where its content is there."""
+    record = kernel.backend.control.load()
+    deployment = kernel.find(record, name, "plan a rollback of")
+    then = transitions.roll_back(record, deployment, now=deployment.since, by=deployment.by)
+    before, after = _views(record, then, deployment.number)
+    pins, _, targets = _pins(kernel, record, before, after, then.rolled_back - record.rolled_back)
+    return pins, targets
+
+
 def _reconciles(kernel: Kernel, record: ControlRecord, after: ControlRecord) -> dict[str, list[str]]:
     """Return which external systems will follow, of those declared and those that this process would declare."""
     here = {name: reconciler.artifacts for name, reconciler in kernel.reconcilers.items()}

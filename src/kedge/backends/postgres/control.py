@@ -248,6 +248,11 @@ class PostgresControl:
         )
         return [control_log.decode_entry(row) for row in rows]
 
+    def steps(self, kinds: Iterable[str], *, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """Return the steps of these kinds after a seq, up to a limit, newest first."""
+        rows = self._database.ask(_SQL["log_of_steps"], sorted(kinds), after, limit)
+        return [control_log.decode_entry(row) for row in rows]
+
     def recorded(self, numbers: Iterable[int] | None = None) -> list[Recorded]:
         """Return deployments, of those ever staged these or all, in order of number."""
         return [control_log.decode_recorded(row) for row in self._of("deployments", numbers)]

@@ -228,6 +228,12 @@ class SqliteControl:
             rows = connection.execute(_SQL["log_of_deployments"], asked).fetchall()
         return [control_log.decode_entry(row) for row in rows]
 
+    def steps(self, kinds: Iterable[str], *, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """Return the steps of these kinds after a seq, up to a limit, newest first."""
+        asked = json.dumps(sorted(kinds)), after, -1 if limit is None else limit
+        with self._database.connection() as connection:
+            return [control_log.decode_entry(row) for row in connection.execute(_SQL["log_of_steps"], asked)]
+
     def recorded(self, numbers: Iterable[int] | None = None) -> list[Recorded]:
         """Return deployments, of those ever staged these or all, in order of number."""
         with self._database.connection() as connection:

@@ -153,6 +153,19 @@ class ControlContract:
         assert [(s.kind, s.detail, s.epoch) for s in steps] == [("verified", {"ok": True}, 1)]
         assert backend.control.epoch() == 1, "a step is no change"
 
+    def test_steps_are_found_by_kind_newest_first(self, backend: Backend) -> None:
+        driver, control = BackendDriver(backend), backend.control
+        for number, kind in enumerate(("verified", "other", "verified", "failed")):
+            driver.change("stage", f"v{number}")
+            control.step(f"op-{number}", kind, by="x", detail={"n": number})
+        control.begin_session("verified", 4, frozenset(), None, after=-1, by="x")
+        found = control.steps(["verified", "failed", "stage", "session"])
+        assert [(step.kind, step.detail["n"]) for step in found] == [("failed", 3), ("verified", 2), ("verified", 0)]
+        assert all(step.is_step for step in found)
+        assert control.steps(["verified", "failed"], limit=2) == found[:2]
+        assert control.steps(["verified", "failed"], after=found[1].seq) == found[:1]
+        assert control.steps([]) == control.steps(["none"]) == []
+
     def test_the_record_at_a_seq_is_the_one_that_stood_there(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
         stood = {}

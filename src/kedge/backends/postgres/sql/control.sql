@@ -59,6 +59,12 @@ FROM kedge.control_log
 WHERE deployment = ANY ($1::text[]) AND record IS NOT NULL AND ($2::text[] IS NULL OR kind = ANY ($2::text[]))
 ORDER BY seq DESC;
 
+-- name: log_of_steps
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, TRUE
+FROM kedge.control_log
+WHERE kind <> 'session' AND record IS NULL AND seq > $2 AND kind = ANY ($1::text[])
+ORDER BY seq DESC LIMIT $3;
+
 -- name: changes_to
 SELECT record FROM kedge.control_log WHERE record IS NOT NULL AND seq <= $1 ORDER BY seq DESC LIMIT $2;
 

@@ -51,6 +51,12 @@ WHERE deployment IN (SELECT value FROM json_each(?1)) AND record IS NOT NULL
   AND (?2 IS NULL OR kind IN (SELECT value FROM json_each(?2)))
 ORDER BY seq DESC;
 
+-- name: log_of_steps
+SELECT seq, epoch, at, operation, kind, deployment, by, reason, detail, TRUE
+FROM control_log
+WHERE kind <> 'session' AND record IS NULL AND seq > ?2 AND kind IN (SELECT value FROM json_each(?1))
+ORDER BY seq DESC LIMIT ?3;
+
 -- name: changes_to
 SELECT record FROM control_log WHERE record IS NOT NULL AND seq <= ? ORDER BY seq DESC;
 

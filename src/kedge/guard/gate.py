@@ -1,0 +1,33 @@
+"""Gate port: a check before the first session of a deployment."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from kedge.support.display import Value
+from kedge.turns.kernel import Kernel
+
+NOT_CHECKED = "not checked: "
+
+
+class GateResult(Value, frozen=True):
+    """The result of one gate: whether it passed, one sentence of detail, and the numbers that it rests on.
+
+    The detail of a gate that could not look begins with "not checked: ".
+    """
+
+    name: str
+    passed: bool
+    detail: str
+    evidence: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Gate(Protocol):
+    """A check before the first session of a deployment. It changes nothing, and it never raises for a failed check."""
+
+    def __call__(self, kernel: Kernel, deployment: str, settings: Mapping[str, Any]) -> GateResult | None:
+        """Return the result for a deployment; None where the gate does not apply. `settings` are the gate's own."""
+
+
+__all__ = ["NOT_CHECKED", "Gate", "GateResult"]
