@@ -6,6 +6,7 @@ from kedge.guard.difference import DifferenceSequence, Interval
 from kedge.guard.embedding_gate import Probes, freeze_probes
 from kedge.guard.failures import FailureTest
 from kedge.guard.gates import GateResult, GatesReport
+from kedge.guard.health import Finding, Health
 from kedge.guard.latency import LatencyTest
 from kedge.guard.scores import ScoreTest
 from kedge.guard.settings import (
@@ -22,9 +23,11 @@ __all__ = [
     "Evidence",
     "FailureSettings",
     "FailureTest",
+    "Finding",
     "GateResult",
     "GatesReport",
     "GuardSettings",
+    "Health",
     "HoldbackTest",
     "Interval",
     "LatencySettings",

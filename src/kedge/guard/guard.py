@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kedge.guard import declaring, gates
+from kedge.guard import health as healths
 from kedge.guard import launches as launching
 from kedge.guard.declaring import Declared, MetricReport
 from kedge.guard.gates import GatesReport
+from kedge.guard.health import Health
 from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus
 from kedge.guard.metrics import Metric
 from kedge.guard.recompute import Recomputed, recompute
@@ -135,3 +137,7 @@ class Guard:
     def recompute(self, name: str) -> Recomputed:
         """Compute every decision of a launch again from the log alone, up to the first difference."""
         return recompute(self._kernel, check_name("the launch", name))
+
+    def health(self) -> Health:
+        """Return what is not as the record says: members, operations, hidden writers, drills; it changes nothing."""
+        return healths.health(self._kernel)

@@ -27,12 +27,13 @@ class Step(Protocol):
 
 
 class DrillState(msgspec.Struct, frozen=True):
-    """What the newest drill says: `ok`, and one clause; `at` is its time, None where there is none."""
+    """What the newest drill says: `ok`, or that it `failed`, and one clause; `at` is its time, None: there is none."""
 
     ok: bool
     why: str
     at: float | None = None
     detail: dict[str, Any] = {}
+    failed: bool = False
 
 
 def judge(steps: Iterable[Step], now: float, within_seconds: float = WEEK_SECONDS) -> DrillState:
@@ -46,7 +47,7 @@ def judge(steps: Iterable[Step], now: float, within_seconds: float = WEEK_SECOND
     else:
         failed = ", ".join(map(str, newest.detail.get("failed", ()))) or "it did not finish"
         why = f"the newest drill in place failed: {failed}"
-    return DrillState(newest.kind == PASSED, why, newest.at, newest.detail)
+    return DrillState(newest.kind == PASSED, why, newest.at, newest.detail, failed=newest.kind != PASSED)
 
 
 __all__ = ["FAILED", "KINDS", "PASSED", "WEEK_SECONDS", "DrillState", "judge"]

@@ -31,6 +31,14 @@ class StoreTotal(msgspec.Struct, frozen=True):
     writes: int
 
 
+class Arrival(msgspec.Struct, frozen=True):
+    """A write of one of a set of lineages: its seq, its time, and the id of its lineage."""
+
+    seq: int
+    at: float
+    lineage: int
+
+
 class Impact(Protocol):
     """Questions of plans, promotions and reports: what do these lineages hold, and what do readers get without them?
 
@@ -40,7 +48,8 @@ class Impact(Protocol):
     - Snapshot: each call answers from one snapshot of committed writes. Two calls may see different snapshots.
     - No epoch check: `head_pairs` takes views of any epoch, because a plan compares views that do not exist yet.
     - Completeness: `lineages_with`, `count_writes` and `totals` are exact and include what is hidden or purged.
-    - A cost that does not grow with the journal: counts come from counters, keys and heads from indexes of heads.
+    - A cost that does not grow with the journal: counts come from counters, keys and heads from indexes of heads. That
+      of `arrivals` grows with the writes after its seq.
     """
 
     def lineages_with(self, numbers: Iterable[int], without: Iterable[int] = ()) -> list[int]:
@@ -66,6 +75,9 @@ class Impact(Protocol):
 
         Those of artifacts come with their payloads, others without.
         """
+
+    def arrivals(self, lineages: Iterable[int], after: int, limit: int) -> list[Arrival]:
+        """Return the newest writes of these lineages after a seq, up to a limit, newest first."""
 
     def written_by_both(self, number: int, limit: int) -> list[Key]:
         """Return up to `limit` keys, each once, that have heads of this deployment and heads of others without it."""

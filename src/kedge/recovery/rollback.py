@@ -240,7 +240,7 @@ def _report(
 
 def unfinished(kernel: Kernel) -> list[Entry]:
     """Return the changes whose last step is not journaled, the oldest first."""
-    return [entry for entry, _ in _unfinished(kernel)]
+    return [entry for entry, _ in open_work(kernel)]
 
 
 def unfinished_of(kernel: Kernel, name: str, *, before: int) -> list[Entry]:
@@ -249,7 +249,7 @@ def unfinished_of(kernel: Kernel, name: str, *, before: int) -> list[Entry]:
     return [entry for entry in found if (entry.kind, entry.deployment) == (COMMIT, name) and entry.seq < before]
 
 
-def _unfinished(kernel: Kernel) -> list[tuple[Entry, Wanted]]:
+def open_work(kernel: Kernel) -> list[tuple[Entry, Wanted]]:
     """Return the unfinished changes, the oldest first, and which external systems must follow each.
 
     Systems that are no longer declared are left out.
@@ -266,7 +266,7 @@ def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress
     """Finish what a crash, or an external system that did not follow, left unfinished; return one sentence a change."""
     tell = on_step or _ignore
     done = []
-    for entry, wanted in _unfinished(kernel):
+    for entry, wanted in open_work(kernel):
         tell(f"{entry.deployment}: resuming the {entry.kind} that {entry.by} began (epoch {entry.epoch})")
         if entry.kind == COMMIT:
             done.append(_complete(kernel, entry, wanted, Timing(), tell).verdict)

@@ -10,7 +10,7 @@ from kedge.backends.postgres.reads import Reader
 from kedge.backends.postgres.sql import queries
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
-from kedge.ports.impact import StoreTotal, WriteCount
+from kedge.ports.impact import Arrival, StoreTotal, WriteCount
 
 _SQL = queries("impact")
 _KEYS_AT_ONCE = 500
@@ -62,6 +62,10 @@ class PostgresImpact:
             return pairs
 
         return self._database.read(look)
+
+    def arrivals(self, lineages: Iterable[int], after: int, limit: int) -> list[Arrival]:
+        """Return the newest writes of these lineages after a seq, up to a limit, newest first."""
+        return [Arrival(*row) for row in self._database.ask(_SQL["arrivals"], list(lineages), after, limit)]
 
     def written_by_both(self, number: int, limit: int) -> list[Key]:
         """Return up to `limit` keys that have heads of this deployment and heads of others without it."""

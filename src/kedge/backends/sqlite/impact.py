@@ -9,7 +9,7 @@ from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.sql import queries
 from kedge.model.visibility import View
 from kedge.model.writes import Head, Key
-from kedge.ports.impact import StoreTotal, WriteCount
+from kedge.ports.impact import Arrival, StoreTotal, WriteCount
 
 _SQL = queries("impact")
 
@@ -50,6 +50,11 @@ class SqliteImpact:
 
     def _head(self, connection: sqlite3.Connection, view: View, key: Key) -> Head | None:
         return self._reader.head_in(connection, view, key, payloads=key.store == "artifacts")
+
+    def arrivals(self, lineages: Iterable[int], after: int, limit: int) -> list[Arrival]:
+        """Return the newest writes of these lineages after a seq, up to a limit, newest first."""
+        asked = json.dumps(list(lineages)), after, limit
+        return [Arrival(*row) for row in self._database.ask(_SQL["arrivals"], *asked)]
 
     def written_by_both(self, number: int, limit: int) -> list[Key]:
         """Return up to `limit` keys that have heads of this deployment and heads of others without it."""

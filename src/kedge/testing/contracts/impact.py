@@ -80,3 +80,17 @@ class ImpactContract:
         driver.append([put(name, 2) for name in ("b", "Z", "ä")], lineage=ONE)
         assert [key.name for key in backend.impact.written_by_both(1, 3)] == ["Z", "a", "b"]
         assert backend.impact.written_by_both(1, 0) == backend.impact.written_by_both(7, 10) == []
+
+    def test_arrivals_are_the_newest_writes_of_lineages(self, backend: Backend) -> None:
+        driver, impact = BackendDriver(backend), backend.impact
+        driver.live("v1", "v2")
+        seqs = [driver.put(f"k{number}", 1, lineage=lineage) for number, lineage in enumerate((ONE, TWO, BOTH, ONE))]
+        lineages = impact.lineages_with([1])
+        found = impact.arrivals(lineages, 0, 10)
+        assert [arrival.seq for arrival in found] == [seqs[3], seqs[2], seqs[0]]
+        assert found[0].lineage == found[2].lineage != found[1].lineage
+        assert {arrival.lineage for arrival in found} == set(lineages)
+        assert found[0].at >= found[1].at >= found[2].at > 0
+        assert impact.arrivals(lineages, 0, 2) == found[:2]
+        assert impact.arrivals(lineages, seqs[2], 10) == found[:1]
+        assert impact.arrivals([], 0, 10) == []

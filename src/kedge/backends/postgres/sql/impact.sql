@@ -51,3 +51,7 @@ WHERE h.lineage IN (SELECT lineage FROM kedge.lineage_members WHERE number = $1)
   AND NOT EXISTS (SELECT 1 FROM kedge.heads p WHERE p.space = h.space AND p.name = h.name AND p.lineage < h.lineage
                   AND p.lineage IN (SELECT lineage FROM kedge.lineage_members WHERE number = $1))
 ORDER BY s.store COLLATE "C", s.space COLLATE "C", h.name COLLATE "C" LIMIT $2;
+
+-- name: arrivals
+SELECT seq, at, lineage FROM kedge.writes WHERE seq > $2 AND lineage = ANY($1::int8[])
+ORDER BY seq DESC LIMIT $3;

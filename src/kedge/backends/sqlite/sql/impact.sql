@@ -36,3 +36,7 @@ WHERE h.lineage IN (SELECT lineage FROM lineage_members WHERE number = ?1)
   AND NOT EXISTS (SELECT 1 FROM heads p WHERE p.space = h.space AND p.name = h.name AND p.lineage < h.lineage
                   AND p.lineage IN (SELECT lineage FROM lineage_members WHERE number = ?1))
 ORDER BY s.store, s.space, h.name LIMIT ?2;
+
+-- name: arrivals
+SELECT seq, at, lineage FROM writes WHERE seq > ?2 AND +lineage IN (SELECT value FROM json_each(?1))
+ORDER BY seq DESC LIMIT ?3;
