@@ -220,6 +220,17 @@ def test_the_steps_are_freeze_then_half_the_weight_and_supervised_then_rollback(
     assert simulated.done[-1] == "roll_back"
 
 
+def test_a_person_who_resumes_as_it_is_rolled_back_lifts_no_level_of_the_guard() -> None:
+    simulated = Simulated(release_of(alpha=0.001), GOOD)
+    simulated.look()
+    _evidence(simulated, 3)
+    _evidence(simulated, 10)
+    assert simulated.done[-1] == "roll_back"
+    simulated.look(0, requests=(simulated.ask("resume"),))
+    assert simulated.state.phase is Phase.ROLLED_BACK
+    assert "loosen" not in simulated.done, "the guard may not, so that its pilot would never end"
+
+
 def _good(simulated: Simulated, looks: int) -> None:
     for _ in range(looks):
         units = [LaunchUnit("baseline", simulated.weight, simulated.era, {"resolved": False})] * 5

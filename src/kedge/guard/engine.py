@@ -102,7 +102,7 @@ def _answer(look: Look, request: Request) -> None:
         look.set(paused=f"paused by {request.by}{said}")
         look.tell(f"paused by {request.by}{said}")
     elif request.verb == "resume":
-        if look.state.rung is Rung.DEGRADE:
+        if look.state.rung is Rung.DEGRADE and look.world.status in (Status.CANARY, Status.LIVE):
             look.do("loosen", text=f"resumed by {request.by}{said}")
         look.set(paused="", latched=False, downs=(), rung=Rung.NONE, calm=0)
         look.tell(f"resumed by {request.by}{said}")

@@ -12,7 +12,7 @@ from typing import Self, cast
 import msgspec
 
 from kedge.deployments import lifecycle
-from kedge.errors import Conflict, PilotRuns, Retryable
+from kedge.errors import Conflict, NotPermitted, PilotRuns, Retryable
 from kedge.guard import evidence
 from kedge.guard.engine import advance
 from kedge.guard.gates import GateResult, run_gates
@@ -146,7 +146,7 @@ class Pilot:
             self._check_lease(version)
             try:
                 perform(self._kernel, self._name, action, f"launch:{self._name}:{version}:{number}")
-            except Conflict as error:
+            except (Conflict, NotPermitted) as error:
                 trouble = f"{action.kind} was not done: {error}"
         reach("launch:performed")
         self._port.mark_done(self._name, self._holder, version, trouble)
