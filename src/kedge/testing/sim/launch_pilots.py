@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import msgspec
 
-from kedge.errors import KedgeError
+from kedge.errors import Conflict, NotPermitted
 from kedge.guard import engine
 from kedge.guard.launch_state import ENDED, State
 from kedge.guard.release import Release
@@ -29,7 +29,6 @@ class PilotNode:
     def begin(self) -> None:
         """Start with empty memory, under a name of its own."""
         self.uid = f"{self.node.name}.{self.node.life}"
-        self._trouble = ""
         self._world.spawn(self.node, self._live())
 
     def now(self) -> float:
@@ -55,13 +54,12 @@ class PilotNode:
         state = self.restored(found.row)
         if state.phase in ENDED:
             return
-        world = msgspec.structs.replace(found.world, trouble=self._trouble)
-        found = msgspec.structs.replace(found, world=world)
-        outcome = engine.advance(self._release, state, found.units, world)
+        outcome = engine.advance(self._release, state, found.units, found.world)
         if outcome.state == state and not outcome.actions and not found.units:
             return
         yield from self._again("advance", self.uid, row.version, found, outcome)
-        yield from self._act(Row(b"", row.version + 1, row.version, outcome.actions, 0))
+        if outcome.actions:
+            yield from self._act(Row(b"", row.version + 1, row.version, outcome.actions, 0))
 
     def restored(self, row: Row) -> State:
         """Return the state of the launch."""
@@ -73,15 +71,16 @@ class PilotNode:
 
     def _act(self, row: Row) -> Process:
         """Do the actions of a version, in order; each is done once, whichever pilot comes by."""
-        self._trouble = ""
+        trouble = ""
         for place, action in enumerate(row.actions):
+            stored: Row = yield from self._again("get")
+            if (stored.holder, stored.version) != (self.uid, row.version):
+                raise PilotLost(f"{self.uid} is not the pilot of version {row.version}")
             try:
                 yield from self._again("act", row.version, place, self.operation(row.version, place), action)
-            except (Lost, PilotLost):
-                raise
-            except KedgeError as error:
-                self._trouble = f"{action.kind}: {error}"
-        yield from self._again("mark_done", self.uid, row.version)
+            except (Conflict, NotPermitted) as error:
+                trouble = f"{action.kind} was not done: {error}"
+        yield from self._again("mark_done", self.uid, row.version, trouble)
 
     def operation(self, version: int, place: int) -> str:
         """Return the name of an action: the same for every pilot."""

@@ -22,7 +22,7 @@ BAD, SHAKY, GOOD = 0.9, 0.4, 0.1  # the failure rates of a canary
 SHAKY_SECONDS = 15.0
 RELEASE: Release = read_release({
     "deployment": "v2", "ramp": [0.25, 0.5], "min_sessions": 20, "soak": 4.0, "watch": 15.0, "holdback": 0.2,
-    "recover_sessions": 5, "dwell": 3.0, "hold": 2.0, "degrade": 4.0,
+    "recover_sessions": 5, "dwell": 3.0, "hold": 2.0, "degrade": 3.0, "alpha": 0.01,
     "metrics": {"resolved": {"kind": "success", "deadline": 5.0, "max_missing": 0.5, "margin": 0.2}},
 }).release  # fmt: skip
 

@@ -27,6 +27,7 @@ class Seat(msgspec.Struct):
     share: float
     era: int
     at: float
+    is_promoted: bool = False
     verdict: bool | None = None
     answered_at: float = 0.0
 
@@ -52,6 +53,7 @@ class Row(msgspec.Struct, frozen=True):
     actions: tuple[Action, ...]
     cursor: int
     holder: str | None = None
+    trouble: str = ""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -79,7 +81,6 @@ class LaunchStore(SimStore):
         self.row = Row(msgspec.json.encode(State()), 0, 0, (), 0)
         self.until = float("-inf")
         self.era = 0
-        self.promoted: int | None = None
         self.applied: set[str] = set()
         self.on_action: Callable[[int, int, Action], None] = lambda *_: None
         self.on_look: Callable[[Row], None] = lambda _: None
@@ -106,7 +107,9 @@ class LaunchStore(SimStore):
                 break
             is_known = seat.verdict is not None and seat.answered_at <= due
             verdicts = {"resolved": seat.verdict if is_known else None}
-            units.append(LaunchUnit(seat.arm, seat.share, seat.era, verdicts))  # type: ignore[arg-type]
+            units.append(
+                LaunchUnit(seat.arm, seat.share, seat.era, verdicts, is_promoted=seat.is_promoted)  # type: ignore[arg-type]
+            )
         deployment = self._canary()
         state = msgspec.json.decode(self.row.state, type=State)
         world = World(
@@ -114,11 +117,11 @@ class LaunchStore(SimStore):
             status=self._status(),
             weight=0.0 if deployment is None else deployment.weight,
             era=self.era,
-            promoted=self.promoted,
             since=0.0 if deployment is None else deployment.since,
             by="" if deployment is None else deployment.by,
             gates=(),
             requests=tuple(request for request in self.requests if request.number > state.requests),
+            trouble=self.row.trouble,
         )
         return Found(self.row, tuple(units), world)
 
@@ -131,13 +134,18 @@ class LaunchStore(SimStore):
         units, world = msgspec.json.encode(found.units), msgspec.json.encode(found.world)
         self.on_look(self.row)
         self.looks.append(Logged(version + 1, pilot, found.row.cursor, units, world, state, outcome.actions))
-        self.row = Row(state, version + 1, self.row.done, outcome.actions, cursor, pilot)
+        done = self.row.done if outcome.actions else version + 1
+        self.row = Row(state, version + 1, done, outcome.actions, cursor, pilot)
 
-    def mark_done(self, pilot: str, version: int) -> None:
-        """Record that the actions of a version are done; raise `PilotLost` for another holder."""
+    def get(self) -> Row:
+        """Return the launch as it stands."""
+        return self.row
+
+    def mark_done(self, pilot: str, version: int, trouble: str) -> None:
+        """Record that the actions of a version are done, or why not; raise `PilotLost` for another holder."""
         if (self.row.holder, self.row.version) != (pilot, version):
             raise PilotLost(f"{pilot} is not the pilot of version {version}")
-        self.row = msgspec.structs.replace(self.row, done=version)
+        self.row = msgspec.structs.replace(self.row, done=version, trouble=trouble)
 
     def act(self, version: int, place: int, operation: str, action: Action) -> None:
         """Do an action of a look, once for each operation."""
@@ -154,7 +162,6 @@ class LaunchStore(SimStore):
                 self._flip(transitions.canary(self.record, CANARY, action.weight, now=now, by="guard"))
             case "promote":
                 self._flip(transitions.promote(self.record, CANARY, now=now, by="guard", holdback=action.weight))
-                self.promoted = self.era
             case "settle":
                 self._flip(transitions.settle(self.record, CANARY))
             case "roll_back":
@@ -219,7 +226,7 @@ class LaunchStore(SimStore):
             status, 0.0
         )
         arm = "canary" if self._dice.random() < share else "baseline"
-        seat = Seat(len(self.seats), arm, share, self.era, self.clock())
+        seat = Seat(len(self.seats), arm, share, self.era, self.clock(), status is Status.LIVE)
         if status in (Status.CANARY, Status.LIVE) and 0 < share < 1:
             self.seats.append(seat)
         return seat
