@@ -8,9 +8,10 @@ from kedge.cli.app import app
 from kedge.cli.help import PlainCommand
 
 _MODULES = {  # in the order of `kedge --help`
-    "status": "inspect", "fleet": "fleet", "plan": "rollback", "log": "inspect", "show": "show", "diff": "inspect",
+    "status": "inspect", "health": "health", "fleet": "fleet", "plan": "rollback", "log": "inspect", "show": "show",
+    "diff": "inspect",
     "assignment": "inspect", "sessions": "sessions", "verdicts": "message_verdicts", "metrics": "metrics",
-    "peers": "peers", "gates": "gates", "health": "health", "export": "export",
+    "peers": "peers", "gates": "gates", "export": "export",
     "deploy": "deploy", "canary": "deploy", "backfill": "backfill", "promote": "deploy", "settle": "deploy",
     "launch": "launch",
     "rollback": "rollback", "reinstate": "rollback", "replay": "replay",

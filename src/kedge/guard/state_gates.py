@@ -9,7 +9,7 @@ from kedge.guard.gate import NOT_CHECKED, GateResult
 from kedge.guard.schemas import dropped_schemas, narrowed, refused_messages, unknown_keywords, violations
 from kedge.model import drills
 from kedge.model.artifacts import Artifact
-from kedge.model.durations import as_seconds
+from kedge.model.durations import check_duration
 from kedge.model.negotiation import SPEAKS, Rule, read_rules
 from kedge.model.visibility import View
 from kedge.ports.vectors import Collection
@@ -111,7 +111,7 @@ def backfill_gate(kernel: Kernel, deployment: str, settings: Mapping[str, Any]) 
     collections = collections_of(kernel, deployment)
     if not collections:
         return None
-    seconds = as_seconds("seconds of the backfill gate", settings.get("seconds", BACKFILL_SECONDS))
+    seconds = check_duration("seconds of the backfill gate", settings.get("seconds", BACKFILL_SECONDS))
     view, until = open_view(kernel, deployment=deployment), time.monotonic() + seconds
     lacking: dict[str, int] = {}
     looked, examples = 0, list[str]()
@@ -166,7 +166,7 @@ def _lacking(kernel: Kernel, view: ReadView, corpus: Corpus, names: list[str]) -
 
 def target_gate(kernel: Kernel, deployment: str, settings: Mapping[str, Any]) -> GateResult:
     """Check that every artifact that a rollback falls back to can still be had."""
-    seconds = as_seconds("seconds of the targets gate", settings.get("seconds", 10.0))
+    seconds = check_duration("seconds of the targets gate", settings.get("seconds", 10.0))
     pins, targets = fallbacks(kernel, deployment)
     states = resolve(kernel, targets, seconds)
     purged = [key for key, said in pins.items() if key not in targets and said.endswith(": purged")]
@@ -189,7 +189,7 @@ def target_gate(kernel: Kernel, deployment: str, settings: Mapping[str, Any]) ->
 
 def drill_gate(kernel: Kernel, deployment: str, settings: Mapping[str, Any]) -> GateResult:  # noqa: ARG001
     """Check that the newest drill in place passed, and is no older than a week, or than `max_age`."""
-    within = as_seconds("max_age of the drill gate", settings.get("max_age", drills.WEEK_SECONDS))
+    within = check_duration("max_age of the drill gate", settings.get("max_age", drills.WEEK_SECONDS))
     state = drill_state(kernel, within)
     hint = "" if state.ok else "; run `kedge drill --in-place`"
     return GateResult("drill", passed=state.ok, detail=state.why + hint, evidence={"at": state.at, **state.detail})
