@@ -2,17 +2,20 @@
 
 import builtins
 from datetime import datetime
+from pathlib import Path
 
-from kedge.errors import NotPermitted
-from kedge.guard import level_changes
+from kedge.errors import InvalidValue, NotPermitted
+from kedge.guard import level_changes, second_person
 from kedge.guard.level_changes import loosen, tighten
-from kedge.model import entries
+from kedge.model import entries, ladder
 from kedge.model.checks import check_name
 from kedge.model.choices import LevelName
 from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource, Scope, parse_scope
 from kedge.model.levels import Level, check_level
+from kedge.model.requests import LevelRequest
+from kedge.model.rights import Presets, parse_presets
 from kedge.support.display import brief
-from kedge.turns import current, session_assignment
+from kedge.turns import approvals, current, session_assignment
 from kedge.turns.kernel import Kernel, actor
 from kedge.turns.turn import Turn
 
@@ -67,12 +70,75 @@ class Ladder:
         source = LevelSource.HOOK if is_agent else LevelSource.PERSON
         return tighten(self._kernel, level, scope, source=source, by=who, reason=reason, expires=expires)
 
-    def loosen(self, entry: LevelEntry | str, *, reason: str = "", by: str | None = None) -> LevelEntry:
-        """Lift an entry, given itself or its id, and return it. Only a person may: an agent's identity is refused."""
+    def loosen(
+        self, entry: LevelEntry | str, *, reason: str = "", by: str | None = None, break_glass: bool = False
+    ) -> LevelEntry:
+        """Lift an entry, given itself or its id, and return it. Only a person may: an agent's identity is refused.
+
+        Where two persons are required, off, fallback and what the guard set raise `ApprovalNeeded`, whose request
+        another person approves. `break_glass` lifts them at once, with a reason, and is marked in the log.
+        """
         who = self._person(by, "lift a level entry")
-        standing = entries.find(self._kernel.backend.control.load(), entry)
-        loosen(self._kernel, standing, source=LevelSource.PERSON, by=who, reason=reason)
+        record = self._kernel.backend.control.load()
+        standing = entries.find(record, entry)
+        needs_two = record.two_persons and ladder.needs_two(standing, source=LevelSource.PERSON)
+        if needs_two and break_glass and not reason:
+            raise InvalidValue("break_glass=True needs a reason: it lifts the entry without the second person")
+        if needs_two and not break_glass:
+            raise approvals.needed(second_person.ask(self._kernel, "loosen", by=who, reason=reason, entry=standing))
+        detail = {"break_glass": True} if needs_two else {}
+        loosen(self._kernel, standing, source=LevelSource.PERSON, by=who, reason=reason, detail=detail)
         return standing
+
+    # ── requests ──
+
+    def requests(self) -> builtins.list[LevelRequest]:
+        """Return what waits for a person, or is approved and not used yet, the oldest first."""
+        return second_person.open_requests(self._kernel)
+
+    def approve(self, request: LevelRequest | str, *, by: str | None = None) -> LevelRequest:
+        """Approve a request, given itself or its id; what loosens is done at once. Not by who asked, nor by an agent.
+
+        While the level allows no approved acts, requests of acts stand still: they cannot be approved, and do not
+        expire.
+        """
+        who = self._person(by, "approve a request")
+        return second_person.approve(self._kernel, request, by=who)
+
+    def deny(self, request: LevelRequest | str, *, by: str | None = None) -> LevelRequest:
+        """Deny a request, given itself or its id."""
+        return second_person.deny(self._kernel, request, by=self._who(by)[0])
+
+    # ── settings ──
+
+    @property
+    def two_persons(self) -> bool:
+        """Whether two persons loosen off, fallback and what the guard set."""
+        return self._kernel.backend.control.load().two_persons
+
+    def require_two_persons(self, required: bool = True, *, reason: str = "", by: str | None = None) -> None:  # noqa: FBT001, FBT002 - the one argument
+        """Require two persons for loosening off, fallback and what the guard set.
+
+        To end that wants two persons as well: it raises `ApprovalNeeded`.
+        """
+        who = self._person(by, "change who loosens")
+        second_person.require_two(self._kernel, required=bool(required), by=who, reason=reason)
+
+    def presets(self) -> Presets:
+        """Return the rights of all levels."""
+        return self._kernel.backend.control.load().rights
+
+    def set_presets(self, presets: str | Path, *, reason: str = "", by: str | None = None) -> Presets:
+        """Set the rights of levels from TOML, given as text or as the path of a file; "" makes them the default ones.
+
+        They must shrink from level to level. Where two persons are required and a level gains a right, it raises
+        `ApprovalNeeded`.
+        """
+        who = self._person(by, "change what levels permit")
+        text = presets.read_text(encoding="utf-8") if isinstance(presets, Path) else presets
+        return second_person.set_presets(self._kernel, parse_presets(text), by=who, reason=reason)
+
+    # ── the short form, and who calls ──
 
     def set_level(self, feature: str, level: LevelName, *, reason: str = "", by: str | None = None) -> None:
         """Set what persons say about a feature: the short form, as `k.set_level`."""

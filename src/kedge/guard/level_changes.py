@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from kedge.errors import InvalidValue, UnknownName, nearest
+from kedge.errors import InvalidValue, NotPermitted, UnknownName, nearest
 from kedge.model import entries, transitions
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import ControlRecord
-from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource, Scope, loosened, may_loosen, parse_scope
-from kedge.model.levels import Level, check_level
+from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource, Scope, loosened, may_loosen, needs_two, parse_scope
+from kedge.model.levels import Level, check_level, strictness
 from kedge.model.unfinished import ROLLBACK
 from kedge.model.upgrade import GUARD_SINCE
 from kedge.ports.control import Change
@@ -98,10 +98,21 @@ def set_level(kernel: Kernel, feature: str, level: Level, *, by: str, reason: st
         kernel.check_fence(f"level {level} of {scope}", GUARD_SINCE)
 
     def decide(record: ControlRecord) -> Change:
+        _check_alone(record, entries.of_person(record, feature), level)
         after = entries.set_by_person(transitions.next_epoch(record), feature, level, None if plain else wanted)
         return Change(after, operation, SET, by, None, reason, {"feature": feature, "level": str(level)})
 
     kernel.change(decide)
+
+
+def _check_alone(record: ControlRecord, gone: Iterable[LevelEntry], level: Level) -> None:
+    """Raise `NotPermitted` where two persons are required to loosen one of these entries to a level."""
+    for entry in gone if record.two_persons else ():
+        if strictness(entry.level) > strictness(level) and needs_two(entry, source=LevelSource.PERSON):
+            raise NotPermitted(
+                f"two persons loosen {entry.level} of {entry.scope} here ({entry.id}): ask with "
+                f"k.ladder.loosen({entry.id!r}), and another person approves"
+            )
 
 
 def has_due(kernel: Kernel) -> bool:

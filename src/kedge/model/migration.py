@@ -111,6 +111,7 @@ TABLES: dict[str, Table] = dict(
         ),
         _table("launch_requests", "launch:t number:i at:f body:b", key=2),
         _table("replayed", "seq:i turn:i uid:t"),
+        _table("level_requests", "id:t kind:t about:t status:t at:f body:b"),
         _table("states", "id:i lineage:i superseders:t"),
         _table("heads", "space:i name:t lineage:i rank:i seq:i deleted:o state:i", key=3),
         _table("counters", "space:i lineage:i puts:i deletes:i", key=2),

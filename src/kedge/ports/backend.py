@@ -20,6 +20,7 @@ from kedge.ports.provenance import Provenance
 from kedge.ports.pruning import Pruning
 from kedge.ports.reclamation import Reclamation
 from kedge.ports.replay_log import ReplayLog
+from kedge.ports.requests import Requests
 from kedge.ports.states import StateCollector
 from kedge.ports.upgrade import Upgrade
 from kedge.ports.vectors import VectorCompactor, VectorIndexer, VectorReader, VectorWriter
@@ -96,6 +97,10 @@ class Backend(Protocol):
     @property
     def replay_log(self) -> ReplayLog:
         """Which inputs were replayed."""
+
+    @property
+    def requests(self) -> Requests:
+        """Requests for approval."""
 
     @property
     def coverage(self) -> EmbeddingCoverage:

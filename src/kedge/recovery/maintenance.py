@@ -6,6 +6,7 @@ from kedge.backends.readable import agreed_now
 from kedge.deployments.lifecycle import list_revocable
 from kedge.errors import Conflict, IllegalTransition
 from kedge.model.control import ControlRecord, Status
+from kedge.model.requests import KEPT_SECONDS
 from kedge.ports.vectors import Reclaimed
 from kedge.recovery import purge, retention
 from kedge.recovery.pruning import prune
@@ -21,6 +22,7 @@ def maintain(kernel: Kernel, progress: Progress | None = None, *, in_background:
     """Purge the rolled-back deployments that are due, then reclaim and prune what the policies allow."""
     purged, refused = _purge_due(kernel)
     stores = retention.reclaim(kernel, progress)
+    kernel.backend.requests.forget(kernel.backend.clock.now() - KEPT_SECONDS)
     pruned = prune(kernel, progress, in_background=in_background)  # what the content has kept goes after it
     stores |= {name: Reclaimed(rows, 0) for name, rows in pruned.items()}
     rows, size = sum(part.rows for part in stores.values()), sum(part.bytes for part in stores.values())

@@ -13,7 +13,7 @@ from kedge.model.control import Level
 from kedge.model.envelope import Envelope
 from kedge.model.negotiation import Rule, digest
 from kedge.model.peers import check_peer
-from kedge.model.rights import Act, Reversibility
+from kedge.model.rights import Act, Reversibility, Verdict
 from kedge.model.session_settings import check_asked
 from kedge.model.turns import check_seen
 from kedge.model.visibility import View
@@ -25,7 +25,7 @@ from kedge.stores.own import Store
 from kedge.stores.search import SearchingMany
 from kedge.stores.vectors import Vectors
 from kedge.support.display import brief
-from kedge.turns import children, code_check, current, messages, observing
+from kedge.turns import approvals, children, code_check, current, messages, observing
 from kedge.turns.batch import WriteBatch
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
@@ -155,9 +155,13 @@ class Turn(SearchingMany):
             presets=self._scope.record.rights,
         ).permits
 
-    def require(self, act: Act, *, tool: str | None = None, reversibility: Reversibility | None = None) -> Permit:
+    def require(
+        self, act: Act, *, tool: str | None = None, reversibility: Reversibility | None = None, call: Any = None
+    ) -> Permit:
         """Return a permit for an act, which a tool's wrapper holds while it acts, or raise `NotPermitted`.
 
+        What only a person can allow raises `ApprovalNeeded`, whose request is bound to this agent, session, tool and
+        `call` (the parameters, as JSON values): once it is approved, the same call gets its permit, once.
         A stream asks before each part for "speak": the permit says whether what is said must be labelled.
         """
         if tool is not None:
@@ -165,9 +169,13 @@ class Turn(SearchingMany):
         chosen, known = rights.check_act(act), rights.check_reversibility(reversibility)
         scope, level = self._scope, self._scope.level(tool)
         verdict = rights.may(level, chosen, reversibility=known, presets=scope.record.rights)
-        if not verdict.permits:
+        approved_by = None
+        if verdict is Verdict.APPROVED:
+            seen = scope.view.seen
+            approved_by = approvals.use(self._kernel, scope.author, seen, tool=tool, reversibility=known, call=call)
+        elif not verdict.permits:
             raise refused(scope, chosen, level, tool, known)
-        return Permit(scope, chosen, level, verdict, tool=tool, reversibility=known)
+        return Permit(scope, chosen, level, verdict, tool=tool, reversibility=known, approved_by=approved_by)
 
     @property
     def is_open(self) -> bool:

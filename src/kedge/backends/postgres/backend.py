@@ -23,6 +23,7 @@ from kedge.backends.postgres.provenance import PostgresProvenance
 from kedge.backends.postgres.pruning import PostgresPruning
 from kedge.backends.postgres.reclamation import PostgresReclamation
 from kedge.backends.postgres.replay_log import PostgresReplayLog
+from kedge.backends.postgres.requests import PostgresRequests
 from kedge.backends.postgres.state_upkeep import PostgresStateCollector
 from kedge.backends.postgres.states import States
 from kedge.backends.postgres.upgrade import PostgresUpgrade
@@ -62,6 +63,7 @@ class PostgresBackend:
         self.impact = PostgresImpact(self.database, self.journal)
         self.provenance = PostgresProvenance(self.database)
         self.replay_log = PostgresReplayLog(self.database)
+        self.requests = PostgresRequests(self.database)
         self.coverage = PostgresCoverage(self.database, self.interner)
         self.verification = PostgresVerification(self.database, self.interner, self.states)
         self.erasure = PostgresErasure(self.database, self.vector_writer)

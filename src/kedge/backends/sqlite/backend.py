@@ -22,6 +22,7 @@ from kedge.backends.sqlite.pruning import SqlitePruning
 from kedge.backends.sqlite.reads import Reader
 from kedge.backends.sqlite.reclamation import SqliteReclamation
 from kedge.backends.sqlite.replay_log import SqliteReplayLog
+from kedge.backends.sqlite.requests import SqliteRequests
 from kedge.backends.sqlite.segment_writer import folder_of, real_path
 from kedge.backends.sqlite.state_upkeep import SqliteStateCollector
 from kedge.backends.sqlite.states import States
@@ -65,6 +66,7 @@ class SqliteBackend:
         self.impact = SqliteImpact(self.database, self.journal)
         self.provenance = SqliteProvenance(self.database)
         self.replay_log = SqliteReplayLog(self.database)
+        self.requests = SqliteRequests(self.database)
         self.coverage = SqliteCoverage(self.database, self.interner)
         self.verification = SqliteVerification(self.database, self.states, self.journal)
         self.erasure = SqliteErasure(self.database, chosen.writer)
