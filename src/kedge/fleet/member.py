@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import msgspec
 
-from kedge.deployments import settling
+from kedge.deployments import level_expiry, settling
 from kedge.errors import Corruption, InvalidValue, KedgeError, LeaseExpired, Misuse
 from kedge.fleet.watcher import POLL_SECONDS, UNPROMPTED_SECONDS, Watcher, report
 from kedge.model.checks import check_name, check_names, check_seconds
@@ -63,7 +63,7 @@ class Member:
         self._catch_up_thread: int | None = None
         self._has_left = False
         self._refreshing = threading.Lock()
-        self._settling: threading.Thread | None = None
+        self._applying: threading.Thread | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kedge-member", daemon=True)
         self._hint = kernel.backend.change_hint()  # before the epoch is read: a later change gives another hint
@@ -86,7 +86,7 @@ class Member:
                     self._refresh(self._newest_epoch)
                 elif self._lease.is_due(self._clock.elapsed()):
                     self._refresh()
-                    self._settle_due()
+                    self._apply_due()
                     self._kernel.consider_upkeep()
                 else:
                     continue
@@ -98,14 +98,16 @@ class Member:
         if self._has_left:  # leave() timed out on this thread: its last refresh may have followed
             self._report_leave()
 
-    def _settle_due(self) -> None:
-        """Apply settle policies, in a thread of its own: a slow commit does not cost the lease."""
-        if settling.has_due(self._kernel) and (self._settling is None or not self._settling.is_alive()):
-            self._settling = threading.Thread(target=self._settle, name="kedge-settle", daemon=True)
-            self._settling.start()
+    def _apply_due(self) -> None:
+        """Settle, and lift expired level entries, in a thread of its own: a slow commit does not cost the lease."""
+        is_due = settling.has_due(self._kernel) or level_expiry.has_due(self._kernel)
+        if is_due and (self._applying is None or not self._applying.is_alive()):
+            self._applying = threading.Thread(target=self._apply, name="kedge-settle", daemon=True)
+            self._applying.start()
 
-    def _settle(self) -> None:
+    def _apply(self) -> None:
         try:
+            level_expiry.expire_due(self._kernel)
             settling.settle_due(self._kernel)
         except Exception as error:  # noqa: BLE001 - the edge of this thread: it reports why and is tried again
             if not self._stop.is_set():

@@ -8,7 +8,17 @@ from kedge.errors import InvalidValue, NotPermitted, UnknownName, nearest
 from kedge.model import entries, transitions
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import ControlRecord
-from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource, Scope, loosened, may_loosen, needs_two, parse_scope
+from kedge.model.ladder import (
+    EVERYTHING,
+    LevelEntry,
+    LevelSource,
+    Scope,
+    logged,
+    loosened,
+    may_loosen,
+    needs_two,
+    parse_scope,
+)
 from kedge.model.levels import Level, check_level, strictness
 from kedge.model.unfinished import ROLLBACK
 from kedge.model.upgrade import GUARD_SINCE
@@ -16,8 +26,7 @@ from kedge.ports.control import Change
 from kedge.support.display import brief
 from kedge.turns.kernel import Kernel
 
-TIGHTEN, LOOSEN, EXPIRE, SET = "tighten", "loosen", "expire", "level"
-EXPIRY = "expiry"  # who removes what has expired, in the log
+TIGHTEN, LOOSEN, SET = "tighten", "loosen", "level"
 
 
 def tighten(
@@ -49,7 +58,7 @@ def tighten(
     def decide(record: ControlRecord) -> Change:
         nonlocal entry
         after, entry = entries.tighten(transitions.next_epoch(record), wanted, plain=plain)
-        return Change(after, operation, TIGHTEN, by, _deployment(where), reason, detail_of(entry))
+        return Change(after, operation, TIGHTEN, by, _deployment(where), reason, logged(entry))
 
     kernel.change(decide)
     return entry
@@ -80,7 +89,7 @@ def loosen(
         may_loosen(standing, source=given, by=by, latched=latched or _was_rolled_back(kernel, given, standing))
         left = loosened(standing, source=given)
         after = entries.replaced(transitions.next_epoch(record), standing, left)
-        told = detail_of(standing) | {"left": "full" if left is None else str(left.level)} | (detail or {})
+        told = logged(standing) | {"left": "full" if left is None else str(left.level)} | (detail or {})
         return Change(after, number, LOOSEN, by, _deployment(standing.scope), reason, told)
 
     kernel.change(decide)
@@ -113,38 +122,6 @@ def _check_alone(record: ControlRecord, gone: Iterable[LevelEntry], level: Level
                 f"two persons loosen {entry.level} of {entry.scope} here ({entry.id}): ask with "
                 f"k.ladder.loosen({entry.id!r}), and another person approves"
             )
-
-
-def has_due(kernel: Kernel) -> bool:
-    """Return whether an entry has expired, by the newest record and the clock of this process, without I/O."""
-    record = kernel.backend.control.known()
-    return record is not None and bool(entries.due(record, kernel.backend.clock.now()))
-
-
-def expire_due(kernel: Kernel) -> list[LevelEntry]:
-    """Remove the entries that have expired by the database's time, in one change; return them."""
-    if all(entry.expires is None for entry in kernel.backend.control.load().entries):
-        return []
-    now, operation = kernel.backend.control.position().at, kernel.backend.clock.fresh_id()
-    if not entries.due(kernel.backend.control.load(), now):
-        return []
-    gone: tuple[LevelEntry, ...] = ()
-
-    def decide(record: ControlRecord) -> Change:
-        nonlocal gone
-        gone = entries.due(record, now)
-        after = entries.without(transitions.next_epoch(record), gone)
-        return Change(after, operation, EXPIRE, EXPIRY, detail={"entries": [detail_of(entry) for entry in gone]})
-
-    kernel.change(decide)
-    return list(gone)
-
-
-def detail_of(entry: LevelEntry) -> dict[str, Any]:
-    """Return what the log keeps of an entry."""
-    told: dict[str, Any] = {"entry": entry.id, "scope": str(entry.scope), "level": str(entry.level)}
-    told |= {"source": str(entry.source)}
-    return told | ({} if entry.expires is None else {"expires": entry.expires})
 
 
 def _was_rolled_back(kernel: Kernel, source: LevelSource, entry: LevelEntry) -> bool:

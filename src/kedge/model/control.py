@@ -83,8 +83,9 @@ class ControlRecord(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def needs_upkeep(self) -> bool:
-        """Whether a setting says that something is reclaimed or purged."""
-        return bool(self.policies) or self.purge_after_seconds is not None
+        """Whether a setting says that something is reclaimed or purged, or a level entry expires."""
+        expires = any(entry.expires is not None for entry in self.entries)
+        return bool(self.policies) or self.purge_after_seconds is not None or expires
 
     @cached_property
     def settled(self) -> frozenset[int]:

@@ -209,3 +209,9 @@ def loosened(entry: LevelEntry, *, source: LevelSource) -> LevelEntry | None:
         return None
     level = next_looser(entry.level)
     return None if level is Level.FULL else msgspec.structs.replace(entry, level=level)
+
+
+def logged(entry: LevelEntry) -> dict[str, Any]:
+    """Return what the log keeps of an entry, beside who and why."""
+    told = {"entry": entry.id, "scope": str(entry.scope), "level": str(entry.level), "source": str(entry.source)}
+    return told | ({} if entry.expires is None else {"expires": entry.expires})

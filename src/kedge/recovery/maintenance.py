@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from kedge.backends.readable import agreed_now
+from kedge.deployments import level_expiry
 from kedge.deployments.lifecycle import list_revocable
 from kedge.errors import Conflict, IllegalTransition
 from kedge.model.control import ControlRecord, Status
@@ -20,6 +21,7 @@ BY = "retention"
 
 def maintain(kernel: Kernel, progress: Progress | None = None, *, in_background: bool = False) -> ReclaimReport:
     """Purge the rolled-back deployments that are due, then reclaim and prune what the policies allow."""
+    level_expiry.expire_due(kernel)
     purged, refused = _purge_due(kernel)
     stores = retention.reclaim(kernel, progress)
     kernel.backend.requests.forget(kernel.backend.clock.now() - KEPT_SECONDS)
@@ -36,6 +38,8 @@ def maintain(kernel: Kernel, progress: Progress | None = None, *, in_background:
 def maintain_in_background(kernel: Kernel, progress: Progress) -> None:
     """Run a pass, unless a process has begun one within the last minutes. `progress` may raise to end it."""
     backend = kernel.backend
+    if level_expiry.has_due(kernel):
+        level_expiry.expire_due(kernel)
     if backend.control.load().needs_upkeep and backend.reclamation.claim(backend.clock.now(), PASS_SECONDS):
         report = maintain(kernel, progress, in_background=True)
         if "vectors" in report.stores and backend.vector_compactor is not None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from kedge.deployments import level_expiry
 from kedge.errors import Retryable
 from kedge.model import entries, transitions
 from kedge.model.checks import check_names
@@ -277,4 +278,5 @@ def recover(kernel: Kernel, *, on_step: OnStep | None = None, progress: Progress
             trouble = troubles(follow(kernel, entry, tell, wanted))
             outcome = f"NOT RECONCILED: {trouble}; {_AGAIN}" if trouble else "external systems reconciled"
             done.append(f"{entry.deployment}: {entry.kind}, {outcome} (epoch {entry.epoch})")
-    return done
+    expired = level_expiry.expire_due(kernel)
+    return done + [f"level {one.level} of {one.scope} lifted: entry {one.id} has expired" for one in expired]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,33 @@ def test_old_requests_are_forgotten(k: kedge.Kedge, clock: HandClock) -> None:
     clock.time += KEPT_SECONDS + 1
     k.reclaim()
     assert k._kernel.backend.requests.find(first.id) is None
+
+
+# ── expiry ──
+
+
+def test_an_expired_entry_counts_until_a_recorded_change_removes_it(k: kedge.Kedge, clock: HandClock) -> None:
+    first = k.ladder.tighten("frozen", "feature:support", expires=60, by="ann")
+    k.ladder.tighten("supervised", "feature:support", expires=120, by="ann")
+    turn = k.turn(agent="support")
+    clock.time += 61
+    assert turn.level == "frozen"
+    assert k.recover() == [f"level frozen of feature:support lifted: entry {first.id} has expired"]
+    assert (turn.level, k.recover()) == ("supervised", [])
+    newest = k.log(1)[0]
+    assert (newest.kind, newest.by, [each["entry"] for each in newest.detail["entries"]]) == (
+        "expire", "expiry", [first.id],
+    )  # fmt: skip
+    clock.time += 61
+    k.reclaim()
+    assert (turn.level, k.ladder.list()) == ("full", [])
+
+
+def test_a_member_lifts_what_has_expired(k: kedge.Kedge, clock: HandClock) -> None:
+    k.ladder.tighten("frozen", "feature:support", expires=60, by="ann")
+    with k.join("one", lease_seconds=0.3):
+        lifted = threading.Event()
+        k.on_change(lambda _: lifted.set())
+        clock.time += 61
+        assert lifted.wait(20)
+        assert k.ladder.list() == []
