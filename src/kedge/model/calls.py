@@ -8,6 +8,7 @@ import msgspec
 from kedge.model.metrics import Tally
 from kedge.model.provenance import TurnRecord
 
+REFUSED = "refused"  # an edge that is no call: a derived write was refused to the turn, at the level `peer`
 UNRECEIVED = "call:unreceived"
 UNABSORBED = "call:unabsorbed"
 
@@ -100,4 +101,4 @@ class _Counted:
         return [Tally(*edge, count, self._last[edge]) for edge, count in sorted(self._count.items())]
 
 
-__all__ = ["UNABSORBED", "UNRECEIVED", "Edge", "unanswered"]
+__all__ = ["REFUSED", "UNABSORBED", "UNRECEIVED", "Edge", "unanswered"]

@@ -26,6 +26,12 @@ class Provenance(Protocol):
         Of those after a turn, up to a limit.
         """
 
+    def refused_turns(self, after: int = 0, limit: int | None = None) -> list[TurnRecord]:
+        """Return the turns to which a derived write was refused, with their flags, as if they had derived something.
+
+        In the order of their first write, those after a turn, up to a limit. What was answered since is left out.
+        """
+
     def newest_influenced(self, lineages: Iterable[int], limit: int) -> list[int]:
         """Return the newest turns whose lineage is one of these, the newest first."""
 

@@ -29,3 +29,6 @@ class ReplayLog(Protocol):
 
     def mark_replayed(self, seq: int, turn: int, uid: str) -> None:
         """Record that the turn `uid` replayed the input at `seq` in place of its hidden turns up to `turn`."""
+
+    def forget_refused(self, uids: Iterable[str]) -> None:
+        """Forget that derived writes were refused to these turns: their inputs were answered since."""

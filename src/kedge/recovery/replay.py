@@ -68,7 +68,7 @@ TURNS_COUNTED_MAX = 1_000
 
 
 def pending(kernel: Kernel, deployment: str | None = None) -> list[ReplayInput]:
-    """Return the inputs whose derived results are hidden now, in order of rank.
+    """Return the inputs whose derived results are hidden now, or were refused, in order of rank.
 
     Those already replayed are left out, and those that were deleted since.
     """
@@ -94,12 +94,40 @@ def _survey(
         number = kernel.revocable(record, deployment).number
         hidden &= record.dependants(number) | {number}
     lineages = kernel.backend.impact.lineages_with(hidden)
-    if not lineages:
+    refused = kernel.backend.provenance.refused_turns(limit=limit) if deployment is None else []
+    if not lineages and not refused:
         return [], [], True
-    uncovered = embeddings.uncovered(kernel, View(record.epoch, record.live, record.settled), lineages)
-    turns = kernel.backend.provenance.influenced_turns(lineages, limit=limit)
+    uncovered, influenced = list[tuple[Collection, Uncovered]](), list[TurnRecord]()
+    if lineages:
+        uncovered = embeddings.uncovered(kernel, View(record.epoch, record.live, record.settled), lineages)
+        influenced = kernel.backend.provenance.influenced_turns(lineages, limit=limit)
+    turns = _both(influenced, refused)
     inputs = inputs_of(kernel, turns, sources_of(kernel, turns), uncovered)
-    return *deleted_inputs.split(kernel, record, inputs), limit is None or len(turns) < limit
+    complete = limit is None or max(len(influenced), len(refused)) < limit
+    return *deleted_inputs.split(kernel, record, inputs), complete
+
+
+def _both(influenced: list[TurnRecord], refused: list[TurnRecord]) -> list[TurnRecord]:
+    """Return the turns whose derived writes are hidden, or were refused, in the order of their first write."""
+    found = {turn.turn: turn for turn in (*influenced, *refused)}
+    return [found[ident] for ident in sorted(found)]
+
+
+def _forget_answered(kernel: Kernel) -> None:
+    """Forget the turns to which derived writes were refused, and all inputs of which were answered since."""
+    refused = kernel.backend.provenance.refused_turns()
+    if not refused:
+        return
+    finder = InputFinder(kernel.backend.provenance, refused, sources_of(kernel, refused))
+    nodes = finder.nodes(turn.turn for turn in refused)
+    answered = _replayed_upto(kernel, graphs.inputs_of(nodes, [turn.turn for turn in refused]))
+    done = [
+        turn.uid
+        for turn in refused
+        if all(answered.get(seq, 0) >= turn.turn for seq in graphs.inputs_of(nodes, [turn.turn]))
+    ]
+    for start in range(0, len(done), TURNS_AT_ONCE):
+        kernel.backend.replay_log.forget_refused(done[start : start + TURNS_AT_ONCE])
 
 
 def sources_of(kernel: Kernel, turns: list[TurnRecord]) -> list[Source]:
@@ -250,6 +278,8 @@ def replay(
                 failed.append((item, why))
         if progress is not None:
             progress(position + 1, len(chosen))
+    if done or settled:
+        _forget_answered(kernel)
     left = len(waiting) - len(done) - settled - (gone - len(deleted))
     return ReplayReport(tuple(done), tuple(failed), left, tuple(skipped), gone)
 

@@ -137,7 +137,8 @@ def _load(kernel: Kernel, plan: _Plan) -> _Done:
 def _plan(kernel: Kernel) -> _Plan:
     control = kernel.backend.control
     record = control.load()
-    inputs = replay.pending(kernel) if record.rolled_back else []
+    may_be_pending = record.rolled_back or kernel.backend.provenance.refused_turns(limit=1)
+    inputs = replay.pending(kernel) if may_be_pending else []
     pinned = Pinned(sorted({item.rank for item in inputs}), frozenset(item.seq for item in inputs))
     spaces: dict[tuple[str, float], list[int]] = {}
     for space in kernel.backend.reclamation.spaces({policy.store for policy in record.policies}):

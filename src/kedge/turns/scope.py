@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
 
-from kedge.errors import IdempotencyMismatch, KedgeError
+from kedge.errors import Frozen, IdempotencyMismatch, KedgeError
+from kedge.model.calls import REFUSED
 from kedge.model.checks import check_name, check_origin
+from kedge.model.levels import Level
 from kedge.model.repeats import Call
 from kedge.model.rights import may
+from kedge.model.upgrade import GUARD_SINCE
 from kedge.model.visibility import View
 from kedge.model.writes import Batch, Key, Origin, Pending, TurnEdges, VectorBatch
 from kedge.ports.journal import Appended
@@ -31,6 +34,7 @@ class TurnScope(ReadingScope):
         super().__init__(kernel, start, agent=agent, person=person, replays=replays)
         self.replaying = None if replays is None else Replaying(self.backend, replays, self.author)
         self.batch: WriteBatch | None = None
+        self._was_refused = False
 
     def close(self) -> None:
         """Make every later operation raise `TurnClosed`; journal what was absorbed since the last commit."""
@@ -89,6 +93,9 @@ class TurnScope(ReadingScope):
             if self.replaying is not None:
                 return self._replay(self.replaying, writes, idempotency, vectors, newest)
             return self._append(writes, idempotency, vectors, newest)
+        except Frozen as error:
+            self.note_refused(self.known_level())
+            raise error from None
         except IdempotencyMismatch:
             for call in () if idempotency is None else self.backend.journal.calls(self.view, idempotency):
                 self._record_call(call)  # each was compared
@@ -162,6 +169,12 @@ class TurnScope(ReadingScope):
         """Record a repeated call as read if another turn made it: its result carries that turn's lineage."""
         if call.turn != self.author.uid:
             self.log.saw_call(call.seqs, call.lineage)
+
+    def note_refused(self, level: Level) -> None:
+        """Journal, once a turn, that a derived write was refused: the turn's inputs are replayed once it is not."""
+        if not self._was_refused and self._kernel.has_fence(GUARD_SINCE):
+            self.record_edge(REFUSED, str(level))
+            self._was_refused = True
 
     def _check_level(self) -> None:
         level = self.known_level()

@@ -174,6 +174,8 @@ class Turn(SearchingMany):
             seen = scope.view.seen
             approved_by = approvals.use(self._kernel, scope.author, seen, tool=tool, reversibility=known, call=call)
         elif not verdict.permits:
+            if chosen == "learn":
+                scope.note_refused(level)
             raise refused(scope, chosen, level, tool, known)
         return Permit(scope, chosen, level, verdict, tool=tool, reversibility=known, approved_by=approved_by)
 

@@ -23,6 +23,10 @@ class PostgresProvenance:
         """Return the turns whose lineage is one of these, with their flags, in the order of their first write."""
         return self._turns("influenced_turns", list(lineages), after, limit)
 
+    def refused_turns(self, after: int = 0, limit: int | None = None) -> list[TurnRecord]:
+        """Return the turns to which a derived write was refused, in the order of their first write."""
+        return self._turns("refused_turns", after, limit)
+
     def newest_influenced(self, lineages: Iterable[int], limit: int) -> list[int]:
         """Return the newest turns whose lineage is one of these, the newest first."""
         return [ident for (ident,) in self._database.ask(_SQL["newest_influenced"], list(lineages), limit)]

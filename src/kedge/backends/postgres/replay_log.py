@@ -48,3 +48,8 @@ class PostgresReplayLog:
     def mark_replayed(self, seq: int, turn: int, uid: str) -> None:
         """Record that the turn `uid` replayed the input at `seq` in place of its hidden turns up to `turn`."""
         self._database.write("replayed", lambda link: link.send(_SQL["mark_replayed"], seq, turn, uid), find=again)
+
+    def forget_refused(self, uids: Iterable[str]) -> None:
+        """Forget that derived writes were refused to these turns."""
+        asked = list(uids)
+        self._database.write("answered", lambda link: link.send(_SQL["forget_refused"], asked), find=again)

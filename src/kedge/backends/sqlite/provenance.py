@@ -24,6 +24,10 @@ class SqliteProvenance:
         asked = json.dumps(list(lineages)), after, -1 if limit is None else limit
         return self._turns("influenced_turns", *asked)
 
+    def refused_turns(self, after: int = 0, limit: int | None = None) -> list[TurnRecord]:
+        """Return the turns to which a derived write was refused, in the order of their first write."""
+        return self._turns("refused_turns", after, -1 if limit is None else limit)
+
     def newest_influenced(self, lineages: Iterable[int], limit: int) -> list[int]:
         """Return the newest turns whose lineage is one of these, the newest first."""
         rows = self._database.ask(_SQL["newest_influenced"], json.dumps(list(lineages)), limit)

@@ -43,3 +43,8 @@ class SqliteReplayLog:
         """Record that the turn `uid` replayed the input at `seq` in place of its hidden turns up to `turn`."""
         with self._database.writing("replayed") as connection:
             connection.execute(_SQL["mark_replayed"], (seq, turn, uid))
+
+    def forget_refused(self, uids: Iterable[str]) -> None:
+        """Forget that derived writes were refused to these turns."""
+        with self._database.writing("answered") as connection:
+            connection.execute(_SQL["forget_refused"], (json.dumps(list(uids)),))

@@ -15,6 +15,13 @@ FROM kedge.turns t
 WHERE id IN (SELECT id FROM kedge.turns WHERE lineage = ANY($1::int8[]) AND id > $2 ORDER BY id LIMIT $3)
 ORDER BY id;
 
+-- name: refused_turns
+SELECT id, uid, agent, person, session, parent, replays, true,
+    EXISTS (SELECT 1 FROM kedge.writes w WHERE w.turn = t.id AND w.source), false
+FROM kedge.turns t
+WHERE uid IN (SELECT turn FROM kedge.edges WHERE kind = 'refused') AND id > $1::int8
+ORDER BY id LIMIT $2::int8;
+
 -- name: newest_influenced
 SELECT id FROM kedge.turns WHERE lineage = ANY($1::int8[]) ORDER BY id DESC LIMIT $2;
 
@@ -30,7 +37,7 @@ FROM kedge.turns WHERE lineage = ANY($1::int8[]);
 SELECT id, uid, agent, person, session, parent, replays FROM kedge.turns WHERE uid = ANY($1::text[]);
 
 -- name: newest_edges
-SELECT at, kind, turn, peer FROM kedge.edges ORDER BY id DESC LIMIT $1;
+SELECT at, kind, turn, peer FROM kedge.edges WHERE kind <> 'refused' ORDER BY id DESC LIMIT $1;
 
 -- name: newest_turns
 SELECT id, uid, agent, person, session, parent, replays FROM kedge.turns ORDER BY id DESC LIMIT $1;

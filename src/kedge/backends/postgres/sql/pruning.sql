@@ -41,6 +41,7 @@ WHERE t.id BETWEEN $1::int8 AND $2::int8 AND t.began_at < $4::float8
   AND NOT EXISTS (
       SELECT 1 FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space WHERE w.turn = t.id
       AND (w.space = ANY($7::int8[]) OR (w.salt IS NOT NULL AND NOT w.deleted AND s.store = 'vectors')))
+  AND NOT EXISTS (SELECT 1 FROM kedge.edges e WHERE e.turn = t.uid AND e.kind = 'refused')  -- its inputs are to be answered
   AND (EXISTS (SELECT 1 FROM kedge.reads r WHERE r.turn = t.id AND r.before_seq <= $3::int8)
        OR EXISTS (SELECT 1 FROM kedge.edges e WHERE e.turn = t.uid AND e.at < $4::float8)
        OR (coalesce(t.seen, -1) <> ALL($8::int8[]) AND NOT EXISTS (

@@ -19,3 +19,6 @@ DELETE FROM kedge.replayed WHERE seq = $1 AND uid = $2 AND turn = 0;
 
 -- name: release
 UPDATE kedge.replayed SET uid = '' WHERE seq = $1 AND uid = $2;
+
+-- name: forget_refused
+DELETE FROM kedge.edges WHERE kind = 'refused' AND turn = ANY($1::text[]);

@@ -15,6 +15,13 @@ WHERE id IN (SELECT id FROM turns INDEXED BY turns_by_lineage
              WHERE lineage IN (SELECT value FROM json_each(?1)) AND id > ?2 ORDER BY id LIMIT ?3)
 ORDER BY id;
 
+-- name: refused_turns
+SELECT id, uid, agent, person, session, parent, replays, 1,
+    EXISTS (SELECT 1 FROM writes w WHERE w.turn = t.id AND w.source), 0
+FROM turns t
+WHERE uid IN (SELECT turn FROM edges INDEXED BY edges_refused WHERE kind = 'refused') AND id > ?1
+ORDER BY id LIMIT ?2;
+
 -- name: newest_influenced
 SELECT id FROM turns INDEXED BY turns_by_lineage
 WHERE lineage IN (SELECT value FROM json_each(?1)) ORDER BY id DESC LIMIT ?2;
@@ -30,7 +37,7 @@ FROM turns INDEXED BY turns_by_lineage WHERE lineage IN (SELECT value FROM json_
 SELECT id, uid, agent, person, session, parent, replays FROM turns WHERE uid IN (SELECT value FROM json_each(?));
 
 -- name: newest_edges
-SELECT at, kind, turn, peer FROM edges ORDER BY id DESC LIMIT ?;
+SELECT at, kind, turn, peer FROM edges WHERE kind <> 'refused' ORDER BY id DESC LIMIT ?;
 
 -- name: newest_turns
 SELECT id, uid, agent, person, session, parent, replays FROM turns ORDER BY id DESC LIMIT ?;

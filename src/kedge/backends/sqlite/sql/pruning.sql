@@ -37,6 +37,7 @@ WHERE t.id BETWEEN :first AND :upto AND t.began_at < :at
       SELECT 1 FROM writes w INDEXED BY writes_by_turn WHERE w.turn = t.id AND (
           w.space IN (SELECT value FROM json_each(:held))
           OR w.salt IS NOT NULL AND NOT w.deleted AND w.space IN (SELECT id FROM spaces WHERE store = 'vectors')))
+  AND NOT EXISTS (SELECT 1 FROM edges e WHERE e.turn = t.uid AND e.kind = 'refused')  -- its inputs are to be answered
   AND (EXISTS (SELECT 1 FROM reads r WHERE r.turn = t.id AND r.before_seq <= :seq)
        OR EXISTS (SELECT 1 FROM edges e WHERE e.turn = t.uid AND e.at < :at)
        OR coalesce(t.seen, -1) NOT IN (SELECT value FROM json_each(:seen)) AND NOT EXISTS (

@@ -19,3 +19,6 @@ DELETE FROM replayed WHERE seq = ?1 AND uid = ?2 AND turn = 0;
 
 -- name: release
 UPDATE replayed SET uid = '' WHERE seq = ?1 AND uid = ?2;
+
+-- name: forget_refused
+DELETE FROM edges WHERE kind = 'refused' AND turn IN (SELECT value FROM json_each(?));
