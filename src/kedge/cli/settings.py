@@ -86,7 +86,9 @@ def level(
     feature: Annotated[
         str | None, typer.Argument(metavar="[FEATURE]", help="Feature; by default the agent's name.")
     ] = None,
-    to: Annotated[str | None, typer.Argument(metavar="[LEVEL]", help="full, frozen or off.")] = None,
+    to: Annotated[
+        str | None, typer.Argument(metavar="[LEVEL]", help="full, supervised, frozen, cautious, fallback or off.")
+    ] = None,
     *,
     reason: Reason = "",
     by: By = None,
@@ -95,7 +97,8 @@ def level(
 ) -> None:
     """List degraded features, or set the level of one.
 
-    At frozen and off, Kedge rejects derived writes of the feature's agent.
+    The short form of `kedge ladder`: it changes what persons set. Below supervised, Kedge rejects derived writes of the
+    feature's agent.
     """
     if feature is None or to is None:
         with database.for_reading(db) as k:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from kedge.cli.level_text import LEVEL_KINDS, change_of_level, print_levels
 from kedge.cli.tables import status_style
 from kedge.cli.terminal import ago, count, duration, inputs_to_replay, listing, say, say_whole, table, utc, weight, when
 from kedge.deployments.lifecycle import Deployment
@@ -91,10 +92,7 @@ def _print_problems(found: SystemStatus) -> None:
     _print_revocable(found)
     if not found.schema.is_current:
         say(f"Upgrade: {upgrade_text(found.schema)}", "yellow")
-    for feature, level in sorted(found.levels.items()):
-        say(f"Degraded: {feature} is {level}", "bold yellow")
-    if not found.levels:
-        say("Levels: every feature is full")
+    print_levels(found)
     hidden = count(found.hidden_writes, "write")
     say(f"Hidden: {hidden} of rolled-back deployments" if found.hidden_writes else "Hidden: no writes")
     if found.members:
@@ -184,8 +182,8 @@ def change_text(entry: Entry) -> str:
     detail = entry.detail
     if entry.kind == "canary":
         return f"canary {entry.deployment} at {weight(detail.get('weight', 0.0))}"
-    if entry.kind == "level":
-        return f"level {detail.get('feature')}: {detail.get('level')}"
+    if entry.kind in LEVEL_KINDS:
+        return change_of_level(entry)
     if entry.kind in {"retention", "hold"}:
         return _retention_text(entry)
     if entry.kind == "reclaimed":

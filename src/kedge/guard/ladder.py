@@ -94,7 +94,7 @@ class Ladder:
 
     def requests(self) -> builtins.list[LevelRequest]:
         """Return what waits for a person, or is approved and not used yet, the oldest first."""
-        return second_person.open_requests(self._kernel)
+        return approvals.open_requests(self._kernel)
 
     def approve(self, request: LevelRequest | str, *, by: str | None = None) -> LevelRequest:
         """Approve a request, given itself or its id; what loosens is done at once. Not by who asked, nor by an agent.

@@ -19,7 +19,6 @@ from kedge.turns.approvals import allows_approved, is_expired, needed
 from kedge.turns.kernel import Kernel
 
 APPROVE, DENY, PRESETS, TWO_PERSONS = "approve", "deny", "presets", "two-persons"
-_SHOWN = 1_000
 
 
 def ask(
@@ -42,12 +41,6 @@ def ask(
             return found
     kernel.backend.requests.add(wanted)
     return wanted
-
-
-def open_requests(kernel: Kernel) -> list[LevelRequest]:
-    """Return the requests that are pending, or approved and not used, the oldest first."""
-    now = kernel.backend.clock.now()
-    return [found for found in kernel.backend.requests.open(_SHOWN) if not is_expired(kernel, found, now)]
 
 
 def approve(kernel: Kernel, request: LevelRequest | str, *, by: str) -> LevelRequest:

@@ -6,6 +6,8 @@ from kedge.deployments.lifecycle import Deployment, list_revocable, show
 from kedge.fleet.roster import MemberStatus, roster
 from kedge.model.code import COUNTED
 from kedge.model.control import ControlRecord, Level
+from kedge.model.ladder import LevelEntry
+from kedge.model.requests import LevelRequest
 from kedge.model.retention import RetentionPolicy
 from kedge.model.transitions import due
 from kedge.model.upgrade import SchemaState
@@ -18,6 +20,7 @@ from kedge.recovery.rollback import unfinished
 from kedge.reports.calls import unanswered_calls
 from kedge.reports.disk import StoreUse, disk_use
 from kedge.support.display import Report, Value, count
+from kedge.turns.approvals import open_requests
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import verdicts
 from kedge.turns.observing import refused_values
@@ -39,6 +42,7 @@ class Unfinished(Value, frozen=True):
 class SystemStatus(Report, frozen=True):
     """The status. `deployments`: those that can still change, the oldest first; `settled`: the newest settled one.
 
+    `levels`: the features that level `entries` name; `requests`: what waits for a person, or is approved and not used.
     `due`: the deployments whose settle policy has passed and was not applied yet.
     `hidden_writes` counts the writes of rolled-back deployments that a reinstatement would show again. `disk` is an
     estimate, by store. `pinning`: the deployments rolled back more than 30 days ago, if nothing purges them;
@@ -79,6 +83,9 @@ class SystemStatus(Report, frozen=True):
     not_purged: dict[str, str] = msgspec.field(default_factory=dict)
     slips: tuple[Unattributed, ...] = ()
     refused_values: tuple[Tally, ...] = ()
+    entries: tuple[LevelEntry, ...] = ()
+    requests: tuple[LevelRequest, ...] = ()
+    two_persons: bool = False
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -133,6 +140,9 @@ def status(kernel: Kernel) -> SystemStatus:
         not_purged=kept_back(kernel, record),
         slips=slips(kernel, record),
         refused_values=tuple(refused_values(kernel)),
+        entries=record.entries,
+        requests=tuple(open_requests(kernel)),
+        two_persons=record.two_persons,
     )
 
 

@@ -10,6 +10,7 @@ from kedge.model.upgrade import GUARD_SINCE
 from kedge.model.writes import Author
 from kedge.turns.kernel import Kernel
 
+_SHOWN = 1_000  # requests at most
 _CHANGES = 1_000  # of the log, at most, which are looked at for how long a request stood still
 
 
@@ -44,6 +45,12 @@ def use(
         )  # fmt: skip
         port.add(waiting)
     raise needed(waiting)
+
+
+def open_requests(kernel: Kernel) -> list[LevelRequest]:
+    """Return the requests that are pending, or approved and not used, the oldest first."""
+    now = kernel.backend.clock.now()
+    return [found for found in kernel.backend.requests.open(_SHOWN) if not is_expired(kernel, found, now)]
 
 
 def needed(request: LevelRequest) -> ApprovalNeeded:
