@@ -9,6 +9,7 @@ from kedge.errors import InvalidValue
 from kedge.guard.metrics import Metric, metric_of, parse_metrics
 from kedge.model import transitions
 from kedge.model.declared_metrics import DeclaredMetric
+from kedge.model.upgrade import GUARD_SINCE
 from kedge.ports.control import Change
 from kedge.support.display import Value, brief
 from kedge.turns.kernel import Kernel, actor
@@ -33,7 +34,7 @@ class MetricReport(Value, frozen=True):
 def declare(kernel: Kernel, metrics: Declared, *, reason: str, by: str | None) -> dict[str, Metric]:
     """Declare metrics, in place of those of the same names; return those declared now."""
     given = _given(metrics)
-    kernel.check_fence("declared metrics")
+    kernel.check_fence("declared metrics", GUARD_SINCE)
     who, operation = actor(by), kernel.backend.clock.fresh_id()
     stored = [DeclaredMetric(**msgspec.structs.asdict(metric)) for metric in given.values()]
     detail = {"metrics": [msgspec.to_builtins(metric) for metric in stored]}

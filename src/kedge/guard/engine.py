@@ -161,7 +161,8 @@ def _take(look: Look, units: Sequence[LaunchUnit]) -> None:
             look.balance.observe(unit.arm, unit.share)
         for name, measure in look.measures.items():
             if name in unit.verdicts:
-                measure.take(unit.arm, unit.share, unit.verdicts[name], is_promoted=unit.is_promoted)
+                verdict = unit.verdicts[name]
+                measure.take(unit.arm, unit.share, verdict, is_first=unit.is_first, is_promoted=unit.is_promoted)
         _count(look, unit)
 
 

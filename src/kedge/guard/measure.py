@@ -68,21 +68,26 @@ class Measure:
             (self.seen[0], self.seen[1]), (self.missing[0], self.missing[1]),
         )  # fmt: skip
 
-    def take(self, arm: Arm, share: float, verdict: Verdict, *, is_promoted: bool) -> None:
-        """Take a session's verdict. A missing one counts bad for the baseline and good for the canary."""
-        at = 0 if arm == "canary" else 1
-        self.seen[at] += 1
-        if verdict is None:
-            self.missing[at] += 1
-            self.coverage.observe(arm, share)
+    def take(self, arm: Arm, share: float, verdict: Verdict, *, is_first: bool = True, is_promoted: bool) -> None:
+        """Take a session's verdict. A missing one counts bad for the baseline and good for the canary.
+
+        Of a unit that was drawn before, only its first bad session comes. It counts for the coins, which bet on bad
+        sessions alone, and for nothing else: what estimates a rate or a mean takes each unit once.
+        """
+        if is_first:
+            at = 0 if arm == "canary" else 1
+            self.seen[at] += 1
+            if verdict is None:
+                self.missing[at] += 1
+                self.coverage.observe(arm, share)
         counted = (self.metric.best if arm == "canary" else self.metric.worst) if verdict is None else verdict
         if is_promoted:
             self.watch.observe(arm, counted, share)
-            if self.slo is not None and arm == "canary" and verdict is not None:
+            if self.slo is not None and arm == "canary" and verdict is not None and is_first:
                 self.slo.observe(verdict)
             return
         self.harm.observe(arm, counted, share)
-        score = self._score(verdict)
+        score = self._score(verdict) if is_first else None
         if score is not None:  # what is missing is bounded by max_missing, and by the test of coverage
             self.margin.observe(arm, score, share)
             self.effect.observe(arm, score, share)
