@@ -179,8 +179,8 @@ def missing_is_good(patch: Patch) -> None:
     """A missing verdict counts as a good one, also where the canary has to be shown no worse."""
     take = measure.Measure.take
 
-    def lenient(self: Any, arm: Any, share: float, verdict: Any, *, is_promoted: bool) -> None:
-        take(self, arm, share, True if verdict is None else verdict, is_promoted=is_promoted)
+    def lenient(self: Any, arm: Any, share: float, verdict: Any, **where: bool) -> None:
+        take(self, arm, share, True if verdict is None else verdict, **where)
 
     patch.setattr(measure.Measure, "take", lenient)
 

@@ -9,7 +9,7 @@ import msgspec
 
 from kedge.deployments import lifecycle
 from kedge.errors import DuplicateName, IllegalTransition, InvalidValue, PilotRuns, Retryable, UnknownName, nearest
-from kedge.guard import evidence
+from kedge.guard import declaring, evidence
 from kedge.guard.launch_report import Kept, LaunchPlan, LaunchStatus, status_of, steps_of
 from kedge.guard.launch_state import ENDED, Phase
 from kedge.guard.pilot import OnEvent, Pilot, gates_of
@@ -105,6 +105,7 @@ def begin(kernel: Kernel, source: Source, *, by: str | None) -> str:
         _deploy(kernel, wanted, who)
         reach("launch:deployed")
     _check_staged(kernel, wanted)
+    declaring.ensure(kernel, release.metrics, reason=f"launch of {name}", by=who)  # so that values are checked
     now = port.now()
     entry = NewEntry(
         evidence.operation_of(name), evidence.BEGIN, who, name,

@@ -13,7 +13,7 @@ import msgspec
 
 from kedge.deployments import lifecycle
 from kedge.errors import Conflict, NotPermitted, PilotRuns, Retryable
-from kedge.guard import evidence
+from kedge.guard import evidence, quality
 from kedge.guard.engine import advance
 from kedge.guard.gates import GateResult, run_gates
 from kedge.guard.launch_actions import BY, perform
@@ -165,6 +165,7 @@ class Pilot:
         metrics = {metric.name: metric for metric in self._release.metrics}
         units: list[LaunchUnit] = []
         after, events, hard, more = kept.after, kept.events, [], False
+        wrong: tuple[str, ...] = ()
         if kept.state.phase is not Phase.GATES:
             found = due(kernel, self._name, metrics, after=after, now=now, limit=UNITS_AT_ONCE)
             after, more = found.upto, len(found.units) >= UNITS_AT_ONCE
@@ -177,6 +178,7 @@ class Pilot:
             ]  # fmt: skip
             hard = hard_events(kernel, self._name, metrics, after=events, since=stored.begun_at)
             events = max([events, *(event.number for event in hard)])
+            wrong = quality.findings(kernel, self._release.metrics, since=stored.begun_at)
         blocking = [name for name in self._port.blocking() if name != self._name]
         world = World(
             now=now,
@@ -187,6 +189,7 @@ class Pilot:
             by=deployment.by,
             gates=self._run_gates() if kept.state.phase is Phase.GATES else None,
             requests=self._requests(kept.state.requests),
+            findings=wrong,
             hard=tuple(sorted({event.metric for event in hard})),
             trouble=stored.trouble,
             blocked=blocking[0] if blocking else "",

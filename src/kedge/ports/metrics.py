@@ -36,3 +36,6 @@ class Metrics(Protocol):
 
     def counts(self, metrics: Iterable[str]) -> dict[str, tuple[int, float]]:
         """Return, of each of these metrics that has samples, how many there are and the time of the last."""
+
+    def count(self, metric: str, since: float, limit: int) -> int:
+        """Return how many of the newest samples of a metric, up to a limit, were observed since a moment."""

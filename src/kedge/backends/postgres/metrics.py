@@ -126,6 +126,10 @@ class PostgresMetrics:
         """Return, of each of these metrics that has samples, how many there are and the time of the last."""
         return {name: (count, at) for name, count, at in self._database.ask(_SQL["sample_counts"], sorted(metrics))}
 
+    def count(self, metric: str, since: float, limit: int) -> int:
+        """Return how many of the newest samples of a metric, up to a limit, were observed since a moment."""
+        return int(self._database.ask(_SQL["count_since"], metric, since, limit)[0][0])
+
 
 def _numbers(seen: Lineage) -> str:
     """Return deployment numbers as the text of an array."""

@@ -88,3 +88,7 @@ class SqliteMetrics:
             name: (count, at)
             for name, count, at in self._database.ask(_SQL["sample_counts"], json.dumps(sorted(metrics)))
         }
+
+    def count(self, metric: str, since: float, limit: int) -> int:
+        """Return how many of the newest samples of a metric, up to a limit, were observed since a moment."""
+        return int(self._database.ask(_SQL["count_since"], metric, since, limit)[0][0])

@@ -202,6 +202,9 @@ WHERE metric = ANY ($1::text[]) AND value = $2 AND id > $3 ORDER BY id LIMIT $4;
 -- name: sample_counts
 SELECT metric, count(*), max(at) FROM kedge.observations WHERE metric = ANY ($1::text[]) GROUP BY metric;
 
+-- name: count_since
+SELECT count(*) FROM (SELECT at FROM kedge.observations WHERE metric = $1 ORDER BY id DESC LIMIT $3) n WHERE at >= $2;
+
 -- name: observations
 SELECT at, session, agent, value, seen FROM kedge.observations WHERE metric = $1 ORDER BY id;
 

@@ -182,6 +182,9 @@ WHERE metric IN (SELECT value FROM json_each(?1)) AND value = ?2 AND id > ?3 ORD
 -- name: sample_counts
 SELECT metric, count(*), max(at) FROM observations WHERE metric IN (SELECT value FROM json_each(?)) GROUP BY metric;
 
+-- name: count_since
+SELECT count(*) FROM (SELECT at FROM observations WHERE metric = ?1 ORDER BY at DESC LIMIT ?3) WHERE at >= ?2;
+
 -- name: observations
 SELECT at, session, agent, value, seen FROM observations WHERE metric = ? ORDER BY id;
 
