@@ -10,7 +10,7 @@ from kedge.cli.terminal import say
 
 EXIT_CODES = {
     0: "success",
-    1: "a check failed (fsck, drill, verification, external system, embedding, database comparison)",
+    1: "a check failed (fsck, drill, verification, external system, embedding, observation, database comparison)",
     2: "usage error (option, name, value or missing --yes)",
     3: "conflict with the current state: run kedge status, then decide again",
     4: "database busy or unreachable, or disk full: nothing was changed, try again",

@@ -2,12 +2,14 @@
 
 from kedge.guard.cusum import HoldbackTest, SloTest
 from kedge.guard.decisions import Decision, Evidence, Step, decide
+from kedge.guard.declaring import MetricReport
 from kedge.guard.difference import DifferenceSequence, Interval
 from kedge.guard.embedding_gate import Probes, freeze_probes
 from kedge.guard.failures import FailureTest
 from kedge.guard.gates import GateResult, GatesReport
 from kedge.guard.health import Finding, Health
 from kedge.guard.latency import LatencyTest
+from kedge.guard.metrics import Metric, parse_metrics
 from kedge.guard.scores import ScoreTest
 from kedge.guard.settings import (
     FailureSettings,
@@ -16,6 +18,7 @@ from kedge.guard.settings import (
     MetricSettings,
     ScoreSettings,
 )
+from kedge.model.observations import ObserveReport
 
 __all__ = [
     "Decision",
@@ -32,7 +35,10 @@ __all__ = [
     "Interval",
     "LatencySettings",
     "LatencyTest",
+    "Metric",
+    "MetricReport",
     "MetricSettings",
+    "ObserveReport",
     "Probes",
     "ScoreSettings",
     "ScoreTest",
@@ -40,4 +46,5 @@ __all__ = [
     "Step",
     "decide",
     "freeze_probes",
+    "parse_metrics",
 ]

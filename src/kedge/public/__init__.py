@@ -96,6 +96,7 @@ from kedge.stores.vectors import VectorRow
 from kedge.turns.code_check import OtherCodeWarning
 from kedge.turns.current import bind
 from kedge.turns.name_check import AttributionWarning
+from kedge.turns.observing import ObservationRefusedWarning
 from kedge.turns.peers import UnknownPeerWarning
 from kedge.turns.permits import Permit
 from kedge.turns.turn import Turn, current_turn
@@ -108,7 +109,8 @@ __all__ = [
     "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits", "HoldInTheWay", "HttpReconciler", "IdempotencyMismatch",
     "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard",
     "LeaseExpired", "Level", "LevelEntry", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport",
-    "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen", "Optimized",
+    "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen",
+    "ObservationRefusedWarning", "Optimized",
     "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable", "PeerRefused", "Permit", "PromoteReport",
     "PurgeReport", "ReadOnly", "ReadView", "ReclaimReport", "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport",
     "ReplayInput", "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "Rewind", "RollbackPlan",
