@@ -23,7 +23,7 @@ def why(simulated: Simulated) -> str:
 def test_a_good_canary_is_promoted_and_its_watch_ends() -> None:
     simulated = Simulated(release_of(), GOOD)
     assert simulated.to() is Phase.FINISHED
-    assert simulated.done == ["snapshot", "canary", "canary", "promote"]
+    assert simulated.done == ["snapshot", "canary", "canary", "promote", "release"]
     assert min(simulated.state.watched) > 0
 
 
@@ -39,7 +39,7 @@ def test_a_bad_canary_is_rolled_back_before_its_promotion(seed: int) -> None:
 def test_settling_follows_the_watch() -> None:
     simulated = Simulated(release_of(settle_after="2h"), GOOD)
     assert simulated.to() is Phase.SETTLED
-    assert simulated.done[-1] == "settle"
+    assert simulated.done[-2:] == ["settle", "release"]
     assert simulated.now >= simulated.since + 7200
 
 

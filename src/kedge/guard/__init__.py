@@ -1,5 +1,6 @@
 """Guard: levels of features, and sequential tests of a canary against its baseline that hold under peeking."""
 
+from kedge.guard.balance import BalanceTest
 from kedge.guard.cusum import HoldbackTest, SloTest
 from kedge.guard.decisions import Decision, Evidence, Step, decide
 from kedge.guard.declaring import MetricReport
@@ -9,7 +10,11 @@ from kedge.guard.failures import FailureTest
 from kedge.guard.gates import GateResult, GatesReport
 from kedge.guard.health import Finding, Health
 from kedge.guard.latency import LatencyTest
+from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus, MetricStatus
 from kedge.guard.metrics import Metric, parse_metrics
+from kedge.guard.noninferiority import NonInferiorityTest
+from kedge.guard.recompute import Recomputed
+from kedge.guard.release import Release, ReleaseFile, read_release
 from kedge.guard.scores import ScoreTest
 from kedge.guard.settings import (
     FailureSettings,
@@ -21,6 +26,7 @@ from kedge.guard.settings import (
 from kedge.model.observations import ObserveReport
 
 __all__ = [
+    "BalanceTest",
     "Decision",
     "DifferenceSequence",
     "Evidence",
@@ -35,11 +41,19 @@ __all__ = [
     "Interval",
     "LatencySettings",
     "LatencyTest",
+    "LaunchEvent",
+    "LaunchPlan",
+    "LaunchStatus",
     "Metric",
     "MetricReport",
     "MetricSettings",
+    "MetricStatus",
+    "NonInferiorityTest",
     "ObserveReport",
     "Probes",
+    "Recomputed",
+    "Release",
+    "ReleaseFile",
     "ScoreSettings",
     "ScoreTest",
     "SloTest",
@@ -47,4 +61,5 @@ __all__ = [
     "decide",
     "freeze_probes",
     "parse_metrics",
+    "read_release",
 ]

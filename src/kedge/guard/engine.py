@@ -64,6 +64,8 @@ class Look:
 
     def outcome(self) -> Outcome:
         """Return the result."""
+        if self.state.phase in ENDED:
+            self.do("release")  # the snapshot would keep what a purge erases
         measures = {name: measure.state() for name, measure in self.measures.items()}
         state = msgspec.structs.replace(self.state, measures=measures, balance=self.balance.to_json())
         return Outcome(state, tuple(self.actions), tuple(self.events))

@@ -1,6 +1,7 @@
 """Actions of a launch in the database, each done once: its operation id names the look that asked for it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from kedge.deployments import lifecycle
@@ -35,6 +36,11 @@ def _snapshot(kernel: Kernel, name: str, _action: Action, _operation: str) -> No
         kernel.backend.control.take_snapshot(snapshot_of(name), BY)
     except DuplicateName:
         return  # another pilot has taken it
+
+
+def _release(kernel: Kernel, name: str, _action: Action, _operation: str) -> None:
+    with suppress(UnknownName):  # a person has released it
+        kernel.backend.control.release_snapshot(snapshot_of(name), BY)
 
 
 def _canary(kernel: Kernel, name: str, action: Action, operation: str) -> None:
@@ -101,6 +107,7 @@ def _ignore(_step: str) -> None:
 
 _ACTIONS: dict[str, Callable[[Kernel, str, Action, str], None]] = {
     "snapshot": _snapshot,
+    "release": _release,
     "canary": _canary,
     "promote": _promote,
     "settle": _settle,

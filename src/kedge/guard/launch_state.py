@@ -101,7 +101,7 @@ class World(msgspec.Struct, frozen=True, omit_defaults=True):
 class Action(Value, frozen=True, omit_defaults=True):
     """Something to do in the database, or a notice to send."""
 
-    kind: Literal["snapshot", "canary", "promote", "settle", "roll_back", "tighten", "loosen", "notify"]
+    kind: Literal["snapshot", "release", "canary", "promote", "settle", "roll_back", "tighten", "loosen", "notify"]
     weight: float = 0.0
     text: str = ""
 

@@ -124,7 +124,7 @@ def begin(kernel: Kernel, source: Source, *, by: str | None) -> str:
 
 
 def _check_same(found: StoredLaunch, release: Release) -> None:
-    if found.phase in ENDED:
+    if found.phase in ENDED and found.done >= found.version:
         raise IllegalTransition(
             f"the launch {found.name!r} has ended: it is {found.phase}; deploy under another name to launch again"
         )

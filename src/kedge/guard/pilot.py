@@ -217,8 +217,9 @@ class Pilot:
 
 
 def gates_of(kernel: Kernel, release: Release) -> list[GateResult]:
-    """Run the gates of a release."""
-    return run_gates(kernel, release.deployment, release.gates)
+    """Run the gates of a release, save those that it skips."""
+    skipped = [GateResult(name, passed=True, detail="skipped by the release file") for name in release.skip_gates]
+    return [*run_gates(kernel, release.deployment, release.gates, skip=release.skip_gates), *skipped]
 
 
 def _utc(at: float | None) -> str:

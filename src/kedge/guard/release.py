@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from kedge.errors import InvalidValue, nearest
+from kedge.guard.gates import GATES, check_settings
 from kedge.guard.metrics import Metric, guard_settings, parse_metrics
 from kedge.guard.settings import GuardSettings, above_one, decoded, digest, encoded, within
 from kedge.model.artifacts import Artifact
-from kedge.model.checks import check_name
+from kedge.model.checks import check_name, check_names
 from kedge.model.durations import check_duration
 from kedge.model.numbers import as_integer, as_real
 from kedge.support.display import Value, brief
@@ -49,7 +50,7 @@ class Release(Value, frozen=True, omit_defaults=True):
     share that a promoted deployment is not shown to, for `watch` seconds at least. `settle_after`: seconds after its
     promotion at which it is settled; None: a person does so. A level that the guard has set is lifted again after
     `recover_sessions` sessions with all e-values below 1, and `dwell` seconds at least. `idle`: the seconds without a
-    session after which the launch says that there is no traffic.
+    session after which the launch says that there is no traffic. `skip_gates` are not run, which the log says.
     """
 
     deployment: str
@@ -70,6 +71,7 @@ class Release(Value, frozen=True, omit_defaults=True):
     idle: float = 600.0
     notify: Notify = Notify()
     gates: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    skip_gates: tuple[str, ...] = ()
     slo: dict[str, Any] = msgspec.field(default_factory=dict)
 
     @property
@@ -160,6 +162,7 @@ def parse_release(table: Mapping[str, Any], where: str, folder: Path | None = No
         idle=check_duration("idle", table.get("idle", 600.0)),
         notify=_notify(table.get("notify", {})),
         gates=_tables("gates", table.get("gates", {})),
+        skip_gates=_skipped(table.get("skip_gates", [])),
         slo=_table("slo", table.get("slo", {})),
         **_times(table),
     )  # fmt: skip
@@ -346,8 +349,18 @@ def _table(what: str, given: Any) -> dict[str, Any]:
     return dict(given)
 
 
+def _skipped(given: object) -> tuple[str, ...]:
+    names = check_names("skip_gates", given)
+    for name in names:
+        if name not in GATES:
+            raise InvalidValue(f"unknown gate {name!r} in skip_gates{nearest(name, GATES)}; gates: {', '.join(GATES)}")
+    return names
+
+
 def _tables(what: str, given: Any) -> dict[str, dict[str, Any]]:
-    return {name: _table(f"{what}.{name}", each) for name, each in _table(what, given).items()}
+    tables = {name: _table(f"{what}.{name}", each) for name, each in _table(what, given).items()}
+    check_settings(tables)
+    return tables
 
 
 def _artifacts(given: Any, folder: Path | None) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class PostgresLaunches:
                 self._log(link, entry)
             return begun
 
-        return self._database.write("launch", act, lanes=[_LANE], find=find)
+        return self._database.write("launches", act, lanes=[_LANE], find=find)
 
     def get(self, name: str) -> StoredLaunch | None:
         """Return a launch, or None."""
@@ -72,11 +72,11 @@ class PostgresLaunches:
             row = link.row(_SQL["get"], name)
             return None if row is None else decode_launch(row)
 
-        return self._database.write("launch-lease", act, find=again)
+        return self._database.write("launches-lease", act, find=again)
 
     def release(self, name: str, holder: str) -> None:
         """Give the lease back."""
-        self._database.write("launch-lease", lambda link: link.send(_SQL["release"], name, holder), find=again)
+        self._database.write("launches-lease", lambda link: link.send(_SQL["release"], name, holder), find=again)
 
     def advance(self, name: str, holder: str, version: int, to: Advance, entry: NewEntry) -> None:
         """Store the version after `version`, and an entry of the log; raise `PilotLost` for another holder."""
@@ -94,7 +94,7 @@ class PostgresLaunches:
             self._log(link, entry)
             return True
 
-        self._database.write("launch", act, lanes=[_LANE], find=find)
+        self._database.write("launches", act, lanes=[_LANE], find=find)
 
     def mark_done(self, name: str, holder: str, version: int, trouble: str = "") -> None:
         """Record that the actions of a version are done, or why one was not; raise `PilotLost` for another holder."""
@@ -103,7 +103,7 @@ class PostgresLaunches:
             if not link.rows(_SQL["mark_done"], name, holder, version, trouble):
                 raise PilotLost(f"the launch {name!r} has another pilot now")
 
-        self._database.write("launch-done", act, find=again)
+        self._database.write("launches-done", act, find=again)
 
     def ask(self, name: str, body: bytes, entry: NewEntry) -> int:
         """Record what a person asks, and an entry of the log; return its number."""
@@ -117,7 +117,7 @@ class PostgresLaunches:
             self._log(link, entry)
             return number
 
-        return self._database.write("launch", act, lanes=[_LANE], find=find)
+        return self._database.write("launches", act, lanes=[_LANE], find=find)
 
     def requests(self, name: str, after: int) -> list[StoredRequest]:
         """Return the requests of a launch after one, in order."""
@@ -133,7 +133,7 @@ class PostgresLaunches:
                 self._log(link, entry)
             return found
 
-        return self._database.write("launch", act, lanes=[_LANE], find=again)
+        return self._database.write("launches", act, lanes=[_LANE], find=again)
 
     def _log(self, link: Link, entry: NewEntry) -> None:
         drawn = self._journal.draw(link, 1)

@@ -36,7 +36,7 @@ class SqliteLaunches:
 
     def begin(self, launch: StoredLaunch, entry: NewEntry) -> bool:
         """Record a launch and an entry of the log; return False, and do nothing, where one of this name exists."""
-        with self._database.writing("launch") as connection:
+        with self._database.writing("launches") as connection:
             begun = connection.execute(_SQL["begin"], msgspec.structs.astuple(launch)).rowcount > 0
             if begun:
                 self._log(connection, entry)
@@ -57,19 +57,19 @@ class SqliteLaunches:
 
     def acquire(self, name: str, holder: str, host: str, seconds: float) -> StoredLaunch | None:
         """Take or renew the lease, unless another one holds it; return the launch as it stands then."""
-        with self._database.writing("launch-lease") as connection:
+        with self._database.writing("launches-lease") as connection:
             connection.execute(_SQL["acquire"], (name, holder, host, self.now(), seconds))
             row = connection.execute(_SQL["get"], (name,)).fetchone()
         return None if row is None else decode_launch(row)
 
     def release(self, name: str, holder: str) -> None:
         """Give the lease back."""
-        with self._database.writing("launch-lease") as connection:
+        with self._database.writing("launches-lease") as connection:
             connection.execute(_SQL["release"], (name, holder))
 
     def advance(self, name: str, holder: str, version: int, to: Advance, entry: NewEntry) -> None:
         """Store the version after `version`, and an entry of the log; raise `PilotLost` for another holder."""
-        with self._database.writing("launch") as connection:
+        with self._database.writing("launches") as connection:
             fields = (name, holder, version, to.state, to.phase, to.blocks, self.now(), to.is_done)
             if not connection.execute(_SQL["advance"], fields).rowcount:
                 raise PilotLost(f"the launch {name!r} has another pilot now")
@@ -77,13 +77,13 @@ class SqliteLaunches:
 
     def mark_done(self, name: str, holder: str, version: int, trouble: str = "") -> None:
         """Record that the actions of a version are done, or why one was not; raise `PilotLost` for another holder."""
-        with self._database.writing("launch-done") as connection:
+        with self._database.writing("launches-done") as connection:
             if not connection.execute(_SQL["mark_done"], (name, holder, version, trouble)).rowcount:
                 raise PilotLost(f"the launch {name!r} has another pilot now")
 
     def ask(self, name: str, body: bytes, entry: NewEntry) -> int:
         """Record what a person asks, and an entry of the log; return its number."""
-        with self._database.writing("launch") as connection:
+        with self._database.writing("launches") as connection:
             number = int(connection.execute(_SQL["ask"], (name, self.now(), body)).fetchone()[0])
             self._log(connection, entry)
             return number
@@ -94,7 +94,7 @@ class SqliteLaunches:
 
     def unblock(self, entry: NewEntry) -> list[str]:
         """Let promotions go on, and record an entry of the log where they did wait; return for which launches."""
-        with self._database.writing("launch") as connection:
+        with self._database.writing("launches") as connection:
             found = [name for (name,) in connection.execute(_SQL["blocking"])]
             if found:
                 connection.execute(_SQL["unblock"])

@@ -1,0 +1,317 @@
+"""Launches on both backends: real turns, a pilot, its lease, people's requests, and the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import kedge
+from kedge.guard.evidence import BEGIN, DECISION, LOOK, operation_of
+from kedge.guard.pilot import LEASE_SECONDS, Pilot
+from kedge.model.control_log import NewEntry
+from kedge.model.launches import Advance, PilotLost, StoredLaunch
+from kedge.support import failpoints
+from tests.contract.conftest import HandClock
+from tests.contract.launching import RELEASE, World
+from tests.databases import alter
+
+POSTGRES_ONE_IN = 3
+
+
+@pytest.fixture
+def world(k: kedge.Kedge, clock: HandClock) -> World:
+    return World(k, clock)
+
+
+@pytest.fixture
+def bad(k: kedge.Kedge, clock: HandClock) -> World:
+    return World(k, clock, canary=0.2)
+
+
+def test_a_good_release_is_promoted_watched_and_settled(world: World) -> None:
+    release = RELEASE | {"settle_after": "5min"}
+    status = world.to(release=release)
+    assert status.phase == "settled", status
+    assert world.k.deployment("v2").status is kedge.Status.SETTLED
+    assert world.k.guard.recompute("v2").ok
+    assert any("held" in text or "holdback" in text for text in world.texts)
+
+
+def test_a_bad_release_is_rolled_back_with_all_that_it_caused_and_promotions_wait(bad: World) -> None:
+    status = bad.to()
+    k = bad.k
+    assert status.phase == "rolled back", status
+    assert k.deployment("v2").status is kedge.Status.ROLLED_BACK
+    assert "resolved" in k.deployment("v2").reason
+    with k.turn(session="new", agent="support") as turn:
+        assert turn.artifacts["support/prompt"].value == "hello"
+    assert status.blocks
+    # another launch is not promoted until a person says go
+    bad.rates = {True: 0.99, False: 0.99}
+    other = RELEASE | {"deployment": "v3"}
+    waiting = bad.to("watch", release=other, looks=20)
+    assert waiting.phase in ("ramp", "promoting")
+    assert any("'v2' was rolled back" in why for why in waiting.why)
+    assert k.guard.resume(by="ann", reason="understood") == ["v2"]
+    assert bad.to("watch", release=other).phase == "watch"
+    assert k.guard.resume() == []
+
+
+def test_a_degraded_canary_is_supervised_at_half_the_weight(k: kedge.Kedge, clock: HandClock) -> None:
+    world = World(k, clock, canary=0.0)
+    release = RELEASE | {"alpha": 1e-9, "min_sessions": 1000}
+    for _ in range(20):
+        status = world.look(release)
+        if status.level == "supervised":
+            break
+        world.serve(4)
+    assert status.level == "supervised"
+    assert k.deployment("v2").weight == 0.15
+    (entry,) = k.ladder.list("deployment:v2")
+    assert (entry.source, entry.level) == ("guard", "supervised")
+    assert k.ladder.effective("support", deployment="v2") == "supervised"
+
+
+# ── settings are frozen ──
+
+
+def test_settings_are_in_the_log_before_the_first_session_and_do_not_change(world: World) -> None:
+    world.look()
+    entries = world.k._kernel.backend.control.entries(operation=operation_of("v2"))
+    begin = entries[-1]
+    canary = world.k._kernel.backend.control.entries_of(["v2"], ["canary"])[0]
+    assert begin.kind == BEGIN
+    assert begin.seq < canary.seq
+    assert begin.detail["digest"].startswith("sha256:")
+    with pytest.raises(kedge.InvalidValue, match="were frozen as sha256"):
+        world.look(RELEASE | {"alpha": 0.2})
+    assert world.look(RELEASE | {"notify": {"command": ["true"]}}).phase == "ramp"
+
+
+def test_a_launch_needs_a_deployment_that_is_staged(world: World) -> None:
+    plain = {key: value for key, value in RELEASE.items() if key != "artifacts"}
+    with pytest.raises(kedge.UnknownName, match="stage it"):
+        world.look(plain)
+    world.k.deploy("v2", {"support/prompt": "other"})
+    with pytest.raises(kedge.DuplicateName, match="other artifacts"):
+        world.look()
+    world.k.promote("v2")
+    with pytest.raises(kedge.IllegalTransition, match="it is live"):
+        world.look(plain)
+
+
+def test_failed_gates_start_no_canary_until_they_pass(world: World) -> None:
+    release = {key: value for key, value in RELEASE.items() if key != "skip_gates"}
+    status = world.look(release)
+    assert status.phase == "gates"
+    assert any("gate drill failed" in why for why in status.why)
+    assert world.k.deployment("v2").status is kedge.Status.STAGED
+
+
+def test_a_plan_changes_nothing(world: World) -> None:
+    before = world.k._kernel.backend.control.position().seq
+    plan = world.k.guard.plan(RELEASE)
+    assert plan.ok
+    assert plan.digest == world.k.guard.plan(RELEASE).digest
+    world.k.deploy("v2", RELEASE["artifacts"])
+    staged = world.k._kernel.backend.control.position().seq
+    assert world.k.guard.plan(RELEASE).gates
+    assert world.k._kernel.backend.control.position().seq == staged
+    assert world.k.guard.launches() == []
+    assert before < staged
+
+
+# ── people ──
+
+
+def test_people_pause_resume_and_abort(world: World) -> None:
+    k = world.k
+    world.look()
+    assert "paused by ann (lunch)" in k.guard.pause("v2", by="ann", reason="lunch").why
+    for _ in range(6):
+        world.serve()
+        status = world.look()
+    assert status.weight == 0.3
+    assert k.guard.resume("v2", by="ann") == ["v2"]
+    world.serve()
+    assert world.to("watch").phase == "watch"
+    k.guard.abort("v2", by="ann", reason="wrong text")
+    assert world.look().phase == "rolled back"
+    assert k.deployment("v2").reason == "aborted by ann (wrong text)"
+    assert not k.guard.status("v2").blocks
+    with pytest.raises(kedge.IllegalTransition, match="has ended"):
+        k.guard.pause("v2")
+    with pytest.raises(kedge.UnknownName, match="did you mean 'v2'"):
+        k.guard.pause("v22")
+
+
+def test_an_abort_can_keep_the_deployment(world: World) -> None:
+    world.look()
+    assert world.k.guard.abort("v2", keep=True).phase == "aborted"
+    assert world.k.deployment("v2").status is kedge.Status.CANARY
+
+
+def test_an_approval_is_asked_for_and_given_once(world: World) -> None:
+    release = RELEASE | {"approval": True}
+    world.look(release)
+    with pytest.raises(kedge.IllegalTransition, match="does not wait for approval"):
+        world.k.guard.approve("v2")
+    assert world.to("approval", release=release).phase == "approval"
+    world.look(release)
+    assert world.k.deployment("v2").status is kedge.Status.CANARY
+    world.k.guard.approve("v2", by="ann")
+    assert world.look(release).phase == "watch"
+    assert world.k.deployment("v2").holdback == pytest.approx(0.1)
+
+
+def test_a_person_who_rolls_back_ends_the_launch(world: World) -> None:
+    world.look()
+    world.k.rollback("v2", by="ann", reason="complaints")
+    status = world.look()
+    assert status.phase == "rolled back"
+    assert "by ann" in status.why[0]
+    assert not status.blocks
+
+
+# ── one pilot ──
+
+
+def test_a_second_pilot_is_refused_and_takes_over_when_the_lease_has_run_out(world: World) -> None:
+    world.look()
+    kernel = world.k._kernel
+    with Pilot(kernel, "v2") as first:
+        with pytest.raises(kedge.PilotRuns, match=r"runs at .* until 20"):
+            world.look()
+        assert world.k.guard.status("v2").pilot is not None
+        world.clock.time += LEASE_SECONDS * 2  # it does not renew in time
+        world.serve()
+        with Pilot(kernel, "v2") as second:
+            second.look()
+            with pytest.raises((kedge.PilotRuns, PilotLost)):
+                first.look()
+    assert world.k.guard.status("v2").pilot is None
+
+
+def test_a_pilot_that_lost_its_lease_in_the_middle_of_a_look_changes_nothing(bad: World) -> None:
+    while bad.look().sessions[0] < 3:
+        bad.serve()
+    bad.serve()
+    bad.clock.time += 10
+    kernel = bad.k._kernel
+    taken: list[Any] = []
+
+    def take_over() -> None:
+        failpoints.disarm()
+        bad.clock.time += LEASE_SECONDS * 2
+        with Pilot(kernel, "v2") as other:
+            other.look()
+        taken.append(bad.k.guard.status("v2").looks)
+
+    failpoints.arm("launch:decided", take_over)
+    with Pilot(kernel, "v2") as slow, pytest.raises(PilotLost):
+        slow.look()
+    assert taken == [bad.k.guard.status("v2").looks]
+    assert bad.k.guard.recompute("v2").ok
+
+
+def test_the_port_is_a_compare_and_set_on_the_version_and_the_holder(k: kedge.Kedge, clock: HandClock) -> None:
+    port = k._kernel.backend.launches
+    entry = NewEntry("launch:x", LOOK, "guard")
+    fresh = StoredLaunch("x", "sha256:0", b"{}", b"{}", 0, 0, "ramp", False, "", 1.0, 1.0, "ann")
+    assert port.begin(fresh, NewEntry("launch:x", BEGIN, "ann"))
+    assert not port.begin(fresh, NewEntry("launch:x", BEGIN, "bob"))
+    one = port.acquire("x", "one", "here", 30)
+    assert one is not None
+    assert one.holder == "one"
+    other = port.acquire("x", "two", "there", 30)
+    assert other is not None
+    assert other.holder == "one"
+    port.advance("x", "one", 0, Advance(b"1", "ramp", False, False), entry)
+    for holder, version in (("one", 0), ("two", 1)):
+        with pytest.raises(PilotLost):
+            port.advance("x", holder, version, Advance(b"2", "ramp", False, True), entry)
+    with pytest.raises(PilotLost):
+        port.mark_done("x", "two", 1)
+    port.mark_done("x", "one", 1, "it failed")
+    clock.time += 31
+    two = port.acquire("x", "two", "there", 30)
+    assert two is not None
+    assert (two.holder, two.version, two.done, two.trouble, two.state) == ("two", 1, 1, "it failed", b"1")
+    with pytest.raises(PilotLost):
+        port.advance("x", "one", 1, Advance(b"2", "ramp", False, True), entry)
+    port.release("x", "one")
+    found = port.get("x")
+    assert found is not None
+    assert found.holder == "two"
+    kinds = [each.kind for each in k._kernel.backend.control.entries(operation="launch:x")]
+    assert kinds == [LOOK, BEGIN], "an entry of the log for each version, and none for what was refused"
+    assert [port.ask("x", body, NewEntry("launch:x", "launch:request", "ann")) for body in (b"a", b"b")] == [1, 2]
+    assert [(asked.number, asked.body) for asked in port.requests("x", 1)] == [(2, b"b")]
+    assert port.acquire("nothing", "one", "here", 30) is None
+
+
+# ── the log ──
+
+
+def _looks(k: kedge.Kedge) -> list[Any]:
+    entries = k._kernel.backend.control.entries(operation=operation_of("v2"))
+    return [entry for entry in reversed(entries) if entry.kind in (LOOK, DECISION)]
+
+
+def test_the_log_has_arm_share_and_value_of_each_session_and_no_name(bad: World) -> None:
+    bad.to()
+    looks = _looks(bad.k)
+    text = json.dumps([entry.detail for entry in looks])
+    assert all(f'"s{number}"' not in text for number in range(1, bad.count + 1))
+    sessions = sum(len(entry.detail["units"].get("arms", "")) for entry in looks)
+    assert sessions == sum(bad.k.guard.status("v2").sessions) > 20
+    kinds = {entry.kind for entry in bad.k._kernel.backend.control.entries()}
+    assert LOOK not in kinds, "quiet looks are not listed"
+    assert DECISION in kinds
+
+
+def _tampered(place: str, k: kedge.Kedge, change: Callable[[dict[str, Any]], None], at: int = -2) -> kedge.Kedge:
+    entry = [entry for entry in _looks(k) if entry.detail["units"]][at]
+    detail = json.loads(json.dumps(entry.detail))
+    change(detail)
+    text = json.dumps(detail).replace("'", "''")
+    if place.startswith("postgres"):
+        alter(place, f"UPDATE control_log SET detail = convert_to('{text}', 'UTF8') WHERE seq = {entry.seq}")
+    else:
+        alter(place, "DROP TRIGGER control_log_is_immutable")
+        alter(place, f"UPDATE control_log SET detail = '{text}' WHERE seq = {entry.seq}")
+    return k
+
+
+def _flip(detail: dict[str, Any]) -> None:
+    values = detail["units"]["values"]
+    values["resolved"] = ("1" if values["resolved"][0] == "0" else "0") + values["resolved"][1:]
+
+
+def _move(detail: dict[str, Any]) -> None:
+    detail["units"]["shares"][0][0] += 1e-6
+
+
+def _claim(detail: dict[str, Any]) -> None:
+    detail["metrics"]["resolved"]["log_e"] += 1e-6
+
+
+@pytest.mark.parametrize("change", [_flip, _move, _claim])
+def test_recompute_fails_on_one_changed_value(place: str, bad: World, change: Callable[[dict[str, Any]], None]) -> None:
+    bad.to()
+    assert bad.k.guard.recompute("v2").ok
+    found = _tampered(place, bad.k, change).guard.recompute("v2")
+    assert not found.ok
+    assert "look" in found.difference
+
+
+def test_recompute_needs_the_log_alone_after_retention_and_erasure(bad: World) -> None:
+    bad.to()
+    k = bad.k
+    k.purge("v2", confirm="v2")
+    assert k.guard.recompute("v2").ok
+    with pytest.raises(kedge.UnknownName, match="did you mean 'v2'"):
+        k.guard.recompute("v")
