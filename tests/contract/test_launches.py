@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 import kedge
@@ -63,11 +64,12 @@ def test_a_bad_release_is_rolled_back_with_all_that_it_caused_and_promotions_wai
 def test_a_degraded_canary_is_supervised_at_half_the_weight(k: kedge.Kedge, clock: HandClock) -> None:
     world = World(k, clock, canary=0.0)
     release = RELEASE | {"alpha": 1e-9, "min_sessions": 1000}
+    status = world.look(release)
     for _ in range(20):
-        status = world.look(release)
         if status.level == "supervised":
             break
         world.serve(4)
+        status = world.look(release)
     assert status.level == "supervised"
     assert k.deployment("v2").weight == 0.15
     (entry,) = k.ladder.list("deployment:v2")
@@ -124,6 +126,35 @@ def test_a_plan_changes_nothing(world: World) -> None:
     assert before < staged
 
 
+def test_metrics_are_declared_before_the_first_session_and_not_otherwise_than_before(world: World) -> None:
+    world.look()
+    assert [report.name for report in world.k.guard.metrics()] == ["resolved"]
+    with world.k.turn(session="s", agent="support") as turn, pytest.warns(UserWarning, match="was refused"):
+        turn.observe("resolved", "yes")
+    assert world.k.guard.metrics()[0].refused == {"type": 1}
+    other = RELEASE | {"deployment": "v3", "metrics": {"resolved": {"kind": "failure"}}}
+    with pytest.raises(kedge.InvalidValue, match="declared otherwise"):
+        world.look(other)
+    assert world.k.guard.launches()[0].name == "v2"
+
+
+def test_a_rollback_that_has_not_reached_a_member_holds_the_launch(world: World) -> None:
+    kernel = world.k._kernel
+    world.look()
+    with world.k.join("m1", lease_seconds=600.0):
+        member = kernel.backend.fleet.members()[0]
+        world.k.deploy("bad", {"other/prompt": "x"}, canary=1.0)
+        world.k.rollback("bad", wait=0.0)
+        world.clock.time += 3_000
+        kernel.backend.fleet.refresh(
+            msgspec.structs.replace(member, uid="silent", name="silent", epoch=1, at=world.clock.time)
+        )
+        world.serve()
+        status = world.look()
+    assert any("ill health: silent" in why for why in status.why), status.why
+    assert status.weight == 0.3
+
+
 # ── people ──
 
 
@@ -133,8 +164,8 @@ def test_people_pause_resume_and_abort(world: World) -> None:
     assert "paused by ann (lunch)" in k.guard.pause("v2", by="ann", reason="lunch").why
     for _ in range(6):
         world.serve()
-        status = world.look()
-    assert status.weight == 0.3
+        world.look()
+    assert k.guard.status("v2").weight == 0.3
     assert k.guard.resume("v2", by="ann") == ["v2"]
     world.serve()
     assert world.to("watch").phase == "watch"

@@ -9,9 +9,11 @@ import msgspec
 
 from kedge.deployments import lifecycle
 from kedge.errors import DuplicateName, IllegalTransition, InvalidValue, PilotRuns, Retryable, UnknownName, nearest
-from kedge.guard import declaring, evidence
+from kedge.guard import evidence
+from kedge.guard.declaring import declare, declared
 from kedge.guard.launch_report import Kept, LaunchPlan, LaunchStatus, status_of, steps_of
 from kedge.guard.launch_state import ENDED, Phase
+from kedge.guard.metrics import Metric
 from kedge.guard.pilot import OnEvent, Pilot, gates_of
 from kedge.guard.release import Release, ReleaseFile, read_release
 from kedge.model.artifacts import as_artifact, manifest_digest
@@ -105,7 +107,7 @@ def begin(kernel: Kernel, source: Source, *, by: str | None) -> str:
         _deploy(kernel, wanted, who)
         reach("launch:deployed")
     _check_staged(kernel, wanted)
-    declaring.ensure(kernel, release.metrics, reason=f"launch of {name}", by=who)  # so that values are checked
+    _declare(kernel, release, who)
     now = port.now()
     entry = NewEntry(
         evidence.operation_of(name), evidence.BEGIN, who, name,
@@ -121,6 +123,26 @@ def begin(kernel: Kernel, source: Source, *, by: str | None) -> str:
             _check_same(begun, release)
     reach("launch:begun")
     return name
+
+
+def _declare(kernel: Kernel, release: Release, who: str) -> None:
+    """Declare the metrics that the database does not know, so that their values are checked at the door."""
+    known = declared(kernel)
+    for metric in release.metrics:
+        there = known.get(metric.name)
+        if there is not None and _checked(there) != _checked(metric):
+            raise InvalidValue(
+                f"the metric {metric.name!r} is declared otherwise in this database ({_checked(there)}, not "
+                f"{_checked(metric)}): use the same kind and bounds, or another name"
+            )
+    missing = [metric for metric in release.metrics if metric.name not in known]
+    if missing:
+        declare(kernel, missing, reason=f"the launch of {release.deployment}", by=who)
+
+
+def _checked(metric: Metric) -> tuple[object, ...]:
+    """Return what a value of a metric is checked against."""
+    return metric.kind, metric.low, metric.high, metric.better
 
 
 def _check_same(found: StoredLaunch, release: Release) -> None:

@@ -16,6 +16,8 @@ from kedge.errors import Conflict, NotPermitted, PilotRuns, Retryable
 from kedge.guard import evidence, quality
 from kedge.guard.engine import advance
 from kedge.guard.gates import GateResult, run_gates
+from kedge.guard.health import health
+from kedge.guard.health_rules import Severity
 from kedge.guard.launch_actions import BY, perform
 from kedge.guard.launch_report import Kept, LaunchEvent, LaunchStatus, notice_of, status_of
 from kedge.guard.launch_state import ENDED, Gate, LaunchUnit, Outcome, Phase, Request, World
@@ -30,6 +32,8 @@ from kedge.turns.kernel import Kernel
 
 LEASE_SECONDS = 30.0
 UNITS_AT_ONCE = 1_000
+HEALTH_SECONDS = 10.0  # between two looks at the health of the database
+_HOLDING = ("members", "operations", "writers")  # checks of health that say how far a rollback has come
 _WEIGHT_CHANGES = ("canary", "promote")
 OnEvent = Callable[[LaunchEvent], object]
 
@@ -51,6 +55,8 @@ class Pilot:
         self._left = threading.Event()
         self._heart: threading.Thread | None = None
         self._release: Release
+        self._health_at: float | None = None
+        self._ill: tuple[str, ...] = ()
         self._gates: tuple[Gate, ...] | None = None
         self._notifier: Notifier
 
@@ -189,7 +195,7 @@ class Pilot:
             by=deployment.by,
             gates=self._run_gates() if kept.state.phase is Phase.GATES else None,
             requests=self._requests(kept.state.requests),
-            findings=wrong,
+            findings=(*wrong, *self._findings(now)),
             hard=tuple(sorted({event.metric for event in hard})),
             trouble=stored.trouble,
             blocked=blocking[0] if blocking else "",
@@ -201,6 +207,14 @@ class Pilot:
             results = gates_of(self._kernel, self._release)
             self._gates = tuple(Gate(each.name, each.passed, each.detail) for each in results)
         return self._gates
+
+    def _findings(self, now: float) -> tuple[str, ...]:
+        """Return what is ill for which a launch holds: a rollback that has reached only a part of the fleet."""
+        if self._health_at is None or not self._health_at <= now < self._health_at + HEALTH_SECONDS:
+            found = health(self._kernel).findings
+            ill = (each for each in found if each.check in _HOLDING and each.severity is not Severity.WARNING)
+            self._health_at, self._ill = now, tuple(f"ill health: {each.what}; {each.todo}" for each in ill)
+        return self._ill
 
     def _requests(self, after: int) -> tuple[Request, ...]:
         return tuple(

@@ -24,6 +24,7 @@ RAMP = (0.05, 0.25, 0.5)
 MARGIN = 0.05  # of the range of a metric; of a latency, in ranks
 DAY_SECONDS = 86_400.0
 SESSIONS_MAX = 100_000_000
+_POINTER = ("uri", "digest", "kind", "version")
 _METRIC_KEYS = ("margin", "slo")  # keys of a metric's table that are the release's
 
 
@@ -373,10 +374,13 @@ def _artifacts(given: Any, folder: Path | None) -> dict[str, Any]:
 def _artifact(key: str, value: Any, folder: Path | None) -> Any:
     """Return an artifact's value; `{file = "…"}` is read, relative to the release file, and `{uri = "…"}` a pointer."""
     if isinstance(value, Mapping) and "uri" in value:
-        try:
-            return msgspec.convert(value, Artifact, strict=True)
-        except msgspec.ValidationError as error:
-            raise InvalidValue(f"invalid artifact {key!r}: {error}; give uri, digest, kind and version") from None
+        for field, given in value.items():
+            if field not in _POINTER or not isinstance(given, str):
+                raise InvalidValue(
+                    f"invalid artifact {key!r}: {field} = {brief(given)}{nearest(field, _POINTER)}; a pointer has "
+                    f"{', '.join(_POINTER)}, each a string"
+                )
+        return Artifact(**value)
     if not isinstance(value, Mapping) or set(value) != {"file"} or folder is None:
         return value
     try:
