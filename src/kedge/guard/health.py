@@ -160,7 +160,7 @@ def _writers(facts: _Facts) -> Iterator[Finding]:
     for name, entry in sorted(rolled_back.items()):
         number = control.number_of(name)
         lineages = set(impact.lineages_with([number])) if number is not None else set()
-        late = late_writes([arrival for arrival in found if arrival.lineage in lineages], entry, facts.now)
+        late = late_writes([arrival for arrival in found if arrival.lineage in lineages], entry)
         if late:
             yield _late(facts, name, entry, late)
 

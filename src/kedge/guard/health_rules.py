@@ -97,13 +97,9 @@ def unfinished_finding(entry: Entry, wanted: Mapping[str, Sequence[str]], now: f
     return Finding("operations", severity, what, entry.at, todo)
 
 
-def late_writes(arrivals: Iterable[Arrival], rollback: Entry, now: float) -> list[Arrival]:
+def late_writes(arrivals: Iterable[Arrival], rollback: Entry) -> list[Arrival]:
     """Return the writes that came after a rollback, and after the turns under way then had time to end."""
-    return [
-        arrival
-        for arrival in arrivals
-        if arrival.seq > rollback.seq and arrival.at > rollback.at + GRACE_SECONDS and arrival.at <= now + GRACE_SECONDS
-    ]
+    return [arrival for arrival in arrivals if arrival.at > rollback.at + GRACE_SECONDS]
 
 
 def drill_finding(state: DrillState, canaries: Sequence[str]) -> Finding:
