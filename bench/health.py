@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import kedge
 from bench.big import BAD
@@ -20,9 +21,8 @@ def health(setting: Setting) -> Iterator[Measured]:
             _join(k, members)
         many, few = interleave(setting.sizes.rounds, big.guard.health, small.guard.health)
         command = [sys.executable, "-m", "kedge.cli.main", "health", "--db", str(built.big), "--json"]
-        (process,) = interleave(
-            min(5, setting.sizes.rounds), lambda: subprocess.run(command, check=False, capture_output=True)
-        )
+        call = partial(subprocess.run, command, check=False, capture_output=True)
+        (process,) = interleave(min(5, setting.sizes.rounds), call, warm_up=1)
         for k in (big, small):
             _leave(k)
             k.reinstate(BAD)

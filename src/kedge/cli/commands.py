@@ -8,7 +8,7 @@ from kedge.cli.app import app
 from kedge.cli.help import PlainCommand
 
 _MODULES = {  # in the order of `kedge --help`
-    "status": "inspect", "health": "health", "fleet": "fleet", "plan": "rollback", "log": "inspect", "show": "show",
+    "status": "inspect", "health": "health", "slo": "slo", "fleet": "fleet", "plan": "rollback", "log": "inspect", "show": "show",
     "diff": "inspect",
     "assignment": "inspect", "sessions": "sessions", "verdicts": "message_verdicts", "metrics": "metrics",
     "peers": "peers", "gates": "gates", "export": "export",

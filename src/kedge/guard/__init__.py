@@ -23,6 +23,8 @@ from kedge.guard.settings import (
     MetricSettings,
     ScoreSettings,
 )
+from kedge.guard.slo import SloReport
+from kedge.guard.slo_rules import Objective, ObjectiveStatus, Slo
 from kedge.model.observations import ObserveReport
 
 __all__ = [
@@ -49,6 +51,8 @@ __all__ = [
     "MetricSettings",
     "MetricStatus",
     "NonInferiorityTest",
+    "Objective",
+    "ObjectiveStatus",
     "ObserveReport",
     "Probes",
     "Recomputed",
@@ -56,6 +60,8 @@ __all__ = [
     "ReleaseFile",
     "ScoreSettings",
     "ScoreTest",
+    "Slo",
+    "SloReport",
     "SloTest",
     "Step",
     "decide",

@@ -8,6 +8,7 @@ from typing import Any
 from kedge.guard import declaring, gates
 from kedge.guard import health as healths
 from kedge.guard import launches as launching
+from kedge.guard import slo as slos
 from kedge.guard.declaring import Declared, MetricReport
 from kedge.guard.gates import GatesReport
 from kedge.guard.health import Health
@@ -15,6 +16,8 @@ from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus
 from kedge.guard.metrics import Metric
 from kedge.guard.recompute import Recomputed, recompute
 from kedge.guard.release import Release, ReleaseFile
+from kedge.guard.slo import SloReport
+from kedge.guard.slo_rules import Slo
 from kedge.model.checks import check_name, check_optional_callables
 from kedge.model.observations import ObserveReport
 from kedge.support.callbacks import unfailing
@@ -141,3 +144,11 @@ class Guard:
     def health(self) -> Health:
         """Return what is not as the record says: members, operations, hidden writers, drills; it changes nothing."""
         return healths.health(self._kernel)
+
+    def slo(self, table: Mapping[str, Any] | None = None) -> SloReport:
+        """Return the error budgets and burn rates of objectives: of a table `[slo]`, or of those in the log."""
+        return slos.slo(self._kernel, table)
+
+    def set_slo(self, table: Mapping[str, Any], *, by: str | None = None) -> Slo:
+        """Keep the objectives of a table `[slo]` in the log; they replace those before."""
+        return slos.set_slo(self._kernel, table, by=by)
