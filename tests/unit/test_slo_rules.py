@@ -119,8 +119,10 @@ def test_what_is_pending_counts_once_it_takes_too_long() -> None:
 
 
 def test_a_share_is_bad_below_its_bound() -> None:
-    found = status([Event(NOW - 2, 0.998), Event(NOW - 1, 1.0), Event(NOW, 0.999)], Objective("vector_consistency", 0.999))
-    assert (found.bad, found.worst) == (1, 0.998)
+    found = status(
+        [Event(NOW - 2, 0.997), Event(NOW - 1, 0.998), Event(NOW, 1.0)], Objective("vector_consistency", 0.999)
+    )
+    assert (found.bad, found.worst, found.last) == (2, 0.997, 1.0)
 
 
 # ── what can be met ──
