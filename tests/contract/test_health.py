@@ -211,11 +211,13 @@ def test_a_missing_drill_is_ill_while_a_canary_runs_and_a_failed_one_always(k: K
     assert dict(said(k.guard.health()))["drills"].startswith("the newest drill in place failed: unseen")
 
 
-def test_levels_below_full_are_a_warning(k: Kedge) -> None:
-    k.set_level("support", "frozen")
+def test_levels_below_full_are_a_warning_and_everything_off_is_ill(k: Kedge) -> None:
+    k.ladder.tighten("frozen", "feature:support", reason="odd answers", by="ann")
     found = k.guard.health()
     assert found.ok
-    assert said(found, Severity.WARNING) == [("levels", "'support' is at level frozen")]
+    assert said(found, Severity.WARNING) == [("levels", "feature:support is at level frozen, by ann: odd answers")]
+    k.ladder.tighten("off", "everything", by="ann")
+    assert said(k.guard.health()) == [("levels", "everything is at level off, by ann")]
 
 
 def test_a_check_that_cannot_look_is_not_healthy(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,7 @@ def _drills(facts: _Facts) -> Iterator[Finding]:
 
 
 def _levels(facts: _Facts) -> Iterator[Finding]:
-    yield from level_findings(facts.record.below_full)
+    yield from level_findings(facts.record.entries)
 
 
 CHECKS: dict[str, Check] = {

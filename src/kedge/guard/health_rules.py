@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
-from kedge.model.control import Level
 from kedge.model.drills import DrillState
 from kedge.model.fleet import Standing, patience
+from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource
+from kedge.model.levels import Level
 from kedge.ports.control import Entry
 from kedge.ports.impact import Arrival
 from kedge.support.display import Value
@@ -109,12 +110,15 @@ def drill_finding(state: DrillState, canaries: Sequence[str]) -> Finding:
     return Finding("drills", severity, state.why + during, state.at, "run `kedge drill --in-place`")
 
 
-def level_findings(levels: Mapping[str, Level]) -> Iterator[Finding]:
-    """Report the features that stand below full."""
-    for feature, level in sorted(levels.items()):
-        if level != Level.FULL:
-            what = f"{feature!r} is at level {level}"
-            yield Finding("levels", Severity.WARNING, what, None, "see `kedge status` for the reason")
+def level_findings(entries: Iterable[LevelEntry]) -> Iterator[Finding]:
+    """Report what stands below full: ill where everything is off, else a warning."""
+    for entry in entries:
+        is_all = entry.scope == EVERYTHING and entry.level is Level.OFF
+        why = f": {entry.reason}" if entry.reason else ""
+        what = f"{entry.scope} is at level {entry.level}, by {entry.by or entry.source}{why}"
+        severity = Severity.ILL if is_all else Severity.WARNING
+        todo = f"remove {entry.by} on this host" if entry.source is LevelSource.FILE else f"loosen entry {entry.id}"
+        yield Finding("levels", severity, what, entry.since or None, f"once the reason is gone, {todo}")
 
 
 __all__ = [

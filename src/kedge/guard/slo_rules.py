@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from kedge.errors import InvalidValue, nearest
-from kedge.model.durations import as_seconds
+from kedge.model.durations import check_duration
 from kedge.model.fleet import patience
 from kedge.model.numbers import as_integer, as_real
 from kedge.support.display import Value, brief
@@ -149,8 +149,8 @@ def _objective(name: str, given: Any) -> Objective:
             raise InvalidValue(f"invalid {name} {brief(given)}: must have {key}, and may have goal and window")
         bound = given[key]
         goal = _share(f"goal of {name}", given.get("goal", GOAL))
-        window = as_seconds(f"window of {name}", given.get("window", WINDOW_SECONDS))
-    number = as_seconds(name, bound) if name in SECONDS else _share(name, bound, whole=True)
+        window = check_duration(f"window of {name}", given.get("window", WINDOW_SECONDS))
+    number = check_duration(name, bound) if name in SECONDS else _share(name, bound, whole=True)
     return Objective(name, number, goal, window)
 
 
