@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 import kedge
-from kedge.open import locate
+from kedge.model.address import locate
 from kedge.support import failpoints
 from tests.databases import raw_rows
 from tests.processes import Talker

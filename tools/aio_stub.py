@@ -40,6 +40,7 @@ TWINS = {path.rpartition(".")[2]: name for name, path in CLASSES.items()} | {
     "WriteBatch": "AsyncWriteBatch",
 }
 PARTS = {"view", "guard", "ladder"}  # properties, and methods as such, that hand out an async twin
+_FUNCTIONS = {"open", "migrate_store", "compare_stores", "stop", "release"}  # of the module kedge.open
 SYNC = {"documents", "vectors", "store", "space", "batch"}  # methods that return a store, or a batch, at once
 VIEWED = {"documents": "AsyncKeyedView", "vectors": "AsyncVectorsView", "store": "AsyncStoreView"}
 HANDING_OUT = {"AsyncTurn", "AsyncReadView", "AsyncStore", "AsyncStoreView"}
@@ -235,7 +236,7 @@ def _turn(names: Names) -> str:
 def _functions(names: Names) -> str:
     made = []
     for node in _tree("kedge.open").body:
-        if isinstance(node, ast.FunctionDef) and node.name in {"open", "migrate_store", "compare_stores"}:
+        if isinstance(node, ast.FunctionDef) and node.name in _FUNCTIONS:
             if node.name == "open":
                 node.args.kwonlyargs.append(ast.arg("threads", ast.Name("int")))
                 node.args.kw_defaults.append(ast.Constant(32))

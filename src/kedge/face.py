@@ -74,6 +74,7 @@ from kedge.support.callbacks import unfailing
 from kedge.support.display import Value, brief
 from kedge.turns import code_check, messages, observing, peers, session_assignment
 from kedge.turns.kernel import Caster, Kernel, actor
+from kedge.turns.stop_files import StopFiles
 from kedge.turns.turn import Turn
 from kedge.turns.turn import turn_of as find_turn
 from kedge.turns.view import Point, ReadView, open_view
@@ -109,8 +110,10 @@ class Kedge:
         read_only: bool = False,
         standby: str = "refuse",
         codec: Codec | None = None,
+        stop_files: StopFiles | None = None,
     ) -> None:
         self._kernel = Kernel(backend, session_ttl=session_ttl)
+        self._kernel.stop_files = stop_files or StopFiles()
         if standby not in STANDBY:
             raise InvalidValue(f"invalid standby {brief(standby)}: must be one of {', '.join(STANDBY)}")
         self._kernel.standby = standby

@@ -1,8 +1,8 @@
 """Opening, moving and comparing databases: the only module that chooses backends."""
 
 import importlib.util
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,19 +11,26 @@ from kedge.backends.sqlite.backend import SqliteBackend
 from kedge.backends.sqlite.migration import SqliteExporter, SqliteImporter
 from kedge.errors import InvalidValue, UnknownName
 from kedge.face import Kedge
+from kedge.guard import stopping
+from kedge.guard.ladder import Ladder
+from kedge.guard.stopping import WAIT_SECONDS, ReleaseReport, StopReport
 from kedge.migration import migrate
 from kedge.migration.compare import Side, StoreDiff, compare
 from kedge.migration.migrate import MoveReport, Progress, Say
 from kedge.model.address import is_server, locate, shown
-from kedge.model.choices import DurabilityName, OtherCodePolicy
+from kedge.model.choices import DurabilityName, LevelName, OtherCodePolicy
 from kedge.model.codec import Codec
+from kedge.model.ladder import Scope, parse_scope
+from kedge.model.stop_file import StopLine, check_stop_level
 from kedge.ports.backend import Backend
 from kedge.ports.clock import Clock, SystemClock
 from kedge.ports.migration import Exporter, Importer
 from kedge.ports.reconciler import Reconciler
 from kedge.ports.resolver import Resolver
 from kedge.reconcilers.config import read_config, read_resolvers
+from kedge.recovery.converge import check_wait
 from kedge.turns.kernel import actor
+from kedge.turns.stop_files import StopFiles, Written, paths_of, stop_by_file
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
@@ -49,6 +56,7 @@ def open(
     other_code: OtherCodePolicy = "warn",
     standby: str = "refuse",
     codec: Codec | None = None,
+    stop_file: str | Path | None = None,
 ) -> Kedge:
     """Open a database; create it, or migrate its schema, where needed.
 
@@ -63,6 +71,8 @@ def open(
     `standby`: a read-only PostgreSQL standby may lag behind a rollback, so by default it refuses views of the present;
     "stale" shows them as the standby has them. `codec` stores and returns values that JSON cannot hold.
     `other_code` is the policy for turns whose view pins another digest in `<agent>/code`: "ignore", "warn" or "refuse".
+    `stop_file`: a file that turns everything off in this process once it exists, without the database; by default the
+    one that KEDGE_STOP_FILE names. A file `STOP` beside a database of SQLite does the same, always.
     """
     chosen = read_config(Path(reconcilers)) if isinstance(reconcilers, str | Path) else reconcilers
     asked = read_resolvers(Path(reconcilers)) if isinstance(reconcilers, str | Path) else {}
@@ -78,6 +88,7 @@ def open(
             read_only=read_only,
             standby=standby,
             codec=codec,
+            stop_files=StopFiles(paths_of(url, stop_file)),
         )
     except BaseException:
         backend.close()
@@ -113,6 +124,79 @@ def server_databases(url: str) -> "ServerDatabases":
     from kedge.backends.postgres.databases import ServerDatabases  # noqa: PLC0415 - its driver is an extra
 
     return ServerDatabases(url)
+
+
+# ── stops ──
+
+
+def stop(
+    url: str | Path,
+    scope: Scope | str = "everything",
+    *,
+    level: LevelName = "off",
+    reason: str = "",
+    by: str | None = None,
+    stop_file: str | Path | None = None,
+    wait: float | None = WAIT_SECONDS,
+) -> StopReport:
+    """Turn everything off at once, or a scope, or to another level; report what was done, and who has confirmed it.
+
+    It writes the stop file of this host first, which needs no database, then records the stop for all hosts, and waits
+    for the members: `wait` seconds at most, None until their leases run out. A database that does not answer is no
+    error: the report says so. `stop_file` is by default `STOP` beside a database of SQLite, else KEDGE_STOP_FILE.
+    """
+    where, chosen, who = parse_scope(scope), check_stop_level(level), actor(by)
+    line = StopLine(where, chosen, f"by {who}{f': {reason}' if reason else ''}")
+    written = stop_by_file(url, line, stop_file)
+    return record_stop(url, line, written, stop_file=stop_file, reason=reason, by=by, wait=wait)
+
+
+def record_stop(
+    url: str | Path,
+    line: StopLine,
+    written: Written,
+    *,
+    stop_file: str | Path | None,
+    reason: str,
+    by: str | None,
+    wait: float | None,
+) -> StopReport:
+    """Record a stop whose file was written, or was not."""
+
+    @contextmanager
+    def opened() -> Iterator[Ladder]:
+        _must_exist(url)
+        with open(url, stop_file=stop_file) as k:
+            yield k.ladder
+
+    seconds = None if wait is None else check_wait(wait)
+    return stopping.stop(opened, line, written, reason=reason, by=actor(by), wait=seconds)
+
+
+def release(
+    url: str | Path,
+    scope: Scope | str = "everything",
+    *,
+    reason: str = "",
+    by: str | None = None,
+    stop_file: str | Path | None = None,
+) -> ReleaseReport:
+    """Lift the stops of a scope: what is recorded, then its lines in this host's stop file. Agents are refused.
+
+    Where the database does not answer, or a second person has to approve, it raises and the file stays.
+    """
+    _must_exist(url)
+    path = next(iter(paths_of(url, stop_file)[::-1] if stop_file is not None else paths_of(url)), None)
+    with open(url, stop_file=stop_file) as k:
+        return stopping.release(k.ladder, parse_scope(scope), path, reason=reason, by=by)
+
+
+def _must_exist(url: str | Path) -> None:
+    """Raise `UnknownName` where there is no database: stopping one creates none."""
+    if not is_server(url) and not locate(url).exists():
+        raise UnknownName(f"no database at {locate(url)}; check the path")
+    if is_server(url):
+        _backend(url, read_only=True).close()
 
 
 def role_split() -> str:

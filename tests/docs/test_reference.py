@@ -38,8 +38,8 @@ FACES: dict[str, type] = {
     "turn.cache": Cache,
 }
 FUNCTIONS = (
-    kedge.open, kedge.migrate_store, kedge.compare_stores, kedge.current_turn, kedge.bind, kedge.escape_name,
-    kedge.unescape_name,
+    kedge.open, kedge.migrate_store, kedge.compare_stores, kedge.stop, kedge.release, kedge.current_turn, kedge.bind,
+    kedge.escape_name, kedge.unescape_name,
 )  # fmt: skip
 GUARD = (
     guard.FailureTest, guard.ScoreTest, guard.LatencyTest, guard.HoldbackTest, guard.SloTest, guard.DifferenceSequence,

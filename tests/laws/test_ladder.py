@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import kedge
 from kedge.model.ladder import session_hash
 from kedge.model.levels import LEVELS
 from kedge.turns.scope import scope_of
+from kedge.turns.stop_files import StopFiles
 from tests.laws.scene import BAD, clerk, helper, release
 
 HOUR = 3_600.0
@@ -79,15 +81,18 @@ def test_what_is_purged_takes_its_entries_along(bad: kedge.Kedge) -> None:
     assert bad.ladder.list() == []
 
 
-def test_the_level_of_this_process_alone_counts_too(k: kedge.Kedge) -> None:
+def test_the_stop_file_of_this_host_counts_too(k: kedge.Kedge, tmp_path: Path) -> None:
+    k._kernel.stop_files = StopFiles([tmp_path / "FILE"])
     turn = clerk(k)
-    k._kernel.local_level = lambda: kedge.Level.OFF
+    (tmp_path / "FILE").touch()
+    k._kernel.stop_files.look()
     assert turn.level == "off"
-    with pytest.raises(kedge.Frozen, match="stop file of this process"):
+    with pytest.raises(kedge.Frozen, match=r"file\.1 for 'everything', by .*FILE"):
         turn.context.put("a", 1)
     turn.memory.append("user", "still heard")
     tighten(k, "frozen", "everything")
-    k._kernel.local_level = lambda: kedge.Level.SUPERVISED
+    (tmp_path / "FILE").write_text("everything supervised")
+    k._kernel.stop_files.look()
     assert turn.level == "frozen"
 
 

@@ -46,12 +46,16 @@ from kedge.face import Kedge
 from kedge.fleet.member import Member
 from kedge.guard.guard import Guard
 from kedge.guard.ladder import Ladder
+from kedge.guard.stopping import ReleaseReport, StopReport
 from kedge.migration.compare import StoreDiff
 from kedge.migration.migrate import MoveReport
+from kedge.model.ladder import Scope
 from kedge.model.numbers import as_integer
 from kedge.open import compare_stores as compare_stores_sync
 from kedge.open import migrate_store as migrate_store_sync
 from kedge.open import open as open_sync
+from kedge.open import release as release_sync
+from kedge.open import stop as stop_sync
 from kedge.stores.batches import VectorBatches, VectorRows
 from kedge.stores.keyed import Context, Documents
 from kedge.stores.memory import Memory
@@ -87,6 +91,16 @@ def open(  # noqa: A001 - the twin of `kedge.open`
 async def migrate_store(source: str | Path, target: str | Path, **options: Any) -> MoveReport | None:
     """Move a database in a thread; the options are those of `kedge.migrate_store`. Callbacks run in that thread."""
     return await asyncio.to_thread(migrate_store_sync, source, target, **options)
+
+
+async def stop(url: str | Path, scope: Scope | str = "everything", **options: Any) -> StopReport:
+    """Stop everything, or a scope, in a thread; the options are those of `kedge.stop`."""
+    return await asyncio.to_thread(stop_sync, url, scope, **options)
+
+
+async def release(url: str | Path, scope: Scope | str = "everything", **options: Any) -> ReleaseReport:
+    """Lift the stops of a scope in a thread; the options are those of `kedge.release`."""
+    return await asyncio.to_thread(release_sync, url, scope, **options)
 
 
 async def compare_stores(a: str | Path, b: str | Path, **options: Any) -> StoreDiff:

@@ -8,12 +8,12 @@ from kedge.cli.app import app
 from kedge.cli.help import PlainCommand
 
 _MODULES = {  # in the order of `kedge --help`
-    "status": "inspect", "health": "health", "slo": "slo", "fleet": "fleet", "plan": "rollback", "log": "inspect", "show": "show",
-    "diff": "inspect",
-    "assignment": "inspect", "sessions": "sessions", "verdicts": "message_verdicts", "metrics": "metrics",
+    "status": "inspect", "health": "health", "slo": "slo", "fleet": "fleet", "plan": "rollback", "log": "inspect",
+    "show": "show", "diff": "inspect", "assignment": "inspect",
+    "sessions": "sessions", "verdicts": "message_verdicts", "metrics": "metrics",
     "peers": "peers", "gates": "gates", "export": "export",
     "deploy": "deploy", "canary": "deploy", "backfill": "backfill", "promote": "deploy", "settle": "deploy",
-    "launch": "launch",
+    "launch": "launch", "stop": "stop",
     "rollback": "rollback", "reinstate": "rollback", "replay": "replay",
     "rewind": "session_changes", "undo-rewind": "session_changes", "purge": "rollback", "recover": "rollback",
     "reconcile": "reconcile",

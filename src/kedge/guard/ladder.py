@@ -5,15 +5,18 @@ from datetime import datetime
 from pathlib import Path
 
 from kedge.errors import InvalidValue, NotPermitted
-from kedge.guard import level_changes, second_person
+from kedge.guard import level_changes, second_person, stopping
 from kedge.guard.level_changes import loosen, tighten
+from kedge.guard.stopping import WAIT_SECONDS
 from kedge.model import entries, ladder
 from kedge.model.checks import check_name
 from kedge.model.choices import LevelName
 from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource, Scope, parse_scope
 from kedge.model.levels import Level, check_level
 from kedge.model.requests import LevelRequest
-from kedge.model.rights import Presets, parse_presets
+from kedge.model.rights import Act, Presets, Reversibility, Verdict, check_act, check_reversibility, may, parse_presets
+from kedge.recovery.converge import check_wait
+from kedge.recovery.recognition import RecordedStop
 from kedge.support.display import brief
 from kedge.turns import approvals, current, session_assignment
 from kedge.turns.kernel import Kernel, actor
@@ -29,8 +32,11 @@ class Ladder:
         self._kernel = kernel
 
     def list(self, scope: Scope | str | None = None) -> builtins.list[LevelEntry]:
-        """Return the entries in the order in which they were made, all or those of one scope."""
-        found = self._kernel.backend.control.load().entries
+        """Return the entries in the order in which they were made, all or those of one scope.
+
+        Those of this host's stop files come last; their ids begin with "file."
+        """
+        found = (*self._kernel.backend.control.load().entries, *self._kernel.stop_files.entries)
         wanted = None if scope is None else parse_scope(scope)
         return [entry for entry in found if wanted is None or entry.scope == wanted]
 
@@ -51,7 +57,38 @@ class Ladder:
             seen |= session_assignment.preview(self._kernel, record, session) | record.externals
         if deployment is not None:
             seen |= {self._kernel.find(record, deployment, "ask about").number}
-        return record.level(feature, session=session, tool=tool, seen=seen)
+        return self._kernel.level(record, feature, session=session, tool=tool, seen=seen)
+
+    def may(
+        self,
+        act: Act,
+        feature: str | None = None,
+        *,
+        session: str | None = None,
+        tool: str | None = None,
+        reversibility: Reversibility | None = None,
+    ) -> Verdict:
+        """Return what the effective level says of an act, as `turn.may` does in a turn of this feature and session."""
+        level = self.effective(feature, session=session, tool=tool)
+        chosen, known = check_act(act), check_reversibility(reversibility)
+        return may(level, chosen, reversibility=known, presets=self._kernel.backend.control.load().rights)
+
+    def stop(
+        self,
+        level: LevelName = "off",
+        scope: Scope | str = EVERYTHING,
+        *,
+        reason: str = "",
+        by: str | None = None,
+        wait: float | None = WAIT_SECONDS,
+    ) -> RecordedStop:
+        """Record a stop, measure it, and wait for the members; `kedge.stop` writes the stop file first.
+
+        It waits `wait` seconds at most, None until each member has confirmed or its lease has run out.
+        """
+        seconds = None if wait is None else check_wait(wait)
+        who, _ = self._who(by)
+        return stopping.record(self._kernel, level, scope, reason=reason, by=who, wait_seconds=seconds)
 
     def tighten(
         self,

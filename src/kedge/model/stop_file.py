@@ -9,6 +9,7 @@ from kedge.model.levels import LEVELS, Level
 
 BYTES_MAX = 64 << 10
 STOP_LEVELS = LEVELS[1:]  # a stop file never loosens: full is not one of them
+FILE_ID = "file."  # begins the ids of entries that only a file has
 _HEAD = "# Kedge reads this file. Empty, or with a line that it cannot read, it turns everything off."
 
 
@@ -83,9 +84,14 @@ def without_scope(stops: Stops, scope: Scope) -> tuple[StopLine, ...]:
 def entries_of(stops: Stops, path: str, since: float) -> tuple[LevelEntry, ...]:
     """Return the level entries that a stop file stands for."""
     return tuple(
-        LevelEntry(f"file.{place}", line.scope, line.level, LevelSource.FILE, path, line.note, since)
+        LevelEntry(f"{FILE_ID}{place}", line.scope, line.level, LevelSource.FILE, path, line.note, since)
         for place, line in enumerate(stops.lines, 1)
     )
+
+
+def is_of_file(entry: LevelEntry) -> bool:
+    """Return whether only a stop file has this entry: nothing that is recorded."""
+    return entry.id.startswith(FILE_ID)
 
 
 def check_stop_level(level: object) -> Level:

@@ -6,14 +6,18 @@ from kedge.support.display import brief
 
 STORES = ("artifacts", "documents", "vectors", "memory", "context")
 USERS = "store:"  # begins the name of each keyed store of a user; none of Kedge's own holds a colon
+_OWN = "kedge."  # begins the names of keyed stores that Kedge itself writes
+ACTS = f"{USERS}{_OWN}acts"  # effects that permits allowed
 _BYTES_MAX = 512  # of UTF-8: a store and a space are one index entry, and PostgreSQL's end at 2,704 bytes
 REPLAYED = frozenset({"documents", "memory", "context"})  # a replay reads them as of its input, as it does keyed stores
 
 
-def keyed_store(name: str) -> str:
-    """Return the full name of a user's keyed store, as commands and reports give it."""
+def keyed_store(name: str, *, reading: bool = False) -> str:
+    """Return the full name of a user's keyed store, as reports give it; one of Kedge's own only for reading."""
     if ":" in check_name("the store", name):
         raise InvalidValue(f"the store {name!r} holds a colon, which ends the name in reports; use another character")
+    if name.startswith(_OWN) and not reading:
+        raise InvalidValue(f"the store {brief(name)} is Kedge's own: names that begin with {_OWN!r} are reserved")
     size = len(name.encode())
     if size > _BYTES_MAX:
         raise InvalidValue(f"the store {brief(name)} has {size:,} bytes of UTF-8, more than {_BYTES_MAX}; shorten it")

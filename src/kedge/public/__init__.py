@@ -56,6 +56,7 @@ from kedge.errors import (
 from kedge.face import Kedge, Optimized
 from kedge.fleet.member import Member
 from kedge.fleet.roster import MemberStatus
+from kedge.guard.stopping import ReleaseReport, StopReport
 from kedge.migration.compare import Difference, StoreDiff
 from kedge.migration.migrate import MoveReport
 from kedge.model import carriers
@@ -69,7 +70,7 @@ from kedge.model.names import escape_name, unescape_name
 from kedge.model.reconcile import Reconciled
 from kedge.model.retention import RetentionPolicy
 from kedge.model.upgrade import SchemaState, UpgradeReport
-from kedge.open import compare_stores, migrate_store, open
+from kedge.open import compare_stores, migrate_store, open, release, stop
 from kedge.ports.control import Snapshot
 from kedge.ports.metrics import Tally
 from kedge.ports.reconciler import Reconciler
@@ -81,6 +82,7 @@ from kedge.recovery.attribution import Unattributed
 from kedge.recovery.converge import Convergence, Laggard
 from kedge.recovery.plan import RollbackPlan, StoreSum
 from kedge.recovery.purge import PurgeReport
+from kedge.recovery.recognition import Recognition, RecordedStop
 from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.replay import ReplayInput, ReplayReport
 from kedge.recovery.retention import ReclaimReport
@@ -113,12 +115,13 @@ __all__ = [
     "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen",
     "ObservationRefusedWarning", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable",
     "PeerRefused", "Permit", "PilotRuns", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "ReclaimReport",
-    "Reclaimed", "Reconciled", "Reconciler", "ReinstateReport", "ReplayInput", "ReplayReport", "Resolver",
-    "RetentionPolicy", "Retryable", "Rewind", "RollbackPlan", "RollbackReport", "RolledBack", "SchemaRefused",
-    "SchemaState", "SessionBegun", "SessionFork", "SessionInfo", "SessionsRefreshed", "SettledMeanwhile",
-    "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status", "StorageFull", "StoreDiff", "StoreSum",
-    "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn", "TurnClosed", "Unattributed", "Unfinished",
-    "UnknownName", "UnknownPeerWarning", "Unreachable", "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport",
-    "VectorBatches", "VectorRow", "VectorRows", "bind", "carriers", "compare_stores", "current_turn", "escape_name",
-    "migrate_store", "open", "unescape_name",
+    "Reclaimed", "Recognition", "Reconciled", "Reconciler", "RecordedStop", "ReinstateReport", "ReleaseReport",
+    "ReplayInput", "ReplayReport", "Resolver", "RetentionPolicy", "Retryable", "Rewind", "RollbackPlan",
+    "RollbackReport", "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionFork", "SessionInfo",
+    "SessionsRefreshed", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status",
+    "StopReport", "StorageFull", "StoreDiff", "StoreSum", "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn",
+    "TurnClosed", "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable",
+    "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind",
+    "carriers", "compare_stores", "current_turn", "escape_name", "migrate_store", "open", "release", "stop",
+    "unescape_name",
 ]  # fmt: skip

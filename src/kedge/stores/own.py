@@ -18,7 +18,7 @@ class StoreView:
     def __init__(self, scope: Scope, name: str) -> None:
         self._scope = scope
         self._name = name
-        self._store = keyed_store(name)
+        self._store = keyed_store(name, reading=True)
 
     def __repr__(self) -> str:
         """Return one line."""

@@ -12,7 +12,8 @@ from kedge.model.assignment import ANY, SETTING_LISTS, Units, units_of
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.codec import Codec
 from kedge.model.control import ControlRecord, Revocable, Status
-from kedge.model.levels import Level
+from kedge.model.ladder import LevelEntry, decisive
+from kedge.model.levels import Level, stricter
 from kedge.model.reconcile import DETAIL, moved
 from kedge.model.upgrade import FEATURES_SINCE
 from kedge.model.visibility import View
@@ -24,6 +25,7 @@ from kedge.ports.resolver import Resolver
 from kedge.turns.artifact_cache import ArtifactCache
 from kedge.turns.current import OpenTurns
 from kedge.turns.name_check import NameCheck
+from kedge.turns.stop_files import StopFiles
 
 T = TypeVar("T")
 Caster = Callable[[Any], Any]
@@ -54,7 +56,40 @@ class Kernel:
         self.peers: dict[str, tuple[int, int]] = {}  # by unsigned peer: an epoch, and its deployment as of then
         self.resolvers: dict[str, Resolver] = {}  # those that this process can ask, by name
         self.reconcilers: dict[str, Reconciler] = {}  # those that this process can run, by name
-        self.local_level: Callable[[], Level] = _full  # of this process alone, without I/O; the stricter one counts
+        self.stop_files = StopFiles()  # those of this host
+
+    def level(
+        self,
+        record: ControlRecord,
+        feature: str | None = None,
+        *,
+        session: str | None = None,
+        tool: str | None = None,
+        seen: frozenset[int] = frozenset(),
+    ) -> Level:
+        """Return the strictest level of the entries of a record, and of this host's stop files, that match."""
+        stopped = self.stopped(record, feature, session=session, tool=tool, seen=seen)
+        recorded = record.level(feature, session=session, tool=tool, seen=seen)
+        return recorded if stopped is None else stricter(recorded, stopped.level)
+
+    def stopped(
+        self,
+        record: ControlRecord,
+        feature: str | None = None,
+        *,
+        session: str | None = None,
+        tool: str | None = None,
+        seen: frozenset[int] = frozenset(),
+    ) -> LevelEntry | None:
+        """Return the strictest entry of this host's stop files that matches, without the database.
+
+        They name deployments, which a record knows until they are settled.
+        """
+        entries = self.stop_files.entries
+        if not entries:
+            return None
+        names = [d.name for d in record.deployments if d.number in seen]
+        return decisive(entries, feature=feature, session=session, tool=tool, deployments=names)
 
     def translations(self, schema: str) -> list[tuple[int, int]]:
         """Return the pairs of versions (from, to) of a schema that this process can translate."""
@@ -194,11 +229,6 @@ class Kernel:
 
 def _nothing() -> None:
     """Do nothing."""
-
-
-def _full() -> Level:
-    """Return full: nothing degrades this process alone."""
-    return Level.FULL
 
 
 def actor(by: str | None) -> str:

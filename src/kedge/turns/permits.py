@@ -1,5 +1,6 @@
 """Permits: what a turn may do at its level, re-checked where it is done."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -9,8 +10,9 @@ from kedge.model.ladder import LevelEntry
 from kedge.model.levels import Level
 from kedge.model.rights import Act, Reversibility, Verdict, may
 from kedge.model.visibility import View
-from kedge.model.writes import Author
+from kedge.model.writes import Author, Pending
 from kedge.support.display import brief
+from kedge.turns.acts import act_of
 
 
 class Levelled(Protocol):
@@ -22,6 +24,9 @@ class Levelled(Protocol):
 
     def level(self, tool: str | None = None) -> Level:
         """Return the strictest level of all that concerns the turn now, or raise where it has ended."""
+
+    def journal_act(self, make: Callable[[View], Pending]) -> None:
+        """Journal an act, for the store's newest epoch, before it happens."""
 
     def decisive_entry(self, tool: str | None = None) -> LevelEntry | None:
         """Return the entry that makes the level what it is, if one does."""
@@ -76,8 +81,16 @@ class Permit:
         return self
 
     def __enter__(self) -> Self:
-        """Return itself, checked."""
-        return self.check()
+        """Return itself, checked. An act that changes something is journaled first, with the epoch that permits it."""
+        self.check()
+        if self.act == "act" and self.reversibility != "read":
+            self._scope.journal_act(self._journaled)
+        return self
+
+    def _journaled(self, view: View) -> Pending:
+        self.check()  # the view may be newer than the one at which it held
+        self.epoch = view.epoch
+        return act_of(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 from kedge.errors import KedgeError, SettledMeanwhile, TurnClosed
 from kedge.model.control import ControlRecord
 from kedge.model.ladder import LevelEntry
-from kedge.model.levels import Level, stricter
+from kedge.model.levels import Level, stricter, strictness
 from kedge.model.turns import Ends, moved
 from kedge.model.visibility import View
 from kedge.model.writes import Author
@@ -146,7 +146,10 @@ class PinnedView:
 
     def level(self, tool: str | None = None) -> Level:
         """Return the strictest level of all that concerns this turn now; a member need not ask the store."""
-        membership = self._kernel.membership
+        membership, stopped = self._kernel.membership, self._stopped(tool)
+        if stopped is not None and stopped.level is Level.OFF:  # whatever the database says, if it answers
+            self.check_open()
+            return Level.OFF
         if membership is None:
             return self.read_current(lambda _: self.known_level(tool))
         if self._closed or self._ended is not None:
@@ -159,8 +162,9 @@ class PinnedView:
         return self.known_level(tool)
 
     def known_level(self, tool: str | None = None) -> Level:
-        """Return the level by the record that this turn knows, and by what this process alone knows."""
-        record, view, local = self.record, self.view, self._kernel.local_level()
+        """Return the level by the record that this turn knows, and by the stop files of this host."""
+        record, view, stopped = self.record, self.view, self._stopped(tool)
+        local = Level.FULL if stopped is None else stopped.level
         if not record.entries:
             return local
         known = self._levels
@@ -172,7 +176,13 @@ class PinnedView:
 
     def decisive_entry(self, tool: str | None = None) -> LevelEntry | None:
         """Return the entry that makes the level what it is, if one does."""
-        return self.record.decisive(**self._asked(tool))
+        found = (self._stopped(tool), self.record.decisive(**self._asked(tool)))
+        return max(filter(None, found), key=lambda entry: strictness(entry.level), default=None)
+
+    def _stopped(self, tool: str | None) -> LevelEntry | None:
+        if not self._kernel.stop_files.entries:
+            return None
+        return self._kernel.stopped(self.record, **self._asked(tool))
 
     def _asked(self, tool: str | None) -> dict[str, Any]:
         author = self.author

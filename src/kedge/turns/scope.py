@@ -128,7 +128,7 @@ class TurnScope(ReadingScope):
 
     def _append(
         self,
-        writes: Sequence[Pending],
+        writes: Sequence[Pending] | Callable[[View], Sequence[Pending]],
         idempotency: str | None,
         vectors: tuple[VectorBatch, ...],
         newest: tuple[str, int] | None,
@@ -137,12 +137,13 @@ class TurnScope(ReadingScope):
         pending = self.log.unjournaled(self.view.settled)
 
         def append(view: View) -> Appended:
-            if not all(write.source for write in writes):
+            made = writes(view) if callable(writes) else writes
+            if not all(write.source for write in made):
                 self._check_level()
             batch = Batch(
                 epoch=view.epoch,
                 author=self.author,
-                writes=tuple(writes),
+                writes=tuple(made),
                 lineage=self.log.lineage - view.settled,
                 seen=view.seen,
                 settled=view.settled,
@@ -176,10 +177,19 @@ class TurnScope(ReadingScope):
             self.record_edge(REFUSED, str(level))
             self._was_refused = True
 
+    def journal_act(self, make: Callable[[View], Pending]) -> None:
+        """Journal what `make` returns for the store's newest epoch, before the act happens; it may raise instead.
+
+        A database that older processes still write to has no log of acts yet.
+        """
+        if self._kernel.has_fence(GUARD_SINCE):
+            self._append(lambda view: (make(view),), None, (), None)
+
     def _check_level(self) -> None:
         level = self.known_level()
         if not may(level, "learn", presets=self.record.rights).permits:
-            self._check_epoch(self.view.epoch)  # it may be looser again
+            if self._kernel.stopped(self.record, **self._asked(None)) is None:
+                self._check_epoch(self.view.epoch)  # it may be looser again; a stop file needs no database
             raise refused(self, "learn", level)
 
     # ── edges and samples ──

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from kedge.errors import InvalidValue, StorageFull
+from kedge.errors import InvalidValue, KedgeError, StorageFull
+from kedge.model.address import is_server, locate
 from kedge.model.ladder import EVERYTHING, LevelEntry, Scope
 from kedge.model.levels import Level
 from kedge.model.stop_file import (
@@ -24,6 +25,7 @@ from kedge.model.stop_file import (
 from kedge.support.fork_lock import ForkSafeLock
 
 FILE_NAME = "STOP"
+VARIABLE = "KEDGE_STOP_FILE"
 LOOK_SECONDS = 0.02
 _ABSENT = Stops(())
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -171,3 +173,38 @@ def check_path(path: object) -> Path:
     if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
         raise InvalidValue(f"invalid stop file {path!r:.80}: must be a path")
     return Path(path)
+
+
+# ── which files ──
+
+
+def paths_of(url: str | Path, stop_file: str | Path | None = None) -> tuple[Path, ...]:
+    """Return the stop files that processes of a database on this host obey.
+
+    `STOP` beside a database of SQLite; and `stop_file`, else the one that KEDGE_STOP_FILE names.
+    """
+    named = os.environ.get(VARIABLE) if stop_file is None else stop_file
+    beside = () if is_server(url) else (locate(url).parent / FILE_NAME,)
+    return (*beside, *(() if not named else (check_path(named),)))
+
+
+class Written(NamedTuple):
+    """What became of the stop file: its path; why nothing was written, or why its reason was left out."""
+
+    path: Path | None
+    error: str | None = None
+    is_stopped: bool = False
+
+
+def stop_by_file(url: str | Path, line: StopLine, stop_file: str | Path | None = None) -> Written:
+    """Add a line to the stop file of an address; say why where that fails. Needs no database."""
+    paths = paths_of(url, stop_file)
+    path = paths[-1] if stop_file is not None else next(iter(paths), None)
+    if path is None:
+        return Written(None, f"no stop file is set for this host: set {VARIABLE}, or give stop_file=")
+    try:
+        is_whole = write_stop(path, line)
+    except (OSError, KedgeError) as error:
+        return Written(path, getattr(error, "strerror", None) or str(error))
+    said = None if is_whole else "the file is empty, without the reason: it could not be written"
+    return Written(path, said, is_stopped=True)

@@ -111,6 +111,11 @@ class Turn(SearchingMany):
         return self._scope.author.uid
 
     @property
+    def url(self) -> str:
+        """The address of the database."""
+        return self._kernel.backend.url
+
+    @property
     def session(self) -> str | None:
         """The session, or None."""
         return self._scope.author.session
