@@ -54,7 +54,7 @@ def test_an_agent_works_and_tightens_and_an_operator_loosens(agent: kedge.Kedge,
     agent.register_peer("partner")
     agent.set_level("support", "frozen")
     agent.set_level("support", "off")
-    with pytest.raises(kedge.NotPermitted, match=r"split_agent cannot loosen the level off of support"):
+    with pytest.raises(kedge.NotPermitted, match=r"split_agent cannot loosen the entry L\d+ \(off\)"):
         agent.set_level("support", "frozen")
     with pytest.raises(kedge.NotPermitted, match="cannot loosen"):
         agent.set_level("support", "full")
@@ -107,7 +107,10 @@ def entry(ident: str = "L1", level: str = "off", **more: object) -> dict[str, ob
 PAST, LATER = 1.0, 4e9
 LOOSER: tuple[tuple[dict[str, object], dict[str, object]], ...] = (
     ({"entries": [entry()]}, {}),
-    ({"entries": [entry()]}, {"entries": [entry("L2")]}),
+    ({"entries": [entry()]}, {"entries": [entry("L2", source="guard")]}),
+    ({"entries": [entry(operation="op1")]}, {"entries": [entry("L2")]}),
+    ({"entries": [entry()]}, {"entries": [entry("L2", expires=LATER)]}),
+    ({"entries": [entry()]}, {"entries": [entry("L2", level="nonsense")]}),
     ({"entries": [entry()]}, {"entries": [entry(level="frozen")]}),
     ({"entries": [entry()]}, {"entries": [entry() | {"scope": {"kind": "feature", "name": "x"}}]}),
     ({"entries": [entry()]}, {"entries": [entry(expires=LATER)]}),
@@ -125,6 +128,7 @@ NOT_LOOSER: tuple[tuple[dict[str, object], dict[str, object]], ...] = (
     ({"entries": [entry()]}, {"entries": [entry("L2"), entry()]}),
     ({"entries": [entry(expires=LATER)]}, {"entries": [entry(expires=LATER + 1)]}),
     ({"entries": [entry(expires=LATER)]}, {"entries": [entry()]}),
+    ({"entries": [entry(level="frozen")]}, {"entries": [entry("L2")]}),
     ({"entries": [entry(expires=PAST)]}, {}),
     ({"entries": [entry(reason="a\0b")]}, {"entries": [entry(reason="a\0b")]}),
     ({"levels": {"support": "frozen"}}, {"levels": {"support": "off", "other": "frozen"}}),

@@ -56,13 +56,17 @@ BEGIN
     IF new_record -> 'two_persons' IS DISTINCT FROM old_record -> 'two_persons' THEN
         RETURN 'the setting that two persons loosen';
     END IF;
-    -- Each entry stays as it is, or lasts longer; one that has expired may go.
+    -- Each entry stays, or one of its scope and source replaces it that is as strict and lasts as long; one that has
+    -- expired may go.
     SELECT format('the entry %s (%s)', e ->> 'id', e ->> 'level') INTO found
     FROM jsonb_array_elements(coalesce(old_record -> 'entries', '[]')) e
     WHERE coalesce((e ->> 'expires')::float8, 'infinity') > extract(epoch FROM clock_timestamp())
       AND NOT EXISTS (
         SELECT FROM jsonb_array_elements(coalesce(new_record -> 'entries', '[]')) n
-        WHERE n - 'expires' = e - 'expires'
+        WHERE n -> 'scope' = e -> 'scope'
+          AND n -> 'source' IS NOT DISTINCT FROM e -> 'source'
+          AND n -> 'operation' IS NOT DISTINCT FROM e -> 'operation'
+          AND array_position(ladder, n ->> 'level') >= array_position(ladder, e ->> 'level')
           AND coalesce((n ->> 'expires')::float8, 'infinity') >= coalesce((e ->> 'expires')::float8, 'infinity')
       ) LIMIT 1;
     IF found IS NOT NULL THEN
