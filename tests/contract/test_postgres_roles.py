@@ -63,6 +63,18 @@ def test_an_agent_works_and_tightens_and_an_operator_loosens(agent: kedge.Kedge,
     assert agent.levels() == {}
 
 
+def test_an_agent_asks_and_an_operator_approves(agent: kedge.Kedge, operator: kedge.Kedge) -> None:
+    operator.ladder.tighten("supervised", "feature:support", by="ana")
+    turn = agent.turn(session="s1", agent="support")
+    with pytest.raises(kedge.ApprovalNeeded) as caught:
+        turn.require("act", tool="refund", call={"amount": 5})
+    with pytest.raises(kedge.NotPermitted, match="split_agent cannot approve request"):
+        agent.ladder.approve(caught.value.request, by="ana")
+    operator.ladder.approve(caught.value.request, by="ana")
+    with turn.require("act", tool="refund", call={"amount": 5}) as permit:
+        assert permit.approved_by == "ana"
+
+
 STATEMENTS = (
     "UPDATE kedge.control SET epoch = epoch + 1, record = '[\"record\",{}]'",
     "UPDATE kedge.control SET record = '{}'",
@@ -78,6 +90,7 @@ STATEMENTS = (
     "SET ROLE kedge_operators",
     "UPDATE kedge.control_log SET record = NULL",
     "DELETE FROM kedge.control_log",
+    "INSERT INTO kedge.level_requests VALUES ('r', 'loosen', 'x', 'approved', 0, '')",
 )
 
 

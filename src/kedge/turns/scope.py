@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
 
-from kedge.errors import Frozen, IdempotencyMismatch, KedgeError
+from kedge.errors import Frozen, IdempotencyMismatch, KedgeError, Retryable
 from kedge.model.calls import REFUSED
 from kedge.model.checks import check_name, check_origin
 from kedge.model.levels import Level
@@ -172,10 +172,14 @@ class TurnScope(ReadingScope):
             self.log.saw_call(call.seqs, call.lineage)
 
     def note_refused(self, level: Level) -> None:
-        """Journal, once a turn, that a derived write was refused: the turn's inputs are replayed once it is not."""
-        if not self._was_refused and self._kernel.has_fence(GUARD_SINCE):
-            self.record_edge(REFUSED, str(level))
-            self._was_refused = True
+        """Journal, once a turn, that a derived write was refused: the turn's inputs are replayed once it is not.
+
+        A database that does not answer does not change the refusal: a stop file needs none.
+        """
+        with suppress(Retryable):
+            if not self._was_refused and self._kernel.has_fence(GUARD_SINCE):
+                self.record_edge(REFUSED, str(level))
+                self._was_refused = True
 
     def journal_act(self, make: Callable[[View], Pending]) -> None:
         """Journal what `make` returns for the store's newest epoch, before the act happens; it may raise instead.

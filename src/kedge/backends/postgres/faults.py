@@ -76,5 +76,5 @@ def _raised_by_kedge(state: str, said: str, where: str) -> errors.KedgeError:
     if state == _FENCED:
         return writer_refused(where, int(said))
     return errors.NotPermitted(
-        f"{where} refused the change ({said}): a member of the role kedge_operators loosens levels; ask one"
+        f"{where} refused the change ({said}): a member of the role kedge_operators does that; ask one"
     )

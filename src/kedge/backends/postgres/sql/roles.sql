@@ -108,4 +108,18 @@ $$;
 CREATE OR REPLACE TRIGGER refuse_loosening BEFORE UPDATE ON kedge.control
 FOR EACH ROW EXECUTE FUNCTION kedge.refuse_loosening();
 
+-- An agent asks; it approves nothing.
+CREATE OR REPLACE FUNCTION kedge.refuse_approval() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.status = 'approved' AND NOT pg_has_role(current_user, 'kedge_operators', 'MEMBER') THEN
+        RAISE EXCEPTION USING ERRCODE = 'KM003', MESSAGE = format('%s cannot approve request %s', current_user, NEW.id);
+    END IF;
+    RETURN NEW;
+END;
+$$;
+
+CREATE OR REPLACE TRIGGER refuse_approval BEFORE INSERT OR UPDATE ON kedge.level_requests
+FOR EACH ROW EXECUTE FUNCTION kedge.refuse_approval();
+
 COMMIT;
