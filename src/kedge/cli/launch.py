@@ -16,6 +16,7 @@ from kedge.face import Kedge
 from kedge.guard.launch_report import LaunchStatus
 from kedge.guard.launch_state import Phase
 from kedge.guard.launches import EVERY_SECONDS
+from kedge.guard.pilot import LEASE_SECONDS
 from kedge.guard.release import ReleaseFile, read_release
 
 FAILED = 1
@@ -40,6 +41,9 @@ def launch(
     every: Annotated[
         float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Interval between looks.")
     ] = EVERY_SECONDS,
+    lease: Annotated[
+        float, typer.Option("--lease", metavar="SECONDS", help="Time after which another pilot replaces a killed one.")
+    ] = LEASE_SECONDS,
     keep: Annotated[bool, typer.Option("--keep", help="With abort: leave the deployment as it is.")] = False,
     reason: Reason = "",
     yes: Yes = False,
@@ -65,7 +69,7 @@ def launch(
     if dry_run:
         return _plan(wanted, target, db, as_json=as_json)
     with database.for_creating(db) if wanted is not None and wanted.artifacts else database.for_reconciling(db) as k:
-        return _pilot(k, wanted, target, once=once, every=every, by=by, as_json=as_json)
+        return _pilot(k, wanted, target, once=once, every=every, lease=lease, by=by, as_json=as_json)
 
 
 def _is_file(target: str) -> bool:
@@ -172,15 +176,23 @@ def _plan(wanted: ReleaseFile | None, target: str, db: str | None, *, as_json: b
 
 
 def _pilot(
-    k: Kedge, wanted: ReleaseFile | None, target: str, *, once: bool, every: float, by: str | None, as_json: bool
+    k: Kedge,
+    wanted: ReleaseFile | None,
+    target: str,
+    *,
+    once: bool,
+    every: float,
+    lease: float,
+    by: str | None,
+    as_json: bool,
 ) -> int:
     name = target if wanted is None else wanted.release.deployment
     try:
         with launch_text.watching(name, silent=as_json) as shown:
             if wanted is None:
-                status = k.guard.pilot(name, once=once, every=every, on_event=shown)
+                status = k.guard.pilot(name, once=once, every=every, lease=lease, on_event=shown)
             else:
-                status = k.guard.launch(wanted, by=by, once=once, every=every, on_event=shown)
+                status = k.guard.launch(wanted, by=by, once=once, every=every, lease=lease, on_event=shown)
     except KeyboardInterrupt:
         raise Stopped(_stopped(k, name, target)) from None
     if as_json:

@@ -14,6 +14,7 @@ from kedge.guard.gates import GatesReport
 from kedge.guard.health import Health
 from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus
 from kedge.guard.metrics import Metric
+from kedge.guard.pilot import LEASE_SECONDS
 from kedge.guard.recompute import Recomputed, recompute
 from kedge.guard.release import Release, ReleaseFile
 from kedge.guard.slo import SloReport
@@ -86,16 +87,19 @@ class Guard:
         by: str | None = None,
         once: bool = False,
         every: float = launching.EVERY_SECONDS,
+        lease: float = LEASE_SECONDS,
         on_event: Callable[[LaunchEvent], object] | None = None,
     ) -> LaunchStatus:
         """Launch a deployment: gates, canary, ramp, promotion, holdback; degrade or roll back where it is worse.
 
         `release` is a TOML file, or the table that one holds; its settings are frozen before the first session. It
         pilots the launch until it ends or a gate fails, looking `every` so many seconds, or for one look (`once`). A
-        launch that has begun goes on where it stands. `PilotRuns` is raised while another pilot runs it.
+        launch that has begun goes on where it stands. `PilotRuns` is raised while another pilot runs it, and for
+        `lease` seconds after one was killed.
         """
         check_optional_callables(on_event=on_event)
-        return launching.launch(self._kernel, release, by=by, once=once, every=every, on_event=unfailing(on_event))
+        shown = unfailing(on_event)
+        return launching.launch(self._kernel, release, by=by, once=once, every=every, lease=lease, on_event=shown)
 
     def pilot(
         self,
@@ -103,12 +107,14 @@ class Guard:
         *,
         once: bool = False,
         every: float = launching.EVERY_SECONDS,
+        lease: float = LEASE_SECONDS,
         on_event: Callable[[LaunchEvent], object] | None = None,
     ) -> LaunchStatus:
         """Pilot a launch that has begun, by its name, which is its deployment's."""
         check_optional_callables(on_event=on_event)
         launching.status(self._kernel, name)
-        return launching.pilot(self._kernel, name, once=once, every=every, on_event=unfailing(on_event))
+        shown = unfailing(on_event)
+        return launching.pilot(self._kernel, name, once=once, every=every, lease=lease, on_event=shown)
 
     def launches(self) -> builtins.list[LaunchStatus]:
         """Return all launches, the newest first."""

@@ -14,18 +14,21 @@ from kedge.guard.declaring import declare, declared
 from kedge.guard.launch_report import Kept, LaunchPlan, LaunchStatus, status_of, steps_of
 from kedge.guard.launch_state import ENDED, Phase
 from kedge.guard.metrics import Metric
-from kedge.guard.pilot import OnEvent, Pilot, gates_of
+from kedge.guard.pilot import LEASE_SECONDS, OnEvent, Pilot, gates_of
 from kedge.guard.release import Release, ReleaseFile, read_release
 from kedge.model.artifacts import as_artifact, manifest_digest
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import Status
 from kedge.model.control_log import NewEntry
 from kedge.model.launches import PilotLost, StoredLaunch
+from kedge.model.numbers import as_real
+from kedge.support.display import brief
 from kedge.support.failpoints import reach
 from kedge.turns.kernel import Kernel, actor
 
 Source = str | Path | Mapping[str, Any] | Release | ReleaseFile
 EVERY_SECONDS = 2.0
+LEASE_SECONDS_MIN, LEASE_SECONDS_MAX = 1.0, 3_600.0
 _STARTABLE = (Status.STAGED, Status.CANARY)
 
 
@@ -53,13 +56,24 @@ def launch(
     by: str | None = None,
     once: bool = False,
     every: float = EVERY_SECONDS,
+    lease: float = LEASE_SECONDS,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
 ) -> LaunchStatus:
     """Begin a launch or go on with it, and pilot it until it ends, or for one look."""
-    seconds = check_seconds("every", every) or EVERY_SECONDS
+    seconds, lease = check_seconds("every", every) or EVERY_SECONDS, check_lease(lease)
     name = begin(kernel, source, by=by)
-    return pilot(kernel, name, once=once, every=seconds, on_event=on_event, stop=stop)
+    return pilot(kernel, name, once=once, every=seconds, lease=lease, on_event=on_event, stop=stop)
+
+
+def check_lease(seconds: object) -> float:
+    """Return the seconds of a pilot's lease, or raise `InvalidValue`."""
+    number = as_real(seconds)
+    if number is None or not LEASE_SECONDS_MIN <= number <= LEASE_SECONDS_MAX:
+        raise InvalidValue(
+            f"invalid lease {brief(seconds)}: must be from {LEASE_SECONDS_MIN:g} to {LEASE_SECONDS_MAX:g} seconds"
+        )
+    return float(number)
 
 
 def pilot(
@@ -68,12 +82,13 @@ def pilot(
     *,
     once: bool = False,
     every: float = EVERY_SECONDS,
+    lease: float = LEASE_SECONDS,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
 ) -> LaunchStatus:
     """Pilot a launch that has begun, until it ends or `stop` is set, or for one look."""
     ends = stop or threading.Event()
-    with Pilot(kernel, name, on_event=on_event) as runs:
+    with Pilot(kernel, name, on_event=on_event, lease_seconds=check_lease(lease)) as runs:
         while True:
             try:
                 status, more = runs.look()
