@@ -191,6 +191,25 @@ def standing(_: kedge.Kedge) -> dict[str, Any]:
     return {"serving": _member[0].serving, "epoch": _member[0].epoch}
 
 
+def serve_sessions(k: kedge.Kedge, who: str, first: int, count: int) -> dict[str, int]:
+    """Serve new sessions of an agent whose answers are as good as its prompt; count them by the prompt that they saw.
+
+    Three of five answers fail under a prompt that says 'bad', and none under any other: no chance freezes a ramp.
+    """
+    served: dict[str, int] = {}
+    for number in range(first, first + count):
+        try:
+            with k.turn(f"{who}-{number}", "support") as turn:
+                prompt = str(turn.artifacts["support/prompt"].value)
+                turn.memory.append("user", f"question {number}")
+                turn.memory.append("assistant", f"an answer by the {prompt} prompt")
+                turn.observe("resolved", prompt != "bad" or number % 5 > 2)
+        except kedge.RolledBack:
+            prompt = "stopped"
+        served[prompt] = served.get(prompt, 0) + 1
+    return served
+
+
 def stop_before_append(k: kedge.Kedge) -> None:
     """Pause this process, as SIGSTOP from outside would, between an append's look at the lease and its transaction."""
     journal: Any = k._kernel.backend.journal
@@ -276,7 +295,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     for f in (
         *(put, increment, converse, assign, deploy, weigh, write, launch, flip, dawdle, doom),
         *(overwrite, compact, low, grow, find, optimize),
-        *(join, begin, note, level_now, standing, stop_before_append, roll_back),
+        *(join, begin, note, level_now, standing, serve_sessions, stop_before_append, roll_back),
     )
 }
 
