@@ -12,7 +12,7 @@ from kedge.errors import UnknownName
 from kedge.guard import units as streams
 from kedge.guard.metrics import Metric, parse_metrics
 from kedge.guard.units import Unit, due, due_units, hard_events
-from kedge.model import assignment
+from kedge.model import assignment, draws
 from kedge.ports.metrics import Sample
 from kedge.turns.kernel import Kernel
 from tests.contract.conftest import HandClock
@@ -56,7 +56,7 @@ class History:
         found = []
         for end in (0.0, 1.0 - 1e-12):
             with monkeypatch.context() as patch:
-                real = assignment.drawn
+                real = draws.drawn
                 patch.setattr(assignment, "drawn", lambda d, u, e=end, real=real: e if d == "v2" else real(d, u))
                 found.append(deployment.number in assignment.assign(record, unit, None, self.kernel.lists_of(record)))
         if found != [True, False]:

@@ -11,10 +11,10 @@ from kedge.cli.app import MAINTAIN, app
 from kedge.cli.feature_check import warn_of_unknown_features
 from kedge.cli.level_text import entry_text, request_text
 from kedge.cli.options import By, Db, Json, Reason
-from kedge.cli.parsing import span_of
 from kedge.cli.terminal import emit, listing, one_line, say, table
 from kedge.errors import ApprovalNeeded, InvalidValue, nearest
 from kedge.face import Kedge
+from kedge.model.durations import span_of
 from kedge.model.levels import LEVELS
 from kedge.model.rights import REVERSIBILITIES, Presets
 

@@ -46,19 +46,6 @@ def declare(kernel: Kernel, metrics: Declared, *, reason: str, by: str | None) -
     return declared(kernel)
 
 
-def ensure(kernel: Kernel, metrics: Iterable[Metric], *, reason: str, by: str | None) -> None:
-    """Declare those of these metrics that are not declared so; their weights are those of a launch and left out."""
-    there = declared(kernel)
-    wanted = [msgspec.structs.replace(metric, weight=None) for metric in metrics]
-    missing = [metric for metric in wanted if metric != _unweighted(there.get(metric.name))]
-    if missing:
-        declare(kernel, missing, reason=reason, by=by)
-
-
-def _unweighted(metric: Metric | None) -> Metric | None:
-    return None if metric is None else msgspec.structs.replace(metric, weight=None)
-
-
 def withdraw(kernel: Kernel, name: str, *, reason: str, by: str | None) -> dict[str, Metric]:
     """Withdraw the declaration of a metric, whose values stay; return those declared now."""
     who, operation = actor(by), kernel.backend.clock.fresh_id()
