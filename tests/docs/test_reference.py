@@ -11,6 +11,7 @@ import kedge
 from kedge import guard
 from kedge.cli.app import EXIT_CODES, app
 from kedge.cli.commands import register
+from kedge.guard.ladder import Ladder
 from kedge.stores.artifacts import Artifacts
 from kedge.stores.cache import Cache
 from kedge.stores.keyed import Context, Documents
@@ -27,6 +28,7 @@ FACES: dict[str, type] = {
     "k": kedge.Kedge,
     "turn": kedge.Turn,
     "view": kedge.ReadView,
+    "k.ladder": Ladder,
     "member": kedge.Member,
     "turn.artifacts": Artifacts,
     "turn.memory": Memory,

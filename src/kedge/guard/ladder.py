@@ -1,8 +1,10 @@
 """Ladder: level entries of a database, and who may lift them. `k.ladder`."""
 
 import builtins
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from kedge.errors import InvalidValue, NotPermitted
 from kedge.guard import level_changes, second_person, stopping
@@ -11,7 +13,7 @@ from kedge.guard.stopping import WAIT_SECONDS
 from kedge.model import entries, ladder
 from kedge.model.checks import check_name
 from kedge.model.choices import LevelName
-from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource, Scope, parse_scope
+from kedge.model.ladder import LevelEntry, LevelSource, Scope, parse_scope
 from kedge.model.levels import Level, check_level
 from kedge.model.requests import LevelRequest
 from kedge.model.rights import Act, Presets, Reversibility, Verdict, check_act, check_reversibility, may, parse_presets
@@ -31,7 +33,7 @@ class Ladder:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
-    def list(self, scope: Scope | str | None = None) -> builtins.list[LevelEntry]:
+    def list(self, scope: Scope | str | Mapping[str, Any] | None = None) -> builtins.list[LevelEntry]:
         """Return the entries in the order in which they were made, all or those of one scope.
 
         Those of this host's stop files come last; their ids begin with "file."
@@ -93,7 +95,7 @@ class Ladder:
     def tighten(
         self,
         level: LevelName,
-        scope: Scope | str = EVERYTHING,
+        scope: Scope | str | Mapping[str, Any] = "everything",
         *,
         reason: str = "",
         expires: float | datetime | None = None,

@@ -68,6 +68,7 @@ from kedge.model.fsck.inspection import Finding, FsckReport
 from kedge.model.ladder import LevelEntry
 from kedge.model.names import escape_name, unescape_name
 from kedge.model.reconcile import Reconciled
+from kedge.model.requests import LevelRequest
 from kedge.model.retention import RetentionPolicy
 from kedge.model.upgrade import SchemaState, UpgradeReport
 from kedge.open import compare_stores, migrate_store, open, release, stop
@@ -111,8 +112,8 @@ __all__ = [
     "Deployment", "DerivedFrom", "Diff", "Difference", "DuplicateName", "Entry", "ExpectationFailed", "ExportReport",
     "Finding", "Frozen", "FsckReport", "Held", "Hit", "Hits", "HoldInTheWay", "HttpReconciler", "IdempotencyMismatch",
     "IllegalTransition", "Indicators", "InvalidValue", "InvalidVector", "Kedge", "KedgeError", "KeyChange", "Laggard",
-    "LeaseExpired", "Level", "LevelEntry", "LoadReport", "Member", "MemberStatus", "Message", "Misuse", "MoveReport",
-    "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen",
+    "LeaseExpired", "Level", "LevelEntry", "LevelRequest", "LoadReport", "Member", "MemberStatus", "Message", "Misuse",
+    "MoveReport", "Moved", "NewerSchema", "NoSession", "NotAKedgeDatabase", "NotEmpty", "NotPermitted", "NotSeen",
     "ObservationRefusedWarning", "Optimized", "OtherCode", "OtherCodeWarning", "OutcomeUnknown", "PastUnreadable",
     "PeerRefused", "Permit", "PilotRuns", "PromoteReport", "PurgeReport", "ReadOnly", "ReadView", "ReclaimReport",
     "Reclaimed", "Recognition", "Reconciled", "Reconciler", "RecordedStop", "ReinstateReport", "ReleaseReport",
