@@ -78,7 +78,7 @@ class Ladder:
     def stop(
         self,
         level: LevelName = "off",
-        scope: Scope | str = EVERYTHING,
+        scope: Scope | str | Mapping[str, Any] = "everything",
         *,
         reason: str = "",
         by: str | None = None,
