@@ -8,6 +8,7 @@ from rich.text import Text
 
 from kedge.cli import database
 from kedge.cli.app import INSPECT, app
+from kedge.cli.level_text import entry_document, request_document
 from kedge.cli.log_secrets import print_secrets
 from kedge.cli.migrate import compare_with
 from kedge.cli.options import Db, Json, SessionName
@@ -52,7 +53,8 @@ def status(
     with database.for_reading(db) as k:
         found = k.status()
     if as_json:
-        emit(msgspec.to_builtins(found))
+        levels = {"entries": map(entry_document, found.entries), "requests": map(request_document, found.requests)}
+        emit(msgspec.to_builtins(found) | {name: list(each) for name, each in levels.items()})
     else:
         print_status(found, everything=everything)
 

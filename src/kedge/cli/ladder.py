@@ -9,7 +9,7 @@ import typer
 from kedge.cli import database
 from kedge.cli.app import MAINTAIN, app
 from kedge.cli.feature_check import warn_of_unknown_features
-from kedge.cli.level_text import entry_text, request_text
+from kedge.cli.level_text import entry_document, entry_text, request_document, request_text
 from kedge.cli.options import By, Db, Json, Reason
 from kedge.cli.terminal import emit, listing, one_line, say, table
 from kedge.errors import ApprovalNeeded, InvalidValue, nearest
@@ -62,7 +62,7 @@ def ladder(
             return _change(k, action, str(what), scope, _Told(expires, break_glass, reason, by, as_json))
         except ApprovalNeeded as error:
             if as_json:
-                emit({"request": error.request})
+                emit({"request": request_document(error.request)})
             else:
                 say(f"Not done yet: {error.request.what}.", "bold yellow")
                 say(f"Another person approves it within 15 min: kedge ladder approve {error.request.id}")
@@ -110,7 +110,7 @@ def _tighten(k: Kedge, level: str, scope: str | None, told: _Told) -> int:
     if entry.scope.kind == "feature":
         warn_of_unknown_features(k, [entry.scope.name])
     if told.as_json:
-        emit({"entry": _document(entry)})
+        emit({"entry": entry_document(entry)})
     else:
         say(f"{entry.id}: {entry_text(entry, k.status().at)}", "bold yellow")
         say(f"To lift it: kedge ladder loosen {entry.id}")
@@ -120,7 +120,7 @@ def _tighten(k: Kedge, level: str, scope: str | None, told: _Told) -> int:
 def _loosen(k: Kedge, ident: str, told: _Told) -> int:
     entry = k.ladder.loosen(ident, reason=told.reason, by=told.by, break_glass=told.break_glass)
     if told.as_json:
-        emit({"lifted": _document(entry)})
+        emit({"lifted": entry_document(entry)})
     else:
         say(f"Lifted {entry.id}: {entry.level} of {one_line(str(entry.scope))}", "bold")
         left = [other.id for other in k.ladder.list(entry.scope)]
@@ -132,7 +132,7 @@ def _loosen(k: Kedge, ident: str, told: _Told) -> int:
 def _decide(k: Kedge, ident: str, told: _Told, *, approve: bool) -> int:
     decided = (k.ladder.approve if approve else k.ladder.deny)(ident, by=told.by)
     if told.as_json:
-        emit({"request": decided})
+        emit({"request": request_document(decided)})
     else:
         done = {"approved": "Approved, once", "used": "Approved and done", "denied": "Denied"}[decided.status]
         say(f"{done}: {decided.what}", "bold")
@@ -156,7 +156,13 @@ _TWO = "Two persons loosen off and fallback, and what the guard set."
 def _list(k: Kedge, *, as_json: bool) -> int:
     entries, requests, two, now = k.ladder.list(), k.ladder.requests(), k.ladder.two_persons, k.status().at
     if as_json:
-        emit({"entries": [_document(entry) for entry in entries], "requests": requests, "two_persons": two})
+        emit(
+            {
+                "entries": [entry_document(entry) for entry in entries],
+                "requests": [request_document(request) for request in requests],
+                "two_persons": two,
+            }
+        )
         return 0
     for entry in entries:
         say(f"{one_line(entry.id)}: {entry_text(entry, now)}", "bold yellow")
@@ -184,8 +190,3 @@ def _show_presets(presets: Presets, *, as_json: bool) -> int:
         rows.append((str(level), str(rights.learn), *acts, str(rights.generate), str(rights.speak)))
     table(("level", "learn", *REVERSIBILITIES, "generate", "speak"), rows)
     return 0
-
-
-def _document(entry: Any) -> dict[str, Any]:
-    """Return an entry with the text form of its scope."""
-    return {name: getattr(entry, name) for name in entry.__struct_fields__} | {"scope": str(entry.scope)}

@@ -1,6 +1,9 @@
 """Text of level entries, requests and their changes, for people."""
 
 from collections.abc import Iterable
+from typing import Any
+
+import msgspec
 
 from kedge.cli.terminal import ago, duration, listing, one_line, say
 from kedge.model.ladder import LevelEntry
@@ -52,6 +55,17 @@ def request_text(request: LevelRequest, now: float) -> str:
     said = f': "{one_line(request.reason)}"' if request.reason else ""
     state = f"approved by {request.decided_by}, not used yet" if request.status == "approved" else "waits"
     return f"{one_line(request.what, 200)} (asked by {one_line(request.by)} {ago(request.since, now)}, {state}){said}"
+
+
+def entry_document(entry: LevelEntry) -> dict[str, Any]:
+    """Return an entry for `--json`, with the text form of its scope."""
+    return msgspec.to_builtins(entry) | {"scope": str(entry.scope)}  # type: ignore[no-any-return]
+
+
+def request_document(request: LevelRequest) -> dict[str, Any]:
+    """Return a request for `--json`, with what it asks for in words."""
+    entry = None if request.entry is None else entry_document(request.entry)
+    return msgspec.to_builtins(request) | {"entry": entry, "what": request.what}  # type: ignore[no-any-return]
 
 
 def change_of_level(entry: Entry) -> str:

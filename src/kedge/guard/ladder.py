@@ -174,7 +174,7 @@ class Ladder:
         `ApprovalNeeded`.
         """
         who = self._person(by, "change what levels permit")
-        text = presets.read_text(encoding="utf-8") if isinstance(presets, Path) else presets
+        text = _read(presets) if isinstance(presets, Path) else presets
         return second_person.set_presets(self._kernel, parse_presets(text), by=who, reason=reason)
 
     # ── the short form, and who calls ──
@@ -202,3 +202,10 @@ class Ladder:
         if is_agent:
             raise NotPermitted(f"{brief(who)} cannot {what} in an agent's name or turn: a person does, with by='…'")
         return who
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"cannot read the presets in {str(file)!r}: {error}; check the path") from None

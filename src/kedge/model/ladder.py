@@ -59,7 +59,7 @@ def _decimal(bound: float) -> str:
 EVERYTHING = Scope("everything")
 
 
-class LevelEntry(Value, frozen=True, omit_defaults=True):
+class LevelEntry(Value, frozen=True):
     """One reason why something stands below full.
 
     `number` is the number of the deployment of the scope; `operation` is the rollback that holds the scope. `expires`

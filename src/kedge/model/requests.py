@@ -18,7 +18,7 @@ RequestKind = Literal["act", "loosen", "presets", "two_persons"]
 RequestStatus = Literal["pending", "approved", "used", "denied"]
 
 
-class LevelRequest(Value, frozen=True, omit_defaults=True):
+class LevelRequest(Value, frozen=True):
     """A request: who asks for what, and how it was decided.
 
     `since`: when it was made or, once approved, when that was. From then on it is valid for `seconds`, of which those
