@@ -51,7 +51,7 @@ def verdict(number: int, value: Any = True, metric: str = "resolved") -> dict[st
 @pytest.mark.usefixtures("declared")
 def test_metrics_are_declared_listed_and_withdrawn(run: Run) -> None:
     rows = [line.split() for line in run("metrics").out.splitlines()]
-    assert rows[0] == ["metric", "kind", "deadline", "values", "last", "refused"]
+    assert rows[0] == ["metric", "kind", "deadline", "values", "last", "missing", "refused"]
     assert rows[1:] == [["cost", "ratio,", "signal", "1", "h", "0"], ["resolved", "success", "2", "h", "0"]]
     assert ["declare-metrics", "ann", "launch"] in [line.split()[:3] for line in run("log").out.splitlines()]
     (cost, resolved) = run("metrics", "--json").document["metrics"]

@@ -40,12 +40,12 @@ def test_a_launch_holds_where_too_many_values_are_refused(k: kedge.Kedge, clock:
     assert len(quality.findings(kernel_of(k), strict.values(), since=start)) == 1
 
 
-def test_a_release_declares_its_metrics_once_and_without_its_weights(k: kedge.Kedge) -> None:
+def test_a_release_declares_its_metrics_once(k: kedge.Kedge) -> None:
     k.deploy("v2", {"support/prompt": "two"})
     assert launches.begin(kernel_of(k), RELEASE, by="ann") == "v2"
     (report,) = k.guard.metrics()
-    assert report.metric == Metric("resolved", "success")
+    assert report.metric == Metric("resolved", "success", weight=1.0)
     entries = [entry.reason for entry in k.log() if entry.kind == "declare-metrics"]
     launches.begin(kernel_of(k), RELEASE, by="ann")
-    assert entries == ["launch of v2"]
+    assert entries == ["the launch of v2"]
     assert [entry.reason for entry in k.log() if entry.kind == "declare-metrics"] == entries

@@ -264,6 +264,8 @@ def test_one_bad_value_of_a_hard_metric_is_an_event_of_the_deployments_that_its_
         "safe"
     ]
     assert hard_events(kernel, "v2", {"soft": hard["soft"]}) == []
+    far = kernel.backend.metrics.newest() + streams.LOOK_BACK
+    assert hard_events(kernel, "v2", hard, after=far) == [], "those that were looked at do not come for ever"
 
 
 def test_units_of_an_unknown_deployment_and_of_one_that_no_session_was_shown(k: kedge.Kedge) -> None:

@@ -119,6 +119,25 @@ def test_a_turn_that_is_open_hears_of_a_declaration(k: kedge.Kedge) -> None:
     assert values(k, "helpful") == [9]
 
 
+def test_the_part_of_sessions_without_a_value_is_shown(k: kedge.Kedge, clock: HandClock) -> None:
+    k.guard.declare(
+        {"resolved": {"kind": "success", "deadline": 60}, "retries": {"kind": "count", "high": 3, "absent": 0}}
+    )
+    assert [(r.sessions, r.missing) for r in k.guard.metrics()] == [(0, None), (0, None)]
+    for number in range(4):
+        with k.turn(session=f"m-{number}", agent="support") as turn:
+            if number:
+                turn.observe("resolved", True)
+    assert [(r.name, r.sessions) for r in k.guard.metrics()] == [("resolved", 0), ("retries", 0)], "none is due"
+    clock.time += 61.0
+    k.observe(session="m-0", metric="resolved", value=True)  # too late
+    resolved, _ = k.guard.metrics()
+    assert (resolved.sessions, resolved.missing) == (4, 0.25)
+    clock.time += 3_600.0
+    _, retries = k.guard.metrics()
+    assert (retries.sessions, retries.missing) == (4, 0.0)
+
+
 # ── from outside ──
 
 

@@ -21,8 +21,8 @@ from kedge.model.observations import ObserveReport
 REFUSED = 1
 STDIN = "-"
 _WHY_COLUMNS = 200
-_COLUMNS = ("metric", "kind", "deadline", "values", "last", "refused")
-_IMPORTANCE = ("metric", "refused", "values", "kind", "last", "deadline")
+_COLUMNS = ("metric", "kind", "deadline", "values", "last", "missing", "refused")
+_IMPORTANCE = ("metric", "refused", "missing", "values", "kind", "last", "deadline")
 
 
 @app.command(rich_help_panel=INSPECT)
@@ -63,7 +63,7 @@ def metrics(
         say("No metrics are declared. To declare those of a file: kedge metrics --declare metrics.toml")
     else:
         rows = [_row(report, now) for report in found]
-        table(_COLUMNS, rows, right=("values",), importance=_IMPORTANCE)
+        table(_COLUMNS, rows, right=("values", "missing"), importance=_IMPORTANCE)
 
 
 def _row(report: MetricReport, now: float) -> tuple[str, ...]:
@@ -75,6 +75,7 @@ def _row(report: MetricReport, now: float) -> tuple[str, ...]:
         "" if metric is None else duration(metric.deadline),
         f"{report.values:,}",
         "" if report.last_at is None else ago(report.last_at, now),
+        "" if report.missing is None else f"{report.missing:.0%}",
         refused,
     )
 

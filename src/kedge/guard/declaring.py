@@ -8,6 +8,7 @@ import msgspec
 from kedge.errors import InvalidValue
 from kedge.guard.metrics import Metric, metric_of, parse_metrics
 from kedge.model import transitions
+from kedge.model.control_log import Session
 from kedge.model.declared_metrics import DeclaredMetric
 from kedge.model.upgrade import GUARD_SINCE
 from kedge.ports.control import Change
@@ -15,13 +16,15 @@ from kedge.support.display import Value, brief
 from kedge.turns.kernel import Kernel, actor
 from kedge.turns.observing import refused_values
 
+SESSIONS_LOOKED_AT = 1_000
 Declared = Iterable[Metric] | Mapping[str, Any]
 
 
 class MetricReport(Value, frozen=True):
     """A metric and what was observed of it: how many values are stored, the time of the last, and refusals by reason.
 
-    `metric` is None where it was not declared.
+    `metric` is None where it was not declared. `missing`: the part of the newest sessions past its deadline, `sessions`
+    of them, that have no value; None where there are none.
     """
 
     name: str
@@ -29,6 +32,8 @@ class MetricReport(Value, frozen=True):
     values: int = 0
     last_at: float | None = None
     refused: dict[str, int] = msgspec.field(default_factory=dict)
+    sessions: int = 0
+    missing: float | None = None
 
 
 def declare(kernel: Kernel, metrics: Declared, *, reason: str, by: str | None) -> dict[str, Metric]:
@@ -71,11 +76,38 @@ def survey(kernel: Kernel) -> list[MetricReport]:
         by_reason[str(tally.value)] = by_reason.get(str(tally.value), 0) + tally.count
     names = sorted(metrics.keys() | refused.keys())
     counts = kernel.backend.metrics.counts(names)
-    return [
-        MetricReport(name, metrics.get(name), count, at, refused.get(name, {}))
-        for name in names
-        for count, at in (counts.get(name, (0, None)),)
-    ]
+    sessions = _Sessions(kernel)
+    found: list[MetricReport] = []
+    for name in names:
+        count, at = counts.get(name, (0, None))
+        metric = metrics.get(name)
+        report = MetricReport(name, metric, count, at, refused.get(name, {}))
+        if metric is not None and metric.is_tested:
+            total, missing = sessions.missing(metric)
+            part = missing / total if total else None
+            report = msgspec.structs.replace(report, sessions=total, missing=part)
+        found.append(report)
+    return found
+
+
+class _Sessions:
+    """The newest sessions past a deadline."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._backend = kernel.backend
+        self._now = kernel.backend.clock.now()
+        self._found: dict[float, list[Session]] = {}
+
+    def missing(self, metric: Metric) -> tuple[int, int]:
+        """Return how many of the newest sessions are past the deadline of a metric, and how many have no value then."""
+        if metric.deadline not in self._found:
+            upto = self._backend.control.seq_at(self._now - metric.deadline)
+            newest = self._backend.assignments.newest(upto, SESSIONS_LOOKED_AT)
+            self._found[metric.deadline] = [session for session in newest if not session.ended]
+        until = {session.session: session.at + metric.deadline for session in self._found[metric.deadline]}
+        samples = self._backend.metrics.of_sessions(until, [metric.name])
+        told = {sample.session for sample in samples if sample.arrived <= until.get(f"{sample.session}", 0.0)}
+        return len(until), len(until) - len(told) if metric.absent is None else 0
 
 
 def _given(metrics: Declared) -> dict[str, Metric]:

@@ -182,8 +182,9 @@ class Pilot:
                 )
                 for unit in found.units
             ]  # fmt: skip
+            newest = kernel.backend.metrics.newest()
             hard = hard_events(kernel, self._name, metrics, after=events, since=stored.begun_at)
-            events = max([events, *(event.number for event in hard)])
+            events = max(events, newest)
             wrong = quality.findings(kernel, self._release.metrics, since=stored.begun_at)
         blocking = [name for name in self._port.blocking() if name != self._name]
         world = World(

@@ -19,6 +19,7 @@ __all__ = ["Due", "HardEvent", "Unit", "due", "due_units", "hard_events", "imput
 
 PAGE = 1_000  # sessions that are read at once
 GRACE_SECONDS = 1.0  # after a deadline: what was stored before it may still be committing
+LATE_SECONDS = 7 * 86_400.0  # how long after an event somebody may still tell of it
 LOOK_BACK = 1_000  # places of observations: one may be committed after one with a greater place
 
 
@@ -136,8 +137,8 @@ def hard_events(
 ) -> list[HardEvent]:
     """Return hard safety events in sessions that see a deployment: one is enough to act.
 
-    Give `after` the greatest number that was returned, and `since` the start of the launch. Concurrent observations are
-    committed out of order, so some that were returned may come again.
+    Give `after` the number of the newest observation before the call before this one, and `since` the start of the
+    launch. Concurrent observations are committed out of order, so some that were returned may come again.
     """
     backend = kernel.backend
     number = backend.control.number_of(deployment)
@@ -146,7 +147,9 @@ def hard_events(
     for value in ("true", "false"):
         names = [metric.name for metric in hard if metric.is_bad(value == "true")]
         if names:
-            samples += backend.metrics.arrived(names, value, max(after - LOOK_BACK, 0), 2 * LOOK_BACK)
+            samples += backend.metrics.arrived(
+                names, value, max(after - LOOK_BACK, 0), since - LATE_SECONDS, 2 * LOOK_BACK
+            )
     recent = [sample for sample in samples if sample.session is not None and sample.arrived >= since]
     sessions: dict[str | None, list[Session]] = {}
     for session in backend.assignments.generations({f"{sample.session}" for sample in recent}):

@@ -19,6 +19,9 @@ class Assignments(Protocol):
     def assigned(self, after: int, upto: int, limit: int) -> list[Session]:
         """Return up to `limit` generations with a seq after one and up to another, in order of seq."""
 
+    def newest(self, upto: int, limit: int) -> list[Session]:
+        """Return up to `limit` generations with a seq up to one, the newest first."""
+
     def generations(self, sessions: Iterable[str]) -> list[Session]:
         """Return all generations of these sessions, in order of seq."""
 

@@ -25,8 +25,11 @@ class Metrics(Protocol):
     def of_sessions(self, sessions: Iterable[str], metrics: Iterable[str]) -> list[Sample]:
         """Return the samples of these metrics in these sessions, the oldest first."""
 
-    def arrived(self, metrics: Iterable[str], value: str, after: int, limit: int) -> list[Sample]:
-        """Return samples of these metrics with this value (as JSON) that were stored after a number, in order."""
+    def arrived(self, metrics: Iterable[str], value: str, after: int, since: float, limit: int) -> list[Sample]:
+        """Return samples of these metrics with this value (as JSON) from after a number and a moment, in order."""
+
+    def newest(self) -> int:
+        """Return the number of the newest sample, 0 where there is none."""
 
     def observations(self, metric: str) -> list[Sample]:
         """Return the samples of a metric, the oldest first."""

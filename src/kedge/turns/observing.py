@@ -123,10 +123,15 @@ def observe_all(kernel: Kernel, observations: Sequence[Observation]) -> list[Sto
     now = kernel.backend.clock.now()
     admitted = [known.admit(kernel, observation, now) for observation in observations]
     stored = kernel.backend.metrics.store([sample for _, sample in admitted])
-    return [error or _outcome(sample, outcome) for (error, sample), outcome in zip(admitted, stored, strict=True)]
+    found: list[Stored | KedgeError] = []
+    for observation, (error, sample), outcome in zip(observations, admitted, stored, strict=True):
+        found.append(error or _outcome(observation, sample, outcome))
+    return found
 
 
-def _outcome(sample: Sample, outcome: Stored) -> Stored | KedgeError:
+def _outcome(observation: Observation, sample: Sample, outcome: Stored) -> Stored | KedgeError:
+    if outcome is Stored.REPEATED and observation.idempotency is None:
+        return Stored.STORED  # by this call: the answer to its first commit was lost
     if outcome is not Stored.MISMATCH:
         return outcome
     return IdempotencyMismatch(

@@ -20,6 +20,10 @@ class PostgresAssignments:
         """Return up to `limit` generations with a seq after one and up to another, in order of seq."""
         return [decode_session(row) for row in self._database.ask(_SQL["assigned"], after, upto, limit)]
 
+    def newest(self, upto: int, limit: int) -> list[Session]:
+        """Return up to `limit` generations with a seq up to one, the newest first."""
+        return [decode_session(row) for row in self._database.ask(_SQL["newest"], upto, limit)]
+
     def generations(self, sessions: Iterable[str]) -> list[Session]:
         """Return all generations of these sessions, in order of seq."""
         return [decode_session(row) for row in self._database.ask(_SQL["generations"], list(sessions))]

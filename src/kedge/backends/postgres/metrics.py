@@ -108,10 +108,14 @@ class PostgresMetrics:
         rows = self._database.ask(_SQL["observed_in"], list(sessions), sorted(metrics), ALIAS)
         return named(self._database, map(decode_arrived, rows))
 
-    def arrived(self, metrics: Iterable[str], value: str, after: int, limit: int) -> list[Sample]:
-        """Return samples of these metrics with this value (as JSON) that were stored after a number, in order."""
-        rows = self._database.ask(_SQL["observed_since"], sorted(metrics), value, after, limit)
+    def arrived(self, metrics: Iterable[str], value: str, after: int, since: float, limit: int) -> list[Sample]:
+        """Return samples of these metrics with this value (as JSON) from after a number and a moment, in order."""
+        rows = self._database.ask(_SQL["observed_since"], sorted(metrics), value, after, since, limit)
         return named(self._database, map(decode_arrived, rows))
+
+    def newest(self) -> int:
+        """Return the number of the newest sample, 0 where there is none."""
+        return int(self._database.ask(_SQL["newest_observation"])[0][0])
 
     def observations(self, metric: str) -> list[Sample]:
         """Return the samples of a metric, the oldest first."""

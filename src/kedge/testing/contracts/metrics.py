@@ -58,6 +58,7 @@ class MetricsContract:
         assert [s.value for s in backend.metrics.observations("resolved")] == [[]]
 
     def test_samples_are_found_by_session_and_by_number(self, backend: Backend) -> None:
+        assert backend.metrics.newest() == 0
         long = "x" * 90
         for metric, value, session in (
             ("a", True, "s"), ("b", False, long), ("c", 1, "s"), ("a", False, None), ("a", False, long),
@@ -71,6 +72,8 @@ class MetricsContract:
             ("a", False, long),
         ]
         assert {s.arrived for s in found} == {7.0}
-        bad = backend.metrics.arrived(["a", "b"], "false", 0, 10)
+        bad = backend.metrics.arrived(["a", "b"], "false", 0, 0.0, 10)
         assert [s.session for s in bad] == [long, None, long, "t"]
-        assert backend.metrics.arrived(["a", "b"], "false", bad[1].number, 1) == [bad[2]]
+        assert backend.metrics.arrived(["a", "b"], "false", bad[1].number, 1.0, 1) == [bad[2]]
+        assert backend.metrics.arrived(["a", "b"], "false", 0, 1.5, 10) == []
+        assert backend.metrics.newest() == bad[-1].number

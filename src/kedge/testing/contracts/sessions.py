@@ -107,6 +107,7 @@ class SessionContract:
         port, upto = backend.assignments, other.seq
         assert port.assigned(0, upto, 10) == [a, b, c, again, other]
         assert port.assigned(a.seq, again.seq, 2) == [b, c]
+        assert port.newest(again.seq, 2) == [again, c]
         assert port.generations(["a", "d", "none"]) == [a, again, other]
         assert port.of_units(["u", "w"], 0, upto) == [b, other]
         assert port.of_units(["u"], b.seq, upto) == [other]

@@ -2,6 +2,10 @@
 SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM kedge.sessions
 WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3;
 
+-- name: newest
+SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM kedge.sessions
+WHERE seq <= $1 ORDER BY seq DESC LIMIT $2;
+
 -- name: generations
 SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM kedge.sessions
 WHERE session = ANY ($1::text[]) ORDER BY seq;

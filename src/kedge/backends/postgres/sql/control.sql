@@ -197,7 +197,10 @@ WHERE o.session = ANY (ARRAY(
 
 -- name: observed_since
 SELECT id, metric, at, session, agent, value, seen, recorded_at FROM kedge.observations
-WHERE metric = ANY ($1::text[]) AND value = $2 AND id > $3 ORDER BY id LIMIT $4;
+WHERE metric = ANY ($1::text[]) AND value = $2 AND id > $3 AND at >= $4::float8 ORDER BY id LIMIT $5;
+
+-- name: newest_observation
+SELECT coalesce(max(id), 0) FROM kedge.observations;
 
 -- name: sample_counts
 SELECT metric, count(*), max(at) FROM kedge.observations WHERE metric = ANY ($1::text[]) GROUP BY metric;

@@ -2,6 +2,10 @@
 SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM sessions
 WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3;
 
+-- name: newest
+SELECT session, generation, seq, epoch, at, base, opened_with, settings, ended FROM sessions
+WHERE seq <= ?1 ORDER BY seq DESC LIMIT ?2;
+
 -- name: generations
 SELECT s.session, s.generation, s.seq, s.epoch, s.at, s.base, s.opened_with, s.settings, s.ended
 FROM json_each(?) n CROSS JOIN sessions s ON s.session = n.value ORDER BY s.seq;

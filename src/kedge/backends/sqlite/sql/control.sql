@@ -177,7 +177,10 @@ WHERE o.metric IN (SELECT value FROM json_each(?2)) ORDER BY o.id;
 
 -- name: observed_since
 SELECT id, metric, at, session, agent, value, seen, recorded_at FROM observations
-WHERE metric IN (SELECT value FROM json_each(?1)) AND value = ?2 AND id > ?3 ORDER BY id LIMIT ?4;
+WHERE metric IN (SELECT value FROM json_each(?1)) AND at >= ?4 AND id > ?3 AND value = ?2 ORDER BY id LIMIT ?5;
+
+-- name: newest_observation
+SELECT coalesce(max(id), 0) FROM observations;
 
 -- name: sample_counts
 SELECT metric, count(*), max(at) FROM observations WHERE metric IN (SELECT value FROM json_each(?)) GROUP BY metric;
