@@ -273,3 +273,38 @@ def test_units_of_an_unknown_deployment_and_of_one_that_no_session_was_shown(k: 
     with pytest.raises(UnknownName, match="did you mean 'v22'"):
         due_units(k._kernel, "v2", METRICS, after=0, now=1e12)
     assert due_units(k._kernel, "v22", METRICS, after=0, now=1e12) == []
+
+
+def test_a_look_reads_what_is_new(k: kedge.Kedge, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel, read = k._kernel, list[int]()
+    k.deploy("v2", {"support/prompt": "two"}, canary=0.5)
+
+    def begin(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            with k.turn(session=f"s-{number}", agent="support", unit_id=f"u-{number % 20}") as turn:
+                turn.observe("resolved", True)
+
+    def counted(call: Any) -> Any:
+        def look(*arguments: Any) -> Any:
+            found = call(*arguments)
+            read.append(len(found))
+            return found
+
+        return look
+
+    begin(0, 40)
+    clock.time += 60.0
+    before = due(kernel, "v2", METRICS, after=0, now=clock.time)
+    assert len(before.units) >= 20
+    begin(40, 2)
+    clock.time += 60.0
+    for port, name in (
+        (kernel.backend.assignments, "assigned"), (kernel.backend.assignments, "generations"),
+        (kernel.backend.assignments, "of_units"), (kernel.backend.metrics, "of_sessions"),
+    ):  # fmt: skip
+        monkeypatch.setattr(port, name, counted(getattr(port, name)))
+    due(kernel, "v2", METRICS, after=before.upto, now=clock.time)
+    assert 0 < sum(read) <= 1 + 2 + 2 + 2 * 2 + 2 * 2 + 2 * 3, "the two, and the earlier sessions of their two users"
+    read.clear()
+    assert due(kernel, "v2", METRICS, after=before.upto + 10_000, now=clock.time).units == ()
+    assert sum(read) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -220,6 +221,25 @@ def test_lines_are_stored_once_however_often_they_are_read(k: kedge.Kedge, monke
     assert (again.stored, again.repeated) == (11, 9), "lines that are equal are told apart by how many came before"
     assert len(values(k, "resolved")) == 20
     assert refused(k) == {"helpful": {"range": 1}}, "a refusal is counted once, too"
+
+
+@pytest.mark.usefixtures("session")
+def test_two_that_read_one_file_at_once_store_it_once(k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observing, "BATCH", 10)
+    given, reports = list(lines(60)), list[ObserveReport]()
+    start = threading.Barrier(2)
+
+    def read(part: list[str]) -> None:
+        start.wait()
+        reports.append(k.guard.observe(part))
+
+    threads = [threading.Thread(target=read, args=(part,)) for part in (given, given[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(values(k, "resolved")) == 60
+    assert (sum(report.stored for report in reports), sum(report.repeated for report in reports)) == (60, 60)
 
 
 def test_records_name_their_slips(k: kedge.Kedge, session: str) -> None:
