@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -293,6 +294,29 @@ def test_a_session_that_moved_on_keeps_what_it_saw(k: kedge.Kedge, clock: HandCl
     k.rollback("v2", reason="worse")
     k.purge("v2", confirm="v2")
     assert values(k, "resolved") == []
+
+
+def test_a_move_to_another_database_takes_them_along(place: str, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with kedge.open(place, durability="normal") as k:
+        k.guard.declare(TABLES)
+        with k.turn(session="s-1", agent="support", unit_id="u-1"):
+            pass
+        told: dict[str, Any] = {
+            "session": "s-1",
+            "metric": "helpful",
+            "value": 4,
+            "at": MONDAY,
+            "idempotency": "verdict-1",
+        }
+        k.observe(**told)
+        (before,) = k._kernel.backend.metrics.of_sessions(["s-1"], ["helpful"])
+    kedge.migrate_store(place, target)
+    with kedge.open(target) as moved:
+        assert moved.observe(**told) == "repeated"
+        assert {report.name: report.metric for report in moved.guard.metrics()} == parse_metrics(TABLES)
+        (after,) = moved._kernel.backend.metrics.of_sessions(["s-1"], ["helpful"])
+        assert (after.value, after.at, after.arrived) == (4, MONDAY, before.arrived)
 
 
 async def _observe_async(place: str, clock: HandClock) -> Any:
