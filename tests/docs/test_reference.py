@@ -44,8 +44,8 @@ FUNCTIONS = (
     kedge.escape_name, kedge.unescape_name,
 )  # fmt: skip
 GUARD = (
-    guard.FailureTest, guard.ScoreTest, guard.LatencyTest, guard.HoldbackTest, guard.SloTest, guard.DifferenceSequence,
-    guard.decide,
+    guard.FailureTest, guard.ScoreTest, guard.LatencyTest, guard.HoldbackTest, guard.SloTest, guard.NonInferiorityTest,
+    guard.BalanceTest, guard.DifferenceSequence, guard.decide,
 )  # fmt: skip
 DUNDERS = {"__getitem__", "__contains__", "__iter__"}
 
