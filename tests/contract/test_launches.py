@@ -169,8 +169,7 @@ def test_people_pause_resume_and_abort(world: World) -> None:
     assert k.guard.resume("v2", by="ann") == ["v2"]
     world.serve()
     assert world.to("watch").phase == "watch"
-    k.guard.abort("v2", by="ann", reason="wrong text")
-    assert world.look().phase == "rolled back"
+    assert k.guard.abort("v2", by="ann", reason="wrong text").phase == "rolled back"
     assert k.deployment("v2").reason == "aborted by ann (wrong text)"
     assert not k.guard.status("v2").blocks
     with pytest.raises(kedge.IllegalTransition, match="has ended"):

@@ -8,7 +8,16 @@ from typing import Any
 import msgspec
 
 from kedge.deployments import lifecycle
-from kedge.errors import DuplicateName, IllegalTransition, InvalidValue, PilotRuns, Retryable, UnknownName, nearest
+from kedge.errors import (
+    DuplicateName,
+    IllegalTransition,
+    InvalidValue,
+    OutcomeUnknown,
+    PilotRuns,
+    Retryable,
+    UnknownName,
+    nearest,
+)
 from kedge.guard import evidence
 from kedge.guard.declaring import declare, declared
 from kedge.guard.launch_report import Kept, LaunchPlan, LaunchStatus, status_of, steps_of
@@ -87,12 +96,12 @@ def pilot(
     stop: threading.Event | None = None,
 ) -> LaunchStatus:
     """Pilot a launch that has begun, until it ends or `stop` is set, or for one look."""
-    ends = stop or threading.Event()
+    ends, looked_back = stop or threading.Event(), False
     with Pilot(kernel, name, on_event=on_event, lease_seconds=check_lease(lease)) as runs:
         while True:
             try:
                 status, more = runs.look()
-            except Retryable:
+            except (Retryable, OutcomeUnknown):  # its operation id says whether it was done
                 if once:
                     raise
                 ends.wait(every)
@@ -102,9 +111,10 @@ def pilot(
             waits = status.phase == Phase.GATES and bool(status.why)
             if status.ended or ends.is_set() or waits:
                 return status
-            if once and not more:
+            if once and not more and (looked_back or status.phase != Phase.ROLLING_BACK):
                 return status
-            if not more:
+            looked_back = status.phase == Phase.ROLLING_BACK  # the next look sees that it is rolled back
+            if not more and not once:
                 ends.wait(every)
 
 
