@@ -1,7 +1,7 @@
 """`k.guard`: the guard's calls of one open database."""
 
 import builtins
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ from kedge.guard import health as healths
 from kedge.guard import launches as launching
 from kedge.guard import slo as slos
 from kedge.guard.declaring import Declared, MetricReport
+from kedge.guard.drift import drift_values
 from kedge.guard.gates import GatesReport
 from kedge.guard.health import Health
 from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus
 from kedge.guard.metrics import Metric
+from kedge.guard.mirror import Query
 from kedge.guard.pilot import LEASE_SECONDS
 from kedge.guard.recompute import Recomputed, recompute
 from kedge.guard.release import Release, ReleaseFile
@@ -150,6 +152,14 @@ class Guard:
     def health(self) -> Health:
         """Return what is not as the record says: members, operations, hidden writers, drills; it changes nothing."""
         return healths.health(self._kernel)
+
+    def drift(self, name: str, *, queries: Mapping[str, Sequence[Query]] | None = None) -> dict[str, float]:
+        """Return how far the state of a deployment is from the live one, by name, each from 0 to 1.
+
+        `queries` are those to mirror, by collection: pairs of vectors, in the live embedder's space and in the
+        deployment's. Without them, stored rows are searched for.
+        """
+        return drift_values(self._kernel, name, queries=queries)
 
     def slo(self, table: Mapping[str, Any] | None = None) -> SloReport:
         """Return the error budgets and burn rates of objectives: of a table `[slo]`, or of those in the log."""

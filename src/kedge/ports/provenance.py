@@ -50,6 +50,15 @@ class Provenance(Protocol):
     def newest_turns(self, limit: int) -> list[TurnRecord]:
         """Return the turns that wrote, called or absorbed last for the first time, the oldest first."""
 
+    def begun_before(self, moment: float, after: int, limit: int) -> list[tuple[float, TurnRecord]]:
+        """Return turns after one that began before a moment, with when they did: the first of them, in order."""
+
+    def budgets(self, seqs: Iterable[int]) -> dict[int, tuple[float, float]]:
+        """Return the time and the freshness budget of the facts of the context at these seqs that have one."""
+
+    def count_messages(self, turns: Iterable[int]) -> dict[int, int]:
+        """Count the messages that each of these turns wrote; those without any are left out."""
+
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""
 

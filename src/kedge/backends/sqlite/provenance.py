@@ -54,6 +54,21 @@ class SqliteProvenance:
         """Return the turns that wrote, called or absorbed last for the first time, the oldest first."""
         return self._turns("newest_turns", limit)[::-1]
 
+    def begun_before(self, moment: float, after: int, limit: int) -> list[tuple[float, TurnRecord]]:
+        """Return turns after one that began before a moment, with when they did: the first of them, in order."""
+        rows = self._database.ask(_SQL["begun_before"], moment, after, limit)
+        turns = named(self._database, [turn_of(row) for _, *row in rows])
+        return list(zip((row[0] for row in rows), turns, strict=True))
+
+    def budgets(self, seqs: Iterable[int]) -> dict[int, tuple[float, float]]:
+        """Return the time and the freshness budget of the facts of the context at these seqs that have one."""
+        rows = self._database.ask(_SQL["budgets"], json.dumps(list(seqs)))
+        return {seq: (at, seconds) for seq, at, seconds in rows}
+
+    def count_messages(self, turns: Iterable[int]) -> dict[int, int]:
+        """Count the messages that each of these turns wrote."""
+        return dict(self._database.ask(_SQL["count_messages"], json.dumps(list(turns))))
+
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""
         rows = self._database.ask(_SQL["writers_of"], json.dumps(list(seqs)))

@@ -29,6 +29,22 @@ class ProvenanceContract:
         (named,) = backend.provenance.turns(["asks", "never wrote"])
         assert named.turn == turns[1].turn
 
+    def test_turns_come_with_their_time_and_what_they_wrote(self, backend: Backend) -> None:
+        driver, provenance = BackendDriver(backend), backend.provenance
+        for number in range(3):
+            author = Author(f"t{number}", agent="a", session="s", began_at=100.0 + number, began_epoch=0)
+            driver.append([put(f"m{each}", each, store="memory", space="s") for each in range(number)], author=author)
+            driver.append([put(f"k{number}", 1, fresh_for=5.0), put(f"x{number}", 1)], author=author)
+        first, *_ = found = provenance.begun_before(102.0, 0, 10)
+        assert [(at, turn.uid, turn.session) for at, turn in found] == [(100.0, "t0", "s"), (101.0, "t1", "s")]
+        assert provenance.begun_before(103.0, first[1].turn, 1) == found[1:2]
+        turns = [turn.turn for _, turn in provenance.begun_before(103.0, 0, 10)]
+        assert provenance.count_messages(turns) == {turns[1]: 1, turns[2]: 2}
+        seqs = driver.append([put("f", 1, fresh_for=7.5), put("g", 1), put("f", 1, store="documents", space="kb")])
+        ((seq, (at, seconds)),) = provenance.budgets([*seqs, 10**6]).items()
+        assert (seq, seconds) == (seqs[0], 7.5)
+        assert at > 0
+
     def test_influenced_turns_come_in_pages_and_are_counted(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
         driver.live("v1", "v2")

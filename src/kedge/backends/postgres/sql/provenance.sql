@@ -42,6 +42,18 @@ SELECT at, kind, turn, peer FROM kedge.edges WHERE kind <> 'refused' ORDER BY id
 -- name: newest_turns
 SELECT id, uid, agent, person, session, parent, replays FROM kedge.turns ORDER BY id DESC LIMIT $1;
 
+-- name: begun_before
+SELECT began_at, id, uid, agent, person, session, parent, replays FROM kedge.turns
+WHERE id > $2 AND began_at < $1 ORDER BY id LIMIT $3;
+
+-- name: budgets
+SELECT w.seq, w.at, w.fresh_for FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
+WHERE w.seq = ANY($1::int8[]) AND w.fresh_for IS NOT NULL AND s.store = 'context';
+
+-- name: count_messages
+SELECT w.turn, count(*) FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
+WHERE w.turn = ANY($1::int8[]) AND s.store = 'memory' AND NOT w.deleted GROUP BY w.turn;
+
 -- name: callers
 -- UNION keeps each uid once: the walk is linear in turns, also where calls share callers.
 WITH RECURSIVE up (uid) AS (
