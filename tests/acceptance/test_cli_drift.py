@@ -11,7 +11,8 @@ from tests.acceptance.cli import Run
 def test_the_values_are_shown(run: Run, world: Path) -> None:
     with kedge.open(world) as k:
         k.deploy("v9", {"support/prompt": "nine"})
-        with k.turn(agent="support", deployment="v9") as turn:
+        with k.turn(agent="clerk", deployment="v9") as turn:
+            turn.artifacts.get("support/prompt")
             turn.context.put("case/new", 1)
     found = run("drift", "v9", "--json")
     assert found.code == 0

@@ -41,8 +41,9 @@ def test_reads_past_their_budget_are_a_share_of_each_turn(k: Kedge, clock: HandC
                 turn.context.get(key)
             turn.memory.append("assistant", "done")
     recorder = drift.Recorder(kernel_of(k), drift.METRICS)
-    assert recorder.record() == 0, "the turns may still go on"
-    clock.time += 301
+    clock.time += 290
+    assert recorder.record() == 0, "the turns of sessions may still go on"
+    clock.time += 11
     assert recorder.record() > 0
     assert values(k, drift.STALE_READS) == [("s-1", 0.5), ("s-2", 0.0)]
     assert values(k, drift.MEMORY_GROWTH) == [("s-1", 1), ("s-2", 1), ("s-3", 1)]
@@ -59,6 +60,9 @@ def test_answers_that_nobody_absorbed_are_failures_of_the_caller(k: Kedge, clock
                 if absorbed:
                     planner.absorb(coder.headers())
             planner.memory.append("assistant", "done")
+    with k.turn(session="s-3", agent="planner") as planner:
+        planner.headers("mailer")  # never received: nobody answered
+        planner.memory.append("assistant", "done")
     clock.time += 301
     drift.Recorder(kernel_of(k), [drift.UNABSORBED]).record()
     assert values(k, drift.UNABSORBED) == [("s-2", True)]
@@ -135,6 +139,8 @@ def test_searches_that_agree_overlap_and_others_do_not(canary: Kedge) -> None:
     scores = mirrored(kernel_of(k), "v2", "kb")
     assert 0.05 < sum(scores) / len(scores) < 0.4
     assert k.guard.drift("v2")["overlap@10.kb"] == pytest.approx(sum(scores) / len(scores))
+    nearest = mirrored(kernel_of(k), "v2", "kb", k=1)
+    assert sum(nearest) / len(nearest) < 0.5, "the row itself is not its nearest hit"
 
 
 def test_queries_may_be_given_in_both_spaces(canary: Kedge) -> None:
@@ -149,6 +155,10 @@ def test_queries_may_be_given_in_both_spaces(canary: Kedge) -> None:
 @pytest.mark.both
 def test_facts_and_sessions_that_differ_are_shares(canary: Kedge) -> None:
     k = canary
+    k.deploy("bad", {"other/prompt": "bad"})
+    with k.turn(agent="other", deployment="bad") as turn:
+        turn.context.put("hidden", 1)
+    k.rollback("bad")
     assert k.guard.drift("v2")["context.divergence"] == 0.0
     for session in ("s-1", "s-2"):
         with k.turn(session=session, agent="support") as turn:
@@ -156,12 +166,20 @@ def test_facts_and_sessions_that_differ_are_shares(canary: Kedge) -> None:
             turn.context.put("new", "fact")
             if session == "s-1":
                 turn.memory.append("assistant", "done")
+            turn.store("notes").space(session).put("own", 1)
     found = k.guard.drift("v2")
     assert found["context.divergence"] == pytest.approx(2 / 11)
     assert found["sessions.divergence"] == 0.5
     k.rollback("v2")
     with pytest.raises(kedge.IllegalTransition):
         k.guard.drift("v2")
+
+
+def test_a_small_collection_has_few_hits_and_agrees_all_the_same(k: Kedge) -> None:
+    with k.turn(agent="pipeline") as turn:
+        turn.vectors("kb").upsert(["a", "b", "c"], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    k.deploy("v2", {"support/prompt": "two"})
+    assert mirrored(kernel_of(k), "v2", "kb") == [1.0] * 3
 
 
 def test_what_has_nothing_to_rest_on_is_left_out(k: Kedge) -> None:
@@ -175,7 +193,7 @@ def test_what_has_nothing_to_rest_on_is_left_out(k: Kedge) -> None:
 def test_overlaps_below_a_floor_give_evidence_and_others_do_not() -> None:
     assert below_floor([0.3] * 32, 0.8) > 100
     assert below_floor([0.85] * 32, 0.8) < 1
-    assert below_floor([], 0.8) == 1.0
+    assert below_floor([], 0.8) == below_floor([0.8], 0.8) == 1.0
     rng = np.random.default_rng(0)
     exact = [float(score) for score in rng.binomial(10, 0.8, 32_000) / 10]
     alarms = sum(below_floor(exact[at : at + 32], 0.8) >= 20 for at in range(0, 32_000, 32))
