@@ -11,8 +11,10 @@ import kedge
 from kedge import InvalidValue, Kedge, SchemaRefused
 from kedge.guard import drift
 from kedge.guard.mirror import below_floor, mirrored
+from kedge.model.drift import DRIFT, MEMORY_GROWTH, REFUSED, STALE_READS, TRANSLATED, UNABSORBED
 from kedge.turns.kernel import Kernel
 from tests.contract.conftest import HandClock
+from tests.contract.launching import RELEASE, World
 
 POSTGRES_ONE_IN = 24
 
@@ -40,15 +42,15 @@ def test_reads_past_their_budget_are_a_share_of_each_turn(k: Kedge, clock: HandC
             for key in keys:
                 turn.context.get(key)
             turn.memory.append("assistant", "done")
-    recorder = drift.Recorder(kernel_of(k), drift.METRICS)
+    recorder = drift.Recorder(kernel_of(k), DRIFT)
     clock.time += 290
     assert recorder.record() == 0, "the turns of sessions may still go on"
     clock.time += 11
     assert recorder.record() > 0
-    assert values(k, drift.STALE_READS) == [("s-1", 0.5), ("s-2", 0.0)]
-    assert values(k, drift.MEMORY_GROWTH) == [("s-1", 1), ("s-2", 1), ("s-3", 1)]
+    assert values(k, STALE_READS) == [("s-1", 0.5), ("s-2", 0.0)]
+    assert values(k, MEMORY_GROWTH) == [("s-1", 1), ("s-2", 1), ("s-3", 1)]
     assert recorder.record() == 0
-    assert drift.Recorder(kernel_of(k), drift.METRICS).record() == 0, "one made anew stores nothing twice"
+    assert drift.Recorder(kernel_of(k), DRIFT).record() == 0, "one made anew stores nothing twice"
 
 
 @pytest.mark.both
@@ -64,8 +66,8 @@ def test_answers_that_nobody_absorbed_are_failures_of_the_caller(k: Kedge, clock
         planner.headers("mailer")  # never received: nobody answered
         planner.memory.append("assistant", "done")
     clock.time += 301
-    drift.Recorder(kernel_of(k), [drift.UNABSORBED]).record()
-    assert values(k, drift.UNABSORBED) == [("s-2", True)]
+    drift.Recorder(kernel_of(k), [UNABSORBED]).record()
+    assert values(k, UNABSORBED) == [("s-2", True)]
 
 
 def test_messages_that_were_refused_or_translated_are_failures_of_their_session(k: Kedge, clock: HandClock) -> None:
@@ -83,8 +85,8 @@ def test_messages_that_were_refused_or_translated_are_failures_of_their_session(
                     assert receiver == "old"
         sender.memory.append("assistant", "done")
     clock.time += 301
-    drift.Recorder(kernel_of(k), drift.METRICS).record()
-    assert values(k, drift.REFUSED) == values(k, drift.TRANSLATED) == [("s-1", True)]
+    drift.Recorder(kernel_of(k), DRIFT).record()
+    assert values(k, REFUSED) == values(k, TRANSLATED) == [("s-1", True)]
 
 
 def test_only_what_is_asked_for_is_stored_and_nothing_of_before(k: Kedge, clock: HandClock) -> None:
@@ -92,22 +94,57 @@ def test_only_what_is_asked_for_is_stored_and_nothing_of_before(k: Kedge, clock:
         turn.memory.append("assistant", "done")
     clock.time += 301
     assert drift.Recorder(kernel_of(k), ["resolved"]).record() == 0
-    assert drift.Recorder(kernel_of(k), [drift.UNABSORBED]).record() == 0
-    assert drift.Recorder(kernel_of(k), drift.METRICS, since=clock.time).record() == 0
-    assert drift.Recorder(kernel_of(k), drift.METRICS).record() == 1
+    assert drift.Recorder(kernel_of(k), [UNABSORBED]).record() == 0
+    assert drift.Recorder(kernel_of(k), DRIFT).record(since=clock.time) == 0
+    assert drift.Recorder(kernel_of(k), DRIFT).record() == 1
 
 
-def test_the_declarations_can_be_used_as_they_are(k: Kedge) -> None:
-    declared = k.guard.declare(
-        {name: {"kind": metric.kind} | _extras(metric) for name, metric in drift.METRICS.items()}
-    )
-    assert set(declared) == set(drift.METRICS)
-    assert not any(metric.is_bad(True) for metric in drift.METRICS.values()), "none acts at once"
+def test_a_name_is_declaration_enough(k: Kedge) -> None:
+    declared = k.guard.declare({name: {} for name in DRIFT} | {MEMORY_GROWTH: {"high": 50.0}})
+    assert set(declared) == set(DRIFT)
+    assert {metric.role for metric in declared.values()} == {"signal"}, "none rolls back, unless a release says so"
+    assert (declared[MEMORY_GROWTH].high, declared[STALE_READS].better) == (50.0, "lower")
 
 
-def _extras(metric: Any) -> dict[str, Any]:
-    bounds = {"high": metric.high} if metric.kind == "count" else {}
-    return {"role": metric.role, "absent": metric.absent} | bounds
+def test_a_recorder_made_late_begins_near_the_launch(
+    k: Kedge, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "SEQS_AT_ONCE", 2)
+    monkeypatch.setattr(drift, "TURNS_AT_ONCE", 2)
+    began = clock.time + 70
+    for number in range(9):
+        clock.time += 10
+        with k.turn(session=f"s-{number}", agent="support") as turn:
+            turn.memory.append("assistant", "done")
+        for step in range(3):
+            kernel_of(k).backend.control.step(f"op-{number}-{step}", "step", by="x")
+    clock.time += 301
+    recorder = drift.Recorder(kernel_of(k), DRIFT)
+    assert recorder.record(since=began) == 3
+    assert [session for session, _ in values(k, MEMORY_GROWTH)] == ["s-6", "s-7", "s-8"]
+
+
+@pytest.mark.both
+def test_a_launch_holds_for_drift_as_for_any_signal(k: Kedge, clock: HandClock) -> None:
+    world = World(k, clock)
+    world.seconds = 100.0
+    metrics = {"resolved": {"kind": "success", "margin": 0.3, "deadline": "15min"}, STALE_READS: {"deadline": "15min"}}
+    release = RELEASE | {"metrics": metrics, "min_sessions": 500}
+    with k.turn(agent="clerk") as turn:
+        turn.context.put("old", 1, fresh_for=1.0)
+        turn.context.put("new", 1, fresh_for=1e6)
+    world.look(release)
+    for number in range(18):
+        for each in range(6):
+            with k.turn(session=f"s-{number}-{each}", agent="support") as turn:
+                is_canary = turn.artifacts["support/prompt"].value == "two"
+                turn.context.get("old" if is_canary else "new")
+                turn.observe("resolved", True)
+                turn.context.put(f"case/{number}-{each}", "open")
+        world.look(release)
+    assert any(f"of the signal {STALE_READS}" in text for text in world.texts), world.texts
+    assert "the guard has frozen the ramp" in world.look(release).why
+    assert k.guard.recompute("v2").ok
 
 
 # ── the canary's state beside the live one ──

@@ -1,6 +1,6 @@
 """Context drift while a canary runs: samples of sessions, and how far its heads and searches are from the live ones.
 
-The samples are metrics like any other: declare those that a launch is to compare, by the names of `METRICS`. They are
+The samples are metrics like any other: declare those that a launch is to compare, by the names in `DRIFT`. They are
 taken of every session, once its turns are five minutes old, so their deadline should be above that.
 """
 
@@ -11,7 +11,7 @@ import msgspec
 from kedge.guard.mirror import Query, mirrored
 from kedge.model.calls import UNABSORBED as UNABSORBED_CALL
 from kedge.model.calls import unanswered
-from kedge.model.declared_metrics import DeclaredMetric
+from kedge.model.drift import DRIFT, MEMORY_GROWTH, REFUSED, STALE_READS, TRANSLATED, UNABSORBED
 from kedge.model.metrics import Sample, Stored
 from kedge.model.negotiation import MESSAGE, Verdict
 from kedge.model.provenance import TurnRecord
@@ -20,21 +20,11 @@ from kedge.ports.control import SessionFilter
 from kedge.ports.provenance import Provenance
 from kedge.turns.kernel import Kernel
 
-STALE_READS, MEMORY_GROWTH = "drift.stale_reads", "drift.memory_growth"
-REFUSED, TRANSLATED, UNABSORBED = "drift.refused_messages", "drift.translated_messages", "drift.unabsorbed_calls"
-METRICS = {
-    metric.name: metric
-    for metric in (
-        DeclaredMetric(STALE_READS, "score", better="lower", absent=0.0, role="signal"),
-        DeclaredMetric(MEMORY_GROWTH, "count", high=1_000.0, absent=0.0, role="signal"),
-        DeclaredMetric(REFUSED, "failure", absent=False, role="signal"),
-        DeclaredMetric(TRANSLATED, "failure", absent=False, role="signal"),
-        DeclaredMetric(UNABSORBED, "failure", absent=False, role="signal"),
-    )
-}
 SETTLED_SECONDS = 300.0  # of a turn: headers are valid so long, and until then a call of it may be under way
 EDGES_LOOKED_AT = 10_000
 TURNS_AT_ONCE = 2_000
+SEQS_AT_ONCE = 500
+PAGES_MAX = 10
 KEYS, SESSIONS, SPACES = 400, 200, 10_000  # that are looked at
 
 Turns = Sequence[tuple[float, TurnRecord]]
@@ -46,29 +36,46 @@ Turns = Sequence[tuple[float, TurnRecord]]
 class Recorder:
     """Takes the samples of new turns, a page at each call. It may be made anew: nothing is stored twice."""
 
-    def __init__(self, kernel: Kernel, metrics: Iterable[str], *, since: float = 0.0) -> None:
+    def __init__(self, kernel: Kernel, metrics: Iterable[str]) -> None:
         self._kernel = kernel
-        self._metrics = set(metrics) & METRICS.keys()
-        self._since = since
-        self._after = 0
+        self._metrics = set(metrics) & DRIFT.keys()
+        self._after: int | None = None
 
-    def record(self) -> int:
-        """Store the samples of the next turns; return how many were stored for the first time."""
+    def record(self, *, since: float = 0.0) -> int:
+        """Store the samples of the next turns that began since a moment; return how many were not stored before."""
         if not self._metrics:
             return 0
-        backend, now = self._kernel.backend, self._kernel.backend.clock.now()
-        page = backend.provenance.begun_before(now - SETTLED_SECONDS, self._after, TURNS_AT_ONCE)
-        if not page:
-            return 0
-        turns = [(at, turn) for at, turn in page if turn.session is not None and at >= self._since]
-        samples = [sample for sample in samples_of(self._kernel, turns) if sample.metric in self._metrics]
-        stored = backend.metrics.store([_arriving(sample, now) for sample in samples]) if samples else []
-        self._after = page[-1][1].turn
+        if self._after is None:
+            self._after = _last_before(self._kernel, since)
+        provenance, now, count = self._kernel.backend.provenance, self._kernel.backend.clock.now(), 0
+        for _ in range(PAGES_MAX):
+            page = provenance.begun_before(now - SETTLED_SECONDS, self._after, TURNS_AT_ONCE)
+            count += self._store([(at, turn) for at, turn in page if turn.session is not None and at >= since], now)
+            self._after = page[-1][1].turn if page else self._after
+            if len(page) < TURNS_AT_ONCE:
+                break
+        return count
+
+    def _store(self, turns: Turns, now: float) -> int:
+        samples = [
+            msgspec.structs.replace(sample, recorded_at=now)
+            for sample in samples_of(self._kernel, turns)
+            if sample.metric in self._metrics
+        ]
+        stored = self._kernel.backend.metrics.store(samples) if samples else []
         return sum(each is Stored.STORED for each in stored)
 
 
-def _arriving(sample: Sample, now: float) -> Sample:
-    return msgspec.structs.replace(sample, recorded_at=now)
+def _last_before(kernel: Kernel, moment: float) -> int:
+    """Return a turn after which all turns come that wrote for the first time since a moment."""
+    control, provenance = kernel.backend.control, kernel.backend.provenance
+    seq = control.seq_at(moment)
+    while seq > 0:
+        found = provenance.writers_of(range(max(1, seq - SEQS_AT_ONCE + 1), seq + 1))
+        if found:
+            return max(turn.turn for turn in found.values()) - 1
+        seq -= SEQS_AT_ONCE
+    return 0
 
 
 def samples_of(kernel: Kernel, turns: Turns) -> Iterator[Sample]:
@@ -189,4 +196,4 @@ def _sessions(kernel: Kernel, number: int) -> tuple[int, int]:
     return len(names & {each.space for each in counts if each.store == "memory"}), len(names)
 
 
-__all__ = ["METRICS", "Recorder", "drift_values", "samples_of", "stale_shares"]
+__all__ = ["Recorder", "drift_values", "samples_of", "stale_shares"]

@@ -16,6 +16,7 @@ from kedge.guard.settings import (
     check_kind,
 )
 from kedge.model.declared_metrics import METRICS_MAX, DeclaredMetric
+from kedge.model.drift import DRIFT
 from kedge.support.display import brief
 
 TestSettings = FailureSettings | ScoreSettings | LatencySettings
@@ -54,7 +55,13 @@ def parse_metrics(table: Any) -> dict[str, Metric]:
         )
     if len(table) > METRICS_MAX:
         raise InvalidValue(f"{len(table)} metrics are more than {METRICS_MAX}; leave some out")
-    return {name: Metric.read(name, each) for name, each in table.items()}
+    return {name: Metric.read(name, _filled(name, each)) for name, each in table.items()}
+
+
+def _filled(name: str, table: Any) -> Any:
+    """Return the table of a metric, with what is known of one that Kedge takes itself: `[metrics."drift.…"]`."""
+    known = DRIFT.get(name)
+    return {**known, **table} if known is not None and isinstance(table, Mapping) else table
 
 
 def metric_of(declared: DeclaredMetric) -> Metric:

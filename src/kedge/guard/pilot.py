@@ -14,6 +14,7 @@ import msgspec
 from kedge.deployments import lifecycle
 from kedge.errors import Conflict, NotPermitted, PilotRuns, Retryable
 from kedge.guard import evidence, quality
+from kedge.guard.drift import Recorder
 from kedge.guard.engine import advance
 from kedge.guard.gates import GateResult, run_gates
 from kedge.guard.health import health
@@ -55,6 +56,7 @@ class Pilot:
         self._left = threading.Event()
         self._heart: threading.Thread | None = None
         self._release: Release
+        self._drift: Recorder
         self._health_at: float | None = None
         self._ill: tuple[str, ...] = ()
         self._gates: tuple[Gate, ...] | None = None
@@ -64,6 +66,7 @@ class Pilot:
         """Take the lease, or raise `PilotRuns`."""
         stored = self._take()
         self._release = msgspec.json.decode(stored.release, type=Release)
+        self._drift = Recorder(self._kernel, (metric.name for metric in self._release.metrics))
         self._notifier = Notifier(self._release.notify)
         self._heart = threading.Thread(target=self._beat, name="kedge-pilot-lease", daemon=True)
         self._heart.start()
@@ -173,6 +176,8 @@ class Pilot:
         after, events, hard, more = kept.after, kept.events, [], False
         wrong: tuple[str, ...] = ()
         if kept.state.phase is not Phase.GATES:
+            longest = max((metric.deadline for metric in self._release.metrics), default=0.0)
+            self._drift.record(since=max(stored.begun_at, now - longest))
             found = due(kernel, self._name, metrics, after=after, now=now, limit=UNITS_AT_ONCE)
             after, more = found.upto, len(found.units) >= UNITS_AT_ONCE
             units = [
