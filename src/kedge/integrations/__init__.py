@@ -1,0 +1,1 @@
+"""Integrations with frameworks: one module each, which uses public names only."""
