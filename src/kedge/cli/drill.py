@@ -11,15 +11,16 @@ from kedge import drill as drills
 from kedge import open as open_database
 from kedge.cli import database
 from kedge.cli.app import MAINTAIN, app
-from kedge.cli.options import Db, Json
-from kedge.cli.terminal import console, emit, say, whisper
+from kedge.cli.options import By, Db, Json
+from kedge.cli.terminal import console, emit, say, say_whole, whisper
 from kedge.drill.corpus import DOCUMENTS_DEFAULT
 from kedge.drill.run import SESSIONS_DEFAULT
 from kedge.errors import InvalidValue
 from kedge.open import server_databases
+from kedge.turns.kernel import actor
 
 FAILED = 1
-REPORT = Path("drill-report.json")
+REPORT, STOP_REPORT = Path("drill-report.json"), Path("stop-drill.json")
 
 
 @app.command(rich_help_panel=MAINTAIN)
@@ -29,6 +30,10 @@ def drill(
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Rehearse on the database of --db, hidden from its readers.")
     ] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Rehearse a stop and its release, and write the evidence.")
+    ] = False,
+    by: By = None,
     documents: Annotated[
         int, typer.Option("--docs", min=1, metavar="N", help="Number of docstrings to use.")
     ] = DOCUMENTS_DEFAULT,
@@ -52,8 +57,13 @@ def drill(
     """Rehearse a bad deployment and its rollback, and verify the result.
 
     By default it uses its own data (Python's docstrings) in a temporary folder. With --in-place it uses your database:
-    a hidden deployment writes to every store, is rolled back, verified and purged.
+    a hidden deployment writes to every store, is rolled back, verified and purged. With --stop it stops agents in
+    several processes on a temporary database, lets an agent try to let go, and writes the evidence as JSON and as text.
     """
+    if stop:
+        if in_place:
+            raise InvalidValue("--stop and --in-place exclude each other: --stop uses a database of its own; omit one")
+        return _rehearse_stop(server, report, by, as_json=as_json)
     if not in_place and _was_typed(context, "db"):
         raise InvalidValue("--db has no effect without --in-place; add --in-place, or omit --db")
     if in_place and server is not None:
@@ -80,6 +90,33 @@ def drill(
         drills.print_report(found, console())
         say(f"JSON report: {target}", "dim")
     return 0 if found.passed else FAILED
+
+
+def _rehearse_stop(server: str | None, report: Path | None, by: str | None, *, as_json: bool) -> int:
+    target = report or (None if as_json else STOP_REPORT)
+    text = None if target is None else target.with_suffix(".md")
+    for path in filter(None, (target, text)):
+        _must_be_writable(path)
+    report_step = (lambda _step: None) if as_json else lambda step: whisper(f"· {step}", "dim")
+    with nullcontext() if server is None else server_databases(server) as databases:
+        found = drills.rehearse_stop(open_database, authority=actor(by), databases=databases, say=report_step)
+    document = drills.to_document(found)
+    if target is not None and text is not None:
+        _write(target, document)
+        _write_text(text, drills.evidence_text(found))
+    if as_json:
+        emit(document)
+    else:
+        say_whole(drills.evidence_text(found))
+        say(f"Evidence: {target} and {text}", "dim")
+    return 0 if found.passed else FAILED
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _was_typed(context: typer.Context, option: str) -> bool:

@@ -5,10 +5,13 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from kedge.deployments.lifecycle import Deployment, PromoteReport
-from kedge.model.choices import DurabilityName
+from kedge.fleet.member import Member
+from kedge.model.choices import DurabilityName, LevelName
+from kedge.model.levels import Level
 from kedge.ports.vectors import Collection
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.purge import PurgeReport
+from kedge.recovery.recognition import RecordedStop
 from kedge.recovery.replay import Handler, ReplayInput, ReplayReport
 from kedge.recovery.rollback_report import RollbackReport
 from kedge.turns.turn import Turn
@@ -41,6 +44,21 @@ class Checked(Protocol):
         """The findings."""
 
 
+class Ladder(Protocol):
+    """The part of `k.ladder` that the drill uses."""
+
+    def stop(
+        self, level: LevelName = "off", *, reason: str = "", by: str | None = None, wait: float | None = None
+    ) -> RecordedStop:
+        """Tighten everything, and wait for the members."""
+
+    def loosen(self, entry: str, *, reason: str = "", by: str | None = None) -> object:
+        """Lift an entry."""
+
+    def effective(self, feature: str | None = None) -> Level:
+        """Return the level of a feature."""
+
+
 class Database(Protocol):
     """The part of `kedge.Kedge` that the drill uses. See there for what each call does."""
 
@@ -51,6 +69,16 @@ class Database(Protocol):
     @property
     def url(self) -> str:
         """The URL of the database."""
+
+    @property
+    def ladder(self) -> Ladder:
+        """Level entries."""
+
+    def set_level(self, feature: str, level: LevelName) -> None:
+        """Set the level of a feature."""
+
+    def join(self, name: str | None = None, *, serves: Sequence[str] = ()) -> Member:
+        """Make this process a member."""
 
     def deploy(
         self, name: str, artifacts: Mapping[str, Any], *, canary: float | None = None, note: str = ""
@@ -138,6 +166,13 @@ class Opener(Protocol):
         """Open a database."""
 
 
+class StopOpener(Protocol):
+    """Opens a database with a stop file; importable by name, as an `Opener`."""
+
+    def __call__(self, url: str, *, stop_file: str) -> Database:
+        """Open a database."""
+
+
 class Databases(Protocol):
     """New databases for a drill, by name."""
 
@@ -148,4 +183,4 @@ class Databases(Protocol):
         """Copy a closed database to a new name."""
 
 
-__all__ = ["Checked", "Database", "Databases", "Finding", "Opener", "Progress"]
+__all__ = ["Checked", "Database", "Databases", "Finding", "Opener", "Progress", "StopOpener"]

@@ -1,6 +1,7 @@
 """Results of a drill: the fields of its report, which are also its stable JSON document."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -136,7 +137,15 @@ class InPlaceReport(msgspec.Struct, frozen=True):
         return all(check.passed for check in self.checks) and all(store.reversible for store in self.stores)
 
 
-def to_document(report: HelpdeskReport | InPlaceReport) -> dict[str, object]:
+class Passing(Protocol):
+    """A report of any drill: a struct with a verdict."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+
+
+def to_document(report: Passing) -> dict[str, object]:
     """Return the report as a JSON object: all fields, the verdict and the shares."""
     document: dict[str, object] = msgspec.to_builtins(report)
     document["passed"] = report.passed
