@@ -108,3 +108,42 @@ def test_a_purge_that_runs_out_of_room_says_what_it_left(disk: Path, monkeypatch
         filler.unlink()
         assert k.recover() == ["v2: purge finished, 21 writes erased"]
         assert k.fsck(full=True).findings == ()
+
+
+def kedge_stop(disk: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kedge.cli.main", "stop", *options, "--db", str(disk)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": "src"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_stop_goes_through_by_file_and_by_record(disk: Path) -> None:
+    with kedge.open(disk) as k:
+        populate(k)
+    with kedge.open(disk) as k, k.turn("s1", "support") as turn:
+        fill(disk)
+        done = kedge_stop(disk, "--reason", "the disk is full")
+        assert "This host: off for everything" in done.stdout, done.stderr
+        assert "All hosts: recorded" in done.stdout, done.stderr
+        assert "the file is empty, without the reason" in done.stderr
+        assert (disk / "STOP").read_bytes() == b""
+        k._kernel.stop_files.look()
+        assert turn.level is kedge.Level.OFF
+        with pytest.raises(kedge.NotPermitted):
+            turn.require("act", tool="refund")
+        assert kedge_stop(disk, "--release").returncode == 0
+        assert not (disk / "STOP").exists()
+        k._kernel.stop_files.look()
+        assert turn.may("act")
+
+
+def test_a_narrow_stop_is_recorded_where_its_file_has_no_room(disk: Path) -> None:
+    with kedge.open(disk) as k:
+        populate(k)
+        fill(disk)
+        done = kedge_stop(disk, "feature:support")
+        assert done.returncode == 0, done.stderr
+        assert "no room for the stop file" in done.stderr
+        assert not (disk / "STOP").exists()
+        assert k.ladder.effective("support") is kedge.Level.OFF
+        assert k.ladder.effective("other") is kedge.Level.FULL

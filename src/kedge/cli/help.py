@@ -9,7 +9,6 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from kedge.cli import database
 from kedge.errors import KedgeError
 
 
@@ -50,6 +49,8 @@ def _is_number(parameter: Any, ctx: Any) -> bool:
 
 def complete_deployment(context: typer.Context, incomplete: str) -> list[str]:
     """Return the names of deployments that begin with what is typed; nothing where the database cannot be read."""
+    from kedge.cli import database  # noqa: PLC0415 - a stop must not need what opens a database
+
     before, sys.stderr = sys.stderr, StringIO()  # a message would end up in the command line
     try:
         with suppress(KedgeError, OSError), database.for_reading(context.params.get("db")) as k:

@@ -4,11 +4,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from kedge.cli.terminal import whisper
-from kedge.deployments.lifecycle import Deployment
 from kedge.errors import KedgeError
-from kedge.face import Kedge
+
+if TYPE_CHECKING:  # a stop must not need what opens a database
+    from kedge.deployments.lifecycle import Deployment
+    from kedge.face import Kedge
 
 OVERDUE_SECONDS = 1.0
 
@@ -24,7 +27,7 @@ def ignore_interrupts() -> None:
 
 
 @contextmanager
-def report_interrupt(k: Kedge, name: str, what: str) -> Iterator[None]:
+def report_interrupt(k: "Kedge", name: str, what: str) -> Iterator[None]:
     """Raise `Stopped` on Ctrl-C, saying whether `what` ("the rollback") was committed, as read from the database."""
     before = k.deployment(name)
     try:
@@ -39,7 +42,7 @@ def report_interrupt(k: Kedge, name: str, what: str) -> Iterator[None]:
         raise Stopped(told) from None
 
 
-def _outcome(k: Kedge, before: Deployment, what: str) -> str:
+def _outcome(k: "Kedge", before: "Deployment", what: str) -> str:
     status = k.deployment(before.name).status
     if status == before.status:
         return f"stopped before {what} was committed: {before.name} is still {status}; nothing was changed"

@@ -8,8 +8,8 @@ import typer
 
 from kedge.cli.app import UNDO, app
 from kedge.cli.options import By, Db, Json, Reason
-from kedge.cli.terminal import emit, say, whisper
-from kedge.errors import UnknownName
+from kedge.cli.terminal import emit, say, say_whole, whisper
+from kedge.errors import KedgeError, UnknownName
 from kedge.model.address import is_server, locate
 from kedge.model.ladder import Scope, parse_scope
 from kedge.model.stop_file import StopLine, check_stop_level
@@ -88,15 +88,18 @@ def _record(
     """Record the stop; None where this installation is too broken to open a database."""
     try:
         from kedge.open import record_stop  # noqa: PLC0415 - the file comes first, whatever becomes of this
+
+        return record_stop(url, line, written, stop_file=stop_file, reason=reason, by=by, wait=wait)
+    except KedgeError:
+        raise
     except Exception as error:  # noqa: BLE001 - a library that is missing or broken must not hide that the file is there
-        whisper(f"Not recorded: Kedge itself cannot be imported ({type(error).__name__}: {error}).", "bold red")
+        whisper(f"Not recorded: Kedge itself is broken here ({type(error).__name__}: {error}).", "bold red")
         return None
-    return record_stop(url, line, written, stop_file=stop_file, reason=reason, by=by, wait=wait)
 
 
 def _tell_file(line: StopLine, written: Written) -> None:
     if written.is_stopped:
-        say(f"This host: {line.level} for {line.scope} by {written.path}.", "bold green")
+        say_whole(f"This host: {line.level} for {line.scope} by {written.path}.", "bold green")
     if written.error is not None:
         whisper(f"Stop file: {written.error}.", "yellow")
 
@@ -121,5 +124,5 @@ def _release(url: str, scope: Scope, stop_file: Path | None, *, reason: str, by:
     if as_json:
         emit({"release": report})
     else:
-        say(f"{report}."[:1].upper() + f"{report}."[1:])
+        say_whole(f"{report}."[:1].upper() + f"{report}."[1:])
     return IN_PART if report.file_error else 0
