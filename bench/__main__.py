@@ -39,6 +39,7 @@ from bench import (
     releases,
     rollbacks,
     searching,
+    stopping,
     touched,
     upkeep,
 )
@@ -74,6 +75,7 @@ GROUPS: dict[str, Group] = {
     "guard": guard.guard,
     "combining": combining.combining,
     "members": fanout.members,
+    "stopping": stopping.stopping,
     "touched": touched.touched,
     "upkeep": upkeep.upkeep,
     "record": releases.record,

@@ -1,4 +1,4 @@
-"""A process that simulates many members until its input ends: `python -m bench.crowd URL COUNT [alone]`.
+"""A process that simulates many members until its input ends: `python -m bench.crowd URL COUNT [alone]`, on SQLite too.
 
 Each member has its own lease, row, refreshes and acknowledgement, through the code of a member: `renew` decides, the
 fleet's port writes. The process listens once for all of them. Simultaneous refreshes share a transaction, as in one
@@ -10,26 +10,33 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
-import psycopg
 
-from kedge.backends.postgres.backend import PostgresBackend
 from kedge.model.fleet import NO_EPOCH, Lease, Refresh, Standing, renew
+from kedge.open import _backend
+from kedge.ports.backend import Backend
 
 LEASE_SECONDS = 60.0
 LOOK_SECONDS = 0.002
 CONNECTIONS = 4  # of those that refresh alone
 
 
+def _one_by_one(backend: Backend) -> Callable[[Standing], int]:
+    """Return a refresh that shares its transaction with no other: PostgreSQL's does otherwise."""
+    refresh: Callable[[list[Standing]], int] = backend.fleet._refresh  # type: ignore[attr-defined]
+    return lambda said: refresh([said])
+
+
 class Crowd:
     """Many members on one backend."""
 
-    def __init__(self, backend: PostgresBackend, count: int, *, is_alone: bool) -> None:
+    def __init__(self, backend: Backend, count: int, *, is_alone: bool) -> None:
         now = backend.clock.now()
         self._backend = backend
-        self._refresh = (lambda said: backend.fleet._refresh([said])) if is_alone else backend.fleet.refresh
+        self._refresh = _one_by_one(backend) if is_alone else backend.fleet.refresh
         self._pool = ThreadPoolExecutor(CONNECTIONS if is_alone else count)
         self._members = [
             (Lease(LEASE_SECONDS), Standing(uid, f"m{n}", "bench", n, (), LEASE_SECONDS, NO_EPOCH, now, now))
@@ -64,7 +71,7 @@ class Crowd:
 
 def members(url: str, count: int, over: threading.Event, *, is_alone: bool) -> None:
     """Join, print that, and acknowledge every epoch."""
-    backend = PostgresBackend(url, cache_bytes=1_000)
+    backend = _backend(url, cache_bytes=1_000)
     crowd = Crowd(backend, count, is_alone=is_alone)
     hint = backend.change_hint()
     crowd.refresh(backend.control.epoch())
@@ -80,6 +87,8 @@ def members(url: str, count: int, over: threading.Event, *, is_alone: bool) -> N
 
 def listener(url: str, over: threading.Event) -> None:
     """Print when notices came, on the machine's monotonic clock."""
+    import psycopg  # noqa: PLC0415 - not there where the server is not
+
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("LISTEN bench")
         print(json.dumps("joined"), flush=True)

@@ -28,11 +28,11 @@ def members(setting: Setting) -> Iterator[Measured]:
         with kedge.open(url) as k:
             k.deploy(DEPLOYMENT, {"support/prompt": "x"}, canary=1.0)
             (asked,) = interleave(setting.sizes.rounds, lambda: [k.epoch for _ in range(100)])
-            with _processes(count, url, "0") as listening:
+            with processes(count, url, "0") as listening:
                 heard = [_fan_out(url, listening) for _ in range(setting.sizes.flips)]
-            with _processes(count, url, str(each)):
+            with processes(count, url, str(each)):
                 together = [_roll_back(k, count * each) for _ in range(setting.sizes.flips)]
-            with _processes(count, url, str(each), "alone"):
+            with processes(count, url, str(each), "alone"):
                 alone = [_roll_back(k, count * each) for _ in range(setting.sizes.flips)]
     yield Measured("read of the epoch", median(asked) * 1e4, "µs", "twelve times a lease in each member")
     what = f"commit of a rollback to the last acknowledgement of {count * each:,} members"
@@ -49,7 +49,7 @@ def members(setting: Setting) -> Iterator[Measured]:
 
 
 @contextmanager
-def _processes(count: int, url: str, *arguments: str) -> Iterator[Processes]:
+def processes(count: int, url: str, *arguments: str) -> Iterator[Processes]:
     """Start the processes, and wait until each has joined."""
     command = [sys.executable, "-m", "bench.crowd", url, *arguments]
     with ExitStack() as stack:
