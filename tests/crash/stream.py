@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,19 @@ def delete_message(turn: kedge.Turn) -> None:
         turn.memory.delete(history[3].seq)
 
 
+def refund(turn: kedge.Turn) -> None:
+    """Ask for the approval of a call, or use it."""
+    with suppress(kedge.ApprovalNeeded), turn.require("act", tool="refund", call={"order": 17}):
+        pass
+
+
+def refused(turn: kedge.Turn) -> None:
+    """Answer where the level does not let the answer be stored."""
+    turn.memory.history(limit=1)
+    with suppress(kedge.Frozen):
+        turn.context.put("refused", 1)
+
+
 def join(k: kedge.Kedge) -> None:
     """Be a member for a moment, and count one out that is none."""
     with k.join("stream"):
@@ -116,7 +130,16 @@ STEPS: dict[str, Step] = {
     "snapshot two": lambda k: k.snapshot("two"),
     "release one": lambda k: k.release_snapshot("one"),
     "refresh": lambda k: k.refresh("s1"),
+    "supervise": lambda k: k.ladder.tighten("supervised", "tool:refund", by="ann"),
+    "ask": in_turn(refund, **S1),
+    "approve": lambda k: k.ladder.approve(k.ladder.requests()[0], by="ann"),
+    "use": in_turn(refund, **S1),
+    "forget": lambda k: k._kernel.backend.requests.forget(0.0),
     "level": lambda k: k.set_level("support", "frozen"),
+    "refused": in_turn(refused, **S1),
+    "level back": lambda k: k.set_level("support", "full"),
+    "replay refused": lambda k: k.replay(again),
+    "loosen": lambda k: k.ladder.loosen(k.ladder.list()[0], by="ann"),
     "retention": lambda k: k.set_retention(3600.0),
     "join": join,
     "no retention": lambda k: k.set_retention(0.0),
@@ -128,7 +151,7 @@ STEPS: dict[str, Step] = {
     "optimize again": lambda k: k.optimize(),
 }
 # Steps of several commits, a part of which can show: a replay's write, before its input is marked.
-IN_PARTS = {"replay"}
+IN_PARTS = {"replay", "replay refused"}
 
 
 # ── what is visible ──
@@ -142,6 +165,8 @@ def dump(k: kedge.Kedge) -> dict[str, Any]:
         "snapshots": [s.name for s in k.snapshots()],
         "pending": [(p.store, p.space, p.agent) for p in k.replay_pending()],
         "levels": {feature: str(level) for feature, level in k.levels().items()},
+        "entries": [(str(entry.scope), str(entry.level)) for entry in k.ladder.list()],
+        "requests": [(request.kind, request.status) for request in k.ladder.requests()],
         "samples": len(k._kernel.backend.metrics.observations("seen")),
     }
     views = {"live": k.view(), **{s: k.view(session=s) for s in ("s1", "s2")}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -16,7 +17,18 @@ from kedge.ports.clock import SystemClock
 from kedge.testing.oracle import Oracle, OracleTurn, View, Write
 from tests.stateful.compare import check_lineage, check_same, shown, told
 from tests.stateful.operations import CONTEXT_KEYS, RIGHT
-from tests.stateful.ops import COLLECTION, DIM, SHORT_SECONDS, Answer, Op, agree, attempt, on_model, on_real
+from tests.stateful.ops import (
+    COLLECTION,
+    DIM,
+    SHORT_SECONDS,
+    Answer,
+    Op,
+    agree,
+    attempt,
+    derives,
+    on_model,
+    on_real,
+)
 from tests.stateful.other_process import OtherProcess, control
 
 SESSIONS = ("s1", "s2", "s3")
@@ -25,6 +37,7 @@ AGENTS = ("helper", "librarian")
 TEMP = "temp"  # an agent without artifacts
 ARTIFACTS = ("helper/prompt", "librarian/prompt", "shared/embedder", "shared/policy")
 WEIGHTS = (0.0, 0.5, 1.0)
+STRICTNESS = ("full", "supervised", "frozen", "cautious", "fallback", "off")
 MOST_TURNS = 4
 NEWEST = ("append after", "replace", "clear")  # may expect a newest message
 SPOKEN = ("append", "extend", "forget", "history", "history with tombstones", *NEWEST)  # need a session
@@ -87,6 +100,7 @@ class Machine(RuleBasedStateMachine):
         self.values = 0
         self.rewinds: list[tuple[str, str, range]] = []
         self.past: list[tuple[str | int, str | None, Any]] = []
+        self.levels: dict[str, tuple[str, str, str]] = {}  # by the id of an entry: kind and name of its scope, level
 
     def open(self) -> kedge.Kedge:
         """Open the database once more."""
@@ -204,6 +218,9 @@ class Machine(RuleBasedStateMachine):
 
     def change(self, verb: str, name: str) -> None:
         self.same(lambda: control(self.k, verb, name), lambda: getattr(self.oracle, verb)(name))
+        world = self.oracle.world()
+        gone = {i for i, (kind, of, _) in self.levels.items() if kind == "deployment" and world.status(of) == "purged"}
+        self.levels = {ident: entry for ident, entry in self.levels.items() if ident not in gone}
 
     def same(self, real: Any, model: Any) -> None:
         """Make a control change on both; both must do it, or both refuse it."""
@@ -214,6 +231,60 @@ class Machine(RuleBasedStateMachine):
 
         theirs, ours = attempt(lambda: done(real)), attempt(lambda: done(model))
         assert agree(theirs.error, ours.error), f"the real thing: {theirs.error}, the oracle: {ours.error}"
+
+    # ------------------------------------------------------------ levels
+
+    @rule(
+        kind=st.sampled_from(["everything", "feature", "feature", "session", "deployment", "cohort"]),
+        level=st.sampled_from(STRICTNESS[1:]),
+        pick=picks,
+        lift=st.sampled_from([False, True]),
+    )
+    def degrade(self, kind: str, level: Any, pick: int, *, lift: bool) -> None:
+        """Tighten something, or loosen what was tightened: open turns go on under it."""
+        if self.levels and (lift or len(self.levels) > 2):
+            ident = sorted(self.levels)[pick % len(self.levels)]
+            self.k.ladder.loosen(ident, by="ann")
+            del self.levels[ident]
+            return
+        named = {"feature": AGENTS[pick % 2], "session": SESSIONS[pick % 3], "deployment": self.name(pick)}
+        name = named.get(kind, "0-0.5" if kind == "cohort" else "")
+        if kind == "deployment" and self.oracle.world().status(name) == "purged":
+            return
+        entry = self.k.ladder.tighten(level, f"{kind}:{name}" if name else kind, by="ann")
+        self.levels[entry.id] = (kind, name, level)
+
+    def level_of(self, pair: Pair) -> str:
+        """Return the level of an open turn, by looking at every entry."""
+        seen, found = self.oracle.seen(pair.model.view), ["full"]
+        for kind, name, level in self.levels.values():
+            half = hashlib.sha256(f"\0{pair.model.session}".encode()).digest()[0] < 0x80
+            covers = {
+                "everything": True,
+                "feature": pair.model.agent == name,
+                "session": pair.model.session == name,
+                "deployment": name in seen,
+                "cohort": pair.model.session is not None and half,
+            }
+            found += [level] if covers[kind] else []
+        return max(found, key=STRICTNESS.index)
+
+    def goes_on(self, pair: Pair) -> bool:
+        """Whether a turn may go on, by the oracle."""
+
+        def check() -> Answer:
+            pair.model.check()
+            return Answer()
+
+        return attempt(check).error is None
+
+    def is_refused(self, pair: Pair, op: Op) -> bool:
+        """Whether the level refuses what an operation would write; check the level of the turn meanwhile."""
+        if not self.goes_on(pair):
+            return False
+        level = self.level_of(pair)
+        assert pair.real.level == level, f"the real thing: {pair.real.level}, the entries: {self.levels}"
+        return STRICTNESS.index(level) > STRICTNESS.index("supervised") and derives(op, pair.model.person)
 
     # ------------------------------------------------------------ points, handles
 
@@ -414,6 +485,11 @@ class Machine(RuleBasedStateMachine):
 
     def do(self, pair: Pair, op: Op) -> None:
         """Have an open turn do `op`, there and here."""
+        if self.is_refused(pair, op):
+            told = on_real(pair.real, Op("put", name=CONTEXT_KEYS[0], value=self.fresh(), origin="derived"))
+            assert told.error == "Frozen"
+            check_lineage(pair.real, pair.model)
+            return
         op = self.settle_details(pair, op)
         theirs = on_real(pair.real, op)
         ours = on_model(pair.model, op, theirs)
@@ -467,7 +543,7 @@ class Machine(RuleBasedStateMachine):
 
     def turn_elsewhere(self, session: str, agent: str, key: str) -> None:
         """Have a whole turn done in the other process."""
-        if self.other is None:
+        if self.other is None or self.levels:
             return
         value = self.fresh()
         new = session not in self.oracle.world().sessions

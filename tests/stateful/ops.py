@@ -76,6 +76,22 @@ def agree(real: str | None, model: str | None) -> bool:
     return issubclass(getattr(kedge, real), getattr(kedge, model))
 
 
+_WRITING = {
+    "put", "put many", "delete many", "delete below", "put once", "delete", "append", "extend", "append after",
+    "replace", "clear", "forget", "upsert", "drop",
+}  # fmt: skip
+
+
+def derives(op: Op, person: str | None) -> bool:
+    """Say whether an operation writes something derived, by the defaults of each store."""
+    if op.kind == "batch":
+        return any(derives(part, person) for part in op.ops)
+    if op.kind not in _WRITING or op.origin is not None:
+        return op.kind in _WRITING and op.origin == "derived"
+    usual = (op.kind in ("put", "put many") and op.store == "documents") or (op.kind == "append" and op.name == "user")
+    return person is None and not usual
+
+
 def rounded(vector: Iterable[float]) -> tuple[float, ...]:
     """Return a vector as comparable numbers: what comes back is float32."""
     return tuple(round(float(x), 4) for x in vector)

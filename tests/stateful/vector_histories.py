@@ -76,7 +76,7 @@ class VectorHistories(Machine):
 
     # ------------------------------------------------------------ another process
 
-    @precondition(lambda self: self.other is not None)
+    @precondition(lambda self: self.other is not None and not self.levels)
     @rule(agent=st.sampled_from(AGENTS), ops=st.lists(operations.for_all, min_size=1, max_size=4))
     def vectors_elsewhere(self, agent: str, ops: list[Op]) -> None:
         """Have a turn done in the other process, which has the database open as long as it may."""
