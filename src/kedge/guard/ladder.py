@@ -24,6 +24,8 @@ from kedge.turns import approvals, current, session_assignment
 from kedge.turns.kernel import Kernel, actor
 from kedge.turns.turn import Turn
 
+__all__ = ["AGENT", "Ladder", "loosen", "tighten"]
+
 AGENT = "agent:"  # how the identity of an agent begins, as `by=`
 
 
