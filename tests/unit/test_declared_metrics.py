@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tomllib
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kedge.errors import InvalidValue
+from kedge.guard import FailureTest, LatencyTest, ScoreTest
 from kedge.guard.metrics import Metric, guard_settings, metric_of, parse_metrics, weighted
 from kedge.guard.settings import FailureSettings, LatencySettings, ScoreSettings
 from kedge.guard.units import Unit, impute
 from kedge.model.declared_metrics import DeclaredMetric
+from kedge.model.observations import Lines, Observation, plain_value
 
 TOML = """
 [metrics.resolved]
@@ -126,6 +132,8 @@ def test_no_metrics_and_reserved_names_are_refused(table: Any) -> None:
         ("answer", math.inf, "range"),
         ("retries", "3", "type"),
         ("retries", 9, None),
+        ("retries", 10**400, "range"),
+        ("cost", [10**400, 1], "range"),
         ("cost", [1, 2], None),
         ("cost", [1, -2], "range"),
         ("cost", 3, "type"),
@@ -181,3 +189,52 @@ def test_what_is_missing_counts_against_a_difference() -> None:
 def test_a_declared_metric_has_its_test() -> None:
     declared = DeclaredMetric("helpful", "score", 1, 5)
     assert metric_of(declared).settings().test == ScoreSettings(1, 5)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(name=st.sampled_from(["resolved", "helpful", "answer", "retries", "cost"]), values=st.lists(JSON, max_size=4))
+def test_what_is_accepted_gives_a_verdict_that_its_test_takes(name: str, values: list[Any]) -> None:
+    metric = _all()[name]
+    verdict = metric.verdict([plain_value(metric, value) for value in values if metric.refusal(value) is None])
+    if verdict is None:
+        return
+    assert min(metric.worst, metric.best) <= verdict <= max(metric.worst, metric.best)
+    test = metric.settings().test
+    if isinstance(test, FailureSettings):
+        assert FailureTest(test.kind).observe("canary", verdict, 0.5) >= 0
+    elif isinstance(test, ScoreSettings):
+        assert ScoreTest(test.low, test.high).observe("canary", verdict, 0.5) >= 0
+    else:
+        assert LatencyTest().observe("canary", verdict, 0.5) >= 0
+
+
+KEYS = st.sampled_from(
+    ["kind", "low", "high", "timeout", "weight", "deadline", "fresh", "absent", "better", "hard", "x"]
+)
+
+
+@given(table=st.dictionaries(KEYS, JSON | st.sampled_from(["success", "score", "count", "latency", "1h"]), max_size=5))
+def test_any_table_is_a_metric_or_is_refused(table: dict[str, Any]) -> None:
+    try:
+        metric = Metric.read("m", table)
+    except InvalidValue:
+        return
+    assert msgspec.json.decode(msgspec.json.encode(metric), type=Metric) == metric
+
+
+@given(record=JSON | st.dictionaries(st.sampled_from(["session", "metric", "value", "at", "agent", "x"]), JSON))
+def test_any_record_is_an_observation_or_is_refused(record: Any) -> None:
+    with contextlib.suppress(InvalidValue):
+        Observation.read(record)
+
+
+@given(line=st.binary(max_size=20) | st.text(max_size=20))
+def test_any_line_is_an_observation_or_is_refused(line: Any) -> None:
+    with contextlib.suppress(InvalidValue):
+        Lines().read(line)

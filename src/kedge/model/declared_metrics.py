@@ -22,6 +22,7 @@ BINARY = ("success", "failure", "event")
 METRICS_MAX = 64  # in one database: they lie in the control record
 DEADLINE_SECONDS = 3_600.0
 MISSING_MAX = 0.1
+LARGEST = 1e300  # sums of values stay finite
 
 TYPE, RANGE, STALE, FUTURE = "type", "range", "stale", "future"  # why a value is refused
 
@@ -160,13 +161,13 @@ class DeclaredMetric(Value, frozen=True, omit_defaults=True):
             pair = [as_real(each) for each in value] if isinstance(value, list | tuple) and len(value) == 2 else [None]  # noqa: PLR2004
             if any(each is None for each in pair):
                 return TYPE
-            return None if all(math.isfinite(each or 0) for each in pair) and (pair[1] or 0) >= 0 else RANGE
+            return None if all(-LARGEST <= (each or 0) <= LARGEST for each in pair) and (pair[1] or 0) >= 0 else RANGE
         number = as_real(value)
         if number is None:
             return TYPE
         if self.kind == "score":
             return None if (self.low or 0.0) <= number <= (self.high or 0.0) else RANGE
-        return None if 0 <= number < math.inf else RANGE
+        return None if 0 <= number <= LARGEST else RANGE
 
     def is_bad(self, value: Any) -> bool:
         """Return whether one value of a hard metric acts at once."""
