@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,7 +19,7 @@ from kedge.model.launches import Advance, PilotLost, StoredLaunch
 from kedge.support import failpoints
 from tests.contract.conftest import HandClock
 from tests.contract.launching import RELEASE, World
-from tests.databases import alter
+from tests.databases import alter, raw_rows
 
 POSTGRES_ONE_IN = 3
 
@@ -153,6 +155,20 @@ def test_a_rollback_that_has_not_reached_a_member_holds_the_launch(world: World)
         status = world.look()
     assert any("ill health: silent" in why for why in status.why), status.why
     assert status.weight == 0.3
+
+
+def test_no_command_and_no_address_of_a_notice_is_stored(world: World, place: str, tmp_path: Path) -> None:
+    out = tmp_path / "notices"
+    code = f"import sys, pathlib; p = pathlib.Path({str(out)!r}); p.open('a').write(sys.stdin.read() + '\\n')"
+    world.look(RELEASE | {"notify": {"command": [sys.executable, "-c", code]}})
+    (notice,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (notice["launch"], notice["text"]) == ("v2", "the gates passed; canary at 30%")
+    schema = "kedge." if place.startswith("postgres") else ""
+    stored = repr(raw_rows(place, f"SELECT release, state FROM {schema}launches"))
+    log = repr([entry.detail for entry in world.k._kernel.backend.control.entries()])
+    assert "pathlib" not in stored + log
+    world.k.guard.pause("v2")
+    assert len(out.read_text().splitlines()) == 1
 
 
 # ── people ──

@@ -24,7 +24,7 @@ from kedge.guard.launch_report import Kept, LaunchPlan, LaunchStatus, status_of,
 from kedge.guard.launch_state import ENDED, Phase
 from kedge.guard.metrics import Metric
 from kedge.guard.pilot import LEASE_SECONDS, OnEvent, Pilot, gates_of
-from kedge.guard.release import Release, ReleaseFile, read_release
+from kedge.guard.release import Notify, Release, ReleaseFile, read_release
 from kedge.model.artifacts import as_artifact, manifest_digest
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import Status
@@ -37,6 +37,7 @@ from kedge.turns.kernel import Kernel, actor
 
 Source = str | Path | Mapping[str, Any] | Release | ReleaseFile
 EVERY_SECONDS = 2.0
+BATCH_SECONDS_MAX = 10.0
 LEASE_SECONDS_MIN, LEASE_SECONDS_MAX = 1.0, 3_600.0
 _STARTABLE = (Status.STAGED, Status.CANARY)
 
@@ -71,8 +72,9 @@ def launch(
 ) -> LaunchStatus:
     """Begin a launch or go on with it, and pilot it until it ends, or for one look."""
     seconds, lease = check_seconds("every", every) or EVERY_SECONDS, check_lease(lease)
-    name = begin(kernel, source, by=by)
-    return pilot(kernel, name, once=once, every=seconds, lease=lease, on_event=on_event, stop=stop)
+    wanted = read_release(source)
+    name, notify = begin(kernel, wanted, by=by), wanted.release.notify
+    return pilot(kernel, name, once=once, every=seconds, lease=lease, notify=notify, on_event=on_event, stop=stop)
 
 
 def check_lease(seconds: object) -> float:
@@ -92,12 +94,17 @@ def pilot(
     once: bool = False,
     every: float = EVERY_SECONDS,
     lease: float = LEASE_SECONDS,
+    notify: Notify | None = None,
     on_event: OnEvent | None = None,
     stop: threading.Event | None = None,
 ) -> LaunchStatus:
-    """Pilot a launch that has begun, until it ends or `stop` is set, or for one look."""
+    """Pilot a launch that has begun, until it ends or `stop` is set, or for one look.
+
+    Where notices go is the caller's to say: no command and no address is taken from the database.
+    """
     ends, looked_back = stop or threading.Event(), False
-    with Pilot(kernel, name, on_event=on_event, lease_seconds=check_lease(lease)) as runs:
+    lease, batch = check_lease(lease), 0.0 if once else min(5 * every, BATCH_SECONDS_MAX)
+    with Pilot(kernel, name, on_event=on_event, lease_seconds=lease, notify=notify, batch_seconds=batch) as runs:
         while True:
             try:
                 status, more = runs.look()
@@ -122,7 +129,7 @@ def begin(kernel: Kernel, source: Source, *, by: str | None) -> str:
     """Record a launch with its frozen settings before its first session; return its name, which the deployment has."""
     kernel.check_fence("launches")
     wanted = read_release(source)
-    release, who = wanted.release, actor(by)
+    release, who = msgspec.structs.replace(wanted.release, notify=Notify()), actor(by)
     port, name = kernel.backend.launches, release.deployment
     found = port.get(name)
     if found is not None:

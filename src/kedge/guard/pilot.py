@@ -23,7 +23,7 @@ from kedge.guard.launch_actions import BY, perform
 from kedge.guard.launch_report import Kept, LaunchEvent, LaunchStatus, notice_of, status_of
 from kedge.guard.launch_state import ENDED, Gate, LaunchUnit, Outcome, Phase, Request, World
 from kedge.guard.notify import Notifier
-from kedge.guard.release import Release
+from kedge.guard.release import Notify, Release
 from kedge.guard.sessions import Arm
 from kedge.guard.units import due, hard_events
 from kedge.model.control_log import NewEntry
@@ -33,6 +33,7 @@ from kedge.turns.kernel import Kernel
 
 LEASE_SECONDS = 30.0
 UNITS_AT_ONCE = 1_000
+UNITS_WORTH = 20  # fewer sessions wait for others, `batch_seconds` at most: each look that takes some is a log entry
 HEALTH_SECONDS = 10.0  # between two looks at the health of the database
 _HOLDING = ("members", "operations", "writers")  # checks of health that say how far a rollback has come
 _WEIGHT_CHANGES = ("canary", "promote")
@@ -43,13 +44,22 @@ class Pilot:
     """Runs one launch while it holds the lease. Use it as a context manager: at the end it gives the lease back."""
 
     def __init__(
-        self, kernel: Kernel, name: str, *, on_event: OnEvent | None = None, lease_seconds: float = LEASE_SECONDS
+        self,
+        kernel: Kernel,
+        name: str,
+        *,
+        on_event: OnEvent | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+        notify: Notify | None = None,
+        batch_seconds: float = 0.0,
     ) -> None:
         self._kernel = kernel
         self._port = kernel.backend.launches
         self._name = name
         self._on_event = on_event
         self._lease_seconds = lease_seconds
+        self._notify = notify or Notify()
+        self._batch_seconds = batch_seconds
         self._holder = kernel.backend.clock.fresh_id()
         self._host = f"{socket.gethostname()} (process {os.getpid()})"
         self._lost = threading.Event()
@@ -57,6 +67,8 @@ class Pilot:
         self._heart: threading.Thread | None = None
         self._release: Release
         self._drift: Recorder
+        self._looked = 0  # the number of the newest observation that was looked at
+        self._passed = 0  # the seq up to which no session was drawn
         self._health_at: float | None = None
         self._ill: tuple[str, ...] = ()
         self._gates: tuple[Gate, ...] | None = None
@@ -67,7 +79,7 @@ class Pilot:
         stored = self._take()
         self._release = msgspec.json.decode(stored.release, type=Release)
         self._drift = Recorder(self._kernel, (metric.name for metric in self._release.metrics))
-        self._notifier = Notifier(self._release.notify)
+        self._notifier = Notifier(self._notify)
         self._heart = threading.Thread(target=self._beat, name="kedge-pilot-lease", daemon=True)
         self._heart.start()
         return self
@@ -178,18 +190,11 @@ class Pilot:
         if kept.state.phase is not Phase.GATES:
             longest = max((metric.deadline for metric in self._release.metrics), default=0.0)
             self._drift.record(since=max(stored.begun_at, now - longest))
-            found = due(kernel, self._name, metrics, after=after, now=now, limit=UNITS_AT_ONCE)
-            after, more = found.upto, len(found.units) >= UNITS_AT_ONCE
-            units = [
-                LaunchUnit(
-                    cast("Arm", unit.arm), unit.share, bisect_left(changes, unit.seq), unit.verdicts, unit.is_first,
-                    unit.phase == "holdback",
-                )
-                for unit in found.units
-            ]  # fmt: skip
+            units, after, more = self._due(kept, changes, now)
             newest = kernel.backend.metrics.newest()
+            events = max(events, self._looked)
             hard = hard_events(kernel, self._name, metrics, after=events, since=stored.begun_at)
-            events = max(events, newest)
+            self._looked = events = max(events, newest)
             wrong = quality.findings(kernel, self._release.metrics, since=stored.begun_at)
         blocking = [name for name in self._port.blocking() if name != self._name]
         world = World(
@@ -207,6 +212,24 @@ class Pilot:
             blocked=blocking[0] if blocking else "",
         )
         return (units, world, after, events), more
+
+    def _due(self, kept: Kept, changes: list[int], now: float) -> tuple[list[LaunchUnit], int, bool]:
+        """Return the sessions that are due, up to which seq they were looked for, and whether there are more."""
+        metrics = {metric.name: metric for metric in self._release.metrics}
+        after = max(kept.after, self._passed)
+        found = due(self._kernel, self._name, metrics, after=after, now=now, limit=UNITS_AT_ONCE)
+        if not found.units:
+            self._passed = found.upto  # none of these was drawn: they need not be looked at again
+        elif len(found.units) < UNITS_WORTH and now - kept.state.last_session_at < self._batch_seconds:
+            return [], after, False
+        units = [
+            LaunchUnit(
+                cast("Arm", unit.arm), unit.share, bisect_left(changes, unit.seq), unit.verdicts, unit.is_first,
+                unit.phase == "holdback",
+            )
+            for unit in found.units
+        ]  # fmt: skip
+        return units, found.upto, len(units) >= UNITS_AT_ONCE
 
     def _run_gates(self) -> tuple[Gate, ...]:
         if self._gates is None:
