@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,8 +60,10 @@ def test_a_database_at_rest_is_healthy_and_says_what_was_looked_at(k: Kedge, clo
     before = k.epoch, k.seq
     found = k.guard.health()
     assert (found.ok, found.state, found.findings) == (True, State.HEALTHY, ())
-    assert found.checks == dict.fromkeys(["database", "members", "operations", "writers", "drills", "levels"], "ok")
-    assert str(found) == "healthy: 6 checks, nothing found"
+    assert found.checks == dict.fromkeys(
+        ["database", "members", "operations", "writers", "drills", "levels", "quality"], "ok"
+    )
+    assert str(found) == "healthy: 7 checks, nothing found"
     assert (k.epoch, k.seq) == before, "it changes nothing"
 
 
@@ -218,6 +222,34 @@ def test_levels_below_full_are_a_warning_and_everything_off_is_ill(k: Kedge) -> 
     assert said(found, Severity.WARNING) == [("levels", "feature:support is at level frozen, by ann: odd answers")]
     k.ladder.tighten("off", "everything", by="ann")
     assert said(k.guard.health()) == [("levels", "everything is at level off, by ann")]
+
+
+def test_a_stop_file_is_ill(place: str, clock: HandClock, tmp_path: Path) -> None:
+    file = tmp_path / "HALT"
+    with kedge.open(place, durability="normal", clock=clock, stop_file=file) as k:
+        log_drill(k)
+        assert k.guard.health().ok
+        file.write_text("feature:support off\n")
+        clock.time += 1
+        found = k.guard.health()
+        assert found.ok, "a part of it"
+        assert dict(said(found, Severity.WARNING))["levels"].startswith(f"feature:support is at level off, by {file}")
+        file.write_text("")
+        found = k.guard.health()
+        assert dict(said(found))["levels"].startswith(f"everything is at level off, by {file}")
+        assert found.findings[0].todo == f"once the reason is gone, remove {file} on this host"
+        file.write_text("what is this?\n")
+        assert "cannot be read" in dict(said(k.guard.health()))["levels"]
+
+
+def test_values_that_are_refused_are_ill_for_an_hour(k: Kedge, clock: HandClock) -> None:
+    k.guard.declare({"helpful": {"kind": "score"}})
+    with k.turn(session="s-1", agent="support") as turn, warnings.catch_warnings(action="ignore"):
+        for number in range(30):
+            turn.observe("helpful", 0.5 if number < 5 else "five stars")
+    assert dict(said(k.guard.health()))["quality"].startswith("25 of 30 values of helpful were refused at the door")
+    clock.time += 3_700
+    assert said(k.guard.health()) == []
 
 
 def test_a_check_that_cannot_look_is_not_healthy(k: Kedge, monkeypatch: pytest.MonkeyPatch) -> None:

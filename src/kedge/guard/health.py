@@ -7,6 +7,8 @@ nobody has looked at: a check that fails to look is a finding of its own.
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 
+from kedge.guard import quality
+from kedge.guard.declaring import declared
 from kedge.guard.health_rules import (
     CHANGES_LOOKED_AT,
     Finding,
@@ -26,6 +28,7 @@ from kedge.support.display import Report, count
 from kedge.turns.kernel import Kernel
 
 WINDOW_SECONDS = 600.0
+QUALITY_SECONDS = 3_600.0
 WRITES_LOOKED_AT = 20_000
 ARRIVALS_MAX = 100
 
@@ -185,7 +188,17 @@ def _drills(facts: _Facts) -> Iterator[Finding]:
 
 
 def _levels(facts: _Facts) -> Iterator[Finding]:
-    yield from level_findings(facts.record.entries)
+    """Report the entries of the record, and those of this host's stop files."""
+    files = facts.kernel.stop_files
+    files.look()
+    yield from level_findings((*files.entries, *facts.record.entries))
+
+
+def _quality(facts: _Facts) -> Iterator[Finding]:
+    """Report declared metrics of which too many values were refused in the last hour."""
+    since = facts.now - QUALITY_SECONDS
+    for what in quality.findings(facts.kernel, declared(facts.kernel).values(), since=since):
+        yield Finding("quality", Severity.ILL, what, None, "correct what observes it, or its declaration")
 
 
 CHECKS: dict[str, Check] = {
@@ -195,6 +208,7 @@ CHECKS: dict[str, Check] = {
     "writers": _writers,
     "drills": _drills,
     "levels": _levels,
+    "quality": _quality,
 }
 
 
