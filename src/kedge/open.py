@@ -181,14 +181,13 @@ def release(
     by: str | None = None,
     stop_file: str | Path | None = None,
 ) -> ReleaseReport:
-    """Lift the stops of a scope: what is recorded, then its lines in this host's stop file. Agents are refused.
+    """Lift the stops of a scope: what is recorded, then its lines in this host's stop files. Agents are refused.
 
     Where the database does not answer, or a second person has to approve, it raises and the file stays.
     """
     _must_exist(url)
-    path = next(iter(paths_of(url, stop_file)[::-1] if stop_file is not None else paths_of(url)), None)
     with open(url, stop_file=stop_file) as k:
-        return stopping.release(k.ladder, parse_scope(scope), path, reason=reason, by=by)
+        return k.ladder.release(scope, stop_file=stop_file, reason=reason, by=by)
 
 
 def _must_exist(url: str | Path) -> None:

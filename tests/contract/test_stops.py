@@ -55,7 +55,7 @@ def test_a_stop_writes_the_file_and_records_and_a_release_takes_both(
     assert turn_of(seen(k)).level is kedge.Level.OFF, "it is recorded"
     stop_file.touch()
     released = kedge.release(place, by="ben")
-    assert ([entry.scope.kind for entry in released.lifted], released.file) == (["everything"], str(stop_file))
+    assert ([entry.scope.kind for entry in released.lifted], released.files) == (["everything"], (str(stop_file),))
     assert turn_of(seen(k)).level is kedge.Level.FULL
 
 
@@ -84,6 +84,38 @@ def test_an_agent_can_stop_and_never_release(k: kedge.Kedge, place: str, stop_fi
         tries[release]()
     assert stop_file.exists()
     assert seen(k).ladder.effective("support") is kedge.Level.OFF
+
+
+def test_an_agent_does_not_remove_a_file_that_nothing_else_says(place: str, k: kedge.Kedge, stop_file: Path) -> None:
+    stop_file.touch()
+    with pytest.raises(kedge.NotPermitted, match="cannot lift a stop"):
+        kedge.release(place, by="agent:support")
+    with turn_of(k), pytest.raises(kedge.NotPermitted, match="cannot lift a stop"):
+        k.ladder.release()
+    with pytest.raises(kedge.InvalidValue, match="kedge stop --release everything"):
+        seen(k).ladder.loosen("file.1", by="ana")
+    assert stop_file.exists()
+    assert kedge.release(place, by="ana").files == (str(stop_file),)
+
+
+def test_a_second_person_lets_go_where_two_are_required(place: str, k: kedge.Kedge, stop_file: Path) -> None:
+    k.ladder.require_two_persons(by="ana")
+    kedge.stop(place, by="ana")
+    with pytest.raises(kedge.ApprovalNeeded) as caught:
+        kedge.release(place, by="ana")
+    assert stop_file.exists()
+    k.ladder.approve(caught.value.request, by="ben")
+    assert seen(k).ladder.effective() is kedge.Level.OFF, "the file still says so"
+    assert kedge.release(place, by="ana").files == (str(stop_file),)
+    assert seen(k).ladder.effective() is kedge.Level.FULL
+
+
+def test_the_status_shows_what_a_file_says(k: kedge.Kedge, stop_file: Path) -> None:
+    stop_file.write_text("# by ana: it sends mails\ntool:mail cautious\n", encoding="utf-8")
+    (entry,) = seen(k).status().entries
+    assert (str(entry.scope), entry.level, entry.by, entry.reason) == (
+        "tool:mail", "cautious", str(stop_file), "by ana: it sends mails",
+    )  # fmt: skip
 
 
 def test_a_file_alone_stops_what_goes_on_in_an_open_turn(k: kedge.Kedge, stop_file: Path) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from kedge.cli.terminal import ago, duration, listing, one_line, say
 from kedge.model.ladder import LevelEntry
 from kedge.model.requests import LevelRequest
+from kedge.model.stop_file import is_of_file
 from kedge.ports.control import Entry
 from kedge.reports.status import SystemStatus
 
@@ -19,7 +20,12 @@ LEVEL_KINDS = frozenset(
 def print_levels(found: SystemStatus) -> None:
     """Print what is degraded and why, how to lift it, and what waits for a person."""
     for entry in found.entries:
-        lift = f"; to lift it: kedge ladder loosen {one_line(entry.id)}"
+        how = (
+            f"stop --release {one_line(str(entry.scope))}"
+            if is_of_file(entry)
+            else f"ladder loosen {one_line(entry.id)}"
+        )
+        lift = f"; to lift it: kedge {how}"
         say(f"Degraded: {entry_text(entry, found.at)}{lift}", "bold yellow")
     if not found.entries:
         say("Levels: every feature is full")

@@ -9,7 +9,7 @@ import typer
 from kedge.cli.app import UNDO, app
 from kedge.cli.options import By, Db, Json, Reason
 from kedge.cli.terminal import emit, say, say_whole, whisper
-from kedge.errors import KedgeError, UnknownName
+from kedge.errors import ApprovalNeeded, KedgeError, UnknownName
 from kedge.model.address import is_server, locate
 from kedge.model.ladder import Scope, parse_scope
 from kedge.model.stop_file import StopLine, check_stop_level
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT = ".kedge"
 IN_PART = 1
+WAITS = 3  # the exit code where another person must approve first
 _NAMES_MAX = 10
 
 
@@ -120,9 +121,18 @@ def _tell_record(report: "StopReport") -> None:
 def _release(url: str, scope: Scope, stop_file: Path | None, *, reason: str, by: str | None, as_json: bool) -> int:
     from kedge.open import release  # noqa: PLC0415 - as above
 
-    report = release(url, scope, reason=reason, by=by, stop_file=stop_file)
+    try:
+        report = release(url, scope, reason=reason, by=by, stop_file=stop_file)
+    except ApprovalNeeded as error:
+        if as_json:
+            emit({"request": {"id": error.request.id, "what": error.request.what}})
+        else:
+            say(f"Not done yet: {error.request.what}. The stop file is as it was.", "bold yellow")
+            say_whole(f"Another person approves it within 15 min: kedge ladder approve {error.request.id}")
+            say("Then run the same command again: it takes the scope out of the stop file.")
+        return WAITS
     if as_json:
         emit({"release": report})
     else:
         say_whole(f"{report}."[:1].upper() + f"{report}."[1:])
-    return IN_PART if report.file_error else 0
+    return IN_PART if report.file_errors else 0

@@ -9,7 +9,7 @@ from typing import Any
 from kedge.errors import InvalidValue, NotPermitted
 from kedge.guard import level_changes, second_person, stopping
 from kedge.guard.level_changes import loosen, tighten
-from kedge.guard.stopping import WAIT_SECONDS
+from kedge.guard.stopping import WAIT_SECONDS, ReleaseReport
 from kedge.model import entries, ladder
 from kedge.model.checks import check_name
 from kedge.model.choices import LevelName
@@ -22,6 +22,7 @@ from kedge.recovery.recognition import RecordedStop
 from kedge.support.display import brief
 from kedge.turns import approvals, current, session_assignment
 from kedge.turns.kernel import Kernel, actor
+from kedge.turns.stop_files import check_path
 from kedge.turns.turn import Turn
 
 __all__ = ["AGENT", "Ladder", "loosen", "tighten"]
@@ -94,6 +95,22 @@ class Ladder:
         who, _ = self._who(by)
         return stopping.record(self._kernel, level, scope, reason=reason, by=who, wait_seconds=seconds)
 
+    def release(
+        self,
+        scope: Scope | str = "everything",
+        *,
+        stop_file: str | Path | None = None,
+        reason: str = "",
+        by: str | None = None,
+    ) -> ReleaseReport:
+        """Lift the recorded stops of a scope, then its lines in a stop file of this host: by default, in all of them.
+
+        Only a person may, also where no more than a file says it.
+        """
+        who, where = self._person(by, "lift a stop"), parse_scope(scope)
+        paths = self._kernel.stop_files.paths if stop_file is None else (check_path(stop_file),)
+        return stopping.release(self, where, paths, reason=reason, by=who)
+
     def tighten(
         self,
         level: LevelName,
@@ -121,6 +138,12 @@ class Ladder:
         """
         who = self._person(by, "lift a level entry")
         record = self._kernel.backend.control.load()
+        for known in self._kernel.stop_files.entries:
+            if known.id == (entry.id if isinstance(entry, LevelEntry) else entry):
+                raise InvalidValue(
+                    f"{known.id} is a line of the stop file {known.by}; take it out with "
+                    f"`kedge stop --release {known.scope}`"
+                )
         standing = entries.find(record, entry)
         needs_two = record.two_persons and ladder.needs_two(standing, source=LevelSource.PERSON)
         if needs_two and break_glass and not reason:

@@ -1,7 +1,7 @@
 """Stops: off, or another level, by a file of this host and by a recorded entry, and who has confirmed it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -126,20 +126,20 @@ def leaks_since(kernel: Kernel, epoch: int) -> int:
 
 
 class ReleaseReport(Report, frozen=True):
-    """What a release lifted: recorded entries, and lines of this host's stop file."""
+    """What a release lifted: recorded entries, and lines of this host's stop files; and what it could not change."""
 
     scope: str
     by: str
     reason: str
     lifted: tuple[LevelEntry, ...]
-    file: str | None
-    file_error: str | None = None
+    files: tuple[str, ...] = ()
+    file_errors: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the verdict in one line."""
         parts = [f"lifted {entry.id} ({entry.level} for {entry.scope})" for entry in self.lifted]
-        parts += [f"removed {self.scope} from {self.file}"] if self.file else []
-        parts += [f"the stop file is as it was: {self.file_error}"] if self.file_error else []
+        parts += [f"removed {self.scope} from {path}" for path in self.files]
+        parts += [f"a stop file is as it was: {error}" for error in self.file_errors]
         return "; ".join(parts) or f"nothing stops {self.scope} here"
 
 
@@ -149,19 +149,20 @@ class Releasing(Protocol):
     def list(self, scope: Scope) -> list[LevelEntry]:
         """Return the entries of a scope."""
 
-    def loosen(self, entry: LevelEntry, *, reason: str, by: str | None) -> object:
+    def loosen(self, entry: LevelEntry, *, reason: str, by: str) -> object:
         """Lift an entry."""
 
 
-def release(ladder: Releasing, scope: Scope, path: Path | None, *, reason: str, by: str | None) -> ReleaseReport:
-    """Lift the recorded stops of a scope, then take it out of a stop file."""
+def release(ladder: Releasing, scope: Scope, paths: Sequence[Path], *, reason: str, by: str) -> ReleaseReport:
+    """Lift the recorded stops of a scope, then take it out of stop files."""
     lifted = tuple(entry for entry in ladder.list(scope) if entry.source is LevelSource.FILE and not is_of_file(entry))
     for entry in lifted:
         ladder.loosen(entry, reason=reason, by=by)
-    file, failed = None, None
-    if path is not None:
+    files, failed = [], []
+    for path in paths:
         try:
-            file = str(path) if remove_stop(path, scope) else None
+            if remove_stop(path, scope):
+                files.append(str(path))
         except OSError as error:
-            failed = f"{path}: {error.strerror or error}"
-    return ReleaseReport(str(scope), by or "", reason, lifted, file, failed)
+            failed.append(f"{path}: {error.strerror or error}")
+    return ReleaseReport(str(scope), by, reason, lifted, tuple(files), tuple(failed))

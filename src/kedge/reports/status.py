@@ -42,7 +42,8 @@ class Unfinished(Value, frozen=True):
 class SystemStatus(Report, frozen=True):
     """The status. `deployments`: those that can still change, the oldest first; `settled`: the newest settled one.
 
-    `levels`: the features that level `entries` name; `requests`: what waits for a person, or is approved and not used.
+    `levels`: the features that recorded level `entries` name; of these, those of this host's stop files come last;
+    `requests`: what waits for a person, or is approved and not used.
     `due`: the deployments whose settle policy has passed and was not applied yet.
     `hidden_writes` counts the writes of rolled-back deployments that a reinstatement would show again. `disk` is an
     estimate, by store. `pinning`: the deployments rolled back more than 30 days ago, if nothing purges them;
@@ -140,7 +141,7 @@ def status(kernel: Kernel) -> SystemStatus:
         not_purged=kept_back(kernel, record),
         slips=slips(kernel, record),
         refused_values=tuple(refused_values(kernel)),
-        entries=record.entries,
+        entries=(*record.entries, *kernel.stop_files.entries),
         requests=tuple(open_requests(kernel)),
         two_persons=record.two_persons,
     )
