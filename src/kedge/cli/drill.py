@@ -14,6 +14,7 @@ from kedge.cli.app import MAINTAIN, app
 from kedge.cli.options import By, Db, Json
 from kedge.cli.terminal import console, emit, say, say_whole, whisper
 from kedge.drill.corpus import DOCUMENTS_DEFAULT
+from kedge.drill.pilot_process import STEPS
 from kedge.drill.run import SESSIONS_DEFAULT
 from kedge.errors import InvalidValue
 from kedge.open import server_databases
@@ -34,6 +35,15 @@ def drill(
         bool, typer.Option("--stop", help="Rehearse a stop and its release, and write the evidence.")
     ] = False,
     by: By = None,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Rehearse a launch that finds its bad release and rolls it back by itself.")
+    ] = False,
+    kill_at: Annotated[
+        str | None,
+        typer.Option(
+            "--kill-at", metavar="STEP", help=f"With --auto: kill the pilot at a step: all, {', '.join(STEPS)}."
+        ),
+    ] = None,
     documents: Annotated[
         int, typer.Option("--docs", min=1, metavar="N", help="Number of docstrings to use.")
     ] = DOCUMENTS_DEFAULT,
@@ -57,25 +67,28 @@ def drill(
     """Rehearse a bad deployment and its rollback, and verify the result.
 
     By default it uses its own data (Python's docstrings) in a temporary folder. With --in-place it uses your database:
-    a hidden deployment writes to every store, is rolled back, verified and purged. With --stop it stops agents in
-    several processes on a temporary database, lets an agent try to let go, and writes the evidence as JSON and as text.
+    a hidden deployment writes to every store, is rolled back, verified and purged. With --auto, a launch finds its bad
+    release by itself, degrades it and rolls it back; then the drill replays. With --stop it stops agents in several
+    processes on a temporary database, lets an agent try to let go, and writes the evidence as JSON and as text.
     """
-    if stop:
-        if in_place:
-            raise InvalidValue("--stop and --in-place exclude each other: --stop uses a database of its own; omit one")
-        return _rehearse_stop(server, report, by, as_json=as_json)
+    _check_combination({"--in-place": in_place, "--auto": auto, "--stop": stop}, kill_at=kill_at, server=server)
     if not in_place and _was_typed(context, "db"):
         raise InvalidValue("--db has no effect without --in-place; add --in-place, or omit --db")
-    if in_place and server is not None:
-        raise InvalidValue("--server and --in-place exclude each other; omit one of them")
+    if stop:
+        return _rehearse_stop(server, report, by, as_json=as_json)
     target = report or (None if as_json else REPORT)
     if target is not None:
         _must_be_writable(target)
     report_step = (lambda _step: None) if as_json else lambda step: whisper(f"· {step}", "dim")
-    found: drills.HelpdeskReport | drills.InPlaceReport
+    found: drills.HelpdeskReport | drills.InPlaceReport | drills.AutomaticReport
     if in_place:
         database.for_reading(db).close()  # raises if it does not exist
         found = drills.rehearse_in_place(open_database, db or database.DEFAULT, say=report_step)
+    elif auto:
+        with nullcontext() if server is None else server_databases(server) as databases:
+            found = drills.rehearse_automatically(
+                open_database, databases=databases, documents=documents, kill_at=kill_at, say=report_step
+            )
     else:
         with nullcontext() if server is None else server_databases(server) as databases:
             found = drills.rehearse_helpdesk(
@@ -117,6 +130,17 @@ def _write_text(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _check_combination(rehearsals: dict[str, bool], *, kill_at: str | None, server: str | None) -> None:
+    """Raise `InvalidValue` for two rehearsals at once, and for an option that has no effect on the one."""
+    chosen = [option for option, is_chosen in rehearsals.items() if is_chosen]
+    if len(chosen) > 1:
+        raise InvalidValue(f"{chosen[0]} and {chosen[1]} exclude each other; omit one of them")
+    if chosen == ["--in-place"] and server is not None:
+        raise InvalidValue("--server and --in-place exclude each other; omit one of them")
+    if kill_at is not None and chosen != ["--auto"]:
+        raise InvalidValue(f"--kill-at {kill_at} has no effect without --auto; add --auto, or omit --kill-at")
 
 
 def _was_typed(context: typer.Context, option: str) -> bool:

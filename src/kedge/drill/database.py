@@ -144,6 +144,16 @@ class Database(Protocol):
     def replay_pending(self, deployment: str | None = None) -> list[ReplayInput]:
         """Return the inputs that need replay."""
 
+    @property
+    def guard(self) -> Any:
+        """The guard's calls."""
+
+    def observe(self, *, session: str, metric: str, value: Any) -> object:
+        """Store an observation of a session, from outside a turn."""
+
+    def log(self, limit: int = 50) -> Sequence[Any]:
+        """Return the control log, newest first."""
+
     def fsck(self, *, full: bool = False) -> Checked:
         """Check every invariant of the database."""
 

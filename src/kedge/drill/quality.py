@@ -1,6 +1,6 @@
 """Answer quality, measured from the stored conversations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kedge.drill.agents import Task, named_document
 from kedge.drill.results import Quality
@@ -13,14 +13,19 @@ def measure(when: str, who: str, sessions: Sequence[Sequence[Task]], histories: 
     """Return how many questions of these sessions have an answer that names the right document."""
     questions = right = 0
     for tasks in sessions:
-        answers = _answers(histories(tasks[0].session))
+        answers = answers_of(histories(tasks[0].session))
         for task in tasks:
             questions += 1
-            right += named_document(answers.get(task.number, "")) == task.right
+            right += is_right(task, answers)
     return Quality(when, who, questions, right)
 
 
-def _answers(messages: Sequence[Message]) -> dict[int, str]:
+def is_right(task: Task, answers: Mapping[int, str]) -> bool:
+    """Return whether a question's answer names the right document."""
+    return named_document(answers.get(task.number, "")) == task.right
+
+
+def answers_of(messages: Sequence[Message]) -> dict[int, str]:
     """Return the answers by the number of the question that they follow."""
     answers: dict[int, str] = {}
     number = -1
@@ -32,4 +37,4 @@ def _answers(messages: Sequence[Message]) -> dict[int, str]:
     return answers
 
 
-__all__ = ["Histories", "measure"]
+__all__ = ["Histories", "answers_of", "is_right", "measure"]

@@ -7,15 +7,74 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from kedge.drill.results import Check, HelpdeskReport, InPlaceReport
+from kedge.drill.results import AutomaticReport, Check, HelpdeskReport, InPlaceReport, Moment, Quality
 
 _BAR_CHARACTERS = 24
 _POOR_SHARE = 0.5
 
 
-def print_report(report: HelpdeskReport | InPlaceReport, console: Console) -> None:
+def print_report(report: HelpdeskReport | InPlaceReport | AutomaticReport, console: Console) -> None:
     """Print a report on a console."""
-    console.print(_helpdesk(report) if isinstance(report, HelpdeskReport) else _in_place(report))
+    if isinstance(report, HelpdeskReport):
+        console.print(_helpdesk(report))
+    else:
+        console.print(_automatic(report) if isinstance(report, AutomaticReport) else _in_place(report))
+
+
+def _automatic(report: AutomaticReport) -> RenderableType:
+    killed = f"Its pilot was killed at {len(report.killed_at)} steps. " if report.killed_at else ""
+    return Group(
+        _heading("What happened"),
+        Text(
+            f"{report.release}, a hastier prompt, was launched from a release file by a pilot in a process of its own. "
+            f"{report.canary_sessions} sessions saw it, {report.baseline_sessions} beside them did not. {killed}"
+            "Nobody decided anything."
+        ),
+        _heading("Timeline"),
+        _timeline(report.timeline),
+        _heading("Answer quality"),
+        _qualities(report.quality),
+        _heading("Duration"),
+        Text(
+            f"level recognized by a turn {_maybe(report.level_recognition_seconds)} after its commit · rollback "
+            f"committed {_maybe(report.rollback_commit_seconds)} after the decision · {report.replayed} inputs replayed"
+        ),
+        _heading("Checks"),
+        _checks(report.checks),
+        _verdict(
+            report,
+            f"PASSED. {report.release} was found, degraded, rolled back and replayed with no human step. "
+            f"Drill time {report.seconds:.0f} s.",
+        ),
+    )
+
+
+def _timeline(moments: Sequence[Moment]) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("seconds", justify="right")
+    table.add_column("what")
+    table.add_column("canary", justify="right")
+    table.add_column("baseline", justify="right")
+    table.add_column("e", justify="right")
+    for moment in moments:
+        canary, baseline = ("", "") if moment.sessions is None else map(str, moment.sessions)
+        table.add_row(f"{moment.at:.2f}", moment.what, canary, baseline, "" if moment.e is None else f"{moment.e:,.4g}")
+    return table
+
+
+def _qualities(found: Sequence[Quality]) -> Table:
+    table = _table("when", "who", "right", "of", "")
+    for quality in found:
+        bar = "█" * round(_BAR_CHARACTERS * quality.share)
+        table.add_row(
+            quality.when, quality.who, str(quality.right), str(quality.questions),
+            f"{bar:<{_BAR_CHARACTERS}} {quality.share:4.0%}",
+        )  # fmt: skip
+    return table
+
+
+def _maybe(seconds: float | None) -> str:
+    return "at no time" if seconds is None else _seconds(seconds)
 
 
 def _helpdesk(report: HelpdeskReport) -> RenderableType:
@@ -135,7 +194,7 @@ def _checks(checks: Sequence[Check]) -> Table:
     return table
 
 
-def _verdict(report: HelpdeskReport | InPlaceReport, good: str, first: str = "") -> Panel:
+def _verdict(report: HelpdeskReport | InPlaceReport | AutomaticReport, good: str, first: str = "") -> Panel:
     if report.passed:
         return Panel(Text(good, "bold green"), border_style="green", title="verdict")
     failed = ", ".join(check.name for check in report.checks if not check.passed)

@@ -137,6 +137,44 @@ class InPlaceReport(msgspec.Struct, frozen=True):
         return all(check.passed for check in self.checks) and all(store.reversible for store in self.stores)
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """One line of the timeline: seconds since the launch began, what happened, and the evidence at that time.
+
+    `sessions`: those that were judged by then, the canary's and the baseline's; `e`: the e-value against the canary.
+    """
+
+    at: float
+    what: str
+    sessions: tuple[int, int] | None = None
+    e: float | None = None
+
+
+class AutomaticReport(msgspec.Struct, frozen=True):
+    """Report of the automatic drill. Times are seconds; None: it did not come to that."""
+
+    release: str
+    documents: int
+    canary_sessions: int
+    baseline_sessions: int
+    python: str
+    seconds: float
+    killed_at: list[str]
+    timeline: list[Moment]
+    quality: list[Quality]
+    level_recognition_seconds: float | None
+    rollback_commit_seconds: float | None
+    replayed: int
+    looks: int
+    checks: list[Check]
+    scenario: str = "automatic"
+    shape: int = SHAPE
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+
 class Passing(Protocol):
     """A report of any drill: a struct with a verdict."""
 
@@ -153,6 +191,8 @@ def to_document(report: Passing) -> dict[str, object]:
         document["quality"] = [
             {**msgspec.to_builtins(q), "share": q.share, "share_in_twin": q.share_in_twin} for q in report.quality
         ]
+    elif isinstance(report, AutomaticReport):
+        document["quality"] = [{**msgspec.to_builtins(quality), "share": quality.share} for quality in report.quality]
     return document
 
 
@@ -162,6 +202,6 @@ def failed(checks: Sequence[Check]) -> list[str]:
 
 
 __all__ = [
-    "SHAPE", "Check", "Contamination", "HelpdeskReport", "InPlaceReport", "Proof", "Quality", "StoreOutcome",
-    "StoreReversal", "failed", "to_document",
+    "SHAPE", "AutomaticReport", "Check", "Contamination", "HelpdeskReport", "InPlaceReport", "Moment", "Proof",
+    "Quality", "StoreOutcome", "StoreReversal", "failed", "to_document",
 ]  # fmt: skip

@@ -39,11 +39,11 @@ def rehearse_helpdesk(
     say("reading the standard library")
     setting = make_setting(documents=documents, sessions=sessions, threads=threads)
     with nullcontext(folder) if folder is not None else tempfile.TemporaryDirectory(prefix="kedge-drill-") as where:
-        story = run_scenario(open_, databases or _InFolder(Path(where)), setting, say)
+        story = run_scenario(open_, databases or InFolder(Path(where)), setting, say)
         return report_of(story, seconds=time.perf_counter() - began)
 
 
-class _InFolder:
+class InFolder:
     """SQLite databases, each in a subfolder."""
 
     def __init__(self, folder: Path) -> None:
@@ -58,4 +58,4 @@ class _InFolder:
         copytree(self._folder / source, self._folder / target)
 
 
-__all__ = ["SESSIONS_DEFAULT", "THREADS_DEFAULT", "rehearse_helpdesk"]
+__all__ = ["SESSIONS_DEFAULT", "THREADS_DEFAULT", "InFolder", "rehearse_helpdesk"]

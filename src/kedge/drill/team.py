@@ -52,10 +52,11 @@ class Team:
         facts of earlier days. So the result does not depend on the scheduling of threads.
         """
         with ThreadPoolExecutor(threads, thread_name_prefix="kedge-drill") as pool:
-            for _ in pool.map(self._serve, sessions):
+            for _ in pool.map(self.serve, sessions):
                 pass  # re-raises the errors of the threads
 
-    def _serve(self, tasks: Sequence[Task]) -> None:
+    def serve(self, tasks: Sequence[Task]) -> None:
+        """Serve one session, its questions in order."""
         session = tasks[0].session
         inside = self._release in self.k.assignment(session)  # as a router would ask
         for task in tasks:
