@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import threading
 import warnings
@@ -76,6 +77,40 @@ def test_a_turn_that_a_rollback_ended_is_not_current(k: Kedge) -> None:
         with pytest.raises(kedge.RolledBack):
             turn.context.get("fact")
         assert current_turn() is None
+
+
+@pytest.mark.parametrize("end", ["rollback", "settle", "close"])
+def test_the_turn_of_a_block_is_found_after_its_end_where_one_asks(k: Kedge, end: str) -> None:
+    with _tainted(k):
+        assert current_turn(ended=True) is None
+        with k.turn(session="s", agent="reader") as turn:
+            turn.context.get("fact")
+            known = contextvars.copy_context()  # as a task has it that outlives the turn
+            if end == "rollback":
+                k.rollback("bad")
+                error: type[Exception] = kedge.RolledBack
+            elif end == "settle":
+                k.deploy("later", {"other/prompt": "x"})
+                k.promote("later")
+                k.settle("bad")
+                k.settle("later")
+                error = kedge.SettledMeanwhile
+            else:
+                turn.close()
+                error = kedge.TurnClosed
+            with pytest.raises(error):
+                turn.context.get("fact")
+            k.turn(agent="forgotten").close()
+            found = known.run(current_turn, ended=True)
+            assert found is turn
+            assert current_turn() is None
+            assert current_turn(ended=True) is (None if end == "close" else turn)
+        assert current_turn(ended=True) is None
+    with k.turn(agent="a") as other:
+        assert current_turn(ended=True) is other
+    begun = k.turn(agent="a")
+    assert current_turn(ended=True) is begun
+    begun.close()
 
 
 def test_a_thread_has_none_unless_it_is_bound(k: Kedge) -> None:

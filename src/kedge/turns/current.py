@@ -110,6 +110,12 @@ def entered() -> Open | None:
     return next((turn for turn, begun in reversed(_open()) if begun.entered), None)
 
 
+def entered_last() -> Open | None:
+    """Return the turn that this context entered last and has not left, open or ended; or None."""
+    turns = (begun.turn() for begun in reversed(_begun.get()) if begun.entered)
+    return next((turn for turn in turns if turn is not None), None)
+
+
 def is_inside(owner: object) -> bool:
     """Return whether this context has entered a turn of this open database."""
     return any(begun.entered and begun.owner == id(owner) for _, begun in _open())
@@ -145,10 +151,10 @@ def _open() -> list[tuple[Open, _Begun]]:
 
 
 def _without(turn: Open) -> tuple[_Begun, ...]:
-    """Return what this context knows without a turn, and without those that have ended."""
+    """Return what this context knows without a turn, and without those that ended, except where it is inside them."""
     kept = []
     for begun in _begun.get():
         known = begun.turn()
-        if known is not None and known is not turn and known.is_open:
+        if known is not None and known is not turn and (known.is_open or begun.entered):
             kept.append(begun)
     return tuple(kept)

@@ -346,9 +346,13 @@ class Turn(SearchingMany):
             raise
 
 
-def current_turn() -> Turn | None:
-    """Return the turn that this context works in, or None: where it works in none, or began several without `with`."""
-    found = current.current()
+def current_turn(*, ended: bool = False) -> Turn | None:
+    """Return the turn that this context works in, or None: where it works in none, or began several without `with`.
+
+    With `ended`, the innermost `with` block counts also where its turn has ended: every operation of that turn raises.
+    So an adapter does not take what follows a rollback for work outside turns.
+    """
+    found = (current.entered_last() if ended else None) or current.current()
     return found if isinstance(found, Turn) else None
 
 
