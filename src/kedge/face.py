@@ -73,6 +73,7 @@ from kedge.stores.spaces import find_collection
 from kedge.support.callbacks import unfailing
 from kedge.support.display import Value, brief
 from kedge.turns import code_check, messages, observing, peers, session_assignment
+from kedge.turns.hosts import current_agent
 from kedge.turns.kernel import Caster, Kernel, actor
 from kedge.turns.stop_files import StopFiles
 from kedge.turns.turn import Turn
@@ -346,11 +347,12 @@ class Kedge:
         `refresh` and `unit_id` are settings of the session, fixed at its first turn. `refresh` says when its view
         changes: "never" (the default), "promoted" (each turn sees what is live, but canaries stay as they are), or
         after so many seconds. `unit_id` (a user, a tenant) is what canaries draw by in place of the session.
+        Inside `kedge.agent("planner")`, a turn without `agent` and `person` is that agent's.
         """
         return Turn(
             self._kernel,
             session=session,
-            agent=agent,
+            agent=current_agent() if agent is None and person is None else agent,
             person=person,
             deployment=deployment,
             parent=parent,

@@ -41,7 +41,7 @@ FACES: dict[str, type] = {
 }
 FUNCTIONS = (
     kedge.open, kedge.migrate_store, kedge.compare_stores, kedge.stop, kedge.release, kedge.current_turn, kedge.bind,
-    kedge.escape_name, kedge.unescape_name,
+    kedge.escape_name, kedge.unescape_name, kedge.current_agent, kedge.add_turn_source,
 )  # fmt: skip
 GUARD = (
     guard.FailureTest, guard.ScoreTest, guard.LatencyTest, guard.HoldbackTest, guard.SloTest, guard.NonInferiorityTest,
@@ -61,6 +61,7 @@ def _public() -> Iterator[str]:
     for function in FUNCTIONS:
         yield _signature(f"kedge.{function.__name__}", function)
     yield _signature("kedge.Codec", kedge.Codec)
+    yield _signature("kedge.agent", kedge.agent)
     for thing in GUARD:
         yield _signature(f"kedge.guard.{thing.__name__}", thing)
     for face, owner in FACES.items():

@@ -99,6 +99,7 @@ from kedge.stores.search import Hit, Hits
 from kedge.stores.vectors import VectorRow
 from kedge.turns.code_check import OtherCodeWarning
 from kedge.turns.current import bind
+from kedge.turns.hosts import TurnSource, add_turn_source, agent, current_agent
 from kedge.turns.name_check import AttributionWarning
 from kedge.turns.observing import ObservationRefusedWarning
 from kedge.turns.peers import UnknownPeerWarning
@@ -121,8 +122,8 @@ __all__ = [
     "RollbackReport", "RolledBack", "SchemaRefused", "SchemaState", "SessionBegun", "SessionFork", "SessionInfo",
     "SessionsRefreshed", "SettledMeanwhile", "ShellReconciler", "Snapshot", "SnapshotInTheWay", "SpaceDiff", "Status",
     "StopReport", "StorageFull", "StoreDiff", "StoreSum", "StoreUse", "SyncNeeded", "SystemStatus", "Tally", "Turn",
-    "TurnClosed", "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable",
-    "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows", "bind",
-    "carriers", "compare_stores", "current_turn", "escape_name", "migrate_store", "open", "release", "stop",
-    "unescape_name",
+    "TurnClosed", "TurnSource", "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable",
+    "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows",
+    "add_turn_source", "agent", "bind", "carriers", "compare_stores", "current_agent", "current_turn", "escape_name",
+    "migrate_store", "open", "release", "stop", "unescape_name",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ from kedge.stores.own import Store
 from kedge.stores.search import SearchingMany
 from kedge.stores.vectors import Vectors
 from kedge.support.display import brief
-from kedge.turns import approvals, children, code_check, current, messages, observing
+from kedge.turns import approvals, children, code_check, current, hosts, messages, observing
 from kedge.turns.batch import WriteBatch
 from kedge.turns.begin import TurnStart, begin, open_headers
 from kedge.turns.kernel import Kernel
@@ -104,6 +104,7 @@ class Turn(SearchingMany):
             code_check.check(kernel, scope, agent, own.heads)
         current.begin(self, kernel)
         kernel.open_turns.add(self)
+        hosts.began(self)
 
     @property
     def id(self) -> str:
@@ -350,10 +351,11 @@ def current_turn(*, ended: bool = False) -> Turn | None:
     """Return the turn that this context works in, or None: where it works in none, or began several without `with`.
 
     With `ended`, the innermost `with` block counts also where its turn has ended: every operation of that turn raises.
-    So an adapter does not take what follows a rollback for work outside turns.
+    So an adapter does not take what follows a rollback for work outside turns. In the code of a framework, it is the
+    turn that the integration with that framework has begun for it.
     """
     found = (current.entered_last() if ended else None) or current.current()
-    return found if isinstance(found, Turn) else None
+    return hosts.found_by_sources(found if isinstance(found, Turn) else None)
 
 
 def turn_of(kernel: Kernel, session: str) -> Turn | None:
