@@ -42,7 +42,7 @@ test: $(DEV) ## run the tests, four at a time (PYTEST_ARGS="tests/unit -x -n 0" 
 imports: $(OTHERS) ## test imports from real Parquet, Chroma and LanceDB files; installs about 400 MB
 	$(BIN)/python -m pytest tests/acceptance/test_loading.py tests/acceptance/test_importing.py $(PYTEST_ARGS)
 
-hosts: $(HOSTS) ## run the conformance suites of frameworks on the adapters in examples/
+hosts: $(HOSTS) ## run the conformance suites of frameworks, and our contract, on the integrations
 	$(BIN)/python -m pytest tests/hosts $(PYTEST_ARGS)
 
 soak: $(DEV) ## run thousands of random histories; takes hours
