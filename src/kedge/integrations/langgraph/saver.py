@@ -160,10 +160,10 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
                 values[channel] = load(stored.inline)
             else:
                 found = [load(typed) for typed in rows.typed_of(row, channel, brought)]
-                values[channel] = found if stored.is_list else found[0]
+                values[channel] = [each for part in found for each in part] if stored.is_list else found[0]
         checkpoint["channel_values"] = values
         writes = [
-            (base.writes_sort_key(of.path, of.task, number), (of.task, channel, load(typed)))
+            ((of.path, of.task, number), (of.task, channel, load(typed)))
             for of in map(rows.unpack_writes, pending)
             for number, channel, typed in of.writes
         ]
@@ -230,8 +230,9 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
     def _loop_of(self, config: Any, ident: str | None, task: str | None = None) -> Loop:
         """Return the loop that saves something after (or at) a checkpoint; a new one where this context has none."""
         thread, ns, _ = place_of(config)
-        known = turns.loops_at(self.k, thread, ns, task)
-        found = next((loop for loop in known if ident in loop.steps), None)
+        own, others = turns.loops_here(self.k, thread, ns), partial(turns.loops_elsewhere, self.k, thread, ns, task)
+        found = next((loop for loop in own if ident in loop.steps), None)
+        found = found or next((loop for loop in others() if ident in loop.steps), None)
         if found is not None:
             return found
         loop = self._loop(config, thread, ns)
@@ -242,7 +243,7 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
                     f"checkpoint {ident!r} of thread {thread!r}, the parent of a new one, is not visible: it was "
                     "rolled back, or deleted; read the thread's state and invoke the graph again"
                 )
-            if known:  # the host saves this checkpoint at this moment
+            if known := [*own, *others()]:  # the host saves this checkpoint at this moment
                 return known[0]
         loop.start(ident)
         return loop
@@ -258,7 +259,7 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
             if known is None or version is None or known.version != version:
                 known, added = rows.store_value(value, known, ident, self.serde.dumps_typed)
                 known = known._replace(version=version)
-                if added:
+                if added is not None:
                     brought[channel] = added
             kept[channel], values[channel] = known, known.stored
         loop.kept = {**loop.kept, **kept}

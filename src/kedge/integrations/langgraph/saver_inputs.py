@@ -42,7 +42,7 @@ class Given(NamedTuple):
 _running: ContextVar[tuple[object, Any] | None] = ContextVar("kedge_langgraph_input", default=None)
 
 
-class _Inputs(BaseCallbackHandler):
+class _Inputs(BaseCallbackHandler):  # type: ignore[misc]  # its package need not be installed
     """Keeps the input of the graph that this context has just started, for its checkpointer to take."""
 
     run_inline = True  # in the caller's context, also of async graphs

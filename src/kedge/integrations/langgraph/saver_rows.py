@@ -3,6 +3,8 @@
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,15 +14,16 @@ import kedge
 INLINE_BYTES_MAX = 400  # a larger value has a row of its own, which later checkpoints name
 PARTS_MAX = 24  # rows that a list is read from; beyond, they are joined to one
 Typed = tuple[str, bytes]  # what the host's serializer returns
-Brought = dict[str, list[Typed]]  # by channel: one value, or elements of a list
+Brought = dict[str, Typed]  # by channel: its value, or a part of a list
 DELETED = "d"  # its value: the id up to which a thread's checkpoints are deleted
 _PLAIN, _DEFLATED = b"\0", b"\1"
-_DEFLATE_FROM = 512
+_DEFLATE_FROM = 1_024
 
 
-def part(text: object) -> str:
+@lru_cache(maxsize=4_096)
+def part(text: str) -> str:
     """Return the part of a name that stands for any text."""
-    return kedge.escape_name(str(text).replace("%", "%25").replace("/", "%2F"))
+    return kedge.escape_name(text.replace("%", "%25").replace("/", "%2F"))
 
 
 def checkpoints(ns: str | None) -> str:
@@ -64,6 +67,16 @@ class Stored(msgspec.Struct, frozen=True, array_like=True):
     inline: Typed | None = None
     brought: tuple[tuple[str, int], ...] = ()
     is_list: bool = False
+
+    @property
+    def elements(self) -> int:
+        """How many elements of a list are stored."""
+        return sum(count for _, count in self.brought)
+
+    def parts(self) -> list[tuple[int, int]]:
+        """Return where each part of a list begins and ends."""
+        ends = list(accumulate(count for _, count in self.brought))
+        return list(zip([0, *ends], ends, strict=False))
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -133,7 +146,7 @@ def merged(old: TaskWrites | None, new: TaskWrites) -> TaskWrites:
 class Kept(NamedTuple):
     """What a loop knows of a channel value that is stored.
 
-    Of a list, its elements: as they were serialized, or copies, to see whether one was changed in place.
+    Of a list, its elements: as they were serialized, part by part, or copies, to see whether one was changed in place.
     """
 
     version: Any
@@ -149,37 +162,33 @@ def copied(elements: Iterable[Any]) -> list[Any]:
 
 def begins_with(new: Sequence[Any], kept: Kept, dump: Callable[[Any], Typed]) -> bool:
     """Return whether a list begins with the elements that are stored, none of them changed."""
+    if len(new) < kept.stored.elements:
+        return False
     try:
         if kept.copies is not None:
-            pairs = zip(new, kept.copies, strict=False)
-            return len(new) >= len(kept.copies) and all(type(n) is type(o) and bool(n == o) for n, o in pairs)
-        stored = kept.typed or ()
-        return len(new) >= len(stored) and all(dump(n) == o for n, o in zip(new, stored, strict=False))
+            return all(type(n) is type(o) and bool(n == o) for n, o in zip(new, kept.copies, strict=False))
+        parts = zip(kept.stored.parts(), kept.typed or (), strict=True)
+        return all(dump(list(new[start:end])) == typed for (start, end), typed in parts)
     except Exception:  # noqa: BLE001 - a user's comparison may raise anything, or return an array
         return False
 
 
-def store_value(value: Any, kept: Kept | None, ident: str, dump: Callable[[Any], Typed]) -> tuple[Kept, list[Typed]]:
+def store_value(value: Any, kept: Kept | None, ident: str, dump: Callable[[Any], Typed]) -> tuple[Kept, Typed | None]:
     """Return where a changed value lies, and what its checkpoint brings of it: of a growing list, what was added."""
-    if type(value) is not list:
-        typed = dump(value)
-        if len(typed[1]) <= INLINE_BYTES_MAX:
-            return Kept(None, Stored(typed)), []
-        return Kept(None, Stored(None, ((ident, 1),))), [typed]
-    grows = kept is not None and kept.stored.is_list and begins_with(value, kept, dump)
+    grows = type(value) is list and kept is not None and kept.stored.is_list and begins_with(value, kept, dump)
     if grows and kept is not None and len(kept.stored.brought) < PARTS_MAX:
-        known = sum(count for _, count in kept.stored.brought)
-        added = value[known:]
-        before = kept.copies if kept.copies is not None else copied(value[:known])
+        known = kept.stored.elements
+        before, added = kept.copies if kept.copies is not None else copied(value[:known]), value[known:]
         if not added:
-            return Kept(None, kept.stored, None, before), []
-        brought = (*kept.stored.brought, (ident, len(added)))
-        return Kept(None, Stored(None, brought, is_list=True), None, [*before, *copied(added)]), list(map(dump, added))
+            return Kept(None, kept.stored, None, before), None
+        stored = Stored(None, (*kept.stored.brought, (ident, len(added))), is_list=True)
+        return Kept(None, stored, None, [*before, *copied(added)]), dump(added)
     typed = dump(value)
     if len(typed[1]) <= INLINE_BYTES_MAX:
-        return Kept(None, Stored(typed)), []
-    stored = Stored(None, ((ident, len(value)),), is_list=True)
-    return Kept(None, stored, None, copied(value)), list(map(dump, value))
+        return Kept(None, Stored(typed)), None
+    if type(value) is list:
+        return Kept(None, Stored(None, ((ident, len(value)),), is_list=True), None, copied(value)), typed
+    return Kept(None, Stored(None, ((ident, 1),))), typed
 
 
 def needed(rows: Iterable[Row]) -> list[str]:
@@ -189,6 +198,5 @@ def needed(rows: Iterable[Row]) -> list[str]:
 
 
 def typed_of(row: Row, channel: str, brought: Mapping[str, Brought]) -> list[Typed]:
-    """Return the serialized elements of a value that lies in rows; raise `KeyError` where one is missing."""
-    stored = row.values[channel]
-    return [each for ident, count in stored.brought for each in brought[values_of(row.ns, ident)][channel][:count]]
+    """Return the serialized parts of a value that lies in rows; raise `KeyError` where one is missing."""
+    return [brought[values_of(row.ns, ident)][channel] for ident, _ in row.values[channel].brought]

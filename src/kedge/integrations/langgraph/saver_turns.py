@@ -207,15 +207,18 @@ def _forget(place: tuple[int, str, str]) -> None:
         _alive.pop(place, None)
 
 
-def loops_at(k: kedge.Kedge, thread: str, ns: str, task: str | None = None) -> list[Loop]:
-    """Return the loops on a namespace of a thread, the newest first: this context's, then others of this process.
+def loops_here(k: kedge.Kedge, thread: str, ns: str) -> list[Loop]:
+    """Return this context's loops on a namespace of a thread, the newest first."""
+    return [loop for loop in _loops.get() if (loop.k, loop.thread, loop.ns) == (k, thread, ns)]
 
-    The host saves what some tasks wrote from threads that have no context of the loop: the task's loop comes first.
+
+def loops_elsewhere(k: kedge.Kedge, thread: str, ns: str, task: str | None) -> list[Loop]:
+    """Return the process's loops on a namespace of a thread: that of a task first, then the newest first.
+
+    The host saves what some tasks wrote from threads that have no context of the loop.
     """
-    own = [loop for loop in _loops.get() if (loop.k, loop.thread, loop.ns) == (k, thread, ns)]
-    others = [loop for loop in tuple(_alive.get((id(k), thread, ns), ())) if loop.k is k]
-    others.sort(key=lambda loop: (not loop.knows(task), -loop.number))
-    return own + [loop for loop in others if loop not in own]
+    found = [loop for loop in tuple(_alive.get((id(k), thread, ns), ())) if loop.k is k]
+    return sorted(found, key=lambda loop: (not loop.knows(task), -loop.number))
 
 
 def begin(k: kedge.Kedge, agent: str, parent: kedge.Turn | None = None, **options: Any) -> kedge.Turn:
