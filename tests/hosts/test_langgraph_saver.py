@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ pytest.importorskip("langgraph.checkpoint.conformance", reason="`make hosts` ins
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
@@ -200,6 +202,40 @@ def test_what_survives_does_not_depend_on_timing(k: kedge.Kedge) -> None:
     assert sorted(resumed["items"]) == ["bad", "fine", "good", "in", "spread"]
 
 
+def test_a_checkpoint_that_is_saved_after_later_steps_began_has_the_lineage_of_its_own(k: kedge.Kedge) -> None:
+    k.deploy("v1", {"bad/prompt": "b"}, canary=1.0)
+    started, done = threading.Event(), threading.Event()
+
+    class SlowSaver(KedgeSaver):
+        def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+            if metadata["step"] != 0:
+                return super().put(config, checkpoint, metadata, new_versions)
+            assert started.wait(60)
+            saved = super().put(config, checkpoint, metadata, new_versions)
+            done.set()
+            return saved
+
+    @kedge.agent("good")
+    def good(_: State) -> dict[str, Any]:
+        started.set()
+        return {"items": ["good"]}
+
+    def bad(_: State) -> dict[str, Any]:
+        assert done.wait(60)
+        with kedge.agent("bad"):
+            return {"items": ["bad"]}
+
+    built = StateGraph(State)
+    for name, node in {"first": add("first"), "good": good, "bad": bad}.items():
+        built.add_node(name, node)
+        built.add_edge(START if name == "first" else "first", name)
+    compiled = built.compile(checkpointer=SlowSaver(k, agent="graph"))
+    compiled.invoke({"items": [], "topic": "t"}, config("t"), durability="async")
+    k.rollback("v1")
+    state = compiled.get_state(config("t"))
+    assert [(task.name, task.result) for task in state.tasks] == [("bad", None), ("good", {"items": ["good"]})]
+
+
 def test_streams_that_are_read_by_turns_in_one_context_keep_apart(k: kedge.Kedge) -> None:
     k.deploy("v1", {"graph/prompt": "one"}, canary=1.0)
     built = graph(KedgeSaver(k, agent="graph"), add(1), add(2), add(3))
@@ -231,14 +267,18 @@ def test_tasks_sent_to_nodes_have_turns_of_their_own(k: kedge.Kedge) -> None:
 
 
 def test_update_state_and_time_travel(k: kedge.Kedge) -> None:
+    host = graph(InMemorySaver(), add("a"), add("b"))
     built = graph(KedgeSaver(k, agent="graph"), add("a"), add("b"))
-    built.invoke({"items": ["in"], "topic": "t"}, config("t"))
-    middle = next(found for found in built.get_state_history(config("t")) if found.next == ("n1",))
-    k.deploy("v1", {"graph/prompt": "one"}, canary=1.0)
-    k.refresh("t")
-    forked = built.invoke(None, built.update_state(middle.config, {"items": ["by hand"]}))
-    assert forked["items"] == ["in", "a", "by hand", "b"]
-    assert built.get_state(config("t")).values["items"] == forked["items"]
+    told = []
+    for each in (host, built):
+        each.invoke({"items": ["in"], "topic": "t"}, config("t"))
+        middle = next(found for found in each.get_state_history(config("t")) if found.next == ("n1",))
+        if each is built:
+            k.deploy("v1", {"graph/prompt": "one"}, canary=1.0)
+            k.refresh("t")
+        told.append(each.invoke(None, each.update_state(middle.config, {"items": ["by hand"]})))
+        assert each.get_state(config("t")).values == told[-1]
+    assert told[0] == told[1]
     k.rollback("v1")
     assert built.get_state(config("t")).values["items"] == ["in", "a", "b"]
 
@@ -257,7 +297,7 @@ def test_two_questions_at_once_are_answered_by_their_ids(k: kedge.Kedge) -> None
     with pytest.raises(kedge.RolledBack, match="the question"):
         compiled.invoke(Command(resume={asked["right"]: "r"}), config("t"))
     compiled.invoke(Command(resume={asked["left"]: "l"}), config("t"))
-    assert [found.value for found in compiled.get_state(config("t")).interrupts] == ["right"]
+    assert "right" in [found.value for found in compiled.get_state(config("t")).interrupts]
 
 
 def test_a_debug_stream_shows_no_key_of_the_adapter(k: kedge.Kedge) -> None:

@@ -135,7 +135,9 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
         if row.ident <= found.pop(rows.DELETED, ""):
             return None
         brought = {name: rows.unpack_brought(packed) for name, packed in found.items()}
-        result = self._tuple(loop.thread, row, brought, space.items(rows.writes_of(row.ns, row.ident)).values())
+        pending = space.items(rows.writes_of(row.ns, row.ident))
+        loop.written[row.ident] = set(pending)
+        result = self._tuple(loop.thread, row, brought, pending.values())
         versions = result.checkpoint["channel_versions"]
         for channel, stored in row.values.items():
             typed = rows.typed_of(row, channel, brought) if stored.is_list else None
@@ -194,6 +196,7 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
         def save(turn: kedge.Turn) -> None:
             self._space(turn, thread).put_many(added)
 
+        loop.written[ident] = set()
         if not loop.commit_unless_refused(step, save):
             self._memory.put(loop, step.turn, config, checkpoint, metadata)
         return config_of(thread, ns, ident)
@@ -215,7 +218,8 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
 
         def save(turn: kedge.Turn) -> None:
             space = self._space(turn, thread)
-            known = space.get(name)
+            written = loop.written.get(ident)  # in this loop; unknown where another one made the checkpoint
+            known = space.get(name) if written is None or name in written else None
             packed = rows.pack(rows.merged(None if known is None else rows.unpack_writes(known), new))
             if not asked:
                 space.put(name, packed)
@@ -224,7 +228,9 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
                 space.put(name, packed)
                 turn.memory.append({"role": "assistant", "content": inputs.question_of(asked)})
 
-        if not loop.commit_unless_refused(task, save):
+        if loop.commit_unless_refused(task, save):
+            loop.written.get(ident, set()).add(name)
+        else:
             self._memory.put_writes(loop, task.step.turn, config, writes, task_id, task_path)
 
     def _loop_of(self, config: Any, ident: str | None, task: str | None = None) -> Loop:

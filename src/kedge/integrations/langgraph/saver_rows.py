@@ -12,7 +12,7 @@ import msgspec
 import kedge
 
 INLINE_BYTES_MAX = 400  # a larger value has a row of its own, which later checkpoints name
-PARTS_MAX = 24  # rows that a list is read from; beyond, they are joined to one
+JOINED = 4  # parts of a list that are joined where they are of like size: a long list has few, and rewrites little
 Typed = tuple[str, bytes]  # what the host's serializer returns
 Brought = dict[str, Typed]  # by channel: its value, or a part of a list
 DELETED = "d"  # its value: the id up to which a thread's checkpoints are deleted
@@ -22,7 +22,9 @@ _DEFLATE_FROM = 1_024
 
 @lru_cache(maxsize=4_096)
 def part(text: str) -> str:
-    """Return the part of a name that stands for any text."""
+    """Return the part of a name that stands for any text; of the root namespace, one that is quickly checked."""
+    if not text:
+        return "%"
     return kedge.escape_name(text.replace("%", "%25").replace("/", "%2F"))
 
 
@@ -173,16 +175,25 @@ def begins_with(new: Sequence[Any], kept: Kept, dump: Callable[[Any], Typed]) ->
         return False
 
 
+def with_part(brought: tuple[tuple[str, int], ...], ident: str, count: int) -> tuple[tuple[str, int], ...]:
+    """Return the parts of a list after another one, which takes in those before it that are of like size."""
+    counts = [*(each for _, each in brought), count]
+    while len(counts) >= JOINED and sum(counts[1 - JOINED :]) >= counts[-JOINED]:
+        counts[-JOINED:] = [sum(counts[-JOINED:])]
+    return (*brought[: len(counts) - 1], (ident, counts[-1]))
+
+
 def store_value(value: Any, kept: Kept | None, ident: str, dump: Callable[[Any], Typed]) -> tuple[Kept, Typed | None]:
     """Return where a changed value lies, and what its checkpoint brings of it: of a growing list, what was added."""
     grows = type(value) is list and kept is not None and kept.stored.is_list and begins_with(value, kept, dump)
-    if grows and kept is not None and len(kept.stored.brought) < PARTS_MAX:
+    if grows and kept is not None:
         known = kept.stored.elements
         before, added = kept.copies if kept.copies is not None else copied(value[:known]), value[known:]
         if not added:
             return Kept(None, kept.stored, None, before), None
-        stored = Stored(None, (*kept.stored.brought, (ident, len(added))), is_list=True)
-        return Kept(None, stored, None, [*before, *copied(added)]), dump(added)
+        brought = with_part(kept.stored.brought, ident, len(added))
+        stored = Stored(None, brought, is_list=True)
+        return Kept(None, stored, None, [*before, *copied(added)]), dump(value[-brought[-1][1] :])
     typed = dump(value)
     if len(typed[1]) <= INLINE_BYTES_MAX:
         return Kept(None, Stored(typed)), None

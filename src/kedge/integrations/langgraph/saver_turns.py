@@ -99,6 +99,7 @@ class Loop:
         self.given: Given | None = None  # the input, until it is recorded
         self.invocation: str | None = None
         self.bound: str | None = None  # in a replay, the place that its checkpoints come after
+        self.written: dict[str, set[str]] = {}  # by checkpoint: the names of the rows of its pending writes
         self.kept: dict[str, Kept] = {}
         self.in_memory = False  # derived writes were refused
         self._passed: set[kedge.Turn] = set()
@@ -117,13 +118,22 @@ class Loop:
         self.steps[ident] = self.last
 
     def at(self, ident: str) -> Step:
-        """Return the step that begins at a checkpoint: its turn has absorbed the step before."""
+        """Return the step that begins at a checkpoint: its turn has absorbed the step before.
+
+        The host may save a checkpoint after later steps have begun. No task of its step has a turn then, so the state
+        of the next known step is that of this one. Ids of checkpoints rise.
+        """
         with self.lock:
             found = self.steps.get(ident)
-            if found is None:
+            later = [each for each in self.steps if each is not None and each > ident] if found is None else ()
+            if later:
+                found = self.steps[ident] = Step(self.steps[min(later)].turn)
+            elif found is None:
                 found = self.steps[ident] = self.last = Step(self._absorbed(self.last))
                 if len(self.steps) > _STEPS_MAX:
-                    del self.steps[next(iter(self.steps))]
+                    oldest = next(iter(self.steps))
+                    del self.steps[oldest]
+                    self.written.pop(oldest or "", None)
             return found
 
     def task(self, ident: str | None, task: str) -> Task:
