@@ -233,7 +233,7 @@ def test_a_checkpoint_that_is_saved_after_later_steps_began_has_the_lineage_of_i
     compiled.invoke({"items": [], "topic": "t"}, config("t"), durability="async")
     k.rollback("v1")
     state = compiled.get_state(config("t"))
-    assert [(task.name, task.result) for task in state.tasks] == [("bad", None), ("good", {"items": ["good"]})]
+    assert {task.name: task.result for task in state.tasks} == {"bad": None, "good": {"items": ["good"]}}
 
 
 def test_streams_that_are_read_by_turns_in_one_context_keep_apart(k: kedge.Kedge) -> None:
