@@ -2,5 +2,6 @@
 
 from kedge.integrations.langgraph.saver import AsyncKedgeSaver, KedgeSaver
 from kedge.integrations.langgraph.saver_inputs import handler
+from kedge.integrations.langgraph.store import KedgeStore
 
-__all__ = ["AsyncKedgeSaver", "KedgeSaver", "handler"]
+__all__ = ["AsyncKedgeSaver", "KedgeSaver", "KedgeStore", "handler"]
