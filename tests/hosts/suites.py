@@ -10,7 +10,7 @@ import tarfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -62,7 +62,7 @@ def run(folder: Path, tests: list[str], conftest: str, **environment: str) -> Ou
     )
     if not report.exists():
         raise AssertionError(done.stdout[-4_000:] + done.stderr[-4_000:])
-    cases = list(ElementTree.parse(report).iter("testcase"))
+    cases = list(ET.parse(report).iter("testcase"))
     report.unlink()
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = [case for case in cases if case.find("skipped") is not None]
