@@ -167,6 +167,7 @@ def test_the_async_twin_has_its_own(place: str) -> None:
                 view = await turn.view()
                 assert await view.context.get("fact") is None
             assert kedge.aio.current_turn() is None
+            assert current_turn(ended=True) is None, "its block is left"
 
     asyncio.run(main())
 

@@ -631,6 +631,9 @@ class AsyncKedge:
                 facade = AsyncTurn(worker, turn)  # kept by this frame: the map of current turns holds it weakly
                 yield facade
             finally:  # a cancelled call that has begun ends before the turn does
-                await _to_its_end(worker.submit(turn.close))
+                try:
+                    await _to_its_end(worker.submit(turn.close))
+                finally:
+                    current.leave(turn)  # the thread that closed it has a context of its own
         finally:
             worker.stop()
