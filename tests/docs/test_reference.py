@@ -41,7 +41,7 @@ FACES: dict[str, type] = {
 }
 FUNCTIONS = (
     kedge.open, kedge.migrate_store, kedge.compare_stores, kedge.stop, kedge.release, kedge.current_turn, kedge.bind,
-    kedge.escape_name, kedge.unescape_name, kedge.current_agent, kedge.add_turn_source,
+    kedge.wrap, kedge.escape_name, kedge.unescape_name, kedge.current_agent, kedge.add_turn_source,
 )  # fmt: skip
 GUARD = (
     guard.FailureTest, guard.ScoreTest, guard.LatencyTest, guard.HoldbackTest, guard.SloTest, guard.NonInferiorityTest,

@@ -1,17 +1,23 @@
 """Turn of a call from a framework: the one that its context works in, or one of its own."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import kedge
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @contextmanager
 def turn_for(k: kedge.Kedge, agent: str | None, session: str | None = None) -> Iterator[kedge.Turn]:
     """Work in the turn of this context, or in a new one of this agent (and session) for this call alone.
 
-    Where a rollback has ended the turn of this context, it is that turn, whose operations raise: what such code still
-    writes comes from what was rolled back. A turn of another session than the given one is refused.
+    Where a settle has ended the turn of this context, it is a child of it. Where a rollback has, or where it was
+    closed, beginning the child raises: what such code still does is no work outside turns. A turn of another session
+    than the given one is refused.
     """
     turn = kedge.current_turn(ended=True)
     if turn is None:
@@ -19,12 +25,42 @@ def turn_for(k: kedge.Kedge, agent: str | None, session: str | None = None) -> I
             raise kedge.Misuse(
                 "this call is outside turns, and names no agent: pass agent='…', or make it inside `with k.turn(…)`"
             )
-        with k.turn(session=session, agent=agent) as turn:
-            yield turn
-    elif session is not None and turn.session != session:
+        with k.turn(session=session, agent=agent) as own:
+            yield own
+        return
+    if session is not None and turn.session != session:
         raise kedge.Misuse(
             f"the current turn is of session {turn.session!r}, but this call is for {session!r}: make it in a turn "
             "of that session"
         )
-    else:
+    if turn.is_open:
         yield turn
+        return
+    with k.turn(agent=turn.agent, person=turn.person, parent=turn) as child:
+        try:
+            yield child
+        finally:
+            turn.absorb(child)
+
+
+def outlives_settles(method: F) -> F:
+    """Return the method, called once more where a settle ends the turn on the way: the second call has a child turn."""
+    if inspect.iscoroutinefunction(method):
+
+        @wraps(method)
+        async def called_async(*arguments: Any, **options: Any) -> Any:
+            try:
+                return await method(*arguments, **options)
+            except kedge.SettledMeanwhile:
+                return await method(*arguments, **options)
+
+        return cast("F", called_async)
+
+    @wraps(method)
+    def called(*arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except kedge.SettledMeanwhile:
+            return method(*arguments, **options)
+
+    return cast("F", called)

@@ -106,6 +106,7 @@ from kedge.turns.peers import UnknownPeerWarning
 from kedge.turns.permits import Permit
 from kedge.turns.turn import Turn, current_turn
 from kedge.turns.view import ReadView, UntrackedReadWarning
+from kedge.turns.wrap import wrap
 
 __all__ = [
     "ApprovalNeeded", "Arriving", "Artifact", "ArtifactChanged", "AttributionWarning", "BackfillReport", "BatchOpen",
@@ -125,5 +126,5 @@ __all__ = [
     "TurnClosed", "TurnSource", "Unattributed", "Unfinished", "UnknownName", "UnknownPeerWarning", "Unreachable",
     "UntrackedReadWarning", "UntrustedHeaders", "UpgradeReport", "VectorBatches", "VectorRow", "VectorRows",
     "add_turn_source", "agent", "bind", "carriers", "compare_stores", "current_agent", "current_turn", "escape_name",
-    "migrate_store", "open", "release", "stop", "unescape_name",
+    "migrate_store", "open", "release", "stop", "unescape_name", "wrap",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from langchain_core import messages as langchain
 from langchain_core.chat_history import BaseChatMessageHistory
 
 import kedge
-from kedge.integrations.turns import turn_for
+from kedge.integrations.turns import outlives_settles, turn_for
 
 _CLASSES = {
     "human": langchain.HumanMessage,
@@ -37,11 +37,13 @@ class KedgeChatMessageHistory(BaseChatMessageHistory):  # type: ignore[misc]  # 
         self._limit = limit
 
     @property
+    @outlives_settles
     def messages(self) -> list[Any]:
         """The visible messages, oldest first."""
         with turn_for(self._k, self._agent, self._session) as turn:
             return [_as_langchain(message) for message in turn.memory.history(self._limit)]
 
+    @outlives_settles
     def add_messages(self, messages: Sequence[Any]) -> None:
         """Append messages, as one batch.
 
@@ -70,6 +72,7 @@ class KedgeChatMessageHistory(BaseChatMessageHistory):  # type: ignore[misc]  # 
             for fields, is_source in stored:
                 child.memory.append(fields, origin="source" if is_source else "derived")
 
+    @outlives_settles
     def clear(self) -> None:
         """Delete all visible messages. A rollback undoes what an agent cleared, not what a person did."""
         with turn_for(self._k, self._agent, self._session) as turn:
