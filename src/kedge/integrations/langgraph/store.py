@@ -8,10 +8,10 @@ call is a turn of its own.
 import asyncio
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
+from time import time as now
 from typing import Any
 
 import numpy as np
@@ -283,7 +283,7 @@ def _refresh(space: Any, entries: Sequence[kedge.Entry], op: Any) -> None:
     """
     for entry in entries if op.refresh_ttl else ():
         ttl = entry.value["ttl"]
-        if ttl is None or entry.expires_at is None or entry.expires_at - time.time() > (1 - _FRESH) * ttl:
+        if ttl is None or entry.expires_at is None or entry.expires_at - now() > (1 - _FRESH) * ttl:
             continue
         value = entry.value | {"at": entry.value.get("at", entry.at)}
         try:
