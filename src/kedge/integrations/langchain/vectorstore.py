@@ -197,7 +197,7 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
         """Return the nearest documents with their scores, best first; `also` names further collections to search."""
         with turn_for(self._k, self._agent) as turn:
             embeddings, _digest = self._embedder.of(turn)
-            return _scored(self._nearest(turn, embeddings.embed_query(query), k, filter, also))
+            return self._scored(turn, embeddings.embed_query(query), k, filter, also)
 
     @outlives_settles
     async def asimilarity_search_with_score(
@@ -215,7 +215,7 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
             turn = await asyncio.to_thread(stack.enter_context, turn_for(self._k, self._agent))
             embeddings, _digest = await asyncio.to_thread(self._embedder.of, turn)
             vector = await embed_one(embeddings, query)
-            return _scored(await asyncio.to_thread(self._nearest, turn, vector, k, filter, also))
+            return await asyncio.to_thread(self._scored, turn, vector, k, filter, also)
         finally:
             await asyncio.to_thread(stack.close)
 
@@ -229,7 +229,7 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
     ) -> list[Any]:
         """Return the `k` documents nearest to a vector of the view's embedder, best first."""
         with turn_for(self._k, self._agent) as turn:
-            return [document for document, _ in _scored(self._nearest(turn, embedding, k, filter, ()))]
+            return [document for document, _ in self._scored(turn, embedding, k, filter, ())]
 
     async def asimilarity_search_by_vector(self, embedding: list[float], k: int = 4, **options: Any) -> list[Any]:
         """Return the `k` documents nearest to a vector of the view's embedder, best first."""
@@ -272,6 +272,12 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
         collections = list(dict.fromkeys([self._collection, *also]))
         return turn.search(collections, vector, k=k, where=_of_metadata(where))
 
+    def _scored(
+        self, turn: kedge.Turn, vector: Any, k: int, where: Filter | None, also: Sequence[str]
+    ) -> list[tuple[Any, float]]:
+        hits = self._nearest(turn, vector, k, where, also)
+        return list(zip(_documents(turn, hits), [hit.score for hit in hits], strict=True))
+
     def _diverse(
         self, turn: kedge.Turn, vector: Any, k: int, fetch_k: int, lambda_mult: float, where: Filter | None
     ) -> list[Any]:
@@ -280,7 +286,12 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
         near = [hit for hit in hits if hit.id in rows]  # another commit may have deleted one
         matrix = [rows[hit.id].vector for hit in near]
         chosen = maximal_marginal_relevance(np.asarray(vector, np.float32), matrix, lambda_mult, k)
-        return [_document(near[place].id, near[place].payload) for place in chosen]
+        return _documents(turn, [near[place] for place in chosen])
+
+    @staticmethod
+    def for_backfill(ident: str, value: Any) -> tuple[str, Any]:  # noqa: ARG004 - the form of `source=`
+        """Return what to embed of a source document, and its payload: the `source=` of `k.backfill`."""
+        return (value["text"], value) if isinstance(value, Mapping) else (value, None)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         """Return the function from a score to a relevance between 0 and 1."""
@@ -314,12 +325,24 @@ def _id_of(payload: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(payload, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def _document(name: str, payload: Mapping[str, Any]) -> Any:
-    return Document(id=kedge.unescape_name(name), page_content=payload["text"], metadata=payload["metadata"])
+def _documents(turn: kedge.Turn, hits: Sequence[kedge.Hit]) -> list[Any]:
+    """Return the documents of hits; the text of a row that has none is that of its source document, if there is one."""
+    bare: dict[str, list[str]] = {}
+    for hit in hits:
+        if hit.payload is None:
+            bare.setdefault(hit.collection, []).append(hit.id)
+    texts = {collection: turn.documents(collection).get_many(ids) for collection, ids in bare.items()}
+    payloads = [hit.payload or texts.get(hit.collection, {}).get(hit.id) for hit in hits]
+    return [_document(hit.id, payload) for hit, payload in zip(hits, payloads, strict=True)]
 
 
-def _scored(hits: kedge.Hits) -> list[tuple[Any, float]]:
-    return [(_document(hit.id, hit.payload), hit.score) for hit in hits]
+def _document(name: str, payload: Any) -> Any:
+    """Return a document; of a row that other code wrote, what is beside its text is the metadata."""
+    if not isinstance(payload, Mapping):
+        payload = {"text": payload} if isinstance(payload, str) else {}
+    others = {field: value for field, value in payload.items() if field != "text"}
+    metadata = payload.get("metadata", others)
+    return Document(id=kedge.unescape_name(name), page_content=payload.get("text") or "", metadata=metadata or {})
 
 
 def _of_metadata(where: Filter | None) -> dict[str, Any] | None:
