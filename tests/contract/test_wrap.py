@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -39,12 +39,12 @@ async def look_async(key: str) -> Any:
     return here().context.get(key)
 
 
-def look_in_steps(key: str) -> Iterator[Any]:
+def look_in_steps(key: str) -> Generator[Any, None, None]:
     yield "first"
     yield here().context.get(key)
 
 
-async def look_in_async_steps(key: str) -> AsyncIterator[Any]:
+async def look_in_async_steps(key: str) -> AsyncGenerator[Any, None]:
     yield "first"
     yield here().context.get(key)
 
@@ -115,7 +115,11 @@ def test_the_session_may_come_from_the_arguments(k: Kedge) -> None:
 def test_a_wrapped_agent_is_influenced_by_its_own_release(k: Kedge) -> None:
     k.deploy("v2", {"clerk/prompt": "bad"})
     k.promote("v2")
-    note = kedge.wrap(lambda: here().context.put("note", "wrong"), k=k, agent="clerk")
+
+    @kedge.wrap(k=k, agent="clerk")
+    def note() -> None:
+        here().context.put("note", "wrong")
+
     with k.turn(session="s", agent="planner") as turn:
         note()
         assert turn.lineage == {"v2"}, "the planner has its answer"

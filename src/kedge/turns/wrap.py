@@ -5,7 +5,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial, wraps
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, overload
 
 from kedge.errors import InvalidValue
 from kedge.support.display import brief
@@ -13,6 +13,7 @@ from kedge.turns import current
 from kedge.turns.turn import Turn, current_turn
 
 T = TypeVar("T")
+Tool = TypeVar("Tool")
 
 
 class BeginsTurns(Protocol):
@@ -20,6 +21,16 @@ class BeginsTurns(Protocol):
 
     def turn(self, session: str | None = None, agent: str | None = None, *, parent: Any = None) -> Any:
         """Begin a turn."""
+
+
+@overload
+def wrap(tool: Tool, *, k: BeginsTurns, agent: str, session: str | Callable[..., str | None] | None = None) -> Tool: ...
+
+
+@overload
+def wrap(
+    *, k: BeginsTurns, agent: str, session: str | Callable[..., str | None] | None = None
+) -> Callable[[Tool], Tool]: ...
 
 
 def wrap(
