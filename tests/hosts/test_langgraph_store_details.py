@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import kedge
+import kedge.aio
 
 pytest.importorskip("langgraph.store.base", reason="`make hosts` installs it")
 pytest.importorskip("langchain_core", reason="`make hosts` installs it")
@@ -162,6 +163,36 @@ def test_what_a_canary_s_read_kept_alive_goes_with_it(k: kedge.Kedge, clock: Han
     k.rollback("v2")
     with k.turn(session="s", agent="helper"):
         assert kept.get(("facts",), "a") is None
+
+
+def test_below_full_puts_are_refused_or_dropped(k: kedge.Kedge) -> None:
+    kept, lenient = indexed(k, "text"), indexed(k, "text", drop_frozen=True)
+    kept.put(("facts",), "a", {"text": "one"})
+    k.set_level("helper", "frozen")
+    with pytest.raises(kedge.Frozen):
+        kept.put(("facts",), "b", {"text": "two"})
+    with pytest.raises(kedge.Frozen):
+        kept.delete(("facts",), "a")
+    lenient.put(("facts",), "b", {"text": "two"})
+    lenient.delete(("facts",), "a")
+    assert keys(kept.search(("facts",), query="one")) == ["a"]
+    k.set_level("helper", "full")
+    lenient.put(("facts",), "b", {"text": "two"})
+    assert keys(kept.search(("facts",))) == ["a", "b"]
+
+
+def test_it_works_over_the_async_twin(place: str) -> None:
+    async def main() -> None:
+        async with kedge.aio.open(place) as k:
+            await k.deploy("v2", {"helper/prompt": "x"}, canary=0.0)
+            kept = KedgeStore(k, agent="helper")
+            async with k.turn(session="s", agent="helper", deployment="v2") as turn:
+                await kept.aput(("facts",), "a", {"n": 1})
+                assert len(await kept.asearch(("facts",))) == 1
+                assert turn.lineage == {"v2"}
+            assert await kept.asearch(("facts",)) == []
+
+    asyncio.run(main())
 
 
 # ── the index ──

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import kedge
+from kedge.integrations.turns import Opened, sync_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,7 +30,7 @@ class KedgeMiddleware:
         self,
         app: App,
         *,
-        k: kedge.Kedge,
+        k: Opened,
         agent: str,
         session: Session = "x-session-id",
         peer: Callable[[Scope], str | None] | str | None = None,
@@ -41,7 +42,7 @@ class KedgeMiddleware:
         - `peer`: who callers are whose headers do not verify, or a function of the scope that says so.
         """
         self._app = app
-        self._k = k
+        self._k = sync_of(k)
         self._agent = agent
         self._session = session
         self._peer = peer

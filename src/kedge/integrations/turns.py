@@ -4,11 +4,27 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import kedge
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class AsyncOpened(Protocol):
+    """An open database of `kedge.aio`."""
+
+    @property
+    def sync(self) -> kedge.Kedge:
+        """The `Kedge` behind it."""
+
+
+Opened = kedge.Kedge | AsyncOpened
+
+
+def sync_of(k: Opened) -> kedge.Kedge:
+    """Return the `Kedge` behind an open database of `kedge.aio`, or the one given."""
+    return k if isinstance(k, kedge.Kedge) else k.sync
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from langchain_core import messages as langchain
 from langchain_core.chat_history import BaseChatMessageHistory
 
 import kedge
-from kedge.integrations.turns import outlives_settles, turn_for
+from kedge.integrations.turns import Opened, outlives_settles, sync_of, turn_for
 
 _CLASSES = {
     "human": langchain.HumanMessage,
@@ -28,10 +28,10 @@ class KedgeChatMessageHistory(BaseChatMessageHistory):  # type: ignore[misc]  # 
     its own of `agent`. So the same view decides for all messages of one turn.
     """
 
-    def __init__(self, k: kedge.Kedge, session: str, *, agent: str | None = None, limit: int | None = None) -> None:
+    def __init__(self, k: Opened, session: str, *, agent: str | None = None, limit: int | None = None) -> None:
         """Work on the session of that name, which may be any text. With `limit`, read only the newest messages."""
         super().__init__()
-        self._k = k
+        self._k = sync_of(k)
         self._session = kedge.escape_name(session)
         self._agent = agent
         self._limit = limit

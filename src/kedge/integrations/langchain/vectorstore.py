@@ -19,7 +19,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 import kedge
 from kedge.integrations.embedding import Choice, Embeddings, PinnedEmbedder, embed_many, embed_one
-from kedge.integrations.turns import outlives_settles, turn_for
+from kedge.integrations.turns import Opened, outlives_settles, sync_of, turn_for
 
 _PROBE = "dimension"
 Filter = Mapping[str, Any]
@@ -30,7 +30,7 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
 
     def __init__(
         self,
-        k: kedge.Kedge,
+        k: Opened,
         collection: str,
         embedding: Choice,
         *,
@@ -53,7 +53,7 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
             raise kedge.InvalidValue("invalid dim None: a function chooses the model, so give the dimension, dim=…")
         if dim is None:
             dim = len(embedding.embed_query(_PROBE))  # type: ignore[union-attr]  # checked above
-        self._k = k
+        self._k = k = sync_of(k)
         self._collection = collection
         self._agent = agent
         self._metric = metric

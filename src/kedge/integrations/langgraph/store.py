@@ -20,7 +20,7 @@ from langgraph.store import base
 import kedge
 from kedge.integrations.embedding import Embeddings, PinnedEmbedder, embed_many, embed_one, identity_of
 from kedge.integrations.langgraph import store_names as names
-from kedge.integrations.turns import outlives_settles, turn_for
+from kedge.integrations.turns import Opened, outlives_settles, sync_of, turn_for
 
 _PAGE = 200  # items read at once where a filter, or a search by text, passes over some
 _FRESH = 0.05  # the part of its time to live after which a read refreshes an item
@@ -38,7 +38,7 @@ class KedgeStore(base.BaseStore):  # type: ignore[misc]  # its package need not 
 
     def __init__(
         self,
-        k: kedge.Kedge,
+        k: Opened,
         *,
         agent: str | None = None,
         name: str = "langgraph-store",
@@ -46,16 +46,19 @@ class KedgeStore(base.BaseStore):  # type: ignore[misc]  # its package need not 
         ttl: Mapping[str, Any] | None = None,
         embedder: str = "shared/embedder",
         choose: Callable[[kedge.Artifact], Embeddings] | None = None,
+        drop_frozen: bool = False,
     ) -> None:
         """Keep items in the store `name`, and their vectors in the collection of that name.
 
         `agent` is whose turn a call outside turns is; without it, such a call is refused. `index` and `ttl` are
         LangGraph's. The view of each turn pins the embedder at `embedder`; where several versions of it are deployed,
-        `choose` returns the model of an artifact, in place of `index["embed"]`.
+        `choose` returns the model of an artifact, in place of `index["embed"]`. With `drop_frozen`, puts and deletes
+        below level full change nothing instead of raising `Frozen`, so that a graph goes on answering.
         """
-        self._k = k
+        self._k = k = sync_of(k)
         self._agent = agent
         self._name = name
+        self._drop_frozen = drop_frozen
         self.ttl_config = None if ttl is None else dict(ttl)
         self.index_config = None if index is None else dict(index)
         self.embeddings: Any = None
@@ -159,7 +162,14 @@ class KedgeStore(base.BaseStore):  # type: ignore[misc]  # its package need not 
         return results
 
     def _write(self, turn: kedge.Turn, child: kedge.Turn, work: "_Work") -> None:
-        """Write the items of a batch, then their rows."""
+        """Write the items of a batch, then their rows; where writing is not permitted, raise, or do nothing."""
+        try:
+            self._write_all(turn, child, work)
+        except kedge.Frozen:
+            if not self._drop_frozen:
+                raise
+
+    def _write_all(self, turn: kedge.Turn, child: kedge.Turn, work: "_Work") -> None:
         if len(work.puts) == 1:
             self._write_items(turn, work)
         elif work.puts:
