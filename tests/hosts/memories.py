@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage
 
 import kedge
-from kedge.integrations.langchain import KedgeChatMessageHistory, KedgeRetriever, KedgeVectorStore, embedder_artifact
+from kedge.integrations.langchain import KedgeChatMessageHistory, KedgeRetriever, KedgeVectorStore
 from kedge.integrations.langgraph import KedgeStore
+from kedge.testing.contracts.memories import SESSION, TEXTS, Memory, MemoryOn
 
-SESSION = "thread"
 PLACE = ("facts",)
-TEXTS = ("wrong", "right", "first", "second", *(f"text {n}" for n in range(8)))
 
 
 class FakeEmbeddings(Embeddings):  # type: ignore[misc]  # its package need not be installed
@@ -34,16 +32,6 @@ class FakeEmbeddings(Embeddings):  # type: ignore[misc]  # its package need not 
         return [self.embed_query(text) for text in texts]
 
 
-class Memory(NamedTuple):
-    """One way to remember texts: what writes one, what returns those that are there, what deletes one."""
-
-    write: Callable[[str], object]
-    read: Callable[[], set[str]]
-    delete: Callable[[str], object] | None = None
-    shared: bool = True  # between sessions
-
-
-Make = Callable[[kedge.Kedge], Memory]
 INDEX = {"dims": 8, "embed": FakeEmbeddings(), "fields": ["text"]}
 
 
@@ -51,7 +39,7 @@ def item(text: str) -> dict[str, Any]:
     return {"text": text, "length": len(text)}
 
 
-def listed(kind: type[KedgeStore] = KedgeStore) -> Make:
+def listed(kind: type[KedgeStore] = KedgeStore) -> MemoryOn:
     def make(k: kedge.Kedge) -> Memory:
         store = kind(k, agent="helper")
         return Memory(
@@ -63,7 +51,7 @@ def listed(kind: type[KedgeStore] = KedgeStore) -> Make:
     return make
 
 
-def searched(kind: type[KedgeStore] = KedgeStore) -> Make:
+def searched(kind: type[KedgeStore] = KedgeStore) -> MemoryOn:
     def make(k: kedge.Kedge) -> Memory:
         store = kind(k, agent="helper", index=INDEX)
         return Memory(
@@ -108,7 +96,7 @@ def listed_async(k: kedge.Kedge) -> Memory:
     )
 
 
-def documents(kind: type[KedgeVectorStore] = KedgeVectorStore) -> Make:
+def documents(kind: type[KedgeVectorStore] = KedgeVectorStore) -> MemoryOn:
     def make(k: kedge.Kedge) -> Memory:
         store = kind(k, "kb", FakeEmbeddings(), agent="helper")
         return Memory(
@@ -161,7 +149,7 @@ def diverse(k: kedge.Kedge) -> Memory:
     )
 
 
-def history(kind: type[KedgeChatMessageHistory] = KedgeChatMessageHistory) -> Make:
+def history(kind: type[KedgeChatMessageHistory] = KedgeChatMessageHistory) -> MemoryOn:
     def make(k: kedge.Kedge) -> Memory:
         kept = kind(k, SESSION, agent="helper")
         return Memory(
@@ -182,7 +170,7 @@ def history_async(k: kedge.Kedge) -> Memory:
     )
 
 
-MEMORIES: dict[str, Make] = {
+MEMORIES: dict[str, MemoryOn] = {
     "items": listed(),
     "items by text": searched(),
     "items by key": got,
@@ -259,7 +247,7 @@ class AnswersAreSource(KedgeChatMessageHistory):
         super()._add(turn, [(fields, True) for fields, _ in stored])
 
 
-MUTANTS: dict[str, Make] = {
+MUTANTS: dict[str, MemoryOn] = {
     "forgets reads": listed(ForgetsReads),
     "forgets the caller": listed(ForgetsTheCaller),
     "forgets the caller, indexed": searched(ForgetsTheCaller),
@@ -269,12 +257,3 @@ MUTANTS: dict[str, Make] = {
     "forgets messages": history(ForgetsMessages),
     "answers are source": history(AnswersAreSource),
 }
-
-
-def prepared(k: kedge.Kedge) -> None:
-    """Settle a first release with the embedder, and have a release of each agent live."""
-    k.deploy("base", {"shared/embedder": embedder_artifact(FakeEmbeddings())})
-    k.promote("base")
-    k.settle("base")
-    k.deploy("v1", {"helper/prompt": "one", "planner/prompt": "one"})
-    k.promote("v1")

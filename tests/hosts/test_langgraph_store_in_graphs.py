@@ -14,13 +14,15 @@ import kedge
 
 pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
 
-from examples.langgraph_support_team import day
 from langgraph.config import get_store
 from langgraph.graph import START, StateGraph
 from typing_extensions import TypedDict
 
+from examples.langgraph_support_team import day
+from kedge.integrations.embedding import embedder_artifact
 from kedge.integrations.langgraph import KedgeSaver, KedgeStore
-from tests.hosts.memories import INDEX, prepared
+from kedge.testing.contracts.memories import start
+from tests.hosts.memories import INDEX, FakeEmbeddings
 
 MODES = ["sync", "async", "exit"]
 
@@ -32,7 +34,7 @@ class State(TypedDict):
 @pytest.fixture
 def k(place: str) -> Iterator[kedge.Kedge]:
     with kedge.open(place, durability="normal") as opened:
-        prepared(opened)
+        start(opened, embedder_artifact(FakeEmbeddings()))
         yield opened
 
 
