@@ -180,12 +180,12 @@ WRONG: dict[str, tuple[Do, type[kedge.KedgeError], list[str]]] = {
     "a level that is none": (
         lambda k: k.set_level("support", "half"),  # type: ignore[arg-type]
         kedge.InvalidValue,
-        ["'half'", "full, frozen, off"],
+        ["'half'", "must be one of full, supervised, frozen, cautious, fallback, off"],
     ),
     "a derived write while frozen": (
         after(lambda k: k.set_level("support", "frozen"), in_turn(lambda t: t.context.put("a", 1))),
         kedge.Frozen,
-        ["'support'", "frozen", "wait until"],
+        ["'support'", "frozen", "wait for a looser level"],
     ),
     # stores
     "an artifact that is not there": (

@@ -24,7 +24,7 @@ from kedge.model.unfinished import ROLLBACK
 from kedge.model.upgrade import GUARD_SINCE
 from kedge.ports.control import Change
 from kedge.support.display import brief
-from kedge.turns.kernel import Kernel
+from kedge.turns.kernel import Kernel, check_reason
 
 TIGHTEN, LOOSEN, SET = "tighten", "loosen", "level"
 
@@ -40,6 +40,7 @@ def tighten(
     expires: float | datetime | None = None,
 ) -> LevelEntry:
     """Add a level entry, or extend an equal one; return it as it stands. No epoch is spent where nothing changes."""
+    check_reason(reason)
     chosen, where = check_level(level), parse_scope(scope)
     if chosen is Level.FULL:
         raise InvalidValue("nothing is tightened to 'full': use loosen(entry), or set_level(feature, 'full')")
@@ -99,6 +100,7 @@ def loosen(
 def set_level(kernel: Kernel, feature: str, level: Level, *, by: str, reason: str) -> None:
     """Make one entry of this level all that persons say about a feature; what others set stays."""
     check_name("the feature", feature)
+    check_reason(reason)
     now, operation = kernel.backend.clock.now(), kernel.backend.clock.fresh_id()
     plain = not kernel.has_fence(GUARD_SINCE)
     scope = Scope("feature", feature)

@@ -16,7 +16,7 @@ from kedge.model.upgrade import GUARD_SINCE
 from kedge.ports.control import Change
 from kedge.support.display import brief
 from kedge.turns.approvals import allows_approved, is_expired, needed
-from kedge.turns.kernel import Kernel
+from kedge.turns.kernel import Kernel, check_reason
 
 APPROVE, DENY, PRESETS, TWO_PERSONS = "approve", "deny", "presets", "two-persons"
 
@@ -31,6 +31,7 @@ def ask(
     presets: dict[str, dict[str, Any]] | None = None,
 ) -> LevelRequest:
     """Return the request for a change that loosens: an open one for the same, or a new one."""
+    check_reason(reason)
     about = kind if entry is None else f"{kind}:{entry.id}"
     now = kernel.backend.clock.now()
     wanted = LevelRequest(

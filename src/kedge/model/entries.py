@@ -18,6 +18,7 @@ from kedge.support.display import brief
 
 ENTRIES_BYTES_MAX = 16 << 10  # of the record's 64 KiB
 REASON_MAX = 200  # characters of a reason in the record; the log keeps all of it
+_BY_MAX = 60  # characters of who and why in an entry of everything beyond the bound
 _replace = msgspec.structs.replace
 
 
@@ -38,6 +39,8 @@ def tighten(record: ControlRecord, wanted: LevelEntry, *, plain: bool = False) -
     if size_of(entries) > ENTRIES_BYTES_MAX:
         if entry.scope != EVERYTHING:
             raise InvalidValue(_too_many(record, entry))
+        entry = _replace(entry, by=entry.by[:_BY_MAX], reason=entry.reason[:_BY_MAX])  # the log has all of it
+        entries = (*record.entries, entry)
         covering = [e for e in record.entries if e.scope == EVERYTHING and e.level == entry.level and not e.expires]
         if covering:
             return record, covering[0]

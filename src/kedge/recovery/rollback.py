@@ -23,7 +23,7 @@ from kedge.recovery.purge import Progress, finish_purge
 from kedge.recovery.reconcile import Reconciliation, Wanted, follow, moved_by, note
 from kedge.recovery.rollback_report import RollbackReport
 from kedge.recovery.verify import Indicators, verify
-from kedge.turns.kernel import Kernel, actor
+from kedge.turns.kernel import Kernel, actor, check_reason
 
 COMMIT = ROLLBACK
 CONVERGED = "rollback:converged"
@@ -56,6 +56,7 @@ def roll_back(
     """
     tell = on_step or _ignore
     features = check_names("hold", hold)
+    check_reason(reason)
     who, operation = actor(by), operation or kernel.backend.clock.fresh_id()
     began = time.perf_counter()
 

@@ -169,7 +169,7 @@ class Kernel:
             try:
                 before = self.backend.control.load()
                 change = decide(before)
-                _check_reason(change.reason)
+                check_reason(change.reason)
                 followed = moved(before, change.record)
                 if followed:  # recovery after a crash reads it from the log
                     change = msgspec.structs.replace(change, detail=change.detail | {DETAIL: followed})
@@ -241,6 +241,7 @@ def actor(by: str | None) -> str:
         return "unknown"
 
 
-def _check_reason(reason: object) -> None:
+def check_reason(reason: object) -> None:
+    """Raise `InvalidValue` unless a reason is text that can be stored."""
     if not isinstance(reason, str) or (not reason.isascii() and any("\ud800" <= c <= "\udfff" for c in reason)):
         raise InvalidValue(f"invalid reason {reason!r:.80}: must be a string of valid Unicode")
