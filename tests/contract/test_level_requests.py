@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,25 @@ def test_an_agent_approves_nothing(k: kedge.Kedge) -> None:
         k.ladder.approve("x", by="ann")
 
 
+@pytest.mark.usefixtures("entry")
+def test_of_many_that_use_an_approval_at_once_one_gets_the_permit(k: kedge.Kedge) -> None:
+    k.ladder.approve(asked(k.turn(session="s", agent="support")), by="ann")
+    ready, permits = threading.Barrier(4), list[kedge.Permit]()
+
+    def act() -> None:
+        turn = k.turn(session="s", agent="support")
+        ready.wait(20)
+        with suppress(ApprovalNeeded):
+            permits.append(turn.require("act", tool="refund", call=CALL))
+
+    threads = [threading.Thread(target=act) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(permits) == 1
+
+
 # ── two persons ──
 
 
@@ -205,6 +225,23 @@ def test_a_request_is_bound_to_its_entry(k: kedge.Kedge) -> None:
     with pytest.raises(kedge.UnknownName, match=f"no level entry '{off.id}'"):
         k.ladder.approve(error.value.request, by="ben")
     assert k.ladder.list() == [another]
+
+
+def test_a_crash_after_the_commit_of_an_approved_change_does_it_once(
+    k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = k.ladder.tighten("off", "feature:support", by="ann")
+    k.ladder.require_two_persons(by="ann")
+    with pytest.raises(ApprovalNeeded) as error:
+        k.ladder.loosen(off, by="ann")
+    with monkeypatch.context() as patch:
+        patch.setattr(k._kernel.backend.requests, "decide", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            k.ladder.approve(error.value.request, by="ben")
+    assert (k.ladder.list(), k.ladder.requests()) == ([], [])
+    epoch = k.epoch
+    assert k.ladder.approve(error.value.request, by="ben").status == "used"
+    assert k.epoch == epoch
 
 
 def test_break_glass_needs_a_reason_and_is_marked(k: kedge.Kedge) -> None:

@@ -50,6 +50,10 @@ def approve(kernel: Kernel, request: LevelRequest | str, *, by: str) -> LevelReq
     if by == found.by:
         raise NotPermitted(f"{by!r} asked for request {found.id} and cannot approve it: another person does")
     record = kernel.backend.control.load()
+    if found.kind != "act" and kernel.backend.control.entries(operation=found.id):
+        return _decide(kernel, found, "used", by)  # a process has done it, and crashed before it could say so
+    if found.entry is not None:
+        entries.find(record, found.entry)
     if not allows_approved(record, found):
         raise NotPermitted(
             f"the level allows no approved acts now, and request {found.id} stands still: loosen the level first "
@@ -154,8 +158,6 @@ def _pending(kernel: Kernel, request: LevelRequest | str) -> LevelRequest:
         raise IllegalTransition(f"request {found.id} is {found.status} by {found.decided_by}: ask anew")
     if is_expired(kernel, found, kernel.backend.clock.now()):
         raise NotPermitted(f"request {found.id} has expired, and is denied: {found.by!r} can ask anew")
-    if found.entry is not None:
-        entries.find(kernel.backend.control.load(), found.entry)
     return found
 
 

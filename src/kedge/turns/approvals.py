@@ -49,8 +49,9 @@ def use(
 
 def open_requests(kernel: Kernel) -> list[LevelRequest]:
     """Return the requests that are pending, or approved and not used, the oldest first."""
-    now = kernel.backend.clock.now()
-    return [found for found in kernel.backend.requests.open(_SHOWN) if not is_expired(kernel, found, now)]
+    now, standing = kernel.backend.clock.now(), {entry.id for entry in kernel.backend.control.load().entries}
+    found = (one for one in kernel.backend.requests.open(_SHOWN) if one.entry is None or one.entry.id in standing)
+    return [one for one in found if not is_expired(kernel, one, now)]
 
 
 def needed(request: LevelRequest) -> ApprovalNeeded:
