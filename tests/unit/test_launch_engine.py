@@ -10,6 +10,7 @@ import pytest
 from kedge.guard.engine import advance
 from kedge.guard.evidence import decode_units, encode_units
 from kedge.guard.launch_state import Gate, LaunchUnit, Phase, State
+from kedge.guard.measure import Measure, MeasureState
 from kedge.model.control import Status
 from tests.unit.launches import RESOLVED, Simulated, rates, release_of
 
@@ -368,3 +369,32 @@ def test_units_in_the_log_are_compact_and_come_back() -> None:
     assert decode_units(msgspec.json.decode(document)) == units
     many = encode_units(units[:2] * 500)
     assert len(msgspec.json.encode(many["arms"])) + len(msgspec.json.encode(many["values"]["resolved"])) < 2_100
+
+
+# ── missing verdicts ──
+
+
+def test_a_missing_verdict_counts_good_for_the_canary_and_bad_for_the_baseline() -> None:
+    release = release_of()
+    metric = release.compared[0]
+
+    def measure() -> Measure:
+        return Measure(metric, release.limits["resolved"], release, MeasureState())
+
+    one, other = measure(), measure()
+    one.take("canary", 0.5, None, is_promoted=False)
+    other.take("canary", 0.5, True, is_promoted=False)
+    assert one.harm.log_e == other.harm.log_e == 0.0
+    one.take("baseline", 0.5, None, is_promoted=False)
+    other.take("baseline", 0.5, False, is_promoted=False)
+    assert one.harm.log_e == other.harm.log_e < 0.0
+    assert (one.missing, one.margin.sessions) == ([1, 1], (0, 0))
+
+
+def test_sessions_of_the_ramp_that_become_due_after_the_promotion_are_not_taken_for_the_watch() -> None:
+    release = release_of()
+    measure = Measure(release.compared[0], release.limits["resolved"], release, MeasureState())
+    measure.take("canary", 0.5, False, is_promoted=False)
+    assert (measure.harm.sessions, measure.watch.sessions) == ((1, 0), (0, 0))
+    measure.take("canary", 0.9, False, is_promoted=True)
+    assert (measure.harm.sessions, measure.watch.sessions) == ((1, 0), (1, 0))

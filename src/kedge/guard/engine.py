@@ -429,7 +429,6 @@ def _promote(look: Look, holds: list[str]) -> None:
     if look.release.approval and not state.approved_by:
         look.set(phase=Phase.APPROVAL)
         holds = [*holds, f"waits for approval: run `kedge launch approve {look.release.deployment}`"]
-    holds = [*holds, *unproven(look)]
     look.set(why=tuple(holds))
     if not holds:
         if state.phase is not Phase.PROMOTING:
