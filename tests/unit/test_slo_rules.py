@@ -141,7 +141,7 @@ FLEET = Fleet(
         ("rollback_commit", 0.05, Sizing(10**9, 10**6), True, "size does not change it"),
         ("rollback_commit", 0.005, Sizing(), False, "0.01 s"),
         ("rollback_completion", 30.0, Sizing(), True, "verification 1 s"),
-        ("rollback_completion", 30.0, Sizing(largest_store=100_000_000), False, "verification 100 s"),
+        ("rollback_completion", 30.0, Sizing(largest_store=10_000_000_000), False, "verification 100 s"),
         ("rollback_completion", 30.0, Sizing(members=2_000), False, "wait 40 s"),
         ("vector_consistency", 0.9, Sizing(), None, "nothing to estimate"),
     ],

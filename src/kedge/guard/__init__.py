@@ -12,6 +12,7 @@ from kedge.guard.health import Finding, Health
 from kedge.guard.latency import LatencyTest
 from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus, MetricStatus
 from kedge.guard.metrics import Metric, parse_metrics
+from kedge.guard.mirror import below_floor
 from kedge.guard.noninferiority import NonInferiorityTest
 from kedge.guard.recompute import Recomputed
 from kedge.guard.release import Release, ReleaseFile, read_release
@@ -64,6 +65,7 @@ __all__ = [
     "SloReport",
     "SloTest",
     "Step",
+    "below_floor",
     "decide",
     "freeze_probes",
     "parse_metrics",
