@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 import kedge
+import kedge.aio
 from kedge import InvalidValue, Kedge
 from kedge.turns.scope import scope_of
 from tests.contract.conftest import HandClock
+from tests.contract.launching import RELEASE, World
 
 POSTGRES_ONE_IN = 24
 TABLE = {"rollback_completion": "30s", "rollback_commit": "10s", "vector_consistency": 0.999, "consensus": "5s"}
@@ -85,3 +88,28 @@ def test_objectives_are_kept_in_the_log(k: Kedge) -> None:
     assert (k.log(1)[0].kind, k.log(1)[0].by) == ("slo:set", "ann")
     with pytest.raises(InvalidValue, match="unknown objective"):
         k.guard.set_slo({"speed": 1})
+
+
+def test_a_launch_keeps_the_objectives_of_its_release(k: Kedge, clock: HandClock) -> None:
+    world = World(k, clock)
+    release = RELEASE | {"slo": {"rollback_completion": "20s"}}
+    world.look(release)
+    world.look(release)
+    assert [status.objective.bound for status in k.guard.slo().statuses] == [20.0]
+    assert len([entry for entry in k.log(200) if entry.kind == "slo:set"]) == 1
+    with pytest.raises(InvalidValue, match="unknown objective 'speed'"):
+        k.guard.plan(RELEASE | {"slo": {"speed": 1}})
+
+
+@pytest.mark.only("sqlite", reason="the façade knows nothing of what lies under it")
+def test_the_guard_s_reports_can_be_awaited(place: str) -> None:
+    async def story() -> None:
+        async with kedge.aio.open(place, durability="normal") as k:
+            await k.deploy("v1", {"support/prompt": "one"})
+            assert (await k.guard.health()).ok
+            assert not (await k.guard.gates("v1")).ok
+            assert await k.guard.drift("v1") == {}
+            await k.guard.set_slo(TABLE)
+            assert (await k.guard.slo()).ok is None
+
+    asyncio.run(story())

@@ -25,6 +25,7 @@ from kedge.guard.launch_state import ENDED, Phase
 from kedge.guard.metrics import Metric
 from kedge.guard.pilot import LEASE_SECONDS, OnEvent, Pilot, gates_of
 from kedge.guard.release import Notify, Release, ReleaseFile, read_release
+from kedge.guard.slo import keep_slo
 from kedge.model.artifacts import as_artifact, manifest_digest
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import Status
@@ -140,6 +141,7 @@ def begin(kernel: Kernel, source: Source, *, by: str | None) -> str:
         reach("launch:deployed")
     _check_staged(kernel, wanted)
     _declare(kernel, release, who)
+    keep_slo(kernel, release.slo, by=who)
     now = port.now()
     entry = NewEntry(
         evidence.operation_of(name), evidence.BEGIN, who, name,

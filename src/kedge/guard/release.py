@@ -14,6 +14,7 @@ from kedge.errors import InvalidValue, nearest
 from kedge.guard.gates import GATES, check_settings
 from kedge.guard.metrics import Metric, guard_settings, parse_metrics
 from kedge.guard.settings import GuardSettings, above_one, decoded, digest, encoded, within
+from kedge.guard.slo_rules import parse_slo
 from kedge.model.artifacts import Artifact
 from kedge.model.checks import check_name, check_names
 from kedge.model.durations import check_duration
@@ -164,7 +165,7 @@ def parse_release(table: Mapping[str, Any], where: str, folder: Path | None = No
         notify=_notify(table.get("notify", {})),
         gates=_tables("gates", table.get("gates", {})),
         skip_gates=_skipped(table.get("skip_gates", [])),
-        slo=_table("slo", table.get("slo", {})),
+        slo=_objectives(table.get("slo", {})),
         **_times(table),
     )  # fmt: skip
     found.guard  # noqa: B018 - raises where the weights or the limits do not fit together
@@ -348,6 +349,13 @@ def _table(what: str, given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise InvalidValue(f"invalid {what} {brief(given)}: must be a table [{what}]")
     return dict(given)
+
+
+def _objectives(given: Any) -> dict[str, Any]:
+    table = _table("slo", given)
+    if table:
+        parse_slo(table)
+    return table
 
 
 def _skipped(given: object) -> tuple[str, ...]:

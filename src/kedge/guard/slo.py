@@ -60,6 +60,12 @@ def set_slo(kernel: Kernel, table: Any, *, by: str | None) -> Slo:
     return parsed
 
 
+def keep_slo(kernel: Kernel, table: Any, *, by: str) -> None:
+    """Keep the objectives of a release in the log, unless they are the newest there; without any, change nothing."""
+    if table and stored_slo(kernel) != parse_slo(table):
+        set_slo(kernel, table, by=by)
+
+
 def stored_slo(kernel: Kernel) -> Slo | None:
     """Return the newest objectives in the log, or None."""
     newest = kernel.backend.control.steps((SET,), limit=1)
@@ -120,4 +126,4 @@ def _fleet(kernel: Kernel, measured: dict[str, float]) -> Fleet:
     )
 
 
-__all__ = ["SloReport", "set_slo", "slo", "stored_slo"]
+__all__ = ["SloReport", "keep_slo", "set_slo", "slo", "stored_slo"]
