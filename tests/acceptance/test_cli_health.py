@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import kedge
+from kedge.cli import database
 from kedge.model import drills
 from kedge.turns.scope import scope_of
 from tests.acceptance.cli import Run
@@ -34,3 +37,13 @@ def test_what_cannot_be_read_is_not_healthy(run_nowhere: Run) -> None:
     assert found.code == 2
     assert (found.document["state"], found.document["checks"]) == ("unknown", {"database": "unknown"})
     assert run_nowhere("health").code == 2, "there is no database"
+
+
+def test_a_damaged_database_is_ill(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(_: object) -> None:
+        raise kedge.Corruption("page 7 is damaged; run `kedge fsck`")
+
+    monkeypatch.setattr(database, "for_reading", damaged)
+    found = run("health", "--json")
+    assert (found.code, found.document["state"]) == (1, "ill")
+    assert "page 7" in found.document["findings"][0]["what"]

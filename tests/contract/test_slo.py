@@ -96,6 +96,7 @@ def test_a_launch_keeps_the_objectives_of_its_release(k: Kedge, clock: HandClock
     world.look(release)
     world.look(release)
     assert [status.objective.bound for status in k.guard.slo().statuses] == [20.0]
+    world.look(release | {"deployment": "v3"})
     assert len([entry for entry in k.log(200) if entry.kind == "slo:set"]) == 1
     with pytest.raises(InvalidValue, match="unknown objective 'speed'"):
         k.guard.plan(RELEASE | {"slo": {"speed": 1}})

@@ -15,7 +15,7 @@ CHANGES_LOOKED_AT = 200
 UNCONFIRMED_SECONDS = 3_600.0
 GRACE_SECONDS = 60.0  # for a change to finish, and for turns under way to end
 NAMES_MAX = 5
-CONFIRMED = frozenset({"rollback", "retract", "level", "tighten", "purge"})  # changes that every member must confirm
+CONFIRMED = frozenset({"rollback", "retract", "level", "tighten"})  # changes that every member must confirm
 
 
 class Severity(StrEnum):
