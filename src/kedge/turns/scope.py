@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, cast
 
-from kedge.errors import Frozen, IdempotencyMismatch, KedgeError, Retryable
+from kedge.errors import Frozen, IdempotencyMismatch, KedgeError
 from kedge.model.calls import REFUSED
 from kedge.model.checks import check_name, check_origin
 from kedge.model.levels import Level
@@ -35,13 +35,15 @@ class TurnScope(ReadingScope):
         self.replaying = None if replays is None else Replaying(self.backend, replays, self.author)
         self.batch: WriteBatch | None = None
         self._was_refused = False
+        self._refused_by_file: Level | None = None
 
     def close(self) -> None:
         """Make every later operation raise `TurnClosed`; journal what was absorbed since the last commit."""
         self._closed = True
-        if self.log.absorbed:
+        refused = () if self._refused_by_file is None else ((REFUSED, str(self._refused_by_file)),)
+        if self.log.absorbed or refused:
             with suppress(KedgeError):  # the lineage is in every write: only the edge is lost
-                self.record_pending()
+                self.record_pending(*refused)
 
     # ── writes ──
 
@@ -174,12 +176,15 @@ class TurnScope(ReadingScope):
     def note_refused(self, level: Level) -> None:
         """Journal, once a turn, that a derived write was refused: the turn's inputs are replayed once it is not.
 
-        A database that does not answer does not change the refusal: a stop file needs none.
+        A refusal by a stop file waits for no database: that is noted as the turn ends.
         """
-        with suppress(Retryable):
-            if not self._was_refused and self._kernel.has_fence(GUARD_SINCE):
-                self.record_edge(REFUSED, str(level))
-                self._was_refused = True
+        if self._was_refused or not self._kernel.has_fence(GUARD_SINCE):
+            return
+        if self._stopped(None) is not None:
+            self._refused_by_file = level
+        else:
+            self.record_edge(REFUSED, str(level))
+        self._was_refused = True
 
     def journal_act(self, make: Callable[[View], Pending]) -> None:
         """Journal what `make` returns for the store's newest epoch, before the act happens; it may raise instead.
