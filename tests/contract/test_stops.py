@@ -12,6 +12,7 @@ import pytest
 import kedge
 from kedge.guard import stopping
 from kedge.model.address import is_server, locate
+from kedge.model.control_log import Entry
 from kedge.turns.acts import act_of
 from kedge.turns.scope import scope_of
 from kedge.turns.stop_files import FILE_NAME, VARIABLE
@@ -206,6 +207,26 @@ def test_a_member_that_does_not_confirm_is_named(k: kedge.Kedge, place: str) -> 
     assert not report.ok
     assert report.stopped
     assert k.ladder.effective() is kedge.Level.OFF
+
+
+def test_a_member_logs_the_file_that_it_sees_come_and_go(k: kedge.Kedge, stop_file: Path) -> None:
+    with k.join("worker"):
+        stop_file.write_text("# by ana: it sends mails\ntool:mail\n", encoding="utf-8")
+        (seen_at,) = logged(k, "stop-file")
+        assert (seen_at.reason, seen_at.detail["path"], seen_at.detail["entries"]) == (
+            "by ana: it sends mails", str(stop_file), "off for tool:mail",
+        )  # fmt: skip
+        assert seen_at.detail["member"] == "worker"
+        stop_file.unlink()
+        (gone,) = logged(k, "stop-file-gone")
+        assert (gone.operation, gone.detail["path"]) == (seen_at.operation, str(stop_file))
+
+
+def logged(k: kedge.Kedge, kind: str) -> list[Entry]:
+    """Return the entries of a kind, as soon as there are any."""
+    while not (found := [entry for entry in k.log() if entry.kind == kind]):
+        pass
+    return found
 
 
 # ── the log of acts ──

@@ -15,6 +15,7 @@ import msgspec
 
 from kedge.deployments import level_expiry, settling
 from kedge.errors import Corruption, InvalidValue, KedgeError, LeaseExpired, Misuse
+from kedge.fleet.stop_log import StopLog
 from kedge.fleet.watcher import POLL_SECONDS, UNPROMPTED_SECONDS, Watcher, report
 from kedge.model.checks import check_name, check_names, check_seconds
 from kedge.model.fleet import (
@@ -68,6 +69,7 @@ class Member:
         self._thread = threading.Thread(target=self._run, name="kedge-member", daemon=True)
         self._hint = kernel.backend.change_hint()  # before the epoch is read: a later change gives another hint
         self._polled_at = time.monotonic()
+        self._stop_log = StopLog(kernel, standing.name)
         self._poll_seconds = max(UNPROMPTED_SECONDS, standing.lease_seconds / LOOKS)
         self._newest_epoch = NO_EPOCH
         _leases.add(self._lease)
@@ -82,6 +84,7 @@ class Member:
     def _run(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
             try:
+                self._stop_log.consider()
                 if self._has_news():
                     self._refresh(self._newest_epoch)
                 elif self._lease.is_due(self._clock.elapsed()):

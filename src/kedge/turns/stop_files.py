@@ -60,6 +60,13 @@ class StopFiles:
         return self._entries
 
     @property
+    def marks(self) -> dict[str, str]:
+        """A text for each file that is there, by its path: it changes when the file does."""
+        if not self.entries:
+            return {}
+        return {str(path): repr(seen.stamp) for path, seen in self._seen.items() if seen.entries}
+
+    @property
     def faults(self) -> dict[str, str]:
         """What cannot be read, by path: each of these turns everything off."""
         self.look()
