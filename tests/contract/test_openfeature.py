@@ -18,6 +18,7 @@ from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.event import EventDetails, ProviderEvent
 from openfeature.provider import ProviderStatus
+from openfeature.track import TrackingEventDetails
 
 from kedge.integrations.openfeature import KedgeProvider
 
@@ -145,6 +146,22 @@ def test_the_assignment_is_a_flag(k: kedge.Kedge, client: OpenFeatureClient) -> 
     assert client.get_object_value("kedge.assignment", {}, of("s1")) == {"deployments": ["v1", "v2"]}
     k.rollback("v2")
     assert client.get_boolean_value("kedge.deployment.v2", True, of("s1")) is False
+
+
+def test_tracking_stores_an_observation(
+    k: kedge.Kedge, client: OpenFeatureClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with k.turn(session="s1", agent="support"):
+        pass
+    client.track("resolved", of("s1"))
+    client.track("cost", of("s1"), TrackingEventDetails(0.25))
+    found = [(name, k._kernel.backend.metrics.observations(name)) for name in ("resolved", "cost")]
+    assert [(name, sample.session, sample.value) for name, (sample,) in found] == [
+        ("resolved", "s1", True), ("cost", "s1", 0.25),
+    ]  # fmt: skip
+    client.track("resolved", of("nobody"))
+    client.track("resolved", of(None))
+    assert caplog.text.count("was not stored") == 2
 
 
 def hear(told: list[EventDetails], flag: threading.Event, details: EventDetails) -> None:

@@ -88,6 +88,18 @@ class Slow(KedgeProvider):
         super().initialize(evaluation_context)
 
 
+class Watched(KedgeProvider):
+    """A provider that notes in which threads it looks flags up."""
+
+    def __init__(self, k: kedge.Kedge, threads: list[threading.Thread]) -> None:
+        super().__init__(k)
+        self._threads = threads
+
+    def _resolve(self, *asked: Any) -> Any:
+        self._threads.append(threading.current_thread())
+        return super()._resolve(*asked)
+
+
 class Failing:
     """A database that does not answer."""
 
@@ -125,6 +137,7 @@ class World:
         self.options = FlagEvaluationOptions()
         self.called: list[str] = []
         self.ended = threading.Event()
+        self.threads: list[threading.Thread] = []
         self.details: Any = None
         self.given: Any = None
         self.flag: tuple[FlagType, str, Any] = (FlagType.BOOLEAN, "", False)
@@ -132,7 +145,7 @@ class World:
     # ── given ──
 
     def stable_provider(self) -> None:
-        api.set_provider_and_wait(KedgeProvider(self.k), DOMAIN)
+        api.set_provider_and_wait(Watched(self.k, self.threads), DOMAIN)
 
     def slow_provider(self) -> None:
         api.set_provider(Slow(self.k, self.ended), DOMAIN)
@@ -179,6 +192,7 @@ class World:
     def evaluate_async(self) -> None:
         flag_type, key, default = self.flag
         call = getattr(self.client, f"get_{flag_type.value.lower()}_details_async")
+        self.threads.clear()
         self.details = asyncio.run(call(key, default, self.context(), self.options))
 
     # ── then ──
@@ -213,8 +227,10 @@ class World:
         self.evaluate()
         assert self.details.value == kept
 
-    def nothing(self) -> None:
-        """Do nothing: what the step says was checked by the one before."""
+    def not_in_the_loop(self) -> None:
+        """Check that the provider looked the flag up in another thread than that of the event loop."""
+        assert self.threads
+        assert threading.current_thread() not in self.threads
 
 
 STEPS: list[tuple[str, Callable[..., None]]] = [
@@ -237,7 +253,7 @@ STEPS: list[tuple[str, Callable[..., None]]] = [
     (r"the hook order should be maintained", World.hooks_ran),
     (r"the original evaluation context should remain unmodified", World.context_unmodified),
     (r"the evaluation details should be immutable", World.details_immutable),
-    (r"the evaluation should complete without blocking", World.nothing),
+    (r"the evaluation should complete without blocking", World.not_in_the_loop),
 ]
 
 

@@ -1,5 +1,7 @@
 """OpenFeature provider: levels, deployments, and feature flags that roll back with the deployment that set them."""
 
+import asyncio
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,10 +21,12 @@ from openfeature.exception import (
 )
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
+from openfeature.track import TrackingEventDetails
 
 import kedge
 from kedge.integrations.flag_rules import Flag, choose, read_flag
 
+_log = logging.getLogger(__name__)
 LEVEL, MAY, DEPLOYMENT, ASSIGNMENT = "kedge.level.", "kedge.may.", "kedge.deployment.", "kedge.assignment"
 OWN = "kedge."
 FLAGS = "flags/"  # the prefix of the artifacts that are flags
@@ -37,6 +41,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "Object": (dict, list),
 }
 Value = Any
+Structure = Sequence[FlagValueType] | Mapping[str, FlagValueType]
 Details = FlagResolutionDetails[Value]
 
 
@@ -111,6 +116,23 @@ class KedgeProvider(AbstractProvider):
         else:
             self.emit_provider_ready(ProviderEventDetails(message=f"the lease of {self._member.name!r} holds again"))
 
+    def track(
+        self,
+        tracking_event_name: str,
+        evaluation_context: EvaluationContext | None = None,
+        tracking_event_details: TrackingEventDetails | None = None,
+    ) -> None:
+        """Store an observation of the session: the event is the metric, its value the details' (True without one).
+
+        What cannot be stored is logged: tracking raises nothing.
+        """
+        session = None if evaluation_context is None else evaluation_context.targeting_key
+        value = None if tracking_event_details is None else tracking_event_details.value
+        try:
+            self._k.observe(session=session or "", metric=tracking_event_name, value=True if value is None else value)
+        except kedge.KedgeError as error:
+            _log.warning("the event %r of session %r was not stored: %s", tracking_event_name, session, error)
+
     # ── resolving ──
 
     def resolve_boolean_details(
@@ -143,11 +165,56 @@ class KedgeProvider(AbstractProvider):
     def resolve_object_details(
         self,
         flag_key: str,
-        default_value: Sequence[FlagValueType] | Mapping[str, FlagValueType],
+        default_value: Structure,
         evaluation_context: EvaluationContext | None = None,
-    ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
+    ) -> FlagResolutionDetails[Structure]:
         """Return a structured flag."""
         return self._resolve("Object", flag_key, default_value, evaluation_context)
+
+    async def resolve_boolean_details_async(
+        self,
+        flag_key: str,
+        default_value: bool,  # noqa: FBT001 - of the interface
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[bool]:
+        """Return a boolean flag, looked up in a thread."""
+        return await asyncio.to_thread(self.resolve_boolean_details, flag_key, default_value, evaluation_context)
+
+    async def resolve_string_details_async(
+        self,
+        flag_key: str,
+        default_value: str,
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[str]:
+        """Return a string flag, looked up in a thread."""
+        return await asyncio.to_thread(self.resolve_string_details, flag_key, default_value, evaluation_context)
+
+    async def resolve_integer_details_async(
+        self,
+        flag_key: str,
+        default_value: int,
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[int]:
+        """Return an integer flag, looked up in a thread."""
+        return await asyncio.to_thread(self.resolve_integer_details, flag_key, default_value, evaluation_context)
+
+    async def resolve_float_details_async(
+        self,
+        flag_key: str,
+        default_value: float,
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[float]:
+        """Return a number as a float flag, looked up in a thread."""
+        return await asyncio.to_thread(self.resolve_float_details, flag_key, default_value, evaluation_context)
+
+    async def resolve_object_details_async(
+        self,
+        flag_key: str,
+        default_value: Structure,
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[Structure]:
+        """Return a structured flag, looked up in a thread."""
+        return await asyncio.to_thread(self.resolve_object_details, flag_key, default_value, evaluation_context)
 
     def _resolve(self, kind: str, key: str, default: Value, context: EvaluationContext | None) -> Details:
         asked = context or EvaluationContext()
