@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import kedge
+from kedge import aio
 from kedge.guard import stopping
 from kedge.model.address import is_server, locate
 from kedge.model.control_log import Entry
@@ -280,3 +282,17 @@ def test_an_act_that_slips_through_is_counted(k: kedge.Kedge) -> None:
 def test_a_store_of_kedges_own_is_not_written_by_users(k: kedge.Kedge) -> None:
     with turn_of(k) as turn, pytest.raises(kedge.InvalidValue, match="reserved"):
         turn.store("kedge.acts")
+
+
+def test_the_async_facade_stops_and_releases(k: kedge.Kedge, place: str) -> None:
+    async def work() -> tuple[kedge.StopReport, kedge.RecordedStop, kedge.ReleaseReport]:
+        async with aio.open(place) as ak:
+            report = await aio.stop(place, by="ana")
+            again = await ak.ladder.stop("frozen", "feature:support", by="ana")
+            return report, again, await aio.release(place, by="ana")
+
+    report, again, released = asyncio.run(work())
+    assert report.ok
+    assert report.recorded is not None
+    assert released.lifted == (report.recorded.entry,)
+    assert again.entry.level is seen(k).ladder.effective("support") is kedge.Level.FROZEN
