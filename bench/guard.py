@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench import oracle
+from bench.balances import balances
 from bench.delays import as_they_come, at_deadline, delays
 from bench.harness import Measured, Setting
 from bench.launches import (
@@ -87,6 +88,7 @@ def guard(setting: Setting) -> Iterator[Measured]:
     yield from scores(count)
     yield from latencies(count)
     yield from differences(count)
+    yield from balances(count, RAMP, DRIFT)
     yield from promoted(count)
 
 

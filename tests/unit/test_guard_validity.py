@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import oracle
+from bench import balances, oracle
 from bench.delays import as_they_come, at_deadline, delays
 from bench.guard import DEADLINE, DRIFT, EVEN, FLAT, RAMP, RULES, agreement, by_user, rates, stopped
-from bench.launches import Launches, difference_path, latency_path, launches, score_path, upper_bound
+from bench.launches import Launches, difference_path, first, latency_path, launches, score_path, upper_bound
 from bench.rules import five_strikes, mann_whitney, rank_score
 from kedge.guard import FailureTest, HoldbackTest, LatencyTest, ScoreTest, SloTest
 from kedge.guard.bets import coin
@@ -131,7 +131,7 @@ COUNT = 400
 
 
 def test_the_simulation_of_the_benchmark_is_what_is_shipped() -> None:
-    for line in agreement(3, sessions=150):
+    for line in (*agreement(3, sessions=150), *balances.agreement(3, sessions=150)):
         assert line.value <= 1e-9, line.name
 
 
@@ -167,6 +167,22 @@ def test_verdicts_that_come_late_and_unequally_do_not_alarm_at_the_deadline(cana
     assert alarms(at_deadline(runs, failed, wait, DEADLINE, math.log(20))) <= 0.05
     if canary < baseline:
         assert alarms(as_they_come(runs, failed, wait, math.log(20))) > 0.3
+
+
+def test_a_canary_that_is_worse_by_the_margin_is_rarely_proven_to_be_no_worse() -> None:
+    runs, failed = rates(RAMP, DRIFT, DRIFT + 0.05)(np.random.default_rng(12), COUNT)
+    stops = first(balances.margin_path(runs, (~failed).astype(np.float64), 0.05) >= math.log(20))
+    assert np.mean(stops <= len(RAMP)) <= 0.05
+    assert alarms(stops, len(RAMP)) <= 0.07
+
+
+def test_equal_coverage_holds_rarely_and_unequal_coverage_soon() -> None:
+    rng = np.random.default_rng(13)
+    runs = launches(rng, 100, EVEN)
+    for rate, least, most in ((0.05, 0.0, 0.03), (0.2, 0.95, 1.0)):
+        missing = rng.random(runs.canary.shape) < np.where(runs.canary, rate, 0.05)
+        held = (balances.balance_path(runs, missing) >= math.log(100)).any(axis=1).mean()
+        assert least <= held <= most
 
 
 def test_a_bad_canary_is_found_though_its_verdicts_come_late() -> None:
