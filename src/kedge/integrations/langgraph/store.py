@@ -261,6 +261,15 @@ class KedgeStore(base.BaseStore):  # type: ignore[misc]  # its package need not 
         return sorted(matching)[op.offset : op.offset + op.limit]
 
 
+def _check_labels(namespace: Iterable[Any]) -> None:
+    """Raise as LangGraph's own methods do: operations may come without passing them."""
+    for label in namespace:
+        if not isinstance(label, str) or not label or "." in label:
+            raise base.InvalidNamespaceError(
+                f"invalid namespace label {label!r} in {namespace!r}: must be a string without periods, not empty"
+            )
+
+
 def _path(field: str) -> Any:
     return field if field == "$" else base.tokenize_path(field)
 
@@ -318,7 +327,8 @@ class _Work:
         for op in self.ops:
             if not isinstance(op, base.GetOp | base.SearchOp | base.PutOp | base.ListNamespacesOp):
                 raise ValueError(f"unknown operation {op!r:.80}: pass those of langgraph.store.base")  # noqa: TRY004
-            base.validate_op_namespace(op)
+            for namespace in names.namespaces_of(op):
+                _check_labels(namespace)
         self.puts = {names.item_name(op.namespace, op.key): op for op in self.ops if isinstance(op, base.PutOp)}
         self.rows: list[_Row] = []
         self.tokens: dict[str, str] = {}

@@ -31,6 +31,13 @@ def namespace_and_key(name: str) -> tuple[Namespace, str]:
 # ── namespaces ──
 
 
+def namespaces_of(op: Any) -> list[Any]:
+    """Return the namespaces that an operation names: its own, its prefix, or the paths of its conditions."""
+    if hasattr(op, "match_conditions"):
+        return [condition.path for condition in op.match_conditions or ()]
+    return [op.namespace_prefix if hasattr(op, "namespace_prefix") else op.namespace]
+
+
 def fixed_prefix(conditions: Sequence[Any]) -> Namespace:
     """Return the longest namespace that all matches lie in or below: the labels before the first wildcard."""
     prefixes = [tuple(condition.path) for condition in conditions if condition.match_type == "prefix"]
