@@ -51,6 +51,7 @@ def test_a_refused_derived_write_makes_its_input_pending(k: kedge.Kedge, level: 
     assert said(k, "t") == ["three", "answer to three"]
     assert k.replay(again).replayed == ()
     assert k.status().replay_pending == 0
+    assert k._kernel.backend.provenance.refused_turns() == [], "what was answered is forgotten"
     assert k.fsck(full=True).findings == ()
 
 

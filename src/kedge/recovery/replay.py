@@ -278,7 +278,7 @@ def replay(
                 failed.append((item, why))
         if progress is not None:
             progress(position + 1, len(chosen))
-    if done or settled:
+    if deployment is None:
         _forget_answered(kernel)
     left = len(waiting) - len(done) - settled - (gone - len(deleted))
     return ReplayReport(tuple(done), tuple(failed), left, tuple(skipped), gone)
