@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -333,3 +334,17 @@ def test_a_member_lifts_what_has_expired(k: kedge.Kedge, clock: HandClock) -> No
         clock.time += 61
         assert lifted.wait(20)
         assert k.ladder.list() == []
+
+
+def test_a_move_takes_entries_requests_and_rights_along(k: kedge.Kedge, new_place: Callable[[], str]) -> None:
+    k.ladder.tighten("supervised", "feature:support", expires=1e6, reason="new", by="ann")
+    k.ladder.set_presets('[frozen]\nact = {undoable = "no"}', by="ann")
+    request = asked(k.turn(session="s", agent="support"))
+    entries, target = k.ladder.list(), new_place()
+    kedge.migrate_store(k.url, target)
+    with kedge.open(target, durability="normal", clock=k._kernel.backend.clock) as moved:
+        assert (moved.ladder.list(), moved.ladder.requests()) == (entries, [request])
+        assert moved.ladder.presets().frozen.undoable == "no"
+        moved.ladder.approve(request, by="ann")
+        turn = moved.turn(session="s", agent="support")
+        assert turn.require("act", tool="refund", call=CALL).approved_by == "ann"
