@@ -11,7 +11,7 @@ import kedge
 from kedge.errors import UnknownName
 from kedge.guard import units as streams
 from kedge.guard.metrics import Metric, parse_metrics
-from kedge.guard.units import Unit, due, due_units, hard_events
+from kedge.guard.units import Unit, due, hard_events
 from kedge.model import assignment, draws
 from kedge.ports.metrics import Sample
 from kedge.turns.kernel import Kernel
@@ -228,11 +228,11 @@ def test_units_equal_a_naive_recomputation(
                 taken, after = [*taken, *part.units], part.upto
     end = clock.time + 2 * LONGEST
     expected = _keys(history.naive(end))
-    assert _keys(due_units(history.kernel, "v2", METRICS, after=0, now=end, limit=10_000)) == expected
-    taken += due_units(history.kernel, "v2", METRICS, after=after, now=end, limit=10_000)
+    assert _keys(list(due(history.kernel, "v2", METRICS, after=0, now=end, limit=10_000).units)) == expected
+    taken += list(due(history.kernel, "v2", METRICS, after=after, now=end, limit=10_000).units)
     assert _keys(taken) == expected, "in parts, as time goes on"
     middle = clock.time - 5.0
-    assert _keys(due_units(history.kernel, "v2", METRICS, after=0, now=middle, limit=10_000)) == _keys(
+    assert _keys(list(due(history.kernel, "v2", METRICS, after=0, now=middle, limit=10_000).units)) == _keys(
         history.naive(middle)
     )
     arms = {unit.arm for unit in taken}
@@ -271,8 +271,8 @@ def test_one_bad_value_of_a_hard_metric_is_an_event_of_the_deployments_that_its_
 def test_units_of_an_unknown_deployment_and_of_one_that_no_session_was_shown(k: kedge.Kedge) -> None:
     k.deploy("v22", {"support/prompt": "two"})
     with pytest.raises(UnknownName, match="did you mean 'v22'"):
-        due_units(k._kernel, "v2", METRICS, after=0, now=1e12)
-    assert due_units(k._kernel, "v22", METRICS, after=0, now=1e12) == []
+        due(k._kernel, "v2", METRICS, after=0, now=1e12)
+    assert due(k._kernel, "v22", METRICS, after=0, now=1e12).units == ()
 
 
 def test_a_look_reads_what_is_new(k: kedge.Kedge, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from kedge.errors import InvalidValue
 from kedge.guard import FailureTest, LatencyTest, ScoreTest
+from kedge.guard.draws import imputed
 from kedge.guard.metrics import Metric, guard_settings, metric_of, parse_metrics, weighted
 from kedge.guard.settings import FailureSettings, LatencySettings, ScoreSettings
-from kedge.guard.units import Unit, impute
 from kedge.model.declared_metrics import DeclaredMetric
 from kedge.model.observations import Lines, Observation, plain_value
 
@@ -178,12 +178,9 @@ def test_a_failure_counts_once_and_a_mean_of_latencies_is_one() -> None:
 def test_what_is_missing_counts_against_a_difference() -> None:
     metrics = _all()
     names = ["resolved", "helpful", "answer", "cost"]
-    arms = {
-        arm: [impute(metrics[name], Unit(1, "u", "s", arm, 0.5, 0.0, dict.fromkeys(names))) for name in names]
-        for arm in ("canary", "baseline")
-    }
-    assert arms == {"canary": [True, 5.0, 30.0, 0.0], "baseline": [False, 1.0, 30.0, -3.0]}
-    assert impute(metrics["resolved"], Unit(1, "u", "s", "canary", 0.5, 0.0, {"resolved": False})) is False
+    arms = [[imputed(metrics[name], None, is_canary=is_canary) for name in names] for is_canary in (True, False)]
+    assert arms == [[True, 5.0, 30.0, 0.0], [False, 1.0, 30.0, -3.0]]
+    assert imputed(metrics["resolved"], False, is_canary=True) is False
 
 
 def test_a_declared_metric_has_its_test() -> None:

@@ -54,3 +54,15 @@ def test_users_who_come_again_raise_no_alarm(seed: int) -> None:
     assert measure.interval.low < 0 < measure.interval.high
     canary, baseline = (measure.missing[at] / measure.seen[at] for at in (0, 1))
     assert abs(canary - baseline) < 0.2
+
+
+def test_a_latency_without_an_answer_is_its_timeout_in_both_arms() -> None:
+    table = {"resolved": RESOLVED, "wait": {"kind": "latency", "timeout": 10, "deadline": 60, "max_missing": 0.9}}
+    release = release_of(metrics=table)
+    metric = next(metric for metric in release.metrics if metric.name == "wait")
+    measure, rng = Measure(metric, release.limits["wait"], release, MeasureState()), random.Random(3)
+    for _ in range(400):
+        answer = rng.uniform(1.0, 3.0)
+        measure.take("baseline", 0.5, answer, is_promoted=False)
+        measure.take("canary", 0.5, answer if rng.random() < 0.6 else None, is_promoted=False)
+    assert measure.harm.peak > 1 / 0.05, "a canary that does not answer is slow"

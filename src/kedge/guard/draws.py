@@ -87,17 +87,12 @@ def draws_of(generations: Sequence[Session], number: int, look: Look) -> list[Dr
     return found
 
 
-def impute(metric: Metric, unit: Unit) -> float | bool:
-    """Return a unit's verdict of a metric, as its test takes it; a missing one counts against finding a difference.
+def imputed(metric: Metric, found: Verdict, *, is_canary: bool) -> float | bool:
+    """Return a verdict, as its test takes it; a missing one counts against finding a difference.
 
     It counts bad for the baseline and good for the canary, so that missing verdicts never roll a canary back. A latency
     without an answer is the timeout in both arms.
     """
-    return imputed(metric, unit.verdicts[metric.name], is_canary=unit.arm == "canary")
-
-
-def imputed(metric: Metric, found: Verdict, *, is_canary: bool) -> float | bool:
-    """Return a verdict, or what a missing one counts as."""
     if found is not None:
         return found
     return metric.best if is_canary and metric.kind != "latency" else metric.worst

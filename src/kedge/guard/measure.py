@@ -9,6 +9,7 @@ from kedge.guard.balance import BalanceTest
 from kedge.guard.cusum import HoldbackTest, SloTest
 from kedge.guard.decisions import Evidence
 from kedge.guard.difference import DifferenceSequence, Interval
+from kedge.guard.draws import imputed
 from kedge.guard.failures import FailureTest
 from kedge.guard.latency import LatencyTest
 from kedge.guard.metrics import Metric
@@ -69,7 +70,7 @@ class Measure:
         )  # fmt: skip
 
     def take(self, arm: Arm, share: float, verdict: Verdict, *, is_first: bool = True, is_promoted: bool) -> None:
-        """Take a session's verdict. A missing one counts bad for the baseline and good for the canary.
+        """Take a session's verdict, or what a missing one counts as.
 
         Of a unit that was drawn before, only its first bad session comes. It counts for the coins, which bet on bad
         sessions alone, and for nothing else: what estimates a rate or a mean takes each unit once.
@@ -80,7 +81,7 @@ class Measure:
             if verdict is None:
                 self.missing[at] += 1
                 self.coverage.observe(arm, share)
-        counted = (self.metric.best if arm == "canary" else self.metric.worst) if verdict is None else verdict
+        counted = imputed(self.metric, verdict, is_canary=arm == "canary")
         if is_promoted:
             self.watch.observe(arm, counted, share)
             if self.slo is not None and arm == "canary" and verdict is not None and is_first:

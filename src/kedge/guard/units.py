@@ -5,7 +5,7 @@ from itertools import groupby, takewhile
 from operator import attrgetter
 
 from kedge.errors import UnknownName, nearest
-from kedge.guard.draws import Draw, Unit, counted, draws_of, impute
+from kedge.guard.draws import Draw, Unit, counted, draws_of
 from kedge.guard.metrics import Metric
 from kedge.model.assignment import Lists, Phase, share_of
 from kedge.model.control import ControlRecord
@@ -15,7 +15,7 @@ from kedge.model.visibility import SEQ_MAX
 from kedge.support.display import Value, brief
 from kedge.turns.kernel import Kernel
 
-__all__ = ["Due", "HardEvent", "Unit", "due", "due_units", "hard_events", "impute"]
+__all__ = ["Due", "HardEvent", "Unit", "due", "hard_events"]
 
 PAGE = 1_000  # sessions that are read at once
 GRACE_SECONDS = 1.0  # after a deadline: what was stored before it may still be committing
@@ -39,20 +39,14 @@ class HardEvent(Value, frozen=True):
     number: int  # its place among the observations
 
 
-def due_units(
-    kernel: Kernel, deployment: str, metrics: Mapping[str, Metric], *, after: int, now: float, limit: int = PAGE
-) -> list[Unit]:
-    """Return units in order of assignment, from the one after a seq to the first whose deadline has not passed."""
-    return list(due(kernel, deployment, metrics, after=after, now=now, limit=limit).units)
-
-
 def due(
     kernel: Kernel, deployment: str, metrics: Mapping[str, Metric], *, after: int, now: float, limit: int = PAGE
 ) -> Due:
-    """Return what `due_units` returns, with the seq to go on from: sessions that chance did not assign are skipped.
+    """Return units in order of assignment, from the one after a seq to the first whose deadline has not passed.
 
-    A unit is due once the longest deadline of these metrics has passed; each counts up to its own. The cost grows with
-    the sessions after the seq, and with the earlier sessions of their users.
+    Sessions that chance did not assign are skipped. A unit is due once the longest deadline of these metrics has
+    passed; each counts up to its own. The cost grows with the sessions after the seq, and with the earlier sessions of
+    their users.
     """
     control = kernel.backend.control
     number = control.number_of(deployment)
