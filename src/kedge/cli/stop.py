@@ -63,6 +63,7 @@ def stop(
     written = stop_by_file(url, line, stop_file)  # before anything else is imported, or opened
     if not as_json:
         _tell_file(line, written)
+        whisper("Recording it in the database, for all hosts …", "dim")
     report = _record(url, line, written, stop_file, reason=reason, by=by, wait=wait)
     if report is None:
         return IN_PART
