@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -92,6 +93,20 @@ STATEMENTS = (
     "DELETE FROM kedge.control_log",
     "INSERT INTO kedge.level_requests VALUES ('r', 'loosen', 'x', 'approved', 0, '')",
 )
+
+
+def test_an_agents_login_stops_and_does_not_release(owner: kedge.Kedge, place: str, tmp_path: Path) -> None:
+    agent, file = logged_in_as(place, AGENT), tmp_path / "STOP"
+    with owner.join("worker"):
+        report = kedge.stop(agent, reason="it loops", by="agent:support", stop_file=file)
+        assert report.ok
+        with pytest.raises(kedge.NotPermitted, match="split_agent cannot loosen the entry"):
+            kedge.release(agent, by="ana", stop_file=file)  # a name is no proof, a login is
+        assert file.exists()
+        assert owner.ladder.effective() is kedge.Level.OFF
+        assert kedge.release(logged_in_as(place, OPERATOR), by="ana", stop_file=file).lifted
+        assert not file.exists()
+        assert owner.ladder.effective() is kedge.Level.FULL
 
 
 def is_refused(connection: psycopg.Connection, statement: str) -> bool:
