@@ -39,8 +39,8 @@ ALL_STEPS = "all"
 PROMPT = "answering/prompt"
 METRIC = "resolved"
 SESSIONS_MAX = 600  # of both arms; the release is found after a fifth of that
-SESSIONS_AT_ONCE = 6
-PAUSE_SECONDS = 0.05
+SESSIONS_AT_ONCE = 4  # few: each step of the guard is to be seen, also where the pilot is slow
+PAUSE_SECONDS = 0.15
 _HASTY_PROMPT = """\
 You are the helpdesk for Python's standard library. Every document costs money.
 Compare up to 0 documents with the question.
@@ -50,6 +50,7 @@ deployment = "{release}"
 ramp = [0.5]
 min_sessions = 20
 soak = 0
+alpha = 0.001
 hold = 2
 degrade = 3
 
@@ -58,7 +59,7 @@ degrade = 3
 
 [metrics.{metric}]
 kind = "success"
-deadline = "2s"
+deadline = "4s"
 """
 
 
