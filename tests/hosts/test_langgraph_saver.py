@@ -18,6 +18,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import entrypoint, task
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
@@ -196,7 +197,7 @@ def test_what_survives_does_not_depend_on_timing(k: kedge.Kedge) -> None:
     k.rollback("v2")
     left = [compiled.get_state(config(f"t{number}")) for number in range(12)]
     assert [state.values["items"] for state in left] == [["in", "spread", "fine", "good"]] * 12
-    done = [{task.name for task in state.tasks if task.result is not None} for state in left]
+    done = [{each.name for each in state.tasks if each.result is not None} for state in left]
     assert done == [{"good", "fine"}] * 12
     resumed = compiled.invoke(None, config("t0"))  # only what was taken back is done again
     assert sorted(resumed["items"]) == ["bad", "fine", "good", "in", "spread"]
@@ -233,7 +234,7 @@ def test_a_checkpoint_that_is_saved_after_later_steps_began_has_the_lineage_of_i
     compiled.invoke({"items": [], "topic": "t"}, config("t"), durability="async")
     k.rollback("v1")
     state = compiled.get_state(config("t"))
-    assert {task.name: task.result for task in state.tasks} == {"bad": None, "good": {"items": ["good"]}}
+    assert {each.name: each.result for each in state.tasks} == {"bad": None, "good": {"items": ["good"]}}
 
 
 def test_streams_that_are_read_by_turns_in_one_context_keep_apart(k: kedge.Kedge) -> None:
@@ -263,7 +264,69 @@ def test_tasks_sent_to_nodes_have_turns_of_their_own(k: kedge.Kedge) -> None:
     compiled = built.compile(checkpointer=KedgeSaver(k, agent="graph"))
     assert compiled.invoke({"items": [], "topic": "t"}, config("t"))["items"] == [0, 1, 2]
     k.rollback("v1")
-    assert [task.result for task in compiled.get_state(config("t")).tasks] == [{"items": [0]}, None, {"items": [2]}]
+    assert [each.result for each in compiled.get_state(config("t")).tasks] == [{"items": [0]}, None, {"items": [2]}]
+
+
+def test_tasks_that_a_flow_calls_have_turns_of_their_own_and_the_flow_has_read_what_they_read(k: kedge.Kedge) -> None:
+    k.deploy("v1", {"bad/prompt": "p1"})
+    k.promote("v1")
+    k.settle("v1")
+    k.deploy("v2", {"bad/prompt": "p2"}, canary=1.0)
+    done: list[str] = []
+
+    @task  # type: ignore[untyped-decorator]
+    def note(said: str) -> str:
+        done.append(said)
+        return f"note {said}"
+
+    @task  # type: ignore[untyped-decorator]
+    @kedge.agent("bad")
+    def bad(said: str) -> str:
+        turn = kedge.current_turn()
+        assert turn is not None
+        return f"{turn.artifacts['bad/prompt'].value} {said}"
+
+    @entrypoint(checkpointer=KedgeSaver(k, agent="flow"))  # type: ignore[untyped-decorator]
+    def flow(said: str) -> list[str]:
+        found = [note(said).result()]
+        found.append(bad(said).result())
+        found.append(note(found[-1]).result())
+        turn = kedge.current_turn()
+        assert turn is not None
+        turn.context.put("found", found)
+        return [*found, interrupt("fine?")]
+
+    flow.invoke("one", config("t"))
+    assert done == ["one", "p2 one"]
+    k.rollback("v2")
+    assert k.view().context.items() == {}
+    assert flow.invoke(None, config("t"))["__interrupt__"][0].value == "fine?"
+    assert done == ["one", "p2 one", "p1 one"]  # of the tasks before, only what read nothing of it is still there
+    assert flow.invoke(Command(resume="yes"), config("t")) == ["note one", "p1 one", "note p1 one", "yes"]
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_a_node_that_goes_on_after_a_graph_inside_it_has_read_what_that_read(k: kedge.Kedge, *, saves: bool) -> None:
+    k.deploy("v1", {"bad/prompt": "b"}, canary=1.0)
+    inner = StateGraph(State)
+    inner.add_node("bad", kedge.agent("bad")(add("bad")))
+    inner.add_edge(START, "bad")
+    inside = inner.compile(checkpointer=None if saves else False)
+
+    def node(_: State) -> dict[str, Any]:
+        before = kedge.current_turn()
+        assert before is not None
+        assert before.lineage == frozenset()
+        found = inside.invoke({"items": [], "topic": "t"})
+        after = kedge.current_turn()
+        assert after is not None
+        after.context.put("found", found["items"])
+        return {}
+
+    graph(KedgeSaver(k, agent="graph"), node).invoke({"items": [], "topic": "t"}, config("t"))
+    assert k.view(session="t").context.items() == {"found": ["bad"]}
+    k.rollback("v1")
+    assert k.view(session="t").context.items() == {}
 
 
 def test_update_state_and_time_travel(k: kedge.Kedge) -> None:

@@ -213,20 +213,22 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
         new = TaskWrites(task_id, task_path, tuple(numbered))
         name = f"{rows.writes_of(ns, ident)}{rows.part(task_id)}"
         asked = [v for c, v in writes if c == INTERRUPT] if not ns else []
+        question = inputs.question_of(self.k, kedge.escape_name(thread), asked) if asked else None
         self._record(loop, str(uuid6()))  # after that checkpoint, and before those of this invocation
-        task = loop.task(ident, task_id)
+        task = loop.saving(ident, task_id, task_path)
 
         def save(turn: kedge.Turn) -> None:
             space = self._space(turn, thread)
             written = loop.written.get(ident)  # in this loop; unknown where another one made the checkpoint
             known = space.get(name) if written is None or name in written else None
-            packed = rows.pack(rows.merged(None if known is None else rows.unpack_writes(known), new))
-            if not asked:
+            before = None if known is None else rows.unpack_writes(known)
+            packed = rows.pack(rows.merged(before, new))
+            if question is None or (before is not None and rows.repeats(before, new, INTERRUPT)):
                 space.put(name, packed)
                 return
             with turn.batch():
                 space.put(name, packed)
-                turn.memory.append({"role": "assistant", "content": inputs.question_of(asked)})
+                turn.memory.append(question)
 
         if loop.commit_unless_refused(task, save):
             loop.written.get(ident, set()).add(name)
@@ -308,9 +310,12 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
 
     def large_input(self, session: str, ident: str) -> bytes:
         """Return the bytes of an input that were too many for its message."""
-        view = Context().run(lambda: self.k.view(session=session))
-        found: bytes = view.store(self.store).space(session).get(rows.large_input(ident))
-        return found
+
+        def read() -> bytes:
+            found: bytes = self.k.view(session=session).store(self.store).space(session).get(rows.large_input(ident))
+            return found
+
+        return Context().run(read)
 
     # ── threads ──
 

@@ -20,6 +20,7 @@ from langgraph.types import Command
 
 import kedge
 from kedge.integrations.langgraph.saver_rows import Typed
+from kedge.integrations.langgraph.saver_turns import RUNNING, call_begins
 
 if TYPE_CHECKING:
     from kedge.integrations.langgraph.saver import KedgeSaver
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 BESIDE_BYTES_MAX = 1_000_000  # of an input in its message; a larger one has a row
 TEXT_MAX = 1_000_000  # characters of the text that histories show of it
 HISTORY_READ = 50  # messages that are looked at to find the last question
+AGAIN = "again"  # of a question: others had vanished when it was asked
 FIELD = "langgraph"  # of a message: what the text does not say of the input
 
 
@@ -59,8 +61,11 @@ class _Inputs(BaseCallbackHandler):  # type: ignore[misc]  # its package need no
         **_: Any,
     ) -> None:
         """Note the input, except inside of nodes: what agents say to one another is no user's word."""
-        if "langgraph_node" not in (metadata or {}):
+        if "langgraph_node" in (metadata or {}):
+            call_begins(metadata or {})
+        else:
             _running.set((run_id, inputs))
+            RUNNING.add(run_id)
 
     def on_chain_end(self, outputs: Any, *, run_id: object, **_: Any) -> None:  # noqa: ARG002
         """Forget the input of what has ended."""
@@ -71,6 +76,7 @@ class _Inputs(BaseCallbackHandler):  # type: ignore[misc]  # its package need no
         self._forget(run_id)
 
     def _forget(self, run_id: object) -> None:
+        RUNNING.discard(run_id)
         found = _running.get()
         if found is not None and found[0] == run_id:
             _running.set(None)
@@ -145,9 +151,10 @@ def words_of(value: Any) -> Any:
     return plain if len(msgspec.json.encode(plain)) <= BESIDE_BYTES_MAX else repr(plain)[:TEXT_MAX]
 
 
-def question_of(asked: Any) -> Any:
-    """Return what a thread's history shows of questions to the user."""
-    return {"asks": [_plain(getattr(each, "value", each)) for found in asked for each in found]}
+def question_of(k: kedge.Kedge, session: str, asked: Any) -> dict[str, Any]:
+    """Return the message that records questions to the user; it says whether earlier ones have vanished before."""
+    content = {"asks": [_plain(getattr(each, "value", each)) for found in asked for each in found]}
+    return {"role": "assistant", "content": content, FIELD: {AGAIN: _lost_in(_newest(k, session))[0]}}
 
 
 def message_of(given: Given, ident: str, serde: SerializerProtocol) -> tuple[dict[str, Any], bytes | None]:
@@ -258,12 +265,9 @@ def check_resume(k: kedge.Kedge, session: str, resume: Any, *, pending: frozense
     `pending` are the questions that the thread's head waits for, `invocation` is the one that the head belongs to.
     The host would take the answer for one to an older question.
     """
-    read = lambda: k.view(session=session).memory.history(limit=HISTORY_READ, tombstones=True)  # noqa: E731
-    history = Context().run(read)
-    said = next((i for i in reversed(range(len(history))) if _is_user(history[i])), -1)
-    place = next((i for i in reversed(range(len(history))) if history[i].retracted or not _is_user(history[i])), -1)
-    lost = any(message.retracted for message in history[said + 1 :]) or (place >= 0 and history[place].retracted)
-    if not lost or _names(resume, pending):
+    history = _newest(k, session)
+    lost, place = _lost_in(history)
+    if not lost or _names(resume, pending) or (place >= 0 and history[place].extra.get(FIELD, {}).get(AGAIN)):
         return
     asked_in = next((m for m in reversed(history[: place + 1]) if FIELD in m.extra and _is_user(m)), None)
     asks_again = asked_in is not None and bool(pending) and (invocation or "") >= (asked_in.id or "")
@@ -276,6 +280,19 @@ def check_resume(k: kedge.Kedge, session: str, resume: Any, *, pending: frozense
         "was rolled back. Read the thread's state again; answer an older question by its id, "
         "Command(resume={id: …}), or replay the input"
     )
+
+
+def _newest(k: kedge.Kedge, session: str) -> list[kedge.Message]:
+    """Return the newest messages of a session, with those that have vanished, read from outside any turn."""
+    read = lambda: k.view(session=session).memory.history(limit=HISTORY_READ, tombstones=True)  # noqa: E731
+    return Context().run(read)
+
+
+def _lost_in(history: list[kedge.Message]) -> tuple[bool, int]:
+    """Return whether what the agents said last has vanished, and the place of the last thing they said, or -1."""
+    said = next((i for i in reversed(range(len(history))) if _is_user(history[i])), -1)
+    place = next((i for i in reversed(range(len(history))) if history[i].retracted or not _is_user(history[i])), -1)
+    return any(message.retracted for message in (*history[said + 1 :], *history[place:][:1])), place
 
 
 def _names_questions(resume: Any) -> bool:

@@ -142,6 +142,12 @@ def merged(old: TaskWrites | None, new: TaskWrites) -> TaskWrites:
     return TaskWrites(new.task, new.path or old.path, tuple(found[number] for number in sorted(found)))
 
 
+def repeats(old: TaskWrites, new: TaskWrites, channel: str) -> bool:
+    """Return whether the writes to a channel were there before."""
+    before = {write for write in old.writes if write[1] == channel}
+    return before.issuperset(write for write in new.writes if write[1] == channel)
+
+
 # ── growing lists ──
 
 

@@ -71,9 +71,15 @@ class Threads:
         return found
 
     def bound(self, thread: str, ns: str, invocation: str) -> str:
-        """Return the place of the last visible checkpoint of an invocation in a namespace; else one just before it."""
+        """Return the place of the last visible checkpoint of an invocation in a namespace; else one just before it.
+
+        It is read from outside any turn: it only orders what is there.
+        """
+        return Context().run(self._bound, thread, ns, invocation)
+
+    def _bound(self, thread: str, ns: str, invocation: str) -> str:
         session = kedge.escape_name(thread)
-        space = Context().run(lambda: self.k.view(session=session)).store(self.store).space(session)
+        space = self.k.view(session=session).store(self.store).space(session)
         prefix, first, bound = rows.checkpoints(ns), rows.checkpoint(ns, invocation), rows.before(invocation)
         after = first[:-1]
         while page := space.items(prefix, after=after, limit=PAGE):

@@ -7,7 +7,7 @@ absorbed the tasks of the step. So what a checkpoint is stamped with depends nei
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from itertools import count
@@ -27,6 +27,7 @@ _LOOPS_MAX = 32  # loops that one context knows: as many streams can be consumed
 _RENEWALS = 16
 _numbers = count()
 _SEPARATOR, _END = "|", ":"  # of the levels of a namespace, and of a node's name and its task
+_PUSH = "__pregel_push"  # in a path, of tasks that nodes and other tasks send
 
 
 class Step:
@@ -36,52 +37,68 @@ class Step:
         self.turn = turn
         self.tasks: dict[str, Task] = {}
 
+    def caller_of(self, path: str) -> "Task | None":
+        """Return the task that called another one, given the path of the latter; None where no task did."""
+        called = path.removeprefix(f"~{_PUSH}, ")
+        if called == path or not called.startswith("~"):
+            return None
+        known = [task for task in tuple(self.tasks.values()) if task.path and called.startswith(f"{task.path}, ")]
+        return max(known, key=lambda task: len(task.path), default=None)
+
 
 class Task:
-    """A task of a step: the turns of its agents, turns that its code began itself, and loops of its subgraphs."""
+    """A task of a step: turns of its agents, turns that its code began itself, loops of its subgraphs, tasks it called.
 
-    def __init__(self, loop: "Loop", step: Step) -> None:
-        self.loop, self.step = loop, step
+    It may call tasks of the same step (the functional API), and graphs that save nothing.
+    """
+
+    lock: Any
+
+    def __init__(self, loop: "Loop", step: Step, caller: "Task | None" = None) -> None:
+        self.loop, self.step, self.caller = loop, step, caller
+        self.path = ""
         self.active: kedge.Turn | None = None
         self.agents: dict[str, kedge.Turn] = {}
         self.joined: list[kedge.Turn] = []
         self.loops: list[Loop] = []
-        self.lock = threading.RLock()
+        self.called: dict[str, Task] = {}
+        self.lock = threading.RLock() if caller is None else caller.lock  # each of them looks into the other
+
+    def call(self, task: str) -> "Task":
+        """Return a task that this one calls."""
+        with self.lock:
+            found = self.called.get(task)
+            if found is None:
+                found = self.called[task] = self.step.tasks[task] = Task(self.loop, self.step, self)
+            return found
 
     def turn(self, agent: str) -> kedge.Turn:
-        """Return the task's turn as this agent; it has read what the task has read before."""
+        """Return the task's turn as this agent; it has read what the task, and what it has called, has read before."""
         with self.lock:
-            known, last = self.agents.get(agent), self.active
+            known = self.agents.get(agent)
+            others = [turn for turn in self.turns() if turn is not known]
             if known is None:
-                known = begin(self.loop.k, agent, self.step.turn if last is None else last)
+                known = begin(self.loop.k, agent, self.step.turn if self.caller is None else self.caller.writer())
             elif not known.is_open:
                 known = begin(self.loop.k, agent, known)  # after a settle; after a rollback, this raises
-            elif last is not None and last is not known:
-                known.absorb(last)
+            for other in others:
+                known.absorb(other)
             self.agents[agent] = self.active = known
             return known
 
-    def turns(self) -> Iterator[kedge.Turn]:
+    def turns(self) -> list[kedge.Turn]:
         """Return all turns that have worked for this task."""
         with self.lock:
-            yield from self.agents.values()
-            yield from self.joined
-            for loop in self.loops:
-                yield from loop.turns()
+            inside = [turn for loop in self.loops for turn in loop.turns()]
+            called = [turn for task in self.called.values() for turn in task.turns()]
+            return [*self.agents.values(), *self.joined, *inside, *called]
 
     def writer(self) -> kedge.Turn:
         """Return the turn of what the task writes: it has read what all its turns have read."""
         with self.lock:
-            others = [turn for turn in self.turns() if turn is not self.active]
-            if self.active is None and not others:
-                return self.step.turn
-            turn = self.turn(self.step.turn.agent or "") if self.active is None else self.active
-            if not turn.is_open:
-                turn = begin(self.loop.k, turn.agent or "", turn)
-            for other in others:
-                turn.absorb(other)
-            self.agents[turn.agent or ""] = self.active = turn
-            return turn
+            if self.active is not None or self.turns():
+                return self.turn((self.active or self.step.turn).agent or "")
+            return self.step.turn if self.caller is None else self.caller.writer()
 
 
 class Loop:
@@ -99,6 +116,7 @@ class Loop:
         self.given: Given | None = None  # the input, until it is recorded
         self.invocation: str | None = None
         self.bound: str | None = None  # in a replay, the place that its checkpoints come after
+        self.clean: set[str] = set()  # tasks that others called when these had no turn: nothing had influenced them
         self.written: dict[str, set[str]] = {}  # by checkpoint: the names of the rows of its pending writes
         self.kept: dict[str, Kept] = {}
         self.in_memory = False  # derived writes were refused
@@ -142,12 +160,15 @@ class Loop:
             step = self.last if ident is None else self.at(ident)
             return step.tasks.setdefault(task, Task(self, step))
 
-    def turns(self) -> Iterator[kedge.Turn]:
+    def saving(self, ident: str, task: str, path: str) -> Task:
+        """Return the task that pending writes are of; where it has no turn, the one that called it, if one did."""
+        found = self.task(ident, task)
+        return found if task in self.clean or found.turns() else found.step.caller_of(path) or found
+
+    def turns(self) -> list[kedge.Turn]:
         """Return the turns of the last step, which have absorbed those before."""
         with self.lock:
-            yield self.last.turn
-            for task in self.last.tasks.values():
-                yield from task.turns()
+            return [self.last.turn, *(turn for task in self.last.tasks.values() for turn in task.turns())]
 
     def _absorbed(self, step: Step) -> kedge.Turn:
         """Return the turn of the state after a step. Where its lineage grows, it is a new one: the step's stays."""
@@ -194,6 +215,7 @@ class Loop:
 # ── where code runs ──
 
 _loops: ContextVar[tuple[Loop, ...]] = ContextVar("kedge_langgraph_loops", default=())
+RUNNING: set[object] = set()  # the ids of runs that have begun and not ended
 _alive: dict[tuple[int, str, str], weakref.WeakSet[Loop]] = {}  # by database, thread and namespace
 _registering = threading.Lock()
 _is_own: ContextVar[bool] = ContextVar("kedge_langgraph_own", default=False)
@@ -223,12 +245,12 @@ def loops_here(k: kedge.Kedge, thread: str, ns: str) -> list[Loop]:
 
 
 def loops_elsewhere(k: kedge.Kedge, thread: str, ns: str, task: str | None) -> list[Loop]:
-    """Return the process's loops on a namespace of a thread: that of a task first, then the newest first.
+    """Return the process's loops on a namespace of a thread: those that run, that of a task first, the newest first.
 
     The host saves what some tasks wrote from threads that have no context of the loop.
     """
     found = [loop for loop in tuple(_alive.get((id(k), thread, ns), ())) if loop.k is k]
-    return sorted(found, key=lambda loop: (not loop.knows(task), -loop.number))
+    return sorted(found, key=lambda loop: (loop.run not in RUNNING, not loop.knows(task), -loop.number))
 
 
 def begin(k: kedge.Kedge, agent: str, parent: kedge.Turn | None = None, **options: Any) -> kedge.Turn:
@@ -250,14 +272,50 @@ def running_task() -> Task | None:
     named = config.get("configurable", {})
     thread, ns = named.get("thread_id"), named.get("checkpoint_ns")
     loops = [loop for loop in _loops.get() if loop.thread == str(thread)] if ns else []
-    while ns and loops:  # a subgraph that saves nothing has no loop: what it reads, the task around it has read
+    called: list[str] = []  # tasks of graphs that save nothing, and of the functional API: the last one is this
+    while ns and loops:
         level, _, last = ns.rpartition(_SEPARATOR)
         _, end, task = last.rpartition(_END)
         loop = next((each for each in loops if each.ns == level), None) if end else None
         if loop is not None:
-            return loop.task(named.get("checkpoint_map", {}).get(level), task)
+            found = loop.task(named.get("checkpoint_map", {}).get(level), task)
+            path = config.get("metadata", {}).get("langgraph_path", ())
+            for _ in called:  # the path of a task that another one called holds that of its caller
+                path = path[1] if len(path) > 1 and isinstance(path[1], tuple | list) else ()
+            found.path = found.path or path_text(path)
+            for each in reversed(called):
+                found = found.call(each)
+            return found
+        called += [task] if end else []
         ns = level
     return None
+
+
+def call_begins(metadata: Mapping[str, Any]) -> None:
+    """Fix what a task that another one calls starts from: what has influenced its caller by now."""
+    path, ns = metadata.get("langgraph_path", ()), metadata.get("langgraph_checkpoint_ns", "")
+    if len(path) < 2 or not isinstance(path[1], tuple | list):  # noqa: PLR2004 - a path that holds the caller's
+        return
+    *levels, caller, task = [level.rpartition(_END)[2] for level in ns.split(_SEPARATOR)]
+    around = ns.split(_SEPARATOR)[: len(levels)]
+    loops = [loop for loop in _loops.get() if loop.thread == str(metadata.get("thread_id"))]
+    places = [_SEPARATOR.join(around[:end]) for end in range(len(around), -1, -1)]
+    loop = next((each for place in places for each in loops if each.ns == place), None)
+    if loop is None:
+        return
+    steps = reversed(tuple(loop.steps.values()))
+    known = next((found for step in steps if (found := step.tasks.get(caller)) is not None), None)
+    if known is None or not known.turns():
+        loop.clean.add(task)
+    else:
+        known.call(task).turn(known.step.turn.agent or "")
+
+
+def path_text(path: object) -> str:
+    """Return the path of a task as the host writes it to savers."""
+    if isinstance(path, tuple | list):
+        return f"~{', '.join(map(path_text, path))}" if path else ""
+    return f"{path:010d}" if isinstance(path, int) else str(path)
 
 
 class Turns:
