@@ -79,6 +79,20 @@ def test_what_a_wrapped_call_reads_stamps_what_its_caller_writes(k: Kedge, call:
     assert k.view(session="s").context.get("conclusion") is None
 
 
+def test_what_the_caller_had_read_stamps_what_a_wrapped_call_writes(k: Kedge) -> None:
+    tainted(k)
+
+    @kedge.wrap(k=k, agent="tool")
+    def note() -> None:
+        here().context.put("note", "wrong too")
+
+    with k.turn(session="s", agent="planner") as turn:
+        turn.context.get("fact")
+        note()
+    k.rollback("bad")
+    assert k.view(session="s").context.get("note") is None
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_outside_turns_a_wrapped_call_has_a_turn_of_its_own(k: Kedge, call: str) -> None:
     tainted(k)
