@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,16 @@ import msgspec
 import pytest
 
 import kedge
+import kedge.aio
 from kedge.guard.evidence import BEGIN, DECISION, LOOK, operation_of
+from kedge.guard.launch_report import LaunchEvent
 from kedge.guard.pilot import LEASE_SECONDS, Pilot
 from kedge.model.control_log import NewEntry
 from kedge.model.launches import Advance, PilotLost, StoredLaunch
 from kedge.support import failpoints
 from tests.contract.conftest import HandClock
 from tests.contract.launching import RELEASE, World
-from tests.databases import alter, raw_rows
+from tests.databases import NewPlace, alter, raw_rows
 
 POSTGRES_ONE_IN = 3
 
@@ -169,6 +173,34 @@ def test_no_command_and_no_address_of_a_notice_is_stored(world: World, place: st
     assert "pathlib" not in stored + log
     world.k.guard.pause("v2")
     assert len(out.read_text().splitlines()) == 1
+
+
+def test_a_launch_goes_on_in_a_database_that_was_moved(world: World, place: str, new_place: NewPlace) -> None:
+    while world.look().stage < 2:
+        world.serve()
+    before = world.k.guard.status("v2")
+    world.k.close()
+    target = new_place()
+    kedge.migrate_store(place, target)
+    with kedge.open(target, durability="normal", clock=world.clock) as moved:
+        assert moved.guard.status("v2") == before
+        there = World(moved, world.clock)
+        there.count = world.count
+        there.clock.time = time.time() + 3_600  # a move has the machine's time
+        assert there.to("watch").phase == "watch", moved.guard.status("v2")
+        assert moved.guard.recompute("v2").ok
+
+
+def test_a_launch_can_be_awaited(place: str, clock: HandClock) -> None:
+    async def main() -> tuple[str, bool]:
+        async with kedge.aio.open(place, durability="normal", clock=clock) as ak:
+            told: list[LaunchEvent] = []
+            status = await ak.guard.launch(RELEASE, once=True, on_event=told.append)
+            await ak.guard.pause("v2")
+            assert [event.status.phase for event in told] == [status.phase]
+            return status.phase, (await ak.guard.recompute("v2")).ok
+
+    assert asyncio.run(main()) == ("ramp", True)
 
 
 # ── people ──
@@ -357,6 +389,13 @@ def test_recompute_fails_on_one_changed_value(place: str, bad: World, change: Ca
 def test_recompute_needs_the_log_alone_after_retention_and_erasure(bad: World) -> None:
     bad.to()
     k = bad.k
+    for what in ("metrics", "reads", "sessions", "memory"):
+        k.set_retention(3_600.0, store=what)
+    bad.clock.time += 90 * 86_400
+    with k.turn(agent="clerk") as turn:  # the database's time is that of its newest entry
+        turn.context.put("later", 1)
+    k.reclaim()
+    assert not k._kernel.backend.metrics.counts(["resolved"]), "the samples are gone"
     k.purge("v2", confirm="v2")
     assert k.guard.recompute("v2").ok
     with pytest.raises(kedge.UnknownName, match="did you mean 'v2'"):

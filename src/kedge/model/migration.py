@@ -106,7 +106,7 @@ TABLES: dict[str, Table] = dict(
         ),
         _table(
             "launches",
-            "name:t digest:t release:b state:b version:i done:i phase:t blocks:o trouble:s begun_at:f changed_at:f "
+            "name:t digest:t release:b state:b version:i done:i phase:t blocks:o trouble:t begun_at:f changed_at:f "
             "begun_by:t holder:t host:t until:f",
         ),
         _table("launch_requests", "launch:t number:i at:f body:b", key=2),
