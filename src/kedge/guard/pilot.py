@@ -12,7 +12,7 @@ from typing import Self, cast
 import msgspec
 
 from kedge.deployments import lifecycle
-from kedge.errors import Conflict, NotPermitted, PilotRuns, Retryable
+from kedge.errors import Conflict, NotPermitted, OutcomeUnknown, PilotRuns, Retryable
 from kedge.guard import evidence, quality
 from kedge.guard.drift import Recorder
 from kedge.guard.engine import advance
@@ -28,6 +28,7 @@ from kedge.guard.sessions import Arm
 from kedge.guard.units import due, hard_events
 from kedge.model.control_log import NewEntry
 from kedge.model.launches import Advance, PilotLost, StoredLaunch
+from kedge.ports.clock import lease_clock
 from kedge.support.failpoints import reach
 from kedge.turns.kernel import Kernel
 
@@ -60,6 +61,8 @@ class Pilot:
         self._lease_seconds = lease_seconds
         self._notify = notify or Notify()
         self._batch_seconds = batch_seconds
+        self._clock = lease_clock(kernel.backend.clock)
+        self._renewed_at = 0.0
         self._holder = kernel.backend.clock.fresh_id()
         self._host = f"{socket.gethostname()} (process {os.getpid()})"
         self._lost = threading.Event()
@@ -93,8 +96,21 @@ class Pilot:
             self._port.release(self._name, self._holder)
         self._notifier.close()
 
+    def _standing(self) -> StoredLaunch:
+        """Return the launch as it stands, while the lease holds: renewed where a third of it has passed."""
+        if self._clock.elapsed() - self._renewed_at >= self._lease_seconds / 3:
+            return self._take()
+        stored = self._port.get(self._name)
+        return self._own(stored) if stored is not None else self._take()
+
     def _take(self) -> StoredLaunch:
-        stored = self._port.acquire(self._name, self._holder, self._host, self._lease_seconds)
+        asked_at = self._clock.elapsed()
+        stored = self._own(self._port.acquire(self._name, self._holder, self._host, self._lease_seconds))
+        self._renewed_at = asked_at
+        return stored
+
+    def _own(self, stored: StoredLaunch | None) -> StoredLaunch:
+        """Return a launch that this pilot holds, or raise `PilotRuns`."""
         assert stored is not None, self._name  # noqa: S101 - launches are never deleted
         if stored.holder != self._holder:
             raise PilotRuns(
@@ -111,20 +127,20 @@ class Pilot:
             except PilotRuns:
                 self._lost.set()
                 return
-            except Retryable:
+            except (Retryable, OutcomeUnknown):
                 continue  # it is renewed later, or runs out
 
     # ── looks ──
 
     def look(self) -> tuple[LaunchStatus, bool]:
         """Look once, and do what follows; return where the launch stands, and whether more sessions wait."""
-        stored = self._take()
+        stored = self._standing()
         if self._lost.is_set():
             raise PilotLost(f"the launch {self._name!r} has another pilot now")
         kept = msgspec.json.decode(stored.state, type=Kept)
         if stored.done < stored.version:
             self._do(stored.version, kept)
-            stored = self._take()
+            stored = self._standing()
         if kept.state.phase in ENDED:
             return self._status(), False
         found, more = self._gather(stored, kept)
