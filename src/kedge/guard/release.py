@@ -29,7 +29,7 @@ _POINTER = ("uri", "digest", "kind", "version")
 _METRIC_KEYS = ("margin", "slo")  # keys of a metric's table that are the release's
 
 
-class Limits(Value, frozen=True, omit_defaults=True):
+class Limits(Value, frozen=True):
     """What the release says of one metric: the margin of its non-inferiority, and the line of its service level."""
 
     margin: float
@@ -45,7 +45,7 @@ class Notify(Value, frozen=True, omit_defaults=True):
     secret_file: str = ""
 
 
-class Release(Value, frozen=True, omit_defaults=True):
+class Release(Value, frozen=True):
     """Settings of a launch, frozen before its first session. Times are in seconds.
 
     `ramp`: the traffic shares, one a stage; `min_sessions` of each arm and `soak` are for each stage. `holdback`: the
