@@ -151,7 +151,7 @@ def test_a_list_that_was_changed_in_place_is_stored_anew(k: kedge.Kedge) -> None
         return {"items": ["more"]}
 
     built = graph(KedgeSaver(k, agent="graph"), change, change)
-    told = built.invoke({"items": [{"text": "y" * 500}], "topic": "t"}, config("t"))
+    told = built.invoke({"items": [{"text": "y" * 500}], "topic": "t"}, config("t"), durability="sync")
     assert told["items"][0] == {"text": "y" * 500, "changed": "x" * 500}
     assert built.get_state(config("t")).values == told
     again = built.invoke({"items": [1.0, True, None], "topic": "u"}, config("t"))

@@ -228,11 +228,11 @@ class TeamContract:
     @pytest.mark.parametrize("when", ["clerk", "planner", "planner done", "auditor"])
     def test_a_settle_in_the_middle_does_not_stop_a_program(self, k: kedge.Kedge, team: Team, when: str) -> None:
         team.say("t", "one")
-        k.deploy("elsewhere", {"other/prompt": "o1"})
-        k.promote("elsewhere")
 
-        def settle() -> None:
-            if k.deployment("elsewhere").status is kedge.Status.LIVE:
+        def settle() -> None:  # of a deployment that the invocation has not seen
+            if "elsewhere" not in {each.name for each in k.deployments()}:
+                k.deploy("elsewhere", {"other/prompt": "o1"})
+                k.promote("elsewhere")
                 k.settle("elsewhere")
 
         team.on[when] = settle
