@@ -363,6 +363,17 @@ def test_two_questions_at_once_are_answered_by_their_ids(k: kedge.Kedge) -> None
     assert "right" in [found.value for found in compiled.get_state(config("t")).interrupts]
 
 
+def test_a_database_of_the_async_facade(tmp_path: Any) -> None:
+    async def run() -> list[Any]:
+        async with await kedge.aio.open(tmp_path, durability="normal") as k:
+            built = graph(KedgeSaver(k, agent="graph"), add(1))
+            await built.ainvoke({"items": [], "topic": "t"}, config("t"))
+            found = await built.aget_state(config("t"))
+            return list(found.values["items"])
+
+    assert asyncio.run(run()) == [1]
+
+
 def test_a_debug_stream_shows_no_key_of_the_adapter(k: kedge.Kedge) -> None:
     built = graph(KedgeSaver(k, agent="graph"), add(1))
     shown = str(list(built.stream({"items": [], "topic": "t"}, config("t"), stream_mode="debug")))

@@ -19,7 +19,7 @@ import kedge
 from kedge.integrations.langgraph import saver_inputs as inputs
 from kedge.integrations.langgraph import saver_rows as rows
 from kedge.integrations.langgraph import saver_turns as turns
-from kedge.integrations.langgraph.saver_configs import config_of, place_of, twin
+from kedge.integrations.langgraph.saver_configs import OpenedAsync, config_of, place_of, twin
 from kedge.integrations.langgraph.saver_memory import ThreadsInMemory
 from kedge.integrations.langgraph.saver_rows import Brought, Kept, Row, Stored, TaskWrites
 from kedge.integrations.langgraph.saver_threads import Listed, Threads
@@ -31,15 +31,16 @@ STORE = "langgraph"
 class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package need not be installed
     """Checkpoints, channel values and pending writes of threads, in the session of each thread. Sync and async.
 
-    `agent` is whose artifacts the graph reads where no node says `kedge.agent(…)`. `refresh` is the setting of new
-    sessions: by default, a thread adopts what became live since its last invocation, and never enters or leaves a
-    canary. `unit` returns the unit (a user, a tenant) that canaries draw by, from the configuration of an invocation.
-    With `record_input=False`, what users send is not recorded: the application does so itself.
+    `k` is an open database, of `kedge` or of `kedge.aio`. `agent` is whose artifacts the graph reads where no node says
+    `kedge.agent(…)`. `refresh` is the setting of new sessions: by default, a thread adopts what became live since its
+    last invocation, and never enters or leaves a canary. `unit` returns the unit (a user, a tenant) that canaries draw
+    by, from the configuration of an invocation. With `record_input=False`, what users send is not recorded: the
+    application does so itself.
     """
 
     def __init__(
         self,
-        k: kedge.Kedge,
+        k: kedge.Kedge | OpenedAsync,
         *,
         agent: str,
         store: str = STORE,
@@ -49,10 +50,11 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
         serde: Any = None,
     ) -> None:
         super().__init__(serde=serde)
-        self.k, self.agent, self.store = k, agent, store
+        self.k = k if isinstance(k, kedge.Kedge) else k.sync
+        self.agent, self.store = agent, store
         self._refresh, self._unit, self._record_input = refresh, unit, record_input
         self._memory = ThreadsInMemory()
-        self._threads = Threads(k, store, agent)
+        self._threads = Threads(self.k, store, agent)
 
     def get_next_version(self, current: Any, channel: None = None) -> str:  # noqa: ARG002 - the host's signature
         """Return a version greater than `current`, and different from those of other branches of the thread."""

@@ -1,9 +1,19 @@
-"""Configurations that name checkpoints, and async twins of calls."""
+"""Configurations that name checkpoints, and async twins."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
+
+import kedge
+
+
+class OpenedAsync(Protocol):
+    """A database that `kedge.aio` has opened."""
+
+    @property
+    def sync(self) -> kedge.Kedge:
+        """The database itself."""
 
 
 def place_of(config: Mapping[str, Any]) -> tuple[str, str, str | None]:
