@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import pytest
 
 import kedge
+import kedge.aio
 
 pytest.importorskip("langgraph.checkpoint.conformance", reason="`make hosts` installs it")
 
