@@ -44,6 +44,16 @@ def test_a_with_block_has_its_turn(k: Kedge) -> None:
     assert current_turn() is None
 
 
+def test_turns_of_another_database_may_be_left_out(k: Kedge, new_place: Callable[[], str]) -> None:
+    with kedge.open(new_place()) as other:
+        begun = other.turn(agent="begun there")
+        assert (current_turn(), current_turn(of=k), current_turn(of=other)) == (begun, None, begun)
+        with k.turn(agent="here") as here, other.turn(agent="there") as there:
+            assert (current_turn(), current_turn(of=k), current_turn(of=other)) == (there, here, there)
+            assert (current_turn(ended=True, of=k), current_turn(ended=True, of=other)) == (here, there)
+        begun.close()
+
+
 def test_turns_may_end_in_any_order(k: Kedge) -> None:
     first = k.turn(agent="a").__enter__()
     second = k.turn(agent="b").__enter__()

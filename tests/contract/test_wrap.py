@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -113,6 +113,11 @@ def test_a_wrapped_call_joins_its_caller_s_view_and_session(k: Kedge) -> None:
         assert (session, agent) == ("s", "tool")
         assert isinstance(prompt, kedge.Artifact)
     assert wrapped() == ("other", "tool", None)
+
+
+def test_a_turn_of_another_database_is_no_caller(k: Kedge, new_place: Callable[[], str]) -> None:
+    with kedge.open(new_place()) as other, other.turn(session="theirs", agent="planner"):
+        assert kedge.wrap(lambda: here().session, k=k, agent="tool", session="ours")() == "ours"
 
 
 def test_the_session_may_come_from_the_arguments(k: Kedge) -> None:

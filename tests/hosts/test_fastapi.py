@@ -41,15 +41,12 @@ def client(k: kedge.Kedge) -> TestClient:
     app = FastAPI()
     app.add_middleware(KedgeMiddleware, k=k, agent="support")
 
-    @app.get("/plain")
     def plain() -> dict[str, Any]:
         return {"session": here().session, "fact": here().context.get("fact")}
 
-    @app.get("/async")
     async def asynchronous() -> dict[str, Any]:
         return {"session": here().session, "fact": here().context.get("fact")}
 
-    @app.get("/stream")
     async def stream() -> StreamingResponse:
         async def parts() -> AsyncIterator[str]:
             yield "the fact is "
@@ -57,16 +54,17 @@ def client(k: kedge.Kedge) -> TestClient:
 
         return StreamingResponse(parts())
 
-    @app.get("/later")
     def later(tasks: BackgroundTasks) -> str:
         here().context.get("fact")
         tasks.add_task(lambda: here().context.put("later", "wrong too"))
         return "accepted"
 
-    @app.get("/untouched")
     def untouched() -> str:
         return "ok"
 
+    routes = {"/plain": plain, "/async": asynchronous, "/stream": stream, "/later": later, "/untouched": untouched}
+    for path, handler in routes.items():
+        app.add_api_route(path, handler, response_model=None)
     return TestClient(app)
 
 

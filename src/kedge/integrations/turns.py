@@ -35,7 +35,7 @@ def turn_for(k: kedge.Kedge, agent: str | None, session: str | None = None) -> I
     closed, beginning the child raises: what such code still does is no work outside turns. A turn of another session
     than the given one is refused.
     """
-    turn = kedge.current_turn(ended=True)
+    turn = kedge.current_turn(ended=True, of=k)
     if turn is None:
         if agent is None:
             raise kedge.Misuse(

@@ -28,6 +28,10 @@ class _Begun(NamedTuple):
     owner: int  # the id of the open database; it lives as long as the turn is open
     entered: bool
 
+    def is_of(self, owner: object) -> bool:
+        """Return whether the turn is of this open database; None: of any."""
+        return owner is None or self.owner == id(owner)
+
 
 class InSession(Open, Protocol):
     """A turn, as far as the list of open turns knows it."""
@@ -105,14 +109,14 @@ def leave(turn: Open) -> None:
     _begun.set(_without(turn))
 
 
-def entered() -> Open | None:
-    """Return the open turn that this context entered last, or None."""
-    return next((turn for turn, begun in reversed(_open()) if begun.entered), None)
+def entered(owner: object = None) -> Open | None:
+    """Return the open turn that this context entered last (of this open database), or None."""
+    return next((turn for turn, begun in reversed(_open(owner)) if begun.entered), None)
 
 
-def entered_last() -> Open | None:
+def entered_last(owner: object = None) -> Open | None:
     """Return the turn that this context entered last and has not left, open or ended; or None."""
-    turns = (begun.turn() for begun in reversed(_begun.get()) if begun.entered)
+    turns = (begun.turn() for begun in reversed(_begun.get()) if begun.entered and begun.is_of(owner))
     return next((turn for turn in turns if turn is not None), None)
 
 
@@ -121,12 +125,15 @@ def is_inside(owner: object) -> bool:
     return any(begun.entered and begun.owner == id(owner) for _, begun in _open())
 
 
-def current() -> Open | None:
-    """Return the turn that this context works in: entered last, or else the only one that it began; or None."""
-    found = entered()
+def current(owner: object = None) -> Open | None:
+    """Return the turn that this context works in: entered last, or else the only one that it began; or None.
+
+    With `owner`, only turns of this open database count.
+    """
+    found = entered(owner)
     if found is not None:
         return found
-    turns = _open()
+    turns = _open(owner)
     return turns[0][0] if len(turns) == 1 else None
 
 
@@ -145,8 +152,8 @@ def bind(function: Callable[P, R]) -> Callable[P, R]:
     return bound
 
 
-def _open() -> list[tuple[Open, _Begun]]:
-    found = ((begun.turn(), begun) for begun in _begun.get())
+def _open(owner: object = None) -> list[tuple[Open, _Begun]]:
+    found = ((begun.turn(), begun) for begun in _begun.get() if begun.is_of(owner))
     return [(turn, begun) for turn, begun in found if turn is not None and turn.is_open]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from kedge.errors import InvalidValue, RolledBack, SyncNeeded
 from kedge.model import envelope as envelopes
@@ -347,15 +347,25 @@ class Turn(SearchingMany):
             raise
 
 
-def current_turn(*, ended: bool = False) -> Turn | None:
+class HasKernel(Protocol):
+    """A `Kedge`, as far as its turns are told from those of others."""
+
+    @property
+    def _kernel(self) -> Kernel: ...
+
+
+def current_turn(*, ended: bool = False, of: HasKernel | None = None) -> Turn | None:
     """Return the turn that this context works in, or None: where it works in none, or began several without `with`.
 
     With `ended`, the innermost `with` block counts also where its turn has ended: every operation of that turn raises.
-    So an adapter does not take what follows a rollback for work outside turns. In the code of a framework, it is the
-    turn that the integration with that framework has begun for it.
+    So an adapter does not take what follows a rollback for work outside turns. With `of`, a `Kedge`, turns of other
+    open databases do not count. In the code of a framework, it is the turn that the integration with that framework
+    has begun for it.
     """
-    found = (current.entered_last() if ended else None) or current.current()
-    return hosts.found_by_sources(found if isinstance(found, Turn) else None)
+    kernel = None if of is None else of._kernel  # noqa: SLF001 - the face is above this layer
+    known = (current.entered_last(kernel) if ended else None) or current.current(kernel)
+    found = hosts.found_by_sources(known if isinstance(known, Turn) else None)
+    return found if found is None or kernel is None or found._kernel is kernel else None  # noqa: SLF001 - its own
 
 
 def turn_of(kernel: Kernel, session: str) -> Turn | None:

@@ -83,8 +83,8 @@ class _Calls:
 
     def begin(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> "tuple[Turn | None, Turn]":
         """Return the caller's turn, or None, and the new one."""
-        caller = current_turn(ended=True)
-        k = getattr(self._k, "sync", self._k)  # a plain function cannot await the async twin
+        k: Any = getattr(self._k, "sync", self._k)  # a plain function cannot await the async twin
+        caller = current_turn(ended=True, of=k)
         return caller, k.turn(**self._options(caller, arguments, named))
 
     @contextmanager
@@ -101,7 +101,8 @@ class _Calls:
     @asynccontextmanager
     async def turn_async(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> AsyncIterator[None]:
         """Work in a turn of the call, which does not block the event loop."""
-        caller = current_turn(ended=True)
+        k: Any = getattr(self._k, "sync", self._k)
+        caller = current_turn(ended=True, of=k)
         options = self._options(caller, arguments, named)
         if hasattr(self._k, "sync"):  # the async twin, whose turns await
             async with self._k.turn(**options):
