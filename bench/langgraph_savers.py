@@ -178,7 +178,8 @@ def _gets(saver: Any) -> Action:
 
 def _writes(saver: Any) -> Action:
     def act() -> None:
-        config, _ = _checkpoint(saver, "read")
+        config, last = _checkpoint(saver, "read")
+        config = saver.put(config, {**last, "id": str(uuid6())}, {"source": "loop", "step": 1}, {})  # has none yet
         for _ in range(COUNTS["put_writes"]):
             saver.put_writes(config, [("messages", TEXT), ("c1", 1), ("branch:to:n1", None)], str(uuid.uuid4()))
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as bench
+from bench import on_langgraph
 from bench.harness import Measured, Sizes
 from tests.stateful.share import SOAKING
 
-DEAR = {"sizes", "churn", "combining", "members", "touched", "chained", "caching"}
+DEAR = {"sizes", "churn", "combining", "members", "touched", "chained", "caching", "langgraph"}
 TINY = Sizes(
     writes=2_000, few_writes=1_000, load_batch=100, hidden=60, rows=200, many_rows=400, dim=8, batch=20, rounds=2,
     puts=2, reads=5, gets=2, ranges=1, flips=2, write_seconds=0.2,
@@ -23,6 +24,8 @@ TINY = Sizes(
 def test_every_group_measures_and_reports(tmp_path: Path, group: str) -> None:
     if group in DEAR and not SOAKING:
         pytest.skip("it starts servers, or makes hundreds of releases: make soak")
+    if group == "langgraph" and on_langgraph.missing():
+        pytest.skip("`make hosts` installs it")
     found = bench.run(TINY, [group], folder=tmp_path)
     document = json.loads(json.dumps(bench.report(found, TINY)))
     assert {line["group"] for line in document["measured"]} == {group}
