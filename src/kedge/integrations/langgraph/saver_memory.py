@@ -11,11 +11,12 @@ from kedge.integrations.langgraph import saver_turns as turns
 if TYPE_CHECKING:
     from kedge.integrations.langgraph.saver_turns import Loop
 
+LEARNING = {"full", "supervised"}  # levels that permit derived writes
 LEVEL = "kedge_level"  # of the metadata of a checkpoint that is in process memory only
 
 
 class ThreadsInMemory:
-    """The newest checkpoints of threads that are below full, until their level is full again."""
+    """The newest checkpoints of threads whose level refuses derived writes, until it permits them again."""
 
     def __init__(self) -> None:
         self._saver = InMemorySaver()
@@ -28,7 +29,7 @@ class ThreadsInMemory:
             turn = self._turns.get(loop.thread)
             if turn is None:
                 return None
-            if loop.base.level is kedge.Level.FULL or _is_rolled_back(turn):
+            if str(loop.base.level) in LEARNING or _is_rolled_back(turn):
                 self.forget(loop.thread)
                 return None
             config = {"configurable": {"thread_id": loop.thread, "checkpoint_ns": loop.ns, "checkpoint_id": ident}}
