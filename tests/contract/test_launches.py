@@ -254,6 +254,48 @@ def test_a_person_who_rolls_back_ends_the_launch(world: World) -> None:
     assert not status.blocks
 
 
+# ── levels ──
+
+
+def test_an_agent_pauses_a_launch_and_never_lets_it_go_on(world: World) -> None:
+    k, release, agent = world.k, RELEASE | {"approval": True}, "agent:support"
+    world.look(release)
+    assert k.guard.pause("v2", by=agent).why[0] == "paused by agent:support"
+    loosening: list[Callable[[], object]] = [
+        lambda: k.guard.resume("v2", by=agent),
+        lambda: k.guard.resume(by=agent),
+        lambda: k.guard.abort("v2", keep=True, by=agent),
+    ]
+    for call in loosening:
+        with pytest.raises(kedge.NotPermitted, match="a person does"):
+            call()
+    with k.turn(session="own", agent="support"), pytest.raises(kedge.NotPermitted, match="a person does"):
+        k.guard.resume("v2")
+    k.guard.resume("v2", by="ann")
+    assert world.to("approval", release=release).phase == "approval"
+    with pytest.raises(kedge.NotPermitted, match="cannot approve the launch 'v2'"):
+        k.guard.approve("v2", by=agent)
+    assert k.guard.abort("v2", by=agent).phase == "rolled back"
+
+
+EAGER = RELEASE | {"hold": 1.05, "degrade": 1.1, "alpha": 0.001}
+
+
+def test_where_two_persons_loosen_one_does_not_resume_what_the_guard_degraded(bad: World) -> None:
+    k = bad.k
+    k.ladder.require_two_persons(by="ann")
+    while not k.ladder.list("deployment:v2"):
+        bad.look(EAGER)
+        bad.serve(2)
+    (entry,) = k.ladder.list("deployment:v2")
+    with pytest.raises(kedge.ApprovalNeeded) as caught:
+        k.guard.resume("v2", by="ann")
+    assert k.ladder.list("deployment:v2") == [entry]
+    k.ladder.approve(caught.value.request, by="ben")
+    assert k.guard.resume("v2", by="ann") == ["v2"]
+    assert entry not in k.ladder.list("deployment:v2")
+
+
 # ── one pilot ──
 
 

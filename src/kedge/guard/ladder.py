@@ -6,8 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kedge.errors import InvalidValue, NotPermitted
+from kedge.errors import InvalidValue
 from kedge.guard import level_changes, second_person, stopping
+from kedge.guard.callers import AGENT, caller, person
 from kedge.guard.level_changes import loosen, tighten
 from kedge.guard.stopping import WAIT_SECONDS, ReleaseReport
 from kedge.model import entries, ladder
@@ -19,15 +20,11 @@ from kedge.model.requests import LevelRequest
 from kedge.model.rights import Act, Presets, Reversibility, Verdict, check_act, check_reversibility, may, parse_presets
 from kedge.recovery.converge import check_wait
 from kedge.recovery.recognition import RecordedStop
-from kedge.support.display import brief
-from kedge.turns import approvals, current, session_assignment
-from kedge.turns.kernel import Kernel, actor
+from kedge.turns import approvals, session_assignment
+from kedge.turns.kernel import Kernel
 from kedge.turns.stop_files import check_path
-from kedge.turns.turn import Turn
 
 __all__ = ["AGENT", "Ladder", "loosen", "tighten"]
-
-AGENT = "agent:"  # how the identity of an agent begins, as `by=`
 
 
 class Ladder:
@@ -216,17 +213,10 @@ class Ladder:
         level_changes.set_level(self._kernel, feature, chosen, by=who, reason=reason)
 
     def _who(self, by: str | None) -> tuple[str, bool]:
-        """Return who calls, and whether it is an agent: inside the `with` of its turn, or by the name `agent:…`."""
-        turn = current.entered()
-        agent = turn.agent if isinstance(turn, Turn) else None
-        who = f"{AGENT}{agent}" if by is None and agent is not None else actor(by)
-        return who, agent is not None or who.startswith(AGENT)
+        return caller(by)
 
     def _person(self, by: str | None, what: str) -> str:
-        who, is_agent = self._who(by)
-        if is_agent:
-            raise NotPermitted(f"{brief(who)} cannot {what} in an agent's name or turn: a person does, with by='…'")
-        return who
+        return person(by, what)
 
 
 def _read(file: Path) -> str:

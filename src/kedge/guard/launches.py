@@ -18,7 +18,8 @@ from kedge.errors import (
     UnknownName,
     nearest,
 )
-from kedge.guard import evidence
+from kedge.guard import evidence, second_person
+from kedge.guard.callers import caller, person
 from kedge.guard.declaring import declare, declared
 from kedge.guard.launch_report import Kept, LaunchPlan, LaunchStatus, status_of, steps_of
 from kedge.guard.launch_state import ENDED, Phase
@@ -30,16 +31,19 @@ from kedge.model.artifacts import as_artifact, manifest_digest
 from kedge.model.checks import check_name, check_seconds
 from kedge.model.control import Status
 from kedge.model.control_log import NewEntry
+from kedge.model.ladder import LevelSource, Scope
 from kedge.model.launches import PilotLost, StoredLaunch
 from kedge.model.numbers import as_real
 from kedge.support.display import brief
 from kedge.support.failpoints import reach
+from kedge.turns import approvals
 from kedge.turns.kernel import Kernel, actor
 
 Source = str | Path | Mapping[str, Any] | Release | ReleaseFile
 EVERY_SECONDS = 2.0
 BATCH_SECONDS_MAX = 10.0
 LEASE_SECONDS_MIN, LEASE_SECONDS_MAX = 1.0, 3_600.0
+_LOOSENING = ("resume", "approve")  # what agents may not ask for
 _STARTABLE = (Status.STAGED, Status.CANARY)
 
 
@@ -250,7 +254,9 @@ def _find(kernel: Kernel, name: str) -> StoredLaunch:
 def ask(kernel: Kernel, name: str, verb: str, *, by: str | None, reason: str = "", keep: bool = False) -> LaunchStatus:
     """Record what a person asks of a launch; take it in at once where no pilot runs. Return where it stands."""
     kernel.check_fence("launches")
-    who, found = actor(by), _find(kernel, name)
+    may_loosen = verb in _LOOSENING or keep
+    who = person(by, f"{verb} the launch {name!r}") if may_loosen else caller(by)[0]
+    found = _find(kernel, name)
     if found.phase in ENDED:
         raise IllegalTransition(f"cannot {verb} the launch {name!r}: it has ended, it is {found.phase}")
     if verb == "approve" and found.phase != Phase.APPROVAL:
@@ -259,6 +265,8 @@ def ask(kernel: Kernel, name: str, verb: str, *, by: str | None, reason: str = "
             f"cannot approve the launch {name!r}: it is {found.phase} and does not wait for approval"
             f"{f' ({why})' if why else ''}"
         )
+    if verb == "resume":
+        _check_alone(kernel, name, by=who, reason=reason)
     body = msgspec.json.encode(
         {"number": 0, "verb": verb, "by": who, "reason": reason, "keep": keep} | {"id": kernel.backend.clock.fresh_id()}
     )
@@ -277,10 +285,19 @@ def ask(kernel: Kernel, name: str, verb: str, *, by: str | None, reason: str = "
         return status(kernel, name)
 
 
+def _check_alone(kernel: Kernel, name: str, *, by: str, reason: str) -> None:
+    """Raise `ApprovalNeeded` where two persons are required and the guard's entry of a launch still stands."""
+    record = kernel.backend.control.load()
+    scope = Scope("deployment", name)
+    for entry in record.entries if record.two_persons else ():
+        if entry.scope == scope and entry.source is LevelSource.GUARD:
+            raise approvals.needed(second_person.ask(kernel, "loosen", by=by, reason=reason, entry=entry))
+
+
 def resume(kernel: Kernel, name: str | None, *, by: str | None, reason: str = "") -> list[str]:
     """Let promotions go on after an automatic rollback, and a launch that a person has paused; return what went on."""
     kernel.check_fence("launches")
-    who, went_on = actor(by), []
+    who, went_on = person(by, "resume launches"), []
     if name is not None:
         found = _find(kernel, name)
         if found.phase not in ENDED:
