@@ -256,6 +256,60 @@ def test_a_person_who_rolls_back_ends_the_launch(world: World) -> None:
 
 # ── levels ──
 
+STOPS = [("off", "everything"), ("supervised", "deployment:v2"), ("frozen", "feature:support")]
+
+
+@pytest.mark.parametrize(("level", "scope"), STOPS, ids=[scope for _, scope in STOPS])
+def test_while_a_stop_stands_a_launch_takes_no_step_forward(world: World, level: Any, scope: str) -> None:
+    k = world.k
+    k.deploy("v2", RELEASE["artifacts"])
+    entry = k.ladder.tighten(level, scope, by="ann")
+    assert world.look().phase == "gates"
+    assert k.deployment("v2").status is kedge.Status.STAGED
+    k.ladder.loosen(entry, by="ann")
+    while world.look().stage == 0:
+        world.serve()
+    world.serve(80)
+    entry = k.ladder.tighten(level, scope, by="ann")
+    waits = [world.look() for _ in range(4)][-1]
+    assert any(f"{level} for {scope} stands ({entry.id}, by ann)" in why for why in waits.why)
+    assert k.deployment("v2").status is kedge.Status.CANARY
+    k.ladder.loosen(entry, by="ann")
+    assert world.to("watch").phase == "watch"
+    assert k.guard.recompute("v2").ok
+
+
+def test_a_stop_of_another_feature_and_supervision_of_everything_hold_no_launch(world: World) -> None:
+    world.k.ladder.tighten("off", "feature:billing", by="ann")
+    world.k.ladder.tighten("supervised", "everything", by="ann")
+    assert world.to("watch").phase == "watch"
+
+
+@pytest.mark.parametrize("what", ["pause", "stop"])
+def test_a_promotion_that_a_dead_pilot_left_is_not_done_against_a_later_word(world: World, what: str) -> None:
+    k, died = world.k, RuntimeError("died")
+
+    def die() -> None:
+        raise died
+
+    failpoints.arm("launch:promote", die)
+    with pytest.raises(RuntimeError, match="died"):
+        world.to("watch")
+    failpoints.disarm()
+    with Pilot(k._kernel, "v2"):  # no look follows what is asked
+        if what == "pause":
+            k.guard.pause("v2", by="ann")
+        else:
+            k.ladder.tighten("off", by="ann")
+    world.look()
+    status = [world.look() for _ in range(8)][-1]
+    assert k.deployment("v2").status is kedge.Status.CANARY, status
+    if what == "pause":
+        k.guard.resume("v2", by="ann")
+    else:
+        k.ladder.loosen(k.ladder.list("everything")[0], by="ann")
+    assert world.to("watch").phase == "watch"
+
 
 def test_an_agent_pauses_a_launch_and_never_lets_it_go_on(world: World) -> None:
     k, release, agent = world.k, RELEASE | {"approval": True}, "agent:support"

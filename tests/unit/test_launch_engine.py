@@ -225,6 +225,17 @@ def test_the_steps_are_freeze_then_half_the_weight_and_supervised_then_rollback(
     assert simulated.done[-1] == "roll_back"
 
 
+def test_the_weight_is_halved_while_the_promotion_waits_too() -> None:
+    simulated = Simulated(release_of(alpha=0.001, approval=True), GOOD)
+    assert simulated.to(Phase.APPROVAL) is Phase.APPROVAL
+    for _ in range(100):
+        if "tighten" in simulated.done:
+            break
+        simulated.look([LaunchUnit("canary", 0.5, simulated.era, {"resolved": False})])
+    assert simulated.done[-2:] == ["tighten", "canary"]
+    assert simulated.weight == 0.25
+
+
 def test_a_person_who_resumes_as_it_is_rolled_back_lifts_no_level_of_the_guard() -> None:
     simulated = Simulated(release_of(alpha=0.001), GOOD)
     simulated.look()
@@ -310,6 +321,29 @@ def test_an_abort_rolls_back_or_keeps_the_deployment_and_blocks_nobody() -> None
     kept.look(requests=(kept.ask("abort", keep=True),))
     assert kept.state.phase is Phase.ABORTED
     assert "roll_back" not in kept.done
+
+
+def test_an_abort_changes_nothing_of_a_rollback_that_has_begun() -> None:
+    for keep in (False, True):
+        simulated = Simulated(release_of(), GOOD)
+        simulated.look()
+        simulated.look(hard=("leaked",))
+        simulated.status = Status.CANARY  # it was refused
+        simulated.look(requests=(simulated.ask("abort", keep=keep),), trouble="roll_back was not done")
+        assert simulated.to() is Phase.ROLLED_BACK
+        assert simulated.state.blocks, "the guard rolled it back: promotions wait for a person"
+
+
+def test_a_weight_that_is_refused_is_not_tried_again_while_it_is_paused() -> None:
+    simulated = Simulated(release_of(), GOOD)
+    simulated.look()
+    simulated.status, simulated.weight = Status.STAGED, 0.0
+    simulated.look(0, requests=(simulated.ask("pause"),), trouble="canary was not done")
+    for _ in range(20):
+        simulated.look(0, trouble="canary was not done")
+    assert simulated.weight == 0
+    simulated.look(0, requests=(simulated.ask("resume"),), trouble="canary was not done")
+    assert simulated.weight == 0.2
 
 
 def test_a_weight_that_a_person_sets_pauses_the_launch() -> None:

@@ -111,6 +111,8 @@ def _answer(look: Look, request: Request) -> None:
     elif request.verb == "approve":
         look.set(approved_by=request.by)
         look.tell(f"approved by {request.by}{said}")
+    elif look.state.phase is Phase.ROLLING_BACK:
+        look.tell(f"{request.by} asked to abort it{said}; it is being rolled back already")
     elif request.keep or look.state.phase is Phase.GATES:
         look.set(phase=Phase.ABORTED, why=(f"aborted by {request.by}{said}",))
         look.tell(f"aborted by {request.by}{said}; the deployment stays as it is", notify=True)
@@ -243,7 +245,7 @@ def _climb(look: Look) -> None:
             look.tell(f"degraded to supervised, half the weight: {why}", notify=True)
         else:
             look.tell(f"the ramp is frozen: {why}", notify=True)
-    elif at and not state.latched and _is_calm(look, wanted, at):
+    elif at and not state.latched and not world.stopped and _is_calm(look, wanted, at):
         below = RUNGS[at - 1]
         downs = (*_recent(state, world.now), world.now)
         look.set(rung=below, rung_since=world.now, calm=0, downs=downs)
@@ -307,9 +309,9 @@ def _move_on(look: Look) -> None:
     if state.phase is Phase.GATES:
         _open(look)
         return
-    if state.phase is Phase.RAMP:
+    if state.phase in BEFORE_PROMOTION:
         _keep_weight(look)
-    holds = [*([look.state.paused] if look.state.paused else []), *_rung_holds(look.state), *faults(look)]
+    holds = [*_waits(look), *_rung_holds(look.state), *faults(look)]
     if look.world.trouble and not _may_retry(look):
         look.set(why=(look.world.trouble, *holds))
         return
@@ -319,6 +321,11 @@ def _move_on(look: Look) -> None:
         _promote(look, holds)
     else:
         _watch(look, holds)
+
+
+def _waits(look: Look) -> list[str]:
+    """Return for which words of people it takes no step forward."""
+    return [why for why in (look.state.paused, look.world.stopped) if why]
 
 
 def _utc(at: float) -> str:
@@ -336,9 +343,10 @@ def _open(look: Look) -> None:
     """Begin the canary once every gate has passed."""
     gates = look.world.gates
     failed = [gate for gate in gates or () if not gate.passed]
-    if gates is None or failed or look.state.paused:
+    waits = _waits(look)
+    if gates is None or failed or waits:
         held = tuple(f"gate {gate.name} failed: {gate.detail}" for gate in failed)
-        look.set(why=held or ((look.state.paused,) if look.state.paused else ("the gates have not run",)))
+        look.set(why=held or tuple(waits) or ("the gates have not run",))
         for each in held:
             look.tell(each)
         return
@@ -362,10 +370,11 @@ def _keep_weight(look: Look) -> None:
             look.tell(why, notify=True)
         look.set(weight=world.weight)
         return
-    if wanted != state.weight and (not state.paused or wanted < state.weight):
+    waits = _waits(look)
+    if wanted != state.weight and (not waits or wanted < state.weight):
         look.set(weight=wanted)
         look.do("canary", weight=wanted)
-    elif world.trouble and world.weight != wanted and _may_retry(look):
+    elif world.trouble and world.weight != wanted and (not waits or wanted < world.weight) and _may_retry(look):
         look.set(tried_at=world.now)
         look.do("canary", weight=wanted)
 

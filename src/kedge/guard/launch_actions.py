@@ -72,17 +72,18 @@ def _roll_back(kernel: Kernel, name: str, action: Action, operation: str) -> Non
 
 def _once(kernel: Kernel, operation: str, change: Callable[[], Any]) -> None:
     """Make a change unless the log has it; finish what a process that died left of it."""
-    if not _is_applied(kernel, operation):
+    if not is_applied(kernel, operation):
         try:
             change()
         except IllegalTransition:
-            if not _is_applied(kernel, operation):  # else another pilot was faster
+            if not is_applied(kernel, operation):  # else another pilot was faster
                 raise
     elif any(entry.operation == operation for entry in rollbacks.unfinished(kernel)):
         rollbacks.recover(kernel)
 
 
-def _is_applied(kernel: Kernel, operation: str) -> bool:
+def is_applied(kernel: Kernel, operation: str) -> bool:
+    """Return whether the log has the change of an operation."""
     return any(not entry.is_step for entry in kernel.backend.control.entries(operation=operation))
 
 

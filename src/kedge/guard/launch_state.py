@@ -81,7 +81,8 @@ class World(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `era`: how many changes of the share there were; `since`: when the deployment got its status, `by` from whom.
     `findings`: what else is wrong with the data; `hard`: safety events. `trouble`: why an action of a look before could
-    not be done. `blocked`: a launch that was rolled back, until a person lets promotions go on.
+    not be done. `blocked`: a launch that was rolled back, until a person lets promotions go on. `stopped`: the level
+    entry for which it takes no step forward.
     """
 
     now: float
@@ -96,6 +97,7 @@ class World(msgspec.Struct, frozen=True, omit_defaults=True):
     hard: tuple[str, ...] = ()
     trouble: str = ""
     blocked: str = ""
+    stopped: str = ""
 
 
 class Action(Value, frozen=True, omit_defaults=True):

@@ -19,9 +19,10 @@ from kedge.guard.engine import advance
 from kedge.guard.gates import GateResult, run_gates
 from kedge.guard.health import health
 from kedge.guard.health_rules import Severity
-from kedge.guard.launch_actions import BY, perform
+from kedge.guard.launch_actions import BY, is_applied, perform
 from kedge.guard.launch_report import Kept, LaunchEvent, LaunchStatus, notice_of, status_of
 from kedge.guard.launch_state import ENDED, Gate, LaunchUnit, Outcome, Phase, Request, World
+from kedge.guard.launch_stops import stop_of
 from kedge.guard.notify import Notifier
 from kedge.guard.release import Notify, Release
 from kedge.guard.sessions import Arm
@@ -37,6 +38,7 @@ UNITS_AT_ONCE = 1_000
 UNITS_WORTH = 20  # fewer sessions wait for others, `batch_seconds` at most: each look that takes some is a log entry
 HEALTH_SECONDS = 10.0  # between two looks at the health of the database
 _HOLDING = ("members", "operations", "writers")  # checks of health that say how far a rollback has come
+_FORWARD = ("canary", "promote", "settle", "loosen")  # a smaller weight is decided on again
 _WEIGHT_CHANGES = ("canary", "promote")
 OnEvent = Callable[[LaunchEvent], object]
 
@@ -139,7 +141,7 @@ class Pilot:
             raise PilotLost(f"the launch {self._name!r} has another pilot now")
         kept = msgspec.json.decode(stored.state, type=Kept)
         if stored.done < stored.version:
-            self._do(stored.version, kept)
+            self._do(stored.version, kept, held=self._held(kept))
             stored = self._standing()
         if kept.state.phase in ENDED:
             return self._status(), False
@@ -173,8 +175,16 @@ class Pilot:
         to = Advance(msgspec.json.encode(kept), str(state.phase), state.blocks, not outcome.actions)
         self._port.advance(self._name, self._holder, version, to, entry)
 
-    def _do(self, version: int, kept: Kept) -> None:
-        """Do the actions of a version, and record that they are done, or why one is not."""
+    def _held(self, kept: Kept) -> str:
+        """Return why no step forward may be finished that a pilot before decided on and did not do."""
+        asked = [f"{each.by} asked to {each.verb} it" for each in self._requests(kept.state.requests)]
+        return "; ".join(asked) or self._stopped(lifecycle.show(self._kernel, self._name))
+
+    def _do(self, version: int, kept: Kept, *, held: str = "") -> None:
+        """Do the actions of a version, and record that they are done, or why one is not.
+
+        `held`: why steps forward are not done; the look that follows decides on them anew.
+        """
         trouble = ""
         for number, action in enumerate(kept.actions):
             if action.kind == "notify":
@@ -182,7 +192,11 @@ class Pilot:
                 continue
             self._check_lease(version)
             try:
-                perform(self._kernel, self._name, action, f"launch:{self._name}:{version}:{number}")
+                operation = f"launch:{self._name}:{version}:{number}"
+                if held and action.kind in _FORWARD and not is_applied(self._kernel, operation):
+                    trouble = f"{action.kind} was not done: {held}"
+                    continue
+                perform(self._kernel, self._name, action, operation)
             except (Conflict, NotPermitted) as error:
                 trouble = f"{action.kind} was not done: {error}"
         reach("launch:performed")
@@ -226,6 +240,7 @@ class Pilot:
             hard=tuple(sorted({event.metric for event in hard})),
             trouble=stored.trouble,
             blocked=blocking[0] if blocking else "",
+            stopped=self._stopped(deployment),
         )
         return (units, world, after, events), more
 
@@ -260,6 +275,10 @@ class Pilot:
             ill = (each for each in found if each.check in _HOLDING and each.severity is not Severity.WARNING)
             self._health_at, self._ill = now, tuple(f"ill health: {each.what}; {each.todo}" for each in ill)
         return self._ill
+
+    def _stopped(self, deployment: lifecycle.Deployment) -> str:
+        entries = (*self._kernel.backend.control.load().entries, *self._kernel.stop_files.entries)
+        return stop_of(entries, self._name, {key.partition("/")[0] for key in deployment.artifacts})
 
     def _requests(self, after: int) -> tuple[Request, ...]:
         return tuple(
