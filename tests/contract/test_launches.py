@@ -18,6 +18,7 @@ import kedge.aio
 from kedge.guard.evidence import BEGIN, DECISION, LOOK, operation_of
 from kedge.guard.launch_report import LaunchEvent
 from kedge.guard.pilot import LEASE_SECONDS, Pilot
+from kedge.model import entries
 from kedge.model.control_log import NewEntry
 from kedge.model.launches import Advance, PilotLost, StoredLaunch
 from kedge.support import failpoints
@@ -348,6 +349,28 @@ def test_where_two_persons_loosen_one_does_not_resume_what_the_guard_degraded(ba
     k.ladder.approve(caught.value.request, by="ben")
     assert k.guard.resume("v2", by="ann") == ["v2"]
     assert entry not in k.ladder.list("deployment:v2")
+
+
+def test_a_full_ladder_keeps_neither_the_guard_nor_a_hold_from_acting(bad: World) -> None:
+    k, number = bad.k, 0
+    for length in (100, 1):
+        while True:
+            number += 1
+            try:
+                k.ladder.tighten("frozen", f"session:{'x' * length}{number}", by="agent:support", reason="x" * length)
+            except kedge.InvalidValue:
+                break
+    while not k.ladder.list("deployment:v2"):
+        bad.look(EAGER)
+        bad.serve(2)
+    k.rollback("v2", hold=["support"], by="ann", reason="complaints")
+    assert bad.look(EAGER).phase == "rolled back"
+
+
+def test_a_level_entry_that_has_no_room_does_not_end_the_pilot(bad: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "RESERVED_BYTES", -(16 << 10))
+    assert bad.to(release=EAGER).phase == "rolled back"
+    assert not bad.k.ladder.list("deployment:v2")
 
 
 # ── one pilot ──

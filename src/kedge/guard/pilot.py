@@ -12,7 +12,7 @@ from typing import Self, cast
 import msgspec
 
 from kedge.deployments import lifecycle
-from kedge.errors import Conflict, NotPermitted, OutcomeUnknown, PilotRuns, Retryable
+from kedge.errors import Conflict, InvalidValue, NotPermitted, OutcomeUnknown, PilotRuns, Retryable
 from kedge.guard import evidence, quality
 from kedge.guard.drift import Recorder
 from kedge.guard.engine import advance
@@ -197,7 +197,7 @@ class Pilot:
                     trouble = f"{action.kind} was not done: {held}"
                     continue
                 perform(self._kernel, self._name, action, operation)
-            except (Conflict, NotPermitted) as error:
+            except (Conflict, NotPermitted, InvalidValue) as error:  # invalid: no room for a level entry
                 trouble = f"{action.kind} was not done: {error}"
         reach("launch:performed")
         self._port.mark_done(self._name, self._holder, version, trouble)

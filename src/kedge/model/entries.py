@@ -17,6 +17,8 @@ from kedge.model.levels import Level, strictness
 from kedge.support.display import brief
 
 ENTRIES_BYTES_MAX = 16 << 10  # of the record's 64 KiB
+RESERVED_BYTES = 4 << 10  # beyond them, for rollbacks and the guard: no flood of entries keeps these from acting
+_RESERVED_FOR = (LevelSource.ROLLBACK, LevelSource.GUARD)
 REASON_MAX = 200  # characters of a reason in the record; the log keeps all of it
 _BY_MAX = 60  # characters of who and why in an entry of everything beyond the bound
 _replace = msgspec.structs.replace
@@ -36,7 +38,7 @@ def tighten(record: ControlRecord, wanted: LevelEntry, *, plain: bool = False) -
             return (record, entry) if longer == entry else (_with(record, _put(record, longer)), longer)
     entry = _replace(wanted, id=_fresh_id(record.epoch, record.entries), reason=_cut(wanted.reason))
     entries = (*record.entries, entry)
-    if size_of(entries) > ENTRIES_BYTES_MAX:
+    if size_of(entries) > _bytes_max(entry):
         if entry.scope != EVERYTHING:
             raise InvalidValue(_too_many(record, entry))
         entry = _replace(entry, by=entry.by[:_BY_MAX], reason=entry.reason[:_BY_MAX])  # the log has all of it
@@ -62,7 +64,7 @@ def hold(
             entry = _replace(hold_entry, id=fresh, scope=entry.scope, reason=_cut(hold_entry.reason))
         if not any(e.scope == entry.scope and e.operation == operation for e in entries):
             entries.append(entry)
-    if len(entries) > len(record.entries) and size_of(entries) > ENTRIES_BYTES_MAX:
+    if len(entries) > len(record.entries) and size_of(entries) > _bytes_max(entries[-1]):
         raise InvalidValue(_too_many(record, entries[-1]))
     return _with(record, entries)
 
@@ -193,8 +195,13 @@ def _with(record: ControlRecord, entries: Iterable[LevelEntry]) -> ControlRecord
     return _replace(record, entries=in_order(entries))
 
 
+def _bytes_max(entry: LevelEntry) -> int:
+    """Return how many bytes all entries may take where this one is added."""
+    return ENTRIES_BYTES_MAX + (RESERVED_BYTES if entry.source in _RESERVED_FOR else 0)
+
+
 def _too_many(record: ControlRecord, entry: LevelEntry) -> str:
     return (
         f"no room for {entry.level} of {brief(str(entry.scope))}: the {len(record.entries)} level entries take "
-        f"{size_of(record.entries):,} of {ENTRIES_BYTES_MAX:,} bytes; lift some (`kedge ladder`), or tighten everything"
+        f"{size_of(record.entries):,} of {_bytes_max(entry):,} bytes; lift some (`kedge ladder`), or tighten everything"
     )
