@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import kedge
 from tests.contract import old_databases as old
+from tests.contract.launching import RELEASE
 from tests.databases import drop, raw_rows
 from tests.fixtures.make_before_ladder import HELD, LEVELS
 
@@ -46,6 +47,20 @@ def test_levels_and_holds_are_entries(url: str, upgraded: bool) -> None:
         assert k.levels() == {"ranker": "frozen", "search": "frozen"}
         k.recover()
         assert k.levels() == {"search": "frozen"}
+
+
+def test_before_the_upgrade_a_launch_is_refused_before_it_changes_anything(url: str) -> None:
+    with old.opened(url) as k:
+        before = k._kernel.backend.control.load(), k._kernel.backend.control.entries()
+        calls: list[Callable[[], object]] = [
+            lambda: k.guard.launch(RELEASE | {"deployment": "new"}, once=True),
+            lambda: k.guard.plan(RELEASE | {"deployment": "new"}),
+            k.guard.resume,
+        ]
+        for call in calls:
+            with pytest.raises(kedge.IllegalTransition, match=r"run `kedge upgrade` first"):
+                call()
+        assert (k._kernel.backend.control.load(), k._kernel.backend.control.entries()) == before
 
 
 def test_before_the_upgrade_older_processes_read_every_change_of_level(url: str) -> None:

@@ -34,6 +34,7 @@ from kedge.model.control_log import NewEntry
 from kedge.model.ladder import LevelSource, Scope
 from kedge.model.launches import PilotLost, StoredLaunch
 from kedge.model.numbers import as_real
+from kedge.model.upgrade import GUARD_SINCE
 from kedge.support.display import brief
 from kedge.support.failpoints import reach
 from kedge.turns import approvals
@@ -49,6 +50,7 @@ _STARTABLE = (Status.STAGED, Status.CANARY)
 
 def plan(kernel: Kernel, source: Source) -> LaunchPlan:
     """Run the gates and return what a launch would do; change nothing."""
+    kernel.check_fence("launches", GUARD_SINCE)
     wanted = read_release(source)
     release = wanted.release
     warnings: tuple[str, ...] = ()
@@ -132,7 +134,7 @@ def pilot(
 
 def begin(kernel: Kernel, source: Source, *, by: str | None) -> str:
     """Record a launch with its frozen settings before its first session; return its name, which the deployment has."""
-    kernel.check_fence("launches")
+    kernel.check_fence("launches", GUARD_SINCE)
     wanted = read_release(source)
     release, who = msgspec.structs.replace(wanted.release, notify=Notify()), actor(by)
     port, name = kernel.backend.launches, release.deployment
@@ -253,7 +255,7 @@ def _find(kernel: Kernel, name: str) -> StoredLaunch:
 
 def ask(kernel: Kernel, name: str, verb: str, *, by: str | None, reason: str = "", keep: bool = False) -> LaunchStatus:
     """Record what a person asks of a launch; take it in at once where no pilot runs. Return where it stands."""
-    kernel.check_fence("launches")
+    kernel.check_fence("launches", GUARD_SINCE)
     may_loosen = verb in _LOOSENING or keep
     who = person(by, f"{verb} the launch {name!r}") if may_loosen else caller(by)[0]
     found = _find(kernel, name)
@@ -296,7 +298,7 @@ def _check_alone(kernel: Kernel, name: str, *, by: str, reason: str) -> None:
 
 def resume(kernel: Kernel, name: str | None, *, by: str | None, reason: str = "") -> list[str]:
     """Let promotions go on after an automatic rollback, and a launch that a person has paused; return what went on."""
-    kernel.check_fence("launches")
+    kernel.check_fence("launches", GUARD_SINCE)
     who, went_on = person(by, "resume launches"), []
     if name is not None:
         found = _find(kernel, name)
