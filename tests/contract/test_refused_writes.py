@@ -158,3 +158,20 @@ def test_a_rollback_and_a_refusal_of_one_input_are_one_replay(k: kedge.Kedge) ->
     assert len(k.replay_pending("bad")) == 1
     k.set_level("support", "full")
     assert (len(k.replay(again).replayed), k.replay_pending()) == (2, [])
+
+
+def test_a_replay_whose_handler_goes_on_after_a_refusal_has_not_answered(k: kedge.Kedge) -> None:
+    entry = k.ladder.tighten("frozen", "feature:support", by="ann")
+    talk(k, "one")
+
+    def careless(turn: kedge.Turn, item: kedge.ReplayInput) -> None:
+        with suppress(kedge.Frozen):
+            again(turn, item)
+
+    report = k.replay(careless)
+    assert (len(report.replayed), report.pending) == (0, len(pending(k)))
+    assert report.failed[0][1].startswith("Frozen")
+    k.ladder.loosen(entry, by="ann")
+    assert len(k.replay(careless).replayed) == 1
+    assert said(k) == ["one", "answer to one"]
+    assert not pending(k)

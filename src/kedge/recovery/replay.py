@@ -23,6 +23,7 @@ from kedge.recovery.replay_inputs import SEQS_AT_ONCE, TURNS_AT_ONCE, InputFinde
 from kedge.support.display import Report, Value, brief, count
 from kedge.turns.kernel import Kernel
 from kedge.turns.replaying import Replays
+from kedge.turns.scope import scope_of
 from kedge.turns.turn import Turn
 
 
@@ -294,5 +295,7 @@ def _replay_one(kernel: Kernel, handler: Handler, item: ReplayInput, claim: Repl
             handler(turn, item)
     except Exception as error:  # noqa: BLE001 - a user's handler may raise anything: it is reported
         return f"{type(error).__name__}: {error}"
+    if scope_of(turn).was_refused:  # the handler went on without it
+        return "Frozen: a derived write was refused, so the input is not answered; replay it at a looser level"
     kernel.backend.replay_log.mark_replayed(item.seq, item.upto_turn, turn.id)
     return None

@@ -186,6 +186,11 @@ class TurnScope(ReadingScope):
             self.record_edge(REFUSED, str(level))
         self._was_refused = True
 
+    @property
+    def was_refused(self) -> bool:
+        """Whether a derived write of this turn was refused, so that its inputs are replayed again."""
+        return self._was_refused
+
     def journal_act(self, make: Callable[[View], Pending]) -> None:
         """Journal what `make` returns for the store's newest epoch, before the act happens; it may raise instead.
 
