@@ -53,7 +53,9 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(run: Run, place: Path) -> 
     before = content(place)
     shown = run("launch", "release.toml", "--dry-run")
     assert shown.code == 0
-    assert "canary at 30%" in shown.out
+    assert "every gate passed; skipped: drill" in shown.out
+    assert "canary at 30%: 5 sessions of each arm, 0 s at least" in shown.out
+    assert "watch it for 1 d" in shown.out
     assert "Nothing was changed" in shown.out
     document = run("launch", "release.toml", "--dry-run", "--json").document
     assert document["ok"]
@@ -75,6 +77,7 @@ def test_the_verbs_act_on_a_launch_and_give_one_document(run: Run) -> None:
     assert run("launch", "list").out.startswith("No launch has begun")
     status = run("launch", "release.toml", "--once", "--json", "--by", "ann").document["launch"]
     assert (status["phase"], status["weight"], status["begun_by"]) == ("ramp", 0.3, "ann")
+    assert status["pilot"] is None, "this pilot has ended"
     paused = run("launch", "pause", "v2", "--reason", "lunch", "--by", "ann", "--json").document["launch"]
     assert "paused by ann (lunch)" in paused["why"]
     assert run("launch", "resume", "v2", "--json").document == {"resumed": ["v2"]}

@@ -108,7 +108,12 @@ def test_wrong_names_are_refused(k: Kedge) -> None:
         k.guard.gates("v2", {"drils": {}})
     with pytest.raises(InvalidValue, match="write a table"):
         k.guard.gates("v2", {"drill": 7})  # type: ignore[dict-item]
-    assert "unknown settings ['floor']" in result(k, "embedding", floor=1).detail
+    with pytest.raises(InvalidValue, match=r"unknown key 'accross' in \[gates.embedding\] \(did you mean 'across'"):
+        k.guard.gates("v2", {"embedding": {"accross": 0.3}})
+    with pytest.raises(InvalidValue, match=r"unknown key 'maxage' in \[gates.drill\].*; keys: max_age"):
+        k.guard.gates("v2", {"drill": {"maxage": "3d"}})
+    with pytest.raises(InvalidValue, match=r"unknown key 'seconds' in \[gates.schemas\]; this gate has none"):
+        k.guard.gates("v2", {"schemas": {"seconds": 3}})
 
 
 # ── embedding ──

@@ -27,3 +27,9 @@ def step(kind: str, age: float) -> Entry:
 )
 def test_the_newest_drill_of_a_week_counts(steps: list[Entry], ok: bool) -> None:
     assert judge(steps, NOW).ok is ok
+
+
+def test_ages_are_in_the_units_of_people() -> None:
+    assert judge([step(PASSED, 100)], NOW).why == "a drill in place passed 1 min ago"
+    assert judge([], NOW).why == "no drill in place within 7 days"
+    assert judge([], NOW, 5400).why == "no drill in place within 1 h 30 min"

@@ -99,6 +99,8 @@ SLIPS: list[tuple[dict[str, Any], str]] = [
     ({"metrics": {"a": {"kind": "success", "role": "signal"}}}, "no guardrail"),
     ({"metrics": {"a": {"kind": "success", "weight": 0.8}, "b": {"kind": "success", "weight": 0.8}}}, "weights"),
     ({"gates": {"dril": {}}}, "unknown gate 'dril'"),
+    ({"gates": {"drill": {"max_ag": "3d"}}}, "did you mean 'max_age'"),
+    ({"metrics": {"resolved": {"kind": "success", "margn": 0.1}}}, "did you mean 'margin'"),
     ({"skip_gates": ["dril"]}, "did you mean 'drill'"),
     ({"skip_gates": "drill"}, "list of names"),
     ({"notify": {"comand": []}}, "did you mean 'command'"),

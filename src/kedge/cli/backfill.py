@@ -12,9 +12,9 @@ from kedge.bulk.embedder import load
 from kedge.cli import database
 from kedge.cli.app import DEPLOY, app
 from kedge.cli.options import By, Db, Json
-from kedge.cli.terminal import count, duration, emit, listing, one_line, progress_bar, say, whisper
+from kedge.cli.terminal import count, emit, listing, one_line, progress_bar, say, whisper
 from kedge.errors import InvalidValue
-from kedge.model.durations import seconds_of
+from kedge.model.durations import duration, seconds_of
 
 FAILED = 1
 _FAILURES_SHOWN = 5

@@ -18,7 +18,6 @@ from kedge.cli.terminal import (
     ask,
     count,
     decline,
-    duration,
     emit,
     listing,
     may_ask,
@@ -31,7 +30,7 @@ from kedge.cli.terminal import weight as weight_words
 from kedge.deployments.lifecycle import BOTH_MAX, Deployment
 from kedge.errors import DuplicateName, InvalidValue
 from kedge.model.control import Status
-from kedge.model.durations import span_of
+from kedge.model.durations import duration, span_of
 from kedge.model.transitions import check_holdback, check_weight
 
 

@@ -164,7 +164,9 @@ def print_plan(plan: LaunchPlan) -> None:
     """Print what a launch would do."""
     say(str(plan), f"bold {_GREEN if plan.ok else 'red'}")
     for gate in plan.gates:
-        say(f"  {'passed' if gate.passed else 'FAILED'}: {gate.name}: {gate.detail}", None if gate.passed else _RED)
+        verdict = "skipped" if gate.skipped else "passed" if gate.passed else "FAILED"
+        said = gate.name if gate.skipped else f"{gate.name}: {gate.detail}"
+        say(f"  {verdict}: {said}", None if gate.passed else _RED)
     for place, step in enumerate(plan.steps, start=1):
         say(f"  {place}. {step}")
     say(f"  settings {plan.digest}", "dim")
@@ -189,7 +191,7 @@ def print_resumed(names: Sequence[str]) -> None:
 def say_stopped(status: LaunchStatus, target: str) -> str:
     """Return what Ctrl-C has left of a launch, and how to go on."""
     if status.ended:
-        return f"stopped; the launch of {status.name} has ended: it is {status.phase}"
+        return f"stopped; the launch of {status.name} has ended ({status.phase})"
     whisper("")
     return (
         f"stopped the pilot; the launch of {status.name} stands at {status.phase}, {weight(status.weight)} of the "

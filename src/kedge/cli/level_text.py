@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from kedge.cli.terminal import ago, duration, listing, one_line, say
+from kedge.cli.terminal import ago, listing, one_line, say
+from kedge.model.durations import duration
 from kedge.model.ladder import LevelEntry
 from kedge.model.requests import LevelRequest
 from kedge.model.stop_file import is_of_file

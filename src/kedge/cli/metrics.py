@@ -13,9 +13,10 @@ from kedge.cli import database
 from kedge.cli.app import INSPECT, MAINTAIN, app
 from kedge.cli.interrupts import Stopped
 from kedge.cli.options import By, Db, Json, Reason
-from kedge.cli.terminal import ago, count, duration, emit, one_line, progress_bar, say, table
+from kedge.cli.terminal import ago, count, emit, one_line, progress_bar, say, table
 from kedge.errors import InvalidValue
 from kedge.guard.declaring import MetricReport
+from kedge.model.durations import duration
 from kedge.model.observations import ObserveReport
 
 REFUSED = 1

@@ -14,7 +14,6 @@ from kedge.cli.terminal import (
     ask,
     count,
     decline,
-    duration,
     emit,
     heading,
     listing,
@@ -24,6 +23,7 @@ from kedge.cli.terminal import (
     whisper,
 )
 from kedge.migration.compare import Difference
+from kedge.model.durations import duration
 from kedge.model.secrets import public_address
 
 DIFFERENT = 1

@@ -13,7 +13,6 @@ from kedge.cli.terminal import (
     ask,
     count,
     decline,
-    duration,
     emit,
     may_ask,
     one_line,
@@ -23,7 +22,7 @@ from kedge.cli.terminal import (
 )
 from kedge.errors import InvalidValue
 from kedge.face import Kedge
-from kedge.model.durations import seconds_of
+from kedge.model.durations import duration, seconds_of
 from kedge.model.retention import BOOKKEEPING, RetentionPolicy
 from kedge.recovery.retention import ReclaimReport
 

@@ -16,7 +16,6 @@ from kedge.cli.terminal import (
     SETTLED_ONLY,
     ago,
     count,
-    duration,
     emit,
     indented,
     listing,
@@ -31,6 +30,7 @@ from kedge.cli.terminal import (
 from kedge.errors import InvalidValue, UnknownName, nearest
 from kedge.face import Kedge
 from kedge.model.artifacts import Artifact, from_fields
+from kedge.model.durations import duration
 from kedge.model.stores import USERS, check_store, is_keyed_store
 from kedge.model.writes import SHARED_MEMORY, Head, Origin
 from kedge.ports.vectors import Floats

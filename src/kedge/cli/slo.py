@@ -11,10 +11,11 @@ from kedge.cli import database
 from kedge.cli.app import MAINTAIN, app
 from kedge.cli.options import By, Db, Json
 from kedge.cli.parsing import toml_of
-from kedge.cli.terminal import duration, emit, say, table
+from kedge.cli.terminal import emit, say, table
 from kedge.errors import InvalidValue
 from kedge.guard.slo import SloReport
 from kedge.guard.slo_rules import Burn, ObjectiveStatus
+from kedge.model.durations import duration
 
 EXIT_CODES = {True: 0, False: 1, None: 2}
 _COLUMNS = ("objective", "bound", "last", "worst", "events", "bad", "budget left", "burn rates")

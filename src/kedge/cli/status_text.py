@@ -6,11 +6,12 @@ from rich.text import Text
 
 from kedge.cli.level_text import LEVEL_KINDS, change_of_level, print_levels
 from kedge.cli.tables import status_style
-from kedge.cli.terminal import ago, count, duration, inputs_to_replay, listing, say, say_whole, table, utc, weight, when
+from kedge.cli.terminal import ago, count, inputs_to_replay, listing, say, say_whole, table, utc, weight, when
 from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
 from kedge.model.calls import UNRECEIVED
 from kedge.model.control import EXTERNAL, Status
+from kedge.model.durations import duration
 from kedge.model.retention import RetentionPolicy
 from kedge.model.upgrade import SchemaState
 from kedge.ports.control import Entry

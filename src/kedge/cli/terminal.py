@@ -19,12 +19,12 @@ from rich.text import Text
 from kedge.cli.streams import json_for
 from kedge.cli.tables import Layout, build, lay_out, wrap
 from kedge.errors import ConfirmationNeeded
+from kedge.model.durations import duration
 from kedge.model.writes import to_json
 
 _PIPE_COLUMNS = 160
 _NARROWEST = 20
 _WHOLE_RATE = 10.0  # per second; slower rates are shown with decimals
-_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
 
 class Declined(Exception):
@@ -149,20 +149,6 @@ def listing(names: Iterable[str], most: int = 6) -> str:
     shown = ", ".join(all_names[:most])
     more = len(all_names) - most
     return f"{shown} and {more:,} more" if more > 0 else shown
-
-
-def duration(seconds: float, units: int = 2) -> str:
-    """Return a duration in its largest units: "2 d 3 h", "5 min"."""
-    left = max(0.0, seconds)
-    parts: list[str] = []
-    for size, unit in _UNITS:
-        whole = int(left // size)
-        left -= whole * size
-        if whole or (unit == "s" and not parts):
-            parts.append(f"{whole} {unit}")
-        elif parts:
-            break
-    return " ".join(parts[:units])
 
 
 def ago(at: float, now: float) -> str:

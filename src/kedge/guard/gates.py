@@ -5,9 +5,9 @@ from typing import Any
 
 from kedge.errors import InvalidValue, nearest
 from kedge.guard.gate import NOT_CHECKED, Gate, GateResult
-from kedge.guard.probe_gate import embedding_gate
+from kedge.guard.probe_gate import EMBEDDING_KEYS, embedding_gate
 from kedge.guard.state_gates import backfill_gate, drill_gate, schema_gate, target_gate
-from kedge.support.display import Report
+from kedge.support.display import Report, brief
 from kedge.turns.kernel import Kernel
 
 GATES: dict[str, Gate] = {
@@ -16,6 +16,13 @@ GATES: dict[str, Gate] = {
     "backfill": backfill_gate,
     "targets": target_gate,
     "drill": drill_gate,
+}
+KEYS: dict[str, tuple[str, ...]] = {  # of the settings of each gate
+    "embedding": EMBEDDING_KEYS,
+    "schemas": (),
+    "backfill": ("seconds",),
+    "targets": ("seconds",),
+    "drill": ("max_age",),
 }
 Settings = Mapping[str, Mapping[str, Any]]
 
@@ -62,6 +69,12 @@ def check_settings(settings: object) -> None:
             raise InvalidValue(f"unknown gate {name!r}{nearest(str(name), GATES)}; there are {', '.join(GATES)}")
         if not isinstance(table, Mapping):
             raise InvalidValue(f"invalid settings of the gate {name!r}: {table!r:.60}; write a table [gates.{name}]")
+        for key in table:
+            if key not in KEYS[name]:
+                known = f"keys: {', '.join(KEYS[name])}" if KEYS[name] else "this gate has none"
+                raise InvalidValue(
+                    f"unknown key {brief(key)} in [gates.{name}]{nearest(str(key), KEYS[name])}; {known}"
+                )
 
 
 def _run(name: str, gate: Gate, kernel: Kernel, deployment: str, settings: Mapping[str, Any]) -> GateResult | None:

@@ -12,6 +12,7 @@ from kedge.guard.gates import GateResult
 from kedge.guard.launch_state import ENDED, Action, Phase, Rung, State, World
 from kedge.guard.release import Release
 from kedge.model.control import Status
+from kedge.model.durations import duration
 from kedge.model.launches import StoredLaunch
 from kedge.support.display import Report, Value
 
@@ -118,8 +119,9 @@ class LaunchPlan(Report, frozen=True):
     def __str__(self) -> str:
         """Return the verdict."""
         failed = [gate.name for gate in self.gates if not gate.passed]
+        skipped = [gate.name for gate in self.gates if gate.skipped]
         verdict = f"gates failed: {', '.join(failed)}" if failed else "every gate passed"
-        return f"{self.name}: {verdict}"
+        return f"{self.name}: {verdict}" + (f"; skipped: {', '.join(skipped)}" if skipped else "")
 
 
 def status_of(stored: StoredLaunch, now: float) -> LaunchStatus:
@@ -209,16 +211,18 @@ def steps_of(release: Release) -> tuple[str, ...]:
     """Return what a launch does, in sentences."""
     names = ", ".join(metric.name for metric in release.compared)
     ramp = (
-        f"canary at {weight * 100:.4g}%: {sessions:,} sessions of each arm, {soak:g} s at least"
+        f"canary at {weight * 100:.4g}%: {sessions:,} sessions of each arm, {duration(soak)} at least"
         for weight, sessions, soak in zip(release.ramp, release.min_sessions, release.soak, strict=True)
     )
     lines = ["run the gates", f"take the snapshot {snapshot_of(release.deployment)}", *ramp]
-    lines.append(f"promote once it is shown to be no worse within its margin: {names}")
+    lines.append(f"promote once each metric is shown to be no worse by its margin: {names}")
     if release.approval:
         lines.insert(-1, "wait for `kedge launch approve`")
-    lines.append(f"hold it back from {release.holdback * 100:.4g}% of the sessions, and watch {release.watch:g} s")
+    lines.append(
+        f"hold it back from {release.holdback * 100:.4g}% of the sessions, and watch it for {duration(release.watch)}"
+    )
     if release.settle_after is not None:
-        lines.append(f"settle it {release.settle_after:g} s after the promotion")
+        lines.append(f"settle it {duration(release.settle_after)} after the promotion")
     return tuple(lines)
 
 

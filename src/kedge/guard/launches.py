@@ -124,12 +124,17 @@ def pilot(
                 raise PilotRuns(f"{error}; this one has stopped") from None
             waits = status.phase == Phase.GATES and bool(status.why)
             if status.ended or ends.is_set() or waits:
-                return status
+                return _left(status)
             if once and not more and (looked_back or status.phase != Phase.ROLLING_BACK):
-                return status
+                return _left(status)
             looked_back = status.phase == Phase.ROLLING_BACK  # the next look sees that it is rolled back
             if not more and not once:
                 ends.wait(every)
+
+
+def _left(status: LaunchStatus) -> LaunchStatus:
+    """Return a status as it is once this pilot has given its lease back."""
+    return msgspec.structs.replace(status, pilot=None, until=None)
 
 
 def begin(kernel: Kernel, source: Source, *, by: str | None) -> str:
@@ -188,7 +193,7 @@ def _checked(metric: Metric) -> tuple[object, ...]:
 def _check_same(found: StoredLaunch, release: Release) -> None:
     if found.phase in ENDED and found.done >= found.version:
         raise IllegalTransition(
-            f"the launch {found.name!r} has ended: it is {found.phase}; deploy under another name to launch again"
+            f"the launch {found.name!r} has ended ({found.phase}); deploy under another name to launch again"
         )
     if found.digest != release.digest:
         raise InvalidValue(
@@ -260,12 +265,12 @@ def ask(kernel: Kernel, name: str, verb: str, *, by: str | None, reason: str = "
     who = person(by, f"{verb} the launch {name!r}") if may_loosen else caller(by)[0]
     found = _find(kernel, name)
     if found.phase in ENDED:
-        raise IllegalTransition(f"cannot {verb} the launch {name!r}: it has ended, it is {found.phase}")
+        raise IllegalTransition(f"cannot {verb} the launch {name!r}: it has ended ({found.phase})")
     if verb == "approve" and found.phase != Phase.APPROVAL:
         why = "; ".join(status_of(found, kernel.backend.launches.now()).why)
         raise IllegalTransition(
-            f"cannot approve the launch {name!r}: it is {found.phase} and does not wait for approval"
-            f"{f' ({why})' if why else ''}"
+            f"cannot approve the launch {name!r}: it does not wait for approval (phase: {found.phase}"
+            f"{f'; {why}' if why else ''})"
         )
     if verb == "resume":
         _check_alone(kernel, name, by=who, reason=reason)
@@ -306,7 +311,7 @@ def resume(kernel: Kernel, name: str | None, *, by: str | None, reason: str = ""
             ask(kernel, name, "resume", by=by, reason=reason)
             return [name]
         if not found.blocks:
-            raise IllegalTransition(f"cannot resume the launch {name!r}: it has ended, it is {found.phase}")
+            raise IllegalTransition(f"cannot resume the launch {name!r}: it has ended ({found.phase})")
     entry = NewEntry(
         f"launch-resume:{kernel.backend.clock.fresh_id()}", "launch:promotions-resumed", who, reason=reason
     )

@@ -1,7 +1,7 @@
 """Metrics of a launch: read from TOML, and as settings of their tests."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -42,10 +42,11 @@ class Metric(DeclaredMetric, frozen=True):
         return MetricSettings(self.name, self.test(), 1.0 if self.weight is None else self.weight)
 
 
-def parse_metrics(table: Any) -> dict[str, Metric]:
+def parse_metrics(table: Any, *, also: Collection[str] = ()) -> dict[str, Metric]:
     """Return the metrics of a TOML table (`[metrics.resolved] kind = "success"`) by name, or raise `InvalidValue`.
 
-    The table may also hold them under the key `metrics`, as a whole file does.
+    The table may also hold them under the key `metrics`, as a whole file does. `also` names keys that the caller has
+    taken out.
     """
     if isinstance(table, Mapping) and set(table) == {"metrics"}:
         table = table["metrics"]
@@ -55,7 +56,7 @@ def parse_metrics(table: Any) -> dict[str, Metric]:
         )
     if len(table) > METRICS_MAX:
         raise InvalidValue(f"{len(table)} metrics are more than {METRICS_MAX}; leave some out")
-    return {name: Metric.read(name, _filled(name, each)) for name, each in table.items()}
+    return {name: Metric.read(name, _filled(name, each), also) for name, each in table.items()}
 
 
 def _filled(name: str, table: Any) -> Any:

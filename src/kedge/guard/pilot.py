@@ -16,7 +16,8 @@ from kedge.errors import Conflict, InvalidValue, NotPermitted, OutcomeUnknown, P
 from kedge.guard import evidence, quality
 from kedge.guard.drift import Recorder
 from kedge.guard.engine import advance
-from kedge.guard.gates import GateResult, run_gates
+from kedge.guard.gate import SKIPPED, GateResult
+from kedge.guard.gates import run_gates
 from kedge.guard.health import health
 from kedge.guard.health_rules import Severity
 from kedge.guard.launch_actions import BY, is_applied, perform
@@ -296,7 +297,7 @@ class Pilot:
 
 def gates_of(kernel: Kernel, release: Release) -> list[GateResult]:
     """Run the gates of a release, save those that it skips."""
-    skipped = [GateResult(name, passed=True, detail="skipped by the release file") for name in release.skip_gates]
+    skipped = [GateResult(name, passed=True, detail=f"{SKIPPED} by the release file") for name in release.skip_gates]
     return [*run_gates(kernel, release.deployment, release.gates, skip=release.skip_gates), *skipped]
 
 

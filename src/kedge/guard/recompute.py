@@ -36,7 +36,7 @@ class Recomputed(Report, frozen=True):
         """Return the verdict."""
         done = f"{count(self.looks, 'look')}, {count(self.sessions, 'session')}"
         if self.ok:
-            return f"{self.name}: every decision is reproduced from the log ({done}); it is {self.phase}"
+            return f"{self.name}: every decision is reproduced from the log ({done}); its phase is {self.phase}"
         return f"{self.name}: NOT reproduced after {done}: {self.difference}"
 
 

@@ -258,7 +258,7 @@ def _metrics(given: Any, where: str) -> tuple[tuple[Metric, ...], dict[str, Limi
         else each
         for name, each in given.items()
     }
-    metrics = parse_metrics(plain)
+    metrics = parse_metrics(plain, also=_METRIC_KEYS)
     limits = {
         name: Limits(_margin(metric, own[name].get("margin")), _slo(metric, own[name].get("slo")))
         for name, metric in metrics.items()

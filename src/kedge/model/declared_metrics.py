@@ -1,7 +1,7 @@
 """Declared metrics: their kind, range, deadline and weight, and the check of a value at the door."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self, get_args
 
 import msgspec
@@ -214,12 +214,12 @@ class DeclaredMetric(Value, frozen=True, omit_defaults=True):
         return number if self.kind == "latency" or self.better == "higher" else 0.0 - number
 
     @classmethod
-    def read(cls, name: str, table: Any) -> Self:
-        """Return the metric of a TOML table, or raise `InvalidValue` that names the nearest key."""
+    def read(cls, name: str, table: Any, also: Collection[str] = ()) -> Self:
+        """Return the metric of a TOML table, or raise `InvalidValue` that names the nearest key, of `also`, too."""
         where = f"the metric {name!r}"
         if not isinstance(table, Mapping):
             raise InvalidValue(f'{where} is {brief(table)}; write a table, such as [metrics.{name}] kind = "success"')
-        known = sorted({*cls.__struct_fields__, *_BY_KIND} - {"name"})
+        known = sorted({*cls.__struct_fields__, *_BY_KIND, *also} - {"name"})
         if unknown := [str(key) for key in table if key not in known]:
             near = nearest(unknown[0], known)
             raise InvalidValue(f"{where} has the unknown key {unknown[0]!r}{near}; keys: {', '.join(known)}")

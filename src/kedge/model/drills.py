@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from kedge.model.durations import duration
+
 PASSED, FAILED = "drill:passed", "drill:failed"
 KINDS = (PASSED, FAILED)
 WEEK_SECONDS = 7 * 86_400.0
@@ -39,11 +41,12 @@ class DrillState(msgspec.Struct, frozen=True):
 def judge(steps: Iterable[Step], now: float, within_seconds: float = WEEK_SECONDS) -> DrillState:
     """Return whether the newest drill passed, and is no older than `within_seconds`."""
     newest = max(steps, key=lambda step: step.at, default=None)
-    days = f"{within_seconds / 86_400:.3g} days"
+    days = within_seconds / 86_400
+    within = f"{days:.3g} days" if days > 1 else duration(within_seconds)
     if newest is None or now - newest.at > within_seconds:
-        return DrillState(ok=False, why=f"no drill in place within {days}", at=None if newest is None else newest.at)
+        return DrillState(ok=False, why=f"no drill in place within {within}", at=None if newest is None else newest.at)
     if newest.kind == PASSED:
-        why = f"a drill in place passed {(now - newest.at) / 3600:.1f} h ago"
+        why = f"a drill in place passed {duration(now - newest.at, units=1)} ago"
     else:
         failed = ", ".join(map(str, newest.detail.get("failed", ()))) or "it did not finish"
         why = f"the newest drill in place failed: {failed}"

@@ -8,6 +8,7 @@ from kedge.model.numbers import as_real
 from kedge.support.display import brief
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
+_UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)")
 
 
@@ -15,6 +16,20 @@ def seconds_of(text: str) -> float | None:
     """Return the seconds of a duration such as 50ms, 90s, 15min, 2h, 30d, 4w; None if it is not one."""
     found = _SPAN.fullmatch(text.strip().lower())
     return None if found is None else float(found[1]) * _SECONDS[found[2]]
+
+
+def duration(seconds: float, units: int = 2) -> str:
+    """Return a duration in its largest units: "2 d 3 h", "5 min"."""
+    left = max(0.0, seconds)
+    parts: list[str] = []
+    for size, unit in _UNITS:
+        whole = int(left // size)
+        left -= whole * size
+        if whole or (unit == "s" and not parts):
+            parts.append(f"{whole} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:units])
 
 
 def span_of(text: str, what: str) -> float:
