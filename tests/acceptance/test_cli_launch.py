@@ -53,7 +53,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(run: Run, place: Path) -> 
     before = content(place)
     shown = run("launch", "release.toml", "--dry-run")
     assert shown.code == 0
-    assert "every gate passed; skipped: drill" in shown.out
+    assert "v2: no gate has run yet" in shown.out, "it is not staged"
     assert "canary at 30%: 5 sessions of each arm, 0 s at least" in shown.out
     assert "watch it for 1 d" in shown.out
     assert "Nothing was changed" in shown.out
@@ -83,6 +83,12 @@ def test_the_verbs_act_on_a_launch_and_give_one_document(run: Run) -> None:
     assert run("launch", "resume", "v2", "--json").document == {"resumed": ["v2"]}
     assert [each["name"] for each in run("launch", "list", "--json").document["launches"]] == ["v2"]
     assert "no pilot runs: nothing is watched until `kedge launch v2`" in run("launch", "status", "v2").out
+    assert "v2: every gate passed; skipped: drill" in run("launch", "release.toml", "--dry-run").out
+    shown = " ".join(run("status").out.split())
+    assert re.search(r"Launch: v2, begun by ann \d+ s ago|Launch: v2, begun by ann just now", shown)
+    assert "ramp, stage 1 of 2, 30% of the sessions, level full; highest e 1 of resolved, rolls back at 20" in shown
+    assert "no pilot runs: kedge launch v2" in shown
+    assert [each["name"] for each in run("status", "--json").document["launches"]] == ["v2"]
     assert run("launch", "approve", "v2").code == 3
     assert run("launch", "v2", "--once").code == 0
     found = run("launch", "recompute", "v2", "--json")
@@ -92,6 +98,7 @@ def test_the_verbs_act_on_a_launch_and_give_one_document(run: Run) -> None:
     assert run("launch", "abort", "v2", "--yes", "--reason", "wrong").code == 0
     ended = run("launch", "release.toml", "--once")
     assert ended.code == 3
+    assert "Launch:" not in run("status").out, "it has ended"
     assert "has ended" in ended.err
     assert run("launch", "recompute", "v2").code == 0
 

@@ -52,11 +52,13 @@ def status(
     """Show the state of all deployments on one screen."""
     with database.for_reading(db) as k:
         found = k.status()
+        launches = k.guard.launches() if found.schema.schema >= found.schema.latest else []
     if as_json:
         levels = {"entries": map(entry_document, found.entries), "requests": map(request_document, found.requests)}
-        emit(msgspec.to_builtins(found) | {name: list(each) for name, each in levels.items()})
+        running = [each for each in launches if not each.ended or each.blocks]
+        emit(msgspec.to_builtins(found) | {name: list(each) for name, each in levels.items()} | {"launches": running})
     else:
-        print_status(found, everything=everything)
+        print_status(found, launches, everything=everything)
 
 
 @app.command(rich_help_panel=INSPECT)

@@ -9,7 +9,21 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from kedge.cli.terminal import console, count, grid_of, listing, printable, say, table, utc, utc_short, weight, whisper
+from kedge.cli.terminal import (
+    ago,
+    console,
+    count,
+    grid_of,
+    listing,
+    one_line,
+    printable,
+    say,
+    table,
+    utc,
+    utc_short,
+    weight,
+    whisper,
+)
 from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus, MetricStatus
 from kedge.guard.recompute import Recomputed
 
@@ -87,6 +101,31 @@ def print_status(status: LaunchStatus) -> None:
         say("  Promotions of launches are paused until `kedge launch resume`.", _YELLOW)
     if status.notices_failed:
         say(f"  {_notices(status)}", _YELLOW)
+
+
+def print_running(launches: Sequence[LaunchStatus], now: float) -> None:
+    """Print a line for each launch that has not ended, or for which promotions wait."""
+    for status in launches:
+        if not status.ended:
+            what = _headline(status).removeprefix(f"{status.name}: ")
+            said = f"Launch: {status.name}, begun by {one_line(status.begun_by)} {ago(status.begun_at, now)}: {what}"
+            say("; ".join([said, *_worst(status), *_held(status)]), style_of(status))
+        elif status.blocks:
+            say(f"Launch: {status.name} {status.phase}; no launch promotes anything until: kedge launch resume", _RED)
+
+
+def _worst(status: LaunchStatus) -> list[str]:
+    limited = [(each.e / each.limit, each.limit, each) for each in status.metrics if each.limit is not None]
+    if not limited:
+        return []
+    _, limit, worst = max(limited, key=lambda each: each[0])
+    return [f"highest e {number(worst.e)} of {worst.name}, rolls back at {limit:.4g}"]
+
+
+def _held(status: LaunchStatus) -> list[str]:
+    waits = [f"waits: {listing(status.why, 1)}"] if status.why else []
+    more = "no pilot runs: kedge launch" if status.pilot is None else "more: kedge launch status"
+    return [*waits, f"{more} {status.name}"]
 
 
 def _notices(status: LaunchStatus) -> str:

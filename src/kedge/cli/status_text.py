@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from kedge.cli.launch_text import print_running
 from kedge.cli.level_text import LEVEL_KINDS, change_of_level, print_levels
 from kedge.cli.tables import status_style
 from kedge.cli.terminal import ago, count, inputs_to_replay, listing, say, say_whole, table, utc, weight, when
 from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
+from kedge.guard.launch_report import LaunchStatus
 from kedge.model.calls import UNRECEIVED
 from kedge.model.control import EXTERNAL, Status
 from kedge.model.durations import duration
@@ -23,10 +25,12 @@ _ROWS_MAX = 8
 REVOCABLE_MANY = 50  # so many deployments that can be rolled back are worth a warning
 
 
-def print_status(found: SystemStatus, *, everything: bool) -> None:
+def print_status(found: SystemStatus, launches: Sequence[LaunchStatus], *, everything: bool) -> None:
     """Print the status on one screen; with `everything`, list all deployments."""
     say_whole(found.url, "bold")
     _print_deployments(found, everything=everything)
+    say()
+    print_running(launches, found.at)
     _print_problems(found)
     say(
         f"{count(found.sessions, 'session')}, {count(found.snapshots, 'snapshot')}, "
@@ -89,7 +93,6 @@ def _print_remarks(shown: list[Deployment]) -> None:
 
 
 def _print_problems(found: SystemStatus) -> None:
-    say()
     _print_revocable(found)
     if not found.schema.is_current:
         say(f"Upgrade: {upgrade_text(found.schema)}", "yellow")

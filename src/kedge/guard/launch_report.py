@@ -120,7 +120,8 @@ class LaunchPlan(Report, frozen=True):
         """Return the verdict."""
         failed = [gate.name for gate in self.gates if not gate.passed]
         skipped = [gate.name for gate in self.gates if gate.skipped]
-        verdict = f"gates failed: {', '.join(failed)}" if failed else "every gate passed"
+        passed = "every gate passed" if self.gates else "no gate has run yet"
+        verdict = f"gates failed: {', '.join(failed)}" if failed else passed
         return f"{self.name}: {verdict}" + (f"; skipped: {', '.join(skipped)}" if skipped else "")
 
 
