@@ -519,3 +519,21 @@ def test_recompute_needs_the_log_alone_after_retention_and_erasure(bad: World) -
     assert k.guard.recompute("v2").ok
     with pytest.raises(kedge.UnknownName, match="did you mean 'v2'"):
         k.guard.recompute("v")
+
+
+def test_a_launch_goes_on_where_its_database_has_moved_to(world: World, new_place: Callable[[], str]) -> None:
+    for _ in range(4):
+        world.look()
+        world.serve()
+    asked = world.k.guard.pause("v2", by="ann")
+    target = new_place()
+    kedge.migrate_store(world.k.url, target)
+    world.clock.time = time.time()  # the move has its own clock
+    with kedge.open(target, durability="normal", clock=world.clock) as moved:
+        there = World(moved, world.clock)
+        there.count = world.count
+        assert moved.guard.status("v2").sessions == asked.sessions
+        assert moved.guard.status("v2").why == asked.why
+        moved.guard.resume("v2", by="ann")
+        assert there.to("watch").phase == "watch"
+        assert moved.guard.recompute("v2").ok
