@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,44 @@ def test_it_says_what_it_did_and_lets_go_again(db: Path, capsys: pytest.CaptureF
     assert main(["stop", "--release", "--by", "ben", "--db", str(db)]) == 0
     assert "removed everything from" in capsys.readouterr().out
     assert main(["stop", "--release", "--by", "ben", "--db", str(db)]) == 0
-    assert "Nothing stops everything here" in capsys.readouterr().out
+    assert "No stop of everything here." in capsys.readouterr().out
+
+
+def test_it_names_what_is_still_stopped(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stop", "tool:refund", "--level", "cautious", "--db", str(db)]) == 0
+    assert main(["stop", "--release", "--db", str(db)]) == 0
+    assert "No stop of everything here; still stopped: cautious for tool:refund." in capsys.readouterr().out
+    assert main(["status", "--db", str(db)]) == 0
+    assert "kedge ladder loosen" not in capsys.readouterr().out, "that would leave the file"
+
+
+def test_a_feature_that_may_be_a_slip_is_stopped_and_named(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stop", "feature:suport", "--db", str(db)]) == 0
+    assert "agent 'suport': did you mean 'support'?" in " ".join(capsys.readouterr().err.split())
+    assert main(["stop", "feature:support", "--db", str(db)]) == 0
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_a_deployment_that_is_not_there_is_not_tried_again(db: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stop", "deployment:nope", "--db", str(db)]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no deployment is named 'nope'" in said
+    assert "To take this back: kedge stop --release deployment:nope" in said
+    assert "again here" not in said
+
+
+def test_a_stop_file_that_cannot_be_written_is_named(
+    db: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    missing = db / "no" / "STOP"
+    assert main(["stop", "--file", str(missing), "--db", str(db)]) == 0
+    assert f"Stop file: {missing} cannot be written (No such file or directory)." in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert main(["stop", "--db", str(db)]) == 0
+    assert f"# by {pwd.getpwuid(os.getuid()).pw_name}" in (db / FILE_NAME).read_text()
 
 
 def test_its_json_has_the_indicators(db: Path, capsys: pytest.CaptureFixture[str]) -> None:

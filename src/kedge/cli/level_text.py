@@ -7,9 +7,8 @@ import msgspec
 
 from kedge.cli.terminal import ago, listing, one_line, say
 from kedge.model.durations import duration
-from kedge.model.ladder import LevelEntry
+from kedge.model.ladder import LevelEntry, LevelSource
 from kedge.model.requests import LevelRequest
-from kedge.model.stop_file import is_of_file
 from kedge.ports.control import Entry
 from kedge.reports.status import SystemStatus
 
@@ -23,7 +22,7 @@ def print_levels(found: SystemStatus) -> None:
     for entry in found.entries:
         how = (
             f"stop --release {one_line(str(entry.scope))}"
-            if is_of_file(entry)
+            if entry.source is LevelSource.FILE
             else f"ladder loosen {one_line(entry.id)}"
         )
         lift = f"; to lift it: kedge {how}"

@@ -1,5 +1,6 @@
 """Command stop: turn everything off, or less; by a file first, which needs no database."""
 
+import getpass
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,7 +82,10 @@ def _must_be_there(url: str) -> None:
 
 
 def _user() -> str:
-    return os.environ.get("USER") or str(os.getuid())
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _record(
@@ -109,9 +113,15 @@ def _tell_file(line: StopLine, written: Written) -> None:
 def _tell_record(report: "StopReport") -> None:
     if report.recorded is None:
         whisper(f"Not recorded: {report.record_error}", "bold red")
-        whisper("Other hosts go on. Run the same command there, or again here, until it is recorded.", "bold red")
+        if report.scope.startswith("deployment:") and "is named" in (report.record_error or ""):
+            whisper(f"The stop file holds. To take this back: kedge stop --release {report.scope}", "bold red")
+        else:
+            whisper("Other hosts go on. Run the same command there, or again here, until it is recorded.", "bold red")
         return
     say(f"All hosts: {report.recorded}.", "bold green")
+    if (other := report.recorded.resembles) is not None:
+        name = report.recorded.entry.scope.name
+        whisper(f"No artifact belongs to an agent {name!r}: did you mean {other!r}?", "bold yellow")
     late = report.recorded.recognition.unconfirmed
     for member in late[:_NAMES_MAX]:
         whisper(f"Unconfirmed: {member.name} on {member.host}, process {member.pid}: {member.why}.", "bold red")

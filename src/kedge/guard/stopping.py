@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kedge.errors import KedgeError, OutcomeUnknown, UnknownName
 from kedge.guard.level_changes import tighten
+from kedge.model.attribution import owners_of, resembling
 from kedge.model.ladder import LevelEntry, LevelSource, Scope
 from kedge.model.levels import Level
 from kedge.model.stop_file import StopLine, is_of_file
@@ -111,7 +112,17 @@ def record(
     seconds, committed_at = time.perf_counter() - began, clock.elapsed()
     epoch = kernel.backend.control.epoch()
     found = recognize(kernel, epoch, committed_at=committed_at, wait_seconds=wait_seconds)
-    return RecordedStop(entry, epoch, committed_at, seconds, leaks_since(kernel, epoch), found)
+    return RecordedStop(
+        entry, epoch, committed_at, seconds, leaks_since(kernel, epoch), found, _resembling(kernel, entry.scope)
+    )
+
+
+def _resembling(kernel: Kernel, scope: Scope) -> str | None:
+    """Return the agent with artifacts that a feature without any may be a slip of."""
+    if scope.kind != "feature":
+        return None
+    owners = owners_of(kernel.backend.attribution.artifact_names())
+    return None if scope.name in owners else resembling(scope.name, owners)
 
 
 def leaks_since(kernel: Kernel, epoch: int) -> int:
@@ -126,7 +137,10 @@ def leaks_since(kernel: Kernel, epoch: int) -> int:
 
 
 class ReleaseReport(Report, frozen=True):
-    """What a release lifted: recorded entries, and lines of this host's stop files; and what it could not change."""
+    """What a release lifted: recorded entries, and lines of this host's stop files; and what it could not change.
+
+    `left` are the stops of other scopes that still stand, in the database or in a stop file of this host.
+    """
 
     scope: str
     by: str
@@ -134,20 +148,23 @@ class ReleaseReport(Report, frozen=True):
     lifted: tuple[LevelEntry, ...]
     files: tuple[str, ...] = ()
     file_errors: tuple[str, ...] = ()
+    left: tuple[LevelEntry, ...] = ()
 
     def __str__(self) -> str:
         """Return the verdict in one line."""
         parts = [f"lifted {entry.id} ({entry.level} for {entry.scope})" for entry in self.lifted]
         parts += [f"removed {self.scope} from {path}" for path in self.files]
         parts += [f"a stop file is as it was: {error}" for error in self.file_errors]
-        return "; ".join(parts) or f"nothing stops {self.scope} here"
+        left = ", ".join(dict.fromkeys(f"{entry.level} for {entry.scope}" for entry in self.left))
+        said = "; ".join(parts) or f"no stop of {self.scope} here"
+        return f"{said}; still stopped: {left}" if left else said
 
 
 class Releasing(Protocol):
     """An open database, as far as a release needs it."""
 
-    def list(self, scope: Scope) -> list[LevelEntry]:
-        """Return the entries of a scope."""
+    def list(self, scope: Scope | None = None) -> list[LevelEntry]:
+        """Return the entries, all or those of a scope."""
 
     def loosen(self, entry: LevelEntry, *, reason: str, by: str) -> object:
         """Lift an entry."""
@@ -165,4 +182,5 @@ def release(ladder: Releasing, scope: Scope, paths: Sequence[Path], *, reason: s
                 files.append(str(path))
         except OSError as error:
             failed.append(f"{path}: {error.strerror or error}")
-    return ReleaseReport(str(scope), by, reason, lifted, tuple(files), tuple(failed))
+    left = tuple(one for one in ladder.list() if one.source is LevelSource.FILE and one.scope != scope)
+    return ReleaseReport(str(scope), by, reason, lifted, tuple(files), tuple(failed), left)

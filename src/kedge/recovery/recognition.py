@@ -52,7 +52,8 @@ class RecordedStop(Report, frozen=True):
     """A recorded stop: its entry, the seconds of its commit, which members have confirmed it, and what slipped through.
 
     `committed_at` is the reading of the clock of leases right after the commit. `level_leaks_total` counts the acts
-    that the log has after the commit, and that are stamped with an older epoch.
+    that the log has after the commit, and that are stamped with an older epoch. `resembles` is an agent with artifacts
+    that the feature of the scope, which has none, may be a slip of.
     """
 
     entry: LevelEntry
@@ -61,6 +62,7 @@ class RecordedStop(Report, frozen=True):
     level_commit_seconds: float
     level_leaks_total: int
     recognition: Recognition
+    resembles: str | None = None
 
     def __str__(self) -> str:
         """Return the outcome as a clause."""

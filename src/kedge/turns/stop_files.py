@@ -208,10 +208,13 @@ def stop_by_file(url: str | Path, line: StopLine, stop_file: str | Path | None =
     paths = paths_of(url, stop_file)
     path = paths[-1] if stop_file is not None else next(iter(paths), None)
     if path is None:
-        return Written(None, f"no stop file is set for this host: set {VARIABLE}, or give stop_file=")
+        return Written(
+            None, f"no stop file is set for this host: set {VARIABLE}, or give its path (--file, stop_file=)"
+        )
     try:
         is_whole = write_stop(path, line)
     except (OSError, KedgeError) as error:
-        return Written(path, getattr(error, "strerror", None) or str(error))
+        why = getattr(error, "strerror", None)
+        return Written(path, f"{path} cannot be written ({why})" if why else str(error))
     said = None if is_whole else "the file is empty, without the reason: it could not be written"
     return Written(path, said, is_stopped=True)
