@@ -10,7 +10,7 @@ from kedge.cli import database, launch_text
 from kedge.cli.app import DEPLOY, app
 from kedge.cli.interrupts import Stopped
 from kedge.cli.options import By, Db, Json, Reason, Yes
-from kedge.cli.terminal import ask, decline, emit, may_ask, say
+from kedge.cli.terminal import ask, decline, emit, may_ask, say, whisper
 from kedge.errors import InvalidValue, KedgeError, nearest
 from kedge.face import Kedge
 from kedge.guard.launch_report import LaunchStatus
@@ -188,6 +188,8 @@ def _pilot(
 ) -> int:
     name = target if wanted is None else wanted.release.deployment
     try:
+        if not (as_json or once):
+            whisper(f"Piloting {name}; Ctrl-C stops the pilot, not the canary.", "dim")
         with launch_text.watching(name, silent=as_json) as shown:
             if wanted is None:
                 status = k.guard.pilot(name, once=once, every=every, lease=lease, on_event=shown)

@@ -140,6 +140,8 @@ def style_of(status: LaunchStatus) -> str:
 
 
 def _headline(status: LaunchStatus) -> str:
+    if status.phase == "rolled back":
+        return f"{status.name}: rolled back; it had {weight(status.weight)} of the sessions"
     where = f", stage {status.stage} of {status.stages}" if status.phase == "ramp" else ""
     return f"{status.name}: {status.phase}{where}, {weight(status.weight)} of the sessions, level {status.level}"
 
