@@ -124,6 +124,15 @@ def test_it_stops_this_host_with_the_server_down(
                 turn.require("act", tool="refund")
 
 
+def test_it_says_that_nothing_is_stopped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert main(["stop", "--db", "postgresql://localhost:1/none"]) == 1
+    said = capsys.readouterr()
+    assert "Nothing is stopped." in said.err
+    assert "Other hosts go on" not in said.err
+    assert said.out == ""
+
+
 def test_it_stops_this_host_with_libraries_that_are_broken(db: Path, tmp_path: Path) -> None:
     (tmp_path / "faiss.py").write_text(BROKEN, encoding="utf-8")
     (tmp_path / "sqlite3.py").write_text(BROKEN, encoding="utf-8")

@@ -113,7 +113,9 @@ def _tell_file(line: StopLine, written: Written) -> None:
 def _tell_record(report: "StopReport") -> None:
     if report.recorded is None:
         whisper(f"Not recorded: {report.record_error}", "bold red")
-        if report.scope.startswith("deployment:") and "is named" in (report.record_error or ""):
+        if not report.stopped:
+            whisper("Nothing is stopped. Run it again, with --file PATH too, or stop the processes.", "bold red")
+        elif report.scope.startswith("deployment:") and "is named" in (report.record_error or ""):
             whisper(f"The stop file holds. To take this back: kedge stop --release {report.scope}", "bold red")
         else:
             whisper("Other hosts go on. Run the same command there, or again here, until it is recorded.", "bold red")
