@@ -1,4 +1,4 @@
-"""The stop drill: its evidence, and that an agent who can let go fails it."""
+"""The stop drill: its evidence, and that an agent that can release the stop fails it."""
 
 from __future__ import annotations
 

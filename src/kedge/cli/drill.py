@@ -69,7 +69,7 @@ def drill(
     By default it uses its own data (Python's docstrings) in a temporary folder. With --in-place it uses your database:
     a hidden deployment writes to every store, is rolled back, verified and purged. With --auto, a launch finds its bad
     release by itself, degrades it and rolls it back; then the drill replays. With --stop it stops agents in several
-    processes on a temporary database, lets an agent try to let go, and writes the evidence as JSON and as text.
+    processes on a temporary database, lets an agent try to release it, and writes the evidence as JSON and as text.
     """
     _check_combination({"--in-place": in_place, "--auto": auto, "--stop": stop}, kill_at=kill_at, server=server)
     if not in_place and _was_typed(context, "db"):

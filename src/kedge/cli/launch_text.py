@@ -222,7 +222,7 @@ def print_recomputed(found: Recomputed) -> None:
 
 
 def print_resumed(names: Sequence[str]) -> None:
-    """Print what a resume let go on."""
+    """Print the launches that go on after a resume."""
     if not names:
         say("Promotions were not paused; nothing was changed")
     else:

@@ -16,7 +16,8 @@ def _head(report: StopDrillReport) -> Iterable[str]:
     yield "# Evidence of a stop drill"
     yield ""
     yield f"- Verdict: **{'passed' if report.passed else 'FAILED'}**"
-    yield f"- Scenario: {report.processes} processes of agents act; everything is turned off; a person lets go"
+    acts = f"{report.processes} processes of agents act"
+    yield f"- Scenario: {acts}; everything is turned off; a person releases the stop"
     yield f"- Database: {report.url} (a temporary one), Python {report.python}"
     yield f"- Began: {began}, took {report.seconds:.1f} s"
     yield f"- Authority: {report.authority} stopped, and lifted the stop"
@@ -48,7 +49,7 @@ def _acts(report: StopDrillReport) -> Iterable[str]:
 def _authority(report: StopDrillReport) -> Iterable[str]:
     yield from (
         "",
-        "## Negative test: agents try to let go",
+        "## Negative test: agents try to release the stop",
         "",
         "| process | attempt | outcome |",
         "| --- | --- | --- |",

@@ -1,4 +1,4 @@
-"""The stop drill: agents in several processes are stopped, cannot let go, and are let go again by a person."""
+"""The stop drill: agents in several processes are stopped, cannot release the stop, and a person does."""
 
 import sqlite3
 import sys
@@ -170,7 +170,7 @@ class _Rehearsal:
         return after
 
     def _try_as_agent(self, recorded: RecordedStop) -> list[Negative]:
-        self._say("the agents try to let go")
+        self._say("the agents try to release the stop")
         found = [
             Negative(name, attempt, outcome)
             for name, worker in zip(sorted(self._seen), self._workers.all, strict=True)
@@ -180,7 +180,7 @@ class _Rehearsal:
         is_off = self._k.ladder.effective(FEATURE) is Level.OFF
         self._check(
             "agents_cannot_release",
-            "no agent could let go",
+            "no agent could release the stop",
             is_off and not through,
             ", ".join(through) or "all refused",
         )
@@ -200,8 +200,8 @@ class _Rehearsal:
         self._check("words_kept", "a user's words are recorded, an agent's are refused", good, f"recorded: {words}")
 
     def _let_go(self, recorded: RecordedStop) -> None:
-        self._say(f"{self._authority} lets go")
-        with suppress(UnknownName):  # an agent has let go, which is a failed check
+        self._say(f"{self._authority} releases the stop")
+        with suppress(UnknownName):  # an agent has released the stop, which is a failed check
             self._k.ladder.loosen(recorded.entry.id, reason=_REASON, by=self._authority)
         self._until(lambda seen: seen.full_at is not None and bool(seen.acts), "the processes did not act again")
 
