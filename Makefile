@@ -9,6 +9,7 @@ DEV := $(VENV)/.dev-installed
 PEERS := $(VENV)/.peers-installed
 OTHERS := $(VENV)/.others-installed
 HOSTS := $(VENV)/.hosts-installed
+HOSTS_DRILL := $(VENV)/.hosts-drill-installed
 
 # The first Python on the PATH that is 3.11 or newer; PYTHON=… selects another.
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -27,11 +28,17 @@ PYTEST_ARGS ?=
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
-ifeq ($(DB),postgres)
+ifeq ($(SCENARIO),langgraph)
+drill: $(HOSTS_DRILL)
+	$(BIN)/python -m examples.langgraph_drill $(DRILL_ARGS)
+else ifneq ($(SCENARIO),)
+drill:
+	@echo "unknown SCENARIO '$(SCENARIO)': must be langgraph, or leave it out" >&2; exit 2
+else ifeq ($(DB),postgres)
 drill: $(DEV)
 	$(BIN)/python -m kedge.testing.postgres sh -c '$(BIN)/kedge drill --server "$$KEDGE_DB" $(DRILL_ARGS)'
 else
-drill: $(RUN) ## rehearse a launch that fails and is rolled back (DB=postgres for PostgreSQL; DRILL_ARGS="--help" for options)
+drill: $(RUN) ## rehearse a launch that fails and is rolled back (DB=postgres for PostgreSQL; SCENARIO=langgraph beside LangGraph's own savers; DRILL_ARGS="--help" for options)
 	$(BIN)/kedge drill $(DRILL_ARGS)
 endif
 
@@ -112,6 +119,10 @@ $(OTHERS): constraints/import-test.txt $(DEV)
 $(HOSTS): constraints/hosts-test.txt constraints/hosts-suites.txt $(DEV)
 	$(PIP) install --require-hashes -r constraints/hosts-test.txt
 	$(PIP) download --no-deps --no-binary :all: --require-hashes -r constraints/hosts-suites.txt -d $(VENV)/hosts
+	@touch $@
+
+$(HOSTS_DRILL): $(OTHERS) $(HOSTS)
+	$(PIP) install --require-hashes -r constraints/hosts-test.txt # again, last: LangChain needs newer ones of what both pin
 	@touch $@
 
 # ---------------------------------------------------------------- exact versions
