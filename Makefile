@@ -1,5 +1,5 @@
 # The verbs of the project. Each sets up .venv by itself, from the package index, by pinned hashes. `drill` and `bench`
-# install the dependencies of Kedge; the others install the developers' tools too.
+# install the dependencies of Kedge; the others install the developers' tools too, as `drill` with a SCENARIO does.
 
 VENV := .venv
 BIN := $(VENV)/bin
