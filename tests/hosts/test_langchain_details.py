@@ -11,6 +11,7 @@ import pytest
 
 import kedge
 
+pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
 pytest.importorskip("langchain_core", reason="`make hosts` installs it")
 
 from langchain_core.documents import Document

@@ -13,6 +13,7 @@ import pytest
 import kedge
 import kedge.aio
 
+pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
 pytest.importorskip("langgraph.checkpoint.conformance", reason="`make hosts` installs it")
 
 from langchain_core.messages import AIMessage, HumanMessage

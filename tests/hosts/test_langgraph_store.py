@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("langgraph.store.base", reason="`make hosts` installs it")
+pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
 
 from tests.hosts import suites
 from tests.hosts.langgraph_stores import CONFTEST, STORES

@@ -11,7 +11,7 @@ import pytest
 import kedge
 import kedge.aio
 
-pytest.importorskip("langgraph.store.base", reason="`make hosts` installs it")
+pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
 pytest.importorskip("langchain_core", reason="`make hosts` installs it")
 
 from langgraph.store.base import GetOp, PutOp, SearchOp

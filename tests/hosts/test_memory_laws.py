@@ -8,7 +8,7 @@ import pytest
 
 import kedge
 
-pytest.importorskip("langgraph.store.base", reason="`make hosts` installs it")
+pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
 pytest.importorskip("langchain_core", reason="`make hosts` installs it")
 
 from kedge.integrations.embedding import embedder_artifact

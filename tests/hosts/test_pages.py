@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("langgraph.store.base", reason="`make hosts` installs it")
+pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
 pytest.importorskip("langchain_core", reason="`make hosts` installs it")
 
 from tests.docs.pages import ROOT, Reader
