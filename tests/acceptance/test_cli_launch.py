@@ -173,6 +173,17 @@ def test_ctrl_c_leaves_the_launch_resumable_and_says_how(place: Path) -> None:
         assert k.guard.pilot("v2", once=True).phase == "ramp"
 
 
+def test_a_supervisor_that_ends_a_pilot_gets_the_lease_back_at_once(place: Path) -> None:
+    pilot = spawn("launch", "release.toml", "--every", "0.1", cwd=place)
+    assert pilot.stdout is not None
+    _until(pilot.stdout.readline, "canary at 30%")
+    os.killpg(pilot.pid, signal.SIGTERM)
+    pilot.communicate(timeout=60)
+    assert pilot.returncode == 130
+    with kedge.open(place / ".kedge") as k:
+        assert k.guard.status("v2").pilot is None
+
+
 def test_a_terminal_shows_the_launch_live(place: Path) -> None:
     ours, theirs = pty.openpty()
     pilot = spawn(

@@ -27,6 +27,19 @@ def ignore_interrupts() -> None:
 
 
 @contextmanager
+def end_on_term() -> Iterator[None]:
+    """End what runs inside at SIGTERM as at Ctrl-C, so that it gives back what it holds."""
+    before = None
+    with suppress(ValueError):  # in another thread than the main one, where no signal is heard
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def report_interrupt(k: "Kedge", name: str, what: str) -> Iterator[None]:
     """Raise `Stopped` on Ctrl-C, saying whether `what` ("the rollback") was committed, as read from the database."""
     before = k.deployment(name)

@@ -8,7 +8,7 @@ import typer
 
 from kedge.cli import database, launch_text
 from kedge.cli.app import DEPLOY, app
-from kedge.cli.interrupts import Stopped
+from kedge.cli.interrupts import Stopped, end_on_term
 from kedge.cli.options import By, Db, Json, Reason, Yes
 from kedge.cli.terminal import ask, decline, emit, may_ask, say, whisper
 from kedge.errors import InvalidValue, KedgeError, nearest
@@ -190,7 +190,7 @@ def _pilot(
     try:
         if not (as_json or once):
             whisper(f"Piloting {name}; Ctrl-C stops the pilot, not the canary.", "dim")
-        with launch_text.watching(name, silent=as_json) as shown:
+        with end_on_term(), launch_text.watching(name, silent=as_json) as shown:
             if wanted is None:
                 status = k.guard.pilot(name, once=once, every=every, lease=lease, on_event=shown)
             else:
