@@ -52,6 +52,17 @@ def test_an_approved_call_gets_its_permit_once(k: kedge.Kedge) -> None:
 
 
 @pytest.mark.usefixtures("entry")
+def test_a_permit_that_is_in_use_is_not_used_a_second_time(k: kedge.Kedge) -> None:
+    turn = k.turn(session="s", agent="support")
+    k.ladder.approve(asked(turn), by="ann")
+    permit = turn.require("act", tool="refund", call=CALL)
+    with permit, pytest.raises(kedge.NotPermitted, match="is in use"), permit:
+        raise AssertionError("one approval, two calls")
+    with pytest.raises(kedge.NotPermitted, match="has ended"), permit:
+        raise AssertionError("it has ended")
+
+
+@pytest.mark.usefixtures("entry")
 def test_an_approval_is_bound_to_the_call(k: kedge.Kedge) -> None:
     turn = k.turn(session="s", agent="support")
     k.ladder.approve(asked(turn), by="ann")

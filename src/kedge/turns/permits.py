@@ -40,7 +40,7 @@ class Permit:
     """
 
     __slots__ = (
-        "_ended", "_scope", "act", "approved_by", "epoch", "level", "reversibility", "tool", "verdict",
+        "_ended", "_scope", "_uses", "act", "approved_by", "epoch", "level", "reversibility", "tool", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,7 @@ class Permit:
     ) -> None:
         self._scope = scope
         self._ended = False
+        self._uses = [None]  # taken out by who enters it: once, whichever thread
         self.act = act
         self.tool = tool
         self.reversibility = reversibility
@@ -83,8 +84,18 @@ class Permit:
     def __enter__(self) -> Self:
         """Return itself, checked. An act that changes something is journaled first, with the epoch that permits it."""
         self.check()
-        if self.act == "act" and self.reversibility != "read":
-            self._scope.journal_act(self._journaled)
+        try:
+            self._uses.pop()
+        except IndexError:
+            raise NotPermitted(
+                f"this permit to {_named(self.act, self.tool)} is in use; ask anew with turn.require(…)"
+            ) from None
+        try:
+            if self.act == "act" and self.reversibility != "read":
+                self._scope.journal_act(self._journaled)
+        except BaseException:
+            self._uses.append(None)  # nothing was done with it
+            raise
         return self
 
     def _journaled(self, view: View) -> Pending:
