@@ -171,6 +171,15 @@ def test_it_holds_without_traffic() -> None:
     assert "no traffic" in why(simulated)
 
 
+def test_it_holds_while_the_clock_is_behind_its_sessions() -> None:
+    simulated = Simulated(release_of(), GOOD)
+    simulated.look()
+    simulated.look()
+    simulated.now -= 3600
+    simulated.look(0)
+    assert "clock went back by 3590 s" in why(simulated)
+
+
 def test_it_holds_for_what_others_found() -> None:
     simulated = Simulated(release_of(), GOOD)
     for _ in simulated.run(60, findings=("a member is behind",)):

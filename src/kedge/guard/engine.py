@@ -29,6 +29,7 @@ from kedge.model.control import Status
 SRM_LIMIT = 1000.0  # e-value of a sample-ratio mismatch at which the launch holds
 VANISHED_LOG = math.log(1e-6)  # the probability of so many sessions in a row without one of the canary
 DOWNS_A_DAY = 2
+CLOCK_SECONDS = 5.0  # by which a clock may go back without notice
 RETRY_SECONDS = 60.0  # after an action that could not be done
 _NOTHING = Evidence(0.0, 0.0)
 
@@ -300,6 +301,9 @@ def faults(look: Look) -> list[str]:
     late = max((metric.deadline for metric in release.metrics), default=0.0)
     if state.last_session_at and look.world.now - state.last_session_at > release.idle + late:
         found.append(f"no traffic: no session has become due since {_utc(state.last_session_at)}")
+    back = state.last_session_at - look.world.now
+    if back > CLOCK_SECONDS:
+        found.append(f"the database's clock went back by {back:.0f} s: no session becomes due until it has caught up")
     return found
 
 
