@@ -89,6 +89,7 @@ def test_the_verbs_act_on_a_launch_and_give_one_document(run: Run) -> None:
     assert "ramp, stage 1 of 2, 30% of the sessions, level full; highest e 1 of resolved, rolls back at 20" in shown
     assert "no pilot runs: kedge launch v2" in shown
     assert [each["name"] for each in run("status", "--json").document["launches"]] == ["v2"]
+    assert "write: kedge launch pause v2" in run("launch", "v2", "pause").err
     assert run("launch", "approve", "v2").code == 3
     assert run("launch", "v2", "--once").code == 0
     found = run("launch", "recompute", "v2", "--json")

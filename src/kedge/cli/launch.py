@@ -61,6 +61,8 @@ def launch(
     if target in _VERBS:
         _check_flags(target, name, dry_run=dry_run, once=once, keep=keep)
         return _verb(target, name, keep=keep, reason=reason, yes=yes, by=by, db=db, as_json=as_json)
+    if name in _VERBS:
+        raise InvalidValue(f"unknown verb {target!r}: the verb comes first; write: kedge launch {name} {target}")
     if name is not None:
         raise InvalidValue(f"unknown verb {target!r}{nearest(target, _VERBS)}; verbs: {', '.join(_VERBS)}")
     if keep:
@@ -189,7 +191,7 @@ def _pilot(
     name = target if wanted is None else wanted.release.deployment
     try:
         if not (as_json or once):
-            whisper(f"Piloting {name}; Ctrl-C stops the pilot, not the canary.", "dim")
+            whisper(f"Starting the pilot of {name}; Ctrl-C stops it, not the canary.", "dim")
         with end_on_term(), launch_text.watching(name, silent=as_json) as shown:
             if wanted is None:
                 status = k.guard.pilot(name, once=once, every=every, lease=lease, on_event=shown)

@@ -63,7 +63,9 @@ def _checks_of_ladder(found: Rehearsed) -> Iterator[Check]:
         "It was degraded to supervised before it was rolled back",
         degraded is not None and rolled_back is not None and degraded.seq < rolled_back.seq
         and found.tightened is not None,
-        "it never was" if degraded is None else f"after {degraded.detail['sessions']} sessions of canary and baseline",
+        "it never was"
+        if degraded is None
+        else "after {} canary and {} baseline sessions".format(*degraded.detail["sessions"]),
     )  # fmt: skip
     serving = found.serving
     yield Check(
