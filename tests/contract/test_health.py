@@ -237,9 +237,12 @@ def test_a_stop_file_is_ill(place: str, clock: HandClock, tmp_path: Path) -> Non
         file.write_text("")
         found = k.guard.health()
         assert dict(said(found))["levels"].startswith(f"everything is at level off, by {file}")
-        assert found.findings[0].todo == f"once the reason is gone, remove {file} on this host"
+        assert found.findings[0].todo == f"once the reason is gone, run `kedge stop --release everything --file {file}`"
         file.write_text("what is this?\n")
         assert "cannot be read" in dict(said(k.guard.health()))["levels"]
+        file.unlink()
+        k.ladder.stop(by="ana")
+        assert k.guard.health().findings[0].todo == "once the reason is gone, run `kedge stop --release everything`"
 
 
 def test_values_that_are_refused_are_ill_for_an_hour(k: Kedge, clock: HandClock) -> None:

@@ -1,5 +1,6 @@
 """Rules of health: what a member's state, an unfinished change, a late write or an old drill means."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
@@ -7,6 +8,7 @@ from kedge.model.drills import DrillState
 from kedge.model.fleet import Standing, patience
 from kedge.model.ladder import EVERYTHING, LevelEntry, LevelSource
 from kedge.model.levels import Level
+from kedge.model.stop_file import is_of_file
 from kedge.ports.control import Entry
 from kedge.ports.impact import Arrival
 from kedge.support.display import Value
@@ -117,8 +119,15 @@ def level_findings(entries: Iterable[LevelEntry]) -> Iterator[Finding]:
         why = f": {entry.reason}" if entry.reason else ""
         what = f"{entry.scope} is at level {entry.level}, by {entry.by or entry.source}{why}"
         severity = Severity.ILL if is_all else Severity.WARNING
-        todo = f"remove {entry.by} on this host" if entry.source is LevelSource.FILE else f"loosen entry {entry.id}"
-        yield Finding("levels", severity, what, entry.since or None, f"once the reason is gone, {todo}")
+        yield Finding("levels", severity, what, entry.since or None, f"once the reason is gone, run `{_lift(entry)}`")
+
+
+def _lift(entry: LevelEntry) -> str:
+    """Return the command that lifts an entry."""
+    if entry.source is not LevelSource.FILE:
+        return f"kedge ladder loosen {entry.id}"
+    file = f" --file {shlex.quote(entry.by)}" if is_of_file(entry) else ""
+    return f"kedge stop --release {entry.scope}{file}"
 
 
 __all__ = [
