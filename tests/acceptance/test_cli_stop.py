@@ -133,6 +133,16 @@ def test_it_says_that_nothing_is_stopped(capsys: pytest.CaptureFixture[str], mon
     assert said.out == ""
 
 
+def test_ctrl_c_says_what_holds(db: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["kedge.open"], "record_stop", interrupted)
+    assert main(["stop", "--db", str(db)]) == 130
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"interrupted: {db / FILE_NAME} holds on this host; whether it is recorded for other hosts" in said
+
+
 def test_it_stops_this_host_with_libraries_that_are_broken(db: Path, tmp_path: Path) -> None:
     (tmp_path / "faiss.py").write_text(BROKEN, encoding="utf-8")
     (tmp_path / "sqlite3.py").write_text(BROKEN, encoding="utf-8")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kedge.cli.app import UNDO, app
+from kedge.cli.interrupts import Stopped
 from kedge.cli.options import By, Db, Json, Reason
 from kedge.cli.terminal import emit, say, say_whole, whisper
 from kedge.errors import ApprovalNeeded, KedgeError, UnknownName
@@ -98,6 +99,11 @@ def _record(
         return record_stop(url, line, written, stop_file=stop_file, reason=reason, by=by, wait=wait)
     except KedgeError:
         raise
+    except KeyboardInterrupt:
+        here = f"{written.path} holds on this host" if written.is_stopped else "nothing is stopped on this host"
+        raise Stopped(
+            f"interrupted: {here}; whether it is recorded for other hosts is not known. Run the same command again"
+        ) from None
     except Exception as error:  # noqa: BLE001 - a library that is missing or broken must not hide that the file is there
         whisper(f"Not recorded: Kedge itself is broken here ({type(error).__name__}: {error}).", "bold red")
         return None
