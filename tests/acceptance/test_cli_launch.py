@@ -83,6 +83,7 @@ def test_the_verbs_act_on_a_launch_and_give_one_document(run: Run) -> None:
     assert run("launch", "resume", "v2", "--json").document == {"resumed": ["v2"]}
     assert [each["name"] for each in run("launch", "list", "--json").document["launches"]] == ["v2"]
     assert "no pilot runs: nothing is watched until `kedge launch v2`" in run("launch", "status", "v2").out
+    assert "not before" not in run("launch", "status", "v2").out, "a time that has passed says nothing"
     assert "v2: every gate passed; skipped: drill" in run("launch", "release.toml", "--dry-run").out
     shown = " ".join(run("status").out.split())
     assert re.search(r"Launch: v2, begun by ann \d+ s ago|Launch: v2, begun by ann just now", shown)

@@ -144,7 +144,7 @@ def status_of(stored: StoredLaunch, now: float) -> LaunchStatus:
         watched=state.watched,
         metrics=_metrics(release, state),
         why=(*state.why, *([stored.trouble] if stored.trouble and stored.trouble not in state.why else [])),
-        next=_next(release, state),
+        next=_next(release, state, now),
         begun_at=stored.begun_at,
         begun_by=stored.begun_by,
         changed_at=stored.changed_at,
@@ -186,7 +186,7 @@ def _metrics(release: Release, state: State) -> tuple[MetricStatus, ...]:
     return tuple(found)
 
 
-def _next(release: Release, state: State) -> str:
+def _next(release: Release, state: State, now: float) -> str:
     """Return what a launch does next, and when."""
     if state.phase in ENDED:
         return "nothing: it has ended"
@@ -195,7 +195,8 @@ def _next(release: Release, state: State) -> str:
     if state.phase is Phase.GATES:
         return f"starts the canary at {release.ramp[0] * 100:.4g}% once every gate passes"
     if state.phase is Phase.RAMP:
-        not_before = f", not before {_utc(state.stage_since + release.soak[state.stage])}"
+        soaked = state.stage_since + release.soak[state.stage]
+        not_before = f", not before {_utc(soaked)}" if soaked > now else ""
         if state.stage + 1 < len(release.ramp):
             return f"raises the weight to {release.ramp[state.stage + 1] * 100:.4g}%{not_before}"
         asks = "asks for approval" if release.approval else "promotes"
