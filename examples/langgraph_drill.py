@@ -32,6 +32,7 @@ PROBE = "hours"  # what the client asks while a plan is carried out; left out of
 KNOWN = ("refund", "shipping")  # topics of the morning
 TOPICS = [topic for topic in HANDBOOK if topic != PROBE]
 ANSWER = "A-17"
+CUSTOMERS_MIN = 4
 _PROBES_BEFORE = 3
 _REPLAY_ROUNDS = 3
 KEDGE = "Kedge: roll back, replay"
@@ -122,11 +123,13 @@ class Outcome:
       there, and whose user, who answers now, gets another result than in the twin.
     - `unanswered_seconds`: the longest time between two answers while the plan was carried out; `usual_seconds`: the
       median before.
-    - `before`: contaminated values before the plan.
+    - `before`: contaminated values before the plan. `contaminated_at_once`: on Kedge, after the rollback and before the
+      replay.
     """
 
     plan: str
     before: int
+    contaminated_at_once: int
     contaminated: int
     lost: int
     owed: int
@@ -139,20 +142,18 @@ class Outcome:
     examples: tuple[str, ...]
 
     def passes(self) -> bool:
-        """Return whether nothing is left, lost or owed, and every question to a user is as it would have been."""
-        return not any(
-            (
-                self.contaminated, self.lost, self.owed, self.questions_bad, self.questions_lost,
-                self.questions_misled,
-            )
-        )  # fmt: skip
+        """Return whether the release did harm, nothing is left, lost or owed, and threads are as in the twin."""
+        values = self.contaminated_at_once + self.contaminated + self.lost + self.owed
+        questions = self.questions_bad + self.questions_lost + self.questions_misled
+        return self.before > 0 and values + questions == 0
 
 
 class Desk:
     """A team in service, with a client who asks one question after another while a plan is carried out."""
 
-    def __init__(self, team: Team) -> None:
-        self.team, self.lock = team, threading.Lock()
+    def __init__(self, team: Team, threads: list[str]) -> None:
+        self.team, self.threads, self.lock = team, threads, threading.Lock()
+        self.at_once: Visible | None = None
         self._answered: list[float] = []
         self._enough = threading.Condition()
         self._closing = False
@@ -239,19 +240,17 @@ def carry_out(
     team.host.deploy("v2")
     threads = list(dict.fromkeys(threads + serve(team, evening(customers))))
     before = visible(team, threads)
-    desk = Desk(team)
+    desk = Desk(team, threads)
     with desk.client():
         begin = time.perf_counter()
         act(desk)
         seconds = time.perf_counter() - begin
-    return judge(plan, desk, threads, before, twin, (begin, seconds))
+    return judge(plan, desk, before, twin, (begin, seconds))
 
 
-def judge(
-    plan: str, desk: Desk, threads: list[str], before: Visible, twin: Twin, timing: tuple[float, float]
-) -> Outcome:
+def judge(plan: str, desk: Desk, before: Visible, twin: Twin, timing: tuple[float, float]) -> Outcome:
     """Compare what is visible after a plan with what was before it, and with the twin."""
-    after, (begin, seconds) = visible(desk.team, threads), timing
+    after, (begin, seconds) = visible(desk.team, desk.threads), timing
     should = twin.visible
     asked = before.questions & should.questions
     still = sorted({thread for thread, _ in asked & after.questions})
@@ -261,6 +260,7 @@ def judge(
     return Outcome(
         plan=plan,
         before=(before.values - should.values).total(),
+        contaminated_at_once=((desk.at_once or after).values - should.values).total(),
         contaminated=bad.total(),
         lost=((before.values & should.values) - after.values).total(),
         owed=(should.values - after.values).total(),
@@ -284,8 +284,9 @@ def on_kedge(folder: Path, customers: int, *, tell: Callable[[str], None]) -> Ou
         host = OnKedge(folder / "kedge", stack)
         team = Team(host)
 
-        def act(_: Desk) -> None:
+        def act(desk: Desk) -> None:
             tell(host.k.rollback("v2", reason="made-up policies").verdict)
+            desk.at_once = visible(team, desk.threads)
             for _round in range(_REPLAY_ROUNDS):  # the client's input that the rollback has interrupted may come late
                 tell(str(host.replay(team)))
                 if not host.k.replay_pending():
@@ -374,6 +375,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--customers", type=int, default=24, help="new customers before, and after, the release")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
     chosen = parser.parse_args(arguments)
+    if chosen.customers < CUSTOMERS_MIN:
+        parser.error(
+            f"invalid --customers {chosen.customers}: must be at least {CUSTOMERS_MIN}, to have each kind of request"
+        )
     console = Console(width=120)
     tell = (lambda _: None) if chosen.json else console.print
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -33,7 +33,7 @@ def test_kedge_leaves_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> N
     ours, redeployed, restored, deleted = found["plans"]
     assert found["passed"]
     assert ours["before"] == redeployed["before"] > 0, "the same day, so the same contamination"
-    assert (ours["contaminated"], ours["lost"], ours["owed"]) == (0, 0, 0)
+    assert (ours["contaminated_at_once"], ours["contaminated"], ours["lost"], ours["owed"]) == (0, 0, 0, 0)
     assert (ours["questions_bad"], ours["questions_lost"], ours["questions_misled"]) == (0, 0, 0)
     assert redeployed["contaminated"] == redeployed["before"]
     assert redeployed["questions_bad"] > 0
