@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import kedge
-from kedge.cli.terminal import duration, one_line, printable
+from kedge.cli.terminal import one_line, printable
+from kedge.model.durations import duration
 from tests.acceptance.cli import Run
 
 SCREEN_LINES, SCREEN_COLUMNS = 24, 80
