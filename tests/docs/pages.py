@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import kedge
 from kedge.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +91,16 @@ class Reader:
         self._printed = ""
 
     def follow(self) -> None:
-        """Run, check or write each block."""
+        """Run, check or write each block; close what the page leaves open, whose threads would go on."""
+        try:
+            self._follow()
+        finally:
+            if "openfeature.api" in sys.modules:
+                sys.modules["openfeature.api"].shutdown()
+            for opened in [each for each in self._names.values() if isinstance(each, kedge.Kedge)]:
+                opened.close()
+
+    def _follow(self) -> None:
         for block in find_blocks(self._page):
             if is_run(block):
                 self._run_python(block)
