@@ -465,6 +465,18 @@ def test_below_full_the_metadata_says_so(k: kedge.Kedge) -> None:
     assert rows(k, "t") == {}
 
 
+def test_inputs_below_supervised_are_answered_again_once_the_level_permits_it(k: kedge.Kedge) -> None:
+    built = graph(KedgeSaver(k, agent="graph"), add(1))
+    entry = k.ladder.tighten("frozen", "feature:graph", reason="looks wrong")
+    for topic in "tu":
+        built.invoke({"items": [], "topic": topic}, config("t"))
+    assert k.status().replay_pending == 2
+    k.ladder.loosen(entry, reason="it was not")
+    assert k.replay(handler(built)).failed == ()
+    assert k.status().replay_pending == 0
+    assert built.get_state(config("t")).values == {"items": [1, 1], "topic": "u"}
+
+
 # ── mutants: an adapter with one of these defects does not pass ──
 
 

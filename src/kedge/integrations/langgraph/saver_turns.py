@@ -195,8 +195,13 @@ class Loop:
         raise kedge.SettledMeanwhile("deployments are settled faster than this checkpoint is written; invoke again")
 
     def commit_unless_refused(self, owner: Step | Task, call: Callable[[kedge.Turn], None]) -> bool:
-        """Call as `commit` does, and return True; False where a level refuses derived writes, or has refused one."""
+        """Call as `commit` does, and return True; False where a level refuses derived writes, or has refused one.
+
+        Each refusal leaves the input of the turn to be replayed, also where the write is not tried.
+        """
         if self.in_memory:
+            with suppress(kedge.NotPermitted, kedge.SettledMeanwhile):
+                (owner.writer() if isinstance(owner, Task) else owner.turn).require("learn")
             return False
         try:
             self.commit(owner, call)
