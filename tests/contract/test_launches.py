@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 import kedge
@@ -160,6 +161,33 @@ def test_a_rollback_that_has_not_reached_a_member_holds_the_launch(world: World)
         status = world.look()
     assert any(why.startswith("ill health: ") and "silent" in why for why in status.why), status.why
     assert status.weight == 0.3
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"context.divergence": 0.05}, "context drift: context.divergence is"),
+        ({"context.divergence": 0.95, "sessions.divergence": 0.05}, ""),
+        ({"overlap@10.rows": 0.8}, "context drift: overlap@10.rows is 0.2"),
+        ({"overlap@10.other": 0.8}, "context drift: overlap@10.other has no rows to compare"),
+    ],
+)
+def test_a_state_beyond_its_limit_holds_the_ramp(world: World, limits: dict[str, float], said: str) -> None:
+    rows = np.random.default_rng(3).normal(size=(2, 40, 3)).astype(np.float32)
+    for name in ("rows", "other"):
+        world.k.collection(name, dim=3)
+    with world.k.turn(person="ann") as turn:
+        turn.vectors("rows").upsert([f"row-{number}" for number in range(40)], rows[0])
+    release = RELEASE | {"drift": limits, "min_sessions": 1, "soak": 0}
+    world.look(release)
+    with world.k.turn(agent="support", deployment="v2") as turn:
+        turn.vectors("rows").upsert([f"row-{number}" for number in range(40)], rows[1])
+    world.serve(20)
+    status = world.look(release)
+    found = [why for why in status.why if why.startswith("context drift: ")]
+    assert [why.startswith(said) for why in found] == ([True] if said else []), status.why
+    assert (status.weight == 0.3) is bool(said)
+    assert world.k.guard.recompute("v2").ok
 
 
 def test_no_command_and_no_address_of_a_notice_is_stored(world: World, place: str, tmp_path: Path) -> None:

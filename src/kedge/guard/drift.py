@@ -160,6 +160,16 @@ def drift_values(
     memory would lose something in a rollback. `overlap@10.COLLECTION`: mean overlap of mirrored searches. A value that
     has nothing to rest on is left out.
     """
+    values = state_shares(kernel, deployment)
+    for collection in kernel.backend.vectors.collections():
+        scores = mirrored(kernel, deployment, collection.name, (queries or {}).get(collection.name))
+        if scores:
+            values[f"overlap@10.{collection.name}"] = sum(scores) / len(scores)
+    return values
+
+
+def state_shares(kernel: Kernel, deployment: str) -> dict[str, float]:
+    """Return the two divergences of `drift_values`."""
     record = kernel.backend.control.load()
     number = kernel.find(record, deployment, "compare").number
     values: dict[str, float] = {}
@@ -169,10 +179,6 @@ def drift_values(
     touched, sessions = _sessions(kernel, number)
     if sessions:
         values["sessions.divergence"] = touched / sessions
-    for collection in kernel.backend.vectors.collections():
-        scores = mirrored(kernel, deployment, collection.name, (queries or {}).get(collection.name))
-        if scores:
-            values[f"overlap@10.{collection.name}"] = sum(scores) / len(scores)
     return values
 
 
@@ -196,4 +202,4 @@ def _sessions(kernel: Kernel, number: int) -> tuple[int, int]:
     return len(names & {each.space for each in counts if each.store == "memory"}), len(names)
 
 
-__all__ = ["Recorder", "drift_values", "samples_of", "stale_shares"]
+__all__ = ["Recorder", "drift_values", "samples_of", "stale_shares", "state_shares"]

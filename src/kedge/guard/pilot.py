@@ -27,7 +27,9 @@ from kedge.guard.launch_stops import stop_of
 from kedge.guard.notify import Notifier
 from kedge.guard.release import Notify, Release
 from kedge.guard.sessions import Arm
+from kedge.guard.state_limits import beyond
 from kedge.guard.units import due, hard_events
+from kedge.model.control import Status
 from kedge.model.control_log import NewEntry
 from kedge.model.launches import Advance, PilotLost, StoredLaunch
 from kedge.ports.clock import lease_clock
@@ -237,7 +239,7 @@ class Pilot:
             by=deployment.by,
             gates=self._run_gates() if kept.state.phase is Phase.GATES else None,
             requests=self._requests(kept.state.requests),
-            findings=(*wrong, *self._findings(now)),
+            findings=(*wrong, *self._findings(now, is_canary=deployment.status is Status.CANARY)),
             hard=tuple(sorted({event.metric for event in hard})),
             trouble=stored.trouble,
             blocked=blocking[0] if blocking else "",
@@ -269,12 +271,14 @@ class Pilot:
             self._gates = tuple(Gate(each.name, each.passed, each.detail) for each in results)
         return self._gates
 
-    def _findings(self, now: float) -> tuple[str, ...]:
-        """Return what is ill for which a launch holds: a rollback that has reached only a part of the fleet."""
+    def _findings(self, now: float, *, is_canary: bool) -> tuple[str, ...]:
+        """Return what is ill for which a launch holds: a rollback that is not everywhere, a state that drifts."""
         if self._health_at is None or not self._health_at <= now < self._health_at + HEALTH_SECONDS:
             found = health(self._kernel).findings
             ill = (each for each in found if each.check in _HOLDING and each.severity is not Severity.WARNING)
             self._health_at, self._ill = now, tuple(f"ill health: {each.what}; {each.todo}" for each in ill)
+            if is_canary:
+                self._ill += beyond(self._kernel, self._name, self._release.drift, hold=self._release.hold)
         return self._ill
 
     def _stopped(self, deployment: lifecycle.Deployment) -> str:

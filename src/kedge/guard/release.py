@@ -15,6 +15,7 @@ from kedge.guard.gates import GATES, check_settings
 from kedge.guard.metrics import Metric, guard_settings, parse_metrics
 from kedge.guard.settings import GuardSettings, above_one, decoded, digest, encoded, within
 from kedge.guard.slo_rules import parse_slo
+from kedge.guard.state_limits import parse_limits
 from kedge.model.artifacts import Artifact
 from kedge.model.checks import check_name, check_names
 from kedge.model.durations import check_duration
@@ -75,6 +76,7 @@ class Release(Value, frozen=True):
     gates: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     skip_gates: tuple[str, ...] = ()
     slo: dict[str, Any] = msgspec.field(default_factory=dict)
+    drift: dict[str, float] = msgspec.field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -166,6 +168,7 @@ def parse_release(table: Mapping[str, Any], where: str, folder: Path | None = No
         gates=_tables("gates", table.get("gates", {})),
         skip_gates=_skipped(table.get("skip_gates", [])),
         slo=_objectives(table.get("slo", {})),
+        drift=parse_limits(_table("drift", table.get("drift", {}))),
         **_times(table),
     )  # fmt: skip
     found.guard  # noqa: B018 - raises where the weights or the limits do not fit together
