@@ -26,6 +26,7 @@ from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
 
 from kedge.integrations.langgraph import KedgeSaver, handler
+from kedge.integrations.langgraph.saver_turns import Loop
 from tests.hosts.langgraph_team import LangGraphTeam
 
 CAPABILITIES = {
@@ -463,6 +464,21 @@ def test_below_full_the_metadata_says_so(k: kedge.Kedge) -> None:
     built.invoke({"items": [], "topic": "t"}, config("t"))
     assert built.get_state(config("t")).metadata["kedge_level"] == "frozen"
     assert rows(k, "t") == {}
+
+
+def test_a_task_saves_while_another_thread_saves_with_the_same_turn(k: kedge.Kedge) -> None:
+    with k.turn(session="t", agent="graph") as turn:
+        loop = Loop(k, ("t", ""), turn, None)
+        with turn.batch():
+            kept = threading.Thread(target=lambda: loop.commit(loop.last, lambda own: put_value(own, "a")))
+            kept.start()
+            kept.join()
+            put_value(turn, "b")
+    assert k.view(session="t").store("langgraph").space("t").keys() == ["a", "b"]
+
+
+def put_value(turn: kedge.Turn, name: str) -> None:
+    turn.store("langgraph").space("t").put(name, 1)
 
 
 def test_inputs_below_supervised_are_answered_again_once_the_level_permits_it(k: kedge.Kedge) -> None:

@@ -183,8 +183,12 @@ class Loop:
     def commit(self, owner: Step | Task, call: Callable[[kedge.Turn], T]) -> T:
         """Call with the owner's turn; where a settle has ended it, with a child, which sees what was settled."""
         for _ in range(_RENEWALS):
+            turn = owner.writer() if isinstance(owner, Task) else owner.turn
             try:
-                done = call(owner.writer() if isinstance(owner, Task) else owner.turn)
+                try:
+                    done = call(turn)
+                except kedge.BatchOpen:  # another thread saves with this turn: its child has read the same
+                    done = call(begin(self.k, turn.agent or "", turn))
             except kedge.SettledMeanwhile:
                 step = owner if isinstance(owner, Step) else owner.step
                 with self.lock:
