@@ -267,6 +267,9 @@ def begin(k: kedge.Kedge, agent: str, parent: kedge.Turn | None = None, **option
 
     def call() -> kedge.Turn:
         _is_own.set(True)
+        for _ in range(_RENEWALS):
+            with suppress(kedge.SettledMeanwhile):  # something was settled while it began
+                return k.turn(agent=agent, parent=parent, **options)
         return k.turn(agent=agent, parent=parent, **options)
 
     return copy_context().run(call)
