@@ -15,7 +15,7 @@ _open: list[kedge.Kedge] = []
 
 
 def _database() -> kedge.Kedge:
-    """Open the database of this process; with KEDGE_CANARY, a canary is seen by whoever has no session."""
+    """Open the database of this process; with KEDGE_CANARY, turns without a session see a canary."""
     if not _open:
         _open.append(kedge.open(os.environ["KEDGE_PLACE"], durability="normal"))
         _open[0].deploy("v1", {"graph/prompt": "one"})

@@ -37,7 +37,7 @@ class KedgeMiddleware:
     ) -> None:
         """Serve `app`.
 
-        - `session`: the header that names the session, or a function of the ASGI scope. Whoever sends the header
+        - `session`: the header that names the session, or a function of the ASGI scope. A client that sends the header
           chooses whose memory is read: where clients are not trusted, give a function that asks your authentication.
         - `peer`: who callers are whose headers do not verify, or a function of the scope that says so.
         """
