@@ -3,8 +3,8 @@
 import math
 
 from kedge.guard.bets import shortfall, stake
-from kedge.guard.running import RunningState, RunningTest
-from kedge.guard.sessions import Arm, check_score, check_session
+from kedge.guard.scores import ScoredState, ScoredTest
+from kedge.guard.sessions import Arm
 from kedge.guard.settings import FRACTIONS, Settings, check_bounds, check_fractions, within
 
 
@@ -22,13 +22,11 @@ class NonInferioritySettings(Settings, frozen=True, tag="non_inferiority"):
         self._normalize(margin=within("margin", self.margin, 0.0, high - low))
 
 
-class NonInferiorityState(RunningState[NonInferioritySettings], kw_only=True):
-    """State of a test of non-inferiority: besides the wealth, the sum of the scores, scaled to [0, 1]."""
-
-    total: float = 0.0
+class NonInferiorityState(ScoredState[NonInferioritySettings], kw_only=True):
+    """State of a test of non-inferiority."""
 
 
-class NonInferiorityTest(RunningTest[NonInferiorityState]):
+class NonInferiorityTest(ScoredTest[NonInferiorityState]):
     """Is the canary's mean score at most `margin` below the concurrent baseline's?
 
     Null hypothesis: at each session the canary's mean is lower than the baseline's by `margin` or more. Both may drift
@@ -50,12 +48,8 @@ class NonInferiorityTest(RunningTest[NonInferiorityState]):
 
     def observe(self, arm: Arm, value: float, share: float) -> float:
         """Take a session's score and its share at assignment; return the e-value."""
-        canary, share = check_session(arm, share)
-        state, settings = self._state, self._state.settings
-        score = check_score(value, settings.low, settings.high)
-        centre = (state.total + 0.5) / (state.canary + state.baseline + 1)
-        self._count(canary=canary)
-        state.total += score
+        canary, share, score, centre = self._take(arm, value, share)
+        settings = self._state.settings
         if 0 < share < 1:
             rest = 1.0 - share
             allowance = settings.margin / (settings.high - settings.low) * share * rest
@@ -63,13 +57,6 @@ class NonInferiorityTest(RunningTest[NonInferiorityState]):
             worst = max(centre * rest, (1.0 - centre) * share) - allowance  # above 0: the maximum is share · rest
             self._move(stake(settings.fractions, allowance - payoff, worst))
         return self._e_value()
-
-    def _bets(self, state: NonInferiorityState) -> tuple[float, ...]:
-        return state.settings.fractions
-
-    def _check(self, state: NonInferiorityState) -> None:
-        super()._check(state)
-        self._check_wealth([state.total], 1)
 
     def more_sessions(self, limit: float) -> int | None:
         """Return about how many more sessions reach an e-value at the pace until now; None where it does not rise."""
