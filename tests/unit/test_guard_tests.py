@@ -19,6 +19,7 @@ from kedge.guard import (
     HoldbackTest,
     LatencySettings,
     LatencyTest,
+    NonInferiorityTest,
     ScoreSettings,
     ScoreTest,
     SloTest,
@@ -187,6 +188,15 @@ def test_a_state_that_does_not_fit_is_refused(kind: Any, change: dict[str, Any])
     document = kind().to_json()
     with pytest.raises(InvalidValue):
         kind.from_json(document | change)
+
+
+@pytest.mark.parametrize("test", [ScoreTest(), NonInferiorityTest(0.1)], ids=["score", "non-inferiority"])
+@pytest.mark.parametrize("total", [-0.1, 1.1, math.inf])
+def test_a_total_that_no_scores_add_up_to_is_refused(test: Any, total: float) -> None:
+    document = test.to_json() | {"canary": 1}
+    assert type(test).from_json(document | {"total": 1.0}).sessions == (1, 0)
+    with pytest.raises(InvalidValue, match=r"invalid total|Inf"):
+        type(test).from_json(document | {"total": total})
 
 
 @pytest.mark.parametrize("document", [None, [], "state", {}, FailureTest().to_json()])
