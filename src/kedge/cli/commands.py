@@ -11,7 +11,7 @@ _MODULES = {  # in the order of `kedge --help`
     "status": "inspect", "health": "health", "slo": "slo", "fleet": "fleet", "plan": "rollback", "log": "inspect",
     "show": "show", "diff": "inspect", "assignment": "inspect",
     "sessions": "sessions", "verdicts": "message_verdicts", "metrics": "metrics",
-    "peers": "peers", "gates": "gates", "drift": "drift", "export": "export",
+    "verify": "verify", "peers": "peers", "gates": "gates", "drift": "drift", "export": "export",
     "deploy": "deploy", "canary": "deploy", "backfill": "backfill", "promote": "deploy", "settle": "deploy",
     "launch": "launch", "stop": "stop",
     "rollback": "rollback", "reinstate": "rollback", "replay": "replay",

@@ -9,6 +9,7 @@ import typer
 from kedge.cli import database, plan_text
 from kedge.cli.app import INSPECT, UNDO, app
 from kedge.cli.feature_check import warn_of_unknown_features
+from kedge.cli.indicator_text import indicator_lines
 from kedge.cli.interrupts import notice_if_slow, report_interrupt
 from kedge.cli.options import By, Db, Json, Name, Reason, Yes
 from kedge.cli.terminal import (
@@ -32,7 +33,6 @@ from kedge.recovery.attribution import without_artifacts
 from kedge.recovery.plan import RollbackPlan
 from kedge.recovery.reinstate import ReinstateReport
 from kedge.recovery.rollback_report import RollbackReport
-from kedge.recovery.verify import Indicators
 
 FAILED = 1
 
@@ -248,38 +248,10 @@ def _print_report(report: RollbackReport) -> None:
     found = report.indicators
     if found is not None:
         heading("Indicators (measured in the stores)")
-        for label, value in _indicator_lines(found):
+        for label, value in indicator_lines(found):
             say(f"  {label:<28}{value}")
     say()
     warned = without_artifacts(report.unattributed)
     say(report.verdict, "bold red" if not report.ok else "bold yellow" if warned else "bold green")
     if report.ok:
         say(f"To undo: kedge reinstate {report.deployment}", "dim")
-
-
-def _indicator_lines(found: Indicators) -> list[tuple[str, str]]:
-    lines = [
-        ("rollback_commit_seconds", _seconds(found.rollback_commit_seconds)),
-        ("rollback_completion_seconds", _seconds(found.rollback_completion_seconds)),
-        ("consensus_latency_seconds", _seconds(found.consensus_latency_seconds)),
-        ("vector_consistency_ratio", _ratio(found.vector_consistency_ratio, good=1.0)),
-        ("memory_divergence_ratio", _ratio(found.memory_divergence_ratio, good=0.0)),
-        ("context_divergence_ratio", _ratio(found.context_divergence_ratio, good=0.0)),
-        ("hidden_writes_total", f"{found.hidden_writes_total:,}  (by all rollbacks)"),
-        ("replay_pending_total", f"{found.replay_pending_total:,}"),
-    ]
-    if found.diverging:
-        lines.append(("STILL HELD", listing(found.diverging)))
-    if found.leaks:
-        lines.append(("LEAKS", listing(found.leaks)))
-    return lines
-
-
-def _seconds(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.4f}"
-
-
-def _ratio(value: float | None, *, good: float) -> str:
-    if value is None:
-        return "no samples"
-    return f"{value:.4f}" + ("" if value == good else f"  (must be {good:.0f})")

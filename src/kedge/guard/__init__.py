@@ -9,6 +9,7 @@ from kedge.guard.embedding_gate import Probes, freeze_probes
 from kedge.guard.failures import FailureTest
 from kedge.guard.gates import GateResult, GatesReport
 from kedge.guard.health import Finding, Health
+from kedge.guard.indicator_runs import IndicatorRun
 from kedge.guard.latency import LatencyTest
 from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus, MetricStatus
 from kedge.guard.metrics import Metric, parse_metrics
@@ -41,6 +42,7 @@ __all__ = [
     "GuardSettings",
     "Health",
     "HoldbackTest",
+    "IndicatorRun",
     "Interval",
     "LatencySettings",
     "LatencyTest",

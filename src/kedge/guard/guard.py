@@ -13,6 +13,7 @@ from kedge.guard.declaring import Declared, MetricReport
 from kedge.guard.drift import drift_values
 from kedge.guard.gates import GatesReport
 from kedge.guard.health import Health
+from kedge.guard.indicator_runs import IndicatorRun, indicator_runs
 from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus
 from kedge.guard.metrics import Metric
 from kedge.guard.mirror import Query
@@ -160,6 +161,10 @@ class Guard:
         deployment's. Without them, stored rows are searched for.
         """
         return drift_values(self._kernel, name, queries=queries)
+
+    def indicator_runs(self, limit: int = 20) -> list[IndicatorRun]:
+        """Return the indicators that the newest rollbacks and drills measured, the newest run first; read-only."""
+        return indicator_runs(self._kernel, limit)
 
     def slo(self, table: Mapping[str, Any] | None = None) -> SloReport:
         """Return the error budgets and burn rates of objectives: of a table `[slo]`, or of those in the log."""
