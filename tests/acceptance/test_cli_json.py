@@ -41,7 +41,7 @@ def test_status(run: Run) -> None:
         "replay_pending_complete", "retention_seconds", "reconcilers", "other_code", "unanswered_calls", "schema",
         "is_standby", "due", "disk", "policies", "purge_after_seconds", "pinning", "not_purged", "slips",
         "refused_values",
-        "entries", "requests", "two_persons", "launches",
+        "entries", "requests", "two_persons", "launches", "readiness",
     }  # fmt: skip
     assert [set(deployed) for deployed in found["deployments"]] == [DEPLOYMENT] * 3
     assert set(found["settled"]) == DEPLOYMENT

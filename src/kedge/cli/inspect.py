@@ -53,12 +53,17 @@ def status(
     with database.for_reading(db) as k:
         found = k.status()
         launches = k.guard.launches() if found.schema.schema >= found.schema.latest else []
+        readiness = k.guard.readiness()
     if as_json:
         levels = {"entries": map(entry_document, found.entries), "requests": map(request_document, found.requests)}
         running = [each for each in launches if not each.ended or each.blocks]
-        emit(msgspec.to_builtins(found) | {name: list(each) for name, each in levels.items()} | {"launches": running})
+        emit(
+            msgspec.to_builtins(found)
+            | {name: list(each) for name, each in levels.items()}
+            | {"launches": running, "readiness": readiness}
+        )
     else:
-        print_status(found, launches, everything=everything)
+        print_status(found, launches, readiness, everything=everything)
 
 
 @app.command(rich_help_panel=INSPECT)

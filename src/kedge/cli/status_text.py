@@ -11,6 +11,7 @@ from kedge.cli.terminal import ago, count, inputs_to_replay, listing, say, say_w
 from kedge.deployments.lifecycle import Deployment
 from kedge.fleet.roster import MemberStatus
 from kedge.guard.launch_report import LaunchStatus
+from kedge.guard.own_readiness import OwnReadiness
 from kedge.model.calls import UNRECEIVED
 from kedge.model.control import EXTERNAL, Status
 from kedge.model.durations import duration
@@ -22,10 +23,13 @@ from kedge.reports.status import SystemStatus
 
 _ORDER = (Status.CANARY, Status.LIVE, Status.STAGED, Status.ROLLED_BACK)
 _ROWS_MAX = 8
+READY = 80  # of 100
 REVOCABLE_MANY = 50  # so many deployments that can be rolled back are worth a warning
 
 
-def print_status(found: SystemStatus, launches: Sequence[LaunchStatus], *, everything: bool) -> None:
+def print_status(
+    found: SystemStatus, launches: Sequence[LaunchStatus], readiness: OwnReadiness, *, everything: bool
+) -> None:
     """Print the status on one screen; with `everything`, list all deployments."""
     say_whole(found.url, "bold")
     _print_deployments(found, everything=everything)
@@ -44,7 +48,9 @@ def print_status(found: SystemStatus, launches: Sequence[LaunchStatus], *, every
     if change is not None:
         why = f': "{change.reason}"' if change.reason else ""
         say(f"Last change: {change_text(change)}, by {change.by}, {ago(change.at, found.at)}{why}")
-    say(f"As of {utc(found.at)}: epoch {found.epoch}, seq {found.seq:,}", "dim")
+    ready = "" if readiness.score is None else f"; readiness {readiness.score} of 100"
+    low = readiness.score is not None and readiness.score < READY
+    say(f"As of {utc(found.at)}: epoch {found.epoch}, seq {found.seq:,}{ready}", "yellow" if low else "dim")
 
 
 def upgrade_text(schema: SchemaState) -> str:

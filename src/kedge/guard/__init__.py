@@ -15,6 +15,7 @@ from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus, Met
 from kedge.guard.metrics import Metric, parse_metrics
 from kedge.guard.mirror import below_floor
 from kedge.guard.noninferiority import NonInferiorityTest
+from kedge.guard.own_readiness import OwnReadiness
 from kedge.guard.recompute import Recomputed
 from kedge.guard.release import Release, ReleaseFile, read_release
 from kedge.guard.scores import ScoreTest
@@ -57,6 +58,7 @@ __all__ = [
     "Objective",
     "ObjectiveStatus",
     "ObserveReport",
+    "OwnReadiness",
     "Probes",
     "Recomputed",
     "Release",

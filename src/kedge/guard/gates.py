@@ -6,6 +6,7 @@ from typing import Any
 from kedge.errors import InvalidValue, nearest
 from kedge.guard.gate import NOT_CHECKED, Gate, GateResult
 from kedge.guard.probe_gate import EMBEDDING_KEYS, embedding_gate
+from kedge.guard.readiness_gate import READINESS_KEYS, readiness_gate, short_form
 from kedge.guard.state_gates import backfill_gate, drill_gate, schema_gate, target_gate
 from kedge.support.display import Report, brief
 from kedge.turns.kernel import Kernel
@@ -16,6 +17,7 @@ GATES: dict[str, Gate] = {
     "backfill": backfill_gate,
     "targets": target_gate,
     "drill": drill_gate,
+    "readiness": readiness_gate,
 }
 KEYS: dict[str, tuple[str, ...]] = {  # of the settings of each gate
     "embedding": EMBEDDING_KEYS,
@@ -23,6 +25,7 @@ KEYS: dict[str, tuple[str, ...]] = {  # of the settings of each gate
     "backfill": ("seconds",),
     "targets": ("seconds",),
     "drill": ("max_age",),
+    "readiness": READINESS_KEYS,
 }
 Settings = Mapping[str, Mapping[str, Any]]
 
@@ -48,7 +51,7 @@ class GatesReport(Report, frozen=True):
 
 def run_gates(kernel: Kernel, deployment: str, settings: Settings, *, skip: Collection[str] = ()) -> list[GateResult]:
     """Run the gates for a deployment, in order; `settings` are the tables `[gates.NAME]` of a release file."""
-    check_settings(settings)
+    settings = check_settings(settings)
     wanted = {name: gate for name, gate in GATES.items() if name not in skip}
     results = (_run(name, gate, kernel, deployment, settings.get(name, {})) for name, gate in wanted.items())
     return [result for result in results if result is not None]
@@ -60,11 +63,14 @@ def gates(kernel: Kernel, deployment: str, settings: Settings | None) -> GatesRe
     return GatesReport(deployment, tuple(run_gates(kernel, deployment, settings or {})))
 
 
-def check_settings(settings: object) -> None:
-    """Raise `InvalidValue` unless these are tables of settings by the name of a gate."""
+def check_settings(settings: object) -> dict[str, dict[str, Any]]:
+    """Return tables of settings by the name of a gate, or raise `InvalidValue`."""
     if not isinstance(settings, Mapping):
         raise InvalidValue(f"invalid settings of gates {settings!r:.80}: must be tables such as [gates.drill]")
-    for name, table in settings.items():
+    tables: dict[str, Any] = {
+        name: short_form(table) if name == "readiness" else table for name, table in settings.items()
+    }
+    for name, table in tables.items():
         if name not in GATES:
             raise InvalidValue(f"unknown gate {name!r}{nearest(str(name), GATES)}; there are {', '.join(GATES)}")
         if not isinstance(table, Mapping):
@@ -75,6 +81,7 @@ def check_settings(settings: object) -> None:
                 raise InvalidValue(
                     f"unknown key {brief(key)} in [gates.{name}]{nearest(str(key), KEYS[name])}; {known}"
                 )
+    return {name: dict(table) for name, table in tables.items()}
 
 
 def _run(name: str, gate: Gate, kernel: Kernel, deployment: str, settings: Mapping[str, Any]) -> GateResult | None:

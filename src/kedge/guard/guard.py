@@ -17,12 +17,14 @@ from kedge.guard.indicator_runs import IndicatorRun, indicator_runs
 from kedge.guard.launch_report import LaunchEvent, LaunchPlan, LaunchStatus
 from kedge.guard.metrics import Metric
 from kedge.guard.mirror import Query
+from kedge.guard.own_readiness import OwnReadiness, own_readiness
 from kedge.guard.pilot import LEASE_SECONDS
 from kedge.guard.recompute import Recomputed, recompute
 from kedge.guard.release import Release, ReleaseFile
 from kedge.guard.slo import SloReport
 from kedge.guard.slo_rules import Slo
 from kedge.model.checks import check_name, check_optional_callables
+from kedge.model.durations import check_duration
 from kedge.model.observations import ObserveReport
 from kedge.support.callbacks import unfailing
 from kedge.turns import observing
@@ -165,6 +167,10 @@ class Guard:
     def indicator_runs(self, limit: int = 20) -> list[IndicatorRun]:
         """Return the indicators that the newest rollbacks and drills measured, the newest run first; read-only."""
         return indicator_runs(self._kernel, limit)
+
+    def readiness(self, within: float | str = "5m") -> OwnReadiness:
+        """Return how ready the stores of this database are for a rollback that may take so long; read-only."""
+        return own_readiness(self._kernel, check_duration("within of readiness", within))
 
     def slo(self, table: Mapping[str, Any] | None = None) -> SloReport:
         """Return the error budgets and burn rates of objectives: of a table `[slo]`, or of those in the log."""

@@ -165,7 +165,7 @@ def parse_release(table: Mapping[str, Any], where: str, folder: Path | None = No
         dwell=_span("dwell", table.get("dwell", 300.0)),
         idle=check_duration("idle", table.get("idle", 600.0)),
         notify=_notify(table.get("notify", {})),
-        gates=_tables("gates", table.get("gates", {})),
+        gates=check_settings(table.get("gates", {})),
         skip_gates=_skipped(table.get("skip_gates", [])),
         slo=_objectives(table.get("slo", {})),
         drift=parse_limits(_table("drift", table.get("drift", {}))),
@@ -367,12 +367,6 @@ def _skipped(given: object) -> tuple[str, ...]:
         if name not in GATES:
             raise InvalidValue(f"unknown gate {name!r} in skip_gates{nearest(name, GATES)}; gates: {', '.join(GATES)}")
     return names
-
-
-def _tables(what: str, given: Any) -> dict[str, dict[str, Any]]:
-    tables = {name: _table(f"{what}.{name}", each) for name, each in _table(what, given).items()}
-    check_settings(tables)
-    return tables
 
 
 def _artifacts(given: Any, folder: Path | None) -> dict[str, Any]:
