@@ -423,6 +423,15 @@ def test_canaries_draw_by_the_unit_of_the_configuration(k: kedge.Kedge) -> None:
     assert [k.assignment(session) for session in "ab"] == [["v1"], []]
 
 
+def test_a_list_before_a_checkpoint_that_is_given_by_its_id_alone(k: kedge.Kedge) -> None:
+    saver = KedgeSaver(k, agent="graph")
+    first = saved(saver, "t", "one")
+    found = saved(saver, "t", "three", saved(saver, "t", "two", first))
+    before = {"configurable": {"checkpoint_id": found["configurable"]["checkpoint_id"]}}
+    listed = saver.list(config("t"), before=before)
+    assert [each.checkpoint["channel_values"]["said"] for each in listed] == ["two", "one"]
+
+
 @pytest.mark.parametrize("strategy", ["keep_latest", "delete"])
 def test_pruning(k: kedge.Kedge, strategy: str) -> None:
     saver = KedgeSaver(k, agent="graph")

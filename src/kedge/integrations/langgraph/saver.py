@@ -343,7 +343,7 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
                 named.get("checkpoint_ns"),
                 partial(self._tuples, thread),
                 matches=matches,
-                before=None if before is None else place_of(before)[2],
+                before=None if before is None else before["configurable"].get("checkpoint_id"),
                 limit=limit,
             )
             yield from found
