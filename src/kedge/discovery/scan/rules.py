@@ -1,0 +1,277 @@
+"""Rules of the scan: the TOML format, its loader, and the index that the engine looks names up in.
+
+A file holds tables of six sorts. Names are qualified: `qdrant_client.QdrantClient` in Python,
+`@qdrant/js-client-rest:QdrantClient` in JavaScript (`package:default` is the default export). `()` stands for the
+result of a call (`langgraph.graph.StateGraph().compile`), `*` for any characters of one dotted part, and `**` for any
+number of parts (`langchain*.**.Chroma`).
+
+`[[family]]`  `name`, `title`, `capability`: kind → entry of the capability table.
+`[[type]]`    `calls` (classes, functions, annotations) give a value of the abstract type `gives`, which is no site of
+              its own: a table, an abstract base class. `store` and `kind` are those of the value. `extends`: types
+              whose members and writes it has too.
+`[[bind]]`    `calls` open a handle to `store`, a value of type `gives`.
+`[[member]]`  `member` of a value of type `on` gives type `gives`. `[]` is a subscript, `with` what `with` binds, `iter`
+              an item of a loop, `()` a call of the value itself. `self` gives the same value again (builders).
+`[[write]]`   `methods` of type `on`, or `calls`, change the store. `sql`: the argument whose statement decides.
+`[[attach]]`  `calls`, or `methods` of `on`, give the store in `argument` to an agent; `attribute`: an assignment to an
+              attribute of this name does, if the value is of one of `types`.
+`[[pin]]`     `calls`, or `methods` of `on`, name a mutable reference.
+
+All of them: `when` refines, first that holds (`store`, `kind`, `gives`); `only`: all must hold; `unless`: none may
+hold. A condition names an `argument`: its keyword, its position, or both. `field` is a keyword or key inside of it. A
+keyword is also looked for in an object literal among the arguments. It tests `present`, `equals` or `matches`
+(a search, in the text with `{}` where a part of it is not known).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from kedge.discovery.sites import Confidence, StateKind
+from kedge.errors import InvalidValue
+
+Argument: TypeAlias = str | int | tuple[str | int, ...]
+"""An argument by keyword, by position, or by any of several."""
+
+Table: TypeAlias = Literal["type", "bind", "write", "attach", "pin"]
+TABLES: tuple[Table, ...] = ("type", "bind", "write", "attach", "pin")
+
+
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A test of one argument, and what a rule becomes if it holds."""
+
+    argument: Argument
+    field: str = ""
+    present: bool | None = None
+    equals: bool | int | float | str | None = None
+    matches: str = ""
+    store: str = ""
+    kind: StateKind | None = None
+    gives: str = ""
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of a table; see the module for which field belongs to which."""
+
+    calls: tuple[str, ...] = ()
+    on: str | tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    store: str = ""
+    kind: StateKind | None = None
+    gives: str = ""
+    extends: tuple[str, ...] = ()
+    when: tuple[Condition, ...] = ()
+    only: tuple[Condition, ...] = ()
+    unless: tuple[Condition, ...] = ()
+    argument: Argument | None = None
+    target: Argument | None = None
+    sql: Argument | None = None
+    attribute: str = ""
+    types: tuple[str, ...] = ()
+    confidence: Confidence = "high"
+    note: str = ""
+
+
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a member of an abstract type gives."""
+
+    on: str | tuple[str, ...]
+    member: str | tuple[str, ...]
+    gives: str
+    target: Argument | None = None
+
+
+class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A family of stores: its title, and by kind the entry of the capability table."""
+
+    name: str
+    title: str
+    capability: dict[str, str] = {}
+
+
+class RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of rules."""
+
+    family: tuple[Family, ...] = ()
+    type: tuple[Rule, ...] = ()
+    bind: tuple[Rule, ...] = ()
+    member: tuple[Member, ...] = ()
+    write: tuple[Rule, ...] = ()
+    attach: tuple[Rule, ...] = ()
+    pin: tuple[Rule, ...] = ()
+
+
+def names_of(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return one name or several as a tuple."""
+    return (value,) if isinstance(value, str) else value
+
+
+def name_pattern(name: str) -> re.Pattern[str]:
+    """Return the expression that a name with `*` and `**` stands for.
+
+    >>> bool(name_pattern("langchain*.**.Chroma").fullmatch("langchain_community.vectorstores.Chroma"))
+    True
+    >>> bool(name_pattern("langchain*.**.Chroma").fullmatch("langchain_chroma.Chroma"))
+    True
+    """
+    text = re.escape(name).replace(r"\*\*", "\0").replace(r"\*", r"[^.:/]*")
+    text = text.replace("\\.\0\\.", r"\.(?:[^:]*\.)?").replace("/\0:", "(?:/[^:]*)?:").replace("\0", ".*")
+    return re.compile(text)
+
+
+def last_part(name: str) -> str:
+    """Return the last part of a qualified name, without calls: `Client` of `a.b.Client`, `compile` of `a.B().compile`.
+
+    >>> last_part("langgraph.graph.StateGraph().compile"), last_part("openai:default")
+    ('compile', 'default')
+    """
+    return re.split(r"[.:]", name)[-1].removesuffix("()")
+
+
+class _Names:
+    """Rules of one table by qualified name: exact names before patterns, else in the order of the files."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.exact: dict[str, list[Rule]] = {}
+        self.patterns: dict[str, list[tuple[re.Pattern[str], Rule]]] = {}
+        self._found: dict[str, tuple[Rule, ...]] = {}
+        for rule in rules:
+            for name in rule.calls:
+                if "*" in name:
+                    self.patterns.setdefault(last_part(name), []).append((name_pattern(name), rule))
+                else:
+                    self.exact.setdefault(name, []).append(rule)
+
+    def find(self, name: str) -> tuple[Rule, ...]:
+        """Return the rules of a qualified name."""
+        found = self._found.get(name)
+        if found is None:
+            found = tuple(self.exact.get(name, ()))
+            last = last_part(name)
+            for key in (last, "*", "**"):
+                found += tuple(rule for pattern, rule in self.patterns.get(key, ()) if pattern.fullmatch(name))
+            self._found[name] = found
+        return found
+
+
+class Rules:
+    """All rules, indexed."""
+
+    def __init__(self, files: Sequence[RuleFile]) -> None:
+        self.families: dict[str, Family] = {}
+        for family in (family for file in files for family in file.family):
+            self.families.setdefault(family.name, family)
+        self.tables: dict[Table, tuple[Rule, ...]] = {
+            table: tuple(rule for file in files for rule in getattr(file, table)) for table in TABLES
+        }
+        self._names = {table: _Names(rules) for table, rules in self.tables.items()}
+        self._methods = self._index_methods()
+        self._members: dict[tuple[str, str], Member] = {}
+        for entry in (entry for file in files for entry in file.member):
+            for on, name in ((on, name) for on in names_of(entry.on) for name in names_of(entry.member)):
+                self._members.setdefault((on, name), entry)
+        self._extends: dict[str, tuple[str, ...]] = {}
+        for rule in self.tables["type"]:
+            self._extends[rule.gives] = self._extends.get(rule.gives, ()) + rule.extends
+        self._lineages: dict[str, tuple[str, ...]] = {}
+        self.attributes: dict[str, tuple[Rule, ...]] = {}
+        for rule in (rule for rule in self.tables["attach"] if rule.attribute):
+            self.attributes[rule.attribute] = (*self.attributes.get(rule.attribute, ()), rule)
+        self.verbs = self._last_names()
+
+    def _index_methods(self) -> dict[tuple[Table, str, str], tuple[Rule, ...]]:
+        found: dict[tuple[Table, str, str], tuple[Rule, ...]] = {}
+        for table, rules in self.tables.items():
+            for rule in rules:
+                for key in ((table, on, method) for on in names_of(rule.on) for method in rule.methods):
+                    found[key] = (*found.get(key, ()), rule)
+        return found
+
+    def _last_names(self) -> frozenset[str]:
+        """Return the last names under which a site can be called; "*" if any can."""
+        verbs = {method for _, _, method in self._methods}
+        for table in ("bind", "write", "attach", "pin"):
+            verbs.update(last_part(name) for rule in self.tables[table] for name in rule.calls)
+        return frozenset(verbs)
+
+    def lineage(self, type_name: str) -> tuple[str, ...]:
+        """Return a type and all that it extends, nearest first."""
+        known = self._lineages.get(type_name)
+        if known is None:
+            found = [type_name]
+            for name in found:
+                found += [base for base in self._extends.get(name, ()) if base not in found]
+            known = self._lineages[type_name] = tuple(found)
+        return known
+
+    def calls(self, table: Table, name: str) -> tuple[Rule, ...]:
+        """Return the rules of a table for a call of a qualified name."""
+        return self._names[table].find(name)
+
+    def methods(self, table: Table, type_name: str, method: str) -> tuple[Rule, ...]:
+        """Return the rules of a table for a method of an abstract type."""
+        return tuple(rule for on in self.lineage(type_name) for rule in self._methods.get((table, on, method), ()))
+
+    def member(self, type_name: str, name: str) -> Member | None:
+        """Return what a member of an abstract type gives."""
+        for on in self.lineage(type_name):
+            if (found := self._members.get((on, name))) is not None:
+                return found
+        return None
+
+
+def load_rules(extra: Sequence[Path] = ()) -> Rules:
+    """Load the rules of Kedge and those of the caller, which come first.
+
+    Raises `InvalidValue` for a file that is no TOML, or an entry of the wrong form.
+    """
+    files = [read_rules(path.read_text(encoding="utf-8"), str(path)) for path in extra]
+    folder = resources.files("kedge.discovery.scan") / "rules"
+    shipped = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
+    files += [read_rules(item.read_text(encoding="utf-8"), item.name) for item in shipped]
+    return Rules(files)
+
+
+def read_rules(text: str, name: str) -> RuleFile:
+    """Read one file of rules; `name` is for the message of an error."""
+    try:
+        file = msgspec.convert(tomllib.loads(text), RuleFile)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise InvalidValue(f"invalid rule file {name}: {error}; correct the file") from error
+    for table in TABLES:
+        for rule in getattr(file, table):
+            _check(table, rule, name)
+    return file
+
+
+def _check(table: Table, rule: Rule, name: str) -> None:
+    """Refuse a rule that could match nothing, or that lacks what its table needs."""
+    shown = ", ".join(rule.calls or rule.methods) or rule.attribute or rule.gives or rule.store
+    needed: dict[Table, tuple[str, ...]] = {
+        "type": ("gives",),
+        "bind": ("store", "kind"),
+        "write": (),
+        "attach": (),
+        "pin": ("store", "kind"),
+    }
+    missing = [field for field in needed[table] if not getattr(rule, field)]
+    if not (rule.calls or (rule.on and rule.methods) or rule.attribute or (table == "type" and rule.extends)):
+        missing.append("calls, or on and methods")
+    if table == "write" and rule.calls and not (rule.store and rule.kind):
+        missing.append("store and kind, since calls give no receiver")
+    if missing:
+        raise InvalidValue(f"invalid [[{table}]] {shown!r} in {name}: it has no {'; no '.join(missing)}; add it")
+    for condition in (*rule.when, *rule.only, *rule.unless):
+        try:
+            re.compile(condition.matches)
+        except re.error as error:
+            raise InvalidValue(
+                f"invalid expression {condition.matches!r} of [[{table}]] {shown!r} in {name}: {error}; correct it"
+            ) from error
