@@ -1,0 +1,1 @@
+"""Accuracy of `kedge scan` on public agent applications that a person has read line by line."""

@@ -1,0 +1,102 @@
+"""The score of a scan counts as the corpus says, so that no figure flatters."""
+
+import pytest
+
+from bench.scan.score import Share, best, is_test, language, same_selector, same_store, score, summary
+from bench.scan.truth import CORPUS, Row, glob_pattern, repositories
+from kedge.discovery.sites import Selector, Site
+
+TRUTH = """\
+# a comment
+## some/app @abc set | src/**,compose.yaml
+src/a.py:10|bind|qdrant|remote|f|M|env(MODE)
+src/a.py:20|write|qdrant|config|f|M
+src/b.ts:5|bind|redis|remote|g|O
+compose.yaml:3|decl|postgres|remote||M
+src/a.py:40|read|qdrant|config|f|O
+"""
+
+
+def _site(path: str, line: int, site_class: str = "bind", store: str = "qdrant", **rest: object) -> Site:
+    values = {"kind": "remote", "function": "f"} | rest
+    return Site(path, line, site_class, store, **values)  # type: ignore[arg-type]
+
+
+def test_recall_and_precision_count_what_is_near_a_row() -> None:
+    (app,) = repositories(TRUTH)
+    found = [
+        _site("src/a.py", 12),
+        _site("src/a.py", 23, "write"),  # three lines away: a miss, and unmatched
+        _site("src/b.ts", 5, store="redis", function="g"),
+        _site("src/a.py", 41, "write"),  # near a row that is never scored
+        _site("other/a.py", 1),  # out of scope
+        _site("src/tests/a.py", 1),  # a test
+    ]
+    scored = score(app, found)
+    whole = summary([scored])
+    assert whole.recall == Share(1, 3)
+    assert whole.optional == Share(1, 1)
+    assert whole.precision == Share(3, 4)
+    assert [site.line for site in scored.unmatched] == [23]
+    assert summary([scored], of_class="attach+decl+pin").recall == Share(0, 1)
+    assert summary([scored], of_language="Python").recall == Share(1, 2)
+    assert summary([scored], of_language="TypeScript").precision == Share(1, 1)
+
+
+def test_labels_are_scored_on_the_finding_that_fits_best() -> None:
+    row = Row("a.py", 10, "bind", "lg-saver:*", "remote", "f", "M")
+    wrong, right = _site("a.py", 10, "write"), _site("a.py", 11, store="lg-saver:postgres")
+    assert best(row, [wrong, right]) is right
+    (app,) = repositories(TRUTH)
+    whole = summary([score(app, [_site("src/a.py", 10, store="redis", kind="embedded", function="x")])])
+    assert (whole.store, whole.kind, whole.function) == (Share(0, 1), Share(0, 1), Share(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "expected"),
+    [
+        ("postgres", "sqlite", True), ("postgres", "sql", True), ("postgres", "pgvector", False),
+        ("lg-saver:*", "lg-saver:postgres", True), ("lg-saver:sqlite", "lg-saver:*", True),
+        ("lg-saver:sqlite", "lg-saver:postgres", False), ("lg-saver:*", "lg-store:*", False),
+        ("file:memory", "file:cache", False),
+    ],
+)  # fmt: skip
+def test_families_are_equal_as_the_corpus_says(truth: str, found: str, expected: bool) -> None:
+    assert same_store(truth, found) is expected
+
+
+def test_a_selector_counts_with_its_name_and_two_alternatives() -> None:
+    row = Row("a.py", 1, "bind", "qdrant", "remote", "f", "M", "env(MODE)")
+    two = ("chroma", "qdrant")
+    assert same_selector(row, _site("a.py", 1, selector=Selector("env", "MODE", alternatives=two)))
+    assert not same_selector(row, _site("a.py", 1, selector=Selector("env", "MODE", alternatives=two[:1])))
+    assert not same_selector(row, _site("a.py", 1, selector=Selector("env", "OTHER", alternatives=two)))
+    assert not same_selector(row, _site("a.py", 1, selector=Selector("config", "MODE", alternatives=two)))
+    assert not same_selector(row, _site("a.py", 1))
+
+
+def test_a_selector_is_missed_with_its_row() -> None:
+    (app,) = repositories(TRUTH)
+    assert summary([score(app, [])]).selector == Share(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "expected"),
+    [
+        ("src/**", "src/a/b.py", True), ("src/**", "src/b.py", True), ("src/**", "lib/src/b.py", False),
+        ("docker/*.yaml", "docker/a.yaml", True), ("docker/*.yaml", "docker/b/a.yaml", False),
+        ("a.b", "axb", False),
+    ],
+)  # fmt: skip
+def test_globs(glob: str, path: str, expected: bool) -> None:
+    assert bool(glob_pattern(glob).fullmatch(path)) is expected
+
+
+def test_the_corpus_has_its_rows() -> None:
+    every = list(repositories(CORPUS.read_text("utf-8")))
+    rows = [row for each in every for row in each.rows]
+    assert (len(every), len(rows), sum(row.required for row in rows)) == (13, 324, 225)
+    for each in every:
+        assert [row.path for row in each.rows if not each.contains(row.path)] == []
+        assert [row.path for row in each.rows if is_test(row.path)] == []
+    assert {language(row.path) for row in rows} == {"Python", "TypeScript", "notebooks", "infrastructure"}
