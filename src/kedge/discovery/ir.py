@@ -112,6 +112,12 @@ class Binary(Node, frozen=True, array_like=True, gc=False):
     right: Expression
 
 
+class Not(Node, frozen=True, array_like=True, gc=False):
+    """`not value`, `!value`."""
+
+    value: Expression
+
+
 class Lambda(Node, frozen=True, array_like=True, gc=False):
     """A function that is a value: `lambda`, `() => …`, `function () {…}`. An expression body is one `Return`."""
 
@@ -172,6 +178,7 @@ Expression: TypeAlias = (
     | Mapping
     | Choice
     | Binary
+    | Not
     | Lambda
     | ClassValue
     | Spread
