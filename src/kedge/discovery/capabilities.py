@@ -1,0 +1,140 @@
+"""Capability table: what each store can take back, how fast, and what else is lost.
+
+The table is data (`capabilities.toml`, which explains its fields). Users add and replace entries in the
+`[[discovery.capability]]` tables of a `kedge.toml`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import tomllib
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from importlib import resources
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from kedge.discovery.sites import StateKind
+from kedge.errors import InvalidValue
+
+Ability: TypeAlias = Literal["none", "copy", "backup", "snapshot", "pitr", "fork", "history"]
+RestoreClass: TypeAlias = Literal["instant", "seconds", "minutes", "hours", "none"]
+
+VALID_DAYS = 365
+"""An entry that was checked longer ago than this may be wrong by now."""
+
+
+class Capability(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one store can take back.
+
+    `stores`: families, with `*` for any text. `kinds`: empty for any. `capability`: see `capabilities.toml`.
+    `unit`: what goes back together. `lost`: what else a restore loses. `needs`: what must be on beforehand.
+    `conditions`: when the entry holds. `gone`: since when the service does not exist any more.
+    `restore_…`, `provision_seconds`: documented rates, for a prediction; `restore_seconds_least`: what a small restore
+    takes. `point_lag_seconds`: the newest point is that old. `cache_seconds`: clients serve an old value that long.
+    """
+
+    id: str
+    title: str
+    stores: tuple[str, ...]
+    capability: Ability
+    unit: str
+    granularity: str
+    restore_class: RestoreClass
+    lost: str
+    conditions: tuple[str, ...]
+    source: str
+    checked: dt.date
+    needs: tuple[str, ...] = ()
+    kinds: tuple[StateKind, ...] = ()
+    verified: bool = True
+    by_deployment: bool = False
+    since: str = ""
+    until: str = ""
+    gone: dt.date | None = None
+    restore_bytes_per_second: float | None = None
+    restore_rows_per_second: float | None = None
+    restore_seconds_least: float | None = None
+    provision_seconds: float | None = None
+    point_lag_seconds: float | None = None
+    cache_seconds: float | None = None
+
+    def rank(self, store: str, kind: StateKind) -> int:
+        """Return how closely this entry is about a store: 0 not at all, 1 by its kind only, more for a longer name."""
+        if self.kinds and kind not in self.kinds:
+            return 0
+        matching = [pattern for pattern in self.stores if fnmatchcase(store, pattern)]
+        return max((1 + len(pattern.rstrip("*")) + (pattern == store) for pattern in matching), default=0)
+
+    @property
+    def versioned(self) -> bool:
+        """Whether an old state can be read or restored without a copy made by hand."""
+        return self.capability in ("snapshot", "pitr", "fork", "history")
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """The entries, the user's before the shipped ones."""
+
+    entries: tuple[Capability, ...]
+
+    @classmethod
+    def load(cls, *files: Path) -> Capabilities:
+        """Return the shipped table, with what `kedge.toml` files add to it, or replace by `id`."""
+        text = resources.files("kedge.discovery").joinpath("capabilities.toml").read_text(encoding="utf-8")
+        shipped = _entries("capabilities.toml", tomllib.loads(text))
+        own = tuple(entry for file in files for entry in _entries(str(file), _read(file)))
+        replaced = {entry.id for entry in own}
+        return cls(own + tuple(entry for entry in shipped if entry.id not in replaced))
+
+    def of(self, store: str, kind: StateKind) -> tuple[Capability, ...]:
+        """Return the entries of a store, of which the first is assumed; empty where nothing is known.
+
+        Only those about it most closely: an entry of its family hides one of its kind.
+        """
+        ranks = [entry.rank(store, kind) for entry in self.entries]
+        best = max(ranks, default=0)
+        return tuple(entry for entry, rank in zip(self.entries, ranks, strict=True) if rank == best > 0)
+
+    def stale(self, today: dt.date) -> tuple[Capability, ...]:
+        """Return the entries that were checked more than `VALID_DAYS` days ago."""
+        return tuple(entry for entry in self.entries if (today - entry.checked).days > VALID_DAYS)
+
+
+def _read(path: Path) -> object:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidValue(f"{path} is not valid TOML: {error}") from None
+    own = document.get("discovery", {})
+    return own if isinstance(own, dict) else {"capability": own}
+
+
+def _entries(where: str, document: object) -> tuple[Capability, ...]:
+    tables = document.get("capability", []) if isinstance(document, dict) else document
+    if not isinstance(tables, Sequence) or isinstance(tables, str):
+        raise InvalidValue(f"{where}: capability must be tables, not {tables!r}; write [[discovery.capability]]")
+    entries = tuple(_entry(f"{where}: capability {number}", table) for number, table in enumerate(tables, 1))
+    ids = [entry.id for entry in entries]
+    if twice := sorted({name for name in ids if ids.count(name) > 1}):
+        raise InvalidValue(f"{where}: the capability {twice[0]!r} is there twice; give each its own id")
+    return entries
+
+
+def _entry(where: str, table: object) -> Capability:
+    name = table.get("id") if isinstance(table, dict) else None
+    if isinstance(name, str):
+        where = f"{where} ({name!r})"
+    try:
+        entry = msgspec.convert(table, Capability)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"{where} is not valid: {error}; see the fields at the top of capabilities.toml") from None
+    texts = {"id": entry.id, "title": entry.title, "source": entry.source, "unit": entry.unit, "lost": entry.lost}
+    if empty := [key for key, text in texts.items() if not text.strip()]:
+        raise InvalidValue(f"{where} has an empty {empty[0]}; say it, or leave the entry out")
+    if not entry.stores or not all(entry.stores):
+        raise InvalidValue(f'{where} is about no store; name one, such as stores = ["qdrant"]')
+    return entry
