@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from kedge.discovery.configuration import discovery_tables
 from kedge.discovery.sites import StateKind
 from kedge.errors import InvalidValue
 
@@ -84,7 +85,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         """Return the shipped table, with what `kedge.toml` files add to it, or replace by `id`."""
         text = resources.files("kedge.discovery").joinpath("capabilities.toml").read_text(encoding="utf-8")
         shipped = _entries("capabilities.toml", tomllib.loads(text))
-        own = tuple(entry for file in files for entry in _entries(str(file), _read(file)))
+        own = tuple(entry for file in files for entry in _entries(str(file), discovery_tables(file)))
         replaced = {entry.id for entry in own}
         return cls(own + tuple(entry for entry in shipped if entry.id not in replaced))
 
@@ -102,20 +103,9 @@ class Capabilities(msgspec.Struct, frozen=True):
         return tuple(entry for entry in self.entries if (today - entry.checked).days > VALID_DAYS)
 
 
-def _read(path: Path) -> object:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidValue(f"{path} is not valid TOML: {error}") from None
-    own = document.get("discovery", {})
-    return own if isinstance(own, dict) else {"capability": own}
-
-
-def _entries(where: str, document: object) -> tuple[Capability, ...]:
-    tables = document.get("capability", []) if isinstance(document, dict) else document
-    if not isinstance(tables, Sequence) or isinstance(tables, str):
+def _entries(where: str, document: Mapping[str, Any]) -> tuple[Capability, ...]:
+    tables = document.get("capability", [])
+    if not isinstance(tables, list):
         raise InvalidValue(f"{where}: capability must be tables, not {tables!r}; write [[discovery.capability]]")
     entries = tuple(_entry(f"{where}: capability {number}", table) for number, table in enumerate(tables, 1))
     ids = [entry.id for entry in entries]

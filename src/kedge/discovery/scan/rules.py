@@ -16,6 +16,11 @@ number of parts (`langchain*.**.Chroma`).
 `[[attach]]`  `calls`, or `methods` of `on`, give the store in `argument` to an agent; `attribute`: an assignment to an
               attribute of this name does, if the value is of one of `types`.
 `[[pin]]`     `calls`, or `methods` of `on`, name a mutable reference.
+`[[example]]` `code`, and the sites that the rules find in it ("2 bind qdrant remote"); a rule that no example needs is
+              refused by a test. `path` gives the language.
+
+In a name, `{a,b}` is one of several texts: `x.Chroma{,.from_texts}` is `x.Chroma` and `x.Chroma.from_texts`. Users
+write the same tables under `discovery` in a `kedge.toml`: `[[discovery.bind]]`.
 
 All of them: `when` refines, first that holds (`store`, `kind`, `gives`); `only`: all must hold; `unless`: none may
 hold. A condition names an `argument`: its keyword, its position, or both. `field` is a keyword or key inside of it. A
@@ -27,13 +32,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
 
+from kedge.discovery.configuration import discovery_tables
 from kedge.discovery.sites import Confidence, StateKind
 from kedge.errors import InvalidValue
 
@@ -96,6 +102,14 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capability: dict[str, str] = {}
 
 
+class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Code, and the sites that the rules find in it, each "LINE CLASS STORE KIND"."""
+
+    code: str
+    sites: tuple[str, ...]
+    path: str = "example.py"
+
+
 class RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file of rules."""
 
@@ -106,6 +120,20 @@ class RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     write: tuple[Rule, ...] = ()
     attach: tuple[Rule, ...] = ()
     pin: tuple[Rule, ...] = ()
+    example: tuple[Example, ...] = ()
+
+
+def expanded(name: str) -> list[str]:
+    """Return the names that one with `{a,b}` stands for.
+
+    >>> expanded("a.{B,C}{,.of}")
+    ['a.B', 'a.B.of', 'a.C', 'a.C.of']
+    """
+    found = re.search(r"\{([^{}]*)\}", name)
+    if found is None:
+        return [name]
+    before, after = name[: found.start()], expanded(name[found.end() :])
+    return [before + choice + rest for choice in found[1].split(",") for rest in after]
 
 
 def names_of(value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -143,7 +171,7 @@ class _Names:
         self.patterns: dict[str, list[tuple[re.Pattern[str], Rule]]] = {}
         self._found: dict[str, tuple[Rule, ...]] = {}
         for rule in rules:
-            for name in rule.calls:
+            for name in (name for group in rule.calls for name in expanded(group)):
                 if "*" in name:
                     self.patterns.setdefault(last_part(name), []).append((name_pattern(name), rule))
                 else:
@@ -198,7 +226,8 @@ class Rules:
         """Return the last names under which a site can be called; "*" if any can."""
         verbs = {method for _, _, method in self._methods}
         for table in ("bind", "write", "attach", "pin"):
-            verbs.update(last_part(name) for rule in self.tables[table] for name in rule.calls)
+            groups = (group for rule in self.tables[table] for group in rule.calls)
+            verbs.update(last_part(name) for group in groups for name in expanded(group))
         return frozenset(verbs)
 
     def lineage(self, type_name: str) -> tuple[str, ...]:
@@ -228,11 +257,11 @@ class Rules:
 
 
 def load_rules(extra: Sequence[Path] = ()) -> Rules:
-    """Load the rules of Kedge and those of the caller, which come first.
+    """Load the rules of Kedge and those under `discovery` in the files of the caller, which come first.
 
     Raises `InvalidValue` for a file that is no TOML, or an entry of the wrong form.
     """
-    files = [read_rules(path.read_text(encoding="utf-8"), str(path)) for path in extra]
+    files = [rules_of(discovery_tables(path), str(path)) for path in extra]
     folder = resources.files("kedge.discovery.scan") / "rules"
     shipped = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
     files += [read_rules(item.read_text(encoding="utf-8"), item.name) for item in shipped]
@@ -242,8 +271,16 @@ def load_rules(extra: Sequence[Path] = ()) -> Rules:
 def read_rules(text: str, name: str) -> RuleFile:
     """Read one file of rules; `name` is for the message of an error."""
     try:
-        file = msgspec.convert(tomllib.loads(text), RuleFile)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        return rules_of(tomllib.loads(text), name)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidValue(f"invalid rule file {name}: {error}; correct the file") from error
+
+
+def rules_of(tables: Mapping[str, object], name: str) -> RuleFile:
+    """Return the rules in tables that were read from a file; `capability` is for the table of capabilities."""
+    try:
+        file = msgspec.convert({key: value for key, value in tables.items() if key != "capability"}, RuleFile)
+    except msgspec.ValidationError as error:
         raise InvalidValue(f"invalid rule file {name}: {error}; correct the file") from error
     for table in TABLES:
         for rule in getattr(file, table):

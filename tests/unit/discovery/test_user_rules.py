@@ -1,0 +1,83 @@
+"""Rules that users write in a `kedge.toml` for their own stores."""
+
+from pathlib import Path
+
+import pytest
+
+from kedge.discovery.capabilities import Capabilities
+from kedge.discovery.scan.rules import expanded, load_rules
+from kedge.errors import InvalidValue
+from kedge.reconcilers.config import read_config
+
+OWN = """
+[[discovery.bind]]
+store = "our-store"
+kind = "remote"
+gives = "our.client"
+calls = ["ourlib.{Client,AsyncClient}"]
+
+[[discovery.write]]
+on = "our.client"
+methods = ["remember"]
+
+[[discovery.capability]]
+id = "our-store"
+title = "Our store"
+stores = ["our-store"]
+capability = "none"
+unit = "tenant"
+granularity = "none"
+restore_class = "none"
+lost = "the old value"
+conditions = []
+source = "our runbook"
+checked = 2026-11-01
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "kedge.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_own_rules_stand_beside_own_capabilities_and_reconcilers(tmp_path: Path) -> None:
+    path = write(tmp_path, OWN)
+    rules = load_rules([path])
+    assert [rule.store for rule in rules.calls("bind", "ourlib.AsyncClient")] == ["our-store"]
+    assert rules.methods("write", "our.client", "remember")
+    assert rules.calls("bind", "qdrant_client.QdrantClient")
+    assert [entry.id for entry in Capabilities.load(path).of("our-store", "remote")] == ["our-store"]
+    assert read_config(path) == {}
+
+
+def test_own_rules_come_before_those_of_kedge(tmp_path: Path) -> None:
+    path = write(tmp_path, '[[discovery.bind]]\nstore="x"\nkind="remote"\ncalls=["qdrant_client.**.QdrantClient"]\n')
+    assert [rule.store for rule in load_rules([path]).calls("bind", "qdrant_client.QdrantClient")] == ["x", "qdrant"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[discovery.bind]]\nstore = 's'\nkind = 'far'\ncalls = ['a.B']", r"far.*bind\[0\]\.kind"),
+        ("[[discovery.bind]]\nstore = 's'\nkind = 'remote'\ncall = ['a.B']", r"`call`.*bind\[0\]"),
+        ("[[discovery.binds]]\nstore = 's'", "`binds`"),
+        ("[[discovery.bind]]\nkind = 'remote'\ncalls = ['a.B']", "'a.B'.*no store"),
+        ("discovery = 3", "discovery is 3"),
+        ("[[discovery", "not valid TOML"),
+    ],
+)
+def test_a_wrong_rule_is_refused_with_its_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InvalidValue, match=rf"kedge\.toml.*{message}"):
+        load_rules([path])
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="cannot be read"):
+        load_rules([tmp_path / "kedge.toml"])
+
+
+def test_braces_stand_for_several_names() -> None:
+    assert expanded("a.B") == ["a.B"]
+    assert expanded("{a,b}.C{,.of}") == ["a.C", "a.C.of", "b.C", "b.C.of"]
