@@ -62,15 +62,16 @@ def test_own_rules_come_before_those_of_kedge(tmp_path: Path) -> None:
         ("[[discovery.bind]]\nstore = 's'\nkind = 'far'\ncalls = ['a.B']", r"far.*bind\[0\]\.kind"),
         ("[[discovery.bind]]\nstore = 's'\nkind = 'remote'\ncall = ['a.B']", r"`call`.*bind\[0\]"),
         ("[[discovery.binds]]\nstore = 's'", "`binds`"),
-        ("[[discovery.bind]]\nkind = 'remote'\ncalls = ['a.B']", "'a.B'.*no store"),
+        ("[[discovery.bind]]\nkind = 'remote'\ncalls = ['a.B']", "'a.B' in .*no store"),
         ("discovery = 3", "discovery is 3"),
         ("[[discovery", "not valid TOML"),
     ],
 )
 def test_a_wrong_rule_is_refused_with_its_file_and_key(tmp_path: Path, text: str, message: str) -> None:
     path = write(tmp_path, text)
-    with pytest.raises(InvalidValue, match=rf"kedge\.toml.*{message}"):
+    with pytest.raises(InvalidValue, match=message) as caught:
         load_rules([path])
+    assert str(path) in str(caught.value)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
