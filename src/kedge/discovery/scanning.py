@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from kedge.discovery.ir import Module
+from kedge.discovery.scan.infra import infrastructure
 from kedge.discovery.scan.languages import JAVASCRIPT, NOTEBOOK, PYTHON, WANTED
 from kedge.discovery.scan.walking import File, suffix, walk
 from kedge.discovery.sites import Site, Unparsed
@@ -36,12 +37,13 @@ def scan(
     """
     found = walk(Path(root), wanted=WANTED, tests=tests)
     modules, unparsed = lower(found.files)
-    sites = merge(_sites(modules, found.files))
+    declared = infrastructure(found.files)
+    sites = merge((*declared.sites, *_sites(modules)))
     return Scan(
         root=os.fspath(root),
         sites=sites,
         stores=tuple(sorted({site.store for site in sites})),
-        unparsed=tuple(sorted({*found.skipped, *unparsed})),
+        unparsed=tuple(sorted({*found.skipped, *unparsed, *declared.unparsed})),
         digest=digest(found.files),
     )
 
@@ -99,12 +101,10 @@ def _lower(file: File) -> list[Module]:
     return []
 
 
-def _sites(modules: Sequence[Module], files: Sequence[File]) -> list[Site]:
+def _sites(modules: Sequence[Module]) -> list[Site]:
     sites: list[Site] = []
-    if infra := _part("infra", "infra_sites"):
-        sites += infra(files)
     if program_of := _part("program", "Program"):
-        rules = _part("rules", "shipped_rules")
+        rules = _part("rules", "load_rules")
         program = program_of(modules, rules() if rules else ())
         sites += program.sites()
         if local := _part("local", "local_sites"):
