@@ -36,6 +36,7 @@ COMPOSE = """\
         <<: *shared
         image: qdrant/qdrant:latest
         volumes: [ "vectors:%s" ]
+      worker: {build: ., volumes: ["memory:/work"]}
       cache: {image: "docker.io/library/redis:7", profiles: [full]}
       proxy:
         image: nginx
@@ -46,7 +47,7 @@ COMPOSE = """\
 def test_compose_names_stores_at_the_line_of_the_image() -> None:
     found = _read(**{"deploy/compose.prod.yaml": COMPOSE % "/qdrant/storage"})
     assert [(site.line, site.store, site.kind, site.function) for site in found.sites] == [
-        (6, "file:volume", "embedded", ""), (9, "qdrant", "remote", ""), (11, "redis", "remote", ""),
+        (6, "file:volume", "embedded", ""), (9, "qdrant", "remote", ""), (12, "redis", "remote", ""),
     ]  # fmt: skip
     assert "kept in the volume at /qdrant/storage" in _notes(found, "qdrant")
     assert "tag of qdrant/qdrant is latest" in _notes(found, "qdrant")

@@ -48,7 +48,7 @@ def compose_sites(
         }
         read = _Read(path, files, bases or {}, environment or {})
         found = (read.sites(service.key, service.value) for service in document.at("services").entries)
-        sites += _with_companions(path, [site for each in found for site in each])
+        sites += _with_companions(path, _each_volume_once(site for each in found for site in each))
     return sites
 
 
@@ -144,6 +144,14 @@ def _named_volumes(path: str, name: str, service: Value, document: Value, enviro
                 Site(path, volume.line, "decl", "file:volume", "embedded", "", evidence=(evidence,), target=source),
             )
     return list(sites.values())
+
+
+def _each_volume_once(sites: Iterable[Site]) -> list[Site]:
+    """Drop a volume that an earlier service of the file has too."""
+    found: dict[tuple[str, str, int], Site] = {}
+    for site in sites:
+        found.setdefault((site.store, site.target, 0 if site.store == "file:volume" else site.line), site)
+    return list(found.values())
 
 
 def _with_companions(path: str, sites: Sequence[Site]) -> list[Site]:
