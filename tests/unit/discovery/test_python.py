@@ -159,6 +159,10 @@ def test_code_around_an_error_is_read_and_the_error_has_its_line() -> None:
     assert module.errors == (3,)
 
 
+def test_statements_within_an_error_are_read() -> None:
+    assert Assign(2, (Name(2, "b"),), Constant(2, 1)) in lower("a = 1\nb = 1\ntry:\n  else:\n").body
+
+
 def test_binary_data_are_one_error() -> None:
     assert lower(random.Random(1).randbytes(10_000)) == Module("a.py", "python", (), (1,))
     assert lower("a\0 = 1").body == (Assign(1, (Name(1, "a"),), Constant(1, 1)),)
