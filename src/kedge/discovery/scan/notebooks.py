@@ -15,9 +15,7 @@ _FORMAT = 4
 _CODE_MAGICS = frozenset({"time", "timeit", "capture", "prun", "typescript", "ts", "javascript"})
 """Cell magics whose cell is code of the notebook's language."""
 _CELL_MAGIC = re.compile(r"\s*%%(\w*)")
-_MAGIC_LINE = re.compile(
-    r"(?P<indent>\s*)(?:%{1,2}[A-Za-z_]|![^=]|\?|(?P<target>[\w.,\s\[\]'\"]+?)=\s*[%!](?!=)|[\w.]+\?{1,2}\s*$)"
-)
+_MAGIC_LINE = re.compile(r"\s*(?:%{1,2}[A-Za-z_]|![^=]|\?|(?:[\w.,\s\[\]'\"]+?)=\s*[%!](?!=)|[\w.]+\?{1,2}\s*$)")
 
 
 class _CodeCell(msgspec.Struct, frozen=True):
@@ -91,7 +89,7 @@ def _code(source: str, language: str) -> list[str]:
 
 
 def _without_magics(lines: list[str]) -> list[str]:
-    """Replace IPython's lines by `pass`, which keeps an indented block valid. A string may hold such lines."""
+    """Empty the lines of IPython and of the shell, with those that continue them. A string may hold such lines."""
     kept: list[str] = []
     quote = ""
     continued = False
@@ -99,7 +97,7 @@ def _without_magics(lines: list[str]) -> list[str]:
         magic = None if quote else _MAGIC_LINE.match(line)
         if continued or magic:
             continued = line.endswith("\\")
-            kept.append(f"{magic.group('indent')}pass" if magic else "")
+            kept.append("")
         else:
             quote = _open_quote(line, quote)
             kept.append(line)
