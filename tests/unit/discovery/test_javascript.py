@@ -248,6 +248,12 @@ def test_broken_code_gives_the_rest_and_its_lines() -> None:
     assert module.errors == (2,)
 
 
+def test_an_unfinished_file_gives_the_statements_it_has() -> None:
+    statements = lower("class A { b() { const c = d()\nif (e) {\n")
+    assert ir.Name(1, "d") in [node.function for node in nodes(statements) if isinstance(node, ir.Call)]
+    assert "c" in [dotted(node.targets[0]) for node in nodes(statements) if isinstance(node, ir.Assign)]
+
+
 def test_deep_code_ends_with_its_line_named() -> None:
     deep = [
         "(" * 5000 + "1" + ")" * 5000,

@@ -227,7 +227,7 @@ class Statements(Definitions):
         yield ir.Try(line_of(node), self._body(node.child_by_field_name("body")), handlers, last)
 
     def _inner(self, node: Node) -> Iterable[ir.Statement]:
-        """`declare …`, a label, a block, broken code: the statements within."""
+        """`declare …`, a label, a block: the statements within."""
         return self.statements([child for child in node.named_children if child.type != "statement_identifier"])
 
     # ------------------------------------------------------------ definitions
@@ -353,7 +353,6 @@ class Statements(Definitions):
         "labeled_statement": _inner,
         "statement_block": _inner,
         "ambient_declaration": _inner,
-        "ERROR": _inner,
         "function_declaration": _function_statement,
         "generator_function_declaration": _function_statement,
         "class_declaration": _class_statement,

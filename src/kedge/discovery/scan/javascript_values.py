@@ -13,7 +13,7 @@ from kedge.discovery.scan.javascript_syntax import line_of, name_of_target, numb
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-MAX_DEPTH: Final = 150
+MAX_DEPTH: Final = 100
 """Expressions and statements nested deeper are `Other`, and their lines are errors of the module."""
 
 NAMING_CALLS: Final = re.compile(r"^(?:React\.)?[A-Za-z_$][\w$]*$")
@@ -200,6 +200,7 @@ class Values(ABC):
         return ir.Other(line_of(node), parts) if name == "" else parts[-1]
 
     def _other(self, node: Node, _name: str) -> ir.Expression:
+        """Any other expression, JSX too: its parts."""
         return ir.Other(
             line_of(node),
             self.values(child for child in node.named_children if child.named_child_count or child.type in _LEAVES),
@@ -281,17 +282,6 @@ class Values(ABC):
 
     # ------------------------------------------------------------ JSX
 
-    def _element(self, node: Node, _name: str) -> ir.Expression:
-        """An element: its parts are the values of its attributes and its children."""
-        parts: list[ir.Expression] = []
-        for child in node.named_children:
-            if child.type in {"jsx_opening_element", "jsx_attribute"}:
-                inner = self._element(child, "")
-                parts.extend(inner.parts if isinstance(inner, ir.Other) else ())
-            elif child.type in {"jsx_expression", "jsx_element", "jsx_self_closing_element", "jsx_fragment"}:
-                parts.append(self.value(child))
-        return ir.Other(line_of(node), tuple(parts))
-
     def _braces(self, node: Node, _name: str) -> ir.Expression:
         children = [child for child in node.named_children if child.type != "comment"]
         return self.value(children[0]) if children else ir.Other(line_of(node))
@@ -342,9 +332,6 @@ class Values(ABC):
         "function_expression": _lambda,
         "generator_function": _lambda,
         "class": _class_value,
-        "jsx_element": _element,
-        "jsx_self_closing_element": _element,
-        "jsx_fragment": _element,
         "jsx_expression": _braces,
     }
 
