@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,15 +14,25 @@ import kedge
 
 
 @contextmanager
-def statements(k: kedge.Kedge) -> Iterator[list[str]]:
-    """Collect the statements that this thread sends; those of other threads are left out."""
-    here = threading.get_ident()
+def statements(k: kedge.Kedge, before: Callable[[int], object] = lambda _: None) -> Iterator[list[str]]:
+    """Collect the statements that this thread sends; those of other threads are left out.
+
+    `before` is called before each of them with its number, from 1; what it sends itself is left out.
+    """
+    here, is_aside = threading.get_ident(), False
     sent: list[str] = []
     database: Any = k._kernel.backend.database  # type: ignore[attr-defined]
 
     def note(sql: object) -> None:
-        if threading.get_ident() == here:
-            sent.append(sql.decode() if isinstance(sql, bytes) else str(sql))
+        nonlocal is_aside
+        if threading.get_ident() != here or is_aside:
+            return
+        sent.append(sql.decode() if isinstance(sql, bytes) else str(sql))
+        is_aside = True
+        try:
+            before(len(sent))
+        finally:
+            is_aside = False
 
     with pytest.MonkeyPatch.context() as patch:
         if k.url.startswith("postgres"):

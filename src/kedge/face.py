@@ -32,7 +32,7 @@ from kedge.guard.guard import Guard
 from kedge.guard.ladder import Ladder
 from kedge.model.attribution import Attribution
 from kedge.model.checks import check_name, check_optional_callables
-from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, RefreshPolicy, SafeLevelName
+from kedge.model.choices import LevelName, MetricName, OtherCodePolicy, RefreshPolicy, SafeLevelName, SettlePolicy
 from kedge.model.codec import Codec
 from kedge.model.control import Level
 from kedge.model.filters import check_fields
@@ -339,6 +339,7 @@ class Kedge:
         peer: str | None = None,
         refresh: RefreshPolicy | None = None,
         unit_id: str | None = None,
+        on_settle: SettlePolicy | None = None,
     ) -> Turn:
         """Begin a turn of an agent or a person, optionally in a session, a deployment or a caller's turn.
 
@@ -347,6 +348,9 @@ class Kedge:
         `refresh` and `unit_id` are settings of the session, fixed at its first turn. `refresh` says when its view
         changes: "never" (the default), "promoted" (each turn sees what is live, but canaries stay as they are), or
         after so many seconds. `unit_id` (a user, a tenant) is what canaries draw by in place of the session.
+        `on_settle` says what happens once a deployment that the turn does not see is settled. By default ("raise"), its
+        next operation raises `SettledMeanwhile`. With "continue" it goes on, and sees what was settled. A child does as
+        its parent does. A turn that has read and written nothing yet always goes on.
         Inside `kedge.agent("planner")`, a turn without `agent` and `person` is that agent's.
         """
         return Turn(
@@ -359,6 +363,7 @@ class Kedge:
             peer=peer,
             refresh=refresh,
             unit_id=unit_id,
+            on_settle=on_settle,
         )
 
     def observe(

@@ -163,7 +163,8 @@ def test_a_turn_stops_once_influenced_and_only_then() -> None:
 
 def test_a_turn_stops_once_something_it_did_not_see_is_settled() -> None:
     oracle = live("v1")
-    saw = turn(oracle)
+    saw, unused = turn(oracle), turn(oracle, "x")
+    assert saw.get("context", "", "k") is None
     oracle.deploy("v2", {"x/y": 1})
     oracle.promote("v2")
     missed = turn(oracle)
@@ -171,6 +172,7 @@ def test_a_turn_stops_once_something_it_did_not_see_is_settled() -> None:
     assert missed.get("context", "", "k") is None
     oracle.settle("v2")
     assert refusal(saw.get, "context", "", "k") == "SettledMeanwhile"
+    assert unused.get("artifacts", "", "x/y"), "it had read nothing before"
     assert missed.get("context", "", "k") is None
 
 

@@ -12,3 +12,4 @@ MetricName = Literal["cosine", "dot", "l2"]
 DurabilityName = Literal["full", "normal"]
 OtherCodePolicy = Literal["ignore", "warn", "refuse"]
 RefreshPolicy = Literal["never", "promoted"] | float
+SettlePolicy = Literal["raise", "continue"]

@@ -62,13 +62,16 @@ def move(
     return found
 
 
-def moved(view: View, base: frozenset[int], influences: Lineage, record: ControlRecord) -> View | Ends:
+def moved(
+    view: View, base: frozenset[int], influences: Lineage, record: ControlRecord, *, continues: bool = False
+) -> View | Ends:
     """Return a turn's view at the record's epoch, or why the turn must end.
 
-    `base` has the deployments that its view is fixed to, `influences` those that it has read from, as numbers.
+    `base` has the deployments that its view is fixed to, `influences` those that it has read from, as numbers. A turn
+    that `continues` sees what was settled without having been seen.
     """
     hidden = influences & (record.rolled_back | record.purged)
     unseen = record.settled - view.settled - base
-    if hidden or unseen:
+    if hidden or (unseen and not continues):
         return Ends(hidden, unseen)
     return View(record.epoch, record.seen_by(base), record.settled, upto_rank=view.upto_rank)

@@ -1,6 +1,7 @@
 """Turn start: the base that a turn's view is fixed to, the caller's lineage, and the agent's own artifacts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -14,13 +15,13 @@ from kedge.model.peers import UNKNOWN, check_peer, deployment_of
 from kedge.model.reads import RangeRead
 from kedge.model.session_settings import NOTHING_ASKED, Asked
 from kedge.model.visibility import View
-from kedge.stores.scope import Scope
 from kedge.turns import peers, session_assignment
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
 from kedge.turns.kernel import Kernel
 from kedge.turns.messages import Sender
 from kedge.turns.replaying import Replays
 
+Read = Callable[[Callable[[View], Any]], Any]
 _IMPOSED = "\0view"  # in the cache of artifacts: no agent has this name
 
 
@@ -50,6 +51,7 @@ class TurnStart(msgspec.Struct, frozen=True):
     distrust: str = ""
     others: tuple[str, ...] = ()  # the ids of further callers' turns
     replays: Replays | None = None
+    continues: bool = False  # where a deployment that it does not see is settled
 
 
 def open_headers(kernel: Kernel, headers: Mapping[str, str], peer: str | None, audience: str | None) -> OpenedHeaders:
@@ -143,14 +145,17 @@ def _fixed_base(
     return record, fixed.base
 
 
-def own_artifacts(kernel: Kernel, scope: Scope, view: View, agent: str) -> AgentArtifacts:
-    """Return the artifacts under an agent's name; cached, since only a newer control record changes them."""
+def own_artifacts(kernel: Kernel, read: Read, view: View, agent: str) -> AgentArtifacts:
+    """Return the artifacts under an agent's name; cached, since only a newer control record changes them.
+
+    `read` calls a look with the turn's view, as `Scope.read` does.
+    """
     own = kernel.artifact_cache.get(view, agent)
     if own is None:
         prefix = f"{agent}/"
-        found, view = scope.read(lambda now: (kernel.backend.journal.range(now, "artifacts", "", prefix), now))
-        read = RangeRead("artifacts", "", prefix, found.at_seq)
-        own = AgentArtifacts(found.heads, read, frozenset({head.lineage for head in found.heads} | found.tombstones))
+        found, view = read(lambda now: (kernel.backend.journal.range(now, "artifacts", "", prefix), now))
+        ranged = RangeRead("artifacts", "", prefix, found.at_seq)
+        own = AgentArtifacts(found.heads, ranged, frozenset({head.lineage for head in found.heads} | found.tombstones))
         kernel.artifact_cache.put(view, agent, own)
     return own
 

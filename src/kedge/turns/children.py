@@ -44,6 +44,7 @@ def start(kernel: Kernel, caller: TurnScope, who: str) -> TurnStart:
         caller.author.uid,
         distrust=caller.distrust,
         replays=None if caller.replaying is None else caller.replaying.child(who),
+        continues=caller.continues,
     )
 
 
@@ -52,6 +53,7 @@ def join_caller(scope: TurnScope, caller: TurnScope) -> None:
 
     The first commit of the child journals the call, and what the caller had read.
     """
+    caller.use()
     scope.log.caller = caller.log
     scope.pins.learn(caller.rests_on())
     scope.catch_up(scope.record)
@@ -65,6 +67,7 @@ def absorb(kernel: Kernel, scope: TurnScope, callee: TurnScope, peer: str | None
     if peer is not None:
         raise InvalidValue(f"peer={brief(peer)} is for headers; leave it out where a turn is absorbed")
     scope.check_not_rolled_back()
+    scope.use()
     record = scope.backend.control.load()
     with suppress(SettledMeanwhile):  # its own operations raise it; children that begin from now on do not
         scope.catch_up(record)

@@ -18,7 +18,7 @@ from kedge.turns.replaying import Replays
 from kedge.turns.turn_log import TurnLog
 
 T = TypeVar("T")
-_moving = ForkSafeLock()  # held while a turn moves its view, never over I/O
+moving = ForkSafeLock()  # held while a turn moves its view, never over I/O
 
 
 class PinnedView:
@@ -48,7 +48,12 @@ class PinnedView:
             seen=self.view.seen - self.record.externals,
         )
         self.log = TurnLog(self.author, start.lineage)
+        self._given = start.lineage
         self._levels = _Levels(self.record, self.view, {})
+        self.continues = start.continues  # where a deployment that it does not see is settled
+        self._is_begun = False
+        self._is_used = False  # it has read, written, or taken part in what another turn did
+        self._looks: set[object] = set()  # those that have begun, until it is used
         self._closed = False
         self._ended: KedgeError | None = None
 
@@ -56,15 +61,26 @@ class PinnedView:
 
     def read(self, look: Callable[[View], T]) -> T:
         """Call `look` with the view; call it again with a newer view each time it raises `EpochMoved`."""
+        return self._read(look, None if self._is_used or not self._is_begun else object())
+
+    def _read(self, look: Callable[[View], T], use: object = None) -> T:
+        """Read as `read` does; where `use` is given, it counts as use of the turn."""
         while True:
             if self._closed or self._ended is not None:
                 self.check_open()
             if self._kernel.membership is not None:
                 self._kernel.membership.check()
+            if use is not None:
+                self._looks.add(use)
             try:
-                return look(self.view)
+                found = look(self.view)
             except EpochMoved:
+                self._looks.discard(use)
                 self.catch_up()
+                continue
+            if use is not None:
+                self._is_used = True
+            return found
 
     def read_current(self, look: Callable[[View], T]) -> T:
         """Call `look` as `read` does, with a view of the store's newest epoch."""
@@ -118,19 +134,40 @@ class PinnedView:
     def catch_up(self, record: ControlRecord | None = None) -> None:
         """Move the view to the newest control record; raise, and end the turn, where that record ends it."""
         loaded = record or self.backend.control.load()
-        with _moving.here:
+        with moving.here:
+            before = self.view.settled
             if loaded.epoch > self.record.epoch:  # else another thread has loaded a newer one meanwhile
                 self.record = loaded
             while True:
                 influences = self.log.lineage
-                found = moved(self.view, self.base, influences, self.record)
+                continues = self.continues or self._is_unused()
+                found = moved(self.view, self.base, influences, self.record, continues=continues)
                 if isinstance(found, Ends):
                     break
                 self.view = found
                 if self.log.lineage == influences:  # else another thread has read something else meanwhile
-                    return
-        self._ended = found.error(self._kernel.names)
-        raise self._ended
+                    break
+        if isinstance(found, Ends):
+            self._ended = found.error(self._kernel.names)
+            raise self._ended
+        if found.settled - before - self.base:
+            self._see_more()
+
+    def begun(self) -> None:
+        """Say that the turn has begun: what it reads from now on is use."""
+        self._is_begun = True
+
+    def use(self) -> None:
+        """Say that another turn has taken on what this one has read, or the reverse."""
+        with moving.here:
+            self._is_used = True
+
+    def _is_unused(self) -> bool:
+        """Return whether nothing has been read yet, so that the turn may as well begin now."""
+        return not self._is_used and not self._looks
+
+    def _see_more(self) -> None:
+        """Read again what a turn reads as it begins: its view sees what was settled since."""
 
     def _check_influences(self) -> None:
         """End the turn if what was read was rolled back, and another thread has moved the view, since it was read."""
@@ -139,7 +176,7 @@ class PinnedView:
 
     def _widen(self, externals: frozenset[int]) -> None:
         """See these deployments, too: untrusted peers, which every view sees."""
-        with _moving.here:
+        with moving.here:
             self.base |= externals
 
     # ── the level ──

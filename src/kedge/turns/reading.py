@@ -13,7 +13,7 @@ from kedge.model.writes import SHARED_MEMORY, Head, Key, encode
 from kedge.turns.artifact_cache import NO_ARTIFACTS, AgentArtifacts
 from kedge.turns.begin import TurnStart, imposed_artifacts, own_artifacts
 from kedge.turns.kernel import Kernel
-from kedge.turns.pinned_view import PinnedView
+from kedge.turns.pinned_view import PinnedView, moving
 from kedge.turns.replaying import Replays
 
 
@@ -118,12 +118,30 @@ class ReadingScope(PinnedView):
 
     def pin_artifacts(self, agent: str) -> AgentArtifacts:
         """Read the agent's own artifacts, and those that the view attributes to every agent, at the start of a turn."""
-        self.own = own_artifacts(self._kernel, self, self.view, agent)
-        self.record_range(self.own.read, self.own.lineages)
-        self.imposed = self.read(lambda view: imposed_artifacts(self._kernel, self.record, view))
-        self.record_read(self.imposed.heads)
-        self.join(frozenset().union(*self.imposed.lineages))
+        self.own = own_artifacts(self._kernel, self._read, self.view, agent)
+        self._record_own()
+        self._check_influences()
+        self.imposed = self._read(lambda view: imposed_artifacts(self._kernel, self.record, view))
+        self._record_imposed()
+        self._check_influences()
         return self.own
+
+    def _record_own(self) -> None:
+        self.log.saw_range(self.own.read, self.own.lineages)
+
+    def _record_imposed(self) -> None:
+        self.log.saw(self.imposed.heads)
+        self.log.join(frozenset().union(*self.imposed.lineages))
+
+    def _see_more(self) -> None:
+        if self.author.agent is None:
+            return
+        self.pin_artifacts(self.author.agent)
+        with moving.here:
+            if self._is_unused():  # else it has read what it began with
+                self.log.restart(self._given)
+                self._record_own()
+                self._record_imposed()
 
     def record_pin(self, name: str, seq: int) -> None:
         """Record that the head of an artifact was read, by its seq; 0 where none is visible."""

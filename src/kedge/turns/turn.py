@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from msgspec.structs import replace
+
 from kedge.errors import InvalidValue, RolledBack, SyncNeeded
 from kedge.model import envelope as envelopes
 from kedge.model import rights
 from kedge.model.checks import check_name, check_seconds
-from kedge.model.choices import RefreshPolicy
+from kedge.model.choices import RefreshPolicy, SettlePolicy
 from kedge.model.control import Level
 from kedge.model.envelope import Envelope
 from kedge.model.negotiation import Rule, digest
@@ -42,7 +44,8 @@ class Turn(SearchingMany):
     """One unit of an agent's, or a person's, work. Use it as a context manager; threads and tasks may share it.
 
     Each call commits by itself, except inside `batch()`: a turn is not a transaction. Once a deployment that influenced
-    it is rolled back, every operation raises `RolledBack`; once one that it did not see is settled, `SettledMeanwhile`.
+    it is rolled back, every operation raises `RolledBack`; once one that it did not see is settled, `SettledMeanwhile`,
+    unless the turn has read and written nothing yet, or began with `on_settle="continue"`.
     """
 
     _scope: TurnScope
@@ -59,6 +62,7 @@ class Turn(SearchingMany):
         peer: str | None = None,
         refresh: RefreshPolicy | None = None,
         unit_id: str | None = None,
+        on_settle: SettlePolicy | None = None,
         replays: Replays | None = None,
         base: frozenset[int] | None = None,
         is_own: bool = False,
@@ -84,6 +88,7 @@ class Turn(SearchingMany):
         else:
             opened = None if headers is None else open_headers(kernel, headers, peer, agent or person)
             start = begin(kernel, session, deployment, opened, asked, keeps_ended=replays is not None)
+        start = replace(start, continues=_continues(on_settle, start))
         self._sender = start.sender
         self._scope = scope = TurnScope(kernel, start, agent=agent, person=person, replays=replays or start.replays)
         self.artifacts = Artifacts(scope)
@@ -102,6 +107,7 @@ class Turn(SearchingMany):
             if not scope.imposed.heads and not is_own:  # else deployments influence it whatever its name
                 kernel.name_check.check(kernel.backend, agent, own, scope.view.epoch)
             code_check.check(kernel, scope, agent, own.heads)
+        scope.begun()
         current.begin(self, kernel)
         kernel.open_turns.add(self)
         hosts.began(self)
@@ -376,6 +382,13 @@ def turn_of(kernel: Kernel, session: str) -> Turn | None:
 
 def _nothing(_: View) -> None:
     """Look at nothing: the read only brings the view up to date."""
+
+
+def _continues(on_settle: SettlePolicy | None, start: TurnStart) -> bool:
+    """Return whether a turn goes on after a settle of what it does not see; by default, as its parent does."""
+    if on_settle not in {None, "raise", "continue"}:
+        raise InvalidValue(f"invalid on_settle {brief(on_settle)}: must be 'raise' or 'continue'")
+    return start.continues if on_settle is None else on_settle == "continue"
 
 
 def _check_names(session: str | None, agent: str | None, person: str | None, peer: str | None) -> None:

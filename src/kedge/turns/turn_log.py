@@ -59,6 +59,10 @@ class TurnLog(ReadLog):
         self.caller: TurnLog | None = None
         self.absorbed: dict[TurnLog, None] = {}
 
+    def restart(self, lineage: Lineage) -> None:
+        """Forget what was read as the turn began, which it does anew; its caller's lineage stays."""
+        self.members, self._seqs, self._ranges = set(lineage), set(), {}
+
     @property
     def lineage(self) -> Lineage:
         """The deployments that have influenced the turn, settled ones included."""

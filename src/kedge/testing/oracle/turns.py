@@ -30,10 +30,18 @@ class OracleTurn:
         if caller is not None:  # it sees what its caller sees, and the strangers that came since
             world = oracle.world()
             self.view = View(caller.view.base | (world.externals & world.standing))
-        self.settled_at_start = oracle.world().settled
-        self.read: Names = NOBODY
+        self.used = False  # whether it has read or written, or taken part in what another turn did
+        self.given: Names = NOBODY
         if caller is not None:
-            self.read |= caller.read
+            self.given = caller.read
+            caller.used = True
+        self._begin()
+
+    def _begin(self) -> None:
+        """Read what a turn reads as it begins."""
+        oracle, agent = self.oracle, self.agent
+        self.settled_at_start = oracle.world().settled
+        self.read = self.given
         if agent is not None:
             self._read(oracle.heads(self.view, "artifacts", "", prefix=f"{agent}/").values())
             world = oracle.world()
@@ -57,8 +65,11 @@ class OracleTurn:
         if influence:
             raise Refused("RolledBack", f"influenced by {sorted(influence)}")
         unseen = world.settled - self.settled_at_start - self.view.base
-        if unseen:
+        if unseen and self.used:
             raise Refused("SettledMeanwhile", f"did not see {sorted(unseen)}")
+        if unseen:
+            self._begin()  # it has read nothing: it may as well begin now
+        self.used = True
 
     def _read(self, heads: Iterable[Write]) -> None:
         self.read = self.read.union(*(head.lineage for head in heads))
@@ -151,6 +162,7 @@ class OracleTurn:
         """Begin a child turn, also where a settle has ended this one: it sees what is settled by now."""
         child = OracleTurn(self.oracle, self.view, session=self.session, agent=agent, caller=self)
         child.check()
+        child.used = False
         return child
 
     def absorb(self, callee: "OracleTurn", *, as_child: bool = False) -> None:
@@ -163,6 +175,7 @@ class OracleTurn:
             self.check()
         elif self.read & world.taken_back:
             raise Refused("RolledBack", f"influenced by {sorted(self.read & world.taken_back)}")
+        self.used = True
         base = self.view.base | (callee.read & world.externals)
         unseen = callee.read - base - world.settled - world.taken_back
         if unseen:
@@ -181,6 +194,7 @@ class OracleTurn:
     def believe(self, peer: str) -> None:
         """Record the influence of a peer whose unsigned headers began the turn."""
         stranger = self.oracle.external(peer)
+        self.given |= {stranger}
         self.read |= {stranger}
         self.view = View(self.view.base | {stranger})
 
