@@ -8,7 +8,7 @@ from langchain_core import messages as langchain
 from langchain_core.chat_history import BaseChatMessageHistory
 
 import kedge
-from kedge.integrations.turns import Opened, outlives_settles, sync_of, turn_for
+from kedge.integrations.turns import Opened, sync_of, turn_for
 
 _CLASSES = {
     "human": langchain.HumanMessage,
@@ -37,13 +37,11 @@ class KedgeChatMessageHistory(BaseChatMessageHistory):  # type: ignore[misc]  # 
         self._limit = limit
 
     @property
-    @outlives_settles
     def messages(self) -> list[Any]:
         """The visible messages, oldest first."""
         with turn_for(self._k, self._agent, self._session) as turn:
             return [_as_langchain(message) for message in turn.memory.history(self._limit)]
 
-    @outlives_settles
     def add_messages(self, messages: Sequence[Any]) -> None:
         """Append messages, as one batch.
 
@@ -67,12 +65,13 @@ class KedgeChatMessageHistory(BaseChatMessageHistory):  # type: ignore[misc]  # 
         if len(origins) == 1:
             turn.memory.extend([fields for fields, _ in stored], origin=origins.pop())  # type: ignore[arg-type]
             return
-        child = self._k.turn(agent=turn.agent, person=turn.person, parent=turn)  # other threads may share the turn
+        child = self._k.turn(
+            agent=turn.agent, person=turn.person, parent=turn, on_settle="continue"
+        )  # other threads may share the turn
         with child, child.batch():
             for fields, is_source in stored:
                 child.memory.append(fields, origin="source" if is_source else "derived")
 
-    @outlives_settles
     def clear(self) -> None:
         """Delete all visible messages. A rollback undoes what an agent cleared, not what a person did."""
         with turn_for(self._k, self._agent, self._session) as turn:

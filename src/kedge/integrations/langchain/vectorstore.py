@@ -19,7 +19,7 @@ from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 import kedge
 from kedge.integrations.embedding import Choice, Embeddings, PinnedEmbedder, embed_many, embed_one
-from kedge.integrations.turns import Opened, outlives_settles, sync_of, turn_for
+from kedge.integrations.turns import Opened, sync_of, turn_for
 
 _PROBE = "dimension"
 Filter = Mapping[str, Any]
@@ -90,7 +90,6 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
 
     # ── writing ──
 
-    @outlives_settles
     def add_texts(
         self,
         texts: Iterable[str],
@@ -107,7 +106,6 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
                 self._add(child, new, embeddings.embed_documents(new.texts), digest)
         return new.ids
 
-    @outlives_settles
     async def aadd_texts(
         self,
         texts: Iterable[str],
@@ -131,7 +129,7 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
 
     def _child(self, turn: kedge.Turn) -> kedge.Turn:
         """Return a child turn to write in: the embedder influences the rows, but not the caller, who learns nothing."""
-        return self._k.turn(agent=turn.agent, person=turn.person, parent=turn)
+        return self._k.turn(agent=turn.agent, person=turn.person, parent=turn, on_settle="continue")
 
     def _add(self, turn: kedge.Turn, new: "_Texts", vectors: Any, digest: str) -> None:
         matrix = np.asarray(vectors, np.float32)
@@ -142,7 +140,6 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
                 )
             turn.vectors(self._collection).upsert(new.names, matrix, new.payloads, origin="derived", embedder=digest)
 
-    @outlives_settles
     def delete(self, ids: list[str] | None = None, **_: Any) -> bool:
         """Delete documents by id, or all, as one batch. Ids that are not there are passed over."""
         with turn_for(self._k, self._agent) as turn, self._child(turn) as child:
@@ -162,7 +159,6 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
 
     # ── reading ──
 
-    @outlives_settles
     def get_by_ids(self, ids: Sequence[str], /) -> list[Any]:
         """Return the documents of these ids that are there, in this order."""
         names = [kedge.escape_name(ident) for ident in dict.fromkeys(ids)]
@@ -184,7 +180,6 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
         """Return the `k` documents nearest to a query, best first."""
         return [document for document, _ in await self.asimilarity_search_with_score(query, k, filter)]
 
-    @outlives_settles
     def similarity_search_with_score(
         self,
         query: str,
@@ -199,7 +194,6 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
             embeddings, _digest = self._embedder.of(turn)
             return self._scored(turn, embeddings.embed_query(query), k, filter, also)
 
-    @outlives_settles
     async def asimilarity_search_with_score(
         self,
         query: str,
@@ -219,7 +213,6 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
         finally:
             await asyncio.to_thread(stack.close)
 
-    @outlives_settles
     def similarity_search_by_vector(
         self,
         embedding: list[float],
@@ -235,7 +228,6 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
         """Return the `k` documents nearest to a vector of the view's embedder, best first."""
         return await asyncio.to_thread(self.similarity_search_by_vector, embedding, k, **options)
 
-    @outlives_settles
     def max_marginal_relevance_search(
         self,
         query: str,
@@ -254,7 +246,6 @@ class KedgeVectorStore(VectorStore):  # type: ignore[misc]  # its package need n
         """Return documents that are near the query and far from each other."""
         return await asyncio.to_thread(self.max_marginal_relevance_search, query, k, **options)
 
-    @outlives_settles
     def max_marginal_relevance_search_by_vector(
         self,
         embedding: list[float],

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _STEPS_MAX = 64  # steps whose late writes find their turn
 _LOOPS_MAX = 32  # loops that one context knows: as many streams can be consumed there by turns
-_RENEWALS = 16
 _numbers = count()
 _SEPARATOR, _END = "|", ":"  # of the levels of a namespace, and of a node's name and its task
 _PUSH = "__pregel_push"  # in a path, of tasks that nodes and other tasks send
@@ -80,7 +79,7 @@ class Task:
             if known is None:
                 known = begin(self.loop.k, agent, self.step.turn if self.caller is None else self.caller.writer())
             elif not known.is_open:
-                known = begin(self.loop.k, agent, known)  # after a settle; after a rollback, this raises
+                known = begin(self.loop.k, agent, known)  # after a rollback, this raises
             for other in others:
                 known.absorb(other)
             self.agents[agent] = self.active = known
@@ -174,29 +173,21 @@ class Loop:
         """Return the turn of the state after a step. Where its lineage grows, it is a new one: the step's stays."""
         turns = [turn for task in step.tasks.values() for turn in task.turns()]
         into = step.turn
-        if turns and (not into.is_open or any(not turn.lineage <= into.lineage for turn in turns)):
+        if any(not turn.lineage <= into.lineage for turn in turns):
             into = begin(self.k, into.agent or "", into)
         for turn in turns:
             into.absorb(turn)
         return into
 
     def commit(self, owner: Step | Task, call: Callable[[kedge.Turn], T]) -> T:
-        """Call with the owner's turn; where a settle has ended it, with a child, which sees what was settled."""
-        for _ in range(_RENEWALS):
-            turn = owner.writer() if isinstance(owner, Task) else owner.turn
-            try:
-                try:
-                    done = call(turn)
-                except kedge.BatchOpen:  # another thread saves with this turn: its child has read the same
-                    done = call(begin(self.k, turn.agent or "", turn))
-            except kedge.SettledMeanwhile:
-                step = owner if isinstance(owner, Step) else owner.step
-                with self.lock:
-                    step.turn = begin(self.k, step.turn.agent or "", step.turn)
-            else:
-                self._pass_on(owner.writer() if isinstance(owner, Task) else owner.turn)
-                return done
-        raise kedge.SettledMeanwhile("deployments are settled faster than this checkpoint is written; invoke again")
+        """Call with the owner's turn; while another thread saves with it, with a child, which has read the same."""
+        turn = owner.writer() if isinstance(owner, Task) else owner.turn
+        try:
+            done = call(turn)
+        except kedge.BatchOpen:
+            done = call(begin(self.k, turn.agent or "", turn))
+        self._pass_on(turn)
+        return done
 
     def commit_unless_refused(self, owner: Step | Task, call: Callable[[kedge.Turn], None]) -> bool:
         """Call as `commit` does, and return True; False where a level refuses derived writes, or has refused one.
@@ -204,7 +195,7 @@ class Loop:
         Each refusal leaves the input of the turn to be replayed, also where the write is not tried.
         """
         if self.in_memory:
-            with suppress(kedge.NotPermitted, kedge.SettledMeanwhile):
+            with suppress(kedge.NotPermitted):
                 (owner.writer() if isinstance(owner, Task) else owner.turn).require("learn")
             return False
         try:
@@ -217,8 +208,7 @@ class Loop:
         """Let the user's turn around this invocation take on what has influenced its results."""
         if self.outer is not None and turn not in self._passed:
             self._passed.add(turn)
-            with suppress(kedge.SettledMeanwhile):
-                self.outer.absorb(turn)
+            self.outer.absorb(turn)
 
 
 # ── where code runs ──
@@ -263,14 +253,11 @@ def loops_elsewhere(k: kedge.Kedge, thread: str, ns: str, task: str | None) -> l
 
 
 def begin(k: kedge.Kedge, agent: str, parent: kedge.Turn | None = None, **options: Any) -> kedge.Turn:
-    """Begin a turn that does not become its caller's current one."""
+    """Begin a turn that does not become its caller's current one, and that a settle does not end."""
 
     def call() -> kedge.Turn:
         _is_own.set(True)
-        for _ in range(_RENEWALS):
-            with suppress(kedge.SettledMeanwhile):  # something was settled while it began
-                return k.turn(agent=agent, parent=parent, **options)
-        return k.turn(agent=agent, parent=parent, **options)
+        return k.turn(agent=agent, parent=parent, on_settle="continue", **options)
 
     return copy_context().run(call)
 

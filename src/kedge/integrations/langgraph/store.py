@@ -20,7 +20,7 @@ from langgraph.store import base
 import kedge
 from kedge.integrations.embedding import Embeddings, PinnedEmbedder, embed_many, embed_one, identity_of
 from kedge.integrations.langgraph import store_names as names
-from kedge.integrations.turns import Opened, outlives_settles, sync_of, turn_for
+from kedge.integrations.turns import Opened, sync_of, turn_for
 
 _PAGE = 200  # items read at once where a filter, or a search by text, passes over some
 _FRESH = 0.05  # the part of its time to live after which a read refreshes an item
@@ -74,7 +74,6 @@ class KedgeStore(base.BaseStore):  # type: ignore[misc]  # its package need not 
 
     # ── what LangGraph calls ──
 
-    @outlives_settles
     def batch(self, ops: Iterable[Any]) -> list[Any]:
         """Run operations: all reads, then all writes. Of several writes of an item, the last counts.
 
@@ -94,7 +93,6 @@ class KedgeStore(base.BaseStore):  # type: ignore[misc]  # its package need not 
             self._write(turn, child, work)
         return results
 
-    @outlives_settles
     async def abatch(self, ops: Iterable[Any]) -> list[Any]:
         """Run operations as `batch` does, in threads, in the caller's context."""
         work, stack = _Work(ops, self), ExitStack()
@@ -115,7 +113,6 @@ class KedgeStore(base.BaseStore):  # type: ignore[misc]  # its package need not 
         finally:
             await asyncio.to_thread(stack.close)
 
-    @outlives_settles
     def sweep_ttl(self) -> int:
         """Delete expired items, and rows of the index that no item needs; return how many items had expired.
 
@@ -146,7 +143,7 @@ class KedgeStore(base.BaseStore):  # type: ignore[misc]  # its package need not 
         """
         if not work.puts or (self._embedder is None and len(work.puts) == 1):
             return nullcontext(turn)
-        return self._k.turn(agent=turn.agent, person=turn.person, parent=turn)
+        return self._k.turn(agent=turn.agent, person=turn.person, parent=turn, on_settle="continue")
 
     def _read(self, turn: kedge.Turn, work: "_Work") -> list[Any]:
         results: list[Any] = []

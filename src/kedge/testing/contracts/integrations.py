@@ -239,6 +239,19 @@ class TeamContract:
         assert len(team.say("t", "two")) == 8
         assert len(team.texts("t")) == 8
 
+    def test_a_settle_between_two_reads_of_an_agent_does_not_stop_it(self, k: kedge.Kedge, team: Team) -> None:
+        def read_settle_and_read() -> None:
+            turn = kedge.current_turn()
+            assert turn is not None
+            assert turn.context.get("fact") is None
+            k.deploy("elsewhere", {"other/prompt": "o1"})
+            k.promote("elsewhere")
+            k.settle("elsewhere")
+            assert turn.artifacts["other/prompt"].value == "o1"
+
+        team.on["auditor"] = read_settle_and_read
+        assert len(team.say("t", "one")) == 4
+
     def test_what_a_program_inside_a_step_read_influences_that_step(
         self, k: kedge.Kedge, team: Team, twin: Team
     ) -> None:

@@ -122,9 +122,9 @@ def what_follows_a_rollback_is_refused(k: kedge.Kedge, memory_on: MemoryOn) -> N
 
 
 def a_settle_on_the_way_does_not_stop_it(k: kedge.Kedge, memory_on: MemoryOn) -> None:
-    """Work goes on where a settle ends its turn."""
+    """Work goes on where its turn does, which its author chose."""
     memory = memory_on(k)
-    with k.turn(session=SESSION, agent="planner"):
+    with k.turn(session=SESSION, agent="planner", on_settle="continue"):
         memory.write("first")
         k.settle("v1")
         k.deploy("v3", {"other/prompt": "three"})
