@@ -213,6 +213,9 @@ class Rules:
         for rule in (rule for rule in self.tables["attach"] if rule.attribute):
             self.attributes[rule.attribute] = (*self.attributes.get(rule.attribute, ()), rule)
         self.verbs = self._last_names()
+        names = (name for table in TABLES for rule in self.tables[table] for name in rule.calls if ":" not in name)
+        self.packages = frozenset(top for name in names if "*" not in (top := name.partition(".")[0]))
+        """Top names of the Python packages that rules name."""
 
     def _index_methods(self) -> dict[tuple[Table, str, str], tuple[Rule, ...]]:
         found: dict[tuple[Table, str, str], tuple[Rule, ...]] = {}
@@ -224,7 +227,7 @@ class Rules:
 
     def _last_names(self) -> frozenset[str]:
         """Return the last names under which a site can be called; "*" if any can."""
-        verbs = {method for _, _, method in self._methods}
+        verbs = {method.rpartition(".")[2] for _, _, method in self._methods}
         for table in ("bind", "write", "attach", "pin"):
             groups = (group for rule in self.tables[table] for group in rule.calls)
             verbs.update(last_part(name) for group in groups for name in expanded(group))

@@ -1,0 +1,130 @@
+"""Parameters: what they can be by annotation, by default, and by the arguments of the callers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kedge.discovery import ir
+from kedge.discovery.scan.arguments import parameter_argument
+from kedge.discovery.scan.scopes import CallSite, Scope
+from kedge.discovery.scan.values import ClassOf, FunctionOf, Handle, Library, Values, union
+
+if TYPE_CHECKING:
+    from kedge.discovery.scan.resolver import Resolver
+
+CALLERS = 12
+"""Callers that are asked for the value of a parameter."""
+_LOOKED_AT = 200
+"""Calls of one name that are resolved to find the callers of one function."""
+
+
+class Callers:
+    """Finds the callers of a function, and with them the values of its parameters."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self.resolver = resolver
+        self._parameters: dict[tuple[int, str], Values] = {}
+        self._by_name: dict[str, list[CallSite]] = {}
+        for scope in resolver.scopes:
+            for site in scope.calls:
+                self._by_name.setdefault(called_name(site.call), []).append(site)
+
+    def named(self, name: str) -> list[CallSite]:
+        """Return the calls of anything that has a name."""
+        return self._by_name.get(name, [])
+
+    def parameter(self, scope: Scope, parameter: ir.Parameter) -> Values:
+        """Return what a parameter can be: by its annotation, its callers, or its default."""
+        node = scope.function
+        if node is None:
+            return ()
+        if node.parameters and node.parameters[0] is parameter and (found := self.resolver.classes.receiver(scope)):
+            return found
+        key = (id(scope), parameter.name or str(id(parameter)))
+        if key in self._parameters:
+            return self._parameters[key]
+        self._parameters[key] = ()
+        annotated: Values = ()
+        if parameter.annotation is not None:
+            annotated = self.resolver.annotations.values(parameter.annotation, scope.parent or scope)
+        given: Values = ()
+        if parameter.default is not None:
+            given = self.resolver.eval(parameter.default, scope.parent or scope)
+        if not is_concrete(annotated) and parameter.kind == "normal":
+            given = union(given, self._from_callers(scope, parameter))
+        found = given if is_concrete(given) or not annotated else annotated
+        self._parameters[key] = found
+        return found
+
+    def _from_callers(self, scope: Scope, parameter: ir.Parameter) -> Values:
+        node = scope.function
+        if node is None:
+            return ()
+        bound_first = bool(self.resolver.classes.receiver(scope)) and scope.module.is_python
+        parameters = node.parameters[1:] if bound_first else node.parameters
+        if parameter not in parameters:
+            return ()
+        position = next(number for number, each in enumerate(parameters) if each is parameter)
+        found: Values = ()
+        for site in self.callers(scope):
+            argument = parameter_argument(site.call, parameters, position)
+            if argument is not None:
+                found = union(found, self.resolver.eval(argument, site.scope))
+        return found
+
+    def callers(self, scope: Scope) -> list[CallSite]:
+        """Return the calls of a function; those of the class for a constructor."""
+        owner = scope.parent
+        name = scope.own_name
+        found: list[CallSite] = []
+        if owner is not None and owner.kind == "class" and name in {"__init__", "__new__", "constructor"}:
+            classes = [owner, *self.resolver.classes.subclasses(owner)]
+            for each in classes:
+                if each is owner or self.resolver.classes.constructor(each) is scope:
+                    found += self._calls_of(each.own_name, each)
+            found += (site for each in classes[1:] for site in self._super_calls(each, name))
+        else:
+            found = self._calls_of(name, scope)
+        return found[:CALLERS]
+
+    def _super_calls(self, scope: Scope, name: str) -> list[CallSite]:
+        constructor = self.resolver.classes.constructor(scope)
+        if constructor is None or constructor.parent is not scope:
+            return []
+        return [site for site in constructor.calls if called_name(site.call) in {name, "super"} and is_super(site.call)]
+
+    def _calls_of(self, name: str, target: Scope) -> list[CallSite]:
+        found: list[CallSite] = []
+        for site in self._by_name.get(name, ())[:_LOOKED_AT]:
+            for value in self.resolver.callees(site.call, site.scope):
+                if isinstance(value, FunctionOf | ClassOf) and value.scope is target:
+                    found.append(site)
+                    break
+            if len(found) >= CALLERS:
+                break
+        return found
+
+
+def is_concrete(values: Values) -> bool:
+    """Whether values say more than an abstract class does."""
+    return any(
+        not isinstance(value, Library) and not (isinstance(value, Handle) and value.kind == "config")
+        for value in values
+    )
+
+
+def called_name(call: ir.Call) -> str:
+    """Return the last name of what is called, "" if it has none."""
+    node = call.function
+    if isinstance(node, ir.Attribute):
+        return node.name
+    return node.id if isinstance(node, ir.Name) else ""
+
+
+def is_super(call: ir.Call) -> bool:
+    """Whether a call is `super(…)` or one of a method of `super()`."""
+    node = call.function
+    if isinstance(node, ir.Attribute):
+        node = node.value
+        node = node.function if isinstance(node, ir.Call) else node
+    return isinstance(node, ir.Name) and node.id == "super"

@@ -1,0 +1,68 @@
+"""SQL statements: whether a text changes data, and of which table."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_NAME = r"[\"'`\[]?(?P<table>[\w.{}$-]+(?:[\"`\]]?\.[\"`\[]?[\w.{}$-]+)?)"
+_CHANGES = re.compile(
+    r"\b(?:insert\s+(?:or\s+\w+\s+)?into|replace\s+into|merge\s+into|update(?:\s+only)?|delete\s+from"
+    r"|truncate(?:\s+table)?(?:\s+only)?"
+    r"|drop\s+(?:table|schema|database|collection|keyspace|graph)(?:\s+if\s+exists)?|copy)\s+" + _NAME,
+    re.IGNORECASE,
+)
+_STARTS = re.compile(r"\s*(?:\(\s*)?(?P<verb>[a-z]+)", re.IGNORECASE)
+_VERBS = {"insert", "replace", "merge", "update", "delete", "truncate", "drop", "copy", "with", "begin", "do", "set"}
+_GRAPH = re.compile(r"\b(?:create|merge|delete|detach\s+delete|set|remove)\b", re.IGNORECASE)
+_BUILT = re.compile(r"(?:^|[.:])(?P<verb>insert|update|delete|merge|truncate|drop|replace)\(\)", re.IGNORECASE)
+_SAVER_TABLES = re.compile(r"^(?:\w+\.)?(?:checkpoints|checkpoint_(?:blobs|writes|migrations)|writes)$")
+_STORE_TABLES = re.compile(r"^(?:\w+\.)?(?:store|store_vectors)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of data that a statement makes; `table` is "" where it is not known."""
+
+    table: str
+
+
+def change_in(text: str) -> Change | None:
+    """Return the change that a statement makes, or None.
+
+    >>> change_in("INSERT INTO notes VALUES (1)")
+    Change(table='notes')
+    >>> change_in("SELECT * FROM notes FOR UPDATE") is None
+    True
+    >>> change_in("WITH old AS (SELECT 1) DELETE FROM {} WHERE id IN old")
+    Change(table='')
+    """
+    bare = _COMMENT.sub(" ", text)
+    for statement in bare.split(";"):
+        start = _STARTS.match(statement)
+        if start is None or start["verb"].lower() not in _VERBS:
+            continue
+        match = _CHANGES.search(statement)
+        if match is None or (start["verb"].lower() == "copy" and re.search(r"\bto\b", statement, re.IGNORECASE)):
+            continue
+        table = match["table"].strip("\"'`[]")
+        return Change("" if "{}" in table else table)
+    return None
+
+
+def graph_change_in(text: str) -> bool:
+    """Whether a Cypher statement changes the graph."""
+    return _GRAPH.search(_COMMENT.sub(" ", text)) is not None
+
+
+def built_change(path: str) -> bool:
+    """Whether a statement that is built by calls changes data: `sqlalchemy.insert().values()`."""
+    return _BUILT.search(path) is not None
+
+
+def saver_store(store: str, table: str) -> str:
+    """Return the family of a table: that of a checkpointer or LangGraph store where the table is one of theirs."""
+    if _SAVER_TABLES.match(table) and table != "writes":
+        return f"lg-saver:{store}"
+    return f"lg-store:{store}" if _STORE_TABLES.match(table) and table != "store" else store

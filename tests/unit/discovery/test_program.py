@@ -1,0 +1,205 @@
+"""Resolution of names to stores, over small programs."""
+
+import pytest
+
+from tests.unit.discovery.programs import found
+
+CLIENT = "from boxdb import Client\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from boxdb import Client\nClient('u').put(1)",
+        "import boxdb\nboxdb.Client('u').put(1)",
+        "import boxdb as b\nb.Client('u').put(1)",
+        "from boxdb import Client as Other\nOther('u').put(1)",
+        "import boxdb.aio as boxdb\nboxdb.Client('u').put(1)",
+        "from boxdb.aio import Client\nClient('u').put(1)",
+    ],
+)
+def test_a_class_is_found_under_each_import(source: str) -> None:
+    assert found(source) == ["main.py:2 bind box remote <module>", "main.py:2 write box remote <module>"]
+
+
+def test_the_same_bare_name_of_another_package_is_another_store() -> None:
+    source = "from shelf.v2 import Client\n\ndef make():\n    return Client.of('x')\n\nmake().put(1)"
+    assert found(source) == ["main.py:4 bind shelf remote make", "main.py:6 write shelf remote <module>"]
+
+
+def test_a_name_that_no_import_binds_is_no_store() -> None:
+    assert found("class Client:\n    def put(self, x): pass\n\nClient().put(1)\nother.put(1)") == []
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        ("Client('u')", "remote"),
+        ("Client(path='x')", "embedded"),
+        ("Client(path=None)", "remote"),
+        ("Client('u', Settings(mode='memory'))", "volatile"),
+        ("Client('u', settings=options)", "volatile"),
+        ("Client(**given)", "embedded"),
+    ],
+)
+def test_arguments_decide_the_kind(call: str, kind: str) -> None:
+    source = f"{CLIENT}options = dict(mode='memory')\ngiven = {{'path': 'x'}}\n{call}"
+    assert found(source) == [f"main.py:4 bind box {kind} <module>"]
+
+
+def test_attributes_have_types_through_base_classes_and_parameters() -> None:
+    files = {
+        "app/__init__.py": "",
+        "app/base.py": CLIENT + "\nclass Base:\n    def __init__(self, url):\n        self.client = Client(url)\n",
+        "app/deep/__init__.py": "",
+        "app/deep/repo.py": (
+            "from ..base import Base\n\nclass Repo(Base):\n    def save(self, x):\n"
+            "        self.client.table('t').put(x)\n"
+        ),
+        "app/inject.py": (
+            "from app.base import Base\n\nclass User:\n    def __init__(self, owner):\n        self.owner = owner\n\n"
+            "    def run(self):\n        self.owner.client.delete(1)\n\nUser(owner=Base('u')).run()\n"
+        ),
+    }
+    assert found(files) == [
+        "app/base.py:5 bind box remote Base.__init__",
+        "app/deep/repo.py:5 write box remote Repo.save",
+        "app/inject.py:8 write box remote User.run",
+    ]
+
+
+def test_a_base_class_uses_what_a_subclass_opens() -> None:
+    source = (
+        "from boxdb import Client\n\nclass Base:\n    def open(self):\n        raise NotImplementedError\n\n"
+        "    def save(self):\n        self.open().put(1)\n\nclass Real(Base):\n    def open(self):\n"
+        "        return Client('u')\n"
+    )
+    assert "main.py:8 write box remote Base.save" in found(source)
+
+
+@pytest.mark.parametrize(
+    "maker",
+    [
+        "def make():\n    return Client('u')\n",
+        "@contextmanager\ndef make():\n    yield Client('u')\n",
+        "class make:\n    def __new__(cls):\n        cls._one = Client('u')\n        return cls._one\n",
+        "def make():\n    with Client('u') as client:\n        return client\n",
+        "REGISTRY = {'a': Client}\n\ndef make(name='a'):\n    return REGISTRY[name]('u')\n",
+        "def make():\n    return asyncio.run(build())\n\nasync def build():\n    return Client('u')\n",
+    ],
+)
+def test_a_factory_gives_what_it_returns(maker: str) -> None:
+    use = "\ndef use():\n    handle = make()\n    handle.put(1)\n"
+    assert [each for each in found(CLIENT + maker + use) if " write " in each] == [
+        f"main.py:{(CLIENT + maker + use).count(chr(10))} write box remote use"
+    ]
+
+
+@pytest.mark.parametrize("maker", ["def make() -> 'Client':\n    return x()", "make = lambda: cast(Client, x())"])
+def test_the_kind_is_open_where_only_a_type_is_named(maker: str) -> None:
+    assert found(f"{CLIENT}{maker}\nmake().put(1)")[-1].endswith(" write box config <module>")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "with c.pipeline() as p:\n    p.put(1)",
+        "[p.put(1) for p in [c]]",
+        "asyncio.to_thread(c.put, 1)",
+        "loop.run_in_executor(None, c.put, 1)",
+        "c['x']['y'].put(1) if c else None",
+        "c.table('t').where(1).put(1)",
+        "for p in (c, None):\n    p.put(1)",
+        "(d := c).put(1)\nd",
+        "a, b = c, 1\na.put(1)",
+        "c.beta.items.create(1)",
+        "getattr(c, 'put')(1)",
+    ],
+)
+def test_a_write_is_found_through_each_way_to_hold_a_handle(use: str) -> None:
+    files = f"from boxdb import Client\nc = Client('u')\n{use}\n"
+    if "['y']" in use:
+        files = files.replace("['x']['y']", "['x']")
+    assert [each.split()[1:4] for each in found(files)][1:] == [["write", "box", "remote"]]
+
+
+def test_alternatives_are_all_kept_and_their_kind_is_open() -> None:
+    source = (
+        "from boxdb import Client\nimport shelf\n\ndef make(kind):\n    if kind == 'a':\n        return Client('u')\n"
+        "    return shelf.Client()\n\nmake('a').put(1)\n"
+    )
+    assert found(source)[2:] == ["main.py:9 write box config <module>", "main.py:9 write shelf config <module>"]
+
+
+def test_an_injected_parameter_has_the_type_of_its_annotation() -> None:
+    source = (
+        "from typing import Annotated, Optional\nfrom boxdb import Base, Runtime\n\n"
+        "def node(state, *, store: Optional[Base]):\n    store.put(1)\n\n"
+        "def tool(x, store: Annotated[Base, 'injected']):\n    store.put(x)\n\n"
+        "def other(state, runtime: Runtime[str]):\n    runtime.store.put(1)\n"
+    )
+    assert found(source) == [
+        "main.py:5 write box:* config node",
+        "main.py:8 write box:* config tool",
+        "main.py:11 write box:* config other",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "writes"),
+    [
+        ("c.execute('INSERT INTO t VALUES (1)')", True),
+        ("c.execute('SELECT * FROM t FOR UPDATE')", False),
+        ("q = f'DELETE FROM {table}'\nc.cursor().execute(q)", True),
+        ("q = 'SELECT 1'\nc.execute(q)\nq = 'DELETE FROM t'", False),
+        ("for q in ['SELECT 1', 'DROP TABLE t']:\n    c.execute(q)", True),
+        ("with c.cursor() as k:\n    k.execute('UPD' 'ATE t SET a = 1')", True),
+        ("c.execute(text('TRUNCATE t'))", True),
+        ("c.execute(unknown)", False),
+        ("c.execute('CREATE TABLE IF NOT EXISTS t (a int)')", False),
+    ],
+)
+def test_the_statement_decides_whether_sql_writes(statement: str, writes: bool) -> None:
+    sites = found(f"import psycopg\nc = psycopg.connect('u')\n{statement}\n")
+    assert any(" write postgres " in each for each in sites) is writes
+
+
+def test_a_store_is_attached_by_argument_and_by_assignment() -> None:
+    source = (
+        "from boxdb import Client\nfrom graphs import Graph\n\nc = Client('u')\nGraph().compile(checkpointer=c)\n"
+        "Graph().compile(checkpointer=None)\nGraph().compile(checkpointer=unknown)\nagent.checkpointer = c\n"
+        "agent.checkpointer = 5\n"
+    )
+    assert found(source)[1:] == [
+        "main.py:5 attach box remote <module>",
+        "main.py:7 attach box:* config <module>",
+        "main.py:8 attach box remote <module>",
+    ]
+
+
+def test_a_reference_is_pinned_by_a_commit_alone() -> None:
+    source = (
+        "import models\nNAME = 'a/b'\nmodels.load(NAME)\nmodels.load(NAME, revision='main')\n"
+        "models.load(NAME, revision='0123456789012345678901234567890123456789')\n"
+    )
+    assert found(source) == ["main.py:3 pin model provider <module>", "main.py:4 pin model provider <module>"]
+
+
+def test_scripts_are_resolved_as_python_is() -> None:
+    files = {
+        "src/db.ts": "import { Client } from 'boxdb'\nexport const db = new Client('u')\nexport default class Repo {\n"
+        "  db = db\n  async save(x: string) { await this.db.put(x) }\n}\n",
+        "src/index.ts": "export * from './db'\nexport { default as Repo } from './db'\n",
+        "src/use.tsx": "import { db } from './index'\nimport Box from 'boxdb'\n\nconst make = () => new Box('u')\n"
+        "export async function POST() {\n  await db.table('x').put(1)\n  make().beta.items.create(1)\n}\n",
+        "src/type.ts": "import type { Client } from 'boxdb'\n\n"
+        "export function use(c: Client | undefined) { c?.put(1) }\n",
+    }
+    assert found(files) == [
+        "src/db.ts:2 bind box remote <module>",
+        "src/db.ts:5 write box remote Repo.save",
+        "src/type.ts:3 write box config use",
+        "src/use.tsx:4 bind box remote make",
+        "src/use.tsx:6 write box remote POST",
+        "src/use.tsx:7 write box remote POST",
+    ]
