@@ -182,6 +182,19 @@ def test_the_async_twin_has_its_own(place: str) -> None:
     asyncio.run(main())
 
 
+def test_a_turn_that_began_without_await_can_be_awaited(k: Kedge) -> None:
+    async def main() -> None:
+        found = kedge.aio.current_turn()
+        assert found is not None
+        assert kedge.aio.current_turn() is found
+        await found.context.put("key", 1)
+        assert await found.context.get("key") == 1
+
+    with k.turn(agent="a"):
+        assert kedge.aio.current_turn() is None, "nothing runs that could await it"
+        asyncio.run(main())
+
+
 READS: dict[str, Callable[[ReadView], object]] = {
     "context": lambda view: view.context.get("fact"),
     "context items": lambda view: view.context.items(),

@@ -182,6 +182,32 @@ def test_messages_of_tens_of_megabytes(k: kedge.Kedge) -> None:
     assert [m.content for m in compiled.get_state(config("t")).values["messages"]] == [text, text]
 
 
+def test_a_node_may_await_the_turn_of_its_task_and_turns_that_it_opens(tmp_path: Any) -> None:
+    async def scenario() -> None:
+        async with kedge.aio.open(tmp_path, durability="normal") as k:
+            await k.deploy("v1", {"planner/prompt": "p1", "critic/prompt": "c1"})
+            await k.promote("v1")
+
+            async def read(_: State) -> dict[str, Any]:
+                turn = kedge.aio.current_turn()
+                assert turn is not None
+                return {"items": [(await turn.artifacts["planner/prompt"]).value]}
+
+            async def open_turn(_: State) -> dict[str, Any]:
+                async with k.turn(agent="critic") as turn:
+                    return {"items": [(await turn.artifacts["critic/prompt"]).value]}
+
+            both = [graph(KedgeSaver(k, agent="graph", store=node.__name__), node) for node in (read, open_turn)]
+            for number, each in enumerate(both):
+                found = await each.ainvoke({"items": [], "topic": "t"}, config(f"t{number}"))
+                assert found["items"] in (["p1"], ["c1"])
+            await k.rollback("v1")
+            states = [await each.aget_state(config(f"t{number}")) for number, each in enumerate(both)]
+            assert [state.values["items"] for state in states] == [[], []]
+
+    asyncio.run(scenario())
+
+
 def test_what_survives_does_not_depend_on_timing(k: kedge.Kedge) -> None:
     """Of parallel tasks, those that read nothing of the bad version survive, in each run."""
     k.deploy("v1", {"good/prompt": "g", "bad/prompt": "b1"})

@@ -444,15 +444,25 @@ class AsyncTurn(_ReadProxy):
 _async_turns: "weakref.WeakKeyDictionary[Turn, weakref.ReferenceType[AsyncTurn]]" = weakref.WeakKeyDictionary()
 
 
+_sync_begun = Strands(TURN_THREADS)  # for turns that no `kedge.aio` database has begun
+
+
 def current_turn() -> AsyncTurn | None:
-    """Return the turn that this task works in, or None; `kedge.current_turn()` returns the sync turn behind it."""
+    """Return the turn that this task works in, or None; `kedge.current_turn()` returns the sync turn behind it.
+
+    It may be one that began without `await`, such as that of a framework's code. Outside event loops, there is none.
+    """
     found = current_sync_turn()
-    return None if found is None else _facade_of(found)
+    try:
+        return None if found is None else _facade_of(found)
+    except RuntimeError:  # no running event loop
+        return None
 
 
-def _facade_of(turn: Turn) -> AsyncTurn | None:
+def _facade_of(turn: Turn) -> AsyncTurn:
     known = _async_turns.get(turn)
-    return None if known is None else known()
+    facade = None if known is None else known()
+    return AsyncTurn(_Worker(_sync_begun), turn) if facade is None else facade
 
 
 class AsyncMember(_Proxy):
