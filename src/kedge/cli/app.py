@@ -21,6 +21,7 @@ EXIT_CODES = {
     130: "cancelled (Ctrl-C, or the answer no)",
 }
 INSPECT, DEPLOY, UNDO, MAINTAIN = "Inspect (read-only)", "Deploy", "Undo", "Maintain"
+DISCOVER = "Discover (reads files, needs no database)"
 _EPILOG = "Exit codes: " + "; ".join(f"[bold]{code}[/bold] {text}" for code, text in EXIT_CODES.items()) + "."
 
 app = typer.Typer(

@@ -17,9 +17,9 @@ class WayBack(StrEnum):
     """The finest way in which a store can be taken back, the best first.
 
     `deployment`: what one deployment caused, and nothing else. All others go back to a point in time, and lose what
-    others wrote since: `fork` a writable copy at once, `history` old values kept, `pitr` any moment, `snapshot` a
-    named point, `backup` an online copy restored elsewhere, `copy` stop and copy files. `rebuild`: from its sources
-    only.
+    others wrote since: `fork` a writable copy at once, `history` old values kept but put back by no call, `pitr` any
+    moment, `snapshot` a named point, `backup` an online copy restored elsewhere, `copy` stop and copy files.
+    `rebuild`: from its sources only, or empty after a restart.
     """
 
     DEPLOYMENT = "deployment"
@@ -35,7 +35,7 @@ class WayBack(StrEnum):
 
 
 POINTS: dict[WayBack, int] = {
-    WayBack.DEPLOYMENT: 40, WayBack.FORK: 28, WayBack.HISTORY: 24, WayBack.PITR: 24, WayBack.SNAPSHOT: 20,
+    WayBack.DEPLOYMENT: 40, WayBack.FORK: 28, WayBack.HISTORY: 12, WayBack.PITR: 24, WayBack.SNAPSHOT: 20,
     WayBack.BACKUP: 16, WayBack.COPY: 8, WayBack.REBUILD: 4, WayBack.NONE: 0, WayBack.UNKNOWN: 0,
 }  # fmt: skip
 """Points for the way back, of 40."""
@@ -165,11 +165,19 @@ class Scored(Value, frozen=True):
 
 
 def score(
-    way: WayBack, *, isolated: Known, span: Span | None, within: float, tested_at: float | None, now: float
+    way: WayBack,
+    *,
+    isolated: Known,
+    span: Span | None,
+    within: float,
+    tested_at: float | None,
+    now: float,
+    certain: bool = True,
 ) -> Scored:
     """Return the score of a store.
 
-    `within`: the seconds that a restoration may take; `now`: seconds since 1970.
+    `within`: the seconds that a restoration may take. `now`: seconds since 1970. `certain`: whether what the way back
+    needs is known to be switched on: else it counts half, and no earlier state counts as kept.
     """
     if span is None or way in {WayBack.NONE, WayBack.UNKNOWN} or span.likely > within:
         in_time = 0
@@ -177,8 +185,8 @@ def score(
         in_time = 15 if span.worst <= within else 8
     age = math.inf if tested_at is None else now - tested_at
     return Scored(
-        way=POINTS[way],
-        versioned=20 if way in VERSIONED else 0,
+        way=POINTS[way] if certain else POINTS[way] // 2,
+        versioned=20 if way in VERSIONED and certain else 0,
         isolated=15 if isolated == "yes" else 0,
         in_time=in_time,
         tested=10 if age <= TESTED_SECONDS else 5 if age <= HALF_TESTED_SECONDS else 0,
