@@ -23,6 +23,7 @@ _MODULES = {  # in the order of `kedge --help`
     "end-session": "session_changes", "fork-session": "session_changes",
     "readiness": "readiness",
     "migrate-store": "migrate", "upgrade": "upgrade", "roles": "roles",
+    "scan": "scan",
 }  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_MODULES)}
 

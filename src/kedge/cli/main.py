@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from kedge import errors
-from kedge.cli.app import INSPECT, app
+from kedge.cli.app import DISCOVER, INSPECT, app
 from kedge.cli.commands import name_of, register
 from kedge.cli.driver_log import filter_driver_log
 from kedge.cli.interrupts import Stopped, ignore_interrupts
@@ -98,7 +98,10 @@ def _run(arguments: list[str]) -> int:
 
 def _shows(arguments: Sequence[str]) -> bool:
     """Return whether the output is all that the command does; of others, and of `export`, the exit code tells."""
-    tells = {name_of(command) for command in app.registered_commands if command.rich_help_panel != INSPECT} | {"export"}
+    shows = {INSPECT, DISCOVER}
+    tells = {name_of(command) for command in app.registered_commands if command.rich_help_panel not in shows} | {
+        "export"
+    }
     return tells.isdisjoint(arguments[:1])
 
 

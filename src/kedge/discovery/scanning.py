@@ -2,49 +2,113 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from kedge.discovery.capabilities import Capabilities
 from kedge.discovery.ir import Module
+from kedge.discovery.scan.caching import ScanCache, key_of
 from kedge.discovery.scan.infra import infrastructure
+from kedge.discovery.scan.infra.env import Setting, environment
+from kedge.discovery.scan.javascript import lower_javascript, reason_to_skip
+from kedge.discovery.scan.javascript_modules import CONFIGURATION
 from kedge.discovery.scan.languages import JAVASCRIPT, NOTEBOOK, PYTHON, WANTED
-from kedge.discovery.scan.walking import File, suffix, walk
-from kedge.discovery.sites import Site, Unparsed
+from kedge.discovery.scan.python import lower_python
+from kedge.discovery.scan.rules import load_rules
+from kedge.discovery.scan.walking import File, Walk, suffix, walk
+from kedge.discovery.sites import Evidence, Site, Unparsed
+from kedge.discovery.stores import Store, stores_of
+from kedge.errors import InvalidValue
+from kedge.model.secrets import redact
+
+RULES_FILE = "kedge.toml"
+_FLAGS = {"true", "false", "yes", "no", "on", "off", "0", "1"}
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """What a scan found. `digest`: SHA-256 over the paths and contents of the files that were read."""
+    """What a scan found.
+
+    `digest`: SHA-256 over the paths and contents of the files that were read, which `files` counts.
+    """
 
     root: str
     sites: tuple[Site, ...]
-    stores: tuple[str, ...]
+    stores: tuple[Store, ...]
     unparsed: tuple[Unparsed, ...]
     digest: str
+    files: int
+    lines: int
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What depends on the files and the rules alone, as the cache keeps it."""
+
+    sites: tuple[Site, ...]
+    unparsed: tuple[Unparsed, ...]
 
 
 def scan(
     root: str | os.PathLike[str],
     *,
+    env: Sequence[str | os.PathLike[str]] = (),
+    rules: Sequence[str | os.PathLike[str]] = (),
     tests: bool = False,
+    cache: str | os.PathLike[str] | None = None,
 ) -> Scan:
     """Find the sites of a repository where state persists.
 
-    `tests`: read test files too.
+    `env`: `.env` or Compose files whose variables decide between alternatives. `rules`: files with `[discovery]`
+    tables, beside the `kedge.toml` of the root. `tests`: read test files too. `cache`: folder of earlier results.
     """
-    found = walk(Path(root), wanted=WANTED, tests=tests)
-    modules, unparsed = lower(found.files)
-    declared = infrastructure(found.files)
-    sites = merge((*declared.sites, *_sites(modules)))
+    folder = Path(root)
+    files = walk(folder, wanted=WANTED, tests=tests)
+    extra = _rule_files(folder, rules)
+    variables = environment([(os.fspath(path), _text(Path(path))) for path in env])
+    mark = digest(files.files)
+    kept = None if cache is None else ScanCache(Path(cache))
+    key = key_of(mark, files.skipped, [path.read_bytes() for path in extra], variables)
+    found = None if kept is None else kept.get(key, Found)
+    if found is None:
+        found = _find(files, extra, variables)
+        if kept is not None:
+            kept.put(key, found)
     return Scan(
         root=os.fspath(root),
-        sites=sites,
-        stores=tuple(sorted({site.store for site in sites})),
-        unparsed=tuple(sorted({*found.skipped, *unparsed, *declared.unparsed})),
-        digest=digest(found.files),
+        sites=found.sites,
+        stores=stores_of(found.sites, Capabilities.load(*extra)),
+        unparsed=found.unparsed,
+        digest=mark,
+        files=len(files.files),
+        lines=sum(file.source.count(b"\n") for file in files.files),
+    )
+
+
+def _rule_files(root: Path, rules: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the files of rules: those given, then that of the root, if it is there and no symbolic link."""
+    own = root / RULES_FILE
+    given = [Path(path) for path in rules]
+    return [*given, *([own] if own.is_file() and not own.is_symlink() else [])]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"cannot read the environment of {path} ({error}): give a .env or Compose file") from None
+
+
+def _find(files: Walk, extra: Sequence[Path], variables: Mapping[str, str]) -> Found:
+    modules, unparsed = lower(files.files)
+    declared = infrastructure(files.files, variables)
+    configuration = {file.path: file.source for file in files.files if CONFIGURATION.search(file.path)}
+    sites = merge((*declared.sites, *_code_sites(modules, extra, variables, configuration)))
+    return Found(
+        tuple(_safe(site) for site in with_settings(sites, declared.settings)),
+        tuple(sorted({*files.skipped, *unparsed, *declared.unparsed})),
     )
 
 
@@ -58,6 +122,9 @@ def lower(files: Iterable[File]) -> tuple[list[Module], list[Unparsed]]:
         except RecursionError:
             unparsed.append(Unparsed(file.path, "nested too deeply"))
             continue
+        if isinstance(lowered, Unparsed):
+            unparsed.append(lowered)
+            continue
         modules += lowered
         unparsed += (
             Unparsed(module.path, "syntax errors", tuple(sorted(set(module.errors))))
@@ -67,18 +134,64 @@ def lower(files: Iterable[File]) -> tuple[list[Module], list[Unparsed]]:
     return modules, unparsed
 
 
+def _lower(file: File) -> list[Module] | Unparsed:
+    end = suffix(file.path)
+    if end in PYTHON:
+        return [lower_python(file.path, file.source)]
+    if end in JAVASCRIPT:
+        reason = reason_to_skip(file.path, file.source)
+        if reason:
+            return Unparsed(file.path, f"skipped: {reason}")
+        return [lower_javascript(file.path, file.source, JAVASCRIPT[end])]
+    if end == NOTEBOOK and (notebook := _part("notebooks", "lower_notebook")):
+        return list(notebook(file.path, file.source))
+    return []
+
+
 def merge(sites: Iterable[Site]) -> tuple[Site, ...]:
-    """Sort sites, and keep one of each path, line, class and store: that with the most evidence."""
+    """Sort sites, and keep one of each path, line, class and store: that which says most."""
     kept: dict[tuple[str, int, str, str], Site] = {}
     for site in sorted(sites):
         key = (site.path, site.line, site.site_class, site.store)
         if key not in kept or _weight(site) > _weight(kept[key]):
             kept[key] = site
-    return tuple(sorted(kept.values()))
+    return tuple(sorted(kept.values(), key=lambda site: (site.path, site.line, site.site_class, site.store)))
 
 
 def _weight(site: Site) -> tuple[bool, bool, int]:
     return (site.selector is not None, site.kind != "config", len(site.evidence))
+
+
+def with_settings(sites: Iterable[Site], settings: Iterable[Setting]) -> Iterable[Site]:
+    """Say of each site that a variable selects where files of the repository set this variable.
+
+    A value is shown only if it is a flag or selects a site: others may be secrets.
+    """
+    sites = tuple(sites)
+    values = {site.selector.value.lower() for site in sites if site.selector and site.selector.value} | _FLAGS
+    by_name: dict[str, list[Setting]] = {}
+    for setting in sorted(settings):
+        by_name.setdefault(setting.name, []).append(setting)
+    for site in sites:
+        if site.selector is None or site.selector.source != "env" or site.selector.name not in by_name:
+            yield site
+            continue
+        notes = tuple(
+            Evidence(
+                f"{setting.path} sets {setting.name}"
+                + (f" to {setting.value}" if setting.value.lower() in values else ""),
+                setting.path,
+                setting.line,
+            )
+            for setting in by_name[site.selector.name]
+        )
+        yield msgspec.structs.replace(site, evidence=(*site.evidence, *notes))
+
+
+def _safe(site: Site) -> Site:
+    """Redact secrets in what is shown of a site."""
+    evidence = tuple(msgspec.structs.replace(each, text=redact(each.text)) for each in site.evidence)
+    return msgspec.structs.replace(site, target=redact(site.target), evidence=evidence)
 
 
 def digest(files: Iterable[File]) -> str:
@@ -90,25 +203,18 @@ def digest(files: Iterable[File]) -> str:
     return whole.hexdigest()
 
 
-def _lower(file: File) -> list[Module]:
-    end = suffix(file.path)
-    if end in PYTHON and (python := _part("python", "lower_python")):
-        return [python(file.path, file.source)]
-    if end in JAVASCRIPT and (javascript := _part("javascript", "lower_javascript")):
-        return [javascript(file.path, file.source, JAVASCRIPT[end])]
-    if end == NOTEBOOK and (notebook := _part("notebooks", "lower_notebook")):
-        return list(notebook(file.path, file.source))
-    return []
-
-
-def _sites(modules: Sequence[Module]) -> list[Site]:
-    sites: list[Site] = []
-    if program_of := _part("program", "Program"):
-        rules = _part("rules", "load_rules")
-        program = program_of(modules, rules() if rules else ())
-        sites += program.sites()
-        if local := _part("local", "local_sites"):
-            sites += local(program)
+def _code_sites(
+    modules: Sequence[Module],
+    extra: Sequence[Path],
+    variables: Mapping[str, str],
+    configuration: Mapping[str, bytes],
+) -> list[Site]:
+    if (program_of := _part("program", "Program")) is None:
+        return []
+    program = program_of(modules, load_rules(extra), variables, configuration)
+    sites: list[Site] = program.sites()
+    if local := _part("local", "local_sites"):
+        sites += local(program)
     return sites
 
 

@@ -15,11 +15,11 @@ NOTEBOOK: Final = ".ipynb"
 _CONFIGURATION = re.compile(
     r"(?:^|/)(?:"
     r"[^/]+\.(?:ya?ml|tf|prisma)"
-    r"|langgraph[^/]*\.json|package\.json|vercel\.json|railway\.json|convex\.json|wrangler\.jsonc?"
-    r"|[^/]+\.toml"
-    r"|requirements[^/]*\.txt|[^/]*Dockerfile[^/]*|[^/]*Containerfile"
+    r"|langgraph[^/]*\.json|package\.json|[tj]sconfig[^/]*\.json|wrangler\.jsonc?"
+    r"|(?:wrangler|fly)[^/]*\.toml|supabase/config\.toml"
+    r"|[^/]*(?:Docker|Container)file[^/]*"
     r"|\.env[^/]*|[^/]+\.env"
-    r"|templates/[^/]+\.tpl"
+    r"|templates/(?:.*/)?[^/]+\.tpl"
     r")$"
 )
 WANTED: Final = Wanted(frozenset({*PYTHON, *JAVASCRIPT, NOTEBOOK}), _CONFIGURATION)

@@ -1,7 +1,7 @@
 """Stores that infrastructure and configuration declare, and the environment that they set."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -56,8 +56,11 @@ class Infrastructure(msgspec.Struct, frozen=True):
     unparsed: tuple[Unparsed, ...]
 
 
-def infrastructure(files: Iterable[File]) -> Infrastructure:
-    """Read the files of infrastructure and configuration. Pipelines of tests are left out."""
+def infrastructure(files: Iterable[File], environment: Mapping[str, str] | None = None) -> Infrastructure:
+    """Read the files of infrastructure and configuration; pipelines of tests are left out.
+
+    `environment`: variables that image names and volumes of Compose files refer to.
+    """
     sites: list[Site] = []
     settings: list[Setting] = []
     unparsed: list[Unparsed] = []
@@ -81,7 +84,7 @@ def infrastructure(files: Iterable[File]) -> Infrastructure:
     bases = {
         file.path: base[0] for file in files if _DOCKERFILE.search(file.path) and (base := _base_image(_text(file)))
     }
-    sites += compose_sites(composed, bases=bases)
+    sites += compose_sites(composed, bases=bases, environment=environment)
     return Infrastructure(tuple(sorted(sites)), tuple(settings), tuple(unparsed))
 
 

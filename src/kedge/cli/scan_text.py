@@ -1,0 +1,93 @@
+"""Text of a scan for people: stores with what can be taken back, the worst first, and where each is used."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from rich.text import Text
+
+from kedge.cli.tables import wrap
+from kedge.cli.terminal import console, count, heading, listing, printable, say
+from kedge.discovery.scanning import Scan
+from kedge.discovery.sites import Site
+from kedge.discovery.stores import Store, sentence
+
+_STYLES = {"none": "bold red", "unknown": "bold magenta", "copy": "bold yellow", "history": "bold yellow"}
+_NARROWEST = 40
+_TOLD = frozenset({"decl", "attach", "pin"})  # classes whose evidence is shown: no code tells more
+_LOST = "data are lost"
+_FIRST = re.compile(r"^(?:service|the chart|this image) .*runs the image ")
+
+
+def print_scan(found: Scan, new: Sequence[bool] | None) -> None:
+    """Print the stores with their sites, what was not read, and the counts."""
+    marks = [False] * len(found.sites) if new is None else new
+    by_store: dict[str, list[tuple[Site, bool]]] = {}
+    for site, mark in zip(found.sites, marks, strict=True):
+        by_store.setdefault(site.store, []).append((site, mark))
+    for number, store in enumerate(found.stores):
+        if number:
+            say()
+        _print_store(store, by_store[store.name])
+    _print_unparsed(found)
+    say()
+    say(_counts(found, new), "bold")
+
+
+def _print_store(store: Store, sites: Iterable[tuple[Site, bool]]) -> None:
+    style = "bold red" if store.gone else _STYLES.get(store.capability, "bold green")
+    places = sum(store.sites.values())
+    title = "" if store.title.lower() == store.name else f"  {store.title}"
+    _line(Text.assemble((printable(store.name), style), printable(title), f"  {count(places, 'place')}"), 2)
+    _line(Text(f"  {sentence(store)}", "dim"), 2)
+    for site, mark in sites:
+        place = f"{site.path}:{site.line} {site.function}".rstrip()
+        _line(Text(f"  {site.site_class:<6} {'new: ' if mark else ''}{place}"), 9)
+        for note in _notes(site):
+            _line(Text(f"         {note}", "red" if _LOST in note else "dim"), 9)
+
+
+def _notes(site: Site) -> Iterable[str]:
+    if site.selector is not None:
+        others = [name for name in site.selector.alternatives if name != site.store]
+        rest = f"; else {' or '.join(others)}" if others else ""
+        default = ", the default" if site.selector.default else ""
+        yield f"if {site.selector}{default}{rest}"
+    if site.confidence == "low":
+        yield "low confidence"
+    if site.site_class in _TOLD:
+        yield from (each.text for each in site.evidence if not _FIRST.match(each.text))
+
+
+def _line(text: Text, indent: int) -> None:
+    """Print a line, wrapped at spaces below its own start; a word that is longer stays whole."""
+    shown = console()
+    plain = printable(text.plain)
+    lead = len(plain) - len(plain.lstrip(" "))
+    first, *more = wrap(plain[lead:], max(_NARROWEST, shown.width - max(lead, indent)))
+    head = text if not more and plain == text.plain else Text(f"{' ' * lead}{first}", text.style)
+    shown.print(head, soft_wrap=True)
+    for line in more:
+        shown.print(Text(f"{' ' * indent}{line}", text.style), soft_wrap=True)
+
+
+def _print_unparsed(found: Scan) -> None:
+    if not found.unparsed:
+        return
+    heading("Not read")
+    reasons: dict[str, list[str]] = {}
+    for each in found.unparsed:
+        lines = f" (line {listing(map(str, each.lines), 3)})" if each.lines else ""
+        reasons.setdefault(each.reason, []).append(f"{each.path}{lines}")
+    for reason, paths in reasons.items():
+        _line(Text(f"  {reason}: {listing(paths)}"), 4)
+
+
+def _counts(found: Scan, new: Sequence[bool] | None) -> str:
+    worst = sum(store.capability == "none" or bool(store.gone) for store in found.stores)
+    unknown = sum(store.capability == "unknown" and not store.gone for store in found.stores)
+    text = f"{count(len(found.sites), 'place')} of {count(len(found.stores), 'store')}"
+    text += f" in {count(found.files, 'file')} ({found.lines:,} lines)"
+    text += f"; {worst:,} cannot be taken back" if worst else ""
+    text += f"; of {unknown:,} it is not known" if unknown else ""
+    text += "" if new is None else f"; {sum(new):,} new"
+    return f"{text}."
