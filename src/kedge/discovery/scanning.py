@@ -17,6 +17,8 @@ from kedge.discovery.scan.infra.env import Setting, environment
 from kedge.discovery.scan.javascript import lower_javascript, reason_to_skip
 from kedge.discovery.scan.javascript_modules import CONFIGURATION
 from kedge.discovery.scan.languages import JAVASCRIPT, NOTEBOOK, PYTHON, WANTED
+from kedge.discovery.scan.notebooks import lower_notebook
+from kedge.discovery.scan.program import Program
 from kedge.discovery.scan.python import lower_python
 from kedge.discovery.scan.rules import load_rules
 from kedge.discovery.scan.walking import File, Walk, suffix, walk
@@ -143,8 +145,8 @@ def _lower(file: File) -> list[Module] | Unparsed:
         if reason:
             return Unparsed(file.path, f"skipped: {reason}")
         return [lower_javascript(file.path, file.source, JAVASCRIPT[end])]
-    if end == NOTEBOOK and (notebook := _part("notebooks", "lower_notebook")):
-        return list(notebook(file.path, file.source))
+    if end == NOTEBOOK:
+        return list(lower_notebook(file.path, file.source))
     return []
 
 
@@ -209,10 +211,8 @@ def _code_sites(
     variables: Mapping[str, str],
     configuration: Mapping[str, bytes],
 ) -> list[Site]:
-    if (program_of := _part("program", "Program")) is None:
-        return []
-    program = program_of(modules, load_rules(extra), variables, configuration)
-    sites: list[Site] = program.sites()
+    program = Program(modules, load_rules(extra), variables, configuration)
+    sites = program.sites()
     if local := _part("local", "local_sites"):
         sites += local(program)
     return sites
