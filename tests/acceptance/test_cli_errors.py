@@ -99,8 +99,8 @@ def test_every_command_takes_db_and_json(capsys: pytest.CaptureFixture[str], mon
     for name in names:
         assert main([name, "--help"]) == 0
         said = capsys.readouterr().out
-        # migrate-store names both of its databases; roles and scan open none.
-        assert "--db" in said or name in {"migrate-store", "roles", "scan"}, name
+        # migrate-store names both of its databases; the others read no database.
+        assert "--db" in said or name in {"migrate-store", "roles", "scan", "traces", "readiness"}, name
         assert "--json" in said, name
         assert all(len(line) <= 80 for line in said.splitlines()), name
 
