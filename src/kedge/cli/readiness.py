@@ -29,11 +29,17 @@ COLUMNS = ("store", "score", "way back", "likely", "goes back together")
 def readiness(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Repository to scan.")] = Path(),
     *,
+    traces: Annotated[
+        list[Path] | None, typer.Option("--traces", metavar="FILE", help="OTLP or Jaeger JSON. Repeatable.")
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
             "--config", metavar="FILE", help="TOML file with a table \\[readiness]. Default: PATH/kedge.toml."
         ),
+    ] = None,
+    env: Annotated[
+        list[Path] | None, typer.Option("--env", metavar="FILE", help="Environment that selects stores. Repeatable.")
     ] = None,
     slo: Annotated[
         str | None, typer.Option("--slo", metavar="TIME", help="How long a rollback may take, as 5m.")
@@ -56,7 +62,9 @@ def readiness(
     with spinner("scanning", silent=as_json):
         found = measure(
             path,
+            traces=traces or (),
             config=config,
+            env=env or (),
             slo=None if slo is None else check_duration("--slo", slo),
             live=_urls(live or ()),
             environment=os.environ,
@@ -100,23 +108,7 @@ def _tell(found: Readiness) -> None:
         right=("score",),
         importance=COLUMNS,
     )
-    heading("A rollback takes")
-    total = found.prediction.total
-    say(
-        f"  today       {_whole(total)}"
-        + (f", and never for {count(len(found.never), 'store')}" if found.never else "")
-    )
-    say(f"  on Kedge    {_whole(found.with_kedge.total)}")
-    if found.prediction.dominating:
-        say(f"  the slowest store is {found.prediction.dominating}; the service level is {seconds_text(found.within)}")
-    if found.assumed:
-        say(f"  assumed: {', '.join(found.assumed)}; state them in [readiness] of kedge.toml", "dim")
-    for line in found.live:
-        say(f"  {line}")
-    if found.references:
-        say(
-            f"  {count(len(found.references), 'reference')} to a model, prompt or data set can move meanwhile", "yellow"
-        )
+    _tell_times(found)
     if found.todo:
         heading("Change first")
         for number, fix in enumerate(found.todo[:FIXES_SHOWN], 1):
@@ -126,6 +118,28 @@ def _tell(found: Readiness) -> None:
             say(f"  and {more} more: --json", "dim")
     say()
     say(str(found), None)
+
+
+def _tell_times(found: Readiness) -> None:
+    heading("A rollback takes")
+    total = found.prediction.total
+    never = f"; {count(len(found.never), 'store')} cannot be taken back at all" if found.never else ""
+    say(f"  today     {_whole(total)}{never}")
+    say(f"  on Kedge  {_whole(found.with_kedge.total)}")
+    say(f"  both with the time until somebody notices: {_whole(found.prediction.detect)}", "dim")
+    if found.prediction.dominating:
+        say(f"  the slowest store is {found.prediction.dominating}; the service level is {seconds_text(found.within)}")
+    if found.assumed:
+        say(f"  assumed: {', '.join(found.assumed)}; state them in [readiness] of kedge.toml", "dim")
+    for store in found.stores:
+        if store.lost_writes:
+            say(f"  {store.store}: about {store.lost_writes:,.0f} writes of other deployments are lost", "yellow")
+    for line in found.live:
+        say(f"  {line}")
+    if found.references:
+        say(
+            f"  {count(len(found.references), 'reference')} to a model, prompt or data set can move meanwhile", "yellow"
+        )
 
 
 def _whole(span: Span) -> str:

@@ -146,6 +146,7 @@ class StoreReadiness(Value, frozen=True):
     tested_at: float | None = None
     conditions: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    lost_writes: float | None = None
     fixes: tuple[Fix, ...] = ()
 
 

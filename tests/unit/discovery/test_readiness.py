@@ -20,9 +20,11 @@ from kedge import InvalidValue
 from kedge.discovery.capabilities import Capabilities, Capability
 from kedge.discovery.readiness.assess import Live, Readiness, assess
 from kedge.discovery.readiness.live import look
+from kedge.discovery.readiness.observed import Observed, observed
 from kedge.discovery.readiness.page import page
 from kedge.discovery.readiness.settings import ReadinessSettings, StoreFacts, parse_settings, read_settings
 from kedge.discovery.sites import Site, SiteClass, StateKind
+from kedge.discovery.traces.model import StoreName, Traffic
 from kedge.model.readiness import POINTS, Rates, Span, WayBack, overall, predict, restore_span, score
 
 NOW = dt.datetime(2026, 12, 1, tzinfo=dt.UTC).timestamp()
@@ -152,6 +154,12 @@ def test_sinks_are_no_state_and_a_kind_of_run_time_joins_the_certain_ones() -> N
         entry("chroma", "copy"),
     )
     assert [(each.store, each.kind) for each in found.stores] == [("chroma", "embedded")]
+    wild = measure(
+        [site("lg-store:*", "config", "write"), site("lg-store:memory", "volatile"), site("lg-store:postgres")]
+    )
+    assert [each.store for each in wild.stores] == ["lg-store:memory", "lg-store:postgres"]
+    alone = measure([site("lg-store:*", "config", "write"), site("lg-saver:postgres")])
+    assert [each.store for each in alone.stores] == ["lg-saver:postgres", "lg-store:*"]
 
 
 def test_memory_of_a_process_is_emptied_by_a_restart() -> None:
@@ -164,8 +172,8 @@ def test_memory_of_a_process_is_emptied_by_a_restart() -> None:
     [(["kb"], None, "no"), (["kb-{version}"], None, "unknown"), ([""], None, "unknown"), (["kb"], True, "yes")],
 )
 def test_whether_deployments_write_apart(targets: list[str], told: bool | None, isolated: str) -> None:
-    separate = {} if told is None else {"qdrant": told}
-    found = measure([site("qdrant", target=t) for t in targets], entry("qdrant", "snapshot"), separate=separate)
+    seen = None if told is None else Observed({"qdrant": told}, {})
+    found = measure([site("qdrant", target=t) for t in targets], entry("qdrant", "snapshot"), seen=seen)
     assert found.stores[0].isolated == isolated
 
 
@@ -173,6 +181,32 @@ def test_a_store_of_kedge_needs_nothing() -> None:
     found = measure([site("kedge", "embedded")], entry("kedge", "fork", by_deployment=True, restore_class="instant"))
     assert (found.stores[0].way, found.stores[0].fixes) == (WayBack.DEPLOYMENT, ())
     assert found.stores[0].score == 40 + 20 + 15 + 15
+
+
+def test_traces_tell_whether_deployments_write_apart_and_what_is_lost() -> None:
+    def call(
+        collection: str, deployment: str, access: Any = "write", rate: float = 0.5, family: str = "qdrant"
+    ) -> Traffic:
+        return Traffic("a", "agent", StoreName(family, "", collection), access, deployment, 1, 0, 1, 0.0, 1.0, rate)
+
+    apart = observed(
+        [call("kb-1", "v1"), call("kb-2", "v2"), call("kb-1", "v2", "read"), call("x", "v1", family="redis")]
+    )
+    assert apart == Observed({"qdrant": True}, {"qdrant": 1.0, "redis": 0.5})
+    assert observed([call("kb", "v1"), call("kb", "v2")]).separate == {"qdrant": False}
+    settings = parse_settings({"point_interval": "1d"})
+    able = entry("qdrant", "backup", point_lag_seconds=900.0)
+    lost = measure([site("qdrant")], able, seen=apart, settings=settings).stores[0].lost_writes
+    assert lost == DAY / 2 + 900
+    assert measure([site("qdrant")], able, seen=apart).stores[0].lost_writes is None, "no interval is known"
+
+
+def test_caches_of_clients_delay_the_agreement() -> None:
+    plain = measure([site("langfuse")], entry("langfuse", "snapshot")).prediction.agree
+    cached = measure([site("langfuse")], entry("langfuse", "snapshot", cache_seconds=60.0)).prediction.agree
+    assert (cached.likely - plain.likely, cached.worst - plain.worst) == (60.0, 120.0)
+    stated = measure([site("langfuse")], entry("langfuse", "snapshot"), settings=parse_settings({"agree": "5s"}))
+    assert stated.prediction.agree == Span(5.0, 5.0, 5.0)
 
 
 # ── settings ──

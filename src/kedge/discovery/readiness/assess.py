@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kedge.discovery.capabilities import Capabilities, Capability
 from kedge.discovery.readiness.fixes import Assessed, fixes_of, reference_fix
+from kedge.discovery.readiness.observed import Observed
 from kedge.discovery.readiness.rates import restoration
 from kedge.discovery.readiness.settings import ReadinessSettings, StoreFacts
 from kedge.discovery.sites import Site, StateKind
@@ -92,23 +93,22 @@ def assess(
     settings: ReadinessSettings,
     *,
     now: float,
-    separate: Mapping[str, bool] | None = None,
+    seen: Observed | None = None,
     live: Sequence[Live] = (),
-    chain: Span | None = None,
 ) -> Readiness:
     """Return the readiness of the stores of these sites.
 
-    `separate`: by family, whether traces show that each deployment writes apart. `chain`: the time until the longest
-    chain of agents and stores agrees, from a map.
+    `seen`: what traces show of the stores. `live`: what looks at running stores showed.
     """
     groups, pins = _grouped(sites)
-    known = _Known(capabilities, settings, separate or {}, {each.store: each for each in live}, now)
+    known = _Known(capabilities, settings, seen or Observed({}, {}), {each.store: each for each in live}, now)
     found = [_store(store, kind, group, known) for (store, kind), group in groups.items()]
     stores = tuple(sorted(found, key=lambda each: (each.score, each.store, each.kind)))
     references = tuple(Reference(pin.store, pin.path, pin.line, reference_fix(pin)) for pin in pins)
     lost = min(REFERENCE_POINTS_MAX, REFERENCE_POINTS * len(references))
     whole = overall(each.score for each in stores)
-    prediction, assumed = _prediction(stores, settings, chain)
+    stale = sum(_cache_seconds(capabilities, store, kind) for store, kind in groups)
+    prediction, assumed = _prediction(stores, settings, stale)
     return Readiness(
         at=now,
         root=root,
@@ -128,7 +128,7 @@ def assess(
 def _grouped(sites: Iterable[Site]) -> tuple[dict[tuple[str, StateKind], list[Site]], list[Site]]:
     """Return the sites by store and kind, and the mutable references.
 
-    Sites whose kind is decided at run time join those of the kinds that are certain.
+    Sites whose store or kind is decided at run time join those that are certain: `lg-store:*` all of that family.
     """
     groups, pins = defaultdict[tuple[str, StateKind], list[Site]](list), []
     for site in sorted(sites):
@@ -136,13 +136,20 @@ def _grouped(sites: Iterable[Site]) -> tuple[dict[tuple[str, StateKind], list[Si
             pins.append(site)
         elif site.store not in SINKS:
             groups[site.store, site.kind].append(site)
-    for store, kind in [key for key in groups if key[1] == "config"]:
-        certain = [key for key in groups if key[0] == store and key[1] != "config"]
+    for key in [key for key in groups if key[1] == "config" or key[0].endswith(":*")]:
+        certain = [other for other in groups if other != key and _is_of(other, key)]
+        for other in certain:
+            groups[other] += groups[key]
         if certain:
-            for key in certain:
-                groups[key] += groups[store, kind]
-            del groups[store, kind]
+            del groups[key]
     return dict(groups), pins
+
+
+def _is_of(key: tuple[str, StateKind], wider: tuple[str, StateKind]) -> bool:
+    """Return whether a store is one of those that a wider name or a kind of run time may mean."""
+    store = wider[0]
+    is_named = key[0] == store or (store.endswith(":*") and key[0].startswith(store[:-1]))
+    return is_named and not key[0].endswith(":*") and key[1] != "config"
 
 
 class _Known(Value, frozen=True):
@@ -150,7 +157,7 @@ class _Known(Value, frozen=True):
 
     capabilities: Capabilities
     settings: ReadinessSettings
-    separate: Mapping[str, bool]
+    seen: Observed
     live: Mapping[str, Live]
     now: float
 
@@ -163,7 +170,7 @@ def _store(store: str, kind: StateKind, sites: Sequence[Site], known: _Known) ->
     entries = known.capabilities.of(store, kind)
     entry = entries[0] if entries else None
     way, span, assumed = _way(store, kind, entry, facts, live)
-    told = facts.isolated if facts.isolated is not None else known.separate.get(store)
+    told = facts.isolated if facts.isolated is not None else known.seen.separate.get(store)
     isolated = _isolated(sites, told=told)
     scored = score(
         way,
@@ -191,6 +198,7 @@ def _store(store: str, kind: StateKind, sites: Sequence[Site], known: _Known) ->
         tested_at=facts.tested,
         conditions=conditions,
         assumed=assumed,
+        lost_writes=_lost_writes(store, way, entry, known),
         fixes=fixes_of(Assessed(store, kind, way, entry, scored, facts.holds), sites),
     )
 
@@ -217,6 +225,16 @@ def _way(
         way = live.way
         span = span if way is not WayBack.NONE else NEVER
     return way, None if way is WayBack.NONE else span, assumed
+
+
+def _lost_writes(store: str, way: WayBack, entry: Capability | None, known: _Known) -> float | None:
+    """Return how many writes of others a restoration loses: rate × (interval of points ÷ 2 + age of the newest)."""
+    rate, interval = known.seen.writes_per_second.get(store), known.settings.point_interval
+    if way is WayBack.DEPLOYMENT:
+        return 0.0
+    if rate is None or interval is None or entry is None:
+        return None
+    return rate * (interval / 2 + (entry.point_lag_seconds or 0.0))
 
 
 def _versioned(entry: Capability | None, *, holds: bool) -> Known:
@@ -249,15 +267,26 @@ def _isolated(sites: Sequence[Site], *, told: bool | None) -> Known:
     return "no" if names and all(names) and not any("{" in name for name in names) else "unknown"
 
 
+def _cache_seconds(capabilities: Capabilities, store: str, kind: StateKind) -> float:
+    """Return how long clients of a store serve what it held before."""
+    return next((entry.cache_seconds or 0.0 for entry in capabilities.of(store, kind)), 0.0)
+
+
 def _prediction(
-    stores: Sequence[StoreReadiness], settings: ReadinessSettings, chain: Span | None
+    stores: Sequence[StoreReadiness], settings: ReadinessSettings, stale: float
 ) -> tuple[Prediction, tuple[str, ...]]:
+    """Return how long a rollback takes, and what was assumed.
+
+    Agents agree when the last client's cache is stale: `stale` is the sum along a chain of all of them, and a client
+    may serve one more stale answer while it fetches.
+    """
+    agree = settings.agree or AGREE_ASSUMED + Span(0.0, stale, 2 * stale)
     assumed = [
         f"{name} {span.likely:g} s"
         for name, given, span in (
             ("detection", settings.detect, DETECT_ASSUMED),
             ("restart", settings.restart, RESTART_ASSUMED),
-            ("agreement", settings.agree or chain, AGREE_ASSUMED),
+            ("agreement", settings.agree, agree),
         )
         if given is None
     ]
@@ -265,7 +294,7 @@ def _prediction(
         settings.detect or DETECT_ASSUMED,
         {_label(each): each.span for each in stores if each.span is not None},
         settings.restart or RESTART_ASSUMED,
-        settings.agree or chain or AGREE_ASSUMED,
+        agree,
     )
     return found, tuple(assumed)
 

@@ -19,14 +19,16 @@ body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 68rem; color: var(-
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 p.lead { margin: .2rem 0 0; opacity: .8; overflow-wrap: anywhere; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .8rem; margin-top: 1.4rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem;
+  margin-top: 1.4rem; }
 .figure { border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; background: var(--soft); }
 .figure b { display: block; font-size: 1.7rem; line-height: 1.2; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .7rem .45rem 0; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; white-space: nowrap; }
 .good { color: var(--good); } .mid { color: var(--mid); } .bad { color: var(--bad); }
-code { font-size: .9em; overflow-wrap: anywhere; } ol { padding-left: 1.4rem; } li { margin: .35rem 0; }
+code { font-size: .9em; overflow-wrap: anywhere; } ol { padding-left: 1.4rem; }
+li { margin: .35rem 0; overflow-wrap: anywhere; }
 .bars { display: grid; grid-template-columns: minmax(7rem, 14rem) 1fr minmax(5rem, auto); gap: .35rem .8rem;
   align-items: center; }
 .bar { height: .8rem; background: var(--bar); border-radius: .2rem; min-width: 2px; }
@@ -86,7 +88,7 @@ def _stores(stores: tuple[StoreReadiness, ...]) -> str:
         f'<td class="number {_grade(each.score)}">{each.score}</td>'
         f"<td>{escape(way_text(each))}<br><span class=small>{escape(span_text(each.span))}</span></td>"
         f"<td>{escape(each.unit)}</td><td>{escape(each.lost) or 'nothing'}"
-        f"{''.join(f'<br><span class=small>if: {escape(text)}</span>' for text in each.conditions)}</td></tr>\n"
+        f"{''.join(f'<br><span class=small>needs: {escape(text)}</span>' for text in each.conditions)}</td></tr>\n"
         for each in stores
     )
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,8 +12,10 @@ import msgspec
 from kedge.discovery.capabilities import Capabilities
 from kedge.discovery.readiness.assess import Readiness, assess
 from kedge.discovery.readiness.live import look
+from kedge.discovery.readiness.observed import observed
 from kedge.discovery.readiness.settings import read_settings
 from kedge.discovery.scanning import scan
+from kedge.discovery.traces import read_traces
 
 CONFIGURATION = "kedge.toml"
 
@@ -21,7 +23,9 @@ CONFIGURATION = "kedge.toml"
 def readiness(
     root: str | os.PathLike[str],
     *,
+    traces: Sequence[str | Path] = (),
     config: str | os.PathLike[str] | None = None,
+    env: Sequence[str | os.PathLike[str]] = (),
     slo: float | None = None,
     live: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
@@ -30,21 +34,24 @@ def readiness(
 ) -> Readiness:
     """Return which stores of a repository could not be taken back, and how long a rollback takes.
 
-    `config`: a TOML file with a table `[readiness]`, by default `kedge.toml` of the repository. `slo`: seconds that a
-    rollback may take. `live`: URLs of running stores by family, which are looked at read-only, each within `seconds`,
-    with the credentials of `environment`. Nothing of the repository is run.
+    `traces`: OTLP or Jaeger JSON. `config`: a TOML file with a table `[readiness]`, by default `kedge.toml` of the
+    repository. `env`: files that select stores. `slo`: seconds that a rollback may take. `live`: URLs of running stores
+    by family, which are looked at read-only, each within `seconds`, with the credentials of `environment`. Nothing of
+    the repository is run.
     """
     path = Path(config) if config is not None else Path(root) / CONFIGURATION
     chosen = path if config is not None or path.is_file() else None
     settings = read_settings(chosen)
     if slo is not None:
         settings = msgspec.structs.replace(settings, slo=slo)
-    found = scan(root)
+    found = scan(root, env=env)
+    seen = observed(read_traces(*traces).traffic) if traces else None
     return assess(
         os.fspath(root),
         found.sites,
         Capabilities.load(*((chosen,) if chosen else ())),
         settings,
         now=time.time() if now is None else now,
+        seen=seen,
         live=look(live or {}, environment or {}, seconds),
     )
