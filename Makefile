@@ -75,6 +75,7 @@ lint: style types contract ## check style, types and the import contract
 style: $(DEV)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/zizmor --offline --no-progress --quiet --config examples/github/zizmor.yml examples/github/readiness.yml
 
 types: $(DEV)
 	$(BIN)/mypy $(CHECKED)

@@ -63,3 +63,8 @@ def test_links_and_cited_files_are_there(page: Path) -> None:
             broken.append(target)
     broken += [cited for cited in CITED.findall(_prose(page)) if not (ROOT / cited).exists()]
     assert not broken, f"{_name(page)} has broken links or file names: {', '.join(broken)}"
+
+
+def test_the_workflow_on_the_page_is_the_one_that_is_linted() -> None:
+    page = (ROOT / "docs" / "readiness.md").read_text(encoding="utf-8")
+    assert (ROOT / "examples" / "github" / "readiness.yml").read_text(encoding="utf-8") in page

@@ -80,7 +80,7 @@ def _read(path: Path) -> dict[str, dict[str, object]]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidValue(f"{path} is not valid TOML: {error}") from None
     found = {kind: document.get(kind, {}) for kind in ("reconcilers", "resolvers")}
-    unknown = sorted(document.keys() - found.keys() - {"discovery"})
+    unknown = sorted(document.keys() - found.keys() - {"discovery", "readiness"})
     if unknown or not all(isinstance(tables, dict) for tables in found.values()):
         values = [value for value in found.values() if not isinstance(value, dict)]
         wrong = ", ".join(unknown) or (repr(values[0]) if isinstance(values[0], int | float) else "reconcilers = …")
