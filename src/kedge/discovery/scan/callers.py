@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kedge.discovery import ir
 from kedge.discovery.scan.arguments import parameter_argument
+from kedge.discovery.scan.calling import called_argument, called_name
 from kedge.discovery.scan.scopes import CallSite, Scope
 from kedge.discovery.scan.values import ClassOf, FunctionOf, Handle, Library, Values, union
 
@@ -28,6 +30,9 @@ class Callers:
         for scope in resolver.scopes:
             for site in scope.calls:
                 self._by_name.setdefault(called_name(site.call), []).append(site)
+                inner = called_argument(site.call)
+                if inner is not None:
+                    self._by_name.setdefault(called_name(inner), []).append(CallSite(inner, scope, site.guard))
 
     def named(self, name: str) -> list[CallSite]:
         """Return the calls of anything that has a name."""
@@ -57,20 +62,38 @@ class Callers:
         return found
 
     def _from_callers(self, scope: Scope, parameter: ir.Parameter) -> Values:
+        return union(*(self.resolver.eval(argument, at) for argument, at in self.arguments(scope, parameter)))
+
+    def arguments(self, scope: Scope, parameter: ir.Parameter) -> Iterator[tuple[ir.Expression, Scope]]:
+        """Yield the arguments that callers give to a parameter, and the scopes in which they stand."""
+        position = self.position(scope, parameter.name)
+        if position is not None:
+            for site in self.callers(scope):
+                argument = parameter_argument(site.call, self.positional(scope), position)
+                if argument is not None:
+                    yield argument, site.scope
+
+    def positional(self, scope: Scope) -> tuple[ir.Parameter, ...]:
+        """Return the parameters that a caller gives, without `self`."""
         node = scope.function
         if node is None:
             return ()
-        bound_first = bool(self.resolver.classes.receiver(scope)) and scope.module.is_python
-        parameters = node.parameters[1:] if bound_first else node.parameters
-        if parameter not in parameters:
-            return ()
-        position = next(number for number, each in enumerate(parameters) if each is parameter)
-        found: Values = ()
-        for site in self.callers(scope):
-            argument = parameter_argument(site.call, parameters, position)
-            if argument is not None:
-                found = union(found, self.resolver.eval(argument, site.scope))
-        return found
+        bound_first = scope.module.is_python and bool(self.resolver.classes.receiver(scope))
+        return node.parameters[1:] if bound_first else node.parameters
+
+    def position(self, scope: Scope, name: str) -> int | None:
+        """Return the position of a parameter among those that a caller gives."""
+        names = [parameter.name for parameter in self.positional(scope)]
+        return names.index(name) if name in names else None
+
+    def makers(self, owner: Scope) -> list[CallSite]:
+        """Return the calls that make an instance of a class, or of a subclass that has its constructor."""
+        found: list[CallSite] = []
+        constructor = self.resolver.classes.constructor(owner)
+        for each in (owner, *self.resolver.classes.subclasses(owner)):
+            if each is owner or self.resolver.classes.constructor(each) is constructor:
+                found += self._calls_of(each.own_name, each)
+        return found[:CALLERS]
 
     def callers(self, scope: Scope) -> list[CallSite]:
         """Return the calls of a function; those of the class for a constructor."""
@@ -111,14 +134,6 @@ def is_concrete(values: Values) -> bool:
         not isinstance(value, Library) and not (isinstance(value, Handle) and value.kind == "config")
         for value in values
     )
-
-
-def called_name(call: ir.Call) -> str:
-    """Return the last name of what is called, "" if it has none."""
-    node = call.function
-    if isinstance(node, ir.Attribute):
-        return node.name
-    return node.id if isinstance(node, ir.Name) else ""
 
 
 def is_super(call: ir.Call) -> bool:

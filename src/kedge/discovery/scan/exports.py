@@ -37,6 +37,8 @@ class Exports:
         if not found and not self._is_source(path):
             submodule = self.resolver.imports.python(module.path, f"{dotted}.{name}", level)
             found = (ModuleOf(submodule),) if submodule is not None else ()
+        if not found and not level and dotted.partition(".")[0] in self.resolver.rules.packages:
+            return (Library(f"{dotted}.{name}"),)
         return found
 
     def _is_source(self, path: str) -> bool:

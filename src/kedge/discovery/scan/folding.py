@@ -50,6 +50,17 @@ class Folder:
         folded = self.fold(node, scope)
         return folded if isinstance(folded, str) and folded != UNKNOWN else ""
 
+    def described(self, node: ir.Expression, scope: Scope) -> Folded:
+        """Return the constant that an expression is, else the name of the setting or variable that it reads."""
+        folded = self.fold(node, scope)
+        if folded is not None:
+            return folded
+        setting = self.setting(node, scope)
+        if setting is not None:
+            return f"{{{setting.name}}}"
+        name = node.name if isinstance(node, ir.Attribute) else node.id if isinstance(node, ir.Name) else ""
+        return f"{{{name}}}" if name else None
+
     def fold(self, node: ir.Expression, scope: Scope) -> Folded:
         """Return the constant that an expression is."""
         match node:

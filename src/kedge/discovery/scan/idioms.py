@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kedge.discovery import ir
+from kedge.discovery.scan.calling import CALLED
 from kedge.discovery.scan.scopes import Scope
 from kedge.discovery.scan.values import Box, FunctionOf, Instance, Library, Method, Value, Values, union
 
 if TYPE_CHECKING:
     from kedge.discovery.scan.resolver import Resolver
 
-_CALLED = {
-    "to_thread": 0, "run_sync": 0, "run_in_threadpool": 0, "run_in_executor": 1, "submit": 0, "Depends": 0,
-    "Security": 0, "call_soon": 0, "run_in_thread": 0, "useMemo": 0, "useState": 0,
-}  # fmt: skip
-"""Functions that call an argument, and its position."""
 _SAME = {
     "run": 0, "run_until_complete": 0, "wait_for": 0, "shield": 0, "create_task": 0, "ensure_future": 0, "iter": 0,
     "copy": 0, "deepcopy": 0, "partial": 0, "wraps": 0, "useRef": 0, "useCallback": 0, "cache": 0, "memo": 0,
@@ -54,7 +50,7 @@ class Idioms:
         if isinstance(node, ir.Attribute):
             if (found := self._method(call, node, scope)) is not None:
                 return found
-            if name not in _CALLED and not self._of_library(node.value, scope):
+            if name not in CALLED and not self._of_library(node.value, scope):
                 return None
         elif isinstance(node, ir.Name) and not self._is_free(node, scope):
             return None
@@ -62,8 +58,8 @@ class Idioms:
 
     def _function(self, name: str, call: ir.Call, scope: Scope) -> Values | None:
         arguments = call.arguments
-        if name in _CALLED and len(arguments) > _CALLED[name]:
-            return self.invoked(arguments[_CALLED[name]], call, scope)
+        if name in CALLED and len(arguments) > CALLED[name]:
+            return self.invoked(arguments[CALLED[name]], call, scope)
         if name in _SAME and len(arguments) > _SAME[name]:
             return self.resolver.eval(arguments[_SAME[name]], scope)
         if name == "cast" and len(arguments) > 1:
@@ -133,19 +129,6 @@ class Idioms:
         if len(classes) > 1:
             return (Instance(classes[1]),)
         return union(*(self.resolver.instance_of(path) for path in libraries))
-
-
-def called_argument(call: ir.Call) -> ir.Call | None:
-    """Return the call that a function makes of its argument: `f(x)` of `asyncio.to_thread(f, x)`."""
-    node = call.function
-    name = node.name if isinstance(node, ir.Attribute) else node.id if isinstance(node, ir.Name) else ""
-    position = _CALLED.get(name)
-    if position is None or len(call.arguments) <= position:
-        return None
-    function = call.arguments[position]
-    if not isinstance(function, ir.Name | ir.Attribute):
-        return None
-    return ir.Call(call.line, function, call.arguments[position + 1 :], call.keywords)
 
 
 def _item(value: Value) -> Value:

@@ -19,7 +19,7 @@ class Imports:
     ) -> None:
         """Index the paths of all modules.
 
-        `packages`: top names of known libraries, which a lone file cannot shadow. `configuration`: contents of
+        `packages`: top names of known libraries, which a file beside the importer does not shadow. `configuration`: contents of
         `tsconfig.json`, `package.json` and the like, by path.
         """
         self.paths = frozenset(paths)
@@ -67,12 +67,12 @@ class Imports:
                 folder = posixpath.dirname(folder)
             return self.python_at(posixpath.join(folder, inner) if inner else folder)
         top, _, rest = module.partition(".")
-        if not rest and top in self.packages:
-            return None
         bases = self._bases.get(top, ())
         near = [base for base in bases if _contains(base, folder)]
         for base in sorted(near, key=lambda base: -base.count("/") if base else 1):
-            if (found := self.python_at(posixpath.join(base, inner))) is not None:
+            found = self.python_at(posixpath.join(base, inner))
+            shadows = not rest and top in self.packages and found == posixpath.join(folder, f"{top}.py")
+            if found is not None and not shadows:
                 return found
         far = [base for base in bases if base not in near]
         found_far = [path for base in far if (path := self.python_at(posixpath.join(base, inner))) is not None]

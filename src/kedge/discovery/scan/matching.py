@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from kedge.discovery import ir
-from kedge.discovery.scan.callers import called_name
-from kedge.discovery.scan.idioms import called_argument
+from kedge.discovery.scan.calling import called_argument, called_name
 from kedge.discovery.scan.opening import handles_in
 from kedge.discovery.scan.resolver import Resolver
 from kedge.discovery.scan.rules import Rule, Table
@@ -40,30 +39,37 @@ class Finding:
     call: ir.Call | None = None
     rule: Rule | None = None
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """Path and line."""
+        return self.scope.module.path, self.line
 
-@dataclass(slots=True)
-class _Matches:
-    """What the alternatives of one call gave."""
 
-    findings: list[Finding] = field(default_factory=list)
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A function that runs a statement which it is given in a parameter."""
 
-    def merged(self) -> Iterator[Finding]:
-        """Yield one finding of each class and store; the kind is open where alternatives differ."""
-        groups: dict[SiteClass, dict[str, list[Finding]]] = {}
-        for finding in self.findings:
-            groups.setdefault(finding.site_class, {}).setdefault(finding.store, []).append(finding)
-        for stores in groups.values():
-            varied = len(stores) > 1
-            for found in stores.values():
-                kinds = {finding.kind for finding in found}
-                first = found[0]
-                if len(found) > 1 or varied:
-                    evidence = tuple(dict.fromkeys(each for finding in found for each in finding.evidence))
-                    one = len(kinds) == 1 and not varied
-                    first = replace(first, kind=first.kind if one else "config", evidence=evidence[:8])
-                    if varied and first.confidence == "high":
-                        first = replace(first, confidence="medium")
-                yield first
+    finding: Finding
+    parameter: str
+
+
+def merged(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield one finding of each class and store of one call; the kind is open where alternatives differ."""
+    groups: dict[SiteClass, dict[str, list[Finding]]] = {}
+    for finding in findings:
+        groups.setdefault(finding.site_class, {}).setdefault(finding.store, []).append(finding)
+    for stores in groups.values():
+        varied = len(stores) > 1
+        for alternatives in stores.values():
+            found = [each for each in alternatives if each.kind != "config" or each.origin is not None] or alternatives
+            first = found[0]
+            if len(found) > 1 or varied:
+                evidence = tuple(dict.fromkeys(each for finding in found for each in finding.evidence))
+                one = len({finding.kind for finding in found}) == 1 and not varied
+                first = replace(first, kind=first.kind if one else "config", evidence=evidence[:8])
+                if varied and first.confidence == "high":
+                    first = replace(first, confidence="medium")
+            yield first
 
 
 class Matcher:
@@ -73,30 +79,32 @@ class Matcher:
         self.resolver = resolver
         self.rules = resolver.rules
         self.statements = Statements(resolver)
+        self.runners: list[Runner] = []
 
-    def findings(self) -> Iterator[Finding]:
-        """Yield the findings of all calls and assignments, in the order of the code."""
+    def findings(self) -> Iterator[list[Finding]]:
+        """Yield the findings of each call and assignment, in the order of the code; alternatives stand together."""
         for index in self.resolver.indexes.values():
             for scope in index.scopes:
                 for site in scope.calls:
-                    yield from self.of_call(site)
+                    if found := self.of_call(site):
+                        yield found
             for assignment, scope, guard in index.assignments:
-                yield from self._of_assignment(assignment, scope, guard)
+                if found := self._of_assignment(assignment, scope, guard):
+                    yield found
 
-    def of_call(self, site: CallSite) -> Iterator[Finding]:
-        """Yield the findings of one call."""
+    def of_call(self, site: CallSite) -> list[Finding]:
+        """Return the findings of one call."""
         call, scope = site.call, site.scope
-        matches = _Matches()
+        found: list[Finding] = []
         inner = called_argument(call)
         if inner is not None:
             called = self.resolver.callees(inner, scope) if self._is_candidate(inner) else ()
             for value in called:
-                matches.findings += self._of_value(value, inner, site)
+                found += self._of_value(value, inner, site)
         elif self._is_candidate(call):
             for value in self.resolver.callees(call, scope):
-                matches.findings += self._of_value(value, call, site)
-        if matches.findings:
-            yield from matches.merged()
+                found += self._of_value(value, call, site)
+        return found
 
     def _is_candidate(self, call: ir.Call) -> bool:
         return not isinstance(call.function, ir.Attribute) or called_name(call) in self.rules.verbs
@@ -155,10 +163,27 @@ class Matcher:
         if node is None:
             return
         found = self._finding(rule, "write", handle, called_name(call), call, site)
-        for store, table in self.statements.changes(node, site.scope, found.store, call.line):
+        changed = list(self.statement(found, node, call))
+        if not changed:
+            self.runners += self.runners_of(found, node)
+        yield from changed[:1]
+
+    def statement(self, found: Finding, node: ir.Expression, call: ir.Call) -> Iterator[Finding]:
+        """Yield the changes that a statement makes, as findings made from one that stands for the call."""
+        for store, table in self.statements.changes(node, found.scope, found.store, call.line):
             evidence = (*found.evidence, Evidence(f"the statement changes {table or 'data'}"))
-            yield replace(found, store=store, target=table or found.target, evidence=evidence)
-            return
+            yield replace(found, store=store, target=table or found.target, evidence=evidence, call=call)
+
+    def runners_of(self, found: Finding, node: ir.Expression) -> list[Runner]:
+        """Return the function that was given a statement in a parameter, if it is one."""
+        if not isinstance(node, ir.Name) or isinstance(self.resolver.folder.fold(node, found.scope), str):
+            return []
+        scope: Scope | None = found.scope
+        while scope is not None and node.id not in scope.bindings:
+            scope = scope.parent
+        if scope is None or not any(binding.kind == "parameter" for binding in scope.bindings[node.id]):
+            return []
+        return [Runner(replace(found, scope=scope), node.id)]
 
     def _attached(self, rule: Rule, handle: Handle | None, call: ir.Call, site: CallSite) -> Iterator[Finding]:
         if rule.argument is None:
@@ -223,17 +248,17 @@ class Matcher:
                 base = Evidence(f"{scope.own_name} inherits from {path}", scope.module.path, scope.node_line)
                 yield replace(found, evidence=(*found.evidence, base))
 
-    def _of_assignment(self, node: ir.Assign, scope: Scope, guard: Guard | None) -> Iterator[Finding]:
+    def _of_assignment(self, node: ir.Assign, scope: Scope, guard: Guard | None) -> list[Finding]:
+        found: list[Finding] = []
         for target in node.targets:
             if not isinstance(target, ir.Attribute) or node.value is None:
                 continue
-            matches = _Matches()
             for rule in self.rules.attributes.get(target.name, ()):
                 if not self._is_on(rule, target, scope):
                     continue
                 if not rule.types or self.fitting(rule, self.resolver.eval(node.value, scope)):
-                    matches.findings += self._given(rule, node.value, scope, node.line, guard)
-            yield from matches.merged()
+                    found += self._given(rule, node.value, scope, node.line, guard)
+        return found
 
     def _is_on(self, rule: Rule, target: ir.Attribute, scope: Scope) -> bool:
         """Whether the object of an assignment is what the rule names: a library's name, or a value of a type."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from kedge.discovery import ir
 from kedge.discovery.scan.arguments import argument_of, property_of
@@ -50,13 +50,24 @@ class Opening:
 
     def holds(self, test: Condition, call: ir.Call, scope: Scope) -> bool:
         """Whether a condition holds for a call. What cannot be seen holds for nothing but `present = false`."""
+        if test.imports and not scope.module.imports(test.imports):
+            return False
+        if test.argument is None:
+            return True
         node = self.argument(call, test.argument, scope)
+        return any(self._passes(test, each, scope) for each in self._options(node, scope))
+
+    def _options(self, node: ir.Expression | None, scope: Scope) -> list[ir.Expression | None]:
+        """Return what an argument can be: the options of a choice."""
+        if node is None:
+            return [None]
+        node = self.resolver.follow(node, scope)
+        return [each for option in node.options for each in self._options(option, scope)] if _is_open(node) else [node]
+
+    def _passes(self, test: Condition, node: ir.Expression | None, scope: Scope) -> bool:
         if node is not None and test.field:
-            node = property_of(
-                self.resolver.follow(node, scope), test.field, lambda inner: self.resolver.follow(inner, scope)
-            )
-        if node is not None:
-            node = self.resolver.follow(node, scope)
+            node = property_of(node, test.field, lambda inner: self.resolver.follow(inner, scope))
+            node = self.resolver.follow(node, scope) if node is not None else None
         given = node is not None and not (isinstance(node, ir.Constant) and node.value is None)
         if test.present is not None and given is not test.present:
             return False
@@ -64,12 +75,10 @@ class Opening:
             return True
         if node is None:
             return False
-        folded = self.resolver.folder.fold(node, scope)
-        if test.equals is not None and (
-            folded != test.equals or isinstance(folded, bool) != isinstance(test.equals, bool)
-        ):
-            return False
-        return not test.matches or (isinstance(folded, str) and re.search(test.matches, folded) is not None)
+        folded = self.resolver.folder.described(node, scope)
+        if test.equals is not None:
+            return folded == test.equals and isinstance(folded, bool) == isinstance(test.equals, bool)
+        return isinstance(folded, str) and re.search(test.matches, folded) is not None
 
     def argument(self, call: ir.Call, argument: Argument, scope: Scope) -> ir.Expression | None:
         """Return an argument of a call."""
@@ -168,3 +177,7 @@ def handles_in(values: Values) -> tuple[Handle, ...]:
     """Return the handles among values, those in containers too."""
     inner = tuple(each for value in values if isinstance(value, Box) for each in value.all())
     return tuple(value for value in (*values, *inner) if isinstance(value, Handle))
+
+
+def _is_open(node: ir.Expression) -> TypeGuard[ir.Choice]:
+    return isinstance(node, ir.Choice) and node.operator != "and"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kedge.discovery.ir import Module
-from kedge.discovery.scan.matching import Finding, Matcher
+from kedge.discovery.scan.matching import Finding, Matcher, merged
 from kedge.discovery.scan.resolver import Resolver
 from kedge.discovery.scan.rules import Rules
 from kedge.discovery.scan.scopes import ModuleIndex, index_module
-from kedge.discovery.sites import Site
+from kedge.discovery.scan.selectors import Selectors, is_live
+from kedge.discovery.scan.writers import Writers
+from kedge.discovery.sites import Selector, Site
 
 
 class Program:
@@ -36,15 +38,43 @@ class Program:
 
     def sites(self) -> list[Site]:
         """Return the sites of the code, in order."""
-        findings = list(Matcher(self.resolver).findings())
-        return sorted({self._site(finding) for finding in findings})
+        matcher = Matcher(self.resolver)
+        writers = Writers(self.resolver, matcher)
+        groups = list(matcher.findings())
+        groups += writers.statements()
+        writes = [each for group in groups for each in group if each.site_class == "write"]
+        groups += writers.calls(writes)
+        opened = [each for group in groups for each in group if each.site_class == "bind"]
+        selectors = Selectors(self.resolver).select(each for group in groups for each in merged(group))
+        chosen = {each.place: selectors[each] for each in opened if each in selectors}
+        sites: set[Site] = set()
+        for group in groups:
+            for finding in merged(self._live(group, chosen)):
+                selector = selectors.get(finding)
+                if finding.origin is not None and len(group) > 1:
+                    selector = chosen.get(finding.origin, selector)
+                sites.add(self._site(finding, selector))
+        return sorted(sites)
+
+    def _live(self, group: list[Finding], selectors: Mapping[tuple[str, int], Selector]) -> list[Finding]:
+        """Return the alternatives of a call that the environment does not put out of use."""
+        if not self.environment:
+            return group
+        kept = [
+            finding
+            for finding in group
+            if finding.origin is None
+            or finding.origin not in selectors
+            or is_live(selectors[finding.origin], self.environment) is not False
+        ]
+        return kept or group
 
     def module_of(self, path: str) -> Module | None:
         """Return the module at a path."""
         index = self.indexes.get(path)
         return index.module if index is not None else None
 
-    def _site(self, finding: Finding) -> Site:
+    def _site(self, finding: Finding, selector: Selector | None) -> Site:
         module = finding.scope.module.module
         path, line = module.path, finding.line
         for cell in reversed(module.cells):
@@ -58,6 +88,7 @@ class Program:
             store=finding.store,
             kind=finding.kind,
             function=finding.scope.name or "<module>",
+            selector=selector,
             evidence=finding.evidence,
             confidence=finding.confidence,
             target=finding.target,

@@ -25,7 +25,8 @@ write the same tables under `discovery` in a `kedge.toml`: `[[discovery.bind]]`.
 All of them: `when` refines, first that holds (`store`, `kind`, `gives`); `only`: all must hold; `unless`: none may
 hold. A condition names an `argument`: its keyword, its position, or both. `field` is a keyword or key inside of it. A
 keyword is also looked for in an object literal among the arguments. It tests `present`, `equals` or `matches`
-(a search, in the text with `{}` where a part of it is not known).
+(a search in the text, with `{}` for a part that is not known; of a setting without a value it is `{NAME}`). A condition
+may also ask for a package that the module `imports`.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ TABLES: tuple[Table, ...] = ("type", "bind", "write", "attach", "pin")
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A test of one argument, and what a rule becomes if it holds."""
 
-    argument: Argument
+    argument: Argument | None = None
     field: str = ""
+    imports: str = ""
     present: bool | None = None
     equals: bool | int | float | str | None = None
     matches: str = ""

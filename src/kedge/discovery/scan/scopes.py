@@ -116,6 +116,19 @@ class ModuleIndex:
     stars: list[ir.Import] = field(default_factory=list)
     assignments: list[tuple[ir.Assign, Scope, Guard | None]] = field(default_factory=list)
     """Assignments to an attribute of something else than `self`."""
+    _packages: frozenset[str] | None = None
+
+    def imports(self, package: str) -> bool:
+        """Whether the module imports a package or something of it, anywhere."""
+        if self._packages is None:
+            self._packages = frozenset(
+                binding.imported[0].module
+                for scope in self.scopes
+                for bindings in scope.bindings.values()
+                for binding in bindings
+                if binding.imported is not None
+            )
+        return any(name == package or name.startswith((f"{package}.", f"{package}/")) for name in self._packages)
 
     @property
     def path(self) -> str:

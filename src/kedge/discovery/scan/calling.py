@@ -1,0 +1,30 @@
+"""Names of what is called, and calls that functions make of an argument."""
+
+from __future__ import annotations
+
+from kedge.discovery import ir
+
+CALLED = {
+    "to_thread": 0, "run_sync": 0, "run_in_threadpool": 0, "run_in_executor": 1, "submit": 0, "Depends": 0,
+    "Security": 0, "call_soon": 0, "run_in_thread": 0, "useMemo": 0, "useState": 0,
+}  # fmt: skip
+"""Functions that call an argument, and its position."""
+
+
+def called_argument(call: ir.Call) -> ir.Call | None:
+    """Return the call that a function makes of its argument: `f(x)` of `asyncio.to_thread(f, x)`."""
+    position = CALLED.get(called_name(call))
+    if position is None or len(call.arguments) <= position:
+        return None
+    function = call.arguments[position]
+    if not isinstance(function, ir.Name | ir.Attribute):
+        return None
+    return ir.Call(call.line, function, call.arguments[position + 1 :], call.keywords)
+
+
+def called_name(call: ir.Call) -> str:
+    """Return the last name of what is called, "" if it has none."""
+    node = call.function
+    if isinstance(node, ir.Attribute):
+        return node.name
+    return node.id if isinstance(node, ir.Name) else ""

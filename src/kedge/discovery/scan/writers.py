@@ -1,0 +1,190 @@
+"""Functions of the repository that write: a call of one in another module is a write too.
+
+A function is a writer if it hands what it is given to a write: an argument of the write names a parameter, or the
+instance itself (active records). Its calls in other modules are sites, if all that they can call are writers, but not
+those of a method by another of the same instance. A function that hands its parameters on to a writer of its own
+module is a writer as well, in a bounded number of rounds.
+
+A function whose statement is fixed is no writer of this kind: it stands for one operation, and is a site itself. A
+function that runs a statement which it is given is a site if a caller gives it one that writes, and so are such calls
+in other modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from kedge.discovery import ir
+from kedge.discovery.scan.arguments import parameter_argument
+from kedge.discovery.scan.callers import is_super
+from kedge.discovery.scan.matching import Finding, Matcher, Runner
+from kedge.discovery.scan.resolver import Resolver
+from kedge.discovery.scan.scopes import CallSite, Scope
+from kedge.discovery.scan.values import FunctionOf
+from kedge.discovery.sites import Evidence
+
+_ROUNDS = 3
+
+
+class Writers:
+    """Finds the calls of functions that write."""
+
+    def __init__(self, resolver: Resolver, matcher: Matcher) -> None:
+        self.resolver = resolver
+        self.matcher = matcher
+
+    def statements(self) -> Iterator[list[Finding]]:
+        """Yield the findings where a statement is given to a function that runs it."""
+        waiting = list(self.matcher.runners)
+        seen = {(id(runner.finding.scope), runner.parameter) for runner in waiting}
+        for _ in range(_ROUNDS):
+            following = []
+            for runner in waiting:
+                for site, argument in self._given(runner.finding.scope, runner.parameter):
+                    found = replace(runner.finding, scope=site.scope, line=site.call.line, guard=site.guard)
+                    changed = list(self.matcher.statement(found, argument, site.call))[:1]
+                    following += [] if changed else self.matcher.runners_of(found, argument)
+                    yield from self._run(runner, changed, site)
+            waiting = [each for each in following if (id(each.finding.scope), each.parameter) not in seen]
+            seen.update((id(each.finding.scope), each.parameter) for each in waiting)
+
+    def _run(self, runner: Runner, changed: list[Finding], site: CallSite) -> Iterator[list[Finding]]:
+        """Yield the function that runs a statement, and the call that gives it where that is in another module."""
+        inner = runner.finding
+        for found in changed:
+            given = Evidence("a statement that writes is given here", site.scope.module.path, site.call.line)
+            yield [replace(inner, store=found.store, evidence=(*inner.evidence, given))]
+            if site.scope.module is not inner.scope.module:
+                through = Evidence(f"{inner.scope.name} runs the statement", inner.scope.module.path, inner.line)
+                yield [replace(found, evidence=(*found.evidence, through))]
+
+    def _given(self, scope: Scope, name: str) -> Iterator[tuple[CallSite, ir.Expression]]:
+        """Yield the calls of a function with the argument that they give to a parameter."""
+        position = self.resolver.callers.position(scope, name)
+        if position is None:
+            return
+        for site in self._calls(scope):
+            argument = parameter_argument(site.call, self.resolver.callers.positional(scope), position)
+            if argument is not None:
+                yield site, argument
+
+    def _calls(self, scope: Scope) -> Iterator[CallSite]:
+        for site in self.resolver.callers.named(scope.own_name):
+            values = self.resolver.callees(site.call, site.scope)
+            if any(isinstance(value, FunctionOf) and value.scope is scope for value in values):
+                yield site
+
+    def calls(self, writes: Iterable[Finding]) -> Iterator[list[Finding]]:
+        """Yield the findings of calls, in other modules, of the functions that make some writes."""
+        writers: dict[int, list[Finding]] = {}
+        names: dict[str, None] = {}
+        for write in writes:
+            scope = _named(write.scope)
+            fixed = write.rule is not None and write.rule.sql is not None
+            if scope is not None and not fixed and hands_on(write.call, scope):
+                writers.setdefault(id(scope), []).append(replace(write, scope=scope))
+                names.setdefault(scope.own_name)
+        done: set[int] = set()
+        for _ in range(_ROUNDS):
+            added: dict[str, None] = {}
+            for site in (site for name in names for site in self.resolver.callers.named(name)):
+                found = self._through(site, writers) if id(site) not in done else []
+                if not found:
+                    continue
+                done.add(id(site))
+                if site.scope.module is not found[0][0].module:
+                    yield [finding for _, finding in found]
+                    continue
+                scope = _named(site.scope)
+                if scope is not None and id(scope) not in writers and hands_on(site.call, scope):
+                    writers[id(scope)] = [replace(finding, scope=scope) for _, finding in found]
+                    added.setdefault(scope.own_name)
+            names = added
+
+    def _through(self, site: CallSite, writers: dict[int, list[Finding]]) -> list[tuple[Scope, Finding]]:
+        """Return what a call writes through the writers that it can call, each with the writer."""
+        found: list[tuple[Scope, Finding]] = []
+        if is_super(site.call) or _is_own(site.call):
+            return found
+        called = self.resolver.callees(site.call, site.scope)
+        functions = [value for value in called if isinstance(value, FunctionOf)]
+        if not all(id(value.scope) in writers for value in functions):
+            return found
+        for value in functions:
+            for write in writers.get(id(value.scope), ()):
+                place = Evidence(f"{value.scope.name} writes to {write.store}", value.scope.module.path, write.line)
+                call = Evidence(f"calls {value.scope.name}", site.scope.module.path, site.call.line)
+                finding = replace(
+                    write,
+                    scope=site.scope,
+                    line=site.call.line,
+                    guard=site.guard,
+                    call=site.call,
+                    evidence=(call, place, *write.evidence[1:3]),
+                )
+                found.append((value.scope, finding))
+        return found
+
+
+def _is_own(call: ir.Call) -> bool:
+    """Whether a method calls another of its own instance or class."""
+    return isinstance(call.function, ir.Attribute) and _is_self(call.function.value)
+
+
+def _named(scope: Scope) -> Scope | None:
+    """Return the function with a name that a write stands in."""
+    inner: Scope | None = scope
+    while inner is not None and inner.kind == "function" and not inner.own_name:
+        inner = inner.parent
+    return inner if inner is not None and inner.kind == "function" else None
+
+
+def hands_on(call: ir.Call | None, scope: Scope) -> bool:
+    """Whether the arguments of a call, or those of the calls that it is chained to, name a parameter or `self`."""
+    if call is None or scope.function is None:
+        return False
+    names = {parameter.name for parameter in scope.function.parameters if parameter.name}
+    names.add("self")
+    node: ir.Expression = call
+    while isinstance(node, ir.Call | ir.Attribute):
+        if isinstance(node, ir.Attribute):
+            node = node.value
+            continue
+        given = (*node.arguments, *(word.value for word in node.keywords))
+        if any(_mentions(argument, names) for argument in given):
+            return True
+        node = node.function
+    return False
+
+
+def _mentions(node: ir.Expression, names: set[str], depth: int = 6) -> bool:
+    """Whether an argument is made of one of some names; an attribute of `self` is not the instance itself."""
+    match node:
+        case ir.Name():
+            return node.id in names
+        case ir.Attribute():
+            return not _is_self(node.value) and depth > 0 and _mentions(node.value, names, depth - 1)
+        case ir.Call():
+            inner = node.function.value if isinstance(node.function, ir.Attribute) else None
+            parts = (*node.arguments, *(word.value for word in node.keywords))
+            parts = parts if inner is None else (inner, *parts)
+        case ir.Sequence():
+            parts = node.items
+        case ir.Mapping():
+            parts = tuple(value for _, value in node.items)
+        case ir.Spread():
+            parts = (node.value,)
+        case ir.Comprehension():
+            parts = (node.element, *(values for _, values in node.loops))
+        case ir.Index():
+            parts = (node.value,)
+        case ir.Template():
+            parts = node.parts
+        case _:
+            return False
+    return depth > 0 and any(_mentions(part, names, depth - 1) for part in parts)
+
+
+def _is_self(node: ir.Expression) -> bool:
+    return isinstance(node, ir.Name) and node.id in {"self", "cls"}

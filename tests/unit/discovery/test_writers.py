@@ -1,0 +1,77 @@
+"""Functions of the repository that write, and calls of them."""
+
+import pytest
+
+from tests.unit.discovery.programs import found
+
+STORE = "from boxdb import Client\n\nclient = Client('u')\n\n"
+
+
+def writes(files: dict[str, str]) -> list[str]:
+    """Return the writes as "path:line function"."""
+    return [f"{each.split()[0]} {each.split()[-1]}" for each in found(files) if " write " in each]
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "use"),
+    [
+        ("def save(x):\n    client.put(x)\n", "from store import save\n\nsave(1)\n"),
+        ("def save(x):\n    client.put({'a': [x]})\n", "import store\n\nstore.save(1)\n"),
+        ("class S:\n    def save(self, x):\n        client.put(x)\n", "from store import S\n\nS().save(1)\n"),
+        ("class S:\n    def save(self):\n        client.put(self.dump())\n", "from store import S\n\nS().save()\n"),
+        ("def put(x):\n    client.put(x)\n\ndef save(x):\n    put(x)\n", "from store import save\n\nsave(1)\n"),
+    ],
+)
+def test_a_call_of_a_writer_in_another_module_is_a_write(wrapper: str, use: str) -> None:
+    files = {"store.py": STORE + wrapper, "use.py": use}
+    assert writes(files)[-1] == "use.py:3 <module>"
+    assert len(writes(files)) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "use"),
+    [
+        ("def save(x):\n    client.put(Row(a=1))\n", "from store import save\n\nsave(1)\n"),
+        (
+            "class S:\n    def save(self, x):\n        client.put(x)\n",
+            "from store import S\n\nclass T(S):\n    def go(self):\n        self.save(1)\n",
+        ),
+        ("def save(x):\n    client.put(x)\n\nsave(1)\n", ""),
+        (
+            "def save(x):\n    client.put(x)\n\ndef no(x):\n    pass\n",
+            "import store\n\nf = store.no if x else store.save\nf(1)",
+        ),
+    ],
+)
+def test_other_calls_are_none(wrapper: str, use: str) -> None:
+    assert len(writes({"store.py": STORE + wrapper, "use.py": use})) == 1
+
+
+def test_an_inherited_writer_counts_at_the_call() -> None:
+    files = {
+        "base.py": STORE + "class Document:\n    def save(self):\n        client.put(self.dump())\n",
+        "notes.py": "from base import Document\n\nclass Note(Document):\n    pass\n",
+        "use.py": "from notes import Note\n\ndef run():\n    note = Note()\n    note.save()\n",
+    }
+    assert writes(files) == ["base.py:7 Document.save", "use.py:5 run"]
+
+
+def test_a_function_that_runs_statements_writes_where_a_caller_gives_it_one() -> None:
+    files = {
+        "db.py": (
+            "import psycopg\n\nclass Db:\n    def __init__(self):\n        self.c = psycopg.connect('u')\n\n"
+            "    def run(self, query, *a):\n        self.c.cursor().execute(query, a)\n"
+        ),
+        "use.py": "from db import Db\n\ndb = Db()\ndb.run('SELECT 1')\ndb.run(f'DELETE FROM {t}')\n",
+    }
+    assert writes(files) == ["db.py:8 Db.run", "use.py:5 <module>"]
+    files["use.py"] = "from db import Db\n\ndb = Db()\ndb.run('SELECT 1')\n"
+    assert writes(files) == []
+
+
+def test_a_function_with_a_fixed_statement_is_a_site_by_itself() -> None:
+    files = {
+        "db.py": "import psycopg\nc = psycopg.connect('u')\n\ndef forget(x):\n    c.execute('DELETE FROM t', (x,))\n",
+        "use.py": "from db import forget\n\nforget(1)\n",
+    }
+    assert writes(files) == ["db.py:5 forget"]
