@@ -50,7 +50,8 @@ def test_the_branch_around_the_callers_selects_what_a_function_or_class_opens() 
     source = (
         f"{HEAD}def one():\n    return Client('u')\n\nclass Two:\n"
         "    def __init__(self):\n        self.open()\n\n"
-        "    def open(self):\n        self.client = shelf.Client()\n\ndef make():\n    if os.environ['KIND'] == 'one':\n"
+        "    def open(self):\n        self.client = shelf.Client()\n\n"
+        "def make():\n    if os.environ['KIND'] == 'one':\n"
         "        return one()\n    return Two()\n"
     )
     assert selectors(source) == ["env(KIND)=one of box,shelf", "env(KIND) of box,shelf by default"]

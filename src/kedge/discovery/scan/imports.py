@@ -19,8 +19,8 @@ class Imports:
     ) -> None:
         """Index the paths of all modules.
 
-        `packages`: top names of known libraries, which a file beside the importer does not shadow. `configuration`: contents of
-        `tsconfig.json`, `package.json` and the like, by path.
+        `packages`: top names of known libraries, which a file beside the importer does not shadow. `configuration`:
+        contents of `tsconfig.json`, `package.json` and the like, by path.
         """
         self.paths = frozenset(paths)
         self._scripts = ScriptModules(self.paths, configuration)
