@@ -41,7 +41,7 @@ def test_settings_and_configuration_select() -> None:
     )
     assert selectors(source) == [
         "env(KIND)=box of box,shelf by default",
-        "env(KIND) of box,shelf by default",
+        "env(KIND) of box,shelf",
         "config(on) of box,none",
     ]
 
@@ -68,7 +68,7 @@ def test_a_chain_of_factories_has_all_its_stores() -> None:
         "def b():\n    return shelf.Client()\n\n"
         "store = a() or b()\n"
     )
-    assert selectors(source) == ["env(URL)=option 1 of box,shelf", "env(URL) of box,shelf by default"]
+    assert selectors(source) == ["env(URL) of box,shelf", "env(URL) of box,shelf by default"]
 
 
 def test_a_store_that_is_selected_against_itself_is_told_by_kind_or_place() -> None:

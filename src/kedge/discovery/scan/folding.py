@@ -53,7 +53,7 @@ class Folder:
     def described(self, node: ir.Expression, scope: Scope) -> Folded:
         """Return the constant that an expression is, else the name of the setting or variable that it reads."""
         folded = self.fold(node, scope)
-        if folded is not None:
+        if folded is not None and folded != "":
             return folded
         setting = self.setting(node, scope)
         if setting is not None:
@@ -182,6 +182,8 @@ class Folder:
         for binding in bindings:
             if binding.kind == "value" and binding.expression is not None and not binding.keys:
                 yield binding.expression, binding.scope
+            elif binding.kind == "item" and binding.expression is not None and not binding.keys:
+                yield from self._items(binding.expression, binding.scope)
             elif binding.kind == "parameter" and binding.parameter is not None and not binding.keys:
                 if binding.parameter.default is not None:
                     yield binding.parameter.default, binding.scope.parent or binding.scope
@@ -190,6 +192,12 @@ class Folder:
                 yield from self._imported(statement, imported, binding.scope)
             elif binding.kind == "function" and binding.inner is not None:
                 yield from ((given, binding.inner) for given, _ in binding.inner.returns)
+
+    def _items(self, node: ir.Expression, scope: Scope) -> Iterator[tuple[ir.Expression, Scope]]:
+        """Yield the items of a literal, also of one that a name or attribute stands for."""
+        for expression, at in ((node, scope), *self.sources(node, scope)):
+            if isinstance(expression, ir.Sequence):
+                yield from ((item, at) for item in expression.items)
 
     def _imported(self, statement: ir.Import, name: str, scope: Scope) -> Iterator[tuple[ir.Expression, Scope]]:
         find = self.resolver.imports

@@ -78,7 +78,7 @@ class Opening:
         folded = self.resolver.folder.described(node, scope)
         if test.equals is not None:
             return folded == test.equals and isinstance(folded, bool) == isinstance(test.equals, bool)
-        return isinstance(folded, str) and re.search(test.matches, folded) is not None
+        return isinstance(folded, str) and any(re.search(test.matches, text) for text in _readings(folded))
 
     def argument(self, call: ir.Call, argument: Argument, scope: Scope) -> ir.Expression | None:
         """Return an argument of a call."""
@@ -177,6 +177,18 @@ def handles_in(values: Values) -> tuple[Handle, ...]:
     """Return the handles among values, those in containers too."""
     inner = tuple(each for value in values if isinstance(value, Box) for each in value.all())
     return tuple(value for value in (*values, *inner) if isinstance(value, Handle))
+
+
+def _readings(text: str) -> list[str]:
+    """Return a text; for one that is the name of a setting, also that name from each of its words on.
+
+    >>> _readings("{MY_POSTGRES_URL}")
+    ['{MY_POSTGRES_URL}', 'my_postgres_url', 'postgres_url', 'url']
+    """
+    if not (text.startswith("{") and text.endswith("}")) or text == "{}":
+        return [text]
+    words = text[1:-1].lower().split("_")
+    return [text, *("_".join(words[number:]) for number in range(len(words)))]
 
 
 def _is_open(node: ir.Expression) -> TypeGuard[ir.Choice]:

@@ -25,8 +25,9 @@ write the same tables under `discovery` in a `kedge.toml`: `[[discovery.bind]]`.
 All of them: `when` refines, first that holds (`store`, `kind`, `gives`); `only`: all must hold; `unless`: none may
 hold. A condition names an `argument`: its keyword, its position, or both. `field` is a keyword or key inside of it. A
 keyword is also looked for in an object literal among the arguments. It tests `present`, `equals` or `matches`
-(a search in the text, with `{}` for a part that is not known; of a setting without a value it is `{NAME}`). A condition
-may also ask for a package that the module `imports`.
+(a search in the text, with `{}` for a part that is not known; of a setting without a value its name is searched, from
+each of its words on: `postgres_url` and `url` of POSTGRES_URL). A condition may also ask for a package that the module
+`imports`.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ class Point:
     setting: Setting
     value: str | None
     default: bool
+    arm: str = ""
 
 
 class Selectors:
@@ -44,10 +45,10 @@ class Selectors:
     def select(self, findings: Iterable[Finding]) -> dict[Finding, Selector]:
         """Return the selectors of those findings that have one."""
         points = {finding: self._points(finding.guard, finding.scope) for finding in findings}
-        arms: dict[tuple[int, str, str], dict[tuple[str | None, bool], list[Finding]]] = {}
+        arms: dict[tuple[int, str, str], dict[str, list[Finding]]] = {}
         for finding, found in points.items():
             for point in found:
-                arms.setdefault(point.key, {}).setdefault((point.value, point.default), []).append(finding)
+                arms.setdefault(point.key, {}).setdefault(point.arm, []).append(finding)
         selectors = {}
         for finding, found in points.items():
             if found:
@@ -105,15 +106,15 @@ class Selectors:
         own = arms[guard.arm].test if guard.arm < len(arms) else None
         if own is not None:
             return self._of_test(own, guard.scope)
-        first = next((found for test in tests if (found := self._of_test(test, guard.scope)) is not None), None)
-        return Point(first.key, first.setting, None, default=True) if first is not None else None
+        others = [found for test in tests if (found := self._of_test(test, guard.scope)) is not None]
+        return _otherwise(others) if others else None
 
     def _of_choice(self, guard: Guard, node: ir.Choice) -> Point | None:
         if node.operator == "if" and node.test is not None:
             point = self._of_test(node.test, guard.scope)
             if point is None or guard.arm == 0:
                 return point
-            return Point(point.key, point.setting, None, not point.default or point.value is not None)
+            return _otherwise([point])
         if node.operator != "or":
             return None
         for option in node.options[:-1]:
@@ -121,7 +122,7 @@ class Selectors:
             if setting is not None:
                 key = (id(node), setting.source, setting.name)
                 last = guard.arm == len(node.options) - 1
-                return Point(key, setting, None if last else f"option {guard.arm + 1}", last)
+                return Point(key, setting, None, last, f"option {guard.arm}")
         return None
 
     def _within(self, node: ir.Expression, scope: Scope) -> Setting | None:
@@ -140,7 +141,7 @@ class Selectors:
         match test:
             case ir.Not():
                 inner = self._of_test(test.value, scope)
-                return None if inner is None else Point(inner.key, inner.setting, None, default=True)
+                return None if inner is None else _otherwise([inner])
             case ir.Choice():
                 options = (self._of_test(option, scope) for option in test.options)
                 return next((option for option in options if option is not None), None)
@@ -155,7 +156,9 @@ class Selectors:
                 if isinstance(followed, ir.Binary | ir.Not | ir.Choice):
                     return self._of_test(followed, scope)
                 setting = self._setting(test, scope)
-                return None if setting is None else Point(_key(scope, setting), setting, None, bool(setting.default))
+                return (
+                    None if setting is None else Point(_key(scope, setting), setting, None, _is_true(setting.default))
+                )
 
     def _of_comparison(self, test: ir.Binary, scope: Scope) -> Point | None:
         for left, right in ((test.left, test.right), (test.right, test.left)):
@@ -166,7 +169,7 @@ class Selectors:
                 negative = test.operator in _NEGATIVE
                 value = None if negative or None in folded else "|".join(_text(each) for each in folded)
                 default = negative or (setting.default is not None and setting.default in folded)
-                return Point(_key(scope, setting), setting, value, default)
+                return Point(_key(scope, setting), setting, value, default, value or ("not" if negative else ""))
         return None
 
     def _setting(self, node: ir.Expression, scope: Scope) -> Setting | None:
@@ -204,6 +207,16 @@ def is_live(selector: Selector, environment: Mapping[str, str]) -> bool | None:
     return None
 
 
+def _otherwise(points: list[Point]) -> Point:
+    """Return the arm that is taken if none of some tests holds."""
+    default = not any(point.default for point in points)
+    return Point(points[0].key, points[0].setting, None, default, "else")
+
+
+def _is_true(value: object) -> bool:
+    return bool(value) and str(value).lower() not in {"false", "0", "no", "off"}
+
+
 def _key(scope: Scope, setting: Setting) -> tuple[int, str, str]:
     return (id(scope), setting.source, setting.name)
 
@@ -212,7 +225,7 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _selector(finding: Finding, chosen: Point, arms: Mapping[tuple[str | None, bool], list[Finding]]) -> Selector:
+def _selector(finding: Finding, chosen: Point, arms: Mapping[str, list[Finding]]) -> Selector:
     """Return the selector of a finding, with the stores of all arms of the decision."""
     others = [each for found in arms.values() for each in found]
     stores = {each.store for each in others}
