@@ -44,6 +44,9 @@ class Annotations:
                 return union(*(self.values(option, scope) for option in node.options))
             case ir.Index():
                 return self._generic(node, scope)
+            case ir.Mapping():
+                fields = ((key.value, each) for key, each in node.items if isinstance(key, ir.Text))
+                return (Box(tuple((key, value) for key, each in fields for value in self.values(each, scope))),)
             case ir.Call(function=ir.Name(id="typeof")) if node.arguments:
                 return self.resolver.eval(node.arguments[0], scope)
             case ir.Name() if node.id in _NOTHING or node.id in _CONTAINERS:

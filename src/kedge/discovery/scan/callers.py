@@ -56,6 +56,8 @@ class Callers:
         if parameter.default is not None:
             given = self.resolver.eval(parameter.default, scope.parent or scope)
         if not is_concrete(annotated) and parameter.kind == "normal":
+            position = next(number for number, each in enumerate(node.parameters) if each is parameter)
+            given = union(given, self.resolver.callbacks.parameter(scope, position))
             given = union(given, self._from_callers(scope, parameter))
         found = given if is_concrete(given) or not annotated else annotated
         self._parameters[key] = found

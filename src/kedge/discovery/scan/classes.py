@@ -116,7 +116,7 @@ class Classes:
     def receiver(self, function: Scope) -> Values:
         """Return what the first parameter of a method is."""
         owner = function.parent
-        if owner is None or owner.kind != "class" or function.function is None:
+        if owner is None or owner.kind != "class" or function.function is None or not function.module.is_python:
             return ()
         names = {decorator_name(node) for node in function.function.decorators}
         if "staticmethod" in names:

@@ -119,6 +119,9 @@ class Matcher:
                 yield from self._of_rules(
                     value.handle, value.name, call, site, lambda table: self.rules.methods(table, kind, value.name)
                 )
+            case Handle():
+                kind = value.type
+                yield from self._of_rules(value, "()", call, site, lambda table: self.rules.methods(table, kind, "()"))
             case ClassOf():
                 yield from self._of_subclass(value.scope, call, site)
             case _:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from kedge.discovery import ir
 from kedge.discovery.scan.annotations import Annotations
+from kedge.discovery.scan.callbacks import Callbacks
 from kedge.discovery.scan.callers import Callers, is_concrete
 from kedge.discovery.scan.classes import Classes
 from kedge.discovery.scan.exports import Exports
@@ -53,6 +54,7 @@ class Resolver:
         self.classes = Classes(self)
         self.exports = Exports(self)
         self.callers = Callers(self)
+        self.callbacks = Callbacks(self)
         self.annotations = Annotations(self)
         self.folder = Folder(self)
         self.opening = Opening(self)

@@ -1,6 +1,6 @@
 """Rules of the scan: the TOML format, its loader, and the index that the engine looks names up in.
 
-A file holds tables of six sorts. Names are qualified: `qdrant_client.QdrantClient` in Python,
+A file holds tables of these sorts. Names are qualified: `qdrant_client.QdrantClient` in Python,
 `@qdrant/js-client-rest:QdrantClient` in JavaScript (`package:default` is the default export). `()` stands for the
 result of a call (`langgraph.graph.StateGraph().compile`), `*` for any characters of one dotted part, and `**` for any
 number of parts (`langchain*.**.Chroma`).
@@ -11,8 +11,12 @@ number of parts (`langchain*.**.Chroma`).
               whose members and writes it has too.
 `[[bind]]`    `calls` open a handle to `store`, a value of type `gives`.
 `[[member]]`  `member` of a value of type `on` gives type `gives`. `[]` is a subscript, `with` what `with` binds, `iter`
-              an item of a loop, `()` a call of the value itself. `self` gives the same value again (builders).
-`[[write]]`   `methods` of type `on`, or `calls`, change the store. `sql`: the argument whose statement decides.
+              an item of a loop, `()` a call of the value itself, `*` any
+              member without an entry of its own. `self` gives the same value again (builders).
+`[[write]]`   `methods` of type `on` (`()`: a call of the value), or `calls`, change the store. `sql`: the
+              argument whose statement decides.
+`[[callback]]` a function that is given to `calls`, or to `methods` of `on`, has a value of type `gives` as its
+              parameter number `parameter`, from 0 (a transaction, a context).
 `[[attach]]`  `calls`, or `methods` of `on`, give the store in `argument` to an agent; `attribute`: an assignment to an
               attribute of this name does, if the value is of one of `types`.
 `[[pin]]`     `calls`, or `methods` of `on`, name a mutable reference.
@@ -48,8 +52,8 @@ from kedge.errors import InvalidValue
 Argument: TypeAlias = str | int | tuple[str | int, ...]
 """An argument by keyword, by position, or by any of several."""
 
-Table: TypeAlias = Literal["type", "bind", "write", "attach", "pin"]
-TABLES: tuple[Table, ...] = ("type", "bind", "write", "attach", "pin")
+Table: TypeAlias = Literal["type", "bind", "write", "callback", "attach", "pin"]
+TABLES: tuple[Table, ...] = ("type", "bind", "write", "callback", "attach", "pin")
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,6 +87,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: Argument | None = None
     sql: Argument | None = None
     attribute: str = ""
+    parameter: int = 0
     types: tuple[str, ...] = ()
     confidence: Confidence = "high"
     note: str = ""
@@ -121,6 +126,7 @@ class RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bind: tuple[Rule, ...] = ()
     member: tuple[Member, ...] = ()
     write: tuple[Rule, ...] = ()
+    callback: tuple[Rule, ...] = ()
     attach: tuple[Rule, ...] = ()
     pin: tuple[Rule, ...] = ()
     example: tuple[Example, ...] = ()
@@ -256,9 +262,11 @@ class Rules:
 
     def member(self, type_name: str, name: str) -> Member | None:
         """Return what a member of an abstract type gives."""
-        for on in self.lineage(type_name):
-            if (found := self._members.get((on, name))) is not None:
-                return found
+        names = (name, "*") if name.isidentifier() else (name,)
+        for key in names if name not in {"with", "iter"} else (name,):
+            for on in self.lineage(type_name):
+                if (found := self._members.get((on, key))) is not None:
+                    return found
         return None
 
 
@@ -301,13 +309,14 @@ def _check(table: Table, rule: Rule, name: str) -> None:
         "type": ("gives",),
         "bind": ("store", "kind"),
         "write": (),
+        "callback": ("gives",),
         "attach": (),
         "pin": ("store", "kind"),
     }
     missing = [field for field in needed[table] if not getattr(rule, field)]
     if not (rule.calls or (rule.on and rule.methods) or rule.attribute or (table == "type" and rule.extends)):
         missing.append("calls, or on and methods")
-    if table == "write" and rule.calls and not (rule.store and rule.kind):
+    if table in {"write", "callback"} and rule.calls and not (rule.store and rule.kind):
         missing.append("store and kind, since calls give no receiver")
     if missing:
         raise InvalidValue(f"invalid [[{table}]] {shown!r} in {name}: it has no {'; no '.join(missing)}; add it")

@@ -329,7 +329,15 @@ class _Indexer:
                 self.bind(item, _part(binding, number))
         elif isinstance(target, ir.Mapping):
             for key, item in target.items:
-                self.bind(item, _part(binding, key.value) if isinstance(key, ir.Text) else binding)
+                self._property(item, _part(binding, key.value) if isinstance(key, ir.Text) else binding)
+
+    def _property(self, target: ir.Expression, binding: Binding) -> None:
+        """Bind a property of a pattern, which may have a default."""
+        if isinstance(target, ir.Assigned):
+            self.expression(target.value, binding.scope, binding.guard)
+            self.bind(target.target, Binding("value", binding.scope, target.value, guard=binding.guard))
+            target = target.target
+        self.bind(target, binding)
 
     def _is_self(self, value: ir.Expression, scope: Scope) -> bool:
         """Whether an expression is the instance or class that a method belongs to."""
