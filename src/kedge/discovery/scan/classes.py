@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kedge.discovery import ir
 from kedge.discovery.scan.scopes import Binding, Scope
-from kedge.discovery.scan.values import ClassOf, FunctionOf, Instance, Library, Values, union
+from kedge.discovery.scan.values import ClassOf, FunctionOf, Handle, Instance, Library, Values, union
 
 if TYPE_CHECKING:
     from kedge.discovery.scan.resolver import Resolver
@@ -76,7 +76,9 @@ class Classes:
                     found = union(found, self._bound(binding, receiver))
         if not found:
             for path in libraries:
-                base = (Library(path),) if isinstance(receiver, ClassOf) else self.resolver.instance_of(path)
+                base = self.resolver.instance_of(path)
+                if isinstance(receiver, ClassOf):
+                    base = (Library(path), *(value for value in base if isinstance(value, Handle)))
                 found = union(found, self.resolver.members(base, name))
         return found
 

@@ -55,9 +55,10 @@ class Runner:
 
 def merged(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Yield one finding of each class and store of one call; the kind is open where alternatives differ."""
-    groups: dict[SiteClass, dict[str, list[Finding]]] = {}
+    groups: dict[tuple[SiteClass, Rule | None], dict[str, list[Finding]]] = {}
     for finding in findings:
-        groups.setdefault(finding.site_class, {}).setdefault(finding.store, []).append(finding)
+        by = finding.rule if finding.site_class == "attach" else None  # one call can give several stores
+        groups.setdefault((finding.site_class, by), {}).setdefault(finding.store, []).append(finding)
     for stores in groups.values():
         varied = len(stores) > 1
         for alternatives in stores.values():

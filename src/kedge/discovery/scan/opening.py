@@ -87,14 +87,14 @@ class Opening:
     def opened(self, rule: Rule, call: ir.Call, scope: Scope) -> Opened:
         """Return what a rule says of a call."""
         store, kind, gives = rule.store, rule.kind, rule.gives
-        handle = self.handle_in(rule, call, scope)
-        if handle is not None:
-            kind = handle.kind
-            store = handle.store if rule in self.rules.tables["type"] else store
         for test in rule.when:
             if self.holds(test, call, scope):
                 store, kind, gives = test.store or store, test.kind or kind, test.gives or gives
                 break
+        handle = self.handle_in(rule, call, scope)
+        if handle is not None:
+            kind = handle.kind
+            store = handle.store if rule in self.rules.tables["type"] else store
         target = ""
         if rule.target is not None and (node := self.argument(call, rule.target, scope)) is not None:
             target = self.resolver.folder.text(node, scope)
@@ -153,6 +153,8 @@ class Opening:
     def member(self, handle: Handle, name: str, target: str = "") -> Values:
         """Return a member of a handle, `[]` and `with` too."""
         entry = self.rules.member(handle.type, name)
+        if entry is None and name.isidentifier():
+            entry = self.rules.member(handle.type, "*")
         if entry is None:
             return () if name in {"[]", "with", "iter", "()"} else (Method(handle, name),)
         if entry.gives == "self":

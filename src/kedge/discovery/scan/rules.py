@@ -222,7 +222,8 @@ class Rules:
         for rule in (rule for rule in self.tables["attach"] if rule.attribute):
             self.attributes[rule.attribute] = (*self.attributes.get(rule.attribute, ()), rule)
         self.verbs = self._last_names()
-        names = (name for table in TABLES for rule in self.tables[table] for name in rule.calls if ":" not in name)
+        groups = (group for table in TABLES for rule in self.tables[table] for group in rule.calls if ":" not in group)
+        names = (name for group in groups for name in expanded(group))
         self.packages = frozenset(top for name in names if "*" not in (top := name.partition(".")[0]))
         """Top names of the Python packages that rules name."""
 
