@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from kedge.backends.record_cache import DecodedRecord
@@ -176,27 +177,45 @@ class SqliteJournal(Reader):
                 self._restate(connection, space, sorted(names), (first, self._states.rule(connection, settled)))
 
     def _restate(self, connection: sqlite3.Connection, space: int, names: list[str], written: tuple[int, Rule]) -> None:
-        """Update the states of the heads at these names, and drop heads that another hides in every view."""
+        """Update the states of the heads at these names, and drop heads that another hides in every view.
+
+        Keys whose heads have the same lineages and states, in the same order, are decided once.
+        """
         first, rule = written
+        decided: dict[tuple[tuple[int, int, bool], ...], dict[int, int | None]] = {}
+        dropped: dict[int, list[str]] = {}  # by lineage
+        changed: list[tuple[int, int, str, int]] = []
         for start in range(0, len(names), _CHUNK_NAMES):
             chunk = json.dumps(names[start : start + _CHUNK_NAMES], ensure_ascii=False)
             found = connection.execute(_SQL["heads_at"], (space, chunk)).fetchall()
-            for name, group in groupby(found, key=lambda row: row[0]):
-                heads = [Entry(rank, seq, lineage, state, seq >= first) for _, rank, seq, lineage, state in group]
-                if len(heads) > 1:
-                    self._restate_key(connection, (space, name), heads, rule)
+            for name, group in groupby(found, key=itemgetter(0)):
+                heads = list(group)
+                if len(heads) == 1:
+                    continue
+                alike = tuple((lineage, state, seq >= first) for _, _, seq, lineage, state in heads)
+                states = decided.get(alike)
+                if states is None:
+                    states = decided[alike] = self._restated(connection, [row[1:] for row in heads], first, rule)
+                for lineage, state in states.items():
+                    if state is None:
+                        dropped.setdefault(lineage, []).append(name)
+                    else:
+                        changed.append((state, space, name, lineage))
+        for lineage, dead in dropped.items():
+            connection.execute(_SQL["heads_drop"], (space, lineage, json.dumps(dead, ensure_ascii=False)))
+        connection.executemany(_SQL["head_restate"], changed)
 
-    def _restate_key(
-        self, connection: sqlite3.Connection, key: tuple[int, str], heads: list[Entry], rule: Rule
-    ) -> None:
+    def _restated(
+        self, connection: sqlite3.Connection, rows: Sequence[tuple[int, int, int, int]], first: int, rule: Rule
+    ) -> dict[int, int | None]:
+        """Return the new states, by lineage, of the heads of one key, the newest first; None: it is to be dropped."""
+        heads = [Entry(rank, seq, lineage, state, seq >= first) for rank, seq, lineage, state in rows]
         members_of = partial(self._interner.members_uncached, connection)
         above_of = partial(self._states.above_uncached, connection)
-        for lineage, above in restated(heads, members_of, above_of, rule).items():
-            if is_dead(above):
-                connection.execute(_SQL["head_drop"], (*key, lineage))
-            else:
-                state = self._states.intern(connection, lineage, above, rule)
-                connection.execute(_SQL["head_restate"], (state, *key, lineage))
+        return {
+            lineage: None if is_dead(above) else self._states.intern(connection, lineage, above, rule)
+            for lineage, above in restated(heads, members_of, above_of, rule).items()
+        }
 
     # ── preconditions ──
 

@@ -63,8 +63,8 @@ WHERE space = ? AND name IN (SELECT value FROM json_each(?)) ORDER BY name, rank
 -- name: head_restate
 UPDATE heads SET state = ? WHERE space = ? AND name = ? AND lineage = ?;
 
--- name: head_drop
-DELETE FROM heads WHERE space = ? AND name = ? AND lineage = ?;
+-- name: heads_drop
+DELETE FROM heads WHERE space = ? AND lineage = ? AND name IN (SELECT value FROM json_each(?));
 
 -- name: lineages_at
 -- The heads at some names, at each name the newest first.
