@@ -9,7 +9,7 @@ from kedge.discovery.scan.matching import Finding, Matcher, merged
 from kedge.discovery.scan.resolver import Resolver
 from kedge.discovery.scan.rules import Rules
 from kedge.discovery.scan.scopes import ModuleIndex, index_module
-from kedge.discovery.scan.selectors import Selectors, is_live
+from kedge.discovery.scan.selectors import Selectors, common, is_live
 from kedge.discovery.scan.writers import Writers
 from kedge.discovery.sites import Selector, Site
 
@@ -44,16 +44,16 @@ class Program:
         groups += writers.statements()
         writes = [each for group in groups for each in group if each.site_class == "write"]
         groups += writers.calls(writes)
-        opened = [each for group in groups for each in group if each.site_class == "bind"]
-        selectors = Selectors(self.resolver).select(each for group in groups for each in merged(group))
-        chosen = {each.place: selectors[each] for each in opened if each in selectors}
+        placed = [each for group in groups for each in merged(group) if each.site_class in {"bind", "attach"}]
+        selectors = Selectors(self.resolver).select(placed)
+        chosen = {each.place: selectors[each] for each in placed if each.site_class == "bind" and each in selectors}
         sites: set[Site] = set()
         for group in groups:
-            for finding in merged(self._live(group, chosen)):
-                selector = selectors.get(finding)
-                if finding.origin is not None and len(group) > 1:
-                    selector = chosen.get(finding.origin, selector)
-                sites.add(self._site(finding, selector))
+            live = self._live(group, chosen)
+            for finding in merged(live):
+                origins = {each.origin for each in live if each.origin is not None and each.store == finding.store}
+                inherited = common(chosen.get(origin) for origin in origins)
+                sites.add(self._site(finding, selectors.get(finding) or inherited))
         return sorted(sites)
 
     def _live(self, group: list[Finding], selectors: Mapping[tuple[str, int], Selector]) -> list[Finding]:

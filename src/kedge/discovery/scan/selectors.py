@@ -34,6 +34,14 @@ class Point:
     default: bool
     arm: str = ""
 
+    @property
+    def says_alone(self) -> bool:
+        """Whether the decision selects a store against none, if no other arm opens one.
+
+        An argument that must be given, and what follows an early return, are no choice of a store.
+        """
+        return self.setting.source != "argument" and self.arm != "else"
+
 
 class Selectors:
     """Finds what selects each finding."""
@@ -51,8 +59,9 @@ class Selectors:
                 arms.setdefault(point.key, {}).setdefault(point.arm, []).append(finding)
         selectors = {}
         for finding, found in points.items():
-            if found:
-                chosen = next((point for point in found if len(arms[point.key]) > 1), found[0])
+            several = (point for point in found if len(arms[point.key]) > 1)
+            chosen = next(several, None) or next((point for point in found if point.says_alone), None)
+            if chosen is not None:
                 selectors[finding] = _selector(finding, chosen, arms[chosen.key])
         return selectors
 
@@ -190,6 +199,15 @@ class Selectors:
                 return found
         default = binding.parameter.default
         return Setting("argument", node.id, self.resolver.folder.fold(default, holder) if default is not None else None)
+
+
+def common(selectors: Iterable[Selector | None]) -> Selector | None:
+    """Return the selector that all of some have; its value is open where theirs differ."""
+    found = list(dict.fromkeys(selectors))
+    first = found[0] if found else None
+    if first is None or any(each is None or (each.source, each.name) != (first.source, first.name) for each in found):
+        return None
+    return first if len(found) == 1 else Selector(first.source, first.name, alternatives=first.alternatives)
 
 
 def is_live(selector: Selector, environment: Mapping[str, str]) -> bool | None:
