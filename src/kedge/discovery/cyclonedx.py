@@ -1,6 +1,6 @@
 """CycloneDX 1.6 document of a scan: stores as services and data components, with the places as evidence."""
 
-import uuid
+import hashlib
 from typing import Any
 
 import msgspec
@@ -10,7 +10,6 @@ from kedge.discovery.scanning import Scan
 from kedge.discovery.sites import Site
 from kedge.discovery.stores import Store, sentence
 
-_NAMESPACE = uuid.UUID("5d3a3c5e-6a5c-5a57-9d8b-6b65646765ff")
 _OUTSIDE = {"remote", "provider", "config"}
 
 
@@ -24,15 +23,20 @@ def cyclonedx(scan: Scan) -> dict[str, Any]:
         ],
         "services": [_service(store) for store in stores if _OUTSIDE & set(store.kinds)],
     }
-    serial = uuid.uuid5(_NAMESPACE, msgspec.json.encode(content).decode())
     head = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{serial}",
+        "serialNumber": f"urn:uuid:{_uuid(msgspec.json.encode(content))}",
         "version": 1,
     }
     return head | content
+
+
+def _uuid(content: bytes) -> str:
+    """Return a UUID of version 8 (custom) that is of the content only."""
+    digits = hashlib.sha256(content).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
 
 
 def _component(store: Store, sites: list[Site]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def scan(
     variables = environment([(os.fspath(path), _text(Path(path))) for path in env])
     mark = digest(files.files)
     kept = None if cache is None else ScanCache(Path(cache))
-    key = key_of(mark, files.skipped, [path.read_bytes() for path in extra], variables)
+    key = key_of(mark, files.skipped, [_bytes(path) for path in extra], variables)
     found = None if kept is None else kept.get(key, Found)
     if found is None:
         found = _find(files, extra, variables)
@@ -94,6 +94,13 @@ def _rule_files(root: Path, rules: Iterable[str | os.PathLike[str]]) -> list[Pat
     own = root / RULES_FILE
     given = [Path(path) for path in rules]
     return [*given, *([own] if own.is_file() and not own.is_symlink() else [])]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from None
 
 
 def _text(path: Path) -> str:

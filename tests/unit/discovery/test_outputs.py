@@ -149,7 +149,7 @@ def test_sarif_says_what_is_new() -> None:
 def test_cyclonedx_has_the_parts_that_its_schema_requires() -> None:
     found = _plain(cyclonedx(SCAN))
     assert (found["bomFormat"], found["specVersion"], found["version"]) == ("CycloneDX", "1.6", 1)
-    assert uuid.UUID(found["serialNumber"].removeprefix("urn:uuid:")).version == 5
+    assert uuid.UUID(found["serialNumber"].removeprefix("urn:uuid:")).version == 8
     assert [part["name"] for part in found["components"]] == ["faiss", "our-own-store", "proc-global", "qdrant"]
     assert [part["name"] for part in found["services"]] == ["our-own-store", "qdrant"]
     refs = [part["bom-ref"] for part in (*found["components"], *found["services"])]
