@@ -2,10 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -17,6 +15,7 @@ from kedge.discovery.scan.infra.env import Setting, environment
 from kedge.discovery.scan.javascript import lower_javascript, reason_to_skip
 from kedge.discovery.scan.javascript_modules import CONFIGURATION
 from kedge.discovery.scan.languages import JAVASCRIPT, NOTEBOOK, PYTHON, WANTED
+from kedge.discovery.scan.local import local_sites
 from kedge.discovery.scan.notebooks import lower_notebook
 from kedge.discovery.scan.program import Program
 from kedge.discovery.scan.python import lower_python
@@ -219,18 +218,4 @@ def _code_sites(
     configuration: Mapping[str, bytes],
 ) -> list[Site]:
     program = Program(modules, load_rules(extra), variables, configuration)
-    sites = program.sites()
-    if local := _part("local", "local_sites"):
-        sites += local(program)
-    return sites
-
-
-def _part(module: str, name: str) -> Callable[..., Any] | None:
-    """Return a function of a part of the scan that may not be there yet."""
-    try:
-        found: Callable[..., Any] = getattr(import_module(f"kedge.discovery.scan.{module}"), name)
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("kedge."):
-            return None
-        raise
-    return found
+    return [*program.sites(), *local_sites(program)]
