@@ -259,6 +259,7 @@ def test_cached_results_of_stores_and_servers(parameters: str, body: str) -> Non
         ("name", "return ''.join(sorted(name))"),
         ("name", "return yf.Client(name)"),
         ("", "return Settings()"),
+        ("", "return yf.names().all()"),
         ("", "return open('prompt.md').read()"),
     ],
 )
@@ -316,6 +317,14 @@ def test_typescript() -> None:
               return cache.get(key);
             }
             """,
+        "lib/prices.ts": """
+            let cachedPrices: Price[] | null = null;
+            export async function prices() {
+              if (cachedPrices) return cachedPrices;
+              cachedPrices = await load();
+              return cachedPrices;
+            }
+            """,
         "components/list.tsx": """
             const cache = new Map();
             export function List(key) { cache.set(key, load(key)); return cache.get(key); }
@@ -327,4 +336,8 @@ def test_typescript() -> None:
             };
             """,
     }
-    assert found(files) == ["app/history.ts:3 write browser-storage save", "lib/cache.ts:2 bind proc-global <module>"]
+    assert found(files) == [
+        "app/history.ts:3 write browser-storage save",
+        "lib/cache.ts:2 bind proc-global <module>",
+        "lib/prices.ts:2 bind proc-global <module>",
+    ]

@@ -46,7 +46,7 @@ class Facts:
     returns: list[ir.Expression] = field(default_factory=list)
     inner: list[Facts] = field(default_factory=list)
     bound: set[str] = field(default_factory=set)
-    """Names that this scope binds: parameters, targets, imports, definitions."""
+    """Names that this scope binds: parameters, imports, definitions, and in Python what it assigns."""
 
     @property
     def shown(self) -> str:
@@ -79,11 +79,18 @@ class Facts:
 def collect(module: ir.Module) -> Facts:
     """Collect the facts of a module."""
     top = Facts("module", "", module)
-    _Walk().body(module.body, top)
+    _Walk(assigning_binds=module.language == "python").body(module.body, top)
     return top
 
 
 class _Walk:
+    def __init__(self, *, assigning_binds: bool) -> None:
+        """`assigning_binds`: an assigned name is the function's own, unless it says otherwise.
+
+        In JavaScript the form does not tell `const a = b` from `a = b`. Few functions hide a name of their module.
+        """
+        self.assigning_binds = assigning_binds
+
     def body(self, body: tuple[ir.Statement, ...], facts: Facts) -> None:
         for statement in body:
             self.statement(statement, facts)
@@ -171,10 +178,10 @@ class _Walk:
 
     def bind(self, target: ir.Expression, facts: Facts) -> None:
         if isinstance(target, ir.Name):
-            facts.bound.add(target.id)
+            if self.assigning_binds or facts.kind == "module":
+                facts.bound.add(target.id)
         elif isinstance(target, ir.Attribute):
-            if not isinstance(target.value, ir.Name):
-                self.read(target.value, facts)
+            self.read(target.value, facts)
         elif isinstance(target, ir.Index):
             self.read(target, facts)
         elif isinstance(target, ir.Spread):

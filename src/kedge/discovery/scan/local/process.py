@@ -26,7 +26,7 @@ _CONTAINERS = names("containers", "types")
 _CONSTRUCTORS = names("containers", "constructors")
 _FIELDS = names("containers", "fields")
 _FIELD_MAKERS = names("containers", "field_makers")
-_SCREENS = ("Screen", "Widget", "App", "Component", "Console", "View", "Panel", "Dialog", "Window", "Frame", "Parser")
+_SCREENS = ("Screen", "Widget", "App", "Component", "Console", "View", "Panel", "Dialog", "Window", "Frame")
 
 
 _INTERFACE = re.compile(r"(?:^|/)(?:components|hooks|ui)/|\.[jt]sx$")
@@ -104,7 +104,7 @@ def _module_names(
         if not names_state(name):
             continue
         held = container(node.value)
-        changes = _changes(module, scopes, name) + shared.get((stem, name), [])
+        changes = _changes(scopes, name) + shared.get((stem, name), [])
         data = [each for each in changes if _stores_data(*each, scalar=not held)]
         if not data or not (held or all(each.change in ("rebind", "augment") for _, each in data)):
             continue
@@ -131,7 +131,7 @@ def _top_assignments(body: tuple[ir.Statement, ...]) -> Iterator[ir.Assign]:
                 yield from _top_assignments(inner)
 
 
-def _changes(module: ir.Module, scopes: list[Facts], name: str) -> list[tuple[Facts, Mutation]]:
+def _changes(scopes: list[Facts], name: str) -> list[tuple[Facts, Mutation]]:
     """Changes of a module's name in its functions."""
     found: list[tuple[Facts, Mutation]] = []
     for scope in scopes:
@@ -140,9 +140,7 @@ def _changes(module: ir.Module, scopes: list[Facts], name: str) -> list[tuple[Fa
         for mutation in scope.mutations:
             if not isinstance(mutation.target, ir.Name) or mutation.target.id != name:
                 continue
-            rebinds = mutation.change in ("rebind", "augment")
-            if not rebinds or name in scope.outer or module.language != "python":
-                found.append((scope, mutation))
+            found.append((scope, mutation))
     return found
 
 
