@@ -284,16 +284,20 @@ def test_ray_actors_keep_state_in_a_process_of_their_own() -> None:
                 self.todo = []
             def push(self, task):
                 self.todo.append(task)
+            def take(self):
+                return self.todo.pop()
         class Client:
             def __init__(self):
                 self.actor = Tasks.options(name="tasks", lifetime="detached").remote()
             def push(self, task):
                 self.actor.push.remote(task)
+            def take(self):
+                return self.actor.take.remote()
         """
     assert found(source) == [
         "6 bind ray-actor Tasks.__init__",
-        "11 bind ray-actor Client.__init__",
-        "13 write ray-actor Client.push",
+        "13 bind ray-actor Client.__init__",
+        "15 write ray-actor Client.push",
     ]
 
 

@@ -105,7 +105,7 @@ def _module_names(
             continue
         held = container(node.value)
         changes = _changes(scopes, name) + shared.get((stem, name), [])
-        data = [each for each in changes if _stores_data(*each, scalar=not held)]
+        data = [each for each in changes if stores_data(*each, scalar=not held)]
         if not data or not (held or all(each.change in ("rebind", "augment") for _, each in data)):
             continue
         if not held and (isinstance(node.value, ir.Call) or VALUES.isdisjoint(words(name))):
@@ -144,7 +144,7 @@ def _changes(scopes: list[Facts], name: str) -> list[tuple[Facts, Mutation]]:
     return found
 
 
-def _stores_data(scope: Facts, mutation: Mutation, *, scalar: bool = False) -> bool:
+def stores_data(scope: Facts, mutation: Mutation, *, scalar: bool = False) -> bool:
     """Whether a change stores data: no handle, no constant, and no object that stands for itself."""
     if mutation.change in ("remove", "take"):
         return False
@@ -208,7 +208,7 @@ def _attributes(module: ir.Module, owner: Facts) -> Iterator[Site]:
             and mutation.target.name == name
             and _of_instance(mutation.target.value, node.name)
         ]
-        data = [each for each in changes if _stores_data(*each)]
+        data = [each for each in changes if stores_data(*each)]
         plain = sum(each.change not in ("rebind", "augment") for _, each in changes)
         reads = sum(scope.members[name] for scope in methods if id(scope) not in starts) - plain
         if not data or (reads < 1 and not _taken(changes)) or all(_starts_empty(scope, changes) for scope, _ in data):

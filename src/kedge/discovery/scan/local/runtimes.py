@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from kedge.discovery import ir
 from kedge.discovery.scan.local.facts import Facts
-from kedge.discovery.scan.local.process import container, is_actor
+from kedge.discovery.scan.local.process import container, is_actor, stores_data
 from kedge.discovery.scan.local.words import last_name, names_state
 from kedge.discovery.sites import Evidence, Site, SiteClass, StateKind
 
@@ -46,9 +46,14 @@ def _imports(module: ir.Module, package: str) -> bool:
 
 
 def _changing_methods(actor: Facts) -> Iterator[str]:
+    """Methods that give an actor data to keep. What only takes or counts is left out."""
     for scope in actor.inner:
         node = scope.node
-        if isinstance(node, ir.Function) and node.name != "__init__" and scope.mutations:
+        if (
+            isinstance(node, ir.Function)
+            and node.name != "__init__"
+            and any(stores_data(scope, each) for each in scope.mutations)
+        ):
             yield node.name
 
 
