@@ -203,3 +203,19 @@ def test_scripts_are_resolved_as_python_is() -> None:
         "src/use.tsx:6 write box remote POST",
         "src/use.tsx:7 write box remote POST",
     ]
+
+
+def test_a_script_imports_from_its_own_folder_though_it_is_a_package() -> None:
+    files = {
+        "app/__init__.py": "",
+        "app/keeping.py": "from boxdb import Client\nclient = Client()\n",
+        "app/logging.py": "from boxdb import Client\nclient = Client()\n",
+        "app/run/__init__.py": "",
+        "app/run/main.py": "from keeping import client\ndef save():\n    client.put(1)\n",
+        "app/run/other.py": "from logging import client\ndef save():\n    client.put(1)\n",
+    }
+    assert found(files) == [
+        "app/keeping.py:2 bind box remote <module>",
+        "app/logging.py:2 bind box remote <module>",
+        "app/run/main.py:3 write box remote save",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import sys
 from collections.abc import Iterable, Mapping
 
 from kedge.discovery.scan.javascript_modules import ScriptModules
@@ -76,7 +77,21 @@ class Imports:
                 return found
         far = [base for base in bases if base not in near]
         found_far = [path for base in far if (path := self.python_at(posixpath.join(base, inner))) is not None]
-        return found_far[0] if len(found_far) == 1 and top not in self.packages else None
+        if top in self.packages:
+            return None
+        return found_far[0] if len(found_far) == 1 else self._beside_script(importer, inner)
+
+    def _beside_script(self, importer: str, inner: str) -> str | None:
+        """Return a module in the folder of a script: Python looks there first, even if the folder is a package."""
+        if inner.partition("/")[0] in sys.stdlib_module_names:
+            return None
+        folder = posixpath.dirname(importer)
+        while folder:
+            found = self.python_at(posixpath.join(folder, inner))
+            if found is not None and found != importer:
+                return found
+            folder = posixpath.dirname(folder)
+        return None
 
     def python_at(self, stem: str) -> str | None:
         """Return the module at a path without its ending: a file, a package, or a folder of modules."""
