@@ -17,6 +17,11 @@ _STARTS = re.compile(r"\s*(?:\(\s*)?(?P<verb>[a-z]+)", re.IGNORECASE)
 _VERBS = {"insert", "replace", "merge", "update", "delete", "truncate", "drop", "copy", "with", "begin", "do", "set"}
 _GRAPH = re.compile(r"\b(?:create|merge|delete|detach\s+delete|set|remove)\b", re.IGNORECASE)
 _BUILT = re.compile(r"(?:^|[.:])(?P<verb>insert|update|delete|merge|truncate|drop|replace)\(\)", re.IGNORECASE)
+_COMMANDS = re.compile(
+    r"[.:](?:(?:Put|Update|Delete)(?:Item|Objects?|Message|MessageBatch)?|DeleteTable|BatchWrite(?:Item)?"
+    r"|TransactWrite(?:Items)?|CopyObject|CompleteMultipartUpload|SendMessage(?:Batch)?|PurgeQueue|StartIngestionJob"
+    r"|(?:Ingest|Delete)KnowledgeBaseDocuments)Command\(\)$"
+)
 _SAVER_TABLES = re.compile(r"^(?:\w+\.)?(?:checkpoints|checkpoint_(?:blobs|writes|migrations)|writes)$")
 _STORE_TABLES = re.compile(r"^(?:\w+\.)?(?:store|store_vectors)$")
 
@@ -57,8 +62,12 @@ def graph_change_in(text: str) -> bool:
 
 
 def built_change(path: str) -> bool:
-    """Whether a statement that is built by calls changes data: `sqlalchemy.insert().values()`."""
-    return _BUILT.search(path) is not None
+    """Whether a statement or command that is built by calls changes data: `sqlalchemy.insert().values()`.
+
+    >>> built_change("@aws-sdk/client-s3:PutObjectCommand()"), built_change("@aws-sdk/client-s3:GetObjectCommand()")
+    (True, False)
+    """
+    return _BUILT.search(path) is not None or _COMMANDS.search(path) is not None
 
 
 def saver_store(store: str, table: str) -> str:
