@@ -37,6 +37,11 @@ on = "box.context"
 member = "db"
 gives = "box.table"
 
+[[member]]
+on = "box.table"
+member = "*()"
+gives = "self"
+
 [[write]]
 on = ["box", "box.table"]
 methods = ["put", "()"]
@@ -78,8 +83,10 @@ def test_a_promise_gives_its_value_and_an_array_its_items() -> None:
     assert found(f"{BOX}box.reduce(b => b.put(1))") == ["2 bind <module>"]
 
 
-def test_any_member_is_of_a_type_and_a_call_can_write() -> None:
+def test_any_attribute_or_result_is_of_a_type_and_a_call_can_write() -> None:
     assert found(f"{BOX}box.note.put(1)") == ["2 bind <module>", "3 write <module>"]
+    assert found(f"{BOX}box.note.where(1).put(1)") == ["2 bind <module>", "3 write <module>"]
+    assert found(f"{BOX}box.where(1).put(1)") == ["2 bind <module>"]
     assert found(f"{BOX}box`a`") == ["2 bind <module>", "3 write <module>"]
 
 

@@ -83,7 +83,7 @@ def test_each_rule_is_met_by_an_example_of_its_file(name: str) -> None:
         found(example, recording)
     for rule in (rule for rules in recording.attributes.values() for rule in rules):
         recording.met.add(id(rule))  # looked up by the attribute that is assigned, not by a call
-    tables = ("type", "bind", "member", "write", "attach", "pin")
+    tables = ("type", "bind", "member", "write", "callback", "attach", "pin")
     entries = [(table, entry) for table in tables for entry in getattr(file, table)]
     assert not [
         f"[[{table}]] {entry.member if isinstance(entry, Member) else (entry.calls or entry.methods)} {entry.on}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from kedge.discovery import ir
 from kedge.discovery.scan.arguments import argument_of, property_of
-from kedge.discovery.scan.rules import Argument, Condition, Rule
+from kedge.discovery.scan.rules import Argument, Condition, Member, Rule
 from kedge.discovery.scan.scopes import Scope
 from kedge.discovery.scan.values import LONGEST, Box, Handle, Library, Method, Value, Values
 from kedge.discovery.sites import StateKind
@@ -157,22 +157,27 @@ class Opening:
             entry = self.rules.member(handle.type, "*")
         if entry is None:
             return () if name in {"[]", "with", "iter", "()"} else (Method(handle, name),)
-        if entry.gives == "self":
-            return (handle,)
-        return (replace(handle, type=entry.gives, target=target or handle.target),)
+        return _of_entry(entry, handle, target)
 
     def method(self, value: Method, call: ir.Call, scope: Scope) -> Values:
         """Return what a method of a handle gives."""
         rule = self.pick(self.rules.methods("bind", value.handle.type, value.name), call, scope)
         if rule is not None:
             return self._handles(rule, value, call, scope)
-        entry = self.rules.member(value.handle.type, value.name)
+        kind = value.handle.type
+        entry = self.rules.member(kind, value.name) or self.rules.member(kind, "*()")
         if entry is None:
             return ()
         target = ""
         if entry.target is not None and (node := self.argument(call, entry.target, scope)) is not None:
             target = self.resolver.folder.text(node, scope)
-        return self.member(value.handle, value.name, target)
+        return _of_entry(entry, value.handle, target)
+
+
+def _of_entry(entry: Member, handle: Handle, target: str) -> Values:
+    if entry.gives == "self":
+        return (handle,)
+    return (replace(handle, type=entry.gives, target=target or handle.target),)
 
 
 def handles_in(values: Values) -> tuple[Handle, ...]:

@@ -12,7 +12,8 @@ number of parts (`langchain*.**.Chroma`).
 `[[bind]]`    `calls` open a handle to `store`, a value of type `gives`.
 `[[member]]`  `member` of a value of type `on` gives type `gives`. `[]` is a subscript, `with` what `with` binds, `iter`
               an item of a loop, `()` a call of the value itself, `*` any
-              member without an entry of its own. `self` gives the same value again (builders).
+              attribute without an entry of its own, `*()` the result of any method without one. `self` gives the
+              same value again (builders).
 `[[write]]`   `methods` of type `on` (`()`: a call of the value), or `calls`, change the store. `sql`: the
               argument whose statement decides.
 `[[callback]]` a function that is given to `calls`, or to `methods` of `on`, has a value of type `gives` as its
@@ -263,11 +264,9 @@ class Rules:
 
     def member(self, type_name: str, name: str) -> Member | None:
         """Return what a member of an abstract type gives."""
-        names = (name, "*") if name.isidentifier() else (name,)
-        for key in names if name not in {"with", "iter"} else (name,):
-            for on in self.lineage(type_name):
-                if (found := self._members.get((on, key))) is not None:
-                    return found
+        for on in self.lineage(type_name):
+            if (found := self._members.get((on, name))) is not None:
+                return found
         return None
 
 
