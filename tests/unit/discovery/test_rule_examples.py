@@ -1,7 +1,6 @@
 """Examples beside the rules: each yields exactly its sites, and each rule is needed by one."""
 
 import functools
-from collections.abc import Sequence
 from importlib import resources
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from kedge.discovery.scan.javascript import lower_javascript
 from kedge.discovery.scan.program import Program
 from kedge.discovery.scan.python import lower_python
-from kedge.discovery.scan.rules import Example, Member, Rule, RuleFile, Rules, Table, read_rules
+from kedge.discovery.scan.rules import TABLES, Example, Member, Rule, RuleFile, Rules, Table, read_rules
 
 FOLDER = resources.files("kedge.discovery.scan") / "rules"
 NAMES = sorted(item.name for item in FOLDER.iterdir() if item.name.endswith(".toml"))
@@ -18,11 +17,6 @@ NAMES = sorted(item.name for item in FOLDER.iterdir() if item.name.endswith(".to
 @functools.cache
 def rule_file(name: str) -> RuleFile:
     return read_rules((FOLDER / name).read_text(encoding="utf-8"), name)
-
-
-@functools.cache
-def all_files() -> tuple[RuleFile, ...]:
-    return tuple(rule_file(name) for name in NAMES)
 
 
 def found(example: Example, rules: Rules) -> list[str]:
@@ -36,28 +30,16 @@ def found(example: Example, rules: Rules) -> list[str]:
 
 
 EXAMPLES = [
-    pytest.param(example, id=f"{name}-{number}")
+    pytest.param(name, number, id=f"{name}-{number + 1}")
     for name in NAMES
-    for number, example in enumerate(rule_file(name).example, 1)
+    for number in range(len(rule_file(name).example))
 ]
-
-
-@functools.cache
-def rules() -> Rules:
-    return Rules(all_files())
-
-
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_yields_its_sites(example: Example) -> None:
-    assert found(example, rules()) == sorted(example.sites)
 
 
 class Recording(Rules):
     """Rules that note which of them a lookup gave."""
 
-    def __init__(self, files: Sequence[RuleFile]) -> None:
-        super().__init__(files)
-        self.met: set[int] = set()
+    met: set[int]
 
     def calls(self, table: Table, name: str) -> tuple[Rule, ...]:
         found = super().calls(table, name)
@@ -75,18 +57,30 @@ class Recording(Rules):
         return found
 
 
+@functools.cache
+def all_rules() -> Recording:
+    return Recording([rule_file(name) for name in NAMES])
+
+
+@functools.cache
+def results(name: str) -> tuple[list[list[str]], frozenset[int]]:
+    """Return the sites of each example of a file, and which rules they met."""
+    rules = all_rules()
+    rules.met = set()
+    sites = [found(example, rules) for example in rule_file(name).example]
+    return sites, frozenset(rules.met)
+
+
+@pytest.mark.parametrize(("name", "number"), EXAMPLES)
+def test_an_example_yields_its_sites(name: str, number: int) -> None:
+    assert results(name)[0][number] == sorted(rule_file(name).example[number].sites)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_rule_is_met_by_an_example_of_its_file(name: str) -> None:
-    file = rule_file(name)
-    recording = Recording(all_files())
-    for example in file.example:
-        found(example, recording)
-    for rule in (rule for rules in recording.attributes.values() for rule in rules):
-        recording.met.add(id(rule))  # looked up by the attribute that is assigned, not by a call
-    tables = ("type", "bind", "member", "write", "callback", "attach", "pin")
-    entries = [(table, entry) for table in tables for entry in getattr(file, table)]
-    assert not [
-        f"[[{table}]] {entry.member if isinstance(entry, Member) else (entry.calls or entry.methods)} {entry.on}"
-        for table, entry in entries
-        if id(entry) not in recording.met and getattr(entry, "extends", ()) == ()
-    ]
+    file, met = rule_file(name), results(name)[1]
+    by_attribute = {id(rule) for rules in all_rules().attributes.values() for rule in rules}
+    for table in (*TABLES, "member"):
+        for entry in getattr(file, table):
+            needed = isinstance(entry, Member) or not entry.extends
+            assert id(entry) in met or id(entry) in by_attribute or not needed, f"[[{table}]] {entry}"

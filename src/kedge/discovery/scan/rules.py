@@ -37,6 +37,7 @@ each of its words on: `postgres_url` and `url` of POSTGRES_URL). A condition may
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -151,6 +152,7 @@ def names_of(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
+@functools.cache
 def name_pattern(name: str) -> re.Pattern[str]:
     """Return the expression that a name with `*` and `**` stands for.
 
@@ -178,12 +180,12 @@ class _Names:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.exact: dict[str, list[Rule]] = {}
-        self.patterns: dict[str, list[tuple[re.Pattern[str], Rule]]] = {}
+        self.patterns: dict[str, list[tuple[str, Rule]]] = {}
         self._found: dict[str, tuple[Rule, ...]] = {}
         for rule in rules:
             for name in (name for group in rule.calls for name in expanded(group)):
                 if "*" in name:
-                    self.patterns.setdefault(last_part(name), []).append((name_pattern(name), rule))
+                    self.patterns.setdefault(last_part(name), []).append((name, rule))
                 else:
                     self.exact.setdefault(name, []).append(rule)
 
@@ -194,7 +196,9 @@ class _Names:
             found = tuple(self.exact.get(name, ()))
             last = last_part(name)
             for key in (last, "*", "**"):
-                found += tuple(rule for pattern, rule in self.patterns.get(key, ()) if pattern.fullmatch(name))
+                found += tuple(
+                    rule for pattern, rule in self.patterns.get(key, ()) if name_pattern(pattern).fullmatch(name)
+                )
             self._found[name] = found
         return found
 
