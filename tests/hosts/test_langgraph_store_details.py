@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 
 from kedge.integrations.embedding import embedder_artifact
 from kedge.integrations.langgraph import KedgeStore, store
+from kedge.stores.own import Values
 from tests.contract.conftest import HandClock
 from tests.hosts.memories import FakeEmbeddings
 
@@ -49,7 +51,7 @@ def keys(found: Any) -> list[str]:
     return [each.key for each in found]
 
 
-@pytest.mark.parametrize("label", ["a/b", "50%", "%2F", "with\nbreak", "日本", "*", "#0", " "])
+@pytest.mark.parametrize("label", ["a/b", "50%", "%2F", "with\nbreak", "日本", "*", "#0", " ", "!", "%21"])
 @pytest.mark.parametrize("key", ["k/1", "", "k#0", "%25"])
 def test_namespaces_and_keys_of_any_text(k: kedge.Kedge, label: str, key: str) -> None:
     kept = KedgeStore(k, agent="helper")
@@ -61,6 +63,48 @@ def test_namespaces_and_keys_of_any_text(k: kedge.Kedge, label: str, key: str) -
     assert sorted(kept.list_namespaces()) == sorted([("users", label), ("users", f"{label}x")])
     kept.delete(("users", label), key)
     assert kept.get(("users", label), key) is None
+
+
+LABELS = ("a", "a!", "!", "!z", '"', "0", "a/b", "日", " ")
+
+
+def test_namespaces_are_found_whatever_lies_between_them(k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice, kept = random.Random(1), KedgeStore(k, agent="helper")
+    monkeypatch.setattr(store, "_PAGE", 2)
+    there = {tuple(dice.choices(LABELS, k=dice.randint(1, 3))) for _ in range(40)}
+    kept.batch([PutOp(namespace, f"k{n}", {"n": n}) for namespace in there for n in range(dice.choice([1, 1, 3, 9]))])
+    assert set(kept.list_namespaces(limit=99)) == there
+    for depth in (1, 2, 3):
+        assert set(kept.list_namespaces(max_depth=depth, limit=99)) == {each[:depth] for each in there}
+        for label in LABELS:
+            begins = {each for each in there if each[0] == label}
+            assert set(kept.list_namespaces(prefix=(label,), max_depth=depth, limit=99)) == {e[:depth] for e in begins}
+            deep = {each for each in there if each[1:2] == (label,)}
+            assert set(kept.list_namespaces(prefix=("*", label), max_depth=depth, limit=99)) == {
+                e[:depth] for e in deep
+            }
+            ends = {each for each in there if each[-1] == label}
+            assert set(kept.list_namespaces(suffix=(label,), max_depth=depth, limit=99)) == {e[:depth] for e in ends}
+
+
+def test_a_list_of_namespaces_does_not_read_every_item(k: kedge.Kedge, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, read = KedgeStore(k, agent="helper"), list[str]()
+    keys_of = Values.keys
+
+    def keys(*arguments: Any, **options: Any) -> list[str]:
+        found = keys_of(*arguments, **options)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(Values, "keys", keys)
+    monkeypatch.setattr(store, "_PAGE", 10)
+    monkeypatch.setattr(store, "_SMALL", 1)
+    kept.batch([PutOp(("users", name), f"k{n:03}", {"n": n}) for name in "ab" for n in range(200)])
+    assert kept.list_namespaces() == [("users", "a"), ("users", "b")]
+    assert len(read) == 20
+    read.clear()
+    assert kept.list_namespaces(max_depth=1) == [("users",)]
+    assert len(read) == 10
 
 
 def test_filters(k: kedge.Kedge) -> None:
@@ -213,7 +257,7 @@ def test_rows_of_an_earlier_value_are_no_hits(k: kedge.Kedge) -> None:
     with k.turn(agent="helper") as turn:
         assert len(turn.vectors("langgraph-store").ids()) == 3
         kept.sweep_ttl()
-        assert turn.vectors("langgraph-store").ids() == ["facts/b#0"]
+        assert turn.vectors("langgraph-store").ids() == ["facts/!b#0"]
 
 
 def test_a_filter_reaches_items_that_are_far_from_the_query(k: kedge.Kedge) -> None:

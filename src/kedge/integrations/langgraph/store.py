@@ -22,6 +22,7 @@ from kedge.integrations.embedding import Embeddings, PinnedEmbedder, embed_many,
 from kedge.integrations.langgraph import store_names as names
 from kedge.integrations.turns import Opened, sync_of, turn_for
 
+_SMALL = 20  # items in a namespace that is small
 _PAGE = 200  # items read at once where a filter, or a search by text, passes over some
 _FRESH = 0.05  # the part of its time to live after which a read refreshes an item
 _MINUTE = 60.0
@@ -250,8 +251,7 @@ class KedgeStore(base.BaseStore):  # type: ignore[misc]  # its package need not 
 
     def _list_namespaces(self, turn: kedge.Turn, op: Any) -> list[Any]:
         conditions = op.match_conditions or ()
-        keys = self._space(turn).keys(names.prefix_of(names.fixed_prefix(conditions)))
-        found = {names.namespace_and_key(name)[0] for name in keys}
+        found = _namespaces(self._space(turn), conditions, op.max_depth)
         matching = {each for each in found if all(names.is_match(condition, each) for condition in conditions)}
         if op.max_depth is not None:
             matching = {each[: op.max_depth] for each in matching}
@@ -269,6 +269,25 @@ def _check_labels(namespace: Iterable[Any]) -> None:
 
 def _path(field: str) -> Any:
     return field if field == "$" else base.tokenize_path(field)
+
+
+def _namespaces(space: Any, conditions: Sequence[Any], max_depth: int | None) -> set[names.Namespace]:
+    """Return the namespaces of items, or some of each `max_depth` labels where that is enough to tell which match.
+
+    After each page, the other items of its last namespace are left out, unread. Where namespaces are small, that spares
+    little, and pages grow.
+    """
+    prefix, after, found = names.prefix_of(names.fixed_prefix(conditions)), None, set[names.Namespace]()
+    depth, size = max_depth if names.is_decided_by(conditions, max_depth) else None, _PAGE
+    while True:
+        page = space.keys(prefix, after=after, limit=size)
+        before = len(found)
+        found.update(names.namespace_and_key(name)[0] for name in page)
+        if len(page) < size:
+            return found
+        after = names.after_namespace(page[-1], depth)
+        if (len(found) - before) * _SMALL > size:
+            size *= 2
 
 
 def _listed(space: Any, op: Any, missing: int) -> Iterator[Any]:

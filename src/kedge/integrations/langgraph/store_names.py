@@ -8,24 +8,51 @@ import kedge
 Namespace = tuple[str, ...]
 
 
+_ITEM, _AFTER_ITEMS = "!", '"'  # begins the key in a name, and no label; the next character
+_END, _AFTER_END = "/", "0"  # of a label; the next character
+
+
 def _part(text: str) -> str:
     return kedge.escape_name(text.replace("%", "%25").replace("/", "%2F"))
 
 
+def _label(text: str) -> str:
+    part = _part(text)
+    return f"%21{part[1:]}" if part.startswith(_ITEM) else part
+
+
+def _text(part: str) -> str:
+    return kedge.unescape_name(part).replace("%2F", "/").replace("%21", _ITEM).replace("%25", "%")
+
+
 def item_name(namespace: Iterable[str], key: str) -> str:
-    """Return the name of an item: its labels and its key, of any text."""
-    return f"{prefix_of(namespace)}{_part(key)}"
+    """Return the name of an item: its labels and its key, of any text.
+
+    The items of a namespace lie together, before those of the namespaces below it.
+    """
+    return f"{prefix_of(namespace)}{_ITEM}{_part(key)}"
 
 
 def prefix_of(namespace: Iterable[str]) -> str:
     """Return what the names of all items in and below a namespace begin with."""
-    return "".join(f"{_part(label)}/" for label in namespace)
+    return "".join(f"{_label(label)}{_END}" for label in namespace)
 
 
 def namespace_and_key(name: str) -> tuple[Namespace, str]:
     """Return the namespace and the key that a name stands for."""
-    parts = [kedge.unescape_name(part).replace("%2F", "/").replace("%25", "%") for part in name.split("/")]
-    return tuple(parts[:-1]), parts[-1]
+    *labels, key = name.split(_END)
+    return tuple(map(_text, labels)), _text(key[1:])
+
+
+def after_namespace(name: str, depth: int | None = None) -> str:
+    """Return what comes after all items of the namespace that an item is in, by its name, and before those below it.
+
+    With `depth`, what comes after all namespaces that begin with the same labels, as many as that.
+    """
+    *labels, _ = name.split(_END)
+    if depth is not None and len(labels) >= depth:
+        return f"{_END.join(labels[:depth])}{_AFTER_END}"
+    return f"{_END.join([*labels, _AFTER_ITEMS])}"
 
 
 # ── namespaces ──
@@ -54,6 +81,11 @@ def is_match(condition: Any, namespace: Namespace) -> bool:
         return False
     labels = namespace[: len(path)] if condition.match_type == "prefix" else namespace[len(namespace) - len(path) :]
     return all(wanted in {"*", label} for wanted, label in zip(path, labels, strict=True))
+
+
+def is_decided_by(conditions: Iterable[Any], depth: int | None) -> bool:
+    """Return whether the first `depth` labels of a namespace tell whether it matches."""
+    return depth is not None and all(each.match_type == "prefix" and len(each.path) <= depth for each in conditions)
 
 
 # ── filters ──
