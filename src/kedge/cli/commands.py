@@ -21,7 +21,7 @@ _MODULES = {  # in the order of `kedge --help`
     "retention": "retention", "collection": "settings", "observe": "metrics",
     "load": "ingest", "import": "ingest", "optimize": "retention", "refresh": "settings",
     "end-session": "session_changes", "fork-session": "session_changes",
-    "scan": "scan", "traces": "traces", "readiness": "readiness",
+    "scan": "scan", "traces": "traces", "map": "map", "readiness": "readiness",
     "migrate-store": "migrate", "upgrade": "upgrade", "roles": "roles",
 }  # fmt: skip
 _PLACES = {name: place for place, name in enumerate(_MODULES)}

@@ -51,6 +51,16 @@ class Reach(msgspec.Struct, frozen=True):
     agents: tuple[str, ...]
 
 
+class Written(msgspec.Struct, frozen=True, order=True):
+    """How many writes an agent's turns made in one space of a store; those of persons together, without their names."""
+
+    agent: str
+    by_person: bool
+    store: str
+    space: str
+    writes: int
+
+
 def turn_of(row: Iterable[Any]) -> TurnRecord:
     """Return the turn of a row (turn, uid, agent, person, session, parent, replays[, derived, sources, embeds])."""
     turn, uid, agent, person, session, parent, replays, *flags = row

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from kedge.model.calls import Edge
-from kedge.model.provenance import Reach, Source, TurnRecord
+from kedge.model.provenance import Reach, Source, TurnRecord, Written
 from kedge.model.reads import Reads
 
 
@@ -61,6 +61,15 @@ class Provenance(Protocol):
 
     def writers_of(self, seqs: Iterable[int]) -> dict[int, TurnRecord]:
         """Return the turn that wrote each seq."""
+
+    def written_since(self, turn: int) -> list[Written]:
+        """Count the writes of this turn and later ones by agent and space, sorted.
+
+        The agent is empty for persons, and for turns without an agent. Those of control changes are left out.
+        """
+
+    def spaces_of(self, seqs: Iterable[int]) -> dict[int, tuple[str, str]]:
+        """Return the store and space of each write."""
 
     def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
         """Return the read logs of each turn, in the order of its writes."""

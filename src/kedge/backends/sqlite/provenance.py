@@ -7,7 +7,7 @@ from kedge.backends.sqlite.database import Database
 from kedge.backends.sqlite.session_names import named
 from kedge.backends.sqlite.sql import queries
 from kedge.model.calls import Edge
-from kedge.model.provenance import Reach, Source, TurnRecord, reads_by_turn, source_of, turn_of
+from kedge.model.provenance import Reach, Source, TurnRecord, Written, reads_by_turn, source_of, turn_of
 from kedge.model.reads import Reads
 
 _SQL = queries("provenance")
@@ -74,6 +74,16 @@ class SqliteProvenance:
         rows = self._database.ask(_SQL["writers_of"], json.dumps(list(seqs)))
         turns = named(self._database, [turn_of(row) for _, *row in rows])
         return dict(zip((row[0] for row in rows), turns, strict=True))
+
+    def written_since(self, turn: int) -> list[Written]:
+        """Count the writes of this turn and later ones by agent and space, sorted."""
+        rows = self._database.ask(_SQL["written_since"], turn)
+        return sorted(Written(agent, bool(by_person), *rest) for agent, by_person, *rest in rows)
+
+    def spaces_of(self, seqs: Iterable[int]) -> dict[int, tuple[str, str]]:
+        """Return the store and space of each write."""
+        rows = self._database.ask(_SQL["spaces_of"], json.dumps(list(seqs)))
+        return {seq: (store, space) for seq, store, space in rows}
 
     def reads_of(self, turns: Iterable[int]) -> dict[int, list[Reads]]:
         """Return the read logs of each turn, in the order of its writes."""

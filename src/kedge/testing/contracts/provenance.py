@@ -99,6 +99,29 @@ class ProvenanceContract:
         (turn,) = backend.provenance.turns([driver.author.uid])
         assert backend.provenance.reads_of([turn.turn, 10**6]) == {turn.turn: logs}
 
+    def test_writes_are_counted_by_agent_and_space(self, backend: Backend) -> None:
+        driver = BackendDriver(backend)
+        one = Author("t1", agent="planner")
+        seqs = driver.append(
+            [put("a", 1, store="documents", space="kb"), put("b", 1, store="documents", space="kb")], author=one
+        )
+        driver.put("c", 1, store="memory", space="s", author=Author("t2", person="ada"))
+        driver.put("d", 1, store="memory", space="s", author=Author("t3", person="bob"))
+        driver.append(
+            [put("e", 1, store="context"), delete("a", store="documents", space="kb")],
+            author=Author("t4", agent="planner"),
+        )
+        provenance = backend.provenance
+        found = [each for each in provenance.written_since(0) if each.agent or each.by_person]
+        assert [(each.agent, each.by_person, each.store, each.space, each.writes) for each in found] == [
+            ("", True, "memory", "s", 2),
+            ("planner", False, "context", "", 1),
+            ("planner", False, "documents", "kb", 3),
+        ]
+        (last,) = provenance.turns(["t4"])
+        assert [each.writes for each in provenance.written_since(last.turn)] == [1, 1]
+        assert provenance.spaces_of([*seqs, 10**6]) == dict.fromkeys(seqs, ("documents", "kb"))
+
     def test_callers_come_with_theirs_each_once(self, backend: Backend) -> None:
         driver = BackendDriver(backend)
         for uid, parent in (("root", None), ("a", "root"), ("b", "root"), ("c", "a"), ("d", "never wrote"), ("e", "c")):

@@ -100,6 +100,15 @@ LEFT JOIN kedge.turns t ON t.id = w.turn;
 SELECT w.seq, t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays
 FROM kedge.writes w JOIN kedge.turns t ON t.id = w.turn WHERE w.seq = ANY($1::int8[]);
 
+-- name: written_since
+SELECT coalesce(t.agent, ''), t.person IS NOT NULL, s.store, s.space, count(*)
+FROM kedge.turns t JOIN kedge.writes w ON w.turn = t.id JOIN kedge.spaces s ON s.id = w.space
+WHERE t.id >= $1::int8 AND strpos(t.uid, ':') = 0 GROUP BY 1, 2, s.id;
+
+-- name: spaces_of
+SELECT w.seq, s.store, s.space FROM kedge.writes w JOIN kedge.spaces s ON s.id = w.space
+WHERE w.seq = ANY($1::int8[]);
+
 -- name: reads_of
 SELECT turn, reads FROM kedge.reads WHERE turn = ANY($1::int8[]) ORDER BY turn, before_seq;
 

@@ -97,6 +97,15 @@ ORDER BY w.name DESC, w.seq LIMIT 1;
 SELECT w.seq, t.id, t.uid, t.agent, t.person, t.session, t.parent, t.replays
 FROM writes w JOIN turns t ON t.id = w.turn WHERE w.seq IN (SELECT value FROM json_each(?));
 
+-- name: written_since
+SELECT coalesce(t.agent, ''), t.person IS NOT NULL, s.store, s.space, count(*)
+FROM turns t JOIN writes w ON w.turn = t.id JOIN spaces s ON s.id = w.space
+WHERE t.id >= ? AND instr(t.uid, ':') = 0 GROUP BY 1, 2, s.id;
+
+-- name: spaces_of
+SELECT w.seq, s.store, s.space FROM writes w JOIN spaces s ON s.id = w.space
+WHERE w.seq IN (SELECT value FROM json_each(?));
+
 -- name: reads_of
 SELECT turn, reads FROM reads WHERE turn IN (SELECT value FROM json_each(?)) ORDER BY turn, before_seq;
 

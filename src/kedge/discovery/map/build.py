@@ -1,0 +1,80 @@
+"""Builder of the context boundary map: reads what is given, then joins it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from kedge.discovery.map.join import join
+from kedge.discovery.map.journal import read_journal
+from kedge.discovery.map.model import ContextMap
+from kedge.discovery.map.static import StaticScan, StaticSite, scan_document, static_scan
+from kedge.discovery.scan.infra.env import environment
+from kedge.discovery.scanning import Scan
+from kedge.discovery.scanning import scan as scan_folder
+from kedge.discovery.traces import TraceReport, read_traces
+from kedge.errors import InvalidValue
+from kedge.face import Kedge
+
+Paths = Sequence[str | os.PathLike[str]]
+
+
+def context_map(
+    *,
+    scans: Sequence[Scan | str | os.PathLike[str]] = (),
+    traces: TraceReport | Paths = (),
+    k: Kedge | None = None,
+    env: Paths = (),
+    deployment: str | None = None,
+) -> ContextMap:
+    """Join scans, traces and the journal of an open database into one map; each may be left out.
+
+    `scans`: results of `scan`, folders to scan, or files that `kedge scan --json` wrote. `env`: `.env` or Compose files
+    whose variables decide between alternatives. With `deployment`, its blast radius is in the map.
+    """
+    variables = environment([(os.fspath(path), _text(path)) for path in env])
+    report = traces if isinstance(traces, TraceReport) else read_traces(*map(Path, traces)) if traces else None
+    if not scans and report is None and k is None:
+        raise InvalidValue("nothing to map: give a scan, traces or a database")
+    return join(
+        _merged([_scanned(each) for each in scans]),
+        report,
+        None if k is None else read_journal(k._kernel),  # noqa: SLF001 -- the map is a report, beside status and diff
+        environment=variables,
+        deployment=deployment,
+    )
+
+
+def _scanned(given: Scan | str | os.PathLike[str]) -> StaticScan:
+    if isinstance(given, Scan):
+        return static_scan(given)
+    path = Path(given)
+    return static_scan(scan_folder(path)) if path.is_dir() else scan_document(_content(path), os.fspath(path))
+
+
+def _merged(scans: Sequence[StaticScan]) -> StaticScan | None:
+    if not scans:
+        return None
+    sites = tuple(sorted({site for each in scans for site in each.sites}, key=_order))
+    return StaticScan(sites, tuple(sorted({path for each in scans for path in each.unparsed})))
+
+
+def _order(site: StaticSite) -> tuple[str, int, str, str, str]:
+    return site.path, site.line, site.site_class, site.store, site.selector or ""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidValue(
+            f"cannot read the scan {path} ({error}): give a folder or a file of kedge scan --json"
+        ) from None
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    try:
+        return Path(path).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"cannot read the environment of {path} ({error}): give a .env or Compose file") from None

@@ -1,0 +1,72 @@
+"""Words for the map, the same in every rendering."""
+
+from __future__ import annotations
+
+from kedge.discovery.map.model import Boundary, Choice, ContextMap, Edge, Node
+
+_RUNNING = {"read": "reads", "write": "writes", "use": "opens", "call": "calls", "run": "runs"}
+VERBS = frozenset(_RUNNING.values())
+SERVICE, MODULE = "service", "module"
+
+
+def relation(edge: Edge) -> str:
+    """Return the verb of an edge."""
+    return _RUNNING[edge.relation]
+
+
+def label(node: Node) -> str:
+    """Return the name of a node, with a mark where it is no named agent."""
+    if node.by == MODULE:
+        return f"{node.name} (module)"
+    return f"{node.name} (service)" if node.by == SERVICE else node.name
+
+
+def known_by(edge: Edge) -> str:
+    """Return how an edge is known."""
+    return ", ".join(edge.provenance)
+
+
+def amounts(edge: Edge) -> str:
+    """Return what was counted of an edge: calls of traces, records of the journal."""
+    counted = []
+    if edge.calls:
+        failed = f", {edge.errors:,} failed" if edge.errors else ""
+        counted.append(f"{edge.calls:,} {'call' if edge.calls == 1 else 'calls'}{failed}")
+    if edge.records:
+        counted.append(f"{edge.records:,} {'record' if edge.records == 1 else 'records'}")
+    return "; ".join(counted)
+
+
+def choice(each: Choice) -> str:
+    """Return a selector with its alternatives."""
+    among = f" (one of {', '.join(each.alternatives)})" if each.alternatives else ""
+    return f"if {each.selector}{' or nothing is set' if each.default else ''}{among}"
+
+
+def boundary(each: Boundary, names: dict[str, str]) -> str:
+    """Return a boundary as a sentence."""
+    may = "" if each.certain else "may "
+    if not each.through:
+        return f"{names[each.source]} {may}{'calls' if each.certain else 'call'} {names[each.target]}"
+    write, read = ("writes", "reads") if each.certain else ("write", "read")
+    return f"{names[each.source]} {may}{write} {names[each.through]}, {names[each.target]} {may}{read} it"
+
+
+def names_of(found: ContextMap) -> dict[str, str]:
+    """Return the label of every node by its id."""
+    return {node.id: label(node) for node in found.nodes}
+
+
+def summary(found: ContextMap) -> str:
+    """Return the size of a map in a sentence."""
+    kinds = [node.kind for node in found.nodes]
+    counts = [
+        f"{number:,} {word if number == 1 else word + 's'}"
+        for word in ("agent", "store", "system", "deployment")
+        if (number := sum(kind == word for kind in kinds))
+    ]
+    certain = sum(each.certain for each in found.boundaries)
+    possible = len(found.boundaries) - certain
+    may = f", and may cross in {possible:,}" if possible else ""
+    places = "place" if certain == 1 else "places"
+    return f"{', '.join(counts) or 'nothing'}; context crosses between agents in {certain:,} {places}{may}"
