@@ -53,6 +53,18 @@ def test_settings_beside_the_code_change_the_score(run_nowhere: Run, app: Path, 
     assert (wrong.code, "unknown key 'slow'" in wrong.err) == (2, True)
 
 
+def test_several_repositories_are_one_report(run_nowhere: Run, app: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "cache.py").write_text(
+        CODE.replace("qdrant_client", "chromadb").replace("QdrantClient(url=", "HttpClient(")
+    )
+    document = run_nowhere("readiness", str(app), str(other), "--json").document
+    assert {store["store"] for store in document["stores"]} == {"qdrant", "chroma"}
+    places = {fix["where"].partition("/")[0] for fix in document["todo"]}
+    assert places == {"app", "other"}
+
+
 @pytest.mark.parametrize(("least", "code"), [("0", 0), ("100", 3)])
 def test_a_pipeline_fails_below_a_score(run_nowhere: Run, app: Path, least: str, code: int) -> None:
     assert run_nowhere("readiness", str(app), "--fail-under", least).code == code

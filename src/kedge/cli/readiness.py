@@ -27,7 +27,9 @@ COLUMNS = ("store", "score", "way back", "likely", "goes back together")
 
 @app.command(rich_help_panel=DISCOVER)
 def readiness(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Repository to scan.")] = Path(),
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH…", help="Repositories to scan. Default: the current folder.")
+    ] = None,
     *,
     traces: Annotated[
         list[Path] | None, typer.Option("--traces", metavar="FILE", help="OTLP or Jaeger JSON. Repeatable.")
@@ -35,7 +37,9 @@ def readiness(
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", metavar="FILE", help="TOML file with a table \\[readiness]. Default: PATH/kedge.toml."
+            "--config",
+            metavar="FILE",
+            help="TOML file with a table \\[readiness]. Default: kedge.toml of the first PATH.",
         ),
     ] = None,
     env: Annotated[
@@ -57,11 +61,11 @@ def readiness(
 ) -> int:
     """Say which stores could not be taken back, how long a rollback takes, and what to change first.
 
-    It scans PATH, imports and runs nothing of it, and writes nothing but --html. Exits with 3 below --fail-under.
+    It scans each PATH, imports and runs nothing of it, and writes nothing but --html. Exits with 3 below --fail-under.
     """
     with spinner("scanning", silent=as_json):
         found = measure(
-            path,
+            *(paths or [Path()]),
             traces=traces or (),
             config=config,
             env=env or (),

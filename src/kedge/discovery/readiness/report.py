@@ -16,13 +16,13 @@ from kedge.discovery.readiness.observed import observed
 from kedge.discovery.readiness.settings import read_settings
 from kedge.discovery.scanning import scan
 from kedge.discovery.traces import read_traces
+from kedge.errors import InvalidValue
 
 CONFIGURATION = "kedge.toml"
 
 
 def readiness(
-    root: str | os.PathLike[str],
-    *,
+    *roots: str | os.PathLike[str],
     traces: Sequence[str | Path] = (),
     config: str | os.PathLike[str] | None = None,
     env: Sequence[str | os.PathLike[str]] = (),
@@ -32,23 +32,31 @@ def readiness(
     seconds: float = 5.0,
     now: float | None = None,
 ) -> Readiness:
-    """Return which stores of a repository could not be taken back, and how long a rollback takes.
+    """Return which stores of repositories could not be taken back, and how long a rollback takes.
 
-    `traces`: OTLP or Jaeger JSON. `config`: a TOML file with a table `[readiness]`, by default `kedge.toml` of the
-    repository. `env`: files that select stores. `slo`: seconds that a rollback may take. `live`: URLs of running stores
-    by family, which are looked at read-only, each within `seconds`, with the credentials of `environment`. Nothing of
-    the repository is run.
+    Paths of several repositories begin with the names of their folders. `traces`: OTLP or Jaeger JSON. `config`: a TOML
+    file with a table `[readiness]`, by default `kedge.toml` of the first repository. `env`: files that select stores.
+    `slo`: seconds that a rollback may take. `live`: URLs of running stores by family, which are looked at read-only,
+    each within `seconds`, with the credentials of `environment`. Nothing of the repositories is run.
     """
-    path = Path(config) if config is not None else Path(root) / CONFIGURATION
+    if not roots:
+        raise InvalidValue("no repository was named: name at least one folder")
+    path = Path(config) if config is not None else Path(roots[0]) / CONFIGURATION
     chosen = path if config is not None or path.is_file() else None
     settings = read_settings(chosen)
     if slo is not None:
         settings = msgspec.structs.replace(settings, slo=slo)
-    found = scan(root, env=env)
+    names = [Path(root).resolve().name for root in roots]
+    labels = names if len(set(names)) == len(names) else [os.fspath(root) for root in roots]
+    sites = [
+        site if len(roots) == 1 else msgspec.structs.replace(site, path=f"{label}/{site.path}")
+        for root, label in zip(roots, labels, strict=True)
+        for site in scan(root, env=env).sites
+    ]
     seen = observed(read_traces(*traces).traffic) if traces else None
     return assess(
-        os.fspath(root),
-        found.sites,
+        ", ".join(os.fspath(root) for root in roots),
+        sites,
         Capabilities.load(*((chosen,) if chosen else ())),
         settings,
         now=time.time() if now is None else now,
