@@ -35,6 +35,7 @@ def _anchors(page: Path) -> set[str]:
 def test_a_page_can_be_followed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEDGE_DB", str(tmp_path / ".kedge"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # of kedge scan
     monkeypatch.syspath_prepend(tmp_path)  # a page may write a module
     Reader(page, tmp_path).follow()
 

@@ -27,7 +27,7 @@ _NEW, _ANY = "new", "any"
 
 @app.command(rich_help_panel=DISCOVER)
 def scan(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a repository.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a repository.")] = Path(),
     *,
     as_json: Json = False,
     sarif_file: Annotated[

@@ -8,14 +8,14 @@ from rich.text import Text
 from kedge.cli.tables import wrap
 from kedge.cli.terminal import console, count, heading, listing, printable, say
 from kedge.discovery.scanning import Scan
-from kedge.discovery.sites import Site
+from kedge.discovery.sites import Selector, Site
 from kedge.discovery.stores import Store, sentence
 
 _STYLES = {"none": "bold red", "unknown": "bold magenta", "copy": "bold yellow", "history": "bold yellow"}
 _NARROWEST = 40
 _TOLD = frozenset({"decl", "attach", "pin"})  # classes whose evidence is shown: no code tells more
 _LOST = "data are lost"
-_FIRST = re.compile(r"^(?:service|the chart|this image) .*runs the image ")
+_PLAIN = re.compile(r".* runs the image |given to an agent or graph$")
 
 
 def print_scan(found: Scan, new: Sequence[bool] | None) -> None:
@@ -48,14 +48,28 @@ def _print_store(store: Store, sites: Iterable[tuple[Site, bool]]) -> None:
 
 def _notes(site: Site) -> Iterable[str]:
     if site.selector is not None:
-        others = [name for name in site.selector.alternatives if name != site.store]
-        rest = f"; else {' or '.join(others)}" if others else ""
-        default = ", the default" if site.selector.default else ""
-        yield f"if {site.selector}{default}{rest}"
+        yield _selected(site, site.selector)
     if site.confidence == "low":
         yield "low confidence"
     if site.site_class in _TOLD:
-        yield from (each.text for each in site.evidence if not _FIRST.match(each.text))
+        for each in site.evidence:
+            elsewhere = each.path and (each.path, each.line) != (site.path, site.line)
+            if elsewhere and each.path not in each.text:
+                yield f"{each.text}: {each.path}:{each.line}"
+            elif elsewhere or not _PLAIN.match(each.text):
+                yield each.text
+
+
+def _selected(site: Site, selector: Selector) -> str:
+    if site.kind == "config" and sum(name.split()[0] == site.store for name in selector.alternatives) > 1:
+        return f"{' or '.join(selector.alternatives)}, by {selector.source}({selector.name})"
+    own = {site.store, f"{site.store} {site.kind}"}
+    others = [name for name in selector.alternatives if name not in own]
+    default = selector.default and selector.value is None
+    text = f"the default of {selector}" if default else f"if {selector}"
+    if selector.default and not default:
+        text += ", the default"
+    return f"{text}; else {' or '.join(others)}" if others else text
 
 
 def _line(text: Text, indent: int) -> None:

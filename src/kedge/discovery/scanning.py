@@ -11,7 +11,7 @@ from kedge.discovery.capabilities import Capabilities
 from kedge.discovery.ir import Module
 from kedge.discovery.scan.caching import ScanCache, key_of
 from kedge.discovery.scan.infra import infrastructure
-from kedge.discovery.scan.infra.env import Setting, environment
+from kedge.discovery.scan.infra.env import environment
 from kedge.discovery.scan.javascript import lower_javascript, reason_to_skip
 from kedge.discovery.scan.javascript_modules import CONFIGURATION
 from kedge.discovery.scan.languages import JAVASCRIPT, NOTEBOOK, PYTHON, WANTED
@@ -21,13 +21,13 @@ from kedge.discovery.scan.program import Program
 from kedge.discovery.scan.python import lower_python
 from kedge.discovery.scan.rules import load_rules
 from kedge.discovery.scan.walking import File, Walk, suffix, walk
-from kedge.discovery.sites import Evidence, Site, Unparsed
+from kedge.discovery.selecting import resolved, with_settings
+from kedge.discovery.sites import Site, Unparsed
 from kedge.discovery.stores import Store, stores_of
 from kedge.errors import InvalidValue
 from kedge.model.secrets import redact
 
 RULES_FILE = "kedge.toml"
-_FLAGS = {"true", "false", "yes", "no", "on", "off", "0", "1"}
 
 
 class Scan(msgspec.Struct, frozen=True):
@@ -114,6 +114,7 @@ def _find(files: Walk, extra: Sequence[Path], variables: Mapping[str, str]) -> F
     declared = infrastructure(files.files, variables)
     configuration = {file.path: file.source for file in files.files if CONFIGURATION.search(file.path)}
     sites = merge((*declared.sites, *_code_sites(modules, extra, variables, configuration)))
+    sites = resolved(sites, variables)
     return Found(
         tuple(_safe(site) for site in with_settings(sites, declared.settings)),
         tuple(sorted({*files.skipped, *unparsed, *declared.unparsed})),
@@ -168,32 +169,6 @@ def merge(sites: Iterable[Site]) -> tuple[Site, ...]:
 
 def _weight(site: Site) -> tuple[bool, bool, int]:
     return (site.selector is not None, site.kind != "config", len(site.evidence))
-
-
-def with_settings(sites: Iterable[Site], settings: Iterable[Setting]) -> Iterable[Site]:
-    """Say of each site that a variable selects where files of the repository set this variable.
-
-    A value is shown only if it is a flag or selects a site: others may be secrets.
-    """
-    sites = tuple(sites)
-    values = {site.selector.value.lower() for site in sites if site.selector and site.selector.value} | _FLAGS
-    by_name: dict[str, list[Setting]] = {}
-    for setting in sorted(settings):
-        by_name.setdefault(setting.name, []).append(setting)
-    for site in sites:
-        if site.selector is None or site.selector.source != "env" or site.selector.name not in by_name:
-            yield site
-            continue
-        notes = tuple(
-            Evidence(
-                f"{setting.path} sets {setting.name}"
-                + (f" to {setting.value}" if setting.value.lower() in values else ""),
-                setting.path,
-                setting.line,
-            )
-            for setting in by_name[site.selector.name]
-        )
-        yield msgspec.structs.replace(site, evidence=(*site.evidence, *notes))
 
 
 def _safe(site: Site) -> Site:

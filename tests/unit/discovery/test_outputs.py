@@ -19,7 +19,8 @@ from kedge.discovery.document import document
 from kedge.discovery.fingerprints import baseline_of, decode_baseline, encode_baseline, fingerprint, numbered
 from kedge.discovery.sarif import sarif
 from kedge.discovery.scan.infra.env import Setting
-from kedge.discovery.scanning import Scan, merge, scan, with_settings
+from kedge.discovery.scanning import Scan, merge, scan
+from kedge.discovery.selecting import resolved, with_settings
 from kedge.discovery.sites import Evidence, Selector, Site, Unparsed
 from kedge.discovery.stores import stores_of
 from kedge.errors import InvalidValue
@@ -243,6 +244,32 @@ def test_settings_say_what_selects_and_hide_other_values() -> None:
     (first, second) = with_settings([site, url], settings)
     assert [each.text for each in first.evidence] == [".env sets MODE to BIG"]
     assert [each.text for each in second.evidence] == [".env sets URL"]
+
+
+def _chosen(variables: dict[str, str]) -> list[str]:
+    two, three = ("faiss", "qdrant"), ("chroma embedded", "chroma remote")
+    sites = [
+        Site("a.py", 1, "bind", "qdrant", "remote", "f", Selector("env", "MODE", "big", alternatives=two)),
+        Site("a.py", 2, "bind", "faiss", "embedded", "f", Selector("env", "MODE", None, True, two)),
+        Site("b.py", 1, "bind", "chroma", "remote", "f", Selector("env", "CLOUD", None, False, three)),
+        Site("b.py", 2, "bind", "chroma", "embedded", "f", Selector("env", "CLOUD", None, True, three)),
+        Site("b.py", 3, "write", "chroma", "config", "f", Selector("env", "CLOUD", None, False, three)),
+        Site("c.py", 1, "bind", "redis", "remote", "f", Selector("config", "MODE", "big", alternatives=two)),
+    ]
+    return [f"{site.path[0]}{site.line}" for site in resolved(sites, variables)]
+
+
+def test_variables_decide_between_alternatives() -> None:
+    assert _chosen({}) == ["a1", "a2", "b1", "b2", "b3", "c1"]
+    assert _chosen({"MODE": "BIG"}) == ["a1", "b1", "b2", "b3", "c1"]
+    assert _chosen({"MODE": "small"}) == ["a2", "b1", "b2", "b3", "c1"]
+    assert _chosen({"MODE": ""}) == ["a2", "b1", "b2", "b3", "c1"]
+    assert _chosen({"CLOUD": "true"}) == ["a1", "a2", "b1", "b3", "c1"]
+    assert _chosen({"CLOUD": "0"}) == ["a1", "a2", "b2", "b3", "c1"]
+    (site,) = resolved(
+        [Site("a.py", 1, "bind", "x", "remote", "f", Selector("env", "A", "b", False, ("x", "y")))], {"A": "b"}
+    )
+    assert site.selector == Selector("env", "A", "b")
 
 
 def test_results_are_kept_until_files_rules_or_variables_change(tmp_path: Path) -> None:
