@@ -112,6 +112,29 @@ def test_an_attribute_is_one_path_and_calls_of_the_writer_are_writes() -> None:
     ]
 
 
+def test_the_path_of_a_value_is_not_one_file() -> None:
+    source = """
+        class Resolved:
+            def __init__(self, path):
+                self.path = path
+        def keep(found: Resolved, text):
+            open(found.path, "w").write(text)
+        def recall(found: Resolved):
+            return open(found.path).read()
+        """
+    assert found(source) == []
+    own = """
+        class Log:
+            def __init__(self, path):
+                self.path = path
+            def keep(self, text):
+                open(self.path, "w").write(text)
+            def recall(self):
+                return open(self.path).read()
+        """
+    assert found(own) == ["6 write file:memory Log.keep"]
+
+
 def test_a_path_that_helpers_are_given() -> None:
     files = {
         "files.py": """

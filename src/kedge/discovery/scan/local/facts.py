@@ -53,6 +53,14 @@ class Facts:
         """Name for a site."""
         return self.name or "<module>"
 
+    @property
+    def path(self) -> str:
+        """Path of the module."""
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope.node.path if isinstance(scope.node, ir.Module) else ""
+
     def owner(self) -> Facts | None:
         """Return the class that a method belongs to, or a function in a method."""
         scope: Facts | None = self

@@ -22,6 +22,7 @@ _CONFIGURED = re.compile(
 _UPLOADED = re.compile(r"(?i)(?:^|/)uploads?(?:/|$)")
 _WRITERS = names("words", "writers")
 _READERS = names("words", "readers")
+_ATTRIBUTE = re.compile(r"<([^<>]+) ([^<> ]+)\.[^<>. ]+>")
 _GENERIC = frozenset(("*", "**", "*/*", "*.*"))
 
 
@@ -40,12 +41,12 @@ class _Finder:
 
     def sites(self) -> Iterator[Site]:
         known = self._handed_on()
-        reads = [each for each in known if each.what == "read" and not parameters(each.pattern)]
+        reads = _Reads(each for each in known if each.what == "read" and not parameters(each.pattern))
         written: dict[int, list[tuple[Access, Access]]] = {}
         done: set[tuple[str, int]] = set()
         for write in known:
-            if write.what == "write" and not parameters(write.pattern) and _worth(write.pattern):
-                read = next((each for each in _near(write, reads) if _reads_back(write, each)), None)
+            if write.what == "write" and _worth(write.pattern) and self._is_one_file(write):
+                read = reads.of(write)
                 place = (write.scope.module.path, write.line)
                 if read is not None and place not in done:
                     done.add(place)
@@ -54,6 +55,15 @@ class _Finder:
                         written.setdefault(id(write.scope), []).append((write, read))
         for pairs in written.values():
             yield from self._through(pairs[0], done)
+
+    def _is_one_file(self, write: Access) -> bool:
+        """Whether an attribute that is the whole path is of the object that writes; values have paths of their own."""
+        whole = _ATTRIBUTE.fullmatch(write.pattern)
+        if whole is None:
+            return True
+        owner = (write.through or write.scope).owner()
+        line = () if owner is None else self._resolver.classes.line(owner)[0]
+        return any((each.module.path, each.name) == whole.groups() for each in line)
 
     def _handed_on(self) -> list[Access]:
         """All accesses; those of a path that is a parameter also where the callers give it."""
@@ -113,15 +123,37 @@ def _first_word(name: str) -> str:
 
 def _worth(pattern: str) -> bool:
     """Whether a pattern says enough to be found again."""
-    if pattern in _GENERIC or pattern.startswith("**"):
+    if pattern in _GENERIC or pattern.startswith("**") or parameters(pattern):
         return False
     return is_anchored(pattern) or pattern.rpartition("/")[2].strip("*.") != ""
 
 
-def _near(write: Access, reads: Iterable[Access]) -> list[Access]:
-    """Reads in the order in which they are likely: of the same function, the same file, another."""
-    same = write.scope.module
-    return sorted(reads, key=lambda each: (each.scope.module is not same, each.scope.module.path, each.line))
+class _Reads:
+    """Reads by the first part of their path, so that a write is held only against those that can be of its file."""
+
+    def __init__(self, reads: Iterable[Access]) -> None:
+        self._by_start: dict[str, list[Access]] = {}
+        for read in sorted(reads, key=lambda each: (each.scope.module.path, each.line)):
+            self._by_start.setdefault(_start(read.pattern), []).append(read)
+
+    def of(self, write: Access) -> Access | None:
+        """Return the read that brings back what a write wrote; one of the same module, if there is one."""
+        starts = dict.fromkeys((_start(write.pattern), ""))
+        likely = [each for start in starts for each in self._by_start.get(start, ())]
+        found: Access | None = None
+        for read in likely:
+            near = read.scope.module is write.scope.module
+            if (found is None or near) and _reads_back(write, read):
+                found = read
+                if near:
+                    break
+        return found
+
+
+def _start(pattern: str) -> str:
+    """The first part of a path, "" if it has a wildcard."""
+    first = pattern.partition("/")[0]
+    return "" if "*" in first else first
 
 
 def _reads_back(write: Access, read: Access) -> bool:

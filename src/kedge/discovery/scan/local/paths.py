@@ -14,6 +14,8 @@ from kedge.discovery.scan.scopes import Binding, Scope, is_visible
 from kedge.discovery.scan.values import FunctionOf, Instance
 
 _DEPTH = 14
+_LONGEST = 500
+"""Characters of a pattern. Texts that are longer are no paths."""
 _SAME = names("files", "same_path")
 _JOINS = frozenset(("join", "joinpath", "resolve"))
 _FOLDERS = {"home": "~", "homedir": "~", "cwd": ".", "getcwd": ".", "gettempdir": "<tmp>", "tmpdir": "<tmp>"}
@@ -39,7 +41,7 @@ class Paths:
     def of(self, node: ir.Expression, scope: Scope) -> str | None:
         """Return the pattern of a path, null if nothing is known of it."""
         if isinstance(node, ir.Text):
-            return _clean(node.value)
+            return _clean(node.value) if len(node.value) <= _LONGEST else None
         key = (id(node), id(scope))
         if key in self._known:
             return self._known[key]
@@ -51,7 +53,7 @@ class Paths:
             found = self._of(node, scope)
         finally:
             self._depth -= 1
-        found = None if found is None else _clean(found)
+        found = None if found is None or len(found) > _LONGEST else _clean(found)
         self._known[key] = found
         return found
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 from kedge.discovery import ir
 from kedge.discovery.scan.local.facts import Facts, Mutation
@@ -61,9 +63,8 @@ def process_sites(modules: Sequence[tuple[ir.Module, Facts]]) -> Iterator[Site]:
     for module, top in modules:
         if _INTERFACE.search(module.path):
             continue
-        scopes = list(top.all())
-        yield from _module_names(module, scopes, shared)
-        for scope in scopes:
+        yield from _module_names(module, top, shared)
+        for scope in top.all():
             if isinstance(scope.node, ir.Class) and not is_actor(scope.node):
                 yield from _attributes(module, scope)
 
@@ -71,50 +72,73 @@ def process_sites(modules: Sequence[tuple[ir.Module, Facts]]) -> Iterator[Site]:
 # ---------------------------------------------------------------- names of modules
 
 
-def _shared_mutations(
-    modules: Sequence[tuple[ir.Module, Facts]],
-) -> dict[tuple[str, str], list[tuple[Facts, Mutation]]]:
+_Changes: TypeAlias = "list[tuple[Facts, Mutation]]"
+
+
+def _shared_mutations(modules: Sequence[tuple[ir.Module, Facts]]) -> dict[tuple[str, str], _Changes]:
     """Changes, in other modules, of names that they import: by the last part of the module's name, and the name."""
-    found: dict[tuple[str, str], list[tuple[Facts, Mutation]]] = {}
+    found: dict[tuple[str, str], _Changes] = {}
     for module, top in modules:
         imported: dict[str, tuple[str, str]] = {}
         for node in module.body:
             if isinstance(node, ir.Import):
                 stem = node.module.rpartition("/")[2].rpartition(".")[2] or node.module
                 imported |= {each.alias: (stem, each.name) for each in node.names}
-        for scope in top.all() if imported else ():
-            for mutation in scope.mutations if scope.kind == "function" else ():
-                name = mutation.target.id if isinstance(mutation.target, ir.Name) else ""
-                if name in imported and mutation.change not in ("rebind", "augment") and scope.sees(name):
-                    found.setdefault(imported[name], []).append((scope, mutation))
+        for name, changes in _changes(top).items() if imported else ():
+            if name in imported:
+                shared = [each for each in changes if each[1].change not in ("rebind", "augment")]
+                found.setdefault(imported[name], []).extend(shared)
     return found
 
 
-def _module_names(
-    module: ir.Module, scopes: list[Facts], shared: dict[tuple[str, str], list[tuple[Facts, Mutation]]]
-) -> Iterator[Site]:
+def _module_names(module: ir.Module, top: Facts, shared: dict[tuple[str, str], _Changes]) -> Iterator[Site]:
     stem = module.path.rpartition("/")[2].partition(".")[0]
     stem = module.path.split("/")[-2] if stem in ("__init__", "index") and "/" in module.path else stem
+    inside = _changes(top)
+    used = _uses(top)
     done: set[str] = set()
     for node in _top_assignments(module.body):
         name = node.targets[0].id if isinstance(node.targets[0], ir.Name) else ""
-        if not name or name in done:
+        if name in done or not names_state(name):
             continue
         done.add(name)
-        if not names_state(name):
-            continue
-        held = container(node.value)
-        changes = _changes(scopes, name) + shared.get((stem, name), [])
-        data = [each for each in changes if stores_data(*each, scalar=not held)]
-        if not data or not (held or all(each.change in ("rebind", "augment") for _, each in data)):
-            continue
-        if not held and (isinstance(node.value, ir.Call) or VALUES.isdisjoint(words(name))):
-            continue
-        used = sum(scope.loads[name] for scope in scopes if scope.kind == "function" and scope.sees(name))
-        changed = sum(each.change != "rebind" for _, each in changes)
-        if used <= changed and not _taken(changes) and not shared.get((stem, name)):
-            continue
-        yield _site(module, node.line, "<module>", name, data[0])
+        outside = shared.get((stem, name), [])
+        changes = inside.get(name, []) + outside
+        if _holds_data(name, node.value, changes):
+            changed = sum(each.change != "rebind" for _, each in changes)
+            if outside or used[name] > changed or _taken(changes):
+                data = [each for each in changes if stores_data(*each, scalar=not container(node.value))]
+                yield _site(module, node.line, "<module>", name, data[0])
+
+
+def _holds_data(name: str, value: ir.Expression | None, changes: _Changes) -> bool:
+    """Whether functions put data into a container, or bind the name to data."""
+    held = container(value)
+    data = [each for each in changes if stores_data(*each, scalar=not held)]
+    if held or not data:
+        return bool(data)
+    rebound = all(each.change in ("rebind", "augment") for _, each in data)
+    return rebound and not isinstance(value, ir.Call) and not VALUES.isdisjoint(words(name))
+
+
+def _changes(top: Facts) -> dict[str, _Changes]:
+    """Changes of a module's names in its functions, by name."""
+    found: dict[str, _Changes] = {}
+    for scope in top.all():
+        for mutation in scope.mutations if scope.kind == "function" else ():
+            if isinstance(mutation.target, ir.Name) and scope.sees(mutation.target.id):
+                found.setdefault(mutation.target.id, []).append((scope, mutation))
+    return found
+
+
+def _uses(top: Facts) -> Counter[str]:
+    """How often functions read each of a module's names."""
+    found: Counter[str] = Counter()
+    for scope in top.all():
+        for name, count in scope.loads.items() if scope.kind == "function" else ():
+            if scope.sees(name):
+                found[name] += count
+    return found
 
 
 def _top_assignments(body: tuple[ir.Statement, ...]) -> Iterator[ir.Assign]:
@@ -129,19 +153,6 @@ def _top_assignments(body: tuple[ir.Statement, ...]) -> Iterator[ir.Assign]:
         elif isinstance(node, ir.Try):
             for inner in (node.body, *node.handlers, node.finish):
                 yield from _top_assignments(inner)
-
-
-def _changes(scopes: list[Facts], name: str) -> list[tuple[Facts, Mutation]]:
-    """Changes of a module's name in its functions."""
-    found: list[tuple[Facts, Mutation]] = []
-    for scope in scopes:
-        if scope.kind != "function" or not scope.sees(name):
-            continue
-        for mutation in scope.mutations:
-            if not isinstance(mutation.target, ir.Name) or mutation.target.id != name:
-                continue
-            found.append((scope, mutation))
-    return found
 
 
 def stores_data(scope: Facts, mutation: Mutation, *, scalar: bool = False) -> bool:
@@ -196,28 +207,37 @@ def _attributes(module: ir.Module, owner: Facts) -> Iterator[Site]:
     }
     keeper = keeps_state(node.name)
     fields = not _FIELDS.isdisjoint(bases) or any(last_name(each) in _FIELD_MAKERS for each in node.decorators)
+    changed, used = _member_changes(methods, starts, node.name)
     for name, line, function in _declared(owner, node, methods, starts, fields=fields):
         if not (names_state(name) or (keeper and _keeps(name))):
             continue
-        changes = [
-            (scope, mutation)
-            for scope in methods
-            if id(scope) not in starts
-            for mutation in scope.mutations
-            if isinstance(mutation.target, ir.Attribute)
-            and mutation.target.name == name
-            and _of_instance(mutation.target.value, node.name)
-        ]
+        changes = changed.get(name, [])
         data = [each for each in changes if stores_data(*each)]
         plain = sum(each.change not in ("rebind", "augment") for _, each in changes)
-        reads = sum(scope.members[name] for scope in methods if id(scope) not in starts) - plain
-        if not data or (reads < 1 and not _taken(changes)) or all(_starts_empty(scope, changes) for scope, _ in data):
+        if not data or (used[name] <= plain and not _taken(changes)):
+            continue
+        if all(_starts_empty(scope, changes) for scope, _ in data):
             continue
         if not (keeper or any(each.key is not None for _, each in data) or not COLLECTED.isdisjoint(words(name))):
             continue
         if module.language != "python" and not keeper and CACHES.isdisjoint(words(name)):
             continue
         yield _site(module, line, function, f"{node.name}.{name}", data[0])
+
+
+def _member_changes(methods: list[Facts], starts: set[int], owner: str) -> tuple[dict[str, _Changes], Counter[str]]:
+    """Changes and reads of the attributes of an object after it is made, by name."""
+    changed: dict[str, _Changes] = {}
+    used: Counter[str] = Counter()
+    for scope in methods:
+        if id(scope) in starts:
+            continue
+        used.update(scope.members)
+        for mutation in scope.mutations:
+            target = mutation.target
+            if isinstance(target, ir.Attribute) and _of_instance(target.value, owner):
+                changed.setdefault(target.name, []).append((scope, mutation))
+    return changed, used
 
 
 def _tasks(name: str, value: ir.Expression | None) -> bool:
@@ -230,12 +250,12 @@ def _keeps(name: str) -> bool:
     return names_state(f"{name}_store")
 
 
-def _taken(changes: list[tuple[Facts, Mutation]]) -> bool:
+def _taken(changes: _Changes) -> bool:
     """Whether something takes items out again, as from a queue."""
     return any(each.change == "take" for _, each in changes)
 
 
-def _starts_empty(scope: Facts, changes: list[tuple[Facts, Mutation]]) -> bool:
+def _starts_empty(scope: Facts, changes: _Changes) -> bool:
     """Whether a method empties the container before it fills it: what it collects does not outlive a call."""
     return any(
         each is scope and mutation.change == "rebind" and container(mutation.value) and not _filled(mutation.value)
@@ -279,7 +299,7 @@ def _site(module: ir.Module, line: int, function: str, target: str, change: tupl
         "proc-global",
         "volatile",
         function,
-        evidence=(Evidence(f"changed by {scope.shown}", module.path, mutation.line),),
+        evidence=(Evidence(f"changed by {scope.shown}", scope.path, mutation.line),),
         confidence="medium" if CACHES.isdisjoint(words(target)) else "high",
         target=target,
     )
