@@ -61,7 +61,7 @@ class _Finder:
         whole = _ATTRIBUTE.fullmatch(write.pattern)
         if whole is None:
             return True
-        owner = (write.through or write.scope).owner()
+        owner = write.scope.owner()
         line = () if owner is None else self._resolver.classes.line(owner)[0]
         return any((each.module.path, each.name) == whole.groups() for each in line)
 
