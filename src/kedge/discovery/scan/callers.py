@@ -9,7 +9,7 @@ from kedge.discovery import ir
 from kedge.discovery.scan.arguments import parameter_argument
 from kedge.discovery.scan.calling import called_argument, called_name
 from kedge.discovery.scan.scopes import CallSite, Scope
-from kedge.discovery.scan.values import ClassOf, FunctionOf, Handle, Library, Values, union
+from kedge.discovery.scan.values import ClassOf, FunctionOf, Handle, Instance, Library, Values, union
 
 if TYPE_CHECKING:
     from kedge.discovery.scan.resolver import Resolver
@@ -133,8 +133,23 @@ class Callers:
 def is_concrete(values: Values) -> bool:
     """Whether values say more than an abstract class does."""
     return any(
-        not isinstance(value, Library) and not (isinstance(value, Handle) and value.kind == "config")
+        not isinstance(value, Library)
+        and not (isinstance(value, Handle) and value.kind == "config")
+        and not (isinstance(value, Instance) and is_interface(value.scope))
         for value in values
+    )
+
+
+def is_interface(scope: Scope) -> bool:
+    """Whether a class of TypeScript only declares its members: an interface or the type of an object."""
+    node = scope.definition
+    return (
+        node is not None
+        and not scope.module.is_python
+        and all(
+            (isinstance(each, ir.Assign) and each.value is None) or (isinstance(each, ir.Function) and not each.body)
+            for each in node.body
+        )
     )
 
 

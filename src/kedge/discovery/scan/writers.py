@@ -144,8 +144,10 @@ def hands_on(call: ir.Call | None, scope: Scope) -> bool:
     """Whether the arguments of a call, or those of the calls that it is chained to, name a parameter or `self`."""
     if call is None or scope.function is None:
         return False
-    names = {parameter.name for parameter in scope.function.parameters if parameter.name}
-    names.add("self")
+    names = _given_names(scope)
+    outer = [site.call for site in scope.calls if site.call is not call and _is_chained(call, site.call)]
+    if any(_mentions(argument, names) for each in outer for argument in each.arguments):
+        return True
     node: ir.Expression = call
     while isinstance(node, ir.Call | ir.Attribute):
         if isinstance(node, ir.Attribute):
@@ -155,6 +157,31 @@ def hands_on(call: ir.Call | None, scope: Scope) -> bool:
         if any(_mentions(argument, names) for argument in given):
             return True
         node = node.function
+    return False
+
+
+def _given_names(scope: Scope) -> set[str]:
+    """Return the names of what a function is given, and of what it makes of that; `self` too."""
+    names = {name for name, bound in scope.bindings.items() if any(each.kind == "parameter" for each in bound)}
+    names.add("self")
+    if not scope.module.is_python:
+        for _ in range(2):
+            names.update(
+                name
+                for name, bound in scope.bindings.items()
+                for each in bound
+                if each.kind in {"value", "item"} and each.expression is not None and _mentions(each.expression, names)
+            )
+    return names
+
+
+def _is_chained(call: ir.Call, outer: ir.Call) -> bool:
+    """Whether a call is what another is chained to: `db.insert(t)` of `db.insert(t).values(x)`."""
+    node: ir.Expression = outer.function
+    while isinstance(node, ir.Call | ir.Attribute):
+        if node is call:
+            return True
+        node = node.function if isinstance(node, ir.Call) else node.value
     return False
 
 

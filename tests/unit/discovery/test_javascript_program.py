@@ -1,0 +1,40 @@
+"""Handles and writes in JavaScript and TypeScript programs of several files."""
+
+import pytest
+
+from tests.unit.discovery.programs import found
+
+DB = "import { Client } from 'boxdb'\nexport const db = new Client('u')\n"
+
+
+def writes(files: dict[str, str]) -> list[str]:
+    """Return the writes as "path:line function"."""
+    return [f"{each.split()[0]} {each.split()[-1]}" for each in found(files) if " write " in each]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "body", "counts"),
+    [
+        ("{ id }: { id: string }", "return db.put(id)", True),
+        ("id: string", "return db.table('t').where(1).put(1).values({ id })", True),
+        ("id: string", "const key = `a-${id}`; return db.put(key)", True),
+        ("ids: string[]", "for (const id of ids.filter(Boolean)) { db.put(id) }", True),
+        ("id: string", "const key = 'a'; return db.put(key)", False),
+        ("id: string", "log(id); return db.put(1)", False),
+    ],
+)
+def test_a_function_that_hands_on_what_it_is_given_is_a_writer(parameters: str, body: str, counts: bool) -> None:
+    files = {
+        "db.ts": f"{DB}export async function save({parameters}) {{ {body} }}\n",
+        "route.ts": "import { save } from './db'\nexport const POST = async () => { await save(1) }\n",
+    }
+    assert writes(files) == ["db.ts:3 save", "route.ts:2 POST"][: 1 + counts]
+
+
+def test_a_parameter_of_an_interface_is_what_callers_give() -> None:
+    files = {
+        "use.ts": "type Store = { put: (x: number) => void }\nfunction save(s: Store) { s.put(1) }\n"
+        "import { db } from './db'\nsave(db)\n",
+        "db.ts": DB,
+    }
+    assert writes(files) == ["use.ts:2 save"]
