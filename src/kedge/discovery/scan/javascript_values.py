@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 MAX_DEPTH: Final = 100
 """Expressions and statements nested deeper are `Other`, and their lines are errors of the module."""
 
-NAMING_CALLS: Final = re.compile(r"^(?:React\.)?[A-Za-z_$][\w$]*$")
-"""Calls whose function argument has the name of the variable that takes the result: `const send = useCallback(…)`."""
+NAMING_CALLS: Final = re.compile(
+    r"(?:React\.)?[A-Za-z_$][\w$]*"
+    r"|(?s:.*)\.(?:mutation|query|subscription|action|handler|implement|createFunction|on[A-Z]\w*)"
+)
+"""Calls whose function argument has the name of the variable or property that takes the result.
+
+`const send = useCallback(…)`, `{ create: procedure.input(…).mutation(…) }`.
+"""
 
 _NOT_NAMING: Final = frozenset({"setTimeout", "setInterval", "setImmediate", "queueMicrotask", "Promise", "useEffect"})
 _LAST: Final = frozenset({"type_assertion"})
@@ -192,7 +198,8 @@ class Values(ABC):
         children = [child for child in node.named_children if child.type != "comment"]
         if not children:
             return ir.Other(line_of(node))
-        return self.value(children[-1] if node.type in _LAST else children[0], name)
+        inner = "" if node.type == "await_expression" else name  # what is awaited is a result, no definition
+        return self.value(children[-1] if node.type in _LAST else children[0], inner)
 
     def _last(self, node: Node, name: str) -> ir.Expression:
         """`(a, b)`: the value is b, and a is evaluated."""
@@ -342,4 +349,4 @@ def _joined(name: str, key: ir.Expression) -> str:
 
 
 def _names_argument(called: str) -> bool:
-    return NAMING_CALLS.match(called) is not None and called not in _NOT_NAMING
+    return NAMING_CALLS.fullmatch(called) is not None and called not in _NOT_NAMING
