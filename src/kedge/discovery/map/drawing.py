@@ -24,7 +24,10 @@ def drawing(found: ContextMap, laid: Drawing, name: str) -> str:
     start = f"deployment:{found.blast.deployment}" if found.blast else ""
     inside = {start, *steps} if found.blast else set(numbers)
     lines = "".join(_line(line, numbers, names, inside, name) for line in laid.lines)
-    boxes = "".join(_box(box, numbers, anchors, steps, inside) for box in laid.boxes)
+    did = {each.store for each in found.blast.did or ()} if found.blast else set()
+    boxes = "".join(
+        _box(box, numbers[box.node.id], anchors, steps, _marks(box.node, inside, did)) for box in laid.boxes
+    )
     return (
         f'<svg class="{name}" viewBox="0 0 {laid.width:.0f} {laid.height:.0f}" role="group" '
         f'aria-label="Drawing of the map; the tables below say the same">\n{_markers(name)}'
@@ -69,10 +72,14 @@ def _said(edge: Edge, names: dict[str, str]) -> str:
     return f"{names[edge.source]} {relation(edge)} {names[edge.target]} ({known_by(edge)})"
 
 
-def _box(box: Box, numbers: dict[str, int], anchors: dict[str, str], steps: dict[str, int], inside: set[str]) -> str:
+def _marks(node: Node, inside: set[str], did: set[str]) -> str:
+    """Return the classes of a box."""
+    flags = {"module": node.by == MODULE, "out": node.id not in inside, "did": node.id in did}
+    return " ".join(["box", node.kind, *(flag for flag, is_set in flags.items() if is_set)])
+
+
+def _box(box: Box, number: int, anchors: dict[str, str], steps: dict[str, int], marks: str) -> str:
     node = box.node
-    number = numbers[node.id]
-    marks = f"box {node.kind}{' module' if node.by == MODULE else ''}{'' if node.id in inside else ' out'} b{number}"
     room = box.width - 2 * _PADDING - (2 * _DISC if node.id in steps else 0)
     text = _shortened(label(node), int(room / _CHARACTER))
     away = f", {steps[node.id]} steps away" if node.id in steps else ""
@@ -84,8 +91,9 @@ def _box(box: Box, numbers: dict[str, int], anchors: dict[str, str], steps: dict
             f'<text class="steps" x="{x:.1f}" y="{box.middle + 4:.1f}" text-anchor="middle">{steps[node.id]}</text>'
         )
     radius = box.height / 2 if node.kind == "agent" else 4
+    said = escape(f"{node.kind} {label(node)}{away}")
     return (
-        f'<a class="{marks}" href="#{anchors[node.id]}" aria-label="{escape(f"{node.kind} {label(node)}{away}")}">'
+        f'<a class="{marks} b{number}" href="#{anchors[node.id]}" aria-label="{said}">'
         f"<title>{escape(f'{node.kind}: {label(node)}')}</title>"
         f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="{radius:.0f}"/>'
         f'<text x="{box.x + _PADDING:.1f}" y="{box.middle + 4.5:.1f}">{escape(text)}</text>{disc}</a>\n'

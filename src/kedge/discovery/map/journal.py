@@ -76,6 +76,7 @@ _SPACES_SHOWN = 20  # a store with more is one node: its spaces are sessions, or
 _DEPLOYMENTS = 500  # the newest ones
 _SPACES_MAX = 1_000  # of a deployment
 _SEQS_AT_ONCE = 10_000
+_ARTIFACTS = "artifacts"  # what deployments consist of: these are nodes
 
 
 def read_journal(kernel: Kernel) -> Journaled:
@@ -94,7 +95,8 @@ def read_journal(kernel: Kernel) -> Journaled:
     label = _labels(spaces)
     flows: Counter[tuple[str, str, Literal["read", "write"], bool]] = Counter()
     for (who, store, space, access, is_person), number in counts.items():
-        flows[who, label[store, space], access, is_person] += number
+        if store != _ARTIFACTS:
+            flows[who, label[store, space], access, is_person] += number
     return Journaled(
         flows=tuple(sorted(Flow(*key[:3], number, key[3]) for key, number in flows.items())),
         calls=_calls(turns),
@@ -159,7 +161,7 @@ def _deployments(kernel: Kernel) -> list[tuple[str, str, tuple[str, ...], dict[t
         lineages = kernel.backend.impact.lineages_with([each.number])
         counts = kernel.backend.impact.count_writes(lineages, _SPACES_MAX) if lineages else []
         agents = kernel.backend.provenance.reach(lineages).agents if lineages else ()
-        places = {(count.store, count.space): count.total for count in counts if count.store != "artifacts"}
+        places = {(count.store, count.space): count.total for count in counts if count.store != _ARTIFACTS}
         found.append((each.name, str(each.status), agents, places))
     return found
 

@@ -11,7 +11,7 @@ _SHAPES: dict[NodeKind, tuple[str, str]] = {
     "system": ("[[", "]]"),
     "deployment": ("{{", "}}"),
 }
-_SAFE = frozenset(" -_.,:;/@*()[]=+")
+_SAFE = frozenset(" -_.,:/@*()[]=+")
 
 
 def mermaid(found: ContextMap) -> str:

@@ -58,7 +58,7 @@ svg path.head { stroke: none; }
 .use { stroke: var(--use); color: var(--use); fill: var(--use); }
 .call { stroke: var(--call); color: var(--call); fill: var(--call); }
 .run { stroke: var(--run); color: var(--run); fill: var(--run); }
-svg .out { opacity: .25; }
+svg .box.out { opacity: .3; } svg path.line.out { opacity: .15; } svg .box.did rect { stroke-width: 4; }
 @media (max-width: 760px) {
   svg.wide { display: none; } svg.narrow { display: block; } thead { display: none; }
   table, tbody, tr, td, tbody th { display: block; } tr { padding: .6rem 0; border-bottom: 1px solid var(--line); }
@@ -96,7 +96,7 @@ def _blast(blast: Blast, names: dict[str, str]) -> str:
         for steps, there in sorted(by_steps.items())
     )
     if blast.did is None:
-        did = "<p>Not known: no database of Kedge was given.</p>\n"
+        did = "<p>Not known: no database of Kedge that knows it was given.</p>\n"
     else:
         reached = "".join(
             f"<li>{escape(each.store.partition(':')[2])}: {each.writes:,} written</li>\n" for each in blast.did
@@ -120,6 +120,8 @@ def _picture(found: ContextMap) -> str:
         legend += '<li><i class="use dash"></i>only in the code</li>'
     if found.blast is not None:
         legend += "<li>a number: steps from the deployment</li>"
+        if found.blast.did:
+            legend += "<li>a thick border: it did write there</li>"
     return (
         f'<ul class="legend" aria-label="Legend">{legend}</ul>\n'
         + drawing(found, wide(found.nodes, found.edges), "wide")

@@ -54,11 +54,10 @@ def longest_chain(ways: Ways, starts: Iterable[str]) -> tuple[str, ...]:
         steps = {step.node: step for step in reach(ways, start)}
         if not steps:
             continue
-        last = max(steps.values(), key=lambda step: (step.steps, [-ord(c) for c in step.node]))
-        if last.steps < len(best):
-            continue
-        chain = [last.node]
-        while chain[-1] != start:
-            chain.append(steps[chain[-1]].after)
-        best = max(best, tuple(reversed(chain)), key=lambda way: (len(way), [-ord(c) for c in " ".join(way)]))
+        last = min(steps.values(), key=lambda step: (-step.steps, step.node))
+        if last.steps + 1 > len(best):
+            chain = [last.node]
+            while chain[-1] != start:
+                chain.append(steps[chain[-1]].after)
+            best = tuple(reversed(chain))
     return best
