@@ -76,14 +76,16 @@ _SPACES_SHOWN = 20  # a store with more is one node: its spaces are sessions, or
 _DEPLOYMENTS = 500  # the newest ones
 _SPACES_MAX = 1_000  # of a deployment
 _SEQS_AT_ONCE = 10_000
+_CONTROL = ":"  # in the uid of the author of a control change
 _ARTIFACTS = "artifacts"  # what deployments consist of: these are nodes
 
 
 def read_journal(kernel: Kernel) -> Journaled:
     """Read what a database knows; of flows and calls, that of the newest turns. It writes nothing."""
     provenance = kernel.backend.provenance
-    turns = provenance.newest_turns(TURNS_EXAMINED)
-    first = turns[0].turn if turns else 0
+    newest = provenance.newest_turns(TURNS_EXAMINED)
+    first = newest[0].turn if newest else 0
+    turns = [turn for turn in newest if _CONTROL not in turn.uid]
     written = provenance.written_since(first)
     counts: Counter[tuple[str, str, str, Literal["read", "write"], bool]] = Counter()
     for each in written:
@@ -104,7 +106,7 @@ def read_journal(kernel: Kernel) -> Journaled:
             sorted(Ran(name, status, agents, _spaces(places, label)) for name, status, agents, places in deployments)
         ),
         turns=len(turns),
-        all_turns=len(turns) < TURNS_EXAMINED,
+        all_turns=len(newest) < TURNS_EXAMINED,
     )
 
 
