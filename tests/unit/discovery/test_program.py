@@ -219,3 +219,56 @@ def test_a_script_imports_from_its_own_folder_though_it_is_a_package() -> None:
         "app/logging.py:2 bind box remote <module>",
         "app/run/main.py:3 write box remote save",
     ]
+
+
+def test_a_variable_that_is_made_from_itself_keeps_its_type() -> None:
+    source = (
+        "from boxdb import Client\n\ndef run(c: Client, on):\n    t = c.table('t')\n    t = t.where(1)\n"
+        "    if on:\n        t = t.where(2)\n    t.put(1)\n"
+    )
+    assert found(source) == ["main.py:8 write box config run"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "".join(f"x{number} = x{number - 1}\n" for number in range(1, 1000)) + "x999.put(1)\n",
+        "class C0: pass\n" + "".join(f"class C{n}(C{n - 1}): pass\n" for n in range(1, 1000)) + "C999().put(1)\n",
+        "def f0(a): return a\n" + "".join(f"def f{n}(a): return f{n - 1}(a)\n" for n in range(1, 1000)) + "f999(1)\n",
+        "x = a" + ".where(1)" * 1000 + ".put(1)\n",
+        "def f(x):\n    return f(f(x)).put(f)\nf = f or f()\n",
+    ],
+)
+def test_chains_and_cycles_of_any_length_end(source: str) -> None:
+    assert found(f"{source}{CLIENT}Client('u')\n") == [f"main.py:{source.count(chr(10)) + 2} bind box remote <module>"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        (
+            "class Pool:\n    def __init__(self):\n        self.all = {}\n        self.all['a'] = Client('u')\n\n"
+            "    def run(self, name):\n        self.all[name].put(1)\n"
+        ),
+        "ALL = {}\n\ndef add(name):\n    ALL[name] = Client('u')\n\ndef run(name):\n    ALL.get(name).put(1)\n",
+        (
+            "app = make()\n\ndef start():\n    app.state.box = Client('u')\n\n"
+            "def run(request):\n    request.app.state.box.put(1)\n"
+        ),
+    ],
+)
+def test_a_handle_is_found_in_containers_and_in_the_state_of_an_application(use: str) -> None:
+    assert [each.split()[1] for each in found(CLIENT + use)] == ["bind", "write"]
+
+
+def test_a_class_that_gives_a_handle_in_place_of_an_instance_opens_it() -> None:
+    files = {
+        "one.py": CLIENT + "\nclass One:\n    _it = None\n\n    def __new__(cls):\n        if cls._it is None:\n"
+        "            cls._it = Client('u')\n        return cls._it\n\nhere = One()\n",
+        "use.py": "from one import One\n\ndef run():\n    One().put(1)\n",
+    }
+    assert found(files) == [
+        "one.py:8 bind box remote One.__new__",
+        "use.py:4 bind box remote run",
+        "use.py:4 write box remote run",
+    ]

@@ -31,12 +31,14 @@ class Annotations:
 
     def __init__(self, resolver: Resolver) -> None:
         self.resolver = resolver
+        self._parsed: dict[tuple[str, int], ir.Expression | None] = {}
+        """Annotations that are written as strings: kept, since values are known by the identity of a node."""
 
     def values(self, node: ir.Expression, scope: Scope) -> Values:
         """Return what a variable of this annotation can be; nothing for builtin types."""
         match node:
             case ir.Text():
-                parsed = _parse(node.value, node.line)
+                parsed = self._parsed.setdefault((node.value, node.line), _parse(node.value, node.line))
                 return self.values(parsed, scope) if parsed is not None else ()
             case ir.Binary(operator="|" | "&"):
                 return union(self.values(node.left, scope), self.values(node.right, scope))

@@ -25,7 +25,7 @@ class Callers:
 
     def __init__(self, resolver: Resolver) -> None:
         self.resolver = resolver
-        self._parameters: dict[tuple[int, str], Values] = {}
+        self._callers: dict[int, list[CallSite]] = {}
         self._by_name: dict[str, list[CallSite]] = {}
         for scope in resolver.scopes:
             for site in scope.calls:
@@ -45,10 +45,10 @@ class Callers:
             return ()
         if node.parameters and node.parameters[0] is parameter and (found := self.resolver.classes.receiver(scope)):
             return found
-        key = (id(scope), parameter.name or str(id(parameter)))
-        if key in self._parameters:
-            return self._parameters[key]
-        self._parameters[key] = ()
+        key = (id(scope), "parameter", parameter.name or id(parameter))
+        return self.resolver.values.get(key, lambda: self._parameter(scope, node, parameter))
+
+    def _parameter(self, scope: Scope, node: ir.Function, parameter: ir.Parameter) -> Values:
         annotated: Values = ()
         if parameter.annotation is not None:
             annotated = self.resolver.annotations.values(parameter.annotation, scope.parent or scope)
@@ -59,9 +59,7 @@ class Callers:
             position = next(number for number, each in enumerate(node.parameters) if each is parameter)
             given = union(given, self.resolver.callbacks.parameter(scope, position))
             given = union(given, self._from_callers(scope, parameter))
-        found = given if is_concrete(given) or not annotated else annotated
-        self._parameters[key] = found
-        return found
+        return given if is_concrete(given) or not annotated else annotated
 
     def _from_callers(self, scope: Scope, parameter: ir.Parameter) -> Values:
         return union(*(self.resolver.eval(argument, at) for argument, at in self.arguments(scope, parameter)))
@@ -99,6 +97,13 @@ class Callers:
 
     def callers(self, scope: Scope) -> list[CallSite]:
         """Return the calls of a function; those of the class for a constructor."""
+        known = self._callers.get(id(scope))
+        if known is None:
+            self._callers[id(scope)] = []
+            known = self._callers[id(scope)] = self._find_callers(scope)
+        return known
+
+    def _find_callers(self, scope: Scope) -> list[CallSite]:
         owner = scope.parent
         name = scope.own_name
         found: list[CallSite] = []

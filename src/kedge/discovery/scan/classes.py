@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from kedge.discovery.scan.resolver import Resolver
 
 _PROPERTIES = {"property", "cached_property", "computed_field", "hybrid_property", "getter", "get"}
+_BASES = 30
+"""Classes that inherit from one another after which bases are not followed."""
 _SUBCLASSES = 12
 """Subclasses that are tried for a member that a base class does not define."""
 
@@ -23,6 +25,7 @@ class Classes:
         self.resolver = resolver
         self._lines: dict[int, tuple[tuple[Scope, ...], tuple[str, ...]]] = {}
         self._subclasses: dict[int, list[Scope]] | None = None
+        self._depth = 0
 
     def line(self, scope: Scope) -> tuple[tuple[Scope, ...], tuple[str, ...]]:
         """Return a class and its bases in the repository, nearest first, and its bases from libraries."""
@@ -30,6 +33,17 @@ class Classes:
         if known is not None:
             return known
         self._lines[id(scope)] = ((scope,), ())
+        if self._depth >= _BASES:
+            return self._lines.pop(id(scope))
+        self._depth += 1
+        try:
+            found = self._line(scope)
+        finally:
+            self._depth -= 1
+        self._lines[id(scope)] = found
+        return found
+
+    def _line(self, scope: Scope) -> tuple[tuple[Scope, ...], tuple[str, ...]]:
         classes: list[Scope] = [scope]
         libraries: list[str] = []
         node = scope.definition
@@ -41,8 +55,7 @@ class Classes:
                     libraries += [each for each in outer if each not in libraries]
                 elif isinstance(value, Library) and value.path not in libraries:
                     libraries.append(value.path)
-        self._lines[id(scope)] = found = (tuple(classes), tuple(libraries))
-        return found
+        return tuple(classes), tuple(libraries)
 
     def is_subclass(self, scope: Scope, base: Scope) -> bool:
         """Whether a class is another or inherits from it."""
@@ -68,6 +81,7 @@ class Classes:
             if bindings:
                 defined = defined or not all(is_abstract(binding) for binding in bindings)
                 found = union(found, *(self._bound(binding, receiver) for binding in bindings))
+                found = union(found, self.resolver.stored(scope, name))
                 if found and defined:
                     return found
         if not defined and not start:

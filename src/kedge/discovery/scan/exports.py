@@ -11,6 +11,9 @@ from kedge.discovery.scan.values import Library, ModuleOf, Values
 if TYPE_CHECKING:
     from kedge.discovery.scan.resolver import Resolver
 
+_REEXPORTS = 30
+"""Modules that give a name on to one another after which it is not followed."""
+
 
 class Exports:
     """Resolves imports and exports."""
@@ -47,7 +50,7 @@ class Exports:
     def exported(self, path: str, name: str, seen: frozenset[str] = frozenset()) -> Values:
         """Return what a module gives under a name: its own, a re-export, or a submodule."""
         index = self.resolver.indexes.get(path)
-        if path in seen:
+        if path in seen or len(seen) >= _REEXPORTS:
             return ()
         if index is not None:
             if name in index.exports:

@@ -245,12 +245,23 @@ class Matcher:
     def _of_subclass(self, scope: Scope, call: ir.Call, site: CallSite) -> Iterator[Finding]:
         """Yield the stores that an instance of a class of the repository opens because its base class does."""
         opening = self.resolver.opening
+        if scope.module is not site.scope.module:
+            yield from self._made(scope, call, site)
         for path in self.resolver.classes.line(scope)[1]:
             rule = opening.pick(self.rules.calls("bind", path), call, site.scope)
             if rule is not None:
                 found = self._finding(rule, "bind", None, path, call, site)
                 base = Evidence(f"{scope.own_name} inherits from {path}", scope.module.path, scope.node_line)
                 yield replace(found, evidence=(*found.evidence, base))
+
+    def _made(self, scope: Scope, call: ir.Call, site: CallSite) -> Iterator[Finding]:
+        """Yield the handles that a class of another module gives in place of an instance, by its `__new__`."""
+        for handle in handles_in(self.resolver.classes.made(scope)):
+            made = Evidence(f"{scope.own_name}() gives a handle to {handle.store}", scope.module.path, scope.node_line)
+            yield Finding(
+                site.scope, call.line, "bind", handle.store, handle.kind, site.guard, handle.target, handle.origin,
+                (made, *opened_at(handle)), handle.confidence, call,
+            )  # fmt: skip
 
     def _of_assignment(self, node: ir.Assign, scope: Scope, guard: Guard | None) -> list[Finding]:
         found: list[Finding] = []

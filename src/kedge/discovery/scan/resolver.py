@@ -14,6 +14,7 @@ from kedge.discovery.scan.callbacks import Callbacks
 from kedge.discovery.scan.callers import Callers, is_concrete
 from kedge.discovery.scan.classes import Classes
 from kedge.discovery.scan.exports import Exports
+from kedge.discovery.scan.fixpoint import Fixpoint
 from kedge.discovery.scan.folding import Folder
 from kedge.discovery.scan.idioms import Idioms
 from kedge.discovery.scan.imports import Imports
@@ -35,10 +36,19 @@ from kedge.discovery.scan.values import (
     union,
 )
 
-DEPTH = 60
-"""Nested evaluations after which a value is taken as unknown."""
 _PASSED = {"remote", "delay", "invoke", "ainvoke", "apply_async", "func", "coroutine", "__wrapped__", "fn", "bind"}
 """Members of a decorated function that stand for the function."""
+
+
+def states_of(indexes: Sequence[ModuleIndex]) -> dict[str, list[tuple[ir.Expression, Scope]]]:
+    """Return what is assigned to attributes of an application's state, by attribute."""
+    found: dict[str, list[tuple[ir.Expression, Scope]]] = {}
+    for assignment, scope, _ in (each for index in indexes for each in index.assignments):
+        for target in assignment.targets:
+            of_state = isinstance(target, ir.Attribute) and _is_state(target.value)
+            if of_state and isinstance(target, ir.Attribute) and assignment.value is not None:
+                found.setdefault(target.name, []).append((assignment.value, scope))
+    return found
 
 
 class Resolver:
@@ -48,8 +58,10 @@ class Resolver:
         self, indexes: Sequence[ModuleIndex], rules: Rules, configuration: Mapping[str, bytes] | None = None
     ) -> None:
         self.rules = rules
+        self.values = Fixpoint()
         self.indexes = {index.path: index for index in indexes}
         self.scopes = [scope for index in indexes for scope in index.scopes]
+        self._states = states_of(indexes)
         self.imports = Imports(self.indexes, rules.packages, configuration)
         self.classes = Classes(self)
         self.exports = Exports(self)
@@ -59,10 +71,6 @@ class Resolver:
         self.folder = Folder(self)
         self.opening = Opening(self)
         self.idioms = Idioms(self)
-        self._known: dict[tuple[int, int], Values] = {}
-        self._names: dict[tuple[int, str], Values] = {}
-        self._returned: dict[int, Values] = {}
-        self._depth = 0
 
     # ------------------------------------------------------------ expressions
 
@@ -70,25 +78,13 @@ class Resolver:
         """Return what an expression can be; nothing where that is not known."""
         if isinstance(node, ir.Name):
             return self.name(node.id, scope)
-        key = (id(node), id(scope))
-        known = self._known.get(key)
-        if known is not None:
-            return known
-        if self._depth >= DEPTH:
-            return ()
-        self._known[key] = ()
-        self._depth += 1
-        try:
-            found = self._eval(node, scope)
-        finally:
-            self._depth -= 1
-        self._known[key] = found
-        return found
+        return self.values.get((id(node), id(scope)), lambda: self._eval(node, scope))
 
     def _eval(self, node: ir.Expression, scope: Scope) -> Values:
         match node:
             case ir.Attribute():
-                return self.members(self.eval(node.value, scope), node.name)
+                found = self.members(self.eval(node.value, scope), node.name)
+                return (self._of_state(node) or found) if _is_unknown(found) else found
             case ir.Call():
                 return self.result(node, scope)
             case ir.Choice():
@@ -115,6 +111,15 @@ class Resolver:
                 element = element.items[-1]
             return (Box(tuple((None, value) for value in self.eval(element, scope))),)
         return ()
+
+    def _of_state(self, node: ir.Attribute) -> Values:
+        """Return what is assigned to an attribute of an application's state anywhere: `app.state.store`."""
+        if not _is_state(node.value):
+            return ()
+        assigned = self._states.get(node.name, ())
+        return self.values.get(
+            ("state", node.name), lambda: union(*(self.eval(value, scope) for value, scope in assigned))
+        )
 
     def _sequence(self, node: ir.Sequence, scope: Scope) -> Box:
         items: list[tuple[str | int | None, Value]] = []
@@ -179,13 +184,15 @@ class Resolver:
 
     def bound_in(self, name: str, holder: Scope) -> Values:
         """Return what a name is bound to in the scope that binds it."""
-        key = (id(holder), name)
-        known = self._names.get(key)
-        if known is None:
-            self._names[key] = ()
-            bindings = holder.bindings[name]
-            known = self._names[key] = union(*(self.bound(binding) for binding in bindings))
-        return known
+        return self.values.get(
+            (id(holder), name),
+            lambda: union(*(self.bound(binding) for binding in holder.bindings[name]), self.stored(holder, name)),
+        )
+
+    def stored(self, holder: Scope, name: str) -> Values:
+        """Return a container of what is assigned to the items of a name or attribute."""
+        values = union(*(self.bound(binding) for binding in holder.stored.get(name, ())))
+        return (Box(tuple((None, value) for value in values)),) if values else ()
 
     def bound(self, binding: Binding) -> Values:
         """Return what a binding gives its name."""
@@ -318,17 +325,17 @@ class Resolver:
         node = function.function
         if node is None:
             return ()
-        known = self._returned.get(id(function))
-        if known is None:
-            self._returned[id(function)] = ()
-            given = (*(value for value, _ in function.returns), *function.yields)
-            known = union(*(self.eval(value, function) for value in given))
-            if not is_concrete(known) and node.returns is not None:
-                known = self.annotations.values(node.returns, function.parent or function) or known
-            self._returned[id(function)] = known
+        known = self.values.get(id(function), lambda: self._given_back(function, node))
         if receiver is None:
             return known
         return union(*((self._specialised(value, function, receiver),) for value in known))
+
+    def _given_back(self, function: Scope, node: ir.Function) -> Values:
+        given = (*(value for value, _ in function.returns), *function.yields)
+        found = union(*(self.eval(value, function) for value in given))
+        if not is_concrete(found) and node.returns is not None:
+            return self.annotations.values(node.returns, function.parent or function) or found
+        return found
 
     def _specialised(self, value: Value, function: Scope, receiver: Instance | ClassOf) -> Value:
         """Return the instance of the subclass that a method of a base class was called on."""
@@ -358,6 +365,14 @@ class Resolver:
                 return bindings[0] if len(bindings) == 1 else None
             holder = holder.parent
         return None
+
+
+def _is_state(node: ir.Expression) -> bool:
+    return isinstance(node, ir.Attribute) and node.name == "state"
+
+
+def _is_unknown(values: Values) -> bool:
+    return all(isinstance(value, Library) for value in values)
 
 
 def iterate(values: Values) -> Values:

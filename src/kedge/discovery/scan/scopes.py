@@ -73,6 +73,8 @@ class Scope:
     returns: list[tuple[ir.Expression, Guard | None]] = field(default_factory=list)
     yields: list[ir.Expression] = field(default_factory=list)
     attributes: dict[str, list[Binding]] = field(default_factory=dict)
+    stored: dict[str, list[Binding]] = field(default_factory=dict)
+    """What is assigned to items: of a name in this scope, of an attribute in this class."""
     calls: list[CallSite] = field(default_factory=list)
 
     @property
@@ -322,6 +324,7 @@ class _Indexer:
                 owner.attributes.setdefault(target.name, []).append(binding)
         elif isinstance(target, ir.Index):
             self._index(target, scope, binding.guard)
+            self._store(target.value, binding)
         elif isinstance(target, ir.Spread | ir.Choice):
             self.bind(target.value if isinstance(target, ir.Spread) else target.options[0], binding)
         elif isinstance(target, ir.Sequence):
@@ -330,6 +333,18 @@ class _Indexer:
         elif isinstance(target, ir.Mapping):
             for key, item in target.items:
                 self._property(item, _part(binding, key.value) if isinstance(key, ir.Text) else binding)
+
+    def _store(self, container: ir.Expression, binding: Binding) -> None:
+        """Note what is assigned to an item of a name, or of an attribute of `self`."""
+        scope = binding.scope
+        owner = scope.owner()
+        if isinstance(container, ir.Attribute) and owner is not None and self._is_self(container.value, scope):
+            owner.stored.setdefault(container.name, []).append(binding)
+        elif isinstance(container, ir.Name):
+            holder: Scope | None = scope
+            while holder is not None and container.id not in holder.bindings:
+                holder = holder.parent
+            (holder or scope).stored.setdefault(container.id, []).append(binding)
 
     def _property(self, target: ir.Expression, binding: Binding) -> None:
         """Bind a property of a pattern, which may have a default."""

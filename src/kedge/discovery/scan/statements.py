@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kedge.discovery import ir
+from kedge.discovery.scan.calling import called_name
 from kedge.discovery.scan.resolver import Resolver
 from kedge.discovery.scan.scopes import Binding, Scope
 from kedge.discovery.scan.sql import built_change, change_in, graph_change_in, saver_store
@@ -36,6 +37,8 @@ class Statements:
                 yield store, ""
 
     def _is_built(self, node: ir.Expression, scope: Scope) -> bool:
+        if isinstance(node, ir.Call) and called_name(node) == "from_statement" and node.arguments:
+            node = node.arguments[0]
         return any(isinstance(value, Library) and built_change(value.path) for value in self.resolver.eval(node, scope))
 
     def _alternatives(self, node: ir.Expression, scope: Scope, line: int) -> list[tuple[ir.Expression, Scope]]:
