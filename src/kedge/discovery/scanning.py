@@ -17,6 +17,7 @@ from kedge.discovery.scan.javascript_modules import CONFIGURATION
 from kedge.discovery.scan.languages import JAVASCRIPT, NOTEBOOK, PYTHON, WANTED
 from kedge.discovery.scan.local import local_sites
 from kedge.discovery.scan.notebooks import lower_notebook
+from kedge.discovery.scan.platform import injected
 from kedge.discovery.scan.program import Program
 from kedge.discovery.scan.python import lower_python
 from kedge.discovery.scan.rules import load_rules
@@ -113,7 +114,7 @@ def _find(files: Walk, extra: Sequence[Path], variables: Mapping[str, str]) -> F
     modules, unparsed = lower(files.files)
     declared = infrastructure(files.files, variables)
     configuration = {file.path: file.source for file in files.files if CONFIGURATION.search(file.path)}
-    sites = merge((*declared.sites, *_code_sites(modules, extra, variables, configuration)))
+    sites = merge(injected((*declared.sites, *_code_sites(modules, extra, variables, configuration))))
     sites = resolved(sites, variables)
     return Found(
         tuple(_safe(site) for site in with_settings(sites, declared.settings)),

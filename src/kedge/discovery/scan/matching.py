@@ -151,6 +151,9 @@ class Matcher:
         path = site.scope.module.path
         store, kind, target, origin, confidence = opened.store, opened.kind, opened.target, None, rule.confidence
         evidence: tuple[Evidence, ...] = (Evidence(f"calls {name}", path, call.line),)
+        source = self.resolver.import_of(call.function, site.scope) if handle is None else None
+        if source is not None:
+            evidence = (*evidence, Evidence(f"imported from {source.module}", path, source.line))
         if handle is not None:
             store = opened.store or handle.store
             kind = opened.kind if rule.kind is not None or opened.kind != "config" else handle.kind

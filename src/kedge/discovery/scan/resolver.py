@@ -228,7 +228,9 @@ class Resolver:
         """Return an item or property of any of several values."""
         if isinstance(key, str):
             return self.members(values, key)
-        return union(*(value.at(key) for value in values if isinstance(value, Box)))
+        boxes = union(*(value.at(key) for value in values if isinstance(value, Box)))
+        # A library that gives a pair: any of its parts may be the one that its rules speak of.
+        return union(boxes, tuple(value for value in values if isinstance(value, Library | Handle)))
 
     # ------------------------------------------------------------ members
 
@@ -355,6 +357,17 @@ class Resolver:
                 break
             node, scope, depth = binding.expression, binding.scope, depth - 1
         return node
+
+    def import_of(self, node: ir.Expression, scope: Scope) -> ir.Import | None:
+        """Return the import that binds the first name of a dotted expression."""
+        while isinstance(node, ir.Attribute | ir.Call | ir.Index):
+            node = node.function if isinstance(node, ir.Call) else node.value
+        holder: Scope | None = scope if isinstance(node, ir.Name) else None
+        while holder is not None and isinstance(node, ir.Name):
+            for binding in holder.bindings.get(node.id, ()):
+                return binding.imported[0] if binding.imported is not None else None
+            holder = holder.parent
+        return None
 
     def binding_of(self, name: str, scope: Scope) -> Binding | None:
         """Return the only binding of a name in its scope, None if there are several or none."""
