@@ -7,7 +7,7 @@ The info string of a fence selects what happens to its block:
     ```console                  each `$ kedge …` is run. The lines below it must appear in its output, in order. It must
                                 exit with 0, or with the number shown under `$ echo $?`
     ```json                     below a ```console block: the shape of what its last command printed; "…" is any value
-    ```toml name.toml           written to that file; so is ```python name.py
+    ```toml name.toml           written to that file; so are ```python name.py and ```ini name.env
 
 In what is shown, `…` matches anything.
 """
@@ -72,7 +72,9 @@ def _split(lines: list[str]) -> Iterator[Block]:
 
 def is_file(block: Block) -> bool:
     """Say whether a block is the content of a file that it names."""
-    return block.language in {"toml", "python"} and bool(re.fullmatch(r"\w[\w.-]*\.(toml|py)", block.info))
+    return block.language in {"toml", "python", "ini"} and bool(
+        re.fullmatch(r"\w[\w.-]*\.(toml|py|env)", block.info)
+    )
 
 
 def is_run(block: Block) -> bool:
