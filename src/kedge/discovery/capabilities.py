@@ -7,6 +7,7 @@ The table is data (`capabilities.toml`, which explains its fields). Users add an
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -83,11 +84,9 @@ class Capabilities(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, *files: Path) -> Capabilities:
         """Return the shipped table, with what `kedge.toml` files add to it, or replace by `id`."""
-        text = resources.files("kedge.discovery").joinpath("capabilities.toml").read_text(encoding="utf-8")
-        shipped = _entries("capabilities.toml", tomllib.loads(text))
         own = tuple(entry for file in files for entry in _entries(str(file), discovery_tables(file)))
         replaced = {entry.id for entry in own}
-        return cls(own + tuple(entry for entry in shipped if entry.id not in replaced))
+        return cls(own + tuple(entry for entry in _shipped() if entry.id not in replaced))
 
     def of(self, store: str, kind: StateKind) -> tuple[Capability, ...]:
         """Return the entries of a store, of which the first is assumed; empty where nothing is known.
@@ -101,6 +100,12 @@ class Capabilities(msgspec.Struct, frozen=True):
     def stale(self, today: dt.date) -> tuple[Capability, ...]:
         """Return the entries that were checked more than `VALID_DAYS` days ago."""
         return tuple(entry for entry in self.entries if (today - entry.checked).days > VALID_DAYS)
+
+
+@functools.cache
+def _shipped() -> tuple[Capability, ...]:
+    text = resources.files("kedge.discovery").joinpath("capabilities.toml").read_text(encoding="utf-8")
+    return _entries("capabilities.toml", tomllib.loads(text))
 
 
 def _entries(where: str, document: Mapping[str, Any]) -> tuple[Capability, ...]:

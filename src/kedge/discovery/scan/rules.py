@@ -279,11 +279,20 @@ def load_rules(extra: Sequence[Path] = ()) -> Rules:
 
     Raises `InvalidValue` for a file that is no TOML, or an entry of the wrong form.
     """
-    files = [rules_of(discovery_tables(path), str(path)) for path in extra]
+    own = tuple(rules_of(discovery_tables(path), str(path)) for path in extra)
+    return Rules([*own, *_shipped()]) if any(file != RuleFile() for file in own) else _shipped_rules()
+
+
+@functools.cache
+def _shipped() -> tuple[RuleFile, ...]:
     folder = resources.files("kedge.discovery.scan") / "rules"
-    shipped = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
-    files += [read_rules(item.read_text(encoding="utf-8"), item.name) for item in shipped]
-    return Rules(files)
+    items = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
+    return tuple(read_rules(item.read_text(encoding="utf-8"), item.name) for item in items)
+
+
+@functools.cache
+def _shipped_rules() -> Rules:
+    return Rules(_shipped())
 
 
 def read_rules(text: str, name: str) -> RuleFile:

@@ -24,11 +24,13 @@ def cache_sites(modules: list[tuple[ir.Module, Facts]]) -> Iterator[Site]:
     for module, top in modules:
         if module.language != "python":
             continue
-        outside = _outside(module.body)
+        outside, renamed = _outside(module.body), _renamed(module.body)
         functions = {scope.name: scope for scope in top.all() if scope.kind == "function"}
         for scope in functions.values():
             node = scope.node
-            if not isinstance(node, ir.Function) or not any(_caches(each, outside) for each in node.decorators):
+            if not isinstance(node, ir.Function) or not any(
+                _caches(each, outside, renamed) for each in node.decorators
+            ):
                 continue
             why = _asks(scope, functions, outside, _LOOKED_INTO)
             if why is not None and not _makes_handles(scope):
@@ -60,9 +62,15 @@ def _outside(body: tuple[ir.Statement, ...]) -> dict[str, str]:
     return found
 
 
-def _caches(decorator: ir.Expression, outside: dict[str, str]) -> bool:
+def _renamed(body: tuple[ir.Statement, ...]) -> dict[str, str]:
+    """Names that a module imports under another name, and what they are in their own module."""
+    imported = (each for node in body if isinstance(node, ir.Import) for each in node.names)
+    return {each.alias: each.name for each in imported if each.alias != each.name}
+
+
+def _caches(decorator: ir.Expression, outside: dict[str, str], renamed: dict[str, str]) -> bool:
     called = decorator.function if isinstance(decorator, ir.Call) else decorator
-    if last_name(called) not in _DECORATORS:
+    if renamed.get(last_name(called), last_name(called)) not in _DECORATORS:
         return False
     return outside.get(_root(called), "") in _SOURCES
 
