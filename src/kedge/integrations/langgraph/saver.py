@@ -19,6 +19,7 @@ import kedge
 from kedge.integrations.langgraph import saver_inputs as inputs
 from kedge.integrations.langgraph import saver_rows as rows
 from kedge.integrations.langgraph import saver_turns as turns
+from kedge.integrations.langgraph import saver_values as values
 from kedge.integrations.langgraph.saver_configs import OpenedAsync, config_of, place_of, twin
 from kedge.integrations.langgraph.saver_memory import ThreadsInMemory
 from kedge.integrations.langgraph.saver_rows import Brought, Kept, Row, Stored, TaskWrites
@@ -157,23 +158,29 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
         return rows.unpack_row(found[0]) if found else None
 
     def _tuple(self, thread: str, row: Row, brought: Mapping[str, Brought], pending: Any) -> Any:
-        checkpoint, metadata = self.serde.loads_typed(row.head)
-        values, load = {}, self.serde.loads_typed
-        for channel, stored in row.values.items():
-            if stored.inline is not None:
-                values[channel] = load(stored.inline)
-            else:
-                found = [load(typed) for typed in rows.typed_of(row, channel, brought)]
-                values[channel] = [each for part in found for each in part] if stored.is_list else found[0]
-        checkpoint["channel_values"] = values
-        writes = [
-            ((of.path, of.task, number), (of.task, channel, load(typed)))
-            for of in map(rows.unpack_writes, pending)
-            for number, channel, typed in of.writes
-        ]
-        ordered = [write for _, write in sorted(writes, key=lambda write: write[0])]
+        load = self.serde.loads_typed
+        checkpoint, metadata = load(row.head)
+        checkpoint["channel_values"] = {channel: values.value_of(row, channel, brought, load) for channel in row.values}
         before = config_of(thread, row.ns, row.parent) if row.parent else None
-        return base.CheckpointTuple(config_of(thread, row.ns, row.ident), checkpoint, metadata, before, ordered)
+        writes = values.writes_in(pending, load)
+        return base.CheckpointTuple(config_of(thread, row.ns, row.ident), checkpoint, metadata, before, writes)
+
+    def get_delta_channel_history(self, *, config: Any, channels: Sequence[str]) -> Mapping[str, Any]:
+        """Return what was written to these channels before a checkpoint, since their last whole value, and that one."""
+        thread, ns, ident = place_of(config)
+        loop = self._loop_of(config, ident)
+
+        def read(turn: kedge.Turn) -> Mapping[str, Any]:
+            space = self._space(turn, thread)
+            row = self._row(space, ns, ident)
+            parent = partial(self._row, space, ns)
+            return values.history(space, row, parent, channels, self.serde.loads_typed)
+
+        return loop.commit(loop.last, read)
+
+    async def aget_delta_channel_history(self, *, config: Any, channels: Sequence[str]) -> Mapping[str, Any]:
+        """Return what was written to these channels; as `get_delta_channel_history`."""
+        return await asyncio.to_thread(self.get_delta_channel_history, config=config, channels=channels)
 
     # ── writing ──
 
@@ -184,10 +191,10 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
         ident = checkpoint["id"]
         self._record(loop, ident)  # first: what follows may have been rolled back
         step = loop.at(ident)
-        values, brought = self._stored(loop, checkpoint)
+        stored, brought = self._stored(loop, checkpoint)
         rest = {**checkpoint, "channel_values": None}
         head = self.serde.dumps_typed([rest, base.get_checkpoint_metadata(config, metadata)])
-        row = Row(ident, ns, parent, head, values, loop.invocation or ident)
+        row = Row(ident, ns, parent, head, stored, loop.invocation or ident)
         place = self._place(loop, row)
         added: dict[str, bytes | str] = {rows.checkpoint(ns, place): rows.pack(row)}
         if brought:
@@ -259,9 +266,11 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
         return loop
 
     def _stored(self, loop: Loop, checkpoint: Any) -> tuple[dict[str, Stored], Brought]:
-        """Return where the channel values of a checkpoint lie, and what it brings itself."""
+        """Return where the channel values of a checkpoint lie, and what it brings itself.
+
+        The host leaves out a value of `DeltaChannel` that no task has changed; its version says that it is still there.
+        """
         versions, ident = checkpoint["channel_versions"], checkpoint["id"]
-        values: dict[str, Stored] = {}
         brought: Brought = {}
         kept: dict[str, Kept] = {}
         for channel, value in checkpoint["channel_values"].items():
@@ -271,9 +280,10 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
                 known = known._replace(version=version)
                 if added is not None:
                     brought[channel] = added
-            kept[channel], values[channel] = known, known.stored
+            kept[channel] = known
         loop.kept = {**loop.kept, **kept}
-        return values, brought
+        there = {c: known.stored for c, known in loop.kept.items() if c in kept or known.version == versions.get(c, "")}
+        return there, brought
 
     def _place(self, loop: Loop, row: Row) -> str:
         """Return the place of a checkpoint among those of its namespace: its id, which says when it was made.
