@@ -10,7 +10,7 @@ import typer
 from kedge.cli import database
 from kedge.cli.app import DISCOVER, app
 from kedge.cli.map_text import print_map
-from kedge.cli.options import Db, Json
+from kedge.cli.options import Json
 from kedge.cli.terminal import emit, printable, say, spinner
 from kedge.discovery.map import context_map
 from kedge.discovery.map.mermaid import mermaid
@@ -29,7 +29,10 @@ def map_(
     traces: Annotated[
         list[Path] | None, typer.Option("--traces", metavar="FILE|DIR", help="Traces, as kedge traces. Repeatable.")
     ] = None,
-    db: Db = None,
+    db: Annotated[
+        str | None,
+        typer.Option("--db", metavar="URL", help="Database of Kedge to read. Default: none, also if KEDGE_DB is set."),
+    ] = None,
     deployment: Annotated[
         str | None, typer.Option("--deployment", metavar="NAME", help="Show what this deployment can and did reach.")
     ] = None,
@@ -45,8 +48,7 @@ def map_(
 ) -> int:
     """Map which agents reach which stores, and where context crosses from one to another.
 
-    Joins the code (static), recorded traces (observed) and the database (journaled), as far as each is given. Without
-    --db or KEDGE_DB, no database is read.
+    Joins the code (static), recorded traces (observed) and the database (journaled), as far as each is given.
     """
     if as_json and as_mermaid:
         raise InvalidValue("--json and --mermaid both print the map: give one of them")

@@ -95,6 +95,20 @@ def test_a_store_without_a_name_is_the_only_named_one_of_its_family() -> None:
     }
 
 
+def test_an_address_names_a_store_only_where_no_collection_is_named() -> None:
+    opens = (
+        site("a_agent.py", "bind", "chroma", target="./memory"),
+        site("b_agent.py", "bind", "chroma", target="./memory"),
+    )
+    assert {node.name for node in join(StaticScan(opens)).nodes} >= {"chroma/./memory"}
+    writes = site("b_agent.py", "write", "chroma", line=5, target="notes")
+    found = join(StaticScan((*opens, writes)))
+    assert {node.name for node in found.nodes if node.kind == "store"} == {"chroma/notes"}
+    assert [(each.source, each.target, each.certain) for each in found.boundaries] == [
+        ("agent:b_agent", "agent:a_agent", False)
+    ]
+
+
 def test_tables_of_checkpointers_are_the_checkpointer_of_the_code() -> None:
     code = StaticScan((site("graph.py", "bind", "lg-saver:sqlite"),))
     calls = [
@@ -177,6 +191,15 @@ def test_alternatives_stay_with_their_selector_and_resolve_by_the_environment() 
     decided = join(StaticScan(sites), environment={"DB": "Postgres", "CACHE": "yes"})
     assert {edge.target: bool(edge.choices) for edge in decided.edges} == {"store:postgres": False, "store:redis": True}
     assert decided.unselected == ("memory_agent.py:2 sqlite (env(DB)=sqlite)",)
+    with_default = (
+        site("memory_agent.py", "bind", "redis", selector="env(STORE)=redis"),
+        site("memory_agent.py", "bind", "sqlite", line=2, selector="env(STORE)", default=True),
+    )
+    ruled_out = join(StaticScan(with_default), environment={"STORE": "redis"})
+    assert ruled_out.unselected == ("memory_agent.py:2 sqlite (env(STORE))",)
+    assert [each.selector for each in join(StaticScan(with_default), environment={"STORE": "x"}).unresolved] == [
+        "env(STORE)"
+    ]
     elsewhere = join(StaticScan(sites), environment={"OTHER": "x"})
     assert elsewhere.edges == open_map.edges
 

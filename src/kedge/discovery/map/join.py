@@ -168,20 +168,23 @@ def _known_agents(traces: TraceReport | None, journal: Journaled | None) -> dict
 class _StoreNames:
     """Names of stores, made one for code and traces.
 
-    Code often knows a family only ("chroma"), and so do some instrumentations. A family without a name is the only
-    named one of its family, where there is just one.
+    Code often knows a family only ("chroma"), and so do some instrumentations. A store without a name is the only named
+    one of its family, where there is just one. The address that a client opens names a store only where nothing names
+    the collections and tables of its family.
     """
 
-    def __init__(self, named: Iterable[tuple[str, str]], savers: Mapping[str, str]) -> None:
-        self._names: dict[str, set[str]] = {}
+    def __init__(
+        self, named: Iterable[tuple[str, str]], opened: Iterable[tuple[str, str]], savers: Mapping[str, str]
+    ) -> None:
+        self._named, self._opened = _by_family(named), _by_family(opened)
         self._savers = savers
-        for family, name in named:
-            self._names.setdefault(family, set()).update([name] if name else [])
 
-    def of(self, family: str, name: str) -> str:
+    def of(self, family: str, name: str, *, is_address: bool = False) -> str:
         """Return the name of the node of a store."""
         name = _short(name)
-        names = self._names.get(family, set())
+        names = self._named.get(family) or self._opened.get(family, set())
+        if is_address and family in self._named:
+            name = ""
         if not name and len(names) == 1:
             name = next(iter(names))
         return f"{family}/{name}" if name else family
@@ -197,11 +200,20 @@ class _StoreNames:
 
 
 def _store_names(sites: Iterable[StaticSite], traces: TraceReport | None) -> _StoreNames:
-    named = [(site.store, _short(_store_target(site))) for site in sites]
-    savers = {family: family for family, _ in named if family.startswith(("lg-saver:", "lg-store:"))}
+    named = [(site.store, _short(site.target)) for site in sites if site.site_class == "write"]
+    opened = [(site.store, _short(site.target)) for site in sites if site.site_class == "bind"]
+    savers = {site.store: site.store for site in sites if site.store.startswith(("lg-saver:", "lg-store:"))}
     if traces is not None:
         named += [(each.store.family, each.store.collection or each.store.namespace) for each in traces.traffic]
-    return _StoreNames(named, savers)
+    return _StoreNames(named, opened, savers)
+
+
+def _by_family(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for family, name in pairs:
+        if name:
+            found.setdefault(family, set()).add(name)
+    return found
 
 
 def _short(target: str) -> str:
@@ -216,7 +228,9 @@ def _short(target: str) -> str:
 
 def _add_site(builder: _Builder, site: StaticSite, names: _StoreNames, agents: Mapping[str, str]) -> None:
     is_pin = site.site_class == "pin" or site.store in _PINNED
-    name = f"{site.store}/{_short(site.target)}".rstrip("/") if is_pin else names.of(site.store, _store_target(site))
+    target = "" if site.site_class in {"decl", "attach"} else site.target  # an image, and a graph, are no names
+    opened = site.site_class == "bind"
+    name = f"{site.store}/{target}".rstrip("/") if is_pin else names.of(site.store, target, is_address=opened)
     store = builder.node("system" if is_pin else "store", name, state=site.kind, place=site.place)
     if not site.function:  # declared in infrastructure: nobody's yet
         return
@@ -230,11 +244,6 @@ def _add_site(builder: _Builder, site: StaticSite, names: _StoreNames, agents: M
         edge.certain = True
     else:
         edge.choices.add(choice)
-
-
-def _store_target(site: StaticSite) -> str:
-    """Return the name that a site gives its store; an image of infrastructure is none."""
-    return "" if site.site_class in {"decl", "attach"} else site.target
 
 
 def _add_traces(builder: _Builder, traces: TraceReport, names: _StoreNames) -> None:

@@ -13,7 +13,7 @@ from kedge.discovery.scanning import Scan
 from kedge.errors import InvalidValue
 
 _VERSION = 1
-_ENVIRONMENT = re.compile(r"env\((?P<name>.+)\)=(?P<value>.*)")
+_ENVIRONMENT = re.compile(r"env\((?P<name>[^)]+)\)(?:=(?P<value>.*))?")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _AGENT_WORD = "agent"
 _GENERIC = frozenset({"agent", "agents", "module", "main", "init", "self"})
@@ -106,18 +106,26 @@ def select(
 ) -> tuple[tuple[StaticSite, ...], tuple[StaticSite, ...]]:
     """Return the sites that an environment leaves, and those that it rules out.
 
-    A selector whose variable is set to its value is resolved; set to another one, its site is ruled out. Without a
-    value, and where the variable is not set, it stays open.
+    A selector whose variable is set to its value is resolved; set to another one, its site is ruled out. The site of
+    the default has no value: it is ruled out where the variable has the value of another one. Else a selector without
+    a value stays open, and so does one whose variable is not set.
     """
+    matches = [(site, _ENVIRONMENT.fullmatch(site.selector or "")) for site in sites]
+    values: dict[str, set[str]] = {}
+    for _, match in matches:
+        if match is not None and match["value"] is not None:
+            values.setdefault(match["name"], set()).add(match["value"].lower())
     kept, ruled_out = [], []
-    for site in sites:
-        match = _ENVIRONMENT.fullmatch(site.selector or "")
-        if match is None or match["name"] not in environment:
+    for site, match in matches:
+        given = None if match is None else environment.get(match["name"])
+        if match is None or given is None:
             kept.append(site)
-        elif environment[match["name"]].lower() == match["value"].lower():
+        elif match["value"] is not None and given.lower() == match["value"].lower():
             kept.append(msgspec.structs.replace(site, selector=None, default=False, alternatives=()))
-        else:
+        elif match["value"] is not None or (site.default and given.lower() in values.get(match["name"], ())):
             ruled_out.append(site)
+        else:
+            kept.append(site)
     return tuple(kept), tuple(ruled_out)
 
 

@@ -45,11 +45,13 @@ def choice(each: Choice) -> str:
 
 def boundary(each: Boundary, names: dict[str, str]) -> str:
     """Return a boundary as a sentence."""
-    may = "" if each.certain else "may "
+    source, target = names[each.source], names[each.target]
     if not each.through:
-        return f"{names[each.source]} {may}{'calls' if each.certain else 'call'} {names[each.target]}"
-    write, read = ("writes", "reads") if each.certain else ("write", "read")
-    return f"{names[each.source]} {may}{write} {names[each.through]}, {names[each.target]} {may}{read} it"
+        return f"{source} {'calls' if each.certain else 'may call'} {target}"
+    through = names[each.through]
+    if each.certain:
+        return f"{source} writes {through}, {target} reads it"
+    return f"context may cross from {source} to {target} through {through}"
 
 
 def names_of(found: ContextMap) -> dict[str, str]:
