@@ -67,6 +67,13 @@ on = "sql.connection"
 methods = ["execute"]
 sql = ["query", 0]
 
+[[callback]]
+calls = ["graphs.Graph().add_node"]
+gives = "box.base"
+store = "box:*"
+kind = "config"
+parameters = ["store"]
+
 [[attach]]
 calls = ["graphs.Graph().compile"]
 argument = "checkpointer"

@@ -205,22 +205,6 @@ def test_scripts_are_resolved_as_python_is() -> None:
     ]
 
 
-def test_a_script_imports_from_its_own_folder_though_it_is_a_package() -> None:
-    files = {
-        "app/__init__.py": "",
-        "app/keeping.py": "from boxdb import Client\nclient = Client()\n",
-        "app/logging.py": "from boxdb import Client\nclient = Client()\n",
-        "app/run/__init__.py": "",
-        "app/run/main.py": "from keeping import client\ndef save():\n    client.put(1)\n",
-        "app/run/other.py": "from logging import client\ndef save():\n    client.put(1)\n",
-    }
-    assert found(files) == [
-        "app/keeping.py:2 bind box remote <module>",
-        "app/logging.py:2 bind box remote <module>",
-        "app/run/main.py:3 write box remote save",
-    ]
-
-
 def test_a_variable_that_is_made_from_itself_keeps_its_type() -> None:
     source = (
         "from boxdb import Client\n\ndef run(c: Client, on):\n    t = c.table('t')\n    t = t.where(1)\n"
@@ -272,3 +256,54 @@ def test_a_class_that_gives_a_handle_in_place_of_an_instance_opens_it() -> None:
         "use.py:4 bind box remote run",
         "use.py:4 write box remote run",
     ]
+
+
+def test_a_script_imports_from_its_own_folder_though_it_is_a_package() -> None:
+    files = {
+        "app/__init__.py": "",
+        "app/keeping.py": "from boxdb import Client\nclient = Client()\n",
+        "app/logging.py": "from boxdb import Client\nclient = Client()\n",
+        "app/run/__init__.py": "",
+        "app/run/main.py": "from keeping import client\ndef save():\n    client.put(1)\n",
+        "app/run/other.py": "from logging import client\ndef save():\n    client.put(1)\n",
+    }
+    assert found(files) == [
+        "app/keeping.py:2 bind box remote <module>",
+        "app/logging.py:2 bind box remote <module>",
+        "app/run/main.py:3 write box remote save",
+    ]
+
+
+def test_a_function_that_is_given_by_name_has_parameters_by_their_names() -> None:
+    files = {
+        "main.py": (
+            "from graphs import Graph\nfrom nodes import save\n\ngraph = Graph()\ngraph.add_node('a', save)\n"
+            "other.add_node('b', lambda store: store.put(1))\n"
+        ),
+        "nodes.py": "def save(state, store):\n    store.put(1)\n    state.put(1)\n",
+    }
+    assert found(files) == ["nodes.py:2 write box:* config save"]
+
+
+def test_the_context_of_trpc_is_what_its_maker_returns() -> None:
+    files = {
+        "trpc.ts": (
+            "import { initTRPC } from '@trpc/server'\nimport { Client } from 'boxdb'\nconst db = new Client('u')\n"
+            "const inner = (o: object) => ({ db, ...o })\nexport const createTRPCContext = () => inner({ a: 1 })\n"
+            "const t = initTRPC.context<typeof createTRPCContext>().create()\n"
+            "export const open = t.procedure.use(check)\n"
+        ),
+        "router.ts": (
+            "import { open } from './trpc'\n\nexport const add = open.input(x).mutation(async ({ ctx, input }) => {\n"
+            "  await ctx.db.put(input)\n})\n"
+        ),
+    }
+    assert found(files)[0].startswith("router.ts:4 write box remote ")
+
+
+def test_the_dependencies_of_a_tool_have_the_type_that_its_context_carries() -> None:
+    source = (
+        "from dataclasses import dataclass\nfrom pydantic_ai import RunContext\nfrom shelf.v2 import Client\n\n"
+        "@dataclass\nclass Deps:\n    db: Client\n\ndef tool(ctx: RunContext[Deps], x):\n    ctx.deps.db.put(x)\n"
+    )
+    assert found(source) == ["main.py:10 write shelf remote tool"]

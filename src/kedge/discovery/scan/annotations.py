@@ -23,6 +23,11 @@ _CONTAINERS = {
     "dict", "Dict", "Mapping", "MutableMapping", "defaultdict", "DefaultDict", "OrderedDict", "Map", "Record",
 }  # fmt: skip
 _CLASSES = {"type", "Type"}
+_CARRIERS = {
+    "RunContext": "deps", "RunContextWrapper": "context", "ToolContext": "context", "AgentHookContext": "context",
+    "Runtime": "context", "ToolRuntime": "context",
+}  # fmt: skip
+"""Contexts that a framework gives to a tool or node, and the attribute in which they carry the type's argument."""
 _NOTHING = {"None", "Any", "str", "int", "float", "bool", "object", "bytes", "undefined", "null", "any", "unknown"}
 
 
@@ -80,6 +85,10 @@ class Annotations:
         if name in _CONTAINERS:
             inner = union(*(self.values(each, scope) for each in arguments))
             return (Box(tuple((None, value) for value in inner)),) if inner else ()
+        if name in _CARRIERS:
+            carried = union(*(self.values(each, scope) for each in arguments))
+            box = Box(tuple((_CARRIERS[name], value) for value in carried))
+            return union(self.values(node.value, scope), (box,) if carried else ())
         if name == "ReturnType":
             values = union(*(self.values(each, scope) for each in arguments))
             return union(*(self.resolver.returned_by(value) for value in values))

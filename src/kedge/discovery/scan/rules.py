@@ -17,7 +17,7 @@ number of parts (`langchain*.**.Chroma`).
 `[[write]]`   `methods` of type `on` (`()`: a call of the value), or `calls`, change the store. `sql`: the
               argument whose statement decides.
 `[[callback]]` a function that is given to `calls`, or to `methods` of `on`, has a value of type `gives` as its
-              parameter number `parameter`, from 0 (a transaction, a context).
+              parameter number `parameter`, from 0 (a transaction, a context), or as those named `parameters`.
 `[[attach]]`  `calls`, or `methods` of `on`, give the store in `argument` to an agent; `attribute`: an assignment to an
               attribute of this name does, if the value is of one of `types`.
 `[[pin]]`     `calls`, or `methods` of `on`, name a mutable reference.
@@ -91,6 +91,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attribute: str = ""
     parameter: int = 0
     types: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
     confidence: Confidence = "high"
     note: str = ""
 
@@ -222,11 +223,13 @@ class Rules:
         self._extends: dict[str, tuple[str, ...]] = {}
         for rule in self.tables["type"]:
             self._extends[rule.gives] = self._extends.get(rule.gives, ()) + rule.extends
+        self.callback_verbs = self._last_names("callback")
+        """Last names of the calls that are given functions."""
         self._lineages: dict[str, tuple[str, ...]] = {}
         self.attributes: dict[str, tuple[Rule, ...]] = {}
         for rule in (rule for rule in self.tables["attach"] if rule.attribute):
             self.attributes[rule.attribute] = (*self.attributes.get(rule.attribute, ()), rule)
-        self.verbs = self._last_names()
+        self.verbs = self._last_names("bind", "write", "attach", "pin")
         groups = (group for table in TABLES for rule in self.tables[table] for group in rule.calls if ":" not in group)
         names = (name for group in groups for name in expanded(group))
         self.packages = frozenset(top for name in names if "*" not in (top := name.partition(".")[0]))
@@ -240,10 +243,10 @@ class Rules:
                     found[key] = (*found.get(key, ()), rule)
         return found
 
-    def _last_names(self) -> frozenset[str]:
-        """Return the last names under which a site can be called; "*" if any can."""
-        verbs = {method.rpartition(".")[2] for _, _, method in self._methods}
-        for table in ("bind", "write", "attach", "pin"):
+    def _last_names(self, *tables: Table) -> frozenset[str]:
+        """Return the last names of what the rules of some tables are for."""
+        verbs = {method.rpartition(".")[2] for table, _, method in self._methods if table in tables}
+        for table in tables:
             groups = (group for rule in self.tables[table] for group in rule.calls)
             verbs.update(last_part(name) for group in groups for name in expanded(group))
         return frozenset(verbs)
