@@ -75,3 +75,14 @@ def test_a_function_with_a_fixed_statement_is_a_site_by_itself() -> None:
         "use.py": "from db import forget\n\nforget(1)\n",
     }
     assert writes(files) == ["db.py:5 forget"]
+
+
+def test_a_method_of_an_instance_that_its_maker_set_up_is_a_writer_without_arguments() -> None:
+    store = (
+        "from boxdb import Client\n\nclass Store:\n    def __init__(self, name):\n        self.client = Client('u')\n"
+        "        self.table = self.client.table(name)\n\n    def clear(self):\n        self.table.delete()\n"
+    )
+    use = "from store import Store\n\nStore('t').clear()\n"
+    assert writes({"store.py": store, "use.py": use}) == ["store.py:9 Store.clear", "use.py:3 <module>"]
+    fixed = store.replace("name", "self.name").replace("__init__(self, self.name)", "__init__(self)")
+    assert writes({"store.py": fixed, "use.py": use}) == ["store.py:9 Store.clear"]

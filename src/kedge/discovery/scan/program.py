@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kedge.discovery.ir import Module
+from kedge.discovery.scan.indexing import index_module
 from kedge.discovery.scan.matching import Finding, Matcher, merged
 from kedge.discovery.scan.resolver import Resolver
 from kedge.discovery.scan.rules import Rules
-from kedge.discovery.scan.scopes import ModuleIndex, index_module
+from kedge.discovery.scan.scopes import ModuleIndex
 from kedge.discovery.scan.selectors import Selectors, common, is_live
 from kedge.discovery.scan.writers import Writers
 from kedge.discovery.sites import Selector, Site

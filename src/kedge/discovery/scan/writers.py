@@ -1,9 +1,9 @@
 """Functions of the repository that write: a call of one in another module is a write too.
 
 A function is a writer if it hands what it is given to a write: an argument of the write names a parameter, or the
-instance itself (active records). Its calls in other modules are sites, if all that they can call are writers, but not
-those of a method by another of the same instance. A function that hands its parameters on to a writer of its own
-module is a writer as well, in a bounded number of rounds.
+instance itself (active records), or what it writes to was given to the constructor of its instance. Its calls in other
+modules are sites, if all that they can call are writers, but not those of a method by another of the same instance. A
+function that hands its parameters on to a writer of its own module is a writer as well, in a bounded number of rounds.
 
 A function whose statement is fixed is no writer of this kind: it stands for one operation, and is a site itself. A
 function that runs a statement which it is given is a site if a caller gives it one that writes, and so are such calls
@@ -157,6 +157,25 @@ def hands_on(call: ir.Call | None, scope: Scope) -> bool:
         if any(_mentions(argument, names) for argument in given):
             return True
         node = node.function
+    return _is_set_up_by_caller(call, scope)
+
+
+def _is_set_up_by_caller(call: ir.Call, scope: Scope) -> bool:
+    """Whether what a method writes to was given to the constructor of its instance: a client, a name, an address."""
+    node: ir.Expression = call.function
+    while isinstance(node, ir.Call | ir.Attribute | ir.Index):
+        if isinstance(node, ir.Attribute) and _is_self(node.value):
+            break
+        node = node.function if isinstance(node, ir.Call) else node.value
+    owner = scope.owner()
+    if owner is None or not isinstance(node, ir.Attribute):
+        return False
+    for binding in owner.attributes.get(node.name, ()):
+        function = binding.scope.function
+        if function is not None and function.name in {"__init__", "constructor"} and binding.expression is not None:
+            given = {parameter.name for parameter in function.parameters} - {"self", ""}
+            if _mentions(binding.expression, given):
+                return True
     return False
 
 
@@ -205,7 +224,7 @@ def _mentions(node: ir.Expression, names: set[str], depth: int = 6) -> bool:
         case ir.Comprehension():
             parts = (node.element, *(values for _, values in node.loops))
         case ir.Index():
-            parts = (node.value,)
+            parts = (node.value, node.key)
         case ir.Template():
             parts = node.parts
         case _:
