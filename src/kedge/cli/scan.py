@@ -18,7 +18,7 @@ from kedge.discovery.scan.caching import default_folder
 from kedge.discovery.scanning import Scan
 from kedge.discovery.scanning import scan as scan_folder
 from kedge.discovery.sites import Site
-from kedge.discovery.stores import CLASSES, WORST_FIRST, Store
+from kedge.discovery.stores import CLASSES, WORST_FIRST, Store, store_of
 from kedge.errors import InvalidValue
 
 FOUND = 3
@@ -101,9 +101,8 @@ def _words(text: str, *, with_baseline: bool) -> frozenset[str]:
 
 def _failing(found: Scan, words: frozenset[str], new: Sequence[bool] | None) -> list[Site]:
     """Return the sites for which the command fails; with a baseline, none of those that it has."""
-    stores = {store.name: store for store in found.stores}
     chosen = found.sites if new is None else [site for site, each in zip(found.sites, new, strict=True) if each]
-    return [site for site in chosen if words & {_NEW, _ANY, site.site_class, _reach(stores[site.store])}]
+    return [site for site in chosen if words & {_NEW, _ANY, site.site_class, _reach(store_of(site, found.stores))}]
 
 
 def _reach(store: Store) -> str:

@@ -9,7 +9,7 @@ from kedge.cli.tables import wrap
 from kedge.cli.terminal import console, count, heading, listing, printable, say
 from kedge.discovery.scanning import Scan
 from kedge.discovery.sites import Selector, Site
-from kedge.discovery.stores import Store, sentence
+from kedge.discovery.stores import Store, sentence, store_of
 
 _STYLES = {"none": "bold red", "unknown": "bold magenta", "copy": "bold yellow", "history": "bold yellow"}
 _NARROWEST = 40
@@ -23,11 +23,11 @@ def print_scan(found: Scan, new: Sequence[bool] | None) -> None:
     marks = [False] * len(found.sites) if new is None else new
     by_store: dict[str, list[tuple[Site, bool]]] = {}
     for site, mark in zip(found.sites, marks, strict=True):
-        by_store.setdefault(site.store, []).append((site, mark))
+        by_store.setdefault(store_of(site, found.stores).key, []).append((site, mark))
     for number, store in enumerate(found.stores):
         if number:
             say()
-        _print_store(store, by_store[store.name])
+        _print_store(store, by_store[store.key])
     _print_unparsed(found)
     say()
     say(_counts(found, new), "bold")

@@ -15,7 +15,7 @@ _OUTSIDE = {"remote", "provider", "config"}
 
 def cyclonedx(scan: Scan) -> dict[str, Any]:
     """Return the document. Its serial number is of the content, so that equal scans give equal bytes."""
-    stores = sorted(scan.stores, key=lambda store: store.name)
+    stores = sorted(scan.stores, key=lambda store: store.key)
     content: dict[str, Any] = {
         "metadata": {"tools": {"components": [{"type": "application", "name": "kedge", "version": __version__}]}},
         "components": [
@@ -33,6 +33,10 @@ def cyclonedx(scan: Scan) -> dict[str, Any]:
     return head | content
 
 
+def _sites(scan: Scan, store: Store) -> list[Site]:
+    return [site for site in scan.sites if site.store == store.name and site.kind in store.kinds]
+
+
 def _uuid(content: bytes) -> str:
     """Return a UUID of version 8 (custom) that is of the content only."""
     digits = hashlib.sha256(content).hexdigest()
@@ -42,7 +46,7 @@ def _uuid(content: bytes) -> str:
 def _component(store: Store, sites: list[Site]) -> dict[str, Any]:
     return {
         "type": "data",
-        "bom-ref": f"data:{store.name}",
+        "bom-ref": f"data:{store.key}",
         "name": store.name,
         "description": f"{store.title}: {sentence(store)}",
         "evidence": {"occurrences": [_occurrence(site) for site in sites]},
@@ -53,7 +57,7 @@ def _component(store: Store, sites: list[Site]) -> dict[str, Any]:
 def _service(store: Store) -> dict[str, Any]:
     flow = "bi-directional" if "write" in store.sites else "unknown"
     return {
-        "bom-ref": f"service:{store.name}",
+        "bom-ref": f"service:{store.key}",
         "name": store.name,
         "description": f"{store.title}: {sentence(store)}",
         "data": [{"flow": flow, "classification": "state"}],

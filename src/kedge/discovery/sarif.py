@@ -18,10 +18,10 @@ _LEVELS = {"none": "error", "unknown": "warning", "copy": "warning", "history": 
 
 def sarif(scan: Scan, new: Sequence[bool] | None = None) -> dict[str, Any]:
     """Return the document: one rule a store, one result a site. `new`: which sites a baseline does not have."""
-    stores = sorted(scan.stores, key=lambda store: store.name)
-    places = {store.name: place for place, store in enumerate(stores)}
+    stores = sorted(scan.stores, key=lambda store: store.key)
+    places = {(store.name, kind): place for place, store in enumerate(stores) for kind in store.kinds}
     results = [
-        _result(site, stores[places[site.store]], places[site.store], mark)
+        _result(site, stores[places[site.store, site.kind]], places[site.store, site.kind], mark)
         | ({} if new is None else {"baselineState": "new" if new[number] else "unchanged"})
         for number, (site, mark) in enumerate(zip(scan.sites, numbered(scan.sites), strict=True))
     ]
@@ -51,8 +51,7 @@ def sarif(scan: Scan, new: Sequence[bool] | None = None) -> dict[str, Any]:
 
 def _rule(store: Store) -> dict[str, Any]:
     return {
-        "id": f"state/{store.name}",
-        "name": "StateIn" + "".join(part.capitalize() for part in store.name.replace(":", "-").split("-")),
+        "id": f"state/{store.key}",
         "shortDescription": {"text": f"{store.title}: state of the application"},
         "fullDescription": {"text": f"{store.title}: {sentence(store)}."},
         "help": {"text": f"{store.title}: {sentence(store)}. Needed: {'; '.join(store.needs) or 'nothing more'}."},
@@ -77,7 +76,7 @@ def _result(site: Site, store: Store, place: int, mark: str) -> dict[str, Any]:
         location["region"] = {"startLine": site.line}
     logical = [{"fullyQualifiedName": site.function, "kind": "function"}] if site.function else []
     return {
-        "ruleId": f"state/{site.store}",
+        "ruleId": f"state/{store.key}",
         "ruleIndex": place,
         "level": _level(store),
         "message": {"text": text},

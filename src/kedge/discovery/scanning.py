@@ -29,6 +29,7 @@ from kedge.errors import InvalidValue
 from kedge.model.secrets import redact
 
 RULES_FILE = "kedge.toml"
+_SQL = frozenset({"sql", "postgres", "pgvector", "sqlite", "mysql", "mssql", "duckdb", "cockroachdb"})
 
 
 class Scan(msgspec.Struct, frozen=True):
@@ -159,13 +160,27 @@ def _lower(file: File) -> list[Module] | Unparsed:
 
 
 def merge(sites: Iterable[Site]) -> tuple[Site, ...]:
-    """Sort sites, and keep one of each path, line, class and store: that which says most."""
+    """Sort sites, and keep one of each path, line, class and store: that which says most.
+
+    A site of a vague store, as `sql` or `lg-saver:*`, is dropped where one of its members is.
+    """
     kept: dict[tuple[str, int, str, str], Site] = {}
     for site in sorted(sites):
         key = (site.path, site.line, site.site_class, site.store)
         if key not in kept or _weight(site) > _weight(kept[key]):
             kept[key] = site
-    return tuple(sorted(kept.values(), key=lambda site: (site.path, site.line, site.site_class, site.store)))
+    found = {(path, line, site_class, _family(store)) for path, line, site_class, store in kept if not _vague(store)}
+    told = (site for key, site in kept.items() if not (_vague(site.store) and (*key[:3], _family(site.store)) in found))
+    return tuple(sorted(told, key=lambda site: (site.path, site.line, site.site_class, site.store)))
+
+
+def _vague(store: str) -> bool:
+    """Whether a store is a family of which others are members: `sql`, `lg-saver:*`."""
+    return store == "sql" or store.endswith(":*")
+
+
+def _family(store: str) -> str:
+    return "sql" if store in _SQL else store.partition(":")[0]
 
 
 def _weight(site: Site) -> tuple[bool, bool, int]:

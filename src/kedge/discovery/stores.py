@@ -1,6 +1,6 @@
 """Stores of a scan: each with its sites, and with what of it can be taken back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -16,11 +16,11 @@ CLASSES: tuple[SiteClass, ...] = ("bind", "write", "attach", "decl", "pin")
 
 
 class Store(msgspec.Struct, frozen=True):
-    """One family of stores.
+    """Stores of one family of which the same can be taken back.
 
-    `capability`: what can be taken back in the worst of its kinds, without conditions that no scan can check.
-    `unit`: what goes back together. `lost`: what a restore loses. `conditions`: when this holds. `entries`: those of
-    the capability table that may hold, the assumed one first. `sites`: number of sites by class.
+    `capability`: what can be taken back if the `conditions` hold, which no scan can check. `unit`: what goes back
+    together. `lost`: what a restore loses. `entries`: those of the capability table that may hold, the assumed one
+    first. `sites`: number of sites by class.
     """
 
     name: str
@@ -37,46 +37,66 @@ class Store(msgspec.Struct, frozen=True):
     sites: dict[str, int]
 
     @property
+    def key(self) -> str:
+        """Name that is unique among the stores of a scan, and does not depend on the others."""
+        return f"{self.name}/{self.entries[0] if self.entries else 'unknown'}"
+
+    @property
     def rank(self) -> int:
         """Place among the abilities, the worst first."""
         return WORST_FIRST.index(self.capability)
 
 
 def stores_of(sites: Iterable[Site], capabilities: Capabilities) -> tuple[Store, ...]:
-    """Return the stores of sites: what cannot be taken back first, then by name."""
-    by_store: dict[str, list[Site]] = {}
+    """Return the stores of sites: what cannot be taken back first, then by name.
+
+    A family is several stores if its kinds can be taken back in several ways, as a server and a local file. A site
+    whose kind is decided at run time belongs to the worst of them.
+    """
+    kinds: dict[str, set[StateKind]] = {}
     for site in sites:
-        by_store.setdefault(site.store, []).append(site)
-    stores = (_store(name, found, capabilities) for name, found in by_store.items())
-    return tuple(sorted(stores, key=lambda store: (not store.gone, store.rank, store.name)))
+        kinds.setdefault(site.store, set()).add(site.kind)
+    stores = [store for name in kinds for store in _of_family(name, kinds[name], sites, capabilities)]
+    return tuple(sorted(stores, key=lambda store: (not store.gone, store.rank, store.name, store.kinds)))
 
 
-def _store(name: str, sites: Iterable[Site], capabilities: Capabilities) -> Store:
-    sites = list(sites)
-    kinds = tuple(sorted({site.kind for site in sites}))
-    known = tuple(kind for kind in kinds if kind != "config") or kinds
-    entries = [entry for kind in known for entry in capabilities.of(name, kind)]
-    assumed = [found[0] for kind in known if (found := capabilities.of(name, kind))]
-    worst = min(assumed, key=lambda entry: WORST_FIRST.index(entry.capability), default=None)
+def store_of(site: Site, stores: Iterable[Store]) -> Store:
+    """Return the store of a site."""
+    return next(store for store in stores if store.name == site.store and site.kind in store.kinds)
+
+
+def _of_family(name: str, kinds: set[StateKind], sites: Iterable[Site], capabilities: Capabilities) -> Iterable[Store]:
+    known = {kind: capabilities.of(name, kind) for kind in sorted(kinds - {"config"} or kinds)}
+    groups: dict[str, list[StateKind]] = {}
+    for kind, entries in known.items():
+        groups.setdefault(entries[0].id if entries else "", []).append(kind)
+    worst = min(groups, key=lambda key: (_rank(known[groups[key][0]]), key))
+    if "config" in kinds and "config" not in groups[worst]:
+        groups[worst].append("config")
+    return [_store(name, tuple(sorted(group)), known[group[0]], sites) for group in groups.values()]
+
+
+def _rank(entries: Sequence[Capability]) -> int:
+    return WORST_FIRST.index(entries[0].capability if entries else "unknown")
+
+
+def _store(name: str, kinds: tuple[StateKind, ...], entries: Sequence[Capability], sites: Iterable[Site]) -> Store:
+    first = entries[0] if entries else None
+    found = [site.site_class for site in sites if site.store == name and site.kind in kinds]
     return Store(
         name=name,
-        title=worst.title if worst else name,
+        title=first.title if first else name,
         kinds=kinds,
-        capability=worst.capability if worst else "unknown",
-        unit=worst.unit if worst else "",
-        lost=worst.lost if worst else "",
-        needs=worst.needs if worst else (),
-        conditions=worst.conditions if worst else (),
-        verified=worst is None or worst.verified,
-        gone=worst.gone.isoformat() if worst is not None and worst.gone else "",
-        entries=_ids(worst, entries),
-        sites={each: number for each in CLASSES if (number := sum(site.site_class == each for site in sites))},
+        capability=first.capability if first else "unknown",
+        unit=first.unit if first else "",
+        lost=first.lost if first else "",
+        needs=first.needs if first else (),
+        conditions=first.conditions if first else (),
+        verified=first is None or first.verified,
+        gone=first.gone.isoformat() if first is not None and first.gone else "",
+        entries=tuple(entry.id for entry in entries),
+        sites={each: found.count(each) for each in CLASSES if each in found},
     )
-
-
-def _ids(first: Capability | None, entries: Iterable[Capability]) -> tuple[str, ...]:
-    ids = dict.fromkeys([first.id] if first else [])
-    return tuple(ids | dict.fromkeys(entry.id for entry in entries))
 
 
 _SENTENCES: Mapping[Reach, str] = {

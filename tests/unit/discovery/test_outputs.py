@@ -22,7 +22,7 @@ from kedge.discovery.scan.infra.env import Setting
 from kedge.discovery.scanning import Scan, merge, scan
 from kedge.discovery.selecting import resolved, with_settings
 from kedge.discovery.sites import Evidence, Selector, Site, Unparsed
-from kedge.discovery.stores import stores_of
+from kedge.discovery.stores import store_of, stores_of
 from kedge.errors import InvalidValue
 
 SITES = merge([
@@ -64,11 +64,17 @@ def test_what_cannot_be_taken_back_stands_first() -> None:
     assert qdrant.kinds == ("config", "remote")
 
 
-def test_the_worst_kind_of_a_store_counts() -> None:
-    both = [_moved(SITES[0], kind="embedded"), *SITES]
-    qdrant = {store.name: store for store in stores_of(both, Capabilities.load())}["qdrant"]
-    assert (qdrant.capability, qdrant.entries[0]) == ("copy", "qdrant-local")
-    assert "qdrant-server" in qdrant.entries
+def test_kinds_of_a_family_that_go_back_differently_are_two_stores() -> None:
+    both = [_moved(SITES[0], kind="embedded"), _moved(SITES[0], kind="volatile"), *SITES]
+    stores = stores_of(both, Capabilities.load())
+    qdrant = [store for store in stores if store.name == "qdrant"]
+    assert [(store.key, store.kinds) for store in qdrant] == [
+        ("qdrant/process-memory", ("config", "volatile")),
+        ("qdrant/qdrant-local", ("embedded",)),
+        ("qdrant/qdrant-server", ("remote",)),
+    ]
+    assert [store_of(site, stores).key for site in both[:2]] == ["qdrant/qdrant-local", "qdrant/process-memory"]
+    assert sum(sum(store.sites.values()) for store in stores) == len(both)
 
 
 # ---------------------------------------------------------------- fingerprints and baselines
@@ -128,11 +134,12 @@ def test_sarif_has_the_parts_that_its_schema_requires() -> None:
         assert place.get("region", {"startLine": 1})["startLine"] >= 1
     levels = {result["ruleId"]: result["level"] for result in run["results"]}
     assert levels == {
-        "state/faiss": "error", "state/proc-global": "error", "state/our-own-store": "warning", "state/qdrant": "note",
+        "state/faiss/faiss": "error", "state/proc-global/process-memory": "error",
+        "state/our-own-store/unknown": "warning", "state/qdrant/qdrant-server": "note",
     }  # fmt: skip
     marks = [result["partialFingerprints"]["kedgeStoreFunction/v1"] for result in run["results"]]
     assert len(set(marks)) == len(marks) == len(SITES)
-    (notebook,) = [result for result in run["results"] if result["ruleId"] == "state/faiss"]
+    (notebook,) = [result for result in run["results"] if result["ruleId"] == "state/faiss/faiss"]
     assert "region" not in notebook["locations"][0]["physicalLocation"]
     assert "Cell 2, line 4" in notebook["message"]["text"]
     assert run["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"] == "syntax errors"
@@ -235,6 +242,15 @@ def test_one_site_a_place_class_and_store_is_kept_with_what_is_known_most() -> N
     other = _moved(bare, store="faiss")
     assert merge([bare, chosen, other, bare]) == (other, chosen)
     assert merge([chosen, bare]) == (chosen,)
+
+
+def test_a_vague_store_gives_way_to_a_member_at_the_same_place() -> None:
+    sql = Site("a.py", 1, "write", "sql", "remote", "f")
+    postgres, elsewhere = _moved(sql, store="postgres"), _moved(sql, line=2)
+    assert merge([sql, postgres, elsewhere]) == (postgres, elsewhere)
+    saver, store = _moved(sql, store="lg-saver:*"), _moved(sql, store="lg-store:memory")
+    assert merge([saver, store]) == (saver, store)
+    assert merge([saver, _moved(sql, store="lg-saver:sqlite")]) == (_moved(sql, store="lg-saver:sqlite"),)
 
 
 def test_settings_say_what_selects_and_hide_other_values() -> None:
