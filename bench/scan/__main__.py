@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.scan.score import Match, Scored, Share, Summary, same_selector, same_store, score, summary
-from bench.scan.truth import CORPUS, Repository, repositories
+from bench.scan.truth import CORPUS, JUDGED, Repository, judgements, repositories
 from kedge.discovery.scanning import scan
 from kedge.discovery.sites import Site
 
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = {each.name: folder for each in wanted if (folder := _folder(options.corpus, each)) is not None}
     missing = [each.name for each in wanted if each.name not in found]
     started = time.perf_counter()
-    scored = [score(each, scan(found[each.name]).sites) for each in wanted if each.name in found]
+    judged = list(judgements(JUDGED.read_text("utf-8")))
+    scored = [score(each, scan(found[each.name]).sites, judged) for each in wanted if each.name in found]
     seconds = time.perf_counter() - started
     print(f"{len(scored)} of {len(every)} repositories scanned in {seconds:.1f} s")
     for name in missing:
@@ -76,7 +77,7 @@ def _document(scored: Sequence[Scored], missing: Sequence[str]) -> dict[str, Any
 
 
 def _print_table(parts: dict[str, Any]) -> None:
-    columns = ("recall", "precision", "store", "kind", "function", "selector", "optional")
+    columns = ("recall", "precision", "judged", "store", "kind", "function", "selector", "optional")
     print(f"{'':<28}" + "".join(f"{column:>16}" for column in columns))
     for name, part in parts.items():
         print(f"{name[-27:]:<28}" + "".join(f"{_cell(Share(**part[column])):>16}" for column in columns))
@@ -89,10 +90,14 @@ def _cell(share: Share) -> str:
 def _print_misses(scored: Sequence[Scored]) -> None:
     for each in scored:
         lines = [line for match in each.matches if match.row.required for line in _faults(match)]
-        lines += [f"  unmatched  {_site(site)}" for site in each.unmatched]
+        lines += [f"  {_verdict(site, each):<10} {_site(site)}" for site in each.unmatched]
         if lines:
             print(f"\n{each.repository}")
             print("\n".join(lines))
+
+
+def _verdict(site: Site, scored: Scored) -> str:
+    return "right" if site in scored.right else "not judged" if site in scored.open else "wrong"
 
 
 def _faults(match: Match) -> list[str]:

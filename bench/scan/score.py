@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from bench.scan.truth import Repository, Row
+from bench.scan.truth import Judged, Repository, Row
 from kedge.discovery.sites import Site
 
 NEAR = 2  # lines between a finding and the row that it matches
@@ -29,24 +29,45 @@ class Match:
 
 @dataclass(frozen=True)
 class Scored:
-    """Findings of one repository, set against its rows. `unmatched`: findings near no row."""
+    """Findings of one repository, set against its rows.
+
+    `unmatched`: findings near no row, of which a person judged `right` to be right; `open`: not judged yet.
+    """
 
     repository: str
     matches: tuple[Match, ...]
     matched: tuple[Site, ...]
     unmatched: tuple[Site, ...]
+    right: tuple[Site, ...] = ()
+    open: tuple[Site, ...] = ()
 
 
-def score(repository: Repository, sites: Iterable[Site]) -> Scored:
+def score(repository: Repository, sites: Iterable[Site], judged: Iterable[Judged] = ()) -> Scored:
     """Match the findings in scope with the rows: equal path, lines at most 2 apart."""
     found = [site for site in sites if repository.contains(site.path) and not is_test(site.path)]
     matches = tuple(Match(repository.name, row, best(row, found)) for row in repository.rows)
     near = [any(is_near(row, site) for row in repository.rows) for site in found]
+    unmatched = tuple(site for site, matched in zip(found, near, strict=True) if not matched)
+    verdicts = [_verdict(site, [each for each in judged if each.repository == repository.name]) for site in unmatched]
     return Scored(
         repository.name,
         matches,
         tuple(site for site, matched in zip(found, near, strict=True) if matched),
-        tuple(site for site, matched in zip(found, near, strict=True) if not matched),
+        unmatched,
+        tuple(site for site, verdict in zip(unmatched, verdicts, strict=True) if verdict),
+        tuple(site for site, verdict in zip(unmatched, verdicts, strict=True) if verdict is None),
+    )
+
+
+def _verdict(site: Site, judged: Iterable[Judged]) -> bool | None:
+    """Return what a person said of a finding, None of one that no person has seen."""
+    return next(
+        (
+            each.right
+            for each in judged
+            if (each.path, each.line, each.site_class) == (site.path, site.line, site.site_class)
+        ),
+        None,
     )
 
 
@@ -114,11 +135,16 @@ class Share:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of one part of the corpus."""
+    """The figures of one part of the corpus.
+
+    `precision`: findings near a row. `judged`: these, and those that a person judged to be right; what nobody has
+    judged counts as wrong.
+    """
 
     recall: Share
     optional: Share
     precision: Share
+    judged: Share
     store: Share
     kind: Share
     function: Share
@@ -151,6 +177,7 @@ def summary(scored: Sequence[Scored], *, of_class: str | None = None, of_languag
         recall=Share(len(both), len(required)),
         optional=Share(sum(match.site is not None for match in optional), len(optional)),
         precision=Share(good, good + bad),
+        judged=Share(good + sum(chosen(site) for each in scored for site in each.right), good + bad),
         store=Share(sum(same_store(row.store, site.store) for row, site in both), len(both)),
         kind=Share(sum(row.kind == site.kind for row, site in both), len(both)),
         function=Share(sum(row.function == site.function for row, site in both), len(both)),

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 CORPUS = Path(__file__).with_name("corpus.txt")
+JUDGED = Path(__file__).with_name("judged.txt")
 _SELECTOR = re.compile(r"(env|config|argument)(?:\((\w+)\))?")
 
 
@@ -69,6 +70,27 @@ def repositories(text: str) -> Iterator[Repository]:
         name, commit = title.split()[:2]
         rows = tuple(_row(line) for line in lines if line.strip())
         yield Repository(name, commit.removeprefix("@"), tuple(globs.split(",")), rows)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A finding near no row that a person has judged."""
+
+    repository: str
+    path: str
+    line: int
+    site_class: str
+    right: bool
+
+
+def judgements(text: str) -> Iterator[Judged]:
+    """Parse judgements: `## owner/name`, then `path:line|class|verdict|reason`."""
+    for block in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        name, *lines = block.strip().splitlines()
+        for line in filter(str.strip, lines):
+            place, site_class, verdict, _ = line.split("|", 3)
+            path, _, number = place.rpartition(":")
+            yield Judged(name, path, int(number), site_class, {"true": True, "false": False}[verdict])
 
 
 def _row(line: str) -> Row:

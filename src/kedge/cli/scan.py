@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from kedge import __version__
 from kedge.cli.app import DISCOVER, app
 from kedge.cli.options import Json
 from kedge.cli.scan_text import print_scan
@@ -74,9 +75,9 @@ def scan(
         )
     new = None if known is None else known.new(found.sites)
     if sarif_file is not None:
-        _write(sarif_file, indented(sarif(found, new)) + b"\n")
+        _write(sarif_file, indented(sarif(found, new, version=__version__)) + b"\n")
     if cyclonedx_file is not None:
-        _write(cyclonedx_file, indented(cyclonedx(found)) + b"\n")
+        _write(cyclonedx_file, indented(cyclonedx(found, version=__version__)) + b"\n")
     if write_baseline is not None:
         _write(write_baseline, encode_baseline(baseline_of(found.sites)))
     failing = _failing(found, wanted, new)

@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 
-from kedge import __version__
 from kedge.discovery.scanning import Scan
 from kedge.discovery.sites import Site
 from kedge.discovery.stores import Store, sentence
@@ -13,11 +12,14 @@ from kedge.discovery.stores import Store, sentence
 _OUTSIDE = {"remote", "provider", "config"}
 
 
-def cyclonedx(scan: Scan) -> dict[str, Any]:
-    """Return the document. Its serial number is of the content, so that equal scans give equal bytes."""
+def cyclonedx(scan: Scan, *, version: str) -> dict[str, Any]:
+    """Return the document. Its serial number is of the content, so that equal scans give equal bytes.
+
+    `version`: that of Kedge.
+    """
     stores = sorted(scan.stores, key=lambda store: store.key)
     content: dict[str, Any] = {
-        "metadata": {"tools": {"components": [{"type": "application", "name": "kedge", "version": __version__}]}},
+        "metadata": {"tools": {"components": [{"type": "application", "name": "kedge", "version": version}]}},
         "components": [
             _component(store, [site for site in scan.sites if site.store == store.name]) for store in stores
         ],

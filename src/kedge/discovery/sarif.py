@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from kedge import __version__
 from kedge.discovery.fingerprints import numbered
 from kedge.discovery.scanning import Scan
 from kedge.discovery.sites import Site
@@ -16,8 +15,11 @@ _CELL = re.compile(r":cell(\d+)$")
 _LEVELS = {"none": "error", "unknown": "warning", "copy": "warning", "history": "warning", "backup": "warning"}
 
 
-def sarif(scan: Scan, new: Sequence[bool] | None = None) -> dict[str, Any]:
-    """Return the document: one rule a store, one result a site. `new`: which sites a baseline does not have."""
+def sarif(scan: Scan, new: Sequence[bool] | None = None, *, version: str) -> dict[str, Any]:
+    """Return the document: one rule a store, one result a site. `new`: which sites a baseline does not have.
+
+    `version`: that of Kedge.
+    """
     stores = sorted(scan.stores, key=lambda store: store.key)
     places = {(store.name, kind): place for place, store in enumerate(stores) for kind in store.kinds}
     results = [
@@ -27,7 +29,7 @@ def sarif(scan: Scan, new: Sequence[bool] | None = None) -> dict[str, Any]:
     ]
     driver = {
         "name": "kedge scan",
-        "version": __version__,
+        "version": version,
         "informationUri": "https://pypi.org/project/kedge/",
         "rules": [_rule(store) for store in stores],
     }

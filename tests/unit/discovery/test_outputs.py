@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_another_file_is_no_baseline(content: bytes) -> None:
 
 
 def test_sarif_has_the_parts_that_its_schema_requires() -> None:
-    (run,) = _plain(sarif(SCAN))["runs"]
+    (run,) = _plain(sarif(SCAN, version="1"))["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == sorted(rule["id"] for rule in rules)
     assert len({rule["id"] for rule in rules}) == len(rules) == 4
@@ -146,16 +147,18 @@ def test_sarif_has_the_parts_that_its_schema_requires() -> None:
 
 
 def test_sarif_says_what_is_new() -> None:
-    states = [result["baselineState"] for result in sarif(SCAN, [True] + [False] * 6)["runs"][0]["results"]]
+    states = [
+        result["baselineState"] for result in sarif(SCAN, [True] + [False] * 6, version="1")["runs"][0]["results"]
+    ]
     assert states == ["new"] + ["unchanged"] * 6
-    assert "baselineState" not in sarif(SCAN)["runs"][0]["results"][0]
+    assert "baselineState" not in sarif(SCAN, version="1")["runs"][0]["results"][0]
 
 
 # ---------------------------------------------------------------- CycloneDX
 
 
 def test_cyclonedx_has_the_parts_that_its_schema_requires() -> None:
-    found = _plain(cyclonedx(SCAN))
+    found = _plain(cyclonedx(SCAN, version="1"))
     assert (found["bomFormat"], found["specVersion"], found["version"]) == ("CycloneDX", "1.6", 1)
     assert uuid.UUID(found["serialNumber"].removeprefix("urn:uuid:")).version == 8
     assert [part["name"] for part in found["components"]] == ["faiss", "our-own-store", "proc-global", "qdrant"]
@@ -173,8 +176,11 @@ def test_cyclonedx_has_the_parts_that_its_schema_requires() -> None:
 
 def test_the_serial_number_is_of_the_content() -> None:
     other = msgspec.structs.replace(SCAN, sites=SITES[1:], root="elsewhere")
-    assert cyclonedx(SCAN)["serialNumber"] == cyclonedx(msgspec.structs.replace(SCAN, root="x"))["serialNumber"]
-    assert cyclonedx(SCAN)["serialNumber"] != cyclonedx(other)["serialNumber"]
+    assert (
+        cyclonedx(SCAN, version="1")["serialNumber"]
+        == cyclonedx(msgspec.structs.replace(SCAN, root="x"), version="1")["serialNumber"]
+    )
+    assert cyclonedx(SCAN, version="1")["serialNumber"] != cyclonedx(other, version="1")["serialNumber"]
 
 
 # ---------------------------------------------------------------- JSON
@@ -209,7 +215,9 @@ def _write(root: Path, names: list[str]) -> Path:
     return root
 
 
-@pytest.mark.parametrize("make", [document, sarif, cyclonedx], ids=lambda make: str(make.__name__))
+@pytest.mark.parametrize(
+    "make", [document, partial(sarif, version="1"), partial(cyclonedx, version="1")], ids=["json", "sarif", "cyclonedx"]
+)
 def test_equal_files_give_equal_bytes(tmp_path: Path, make: Callable[[Scan], object]) -> None:
     one = scan(_write(tmp_path / "one", list(APP)))
     two = scan(_write(tmp_path / "elsewhere" / "two", list(reversed(APP))))

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.scan.score import Share, best, is_test, language, same_selector, same_store, score, summary
-from bench.scan.truth import CORPUS, Row, glob_pattern, repositories
+from bench.scan.truth import CORPUS, JUDGED, Judged, Row, glob_pattern, judgements, repositories
 from kedge.discovery.sites import Selector, Site
 
 TRUTH = """\
@@ -41,6 +41,17 @@ def test_recall_and_precision_count_what_is_near_a_row() -> None:
     assert summary([scored], of_class="attach+decl+pin").recall == Share(0, 1)
     assert summary([scored], of_language="Python").recall == Share(1, 2)
     assert summary([scored], of_language="TypeScript").precision == Share(1, 1)
+
+
+def test_what_a_person_judged_right_counts_in_a_figure_of_its_own() -> None:
+    (app,) = repositories(TRUTH)
+    found = [_site("src/a.py", 10), *(_site("src/z.py", line, "write") for line in (1, 2, 3))]
+    judged = [Judged("some/app", "src/z.py", 1, "write", True), Judged("some/app", "src/z.py", 2, "write", False)]
+    judged += [Judged("other/app", "src/z.py", 3, "write", True), Judged("some/app", "src/z.py", 3, "bind", True)]
+    scored = score(app, found, judged)
+    whole = summary([scored])
+    assert (whole.precision, whole.judged) == (Share(1, 4), Share(2, 4))
+    assert [site.line for site in scored.open] == [3]
 
 
 def test_labels_are_scored_on_the_finding_that_fits_best() -> None:
@@ -100,3 +111,10 @@ def test_the_corpus_has_its_rows() -> None:
         assert [row.path for row in each.rows if not each.contains(row.path)] == []
         assert [row.path for row in each.rows if is_test(row.path)] == []
     assert {language(row.path) for row in rows} == {"Python", "TypeScript", "notebooks", "infrastructure"}
+
+
+def test_judgements_are_of_repositories_and_files_of_the_corpus() -> None:
+    scopes = {each.name: each for each in repositories(CORPUS.read_text("utf-8"))}
+    judged = list(judgements(JUDGED.read_text("utf-8")))
+    assert judged
+    assert [each for each in judged if not scopes[each.repository].contains(each.path)] == []
