@@ -14,6 +14,12 @@ kind = "remote"
 gives = "box"
 calls = ["boxdb:{Box,default}"]
 
+[[type]]
+gives = "box"
+store = "box"
+kind = "remote"
+values = ["boxdb/edge:{box,default}"]
+
 [[member]]
 on = "box"
 member = "*"
@@ -103,3 +109,14 @@ def test_the_default_of_a_pattern_is_a_value() -> None:
 def test_the_types_of_an_object_are_those_of_its_fields() -> None:
     source = "import type { Box } from 'boxdb'\nfunction f({ a: { box } }: { a: { box: Box } }) { box.put(1) }"
     assert found(source) == ["2 write f"]
+
+
+def test_a_name_that_is_imported_can_be_a_handle() -> None:
+    for imported in ("import { box }", "import box"):
+        assert found(f"{imported} from 'boxdb/edge'\nbox.note.put(1)") == ["2 write <module>"]
+    assert found("export { box } from 'boxdb/edge'\nimport { other } from 'boxdb/edge'\nother.put(1)") == []
+
+
+def test_a_package_has_its_name_however_it_is_imported() -> None:
+    for specifier in ("npm:boxdb@4", "https://esm.sh/boxdb@4?target=deno", "boxdb"):
+        assert found(f"import {{ Box }} from '{specifier}'\nnew Box()") == ["2 bind <module>"]

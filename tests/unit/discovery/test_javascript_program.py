@@ -38,3 +38,13 @@ def test_a_parameter_of_an_interface_is_what_callers_give() -> None:
         "db.ts": DB,
     }
     assert writes(files) == ["use.ts:2 save"]
+
+
+ROUTE = "export const POST = (req, ctx) => ctx.db.put(1)\n"
+
+
+def test_an_attribute_of_a_context_is_the_one_export_of_its_name() -> None:
+    assert writes({"db.ts": DB, "a.ts": ROUTE}) == ["a.ts:1 POST"]
+    assert writes({"db.ts": DB, "a.ts": ROUTE.replace("ctx", "other")}) == []
+    assert writes({"db.ts": DB, "a.ts": ROUTE, "other.ts": "export const db = 1\n"}) == []
+    assert writes({"db.ts": "const db = 1\n", "a.ts": ROUTE}) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kedge.discovery import ir
+from kedge.discovery.scan.javascript_modules import package_name
 from kedge.discovery.scan.scopes import ModuleIndex
 from kedge.discovery.scan.values import Library, ModuleOf, Values
 
@@ -26,7 +27,8 @@ class Exports:
         if not module.is_python:
             path = self.resolver.imports.script(module.path, statement.module)
             if path is None:
-                return (Library(f"{statement.module}:{'' if name == '*' else name}"),)
+                package = package_name(statement.module)
+                return self.resolver.opening.named(Library(f"{package}:{'' if name == '*' else name}"))
             return self.exported(path, name) if name and name != "*" else (ModuleOf(path),)
         dotted, level = statement.module, statement.level
         if not name and not level and "." in dotted and statement.alias == dotted.partition(".")[0]:
@@ -84,4 +86,6 @@ class Exports:
             return self.exported(path, wanted, seen)
         if name not in names:
             return ()
-        return (Library(f"{statement.module}:{wanted}"),) if not index.is_python else ()
+        if index.is_python:
+            return ()
+        return self.resolver.opening.named(Library(f"{package_name(statement.module)}:{wanted}"))

@@ -24,10 +24,29 @@ CONFIGURATION: Final = re.compile(r"(?:^|/)(?:[tj]sconfig[^/]*\.json|package\.js
 _SOURCES: Final = {".js": (".ts", ".tsx", ".jsx"), ".jsx": (".tsx",), ".mjs": (".mts",), ".cjs": (".cts",)}
 _BUILT: Final = re.compile(r"(?:^|(?<=/))(?:dist|build|lib|out|esm|cjs)(?:/(?:esm|cjs|src))?/")
 _COMMENT: Final = re.compile(r'("(?:\\.|[^"\\\n])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_PACKAGE: Final = re.compile(
+    r"(?:npm:/?|jsr:/?|https://(?:esm\.sh|cdn\.skypack\.dev)/(?:v\d+/)?)?"
+    r"(?P<name>@[\w.-]+/[\w.-]+|[\w.-]+)(?:@[^/?]+)?(?P<inner>/[^?]*)?(?:\?.*)?"
+)
 _COMMA: Final = re.compile(r'("(?:\\.|[^"\\\n])*")|,(?=\s*[}\]])')
 _LOCAL: Final = ("workspace:", "file:", "link:", "portal:")
 _CONDITIONS: Final = ("source", "import", "node", "module", "default", "require", "types")
 _MAX_EXTENDS: Final = 8
+
+
+def package_name(specifier: str) -> str:
+    """Return the name that rules have for a package, however it is imported.
+
+    >>> package_name("npm:openai@4"), package_name("https://esm.sh/@supabase/supabase-js@2.39?target=deno")
+    ('openai', '@supabase/supabase-js')
+    >>> package_name("firebase/firestore.js"), package_name("discord.js")
+    ('firebase/firestore', 'discord.js')
+    """
+    match = _PACKAGE.fullmatch(specifier)
+    if match is None:
+        return specifier
+    inner = match["inner"] or ""
+    return match["name"] + (inner.removesuffix(".js").removesuffix(".mjs"))
 
 
 class _Alias(msgspec.Struct, frozen=True):

@@ -129,6 +129,12 @@ class Opening:
         origin = (scope.module.path, call.line)
         return (Handle(opened.gives, opened.store, opened.kind, opened.target, origin, rule.confidence),)
 
+    def named(self, value: Library) -> Values:
+        """Return what an imported name is: a handle, where a rule says that the name itself is one."""
+        for rule in self.rules.calls("value", value.path):
+            return (Handle(rule.gives, rule.store, rule.kind or "config"),)
+        return (value,)
+
     def attribute(self, value: Library) -> Values:
         """Return the value of an attribute of a library's value, which may be of a type that a rule names."""
         if "()." in value.path:

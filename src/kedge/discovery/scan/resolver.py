@@ -13,6 +13,7 @@ from kedge.discovery.scan.annotations import Annotations
 from kedge.discovery.scan.callbacks import Callbacks
 from kedge.discovery.scan.callers import Callers, is_concrete
 from kedge.discovery.scan.classes import Classes
+from kedge.discovery.scan.contexts import Contexts
 from kedge.discovery.scan.exports import Exports
 from kedge.discovery.scan.fixpoint import Fixpoint
 from kedge.discovery.scan.folding import Folder
@@ -67,6 +68,7 @@ class Resolver:
         self.exports = Exports(self)
         self.callers = Callers(self)
         self.callbacks = Callbacks(self)
+        self.contexts = Contexts(self)
         self.annotations = Annotations(self)
         self.folder = Folder(self)
         self.opening = Opening(self)
@@ -84,7 +86,9 @@ class Resolver:
         match node:
             case ir.Attribute():
                 found = self.members(self.eval(node.value, scope), node.name)
-                return (self._of_state(node) or found) if _is_unknown(found) else found
+                return (
+                    (self._of_state(node) or self.contexts.value(node, scope) or found) if _is_unknown(found) else found
+                )
             case ir.Call():
                 return self.result(node, scope)
             case ir.Choice():

@@ -8,7 +8,8 @@ number of parts (`langchain*.**.Chroma`).
 `[[family]]`  `name`, `title`, `capability`: kind → entry of the capability table.
 `[[type]]`    `calls` (classes, functions, annotations) give a value of the abstract type `gives`, which is no site of
               its own: a table, an abstract base class. `store` and `kind` are those of the value. `extends`: types
-              whose members and writes it has too.
+              whose members and writes it has too. `values`: names that are such a value themselves, as they are
+              imported in JavaScript.
 `[[bind]]`    `calls` open a handle to `store`, a value of type `gives`.
 `[[member]]`  `member` of a value of type `on` gives type `gives`. `[]` is a subscript, `with` what `with` binds, `iter`
               an item of a loop, `()` a call of the value itself, `*` any
@@ -54,7 +55,7 @@ from kedge.errors import InvalidValue
 Argument: TypeAlias = str | int | tuple[str | int, ...]
 """An argument by keyword, by position, or by any of several."""
 
-Table: TypeAlias = Literal["type", "bind", "write", "callback", "attach", "pin"]
+Table: TypeAlias = Literal["type", "value", "bind", "write", "callback", "attach", "pin"]
 TABLES: tuple[Table, ...] = ("type", "bind", "write", "callback", "attach", "pin")
 
 
@@ -82,6 +83,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: StateKind | None = None
     gives: str = ""
     extends: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     when: tuple[Condition, ...] = ()
     only: tuple[Condition, ...] = ()
     unless: tuple[Condition, ...] = ()
@@ -179,12 +181,12 @@ def last_part(name: str) -> str:
 class _Names:
     """Rules of one table by qualified name: exact names before patterns, else in the order of the files."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[tuple[Rule, tuple[str, ...]]]) -> None:
         self.exact: dict[str, list[Rule]] = {}
         self.patterns: dict[str, list[tuple[str, Rule]]] = {}
         self._found: dict[str, tuple[Rule, ...]] = {}
-        for rule in rules:
-            for name in (name for group in rule.calls for name in expanded(group)):
+        for rule, groups in rules:
+            for name in (name for group in groups for name in expanded(group)):
                 if "*" in name:
                     self.patterns.setdefault(last_part(name), []).append((name, rule))
                 else:
@@ -214,7 +216,8 @@ class Rules:
         self.tables: dict[Table, tuple[Rule, ...]] = {
             table: tuple(rule for file in files for rule in getattr(file, table)) for table in TABLES
         }
-        self._names = {table: _Names(rules) for table, rules in self.tables.items()}
+        self._names = {table: _Names((rule, rule.calls) for rule in rules) for table, rules in self.tables.items()}
+        self._names["value"] = _Names((rule, rule.values) for rule in self.tables["type"])
         self._methods = self._index_methods()
         self._members: dict[tuple[str, str], Member] = {}
         for entry in (entry for file in files for entry in file.member):
@@ -330,7 +333,12 @@ def _check(table: Table, rule: Rule, name: str) -> None:
         "pin": ("store", "kind"),
     }
     missing = [field for field in needed[table] if not getattr(rule, field)]
-    if not (rule.calls or (rule.on and rule.methods) or rule.attribute or (table == "type" and rule.extends)):
+    if not (
+        rule.calls
+        or (rule.on and rule.methods)
+        or rule.attribute
+        or (table == "type" and (rule.extends or rule.values))
+    ):
         missing.append("calls, or on and methods")
     if table in {"write", "callback"} and rule.calls and not (rule.store and rule.kind):
         missing.append("store and kind, since calls give no receiver")
