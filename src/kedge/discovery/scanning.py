@@ -21,6 +21,7 @@ from kedge.discovery.scan.platform import injected
 from kedge.discovery.scan.program import Program
 from kedge.discovery.scan.python import lower_python
 from kedge.discovery.scan.rules import load_rules
+from kedge.discovery.scan.schemas import with_schemas
 from kedge.discovery.scan.walking import File, Walk, suffix, walk
 from kedge.discovery.selecting import resolved, with_settings
 from kedge.discovery.sites import Site, Unparsed
@@ -115,7 +116,7 @@ def _find(files: Walk, extra: Sequence[Path], variables: Mapping[str, str]) -> F
     modules, unparsed = lower(files.files)
     declared = infrastructure(files.files, variables)
     configuration = {file.path: file.source for file in files.files if CONFIGURATION.search(file.path)}
-    sites = merge(injected((*declared.sites, *_code_sites(modules, extra, variables, configuration))))
+    sites = merge(with_schemas(injected((*declared.sites, *_code_sites(modules, extra, variables, configuration)))))
     sites = resolved(sites, variables)
     return Found(
         tuple(_safe(site) for site in with_settings(sites, declared.settings)),

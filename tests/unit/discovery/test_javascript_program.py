@@ -1,7 +1,10 @@
 """Handles and writes in JavaScript and TypeScript programs of several files."""
 
+from pathlib import Path
+
 import pytest
 
+from kedge.discovery.scanning import scan
 from tests.unit.discovery.programs import found
 
 DB = "import { Client } from 'boxdb'\nexport const db = new Client('u')\n"
@@ -48,3 +51,23 @@ def test_an_attribute_of_a_context_is_the_one_export_of_its_name() -> None:
     assert writes({"db.ts": DB, "a.ts": ROUTE.replace("ctx", "other")}) == []
     assert writes({"db.ts": DB, "a.ts": ROUTE, "other.ts": "export const db = 1\n"}) == []
     assert writes({"db.ts": "const db = 1\n", "a.ts": ROUTE}) == []
+
+
+def test_the_nearest_schema_names_the_database(tmp_path: Path) -> None:
+    source = "import { PrismaClient } from '@prisma/client'\nconst prisma = new PrismaClient()\nprisma.a.create({})\n"
+    for folder, provider in (("web", "mysql"), ("jobs", "sqlite")):
+        (tmp_path / folder / "prisma").mkdir(parents=True)
+        (tmp_path / folder / "prisma" / "schema.prisma").write_text(
+            f'datasource db {{\n  provider = "{provider}"\n  url = env("DATABASE_URL")\n}}\n'
+        )
+        (tmp_path / folder / "db.ts").write_text(source)
+    (tmp_path / "db.ts").write_text(source)
+    sites = [(site.path, site.store, site.kind) for site in scan(tmp_path).sites if site.path.endswith(".ts")]
+    assert sites == [
+        ("db.ts", "sql", "config"),
+        ("db.ts", "sql", "config"),
+        ("jobs/db.ts", "sqlite", "embedded"),
+        ("jobs/db.ts", "sqlite", "embedded"),
+        ("web/db.ts", "mysql", "remote"),
+        ("web/db.ts", "mysql", "remote"),
+    ]
