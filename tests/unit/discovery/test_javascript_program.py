@@ -43,6 +43,16 @@ def test_a_parameter_of_an_interface_is_what_callers_give() -> None:
     assert writes(files) == ["use.ts:2 save"]
 
 
+def test_a_class_that_a_framework_makes_opens_the_store_of_its_base() -> None:
+    source = (
+        "import { Client } from 'boxdb'\nimport { Injectable } from '@nestjs/common'\n\n@Injectable()\n"
+        "export class Box extends Client {}\n\n@Injectable()\nexport class Notes {\n"
+        "  constructor(private box: Box) {}\n  add() { this.box.put(1) }\n}\n"
+    )
+    assert found({"a.ts": source}) == ["a.ts:5 bind box remote Box", "a.ts:10 write box config Notes.add"]
+    assert found({"a.ts": source.replace("Injectable", "Other")}) == ["a.ts:10 write box config Notes.add"]
+
+
 ROUTE = "export const POST = (req, ctx) => ctx.db.put(1)\n"
 
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from kedge.discovery import ir
 from kedge.discovery.scan.calling import called_argument, called_name
+from kedge.discovery.scan.classes import decorator_name
 from kedge.discovery.scan.opening import handles_in
 from kedge.discovery.scan.resolver import Resolver
 from kedge.discovery.scan.rules import Rule, Table
@@ -19,6 +20,8 @@ from kedge.discovery.sites import Confidence, Evidence, SiteClass, StateKind
 RulesOf: TypeAlias = Callable[[Table], Iterable[Rule]]
 """Gives the rules of a table for what is called."""
 
+_INJECTED = {"Injectable", "injectable", "singleton", "Service"}
+"""Decorators of classes whose instances a framework makes."""
 _CLASSES: tuple[tuple[Table, SiteClass], ...] = (("bind", "bind"), ("write", "write"), ("pin", "pin"))
 
 
@@ -89,6 +92,8 @@ class Matcher:
                 for site in scope.calls:
                     if found := self.of_call(site):
                         yield found
+                if found := self._of_injected(scope):
+                    yield found
             for assignment, scope, guard in index.assignments:
                 if found := self._of_assignment(assignment, scope, guard):
                     yield found
@@ -256,6 +261,14 @@ class Matcher:
                 found = self._finding(rule, "bind", None, path, call, site)
                 base = Evidence(f"{scope.own_name} inherits from {path}", scope.module.path, scope.node_line)
                 yield replace(found, evidence=(*found.evidence, base))
+
+    def _of_injected(self, scope: Scope) -> list[Finding]:
+        """Return the stores that a class of JavaScript opens, where a framework and no code makes the instance."""
+        node = scope.definition
+        if node is None or not any(decorator_name(each) in _INJECTED for each in node.decorators):
+            return []
+        call = ir.Call(node.line, ir.Name(node.line, node.name))
+        return list(self._of_subclass(scope, call, CallSite(call, scope, None)))
 
     def _made(self, scope: Scope, call: ir.Call, site: CallSite) -> Iterator[Finding]:
         """Yield the handles that a class of another module gives in place of an instance, by its `__new__`."""
