@@ -9,7 +9,6 @@ DEV := $(VENV)/.dev-installed
 PEERS := $(VENV)/.peers-installed
 OTHERS := $(VENV)/.others-installed
 HOSTS := $(VENV)/.hosts-installed
-HOSTS_DRILL := $(VENV)/.hosts-drill-installed
 
 # The first Python on the PATH that is 3.11 or newer; PYTHON=… selects another.
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -29,7 +28,7 @@ help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
 ifeq ($(SCENARIO),langgraph)
-drill: $(HOSTS_DRILL)
+drill: $(HOSTS)
 	$(BIN)/python -m examples.langgraph_drill $(DRILL_ARGS)
 else ifneq ($(SCENARIO),)
 drill:
@@ -122,10 +121,6 @@ $(HOSTS): constraints/hosts-test.txt constraints/hosts-suites.txt $(DEV)
 	$(PIP) download --no-deps --no-binary :all: --require-hashes -r constraints/hosts-suites.txt -d $(VENV)/hosts
 	@touch $@
 
-$(HOSTS_DRILL): $(OTHERS) $(HOSTS)
-	$(PIP) install --require-hashes -r constraints/hosts-test.txt # again, last: LangChain needs newer ones of what both pin
-	@touch $@
-
 # ---------------------------------------------------------------- exact versions
 
 # Run by hand after a dependency changed, with uv on the PATH. run.txt: dependencies of Kedge and of its build. dev.txt: these and the
@@ -139,7 +134,7 @@ BUILD := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["buil
 pins: | $(BIN)/python ## update the exact versions (needs uv)
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade pyproject.toml - -o constraints/run.txt
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra dev -c constraints/run.txt pyproject.toml - -o constraints/dev.txt
-	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra bench -c constraints/dev.txt pyproject.toml - -o constraints/bench.txt
-	$(BIN)/python -c '$(MODEL)' | $(COMPILE) --upgrade --no-deps - -o constraints/bench-model.txt
-	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra import-test -c constraints/dev.txt -c constraints/bench.txt pyproject.toml - -o constraints/import-test.txt
 	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra hosts-test -c constraints/dev.txt pyproject.toml - -o constraints/hosts-test.txt
+	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra bench -c constraints/dev.txt -c constraints/hosts-test.txt pyproject.toml - -o constraints/bench.txt
+	$(BIN)/python -c '$(MODEL)' | $(COMPILE) --upgrade --no-deps - -o constraints/bench-model.txt
+	$(BIN)/python -c '$(BUILD)' | $(COMPILE) --upgrade --extra import-test -c constraints/dev.txt -c constraints/hosts-test.txt -c constraints/bench.txt pyproject.toml - -o constraints/import-test.txt

@@ -32,6 +32,7 @@ from langchain_core.tools import StructuredTool
 from kedge.integrations.langchain import KedgeChatMessageHistory, KedgeRetriever, KedgeVectorStore, embedder_artifact
 from tests.hosts.memories import FakeEmbeddings
 
+EVERYDAY = ("said_stays_once_and_is_replayed[sqlite", "changed_model_is_a_new_space[sqlite")
 POSTGRES_ONE_IN = 4
 
 

@@ -11,6 +11,7 @@ pytest.importorskip("langchain_tests", reason="`make hosts` installs it")
 from tests.hosts import suites
 from tests.hosts.langchain_stores import STORES, SUITE
 
+EVERYDAY = ()
 VECTOR_STORE_TESTS, RETRIEVER_TESTS = 25, 5  # of the pinned version, with the check that none is overridden
 MUTANTS = sorted(set(STORES) - {"KedgeVectorStore"})
 

@@ -13,6 +13,7 @@ pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
 from kedge.testing.contracts.integrations import TeamContract, TeamOn
 from tests.hosts.langgraph_team import LangGraphTeam
 
+EVERYDAY = ("[sqlite-async async",)
 POSTGRES_ONE_IN = 6
 MODES = ["sync", "async", "exit", "sync async", "async async", "exit async"]
 

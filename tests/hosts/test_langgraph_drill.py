@@ -18,12 +18,13 @@ from examples import langgraph_drill as drill
 from examples import langgraph_drill_team as team
 from kedge.integrations.langgraph import KedgeStore
 
+EVERYDAY = ()
 CUSTOMERS = 8
 
 
 @pytest.fixture(autouse=True)
 def _without_chroma(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the cases in LangGraph's store: `make hosts` does not install Chroma."""
+    """Keep the cases in LangGraph's store, which is quicker."""
     monkeypatch.setattr(team, "HAS_CHROMA", False)
 
 

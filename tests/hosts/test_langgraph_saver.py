@@ -29,6 +29,7 @@ from kedge.integrations.langgraph import KedgeSaver, handler
 from kedge.integrations.langgraph.saver_turns import Loop
 from tests.hosts.langgraph_team import LangGraphTeam
 
+EVERYDAY = ("suite[canary-", "mutant", "await_the_turn_of_its_task")
 CAPABILITIES = {
     "put": 17, "put_writes": 10, "get_tuple": 10, "list": 16, "delete_thread": 5, "delete_for_runs": 7,
     "copy_thread": 8, "prune": 8,

@@ -23,6 +23,7 @@ from kedge.stores.own import Values
 from tests.contract.conftest import HandClock
 from tests.hosts.memories import FakeEmbeddings
 
+EVERYDAY = ("namespaces_are_found_whatever_lies_between_them[sqlite",)
 POSTGRES_ONE_IN = 4
 DAY, MINUTE = 86_400.0, 60.0
 

@@ -24,6 +24,8 @@ from kedge.integrations.langgraph import KedgeSaver, KedgeStore
 from kedge.testing.contracts.memories import start
 from tests.hosts.memories import INDEX, FakeEmbeddings
 
+EVERYDAY = ("the_example_ends_as_if_the_release_had_not_been[sqlite",)
+
 MODES = ["sync", "async", "exit"]
 
 

@@ -15,6 +15,7 @@ from kedge.integrations.embedding import embedder_artifact
 from kedge.testing.contracts import memories as laws
 from tests.hosts.memories import MEMORIES, MUTANTS, FakeEmbeddings
 
+EVERYDAY = ("[sqlite-items-", "[sqlite-documents-", "[sqlite-history-", "mutant[sqlite")
 POSTGRES_ONE_IN = 4
 
 

@@ -11,6 +11,8 @@ import pytest
 from kedge.discovery.traces import TraceReport, Traffic, read_traces
 from tests.trace_files import RECORDED, folded, journaled
 
+EVERYDAY = ()
+
 PROGRAM = Path(__file__).with_name("traced_team.py")
 DEPLOYMENTS = ("v1", "v2")
 
