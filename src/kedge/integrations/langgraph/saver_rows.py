@@ -17,6 +17,7 @@ Typed = tuple[str, bytes]  # what the host's serializer returns
 Brought = dict[str, Typed]  # by channel: its value, or a part of a list
 DELETED = "d"  # its value: the id up to which a thread's checkpoints are deleted
 _PLAIN, _DEFLATED = b"\0", b"\1"
+_LENGTH_BYTES, _RAW = 8, -15  # before deflated bytes, their length when inflated; no header or checksum of zlib
 _DEFLATE_FROM = 1_024
 
 
@@ -105,7 +106,7 @@ def pack(value: Row | TaskWrites | Brought) -> bytes:
     plain = msgspec.msgpack.encode(value)
     if len(plain) < _DEFLATE_FROM:
         return _PLAIN + plain
-    return _DEFLATED + zlib.compress(plain, 1)
+    return b"%c%b%b" % (_DEFLATED, len(plain).to_bytes(_LENGTH_BYTES), zlib.compress(plain, 1, _RAW))
 
 
 _rows, _writes = msgspec.msgpack.Decoder(Row), msgspec.msgpack.Decoder(TaskWrites)
@@ -113,7 +114,10 @@ _brought = msgspec.msgpack.Decoder(Brought)
 
 
 def _plain(packed: bytes) -> bytes:
-    return packed[1:] if packed[:1] == _PLAIN else zlib.decompress(packed[1:])
+    if packed[:1] == _PLAIN:
+        return packed[1:]
+    start = 1 + _LENGTH_BYTES
+    return zlib.decompress(packed[start:], _RAW, int.from_bytes(packed[1:start]))
 
 
 def unpack_row(packed: bytes) -> Row:
