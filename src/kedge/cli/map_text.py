@@ -1,12 +1,13 @@
 """Text of the context boundary map."""
 
-from kedge.cli.terminal import count, heading, say, table, utc
+import itertools
+from collections.abc import Iterable, Sequence
+
+from kedge.cli.terminal import count, heading, say, utc
 from kedge.discovery.map import Blast, ContextMap, Coverage, Edge
-from kedge.discovery.map.words import amounts, boundary, choice, known_by, names_of, relation, summary
+from kedge.discovery.map.words import amounts, choice, crossings, known_by, names_of, relation, summary
 from kedge.model.durations import duration
 
-_COLUMNS = ("from", "", "to", "known as", "counted", "place")
-_IMPORTANCE = ("from", "", "to", "known as", "counted", "place")
 _STEPS_SHOWN = 40
 _BLIND_SHOWN = 6
 
@@ -16,32 +17,53 @@ def print_map(found: ContextMap) -> None:
     names = names_of(found)
     say(f"Context boundary map: {summary(found)}.", "bold")
     say()
-    if found.edges:
-        table(_COLUMNS, (_row(edge, names) for edge in found.edges), importance=_IMPORTANCE)
+    _print_edges(found, names)
+    _print_boundaries(found, names)
+    if found.blast is not None:
+        _print_blast(found.blast, names)
+    _print_lines("Decided at run time (resolve with --env FILE)", map(choice, found.unresolved))
+    _print_lines("Ruled out by the environment given", found.unselected)
+    _print_coverage(found)
+
+
+def _print_edges(found: ContextMap, names: dict[str, str]) -> None:
+    for source, edges in itertools.groupby(found.edges, key=lambda edge: edge.source):
+        say(names[source], "bold")
+        for edge in edges:
+            say(f"  {_line(edge, names)}")
+    used = {edge.target for edge in found.edges}
+    unused = [node for node in found.nodes if node.kind == "store" and node.id not in used]
+    _print_lines("Stores that no agent of the map uses", (f"{node.name}{_place(node.places)}" for node in unused))
+
+
+def _line(edge: Edge, names: dict[str, str]) -> str:
+    selected = "".join(f", if {each.selector}{' or nothing is set' if each.default else ''}" for each in edge.choices)
+    counted = f": {amounts(edge)}" if edge.calls or edge.records else ""
+    return f"{relation(edge):<6} {names[edge.target]}{selected}, {known_by(edge)}{counted}{_place(edge.places)}"
+
+
+def _place(places: Sequence[str]) -> str:
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return f" ({places[0]}{more})" if places else ""
+
+
+def _print_boundaries(found: ContextMap, names: dict[str, str]) -> None:
     heading("Boundaries: where context crosses from one agent to another")
-    for each in found.boundaries:
-        say(f"  {boundary(each, names)}", None if each.certain else "dim")
+    for each in crossings(found):
+        say(f"  {each.text}", None if each.certain else "dim")
     if not found.boundaries:
         say("  none found")
     if found.chain:
         say(f"  longest way ({count(len(found.chain) - 1, 'step')}): {' → '.join(names[node] for node in found.chain)}")
-    if found.blast is not None:
-        _print_blast(found.blast, names)
-    if found.unresolved:
-        heading("Decided at run time (resolve with --env FILE)")
-        for open_choice in found.unresolved:
-            say(f"  {choice(open_choice)}")
-    if found.unselected:
-        heading("Ruled out by the environment given")
-        for place in found.unselected:
-            say(f"  {place}")
-    _print_coverage(found)
 
 
-def _row(edge: Edge, names: dict[str, str]) -> list[str]:
-    selected = "".join(f" ({each.selector})" for each in edge.choices)
-    place = edge.places[0] if edge.places else ""
-    return [names[edge.source], relation(edge), names[edge.target] + selected, known_by(edge), amounts(edge), place]
+def _print_lines(title: str, lines: Iterable[str]) -> None:
+    """Print lines below a heading, if there are any."""
+    shown = list(lines)
+    if shown:
+        heading(title)
+    for line in shown:
+        say(f"  {line}")
 
 
 def _print_blast(blast: Blast, names: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from kedge.discovery.map import ContextMap, context_map
+from kedge.discovery.map.graphs import graph_nodes
 from kedge.discovery.map.join import join
 from kedge.discovery.map.journal import Called, Flow, Journaled, Ran, Space
 from kedge.discovery.map.model import Edge
@@ -76,6 +77,31 @@ def test_an_edge_of_the_code_stays_without_a_trace() -> None:
 def test_the_agent_of_a_site(path: str, function: str, agent: str, by: str) -> None:
     found = agent_of(site(path, "write", "chroma", function), {"planner": "planner"})
     assert (found.name, found.by) == (agent, by)
+
+
+def test_functions_that_are_graph_nodes_are_agents(tmp_path: Path) -> None:
+    (tmp_path / "graph.py").write_text(
+        "import sqlite3\n\n\ndef make_plan(state):\n    sqlite3.connect('plans.db')\n\n\n"
+        "def check(state):\n    sqlite3.connect('checks.db')\n\n\n"
+        "def call(state):\n    sqlite3.connect('calls.db')\n\n\n"
+        "def build(graph):\n    graph.add_node('planner', make_plan)\n    graph.add_node(check)\n"
+        "    graph.add_node('tools', call)\n"
+    )
+    found = context_map(scans=[tmp_path])
+    assert {edge.target: edge.source for edge in found.edges} == {
+        "store:sqlite/plans.db": "agent:planner", "store:sqlite/checks.db": "agent:check",
+        "store:sqlite/calls.db": "agent:graph",
+    }  # fmt: skip
+    assert {node.name: node.by for node in found.nodes if node.kind == "agent"} == {
+        "planner": "graph", "check": "graph", "graph": "module",
+    }  # fmt: skip
+
+
+def test_nodes_of_javascript_and_of_two_graphs(tmp_path: Path) -> None:
+    (tmp_path / "a.ts").write_text('graph.addNode("plan", this.makePlan).addNode(`x`, async (s) => s);\n')
+    graphs = ["a.add_node('one', shared)", "b.add_node('two', nodes.shared)", "c.add_node('p', nodes.p_node)"]
+    (tmp_path / "b.py").write_text("\n".join([*graphs, "d.add_node(main)", "async def main(state): ..."]))
+    assert graph_nodes([tmp_path]) == {("", "makePlan"): "plan", ("", "p_node"): "p", ("b.py", "main"): "main"}
 
 
 def test_plain_names_compare_code_and_traces() -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from kedge.discovery.map.graphs import graph_nodes
 from kedge.discovery.map.join import join
 from kedge.discovery.map.journal import read_journal
 from kedge.discovery.map.model import ContextMap
@@ -42,8 +43,14 @@ def context_map(
         report,
         None if k is None else read_journal(k._kernel),  # noqa: SLF001 -- the map is a report, beside status and diff
         environment=variables,
+        graph=graph_nodes(_folders(scans)),
         deployment=deployment,
     )
+
+
+def _folders(scans: Sequence[Scan | str | os.PathLike[str]]) -> list[Path]:
+    roots = [Path(each.root if isinstance(each, Scan) else each) for each in scans]
+    return [root for root in roots if root.is_dir()]
 
 
 def _scanned(given: Scan | str | os.PathLike[str]) -> StaticScan:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from kedge.discovery.map.graphs import Graph
 from kedge.discovery.map.journal import Journaled
 from kedge.discovery.map.model import (
     Blast,
@@ -22,7 +23,7 @@ from kedge.discovery.map.model import (
     Relation,
 )
 from kedge.discovery.map.reach import longest_chain, reach, ways_of
-from kedge.discovery.map.static import StaticScan, StaticSite, agent_of, plain, select
+from kedge.discovery.map.static import Named, StaticScan, StaticSite, agent_of, plain, select
 from kedge.discovery.traces import TraceReport, Traffic
 from kedge.errors import UnknownName, nearest
 
@@ -112,15 +113,16 @@ def join(
     journal: Journaled | None = None,
     *,
     environment: Mapping[str, str] | None = None,
+    graph: Graph | None = None,
     deployment: str | None = None,
 ) -> ContextMap:
-    """Join what is there into a map; with a deployment, its blast radius."""
+    """Join what is there into a map; with a deployment, its blast radius. `graph`: which function is which node."""
     sites, ruled_out = select(scan.sites if scan else (), environment or {})
     builder = _Builder()
     names = _store_names(sites, traces)
     agents = _known_agents(traces, journal)
     for site in sites:
-        _add_site(builder, site, names, agents)
+        _add_site(builder, site, names, agent_of(site, agents, graph))
     if traces is not None:
         _add_traces(builder, traces, names)
     if journal is not None:
@@ -226,7 +228,7 @@ def _short(target: str) -> str:
 # ---------------------------------------------------------------- sources
 
 
-def _add_site(builder: _Builder, site: StaticSite, names: _StoreNames, agents: Mapping[str, str]) -> None:
+def _add_site(builder: _Builder, site: StaticSite, names: _StoreNames, who: Named) -> None:
     is_pin = site.site_class == "pin" or site.store in _PINNED
     target = "" if site.site_class in {"decl", "attach"} else site.target  # an image, and a graph, are no names
     opened = site.site_class == "bind"
@@ -234,7 +236,6 @@ def _add_site(builder: _Builder, site: StaticSite, names: _StoreNames, agents: M
     store = builder.node("system" if is_pin else "store", name, state=site.kind, place=site.place)
     if not site.function:  # declared in infrastructure: nobody's yet
         return
-    who = agent_of(site, agents)
     agent = builder.node("agent", who.name, by=who.by, place=site.place)
     relation: Relation = "call" if is_pin else "write" if site.site_class == "write" else "use"
     edge = builder.edge(agent, store, relation, "static")

@@ -8,7 +8,7 @@ from kedge.discovery.map import tables
 from kedge.discovery.map.drawing import drawing, highlights
 from kedge.discovery.map.layout import narrow, wide
 from kedge.discovery.map.model import Blast, ContextMap
-from kedge.discovery.map.words import boundary, choice, names_of, summary
+from kedge.discovery.map.words import choice, crossings, names_of, summary
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --paper: #fff; --line: #d5dbe3; --soft: #f3f5f8; --faint: #5b6675;
@@ -135,9 +135,9 @@ def _boundaries(found: ContextMap) -> str:
         return "<p>None found.</p>\n"
     names = names_of(found)
     rows = "".join(
-        f"<li{'' if each.certain else ' class=maybe'}>{escape(boundary(each, names))} "
+        f"<li{'' if each.certain else ' class=maybe'}>{escape(each.text)} "
         f'<span class="badge">{each.kind}</span> <span class="badge">{", ".join(each.provenance)}</span></li>\n'
-        for each in sorted(found.boundaries, key=lambda each: not each.certain)
+        for each in crossings(found)
     )
     longest = ""
     if found.chain:

@@ -8,8 +8,10 @@ from pathlib import PurePosixPath
 
 import msgspec
 
+from kedge.discovery.map.graphs import ELSEWHERE, Graph
 from kedge.discovery.map.model import Choice
 from kedge.discovery.scanning import Scan
+from kedge.discovery.traces.agents import STEPS
 from kedge.errors import InvalidValue
 
 _VERSION = 1
@@ -62,7 +64,7 @@ class _Document(msgspec.Struct):
 
 
 class Named(msgspec.Struct, frozen=True):
-    """The agent that a site is of, and what says so: "name", "code" or "module"."""
+    """The agent that a site is of, and what says so: "name", "graph", "code" or "module"."""
 
     name: str
     by: str
@@ -129,18 +131,23 @@ def select(
     return tuple(kept), tuple(ruled_out)
 
 
-def agent_of(site: StaticSite, known: Mapping[str, str]) -> Named:
+def agent_of(site: StaticSite, known: Mapping[str, str], graph: Graph | None = None) -> Named:
     """Return the agent of a site, by its place in the code.
 
     `known` are agents of traces and of the journal, by `plain` name: a function, class or file of that name is the
-    agent's. Else the innermost function, class or file with the word "agent" in its name is one. Else the module
-    stands for the agent, which the code does not tell.
+    agent's. Else it is the graph node whose function the site is in (`graph`), if its name is not
+    that of a ready-made agent's step. Else the innermost function, class or file with the word "agent" in its name.
+    Else the module stands for the agent, which the code does not tell.
     """
     path = PurePosixPath(site.path.partition(":")[0])
     parts = [*reversed(site.function.split(".")), path.stem, *reversed(path.parts[:-1])]
     for part in parts:
         if plain(part) in known:
             return Named(known[plain(part)], "name")
+    for part in site.function.split("."):  # the outermost: helpers inside a node are the node's
+        node = graph.get((site.path, part)) or graph.get((ELSEWHERE, part)) if graph else None
+        if node and node not in STEPS:
+            return Named(known.get(plain(node), node), "graph")
     for part in parts[: -len(path.parts[:-1]) or None]:
         words = [word.lower() for word in _WORD.findall(part)]
         if _AGENT_WORD in words and plain(part) not in _GENERIC:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kedge.discovery.map.model import Boundary, Choice, ContextMap, Edge, Node
+import msgspec
+
+from kedge.discovery.map.model import Boundary, Choice, ContextMap, Edge, Node, Provenance
 
 _RUNNING = {"read": "reads", "write": "writes", "use": "opens", "call": "calls", "run": "runs"}
 VERBS = frozenset(_RUNNING.values())
@@ -43,15 +45,41 @@ def choice(each: Choice) -> str:
     return f"if {each.selector}{' or nothing is set' if each.default else ''}{among}"
 
 
-def boundary(each: Boundary, names: dict[str, str]) -> str:
-    """Return a boundary as a sentence."""
+class Crossing(msgspec.Struct, frozen=True):
+    """Boundaries as one sentence: a certain one by itself, the possible ones of a store together."""
+
+    text: str
+    certain: bool
+    kind: str
+    provenance: tuple[Provenance, ...]
+
+
+def crossings(found: ContextMap) -> list[Crossing]:
+    """Return the boundaries in words, the certain ones first."""
+    names = names_of(found)
+    certain = [_certain(each, names) for each in found.boundaries if each.certain]
+    possible: dict[tuple[str, str], list[Boundary]] = {}
+    for each in found.boundaries:
+        if not each.certain:
+            possible.setdefault((each.through, each.source if not each.through else ""), []).append(each)
+    return certain + [_possible(group, names) for group in possible.values()]
+
+
+def _certain(each: Boundary, names: dict[str, str]) -> Crossing:
     source, target = names[each.source], names[each.target]
-    if not each.through:
-        return f"{source} {'calls' if each.certain else 'may call'} {target}"
-    through = names[each.through]
-    if each.certain:
-        return f"{source} writes {through}, {target} reads it"
-    return f"context may cross from {source} to {target} through {through}"
+    text = f"{source} writes {names[each.through]}, {target} reads it" if each.through else f"{source} calls {target}"
+    return Crossing(text, certain=True, kind=each.kind, provenance=each.provenance)
+
+
+def _possible(group: list[Boundary], names: dict[str, str]) -> Crossing:
+    first = group[0]
+    sources, targets = (
+        sorted({names[end] for end in ends}) for ends in zip(*((b.source, b.target) for b in group), strict=True)
+    )
+    through = f" through {names[first.through]}" if first.through else ""
+    ways = f"among {', '.join(sources)}" if sources == targets else f"from {', '.join(sources)} to {', '.join(targets)}"
+    provenance = tuple(dict.fromkeys(each for boundary in group for each in boundary.provenance))
+    return Crossing(f"may cross{through} {ways}", certain=False, kind=first.kind, provenance=provenance)
 
 
 def names_of(found: ContextMap) -> dict[str, str]:

@@ -19,7 +19,7 @@ _SESSIONS = (
 )  # fmt: skip
 _DEPLOYMENTS = ("kedge.deployment", "gen_ai.agent.version", "deployment.name", "deployment.id")
 _OF_RESOURCE = ("kedge.deployment", "deployment.name", "deployment.id", "service.version")
-_STEPS = words(
+STEPS = words(
     "agent tools model call_model pre_model_hook post_model_hook generate_structured_response __start__ __end__"
 )
 """Names that LangGraph's and LangChain's ready-made agents give to their own steps: no agent is called by them."""
@@ -61,9 +61,9 @@ def _node(span: Span) -> str:
     nodes = [part.partition(":")[0] for part in inside.split("|") if part]
     if not nodes and found.get("langgraph_node"):
         nodes = [str(found["langgraph_node"])]
-    if found.get("lc_agent_name") and (not nodes or nodes[-1] in _STEPS):
+    if found.get("lc_agent_name") and (not nodes or nodes[-1] in STEPS):
         return str(found["lc_agent_name"])
-    return next((name for name in reversed(nodes) if name not in _STEPS), "")
+    return next((name for name in reversed(nodes) if name not in STEPS), "")
 
 
 def metadata_of(span: Span) -> Mapping[str, Any]:
