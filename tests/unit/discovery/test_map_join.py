@@ -44,14 +44,14 @@ def edge(found: ContextMap, source: str, relation: str, target: str) -> Edge:
 
 
 def test_one_edge_of_code_traces_and_journal_has_all_three() -> None:
-    code = StaticScan((site("team.py", "write", "kedge:context", "Team.planner", line=7),))
+    code = StaticScan(tuple(site("team.py", "write", "kedge:context", "Team.planner", line=line) for line in (12, 7)))
     seen = traces(("planner", "kedge:context", "", "write"))
     kept = Journaled((Flow("planner", "kedge:context", "write", 5),), (), (), 3, all_turns=True)
     found = join(code, seen, kept)
     one = edge(found, "agent:planner", "write", "store:kedge:context")
     assert one.provenance == ("static", "observed", "journaled")
-    assert (one.calls, one.records, one.places) == (1, 5, ("team.py:7",))
-    assert (found.coverage.sites, found.coverage.turns) == (1, 3)
+    assert (one.calls, one.records, one.places) == (1, 5, ("team.py:7", "team.py:12"))
+    assert (found.coverage.sites, found.coverage.turns) == (2, 3)
 
 
 def test_an_edge_of_the_code_stays_without_a_trace() -> None:
@@ -144,6 +144,13 @@ def test_tables_of_checkpointers_are_the_checkpointer_of_the_code() -> None:
     ]
     names = {node.name for node in join(code, traces(*calls)).nodes if node.kind == "store"}
     assert names == {"lg-saver:sqlite", "sqlite/t"}
+    deletes = StaticScan(
+        (
+            site("graph.py", "bind", "lg-saver:sqlite"),
+            site("graph.py", "write", "lg-saver:sqlite", line=9, target="writes"),
+        )
+    )
+    assert {node.name for node in join(deletes, traces(*calls)).nodes if node.kind == "store"} == names
     assert "sqlite/checkpoints" in {node.name for node in join(None, traces(*calls)).nodes}
 
 

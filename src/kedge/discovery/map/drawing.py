@@ -10,7 +10,7 @@ from kedge.discovery.map.model import ContextMap, Edge, Node, Relation
 from kedge.discovery.map.tables import anchor
 from kedge.discovery.map.words import MODULE, known_by, label, names_of, relation
 
-_CHARACTER = 7.1  # width of one, at 13 px
+_CHARACTER = 7.6  # width of a wide one, at 13 px
 _PADDING = 12
 _DISC = 10
 _STRONGEST: tuple[Relation, ...] = ("write", "read", "call", "run", "use")
@@ -81,7 +81,7 @@ def _marks(node: Node, inside: set[str], did: set[str]) -> str:
 def _box(box: Box, number: int, anchors: dict[str, str], steps: dict[str, int], marks: str) -> str:
     node = box.node
     room = box.width - 2 * _PADDING - (2 * _DISC if node.id in steps else 0)
-    text = _shortened(label(node), int(room / _CHARACTER))
+    text = _shortened(node.name, int(room / _CHARACTER))
     away = f", {steps[node.id]} steps away" if node.id in steps else ""
     disc = ""
     if node.id in steps:

@@ -36,6 +36,7 @@ _QUEUES = frozenset({"kafka", "rabbitmq", "aws_sqs", "sqs", "nats", "pulsar", "s
 _SAVER_TABLES = frozenset({"checkpoints", "checkpoint_blobs", "checkpoint_writes", "checkpoint_migrations"})
 _SAVER_SQLITE = frozenset({"checkpoints", "writes"})
 _STORE_TABLES = frozenset({"store", "store_vectors", "store_migrations"})
+_OWN = _SAVER_TABLES | _SAVER_SQLITE | _STORE_TABLES
 _ORDER: tuple[Provenance, ...] = ("static", "observed", "journaled")
 
 
@@ -49,6 +50,13 @@ class _Sum(msgspec.Struct):
     places: set[str] = msgspec.field(default_factory=set)
     choices: set[Choice] = msgspec.field(default_factory=set)
     certain: bool = False  # something says that the edge is there, whatever is selected
+
+
+def _in_order(places: Iterable[str]) -> tuple[str, ...]:
+    """Return the first places, by path and line."""
+    parts = (place.rpartition(":") for place in places)
+    ordered = sorted((path, int(line)) for path, _, line in parts)
+    return tuple(f"{path}:{line}" for path, line in ordered[:PLACES])
 
 
 class _Builder:
@@ -83,7 +91,7 @@ class _Builder:
                 msgspec.structs.replace(
                     node,
                     states=tuple(sorted(self._states[ident])),
-                    places=tuple(sorted(self._places[ident]))[:PLACES],
+                    places=_in_order(self._places[ident]),
                 )
                 for ident, node in self._nodes.items()
             )
@@ -99,7 +107,7 @@ class _Builder:
                     calls=found.calls,
                     errors=found.errors,
                     records=found.records,
-                    places=tuple(sorted(found.places))[:PLACES],
+                    places=_in_order(found.places),
                     choices=() if found.certain else tuple(sorted(found.choices)),
                 )
                 for key, found in self._edges.items()
@@ -202,7 +210,7 @@ class _StoreNames:
 
 
 def _store_names(sites: Iterable[StaticSite], traces: TraceReport | None) -> _StoreNames:
-    named = [(site.store, _short(site.target)) for site in sites if site.site_class == "write"]
+    named = [(site.store, _short(_target(site))) for site in sites if site.site_class == "write"]
     opened = [(site.store, _short(site.target)) for site in sites if site.site_class == "bind"]
     savers = {site.store: site.store for site in sites if site.store.startswith(("lg-saver:", "lg-store:"))}
     if traces is not None:
@@ -230,8 +238,7 @@ def _short(target: str) -> str:
 
 def _add_site(builder: _Builder, site: StaticSite, names: _StoreNames, who: Named) -> None:
     is_pin = site.site_class == "pin" or site.store in _PINNED
-    target = "" if site.site_class in {"decl", "attach"} else site.target  # an image, and a graph, are no names
-    opened = site.site_class == "bind"
+    target, opened = _target(site), site.site_class == "bind"
     name = f"{site.store}/{target}".rstrip("/") if is_pin else names.of(site.store, target, is_address=opened)
     store = builder.node("system" if is_pin else "store", name, state=site.kind, place=site.place)
     if not site.function:  # declared in infrastructure: nobody's yet
@@ -245,6 +252,15 @@ def _add_site(builder: _Builder, site: StaticSite, names: _StoreNames, who: Name
         edge.certain = True
     else:
         edge.choices.add(choice)
+
+
+def _target(site: StaticSite) -> str:
+    """Return the name that a site gives its store: no image, no graph, and no table that LangGraph makes by itself."""
+    if site.site_class in {"decl", "attach"} or (
+        site.store.startswith(("lg-saver:", "lg-store:")) and site.target in _OWN
+    ):
+        return ""
+    return site.target
 
 
 def _add_traces(builder: _Builder, traces: TraceReport, names: _StoreNames) -> None:

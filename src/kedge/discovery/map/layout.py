@@ -60,7 +60,7 @@ def wide(nodes: Sequence[Node], edges: Sequence[Edge], width: float = 1180) -> D
     columns = _ordered([column for column in columns if column], edges)
     tallest = max((len(column) for column in columns), default=0)
     height = tallest * (_HEIGHT + _GAP) - _GAP + 2 * _MARGIN if tallest else 2 * _MARGIN
-    box_width = min(300.0, (width - 2 * _MARGIN) / (1.6 * len(columns) - 0.6)) if columns else 0
+    box_width = min(380.0, (width - 2 * _MARGIN) / (1.6 * len(columns) - 0.6)) if columns else 0
     step = (width - 2 * _MARGIN - box_width) / (len(columns) - 1) if len(columns) > 1 else 0
     boxes = [
         Box(node, _MARGIN + place * step, top + row * (_HEIGHT + _GAP), box_width, _HEIGHT)

@@ -8,7 +8,7 @@ from kedge.discovery.map import tables
 from kedge.discovery.map.drawing import drawing, highlights
 from kedge.discovery.map.layout import narrow, wide
 from kedge.discovery.map.model import Blast, ContextMap
-from kedge.discovery.map.words import choice, crossings, names_of, summary
+from kedge.discovery.map.words import MODULE, choice, crossings, names_of, summary
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --paper: #fff; --line: #d5dbe3; --soft: #f3f5f8; --faint: #5b6675;
@@ -118,6 +118,8 @@ def _picture(found: ContextMap) -> str:
     legend = "".join(f'<li><i class="{each}"></i>{verb}</li>' for each, verb in verbs if each in used)
     if any(edge.provenance == ("static",) for edge in found.edges):
         legend += '<li><i class="use dash"></i>only in the code</li>'
+    if any(node.by == MODULE for node in found.nodes):
+        legend += "<li>a dashed border: a module, as the code tells no agent</li>"
     if found.blast is not None:
         legend += "<li>a number: steps from the deployment</li>"
         if found.blast.did:

@@ -89,11 +89,11 @@ def names_of(found: ContextMap) -> dict[str, str]:
 
 def summary(found: ContextMap) -> str:
     """Return the size of a map in a sentence."""
-    kinds = [node.kind for node in found.nodes]
+    kinds: list[str] = [MODULE if node.by == MODULE else node.kind for node in found.nodes]
     counts = [
         f"{number:,} {word if number == 1 else word + 's'}"
-        for word in ("agent", "store", "system", "deployment")
-        if (number := sum(kind == word for kind in kinds))
+        for word in ("agent", MODULE, "store", "system", "deployment")
+        if (number := kinds.count(word))
     ]
     certain = sum(each.certain for each in found.boundaries)
     possible = len(found.boundaries) - certain
