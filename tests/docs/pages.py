@@ -72,9 +72,7 @@ def _split(lines: list[str]) -> Iterator[Block]:
 
 def is_file(block: Block) -> bool:
     """Say whether a block is the content of a file that it names."""
-    return block.language in {"toml", "python", "ini"} and bool(
-        re.fullmatch(r"\w[\w.-]*\.(toml|py|env)", block.info)
-    )
+    return block.language in {"toml", "python", "ini"} and bool(re.fullmatch(r"\w[\w.-]*\.(toml|py|env)", block.info))
 
 
 def is_run(block: Block) -> bool:

@@ -44,11 +44,12 @@ class Selector(msgspec.Struct, frozen=True, order=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, order=True):
-    """Why a site was reported: a sentence, and the place it speaks of."""
+    """Why a site was reported: a sentence, and the place it speaks of. `is_fault`: it says what is wrong there."""
 
     text: str
     path: str = ""
     line: int = 0
+    is_fault: bool = False
 
 
 class Site(msgspec.Struct, frozen=True, order=True, rename={"site_class": "class"}):

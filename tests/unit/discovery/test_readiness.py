@@ -23,7 +23,7 @@ from kedge.discovery.readiness.live import look
 from kedge.discovery.readiness.observed import Observed, observed
 from kedge.discovery.readiness.page import page
 from kedge.discovery.readiness.settings import ReadinessSettings, StoreFacts, parse_settings, read_settings
-from kedge.discovery.sites import Site, SiteClass, StateKind
+from kedge.discovery.sites import Evidence, Site, SiteClass, StateKind
 from kedge.discovery.traces.model import StoreName, Traffic
 from kedge.model.readiness import POINTS, Rates, Span, WayBack, overall, predict, restore_span, score
 
@@ -160,6 +160,16 @@ def test_sinks_are_no_state_and_a_kind_of_run_time_joins_the_certain_ones() -> N
     assert [each.store for each in wild.stores] == ["lg-store:memory", "lg-store:postgres"]
     alone = measure([site("lg-store:*", "config", "write"), site("lg-saver:postgres")])
     assert [each.store for each in alone.stores] == ["lg-saver:postgres", "lg-store:*"]
+
+
+def test_what_is_wrong_at_a_site_is_to_be_changed_first() -> None:
+    fault = Evidence("no volume is mounted at /data: data are lost", "compose.yml", 7, is_fault=True)
+    declared = msgspec.structs.replace(site("qdrant", where="decl", path="compose.yml"), evidence=(fault,))
+    found = measure([declared, declared], entry("qdrant", "snapshot"))
+    assert [fix.where for fix in found.todo].count("compose.yml:7") == 1
+    assert "no volume is mounted" in found.todo[0].what
+    ended = measure([site("openai-thread", "provider")], entry("openai-thread", "none", gone=dt.date(2026, 8, 26)))
+    assert "the service ended on 2026-08-26" in ended.todo[0].what
 
 
 def test_memory_of_a_process_is_emptied_by_a_restart() -> None:

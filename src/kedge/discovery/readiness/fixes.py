@@ -9,6 +9,7 @@ from kedge.discovery.sites import Site, StateKind
 from kedge.model.readiness import POINTS, VERSIONED, Fix, Scored, WayBack
 from kedge.support.display import Value
 
+FAULT_POINTS = 100  # first of all: the state is lost at the next restart, or is lost already
 _MOVES = {  # by the beginning of a family: what takes its place in Kedge
     "lg-saver": "kedge.integrations.langgraph.KedgeSaver",
     "lg-store": "kedge.integrations.langgraph.KedgeStore",
@@ -46,7 +47,12 @@ def fixes_of(found: Assessed, sites: Sequence[Site]) -> tuple[Fix, ...]:
     if way is WayBack.DEPLOYMENT:
         return ()
     where = _where(sites)
-    fixes = []
+    fixes = [
+        Fix(f"{store}: {each.text}", f"{each.path}:{each.line}", FAULT_POINTS)
+        for each in dict.fromkeys(each for site in sites for each in site.evidence if each.is_fault)
+    ]
+    if entry is not None and entry.gone is not None:
+        fixes.append(Fix(f"{store}: the service ended on {entry.gone}; move its state elsewhere", where, FAULT_POINTS))
     if entry is None:
         what = f"say what {store} can take back, in a [[discovery.capability]] table of kedge.toml"
         fixes.append(Fix(what, where, POINTS[WayBack.COPY]))

@@ -94,7 +94,7 @@ def volume_evidence(
     `settings`: words of the command and values of the environment. A mount that they name holds the data.
     """
     if image.volatile:
-        return (Evidence(f"{image.store} keeps its data in memory: lost at a restart", path, line),)
+        return (Evidence(f"{image.store} keeps its data in memory: lost at a restart", path, line, is_fault=True),)
     if not image.data:
         return ()
     named = {word.rstrip("/") for setting in settings for word in re.split(r"[\s=,\"']+", setting)}
@@ -104,13 +104,15 @@ def volume_evidence(
         mount = next(mount for mount in holding if mount.lasting)
         return (Evidence(f"data are kept in the volume at {mount.path}", mount.file or path, mount.line),)
     if holding:
-        return (Evidence(f"{holding[0].path} is no lasting volume: data are lost with the container", path, line),)
+        said = f"{holding[0].path} is no lasting volume: data are lost with the container"
+        return (Evidence(said, path, line, is_fault=True),)
     place = image.data[0]
     lost = "data are lost when the container is removed"
     if kept:
         where = ", ".join(sorted({mount.path for mount in kept}))
-        return (Evidence(f"a volume is mounted at {where}, but the data are in {place}: {lost}", path, kept[0].line),)
-    return (Evidence(f"no volume is mounted at {place}: {lost}", path, line),)
+        said = f"a volume is mounted at {where}, but the data are in {place}: {lost}"
+        return (Evidence(said, path, kept[0].line, is_fault=True),)
+    return (Evidence(f"no volume is mounted at {place}: {lost}", path, line, is_fault=True),)
 
 
 def _holds(image: Image, tag: str, mounted: str) -> bool:
