@@ -140,6 +140,36 @@ def test_an_image_is_known_by_the_end_of_its_name(image: str, store: str | None)
     assert (found.store if found else None) == store
 
 
+@pytest.mark.parametrize(
+    ("image", "command", "names"),
+    [
+        ("ghcr.io/huggingface/text-embeddings-inference:cpu-1.5", "--model-id BAAI/bge-m3 --port 80", ["BAAI/bge-m3"]),
+        ("vllm/vllm-openai:v0.6", "--model=a/b", ["a/b"]),
+        ("vllm/vllm-openai:v0.6", f"--model=a/b --revision {'0' * 40}", []),
+        ("vllm/vllm-openai:v0.6", "--model a/b --revision main", ["a/b"]),
+        ("vllm/vllm-openai:v0.6", "--model /models/local", []),
+        ("acme/other", "--model a/b", []),
+    ],
+)
+def test_a_model_server_without_a_revision_is_a_mutable_reference(image: str, command: str, names: list[str]) -> None:
+    compose = f"services:\n  m:\n    image: {image}\n    command: {command}\n"
+    assert [(site.target, site.line, site.site_class) for site in _read(**{"compose.yml": compose}).sites] == [
+        (name, 4, "pin") for name in names
+    ]
+    words = "\n".join(f"        - {word}" for word in command.split())
+    pod = f"apiVersion: v1\nkind: Pod\nspec:\n  containers:\n    - image: {image}\n      args:\n{words}\n"
+    assert [site.target for site in _read(**{"pod.yaml": pod}).sites] == names
+
+
+def test_a_proxy_of_litellm_keeps_answers_and_keys() -> None:
+    text = "litellm_settings:\n  cache: true\n  cache_params: {type: %s}\n"
+    text += "general_settings:\n  database_url: os.environ/X\n"
+    sites = [(site.line, site.store, site.kind) for site in _read(**{"litellm.yaml": text % "redis"}).sites]
+    assert sites == [(2, "litellm-cache", "remote"), (5, "postgres", "remote")]
+    assert _read(**{"litellm.yaml": text % "local"}).sites[0].kind == "volatile"
+    assert _found(**{"litellm.yaml": "litellm_settings:\n  cache: false\n"}) == []
+
+
 def test_kubernetes() -> None:
     text = """\
     apiVersion: apps/v1

@@ -17,6 +17,7 @@ from kedge.discovery.scan.infra.kubernetes import (
     template_sites,
     values_sites,
 )
+from kedge.discovery.scan.infra.models import litellm_sites
 from kedge.discovery.scan.infra.terraform import terraform_sites
 from kedge.discovery.scan.infra.values import Unreadable, Value, json_value, yaml_documents
 from kedge.discovery.scan.walking import File
@@ -26,7 +27,8 @@ _PIPELINE = re.compile(
     r"(?:^|/)\.(?:github|circleci|gitlab|buildkite)/|(?:^|/)(?:\.gitlab-ci|azure-pipelines|bitbucket-pipelines)\.ya?ml$"
 )
 _YAML_SIGNS = re.compile(
-    r"^\s*-?\s*[\"']?(?:services|kind|dependencies|Resources|databases|repository|image)[\"']?:", re.MULTILINE
+    r"^\s*-?\s*[\"']?(?:services|kind|dependencies|Resources|databases|repository|image|(?:litellm|general)_settings)[\"']?:",
+    re.MULTILINE,
 )
 _LOCK = re.compile(r"(?:^|/)(?:pnpm-lock|yarn-lock|poetry-lock|conda-lock|Chart\.lock)\.?\w*\.ya?ml$|openapi|swagger")
 _TEXTS: tuple[tuple[re.Pattern[str], Callable[[str, str], Iterator[Site]]], ...] = (
@@ -122,6 +124,8 @@ def _yaml_sites(file: File, charts: Sequence[str]) -> tuple[list[Site], Value | 
             sites += platforms.render_sites(path, document)
         elif name.startswith("values") and path.startswith(tuple(charts)):
             sites += values_sites(path, document)
+        elif document.entry("litellm_settings") or document.entry("general_settings"):
+            sites += litellm_sites(path, document)
         else:
             sites += cloudformation_sites(path, document)
     return sites, None

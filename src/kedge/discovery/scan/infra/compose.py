@@ -13,6 +13,7 @@ from kedge.discovery.scan.infra.images import (
     tag_evidence,
     volume_evidence,
 )
+from kedge.discovery.scan.infra.models import model_pins, words_of
 from kedge.discovery.scan.infra.values import Value
 from kedge.discovery.sites import Evidence, Site
 
@@ -68,6 +69,8 @@ class _Read:
         build = service.entry("build")
         text = self._base(build.value) if build else expanded(service.string("image"), self._environment)
         known = store_image(text) if text else None
+        if known is None and text:
+            return list(model_pins(self._path, text, words_of((service.at("entrypoint"), service.at("command")))))
         if known is None:
             return _named_volumes(self._path, name, service, self._files[self._path], self._environment)
         line = build.line if build else service.at("image").line

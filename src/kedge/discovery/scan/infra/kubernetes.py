@@ -11,6 +11,7 @@ from kedge.discovery.scan.infra.images import (
     tag_evidence,
     volume_evidence,
 )
+from kedge.discovery.scan.infra.models import model_pins, words_of
 from kedge.discovery.scan.infra.values import Value
 from kedge.discovery.sites import Evidence, Selector, Site
 
@@ -76,6 +77,8 @@ def _workload(path: str, document: Value) -> Iterator[Site]:
         image = container.at("image")
         known = store_image(image.text or "")
         if known is None or image.text is None:
+            words = words_of((container.at("command"), container.at("args")))
+            yield from model_pins(path, image.text or "", words)
             continue
         mounts = [
             Mount(mount.string("mountPath").rstrip("/"), mount.line, lasting=mount.string("name") in lasting)
