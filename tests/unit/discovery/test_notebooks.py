@@ -64,6 +64,10 @@ def test_code_that_only_looks_like_a_magic_is_read() -> None:
     assert isinstance(third, Branch)
 
 
+def test_a_line_of_spaces_takes_no_longer_than_its_length() -> None:
+    assert lower(" " * 200_000 + "x").errors == ()
+
+
 def test_a_magic_in_a_block_leaves_the_block() -> None:
     assert lower("if a:\n    !ls\nb()").errors == ()
 

@@ -15,7 +15,9 @@ _FORMAT = 4
 _CODE_MAGICS = frozenset({"time", "timeit", "capture", "prun", "typescript", "ts", "javascript"})
 """Cell magics whose cell is code of the notebook's language."""
 _CELL_MAGIC = re.compile(r"\s*%%(\w*)")
-_MAGIC_LINE = re.compile(r"\s*(?:%{1,2}[A-Za-z_]|![^=]|\?|(?:[\w.,\s\[\]'\"]+?)=\s*[%!](?!=)|[\w.]+\?{1,2}\s*$)")
+_MAGIC_LINE = re.compile(
+    r"\s*(?:%{1,2}[A-Za-z_]|![^=]|\?|[\w.,\[\]'\"][\w.,\s\[\]'\"]*=\s*[%!](?!=)|[\w.]+\?{1,2}\s*$)"
+)
 
 
 class _CodeCell(msgspec.Struct, frozen=True):
