@@ -265,10 +265,12 @@ class Matcher:
     def _of_injected(self, scope: Scope) -> list[Finding]:
         """Return the stores that a class of JavaScript opens, where a framework and no code makes the instance."""
         node = scope.definition
-        if node is None or not any(decorator_name(each) in _INJECTED for each in node.decorators):
+        if node is None or scope.module.is_python or not node.bases:
             return []
+        injected = any(decorator_name(each) in _INJECTED for each in node.decorators)
         call = ir.Call(node.line, ir.Name(node.line, node.name))
-        return list(self._of_subclass(scope, call, CallSite(call, scope, None)))
+        found = self._of_subclass(scope, call, CallSite(call, scope, None))
+        return [each for each in found if injected or (each.rule is not None and each.rule.inherited)]
 
     def _made(self, scope: Scope, call: ir.Call, site: CallSite) -> Iterator[Finding]:
         """Yield the handles that a class of another module gives in place of an instance, by its `__new__`."""

@@ -10,7 +10,8 @@ number of parts (`langchain*.**.Chroma`).
               its own: a table, an abstract base class. `store` and `kind` are those of the value. `extends`: types
               whose members and writes it has too. `values`: names that are such a value themselves, as they are
               imported in JavaScript.
-`[[bind]]`    `calls` open a handle to `store`, a value of type `gives`.
+`[[bind]]`    `calls` open a handle to `store`, a value of type `gives`. `inherited`: a platform makes the instances, so
+              that a class of JavaScript that inherits from it is the site.
 `[[member]]`  `member` of a value of type `on` gives type `gives`. `[]` is a subscript, `with` what `with` binds, `iter`
               an item of a loop, `()` a call of the value itself, `*` any
               attribute without an entry of its own, `*()` the result of any method without one. `self` gives the
@@ -84,6 +85,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gives: str = ""
     extends: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    inherited: bool = False
     when: tuple[Condition, ...] = ()
     only: tuple[Condition, ...] = ()
     unless: tuple[Condition, ...] = ()
