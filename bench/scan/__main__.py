@@ -40,11 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in missing:
         print(f"not scored, its folder is not in {options.corpus}: {name}")
     document = _document(scored, missing)
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     _print_table(document["parts"])
     if options.misses:
         _print_misses(scored)
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     return 1 if missing else 0
 
 

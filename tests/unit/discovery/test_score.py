@@ -1,5 +1,9 @@
 """The score of a scan counts as the corpus says, so that no figure flatters."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from bench.scan.score import Share, best, is_test, language, same_selector, same_store, score, summary
@@ -118,3 +122,30 @@ def test_judgements_are_of_repositories_and_files_of_the_corpus() -> None:
     judged = list(judgements(JUDGED.read_text("utf-8")))
     assert judged
     assert [each for each in judged if not scopes[each.repository].contains(each.path)] == []
+
+
+ROWS = {  # of the table in docs/scan.md: the part of the score, and its figure
+    "all places": ("all", "recall"),
+    "Python, opened": ("Python bind", "recall"),
+    "Python, changed": ("Python write", "recall"),
+    "JavaScript, TypeScript": ("TypeScript", "recall"),
+    "infrastructure": ("infrastructure", "recall"),
+    "store named right": ("all", "store"),
+    "kind named right": ("all", "kind"),
+    "function named right": ("all", "function"),
+    "selector with its alternatives": ("all", "selector"),
+    "findings near a marked place": ("all", "precision"),
+}
+
+
+def test_the_page_has_the_figures_of_the_committed_score() -> None:
+    committed = json.loads(CORPUS.with_name("score.json").read_text("utf-8"))
+    assert committed["missing"] == []
+    page = (Path(__file__).parents[3] / "docs" / "scan.md").read_text("utf-8")
+    lines = re.findall(r"^\| (.+?) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    figures = {name: committed["parts"][part][figure] for name, (part, figure) in ROWS.items()}
+    assert [(name, int(part), int(whole)) for name, part, whole in lines] == [
+        (name, figure["part"], figure["whole"]) for name, figure in figures.items()
+    ]
+    judged = committed["parts"]["all"]["judged"]
+    assert judged["part"] == judged["whole"], "the page says that all findings are right"
