@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kedge.discovery import ir
 from kedge.discovery.scan.scopes import Scope
-from kedge.discovery.scan.values import Box, ClassOf, Instance, Library, Values, union
+from kedge.discovery.scan.values import Box, ClassOf, Handle, Instance, Library, Values, union
 
 if TYPE_CHECKING:
     from kedge.discovery.scan.resolver import Resolver
@@ -70,6 +70,8 @@ class Annotations:
                 found = union(found, (Instance(value.scope),))
             elif isinstance(value, Library):
                 found = union(found, self.resolver.instance_of(value.path))
+            elif isinstance(value, Handle | Instance | Box):  # the name of another annotation
+                found = union(found, (value,))
         return found
 
     def _generic(self, node: ir.Index, scope: Scope) -> Values:

@@ -84,6 +84,8 @@ class _Indexer:
         for target in node.targets:
             if isinstance(target, ir.Attribute) and not self._is_self(target.value, scope):
                 self.index.assignments.append((node, scope, guard))
+            elif isinstance(target, ir.Index):
+                self._item("__setitem__", target, scope, guard)
             self.bind(target, Binding("value", scope, node.value, node.annotation, guard))
 
     def _do(self, node: ir.Do, scope: Scope, guard: Guard | None) -> None:
@@ -134,6 +136,13 @@ class _Indexer:
     def _delete(self, node: ir.Delete, scope: Scope, guard: Guard | None) -> None:
         for target in node.targets:
             self.expression(target, scope, guard)
+            if isinstance(target, ir.Index):
+                self._item("__delitem__", target, scope, guard)
+
+    def _item(self, method: str, target: ir.Index, scope: Scope, guard: Guard | None) -> None:
+        """Note `holder[key] = value` and `del holder[key]` as the calls that they are."""
+        call = ir.Call(target.line, ir.Attribute(target.line, target.value, method), (target.key,))
+        scope.calls.append(CallSite(call, scope, guard))
 
     def _function(self, node: ir.Function, scope: Scope, guard: Guard | None) -> None:
         inner = self._define(node, scope, guard)

@@ -150,6 +150,8 @@ class Resolver:
 
     def _subscript(self, node: ir.Index, scope: Scope) -> Values:
         found: Values = ()
+        if getattr(node.value, "id", getattr(node.value, "name", "")) == "Annotated":
+            return self.annotations.values(node, scope)  # an alias: `Db = Annotated[Session, Depends(open)]`
         for value in self.eval(node.value, scope):
             match value:
                 case Box():
