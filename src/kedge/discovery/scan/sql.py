@@ -16,7 +16,7 @@ _CHANGES = re.compile(
 _STARTS = re.compile(r"\s*(?:\(\s*)?(?P<verb>[a-z]+)", re.IGNORECASE)
 _VERBS = {"insert", "replace", "merge", "update", "delete", "truncate", "drop", "copy", "with", "begin", "do", "set"}
 _GRAPH = re.compile(r"\b(?:create|merge|delete|detach\s+delete|set|remove)\b", re.IGNORECASE)
-_BUILT = re.compile(r"(?:^|[.:])(?P<verb>insert|update|delete|merge|truncate|drop|replace)\(\)", re.IGNORECASE)
+_BUILT = re.compile(r"(?:^|[.:])(?P<verb>insert|update|delete|merge|truncate|drop)\(\)", re.IGNORECASE)
 _COMMANDS = re.compile(
     r"[.:](?:(?:Put|Update|Delete)(?:Item|Objects?|Message|MessageBatch)?|DeleteTable|BatchWrite(?:Item)?"
     r"|TransactWrite(?:Items)?|CopyObject|CompleteMultipartUpload|SendMessage(?:Batch)?|PurgeQueue|StartIngestionJob"
@@ -66,6 +66,8 @@ def built_change(path: str) -> bool:
 
     >>> built_change("@aws-sdk/client-s3:PutObjectCommand()"), built_change("@aws-sdk/client-s3:GetObjectCommand()")
     (True, False)
+    >>> built_change("app.queries().replace()")  # most often that of a text
+    False
     """
     return _BUILT.search(path) is not None or _COMMANDS.search(path) is not None
 
