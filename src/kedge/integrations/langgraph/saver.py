@@ -22,8 +22,9 @@ from kedge.integrations.langgraph import saver_turns as turns
 from kedge.integrations.langgraph import saver_values as values
 from kedge.integrations.langgraph.saver_configs import OpenedAsync, config_of, place_of, twin
 from kedge.integrations.langgraph.saver_memory import ThreadsInMemory
+from kedge.integrations.langgraph.saver_reading import Checkpoints, stored_row
 from kedge.integrations.langgraph.saver_rows import Brought, Kept, Row, Stored, TaskWrites
-from kedge.integrations.langgraph.saver_threads import Listed, Threads
+from kedge.integrations.langgraph.saver_threads import Threads
 from kedge.integrations.langgraph.saver_turns import Loop, Step
 
 STORE = "langgraph"
@@ -126,44 +127,14 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
     def _space(self, turn: Any, thread: str) -> Any:
         return turn.store(self.store).space(kedge.escape_name(thread))
 
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.serde.loads_typed)  # the host may give a copy of this saver another serializer
+
     def _read(self, loop: Loop, space: Any, ident: str | None) -> tuple[Row | None, Any] | None:
-        """Return the checkpoint that a loop begins with, and what the loop knows of its values."""
+        """Return the checkpoint that a loop begins with: one of this process, or one that is stored."""
         kept = self._memory.newest(loop, ident)
-        if kept is not None:
-            return None, kept
-        row = self._row(space, loop.ns, ident)
-        if row is None:
-            return None
-        found = space.get_many([*rows.needed([row]), rows.DELETED])
-        if row.ident <= found.pop(rows.DELETED, ""):
-            return None
-        brought = {name: rows.unpack_brought(packed) for name, packed in found.items()}
-        pending = space.items(rows.writes_of(row.ns, row.ident))
-        loop.written[row.ident] = set(pending)
-        result = self._tuple(loop.thread, row, brought, pending.values())
-        versions = result.checkpoint["channel_versions"]
-        for channel, stored in row.values.items():
-            typed = rows.typed_of(row, channel, brought) if stored.is_list else None
-            loop.kept[channel] = Kept(versions.get(channel), stored, typed)
-        return row, result
-
-    def _row(self, space: Any, ns: str, ident: str | None) -> Row | None:
-        """Return a visible checkpoint of a namespace, by default its head."""
-        if ident is None:
-            found = list(space.items(rows.checkpoints(ns), limit=1, reverse=True).values())
-        else:
-            found = list(space.get_many([rows.checkpoint(ns, ident)]).values())
-            if not found and (place := space.get(rows.replayed(ns, ident))) is not None:
-                found = list(space.get_many([rows.checkpoint(ns, place)]).values())
-        return rows.unpack_row(found[0]) if found else None
-
-    def _tuple(self, thread: str, row: Row, brought: Mapping[str, Brought], pending: Any) -> Any:
-        load = self.serde.loads_typed
-        checkpoint, metadata = load(row.head)
-        checkpoint["channel_values"] = {channel: values.value_of(row, channel, brought, load) for channel in row.values}
-        before = config_of(thread, row.ns, row.parent) if row.parent else None
-        writes = values.writes_in(pending, load)
-        return base.CheckpointTuple(config_of(thread, row.ns, row.ident), checkpoint, metadata, before, writes)
+        return (None, kept) if kept is not None else self._checkpoints.begin(loop, space, ident)
 
     def get_delta_channel_history(self, *, config: Any, channels: Sequence[str]) -> Mapping[str, Any]:
         """Return what was written to these channels before a checkpoint, since their last whole value, and that one."""
@@ -172,8 +143,8 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
 
         def read(turn: kedge.Turn) -> Mapping[str, Any]:
             space = self._space(turn, thread)
-            row = self._row(space, ns, ident)
-            parent = partial(self._row, space, ns)
+            row = stored_row(space, ns, ident)
+            parent = partial(stored_row, space, ns)
             return values.history(space, row, parent, channels, self.serde.loads_typed)
 
         return loop.commit(loop.last, read)
@@ -253,7 +224,7 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
         if found is not None:
             return found
         loop = self._loop(config, thread, ns)
-        row = loop.commit(loop.last, lambda turn: self._row(self._space(turn, thread), ns, ident)) if ident else None
+        row = loop.commit(loop.last, lambda turn: stored_row(self._space(turn, thread), ns, ident)) if ident else None
         if row is None and ident is not None:
             if task is None:
                 raise kedge.RolledBack(
@@ -351,31 +322,13 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
             found = self._threads.listed(
                 thread,
                 named.get("checkpoint_ns"),
-                partial(self._tuples, thread),
+                partial(self._checkpoints.page, thread),
                 matches=matches,
                 before=None if before is None else before["configurable"].get("checkpoint_id"),
                 limit=limit,
             )
             yield from found
             limit = None if limit is None else limit - len(found)
-
-    def _tuples(self, thread: str, space: Any, page: Sequence[Row], is_first: bool) -> Listed:  # noqa: FBT001
-        """Return checkpoints with their values and pending writes. The first page's are one read a namespace."""
-        found = space.get_many(rows.needed(page))
-        brought = {name: rows.unpack_brought(packed) for name, packed in found.items()}
-        pending: dict[str, Any] = {}
-        for ns in {row.ns for row in page} if is_first else ():
-            least = min(row.ident for row in page if row.ns == ns)
-            pending |= space.items(rows.writes_of(ns), after=rows.writes_of(ns, least)[:-1])
-        result = []
-        for row in page:
-            prefix = rows.writes_of(row.ns, row.ident)
-            if is_first:
-                own = [packed for name, packed in pending.items() if name.startswith(prefix)]
-            else:
-                own = [*space.items(prefix).values()]
-            result.append(self._tuple(thread, row, brought, own))
-        return result
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete a thread with what its users said: no rollback or reinstatement brings anything of it back."""
