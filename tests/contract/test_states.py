@@ -83,6 +83,20 @@ def test_states_grow_with_lineages_and_not_with_combinations_of_them(k: kedge.Ke
     assert k.verify().ok
 
 
+def test_keys_of_one_batch_are_decided_by_the_order_of_their_own_writes(k: kedge.Kedge) -> None:
+    release(k, *"abc")
+    for agent, key in ("a", "x"), ("b", "y"), ("b", "x"), ("a", "y"), ("a", "z"):
+        with k.turn(agent=agent) as turn:
+            turn.context.put(key, agent)
+    with k.turn(agent="c") as turn:
+        turn.context.put_many({"x": "c", "y": "c", "z": "c"})
+    assert k.fsck(full=True).ok
+    k.rollback("new-c")
+    assert k.view().context.items() == {"x": "b", "y": "a", "z": "a"}
+    k.rollback("new-b")
+    assert k.view().context.items() == {"x": "a", "y": "a", "z": "a"}
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_contested_rows_are_resolved_in_every_view(k: kedge.Kedge, seed: int) -> None:
     """The truth is what one view after another reads key by key, from all writes."""
