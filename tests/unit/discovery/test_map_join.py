@@ -276,6 +276,8 @@ def test_the_blast_radius_says_what_the_journal_says() -> None:
 def test_reach_takes_the_shortest_way_and_cycles_end() -> None:
     ways = {"a": ("b", "c"), "b": ("c",), "c": ("a", "d"), "d": ()}
     assert {step.node: step.steps for step in reach(ways, "a")} == {"b": 1, "c": 1, "d": 2}
+    two_ways = {"a": ("b", "c"), "b": ("x",), "c": ("d",), "d": ("x",), "x": ()}
+    assert {step.node: step.steps for step in reach(two_ways, "a")}["x"] == 2
     assert longest_chain(ways, ways) == ("a", "c", "d")
     assert longest_chain({"a": ()}, ["a"]) == ()
 

@@ -8,7 +8,7 @@ import pytest
 
 from kedge.discovery.map import ContextMap
 from kedge.discovery.map.join import join
-from kedge.discovery.map.journal import Flow, Journaled, Ran, Space
+from kedge.discovery.map.journal import Called, Flow, Journaled, Ran, Space
 from kedge.discovery.map.layout import narrow, wide
 from kedge.discovery.map.mermaid import mermaid
 from kedge.discovery.map.model import Edge, Node
@@ -125,10 +125,14 @@ def test_a_map_without_anything_is_a_page() -> None:
 
 def test_hostile_names_stay_text() -> None:
     site = StaticSite(HOSTILE, 1, "write", HOSTILE, "embedded", HOSTILE, f"env({HOSTILE})", False, (HOSTILE,))
-    found = join(StaticScan((site,)))
+    flows = (Flow(HOSTILE, HOSTILE, "write", 1), Flow(f"{HOSTILE}2", HOSTILE, "read", 1))
+    ran = Ran(HOSTILE, HOSTILE, (HOSTILE,), (Space(HOSTILE, 1),))
+    kept = Journaled(flows, (Called(HOSTILE, f"{HOSTILE}2", 1),), (ran,), 2, all_turns=True)
+    found = join(StaticScan((site,), (HOSTILE,)), None, kept, deployment=HOSTILE)
+    assert found.boundaries
     shown = Parsed(page(found))
     assert not shown.all("script")
-    assert "<script>alert(1)</script>" in shown.text
+    assert shown.text.count("<script>alert(1)</script>") > 20
     for line in mermaid(found).splitlines()[1:]:
         assert re.fullmatch(
             r'    (n\d+(\(\[|\[\(|\[\[|\{\{)"[^"<>`|%;{}\\]*(#\d+;[^"<>`|%;{}\\]*)*"(\]\)|\)\]|\]\]|\}\}):::\w+'

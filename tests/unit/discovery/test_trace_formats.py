@@ -132,6 +132,20 @@ def test_every_format_gives_the_same_report(tmp_path: Path, form: str) -> None:
     assert report.spans == read_traces(*RECORDED).spans
 
 
+def test_short_ids_of_jaeger_have_leading_zeros(tmp_path: Path) -> None:
+    attributes = [{"key": "gen_ai.agent.name", "value": "a"}]
+    call = [{"key": "db.system", "value": "chroma"}, {"key": "db.operation", "value": "add"}]
+    spans = [
+        {"traceID": "abc", "spanID": "f", "operationName": "x", "tags": attributes},
+        {"traceID": "0abc", "spanID": "10", "parentSpanID": "0f", "operationName": "y", "tags": call},
+    ]
+    path = tmp_path / "jaeger.json"
+    path.write_text(json.dumps({"data": [{"traceID": "abc", "spans": spans, "processes": {}}]}))
+    report = read_traces(path)
+    assert report.bad == ()
+    assert [(each.agent, str(each.store)) for each in report.traffic] == [("a", "chroma")]
+
+
 def test_bad_parts_are_counted_and_named_and_the_rest_counts(tmp_path: Path) -> None:
     good = [json.dumps(each) for each in documents(RECORDED)]
     bad_span = document([span(1), {**span(2), "traceId": "xyz"}, {**span(3), "attributes": {"no": "list"}}])
@@ -189,7 +203,7 @@ def test_an_element_that_is_too_long_is_named_and_the_next_is_read(
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_elements_are_split_wherever_a_chunk_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(reading, "_CHUNK", size)
-    awkward = span(1, name='brackets ]}[{ and "quotes" and \\ at the end \\')
+    awkward = span(1, name='brackets ]}[{ and one " before ]}[{ and \\ at the end \\')
     path = tmp_path / "spans.json"
     path.write_text(
         json.dumps({"other": [{"a": []}], "resourceSpans": document([awkward, span(2)])["resourceSpans"] * 2}, indent=1)
