@@ -102,7 +102,7 @@ def test_tables_say_what_the_drawing_shows(shown: Parsed) -> None:
     found = _map()
     assert len(shown.all("tr")) == len(found.edges) + len(found.nodes) + 2
     for words in (
-        "researcher writes chroma, writer reads it", "static, observed",
+        "researcher writes chroma; writer reads it", "static, observed",
         "if env(DB)=postgres (one of postgres, sqlite)",
         "team.py:9", "kedge:memory: 4 written", "count()", "Longest way of context", "2 steps: ",
     ):  # fmt: skip

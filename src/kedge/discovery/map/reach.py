@@ -10,7 +10,7 @@ from kedge.discovery.map.model import Edge, Node, Step
 Ways = Mapping[str, tuple[str, ...]]
 """The nodes that context goes to from each node, in one step."""
 
-NODES_MAX = 2_000
+NODES_MAX = 1_000
 """The longest way is looked for among that many nodes; its cost grows with the square of their number."""
 
 

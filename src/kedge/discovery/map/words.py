@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from kedge.discovery.map.model import Boundary, Choice, ContextMap, Edge, Node, Provenance
@@ -46,7 +48,7 @@ def choice(each: Choice) -> str:
 
 
 class Crossing(msgspec.Struct, frozen=True):
-    """Boundaries as one sentence: a certain one by itself, the possible ones of a store together."""
+    """All certain boundaries of one store, or all possible ones, or one call, as a sentence."""
 
     text: str
     certain: bool
@@ -57,29 +59,30 @@ class Crossing(msgspec.Struct, frozen=True):
 def crossings(found: ContextMap) -> list[Crossing]:
     """Return the boundaries in words, the certain ones first."""
     names = names_of(found)
-    certain = [_certain(each, names) for each in found.boundaries if each.certain]
-    possible: dict[tuple[str, str], list[Boundary]] = {}
+    groups: dict[tuple[bool, str, str], list[Boundary]] = {}
     for each in found.boundaries:
-        if not each.certain:
-            possible.setdefault((each.through, each.source if not each.through else ""), []).append(each)
-    return certain + [_possible(group, names) for group in possible.values()]
+        call = "" if each.through else f"{each.source} {each.target}"
+        groups.setdefault((not each.certain, each.through, call), []).append(each)
+    return [_crossing(group, names) for _, group in sorted(groups.items())]
 
 
-def _certain(each: Boundary, names: dict[str, str]) -> Crossing:
-    source, target = names[each.source], names[each.target]
-    text = f"{source} writes {names[each.through]}, {target} reads it" if each.through else f"{source} calls {target}"
-    return Crossing(text, certain=True, kind=each.kind, provenance=each.provenance)
-
-
-def _possible(group: list[Boundary], names: dict[str, str]) -> Crossing:
+def _crossing(group: Sequence[Boundary], names: Mapping[str, str]) -> Crossing:
     first = group[0]
-    sources, targets = (
-        sorted({names[end] for end in ends}) for ends in zip(*((b.source, b.target) for b in group), strict=True)
-    )
-    through = f" through {names[first.through]}" if first.through else ""
-    ways = f"among {', '.join(sources)}" if sources == targets else f"from {', '.join(sources)} to {', '.join(targets)}"
+    sources = sorted({names[each.source] for each in group})
+    targets = sorted({names[each.target] for each in group})
+    through = names.get(first.through, "")
+    if not through:
+        text = f"{sources[0]} {'calls' if first.certain else 'may call'} {targets[0]}"
+    elif first.certain:
+        write = "writes" if len(sources) == 1 else "write"
+        read = "reads" if len(targets) == 1 else "read"
+        text = f"{', '.join(sources)} {write} {through}; {', '.join(targets)} {read} it"
+    elif sources == targets:
+        text = f"may cross through {through} among {', '.join(sources)}"
+    else:
+        text = f"may cross through {through} from {', '.join(sources)} to {', '.join(targets)}"
     provenance = tuple(dict.fromkeys(each for boundary in group for each in boundary.provenance))
-    return Crossing(f"may cross{through} {ways}", certain=False, kind=first.kind, provenance=provenance)
+    return Crossing(text, first.certain, first.kind, provenance)
 
 
 def names_of(found: ContextMap) -> dict[str, str]:
