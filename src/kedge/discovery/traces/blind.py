@@ -46,7 +46,7 @@ _SCOPES: dict[str, tuple[str, ...]] = {
     "opentelemetry.instrumentation.sqlite3": (
         "statements of Connection.execute(), executemany() and executescript(): only those of cursors leave spans",
         "the database file: two SQLite files look like one",
-        "statements of aiosqlite",
+        "the agent of calls through aiosqlite, which run in another thread; its Connection.execute() leaves no span",
     ),
     "opentelemetry.instrumentation.sqlalchemy": (
         "calls that a driver's instrumentation also traces, where both have no common parent: they count twice",
