@@ -18,6 +18,7 @@ calls = ["boxdb.{Client,aio.Client}", "boxdb:Client", "boxdb:default"]
 target = ["url", 0]
 when = [
     { argument = "path", present = true, kind = "embedded" },
+    { argument = ["url", 0], matches = "^local", kind = "embedded" },
     { argument = ["settings", 1], field = "mode", equals = "memory", kind = "volatile" },
 ]
 

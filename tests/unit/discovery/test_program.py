@@ -40,6 +40,9 @@ def test_a_name_that_no_import_binds_is_no_store() -> None:
         ("Client('u', Settings(mode='memory'))", "volatile"),
         ("Client('u', settings=options)", "volatile"),
         ("Client(**given)", "embedded"),
+        ("Client(os.environ['MY_LOCAL_BOX'])", "embedded"),
+        ("Client(os.getenv('BOX', 'local/x'))", "embedded"),
+        ("Client(os.environ['BOX'])", "remote"),
     ],
 )
 def test_arguments_decide_the_kind(call: str, kind: str) -> None:
@@ -84,6 +87,10 @@ def test_a_base_class_uses_what_a_subclass_opens() -> None:
         "@contextmanager\ndef make():\n    yield Client('u')\n",
         "class make:\n    def __new__(cls):\n        cls._one = Client('u')\n        return cls._one\n",
         "def make():\n    with Client('u') as client:\n        return client\n",
+        (
+            "class Pool:\n    async def __aenter__(self):\n        return Client('u')\n\n"
+            "async def make():\n    async with Pool() as client:\n        return client\n"
+        ),
         "REGISTRY = {'a': Client}\n\ndef make(name='a'):\n    return REGISTRY[name]('u')\n",
         "def make():\n    return asyncio.run(build())\n\nasync def build():\n    return Client('u')\n",
     ],
@@ -153,6 +160,9 @@ def test_an_injected_parameter_has_the_type_of_its_annotation() -> None:
         ("q = f'DELETE FROM {table}'\nc.cursor().execute(q)", True),
         ("q = 'SELECT 1'\nc.execute(q)\nq = 'DELETE FROM t'", False),
         ("for q in ['SELECT 1', 'DROP TABLE t']:\n    c.execute(q)", True),
+        ("c.execute(\"SELECT 'delete from t'\")", False),
+        ("q = sqlalchemy.insert(t)\nq = q.values(1)\nq = q.returning(2)\nc.execute(q)", True),
+        ("q = sqlalchemy.select(t)\nq = q.where(1)\nc.execute(q)", False),
         ("with c.cursor() as k:\n    k.execute('UPD' 'ATE t SET a = 1')", True),
         ("c.execute(text('TRUNCATE t'))", True),
         ("c.execute(unknown)", False),
@@ -160,7 +170,7 @@ def test_an_injected_parameter_has_the_type_of_its_annotation() -> None:
     ],
 )
 def test_the_statement_decides_whether_sql_writes(statement: str, writes: bool) -> None:
-    sites = found(f"import psycopg\nc = psycopg.connect('u')\n{statement}\n")
+    sites = found(f"import psycopg, sqlalchemy\nc = psycopg.connect('u')\n{statement}\n")
     assert any(" write postgres " in each for each in sites) is writes
 
 
@@ -307,3 +317,12 @@ def test_the_dependencies_of_a_tool_have_the_type_that_its_context_carries() -> 
         "@dataclass\nclass Deps:\n    db: Client\n\ndef tool(ctx: RunContext[Deps], x):\n    ctx.deps.db.put(x)\n"
     )
     assert found(source) == ["main.py:10 write shelf remote tool"]
+
+
+def test_raw_statements_on_the_tables_of_a_checkpointer_are_its_own() -> None:
+    source = (
+        "import psycopg\n\nclass Settings:\n    def __init__(self):\n        self.TABLES = ['checkpoints', 'x']\n"
+        "\nsettings = Settings()\nc = psycopg.connect('u')\nfor table in settings.TABLES:\n"
+        "    c.execute(f'DELETE FROM {table}')\n"
+    )
+    assert found(source)[1] == "main.py:10 write lg-saver:postgres remote <module>"

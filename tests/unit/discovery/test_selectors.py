@@ -101,3 +101,11 @@ def test_a_write_has_the_selector_of_the_alternative_that_it_writes_to() -> None
     )
     chosen = {site.store: site.selector for site in sites(source) if site.site_class == "write"}
     assert chosen["box"] == Selector("env", "KIND", "box", False, ("box", "shelf"))
+
+
+def test_an_argument_that_must_be_given_and_an_early_return_select_no_store() -> None:
+    source = (
+        f"{HEAD}def one(url=None):\n    if url:\n        return Client(url)\n\ndef two():\n"
+        "    if not os.getenv('KEY'):\n        return None\n    return shelf.Client()\n"
+    )
+    assert selectors(source) == []

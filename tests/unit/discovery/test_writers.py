@@ -38,8 +38,8 @@ def test_a_call_of_a_writer_in_another_module_is_a_write(wrapper: str, use: str)
         ),
         ("def save(x):\n    client.put(x)\n\nsave(1)\n", ""),
         (
-            "def save(x):\n    client.put(x)\n\ndef no(x):\n    pass\n",
-            "import store\n\nf = store.no if x else store.save\nf(1)",
+            "class A:\n    def save(self, x):\n        client.put(x)\n\nclass B:\n    def save(self, x): pass\n",
+            "from store import A, B\n\n(A() if x else B()).save(1)\n",
         ),
     ],
 )
