@@ -14,7 +14,6 @@ from kedge.discovery.stores import Store, sentence, store_of
 _STYLES = {"none": "bold red", "unknown": "bold magenta", "copy": "bold yellow", "history": "bold yellow"}
 _NARROWEST = 40
 _TOLD = frozenset({"decl", "attach", "pin"})  # classes whose evidence is shown: no code tells more
-_LOST = "data are lost"
 _PLAIN = re.compile(r".* runs the image |given to an agent or graph$")
 
 
@@ -42,22 +41,23 @@ def _print_store(store: Store, sites: Iterable[tuple[Site, bool]]) -> None:
     for site, mark in sites:
         place = f"{site.path}:{site.line} {site.function}".rstrip()
         _line(Text(f"  {site.site_class:<6} {'new: ' if mark else ''}{place}"), 9)
-        for note in _notes(site):
-            _line(Text(f"         {note}", "red" if _LOST in note else "dim"), 9)
+        for note, is_fault in _notes(site):
+            _line(Text(f"         {note}", "red" if is_fault else "dim"), 9)
 
 
-def _notes(site: Site) -> Iterable[str]:
+def _notes(site: Site) -> Iterable[tuple[str, bool]]:
+    """Yield what is said below a place, and whether it is a fault."""
     if site.selector is not None:
-        yield _selected(site, site.selector)
+        yield _selected(site, site.selector), False
     if site.confidence == "low":
-        yield "low confidence"
+        yield "low confidence", False
     if site.site_class in _TOLD:
         for each in site.evidence:
             elsewhere = each.path and (each.path, each.line) != (site.path, site.line)
             if elsewhere and each.path not in each.text:
-                yield f"{each.text}: {each.path}:{each.line}"
+                yield f"{each.text}: {each.path}:{each.line}", each.is_fault
             elif elsewhere or not _PLAIN.match(each.text):
-                yield each.text
+                yield each.text, each.is_fault
 
 
 def _selected(site: Site, selector: Selector) -> str:

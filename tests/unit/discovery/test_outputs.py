@@ -192,7 +192,8 @@ def test_the_document_has_a_field_for_each_part_of_a_site() -> None:
     assert site == {
         "path": "src/a b.py", "line": 12, "class": "bind", "store": "qdrant", "kind": "remote", "function": "open_it",
         "selector": "env(MODE)=big", "default": False, "alternatives": ["faiss", "qdrant"], "target": "",
-        "evidence": [{"text": "QdrantClient", "path": "src/a b.py", "line": 12}], "confidence": "high",
+        "evidence": [{"text": "QdrantClient", "path": "src/a b.py", "line": 12, "is_fault": False}],
+        "confidence": "high",
         "fingerprint": numbered(SITES)[SITES.index(next(s for s in SITES if s.line == 12))],
     }  # fmt: skip
     assert found["unparsed"] == [{"path": "bad.py", "reason": "syntax errors", "lines": [3]}]
