@@ -8,13 +8,15 @@ from rich.text import Text
 from kedge.cli.tables import wrap
 from kedge.cli.terminal import console, count, heading, listing, printable, say
 from kedge.discovery.scanning import Scan
+from kedge.discovery.selecting import several
 from kedge.discovery.sites import Selector, Site
 from kedge.discovery.stores import Store, sentence, store_of
 
 _STYLES = {"none": "bold red", "unknown": "bold magenta", "copy": "bold yellow", "history": "bold yellow"}
 _NARROWEST = 40
+_MOST_OTHERS = 3
 _TOLD = frozenset({"decl", "attach", "pin"})  # classes whose evidence is shown: no code tells more
-_PLAIN = re.compile(r".* runs the image |given to an agent or graph$")
+_PLAIN = re.compile(r".* runs the image |given to an agent or graph$|imported from |calls ")
 
 
 def print_scan(found: Scan, new: Sequence[bool] | None) -> None:
@@ -54,21 +56,26 @@ def _notes(site: Site) -> Iterable[tuple[str, bool]]:
     if site.site_class in _TOLD:
         for each in site.evidence:
             elsewhere = each.path and (each.path, each.line) != (site.path, site.line)
+            if _PLAIN.match(each.text):
+                continue
             if elsewhere and each.path not in each.text:
-                yield f"{each.text}: {each.path}:{each.line}", each.is_fault
-            elif elsewhere or not _PLAIN.match(each.text):
+                place = f"line {each.line}" if each.path == site.path else f"{each.path}:{each.line}"
+                yield f"{each.text}: {place}", each.is_fault
+            else:
                 yield each.text, each.is_fault
 
 
 def _selected(site: Site, selector: Selector) -> str:
-    if site.kind == "config" and sum(name.split()[0] == site.store for name in selector.alternatives) > 1:
+    if several(site, selector):
         return f"{' or '.join(selector.alternatives)}, by {selector.source}({selector.name})"
-    own = {site.store, f"{site.store} {site.kind}"}
+    own = {site.store, f"{site.store} {site.kind}", f"{site.store} at {site.path}:{site.line}"}
     others = [name for name in selector.alternatives if name not in own]
     default = selector.default and selector.value is None
     text = f"the default of {selector}" if default else f"if {selector}"
     if selector.default and not default:
         text += ", the default"
+    if len(others) > _MOST_OTHERS:
+        return f"{text}; else {listing(others, _MOST_OTHERS)}"
     return f"{text}; else {' or '.join(others)}" if others else text
 
 

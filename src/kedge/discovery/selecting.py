@@ -28,11 +28,17 @@ def _decided(site: Site, variables: Mapping[str, str], values: Mapping[str, set[
     selector = site.selector
     if selector is None or selector.source != "env" or selector.name not in variables:
         return site
-    if site.kind == "config" and sum(name.split()[0] == site.store for name in selector.alternatives) > 1:
-        return site  # of one store in several kinds, all of which are written here
+    if several(site, selector):
+        return site
     if not _selects(selector, variables[selector.name].lower(), values.get(selector.name, set())):
         return None
     return msgspec.structs.replace(site, selector=msgspec.structs.replace(selector, alternatives=()))
+
+
+def several(site: Site, selector: Selector) -> bool:
+    """Whether a site is of several alternatives at once: what is written or given here is opened elsewhere."""
+    own = sum(name.split()[0] == site.store for name in selector.alternatives)
+    return site.site_class != "bind" and own > 1
 
 
 def _selects(selector: Selector, value: str, values: set[str]) -> bool:

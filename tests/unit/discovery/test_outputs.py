@@ -273,24 +273,26 @@ def test_settings_say_what_selects_and_hide_other_values() -> None:
 
 def _chosen(variables: dict[str, str]) -> list[str]:
     two, three = ("faiss", "qdrant"), ("chroma embedded", "chroma remote")
+    places = ("chroma at b.py:1", "chroma at b.py:2")
     sites = [
         Site("a.py", 1, "bind", "qdrant", "remote", "f", Selector("env", "MODE", "big", alternatives=two)),
         Site("a.py", 2, "bind", "faiss", "embedded", "f", Selector("env", "MODE", None, True, two)),
         Site("b.py", 1, "bind", "chroma", "remote", "f", Selector("env", "CLOUD", None, False, three)),
         Site("b.py", 2, "bind", "chroma", "embedded", "f", Selector("env", "CLOUD", None, True, three)),
         Site("b.py", 3, "write", "chroma", "config", "f", Selector("env", "CLOUD", None, False, three)),
+        Site("b.py", 4, "write", "chroma", "remote", "f", Selector("env", "CLOUD", None, False, places)),
         Site("c.py", 1, "bind", "redis", "remote", "f", Selector("config", "MODE", "big", alternatives=two)),
     ]
     return [f"{site.path[0]}{site.line}" for site in resolved(sites, variables)]
 
 
 def test_variables_decide_between_alternatives() -> None:
-    assert _chosen({}) == ["a1", "a2", "b1", "b2", "b3", "c1"]
-    assert _chosen({"MODE": "BIG"}) == ["a1", "b1", "b2", "b3", "c1"]
-    assert _chosen({"MODE": "small"}) == ["a2", "b1", "b2", "b3", "c1"]
-    assert _chosen({"MODE": ""}) == ["a2", "b1", "b2", "b3", "c1"]
-    assert _chosen({"CLOUD": "true"}) == ["a1", "a2", "b1", "b3", "c1"]
-    assert _chosen({"CLOUD": "0"}) == ["a1", "a2", "b2", "b3", "c1"]
+    assert _chosen({}) == ["a1", "a2", "b1", "b2", "b3", "b4", "c1"]
+    assert _chosen({"MODE": "BIG"}) == ["a1", "b1", "b2", "b3", "b4", "c1"]
+    assert _chosen({"MODE": "small"}) == ["a2", "b1", "b2", "b3", "b4", "c1"]
+    assert _chosen({"MODE": ""}) == ["a2", "b1", "b2", "b3", "b4", "c1"]
+    assert _chosen({"CLOUD": "true"}) == ["a1", "a2", "b1", "b3", "b4", "c1"]
+    assert _chosen({"CLOUD": "0"}) == ["a1", "a2", "b2", "b3", "b4", "c1"]
     (site,) = resolved(
         [Site("a.py", 1, "bind", "x", "remote", "f", Selector("env", "A", "b", False, ("x", "y")))], {"A": "b"}
     )
