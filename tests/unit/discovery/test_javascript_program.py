@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from kedge.discovery.scan.javascript import lower_javascript
+from kedge.discovery.scan.program import Program
 from kedge.discovery.scanning import scan
-from tests.unit.discovery.programs import found
+from tests.unit.discovery.programs import RULES, found, rules
 
 DB = "import { Client } from 'boxdb'\nexport const db = new Client('u')\n"
 
@@ -51,6 +53,35 @@ def test_a_class_that_a_framework_makes_opens_the_store_of_its_base() -> None:
     )
     assert found({"a.ts": source}) == ["a.ts:5 bind box remote Box", "a.ts:10 write box config Notes.add"]
     assert found({"a.ts": source.replace("Injectable", "Other")}) == ["a.ts:10 write box config Notes.add"]
+
+
+OTHER = """
+[[bind]]
+store = "other"
+kind = "remote"
+gives = "shelf.client"
+calls = ["other:Client"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "argument"), [("store, x", "c, x"), ("{ store, x }", "{ store: c, x }"), ("a", "{ store: c, x }")]
+)
+def test_a_call_writes_to_the_store_that_it_gives(parameters: str, argument: str) -> None:
+    body = "{ const { store, x } = a; return store.put(x) }" if parameters == "a" else "store.put(x)"
+    files = {"save.ts": f"export const save = ({parameters}) => {body}\n"}
+    packages = {f"{number:02}.ts": "boxdb" if number % 2 else "shelf" for number in range(14)} | {"last.ts": "other"}
+    for path, package in packages.items():
+        files[path] = (
+            f"import {{ Client }} from '{package}'\nimport {{ save }} from './save'\n"
+            f"const c = new Client('u')\nexport const f = (x) => save({argument})\n"
+        )
+    files["unknown.ts"] = "import { save } from './save'\nexport const f = (c, x) => save({ store: c, x })\n"
+    modules = [lower_javascript(path, text.encode(), "typescript") for path, text in files.items()]
+    sites = [each for each in Program(modules, rules(RULES + OTHER)).sites() if each.site_class == "write"]
+    stores = {"boxdb": "box", "shelf": "shelf", "other": "other"}
+    given = {each.path: each.store for each in sites if each.path != "save.ts"}
+    assert given == {path: stores[package] for path, package in packages.items()}
 
 
 ROUTE = "export const POST = (req, ctx) => ctx.db.put(1)\n"

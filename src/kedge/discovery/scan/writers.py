@@ -18,10 +18,12 @@ from dataclasses import replace
 from kedge.discovery import ir
 from kedge.discovery.scan.arguments import parameter_argument
 from kedge.discovery.scan.callers import is_super
+from kedge.discovery.scan.calling import called_name
 from kedge.discovery.scan.matching import Finding, Matcher, Runner
+from kedge.discovery.scan.opening import handles_in
 from kedge.discovery.scan.resolver import Resolver
 from kedge.discovery.scan.scopes import CallSite, Scope
-from kedge.discovery.scan.values import FunctionOf
+from kedge.discovery.scan.values import FunctionOf, Handle, union
 from kedge.discovery.sites import Evidence
 
 _ROUNDS = 3
@@ -112,7 +114,7 @@ class Writers:
         if not all(id(value.scope) in writers for value in functions):
             return found
         for value in functions:
-            for write in writers.get(id(value.scope), ()):
+            for write in self._given_stores(site, writers.get(id(value.scope), [])):
                 place = Evidence(f"{value.scope.name} writes to {write.store}", value.scope.module.path, write.line)
                 call = Evidence(f"calls {value.scope.name}", site.scope.module.path, site.call.line)
                 finding = replace(
@@ -125,6 +127,45 @@ class Writers:
                 )
                 found.append((value.scope, finding))
         return found
+
+    def _given_stores(self, site: CallSite, writes: list[Finding]) -> Iterator[Finding]:
+        """Yield writes; of several stores in one place, as callers give them, those that this call gives.
+
+        A call that gives a store which is not known is no site: those of other callers say nothing of it.
+        """
+        places: dict[tuple[str, int], list[Finding]] = {}
+        for write in writes:
+            places.setdefault(write.place, []).append(write)
+        several = any(len({each.store for each in group}) > 1 for group in places.values())
+        handles = self._handles(site) if several else ()
+        for group in places.values():
+            if len({each.store for each in group}) == 1:
+                yield from group
+                continue
+            given = [each for each in group if each.store in {handle.store for handle in handles}]
+            given = given or self._written(handles, group[0])
+            yield from given or (() if _is_given(group[0]) else group)
+
+    def _handles(self, site: CallSite) -> tuple[Handle, ...]:
+        arguments = (*site.call.arguments, *(word.value for word in site.call.keywords))
+        return handles_in(union(*(self.resolver.eval(argument, site.scope) for argument in arguments)))
+
+    def _written(self, handles: tuple[Handle, ...], write: Finding) -> list[Finding]:
+        """Return a write to each of some handles that have the method which writes."""
+        name = called_name(write.call) if write.call is not None else ""
+        fitting = [handle for handle in handles if self.resolver.rules.methods("write", handle.type, name)]
+        return [
+            replace(write, store=handle.store, kind=handle.kind, target=handle.target, origin=handle.origin)
+            for handle in fitting
+        ]
+
+
+def _is_given(write: Finding) -> bool:
+    """Whether the store of a write comes from what its function is given."""
+    node: ir.Expression | None = write.call
+    while isinstance(node, ir.Call | ir.Attribute | ir.Index):
+        node = node.function if isinstance(node, ir.Call) else node.value
+    return isinstance(node, ir.Name) and node.id in _given_names(write.scope) - {"self"}
 
 
 def _is_own(call: ir.Call) -> bool:
