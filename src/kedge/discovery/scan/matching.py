@@ -22,6 +22,11 @@ RulesOf: TypeAlias = Callable[[Table], Iterable[Rule]]
 
 _INJECTED = {"Injectable", "injectable", "singleton", "Service"}
 """Decorators of classes whose instances a framework makes."""
+_FILLING = {
+    "from_documents", "from_texts", "from_embeddings", "afrom_documents", "afrom_texts", "afrom_embeddings",
+    "fromDocuments", "fromTexts",
+}  # fmt: skip
+"""Constructors that open a store and put into it what they are given, of LangChain's and LlamaIndex's stores."""
 _CLASSES: tuple[tuple[Table, SiteClass], ...] = (("bind", "bind"), ("write", "write"), ("pin", "pin"))
 
 
@@ -145,6 +150,8 @@ class Matcher:
                 yield from self._of_statement(rule, handle, call, site)
             else:
                 yield self._finding(rule, site_class, handle, name, call, site)
+            if table == "bind" and called_name(call) in _FILLING:
+                yield self._finding(rule, "write", handle, name, call, site)
         for rule in rules("attach"):
             if opening.pick((rule,), call, site.scope) is not None:
                 yield from self._attached(rule, handle, call, site)
