@@ -10,6 +10,7 @@ import msgspec
 from kedge.discovery.capabilities import Capabilities
 from kedge.discovery.ir import Module
 from kedge.discovery.scan.caching import ScanCache, key_of
+from kedge.discovery.scan.examples import check_examples
 from kedge.discovery.scan.infra import infrastructure
 from kedge.discovery.scan.infra.env import environment
 from kedge.discovery.scan.javascript import lower_javascript, reason_to_skip
@@ -209,5 +210,7 @@ def _code_sites(
     variables: Mapping[str, str],
     configuration: Mapping[str, bytes],
 ) -> list[Site]:
-    program = Program(modules, load_rules(extra), variables, configuration)
+    rules = load_rules(extra)
+    check_examples(extra, rules)
+    program = Program(modules, rules, variables, configuration)
     return [*program.sites(), *local_sites(program)]

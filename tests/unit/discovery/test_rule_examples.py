@@ -5,10 +5,8 @@ from importlib import resources
 
 import pytest
 
-from kedge.discovery.scan.javascript import lower_javascript
-from kedge.discovery.scan.program import Program
-from kedge.discovery.scan.python import lower_python
-from kedge.discovery.scan.rules import TABLES, Example, Member, Rule, RuleFile, Rules, Table, read_rules
+from kedge.discovery.scan.examples import sites_of
+from kedge.discovery.scan.rules import TABLES, Member, Rule, RuleFile, Rules, Table, read_rules
 
 FOLDER = resources.files("kedge.discovery.scan") / "rules"
 NAMES = sorted(item.name for item in FOLDER.iterdir() if item.name.endswith(".toml"))
@@ -17,16 +15,6 @@ NAMES = sorted(item.name for item in FOLDER.iterdir() if item.name.endswith(".to
 @functools.cache
 def rule_file(name: str) -> RuleFile:
     return read_rules((FOLDER / name).read_text(encoding="utf-8"), name)
-
-
-def found(example: Example, rules: Rules) -> list[str]:
-    source = example.code.lstrip("\n").encode()
-    if example.path.endswith(".py"):
-        module = lower_python(example.path, source)
-    else:
-        module = lower_javascript(example.path, source, "typescript")
-    sites = Program([module], rules).sites()
-    return sorted({f"{site.line} {site.site_class} {site.store} {site.kind}" for site in sites})
 
 
 EXAMPLES = [
@@ -67,7 +55,7 @@ def results(name: str) -> tuple[list[list[str]], frozenset[int]]:
     """Return the sites of each example of a file, and which rules they met."""
     rules = all_rules()
     rules.met = set()
-    sites = [found(example, rules) for example in rule_file(name).example]
+    sites = [sites_of(example, rules) for example in rule_file(name).example]
     return sites, frozenset(rules.met)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from kedge.discovery.capabilities import Capabilities
 from kedge.discovery.scan.rules import expanded, load_rules
+from kedge.discovery.scanning import scan
 from kedge.errors import InvalidValue
 from kedge.reconcilers.config import read_config
 
@@ -71,6 +72,26 @@ def test_a_wrong_rule_is_refused_with_its_file_and_key(tmp_path: Path, text: str
     path = write(tmp_path, text)
     with pytest.raises(InvalidValue, match=message) as caught:
         load_rules([path])
+    assert str(path) in str(caught.value)
+
+
+EXAMPLE = """
+[[discovery.example]]
+code = '''
+from ourlib import Client
+
+Client("tenant").remember("a")
+'''
+sites = ["3 bind our-store remote", "3 write our-store remote"]
+"""
+
+
+def test_an_own_rule_must_hold_in_its_own_example(tmp_path: Path) -> None:
+    write(tmp_path, OWN + EXAMPLE)
+    assert scan(tmp_path).sites == ()
+    path = write(tmp_path, OWN.replace('["remember"]', '["recall"]') + EXAMPLE)
+    with pytest.raises(InvalidValue, match=r"do not hold in its example 1: .*3 write our-store remote") as caught:
+        scan(tmp_path)
     assert str(path) in str(caught.value)
 
 
