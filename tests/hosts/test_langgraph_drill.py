@@ -13,6 +13,7 @@ import pytest
 import kedge
 
 pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
+pytest.importorskip("langgraph.checkpoint.sqlite", reason="`make hosts` installs it")
 
 from examples import langgraph_drill as drill
 from examples import langgraph_drill_team as team
