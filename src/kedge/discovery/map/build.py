@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from kedge.discovery.map.graphs import graph_nodes
 from kedge.discovery.map.join import join
@@ -16,20 +17,26 @@ from kedge.discovery.scanning import Scan
 from kedge.discovery.scanning import scan as scan_folder
 from kedge.discovery.traces import TraceReport, read_traces
 from kedge.errors import InvalidValue
-from kedge.face import Kedge
+from kedge.turns.kernel import Kernel
 
 Paths = Sequence[str | os.PathLike[str]]
+
+
+class OpenDatabase(Protocol):
+    """An open `kedge.Kedge`, which lies above discovery."""
+
+    _kernel: Kernel
 
 
 def context_map(
     *,
     scans: Sequence[Scan | str | os.PathLike[str]] = (),
     traces: TraceReport | Paths = (),
-    k: Kedge | None = None,
+    k: OpenDatabase | None = None,
     env: Paths = (),
     deployment: str | None = None,
 ) -> ContextMap:
-    """Join scans, traces and the journal of an open database into one map; each may be left out.
+    """Join scans, traces and the journal of an open database (`k`, a `Kedge`) into one map; each may be left out.
 
     `scans`: results of `scan`, folders to scan, or files that `kedge scan --json` wrote. `env`: `.env` or Compose files
     whose variables decide between alternatives. With `deployment`, its blast radius is in the map.
