@@ -121,6 +121,18 @@ def test_the_stores_of_milvus_belong_together() -> None:
     assert "of one state" not in _notes(alone, "minio")
 
 
+def test_variables_of_a_compose_file_are_those_beside_it() -> None:
+    compose = "services: {a: {image: '${IMAGE}:${TAG:-1}'}}"
+    found = _read(**{"a/compose.yml": compose, "a/.env.example": "IMAGE=mongo\nTAG=${T:-7}\n", ".env": "IMAGE=redis\n"})
+    assert [site.store for site in found.sites] == ["mongodb"]
+    assert "mongo:7" in _notes(found, "mongodb")
+    both = _read(**{"compose.yml": compose, ".env.example": "IMAGE=mongo\nTAG=7\n", ".env": "IMAGE=redis\n"})
+    assert "redis:7" in _notes(both, "redis")
+    given = infrastructure([File("compose.yml", compose.encode())], {"IMAGE": "qdrant/qdrant"})
+    assert [site.store for site in given.sites] == ["qdrant"]
+    assert _found(**{"compose.yml": compose}) == []
+
+
 def test_pipelines_and_other_yaml_declare_nothing() -> None:
     service = "services: {db: {image: 'postgres:16'}}"
     assert _found(**{".github/workflows/ci.yml": service, ".gitlab-ci.yml": service}) == []

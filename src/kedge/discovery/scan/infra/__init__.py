@@ -47,6 +47,7 @@ _JSON: tuple[tuple[re.Pattern[str], Callable[[str, Value], Iterator[Site]]], ...
 )
 _DOCKERFILE = re.compile(r"(?:^|/)(?:[^/]*\.)?(?:Docker|Container)file[^/]*$", re.IGNORECASE)
 _ENV = re.compile(r"(?:^|/)(?:\.env[^/]*|[^/]+\.env)$")
+_EXAMPLES = (".env.example", ".env.sample", ".env.template")
 _FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE | re.MULTILINE)
 
 
@@ -86,8 +87,24 @@ def infrastructure(files: Iterable[File], environment: Mapping[str, str] | None 
     bases = {
         file.path: base[0] for file in files if _DOCKERFILE.search(file.path) and (base := _base_image(_text(file)))
     }
-    sites += compose_sites(composed, bases=bases, environment=environment)
+    beside = _variables(settings)
+    sites += compose_sites(composed, bases=bases, environment=lambda path: beside(path) | dict(environment or {}))
     return Infrastructure(tuple(sorted(sites)), tuple(settings), tuple(unparsed))
+
+
+def _variables(settings: Iterable[Setting]) -> Callable[[str], dict[str, str]]:
+    """Return what gives the variables of a Compose file: the `.env` beside it, else the example of one."""
+    found: dict[tuple[str, bool], dict[str, str]] = {}
+    for setting in settings:
+        folder, _, name = setting.path.rpartition("/")
+        if name in {".env", *_EXAMPLES}:
+            found.setdefault((folder, name == ".env"), {})[setting.name] = setting.value
+
+    def of(path: str) -> dict[str, str]:
+        folder = path.rpartition("/")[0]
+        return found.get((folder, False), {}) | found.get((folder, True), {})
+
+    return of
 
 
 def _read(file: File, charts: Sequence[str]) -> tuple[list[Site], Value | None]:

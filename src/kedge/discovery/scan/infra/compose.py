@@ -1,7 +1,7 @@
 """Compose files: services whose image keeps state, with the volumes that hold it."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kedge.discovery.scan.infra.images import (
     Image,
@@ -35,19 +35,19 @@ def compose_sites(
     documents: Mapping[str, Value],
     *,
     bases: Mapping[str, str] | None = None,
-    environment: Mapping[str, str] | None = None,
+    environment: Callable[[str], Mapping[str, str]] = lambda _: {},
 ) -> list[Site]:
     """Return the stores that Compose files declare.
 
     Files of one folder are overlays of each other: a volume of a service may be in another file than its image.
-    `bases`: path of a Dockerfile → the image of a store that it builds on.
+    `bases`: path of a Dockerfile → the image of a store that it builds on. `environment`: path → its variables.
     """
     sites: list[Site] = []
     for path, document in documents.items():
         files = {path: document} | {
             other: value for other, value in documents.items() if _folder(other) == _folder(path)
         }
-        read = _Read(path, files, bases or {}, environment or {})
+        read = _Read(path, files, bases or {}, environment(path))
         found = (read.sites(service.key, service.value) for service in document.at("services").entries)
         sites += _with_companions(path, _each_volume_once(site for each in found for site in each))
     return sites
@@ -70,7 +70,9 @@ class _Read:
         text = self._base(build.value) if build else expanded(service.string("image"), self._environment)
         known = store_image(text) if text else None
         if known is None and text:
-            return list(model_pins(self._path, text, words_of((service.at("entrypoint"), service.at("command")))))
+            words = words_of((service.at("entrypoint"), service.at("command")))
+            words = [(part, line) for word, line in words for part in expanded(word, self._environment).split()]
+            return list(model_pins(self._path, text, words))
         if known is None:
             return _named_volumes(self._path, name, service, self._files[self._path], self._environment)
         line = build.line if build else service.at("image").line

@@ -52,7 +52,7 @@ def expanded(text: str, environment: Mapping[str, str]) -> str:
         name = found[1] or found[3]
         return environment.get(name, found[2] if found[2] is not None else found[0])
 
-    return _VARIABLE.sub(value, text)
+    return _VARIABLE.sub(value, _VARIABLE.sub(value, text))  # a `.env` refers to variables, too
 
 
 def name_and_tag(image: str) -> tuple[str, str]:
