@@ -28,8 +28,9 @@ from kedge.discovery.selecting import resolved, with_settings
 from kedge.discovery.sites import Site, Unparsed
 from kedge.discovery.stores import Store, stores_of
 from kedge.errors import InvalidValue
-from kedge.model.secrets import redact
+from kedge.model.secrets import HIDDEN, redact
 
+_LONGEST_SHOWN = 2_000  # characters of a target or of evidence
 RULES_FILE = "kedge.toml"
 _SQL = frozenset({"sql", "postgres", "pgvector", "sqlite", "mysql", "mssql", "duckdb", "cockroachdb"})
 
@@ -191,8 +192,13 @@ def _weight(site: Site) -> tuple[bool, bool, int]:
 
 def _safe(site: Site) -> Site:
     """Redact secrets in what is shown of a site."""
-    evidence = tuple(msgspec.structs.replace(each, text=redact(each.text)) for each in site.evidence)
-    return msgspec.structs.replace(site, target=redact(site.target), evidence=evidence)
+    evidence = tuple(msgspec.structs.replace(each, text=_shown(each.text)) for each in site.evidence)
+    return msgspec.structs.replace(site, target=_shown(site.target), evidence=evidence)
+
+
+def _shown(text: str) -> str:
+    """A text without secrets; one that is too long to be searched for them is hidden."""
+    return redact(text) if len(text) <= _LONGEST_SHOWN else HIDDEN
 
 
 def digest(files: Iterable[File]) -> str:

@@ -52,6 +52,7 @@ NEVER = {
     "another pattern": ("open(f'a/{x}.md', 'w')", "Path('a').glob('*.json')"),
     "a temporary file": ("open(tempfile.mkdtemp() + '/a', 'w')", "open(tempfile.mkdtemp() + '/a')"),
     "a path that says nothing": ("open(x, 'w')", "open(x)"),
+    "a text that is too long": (f"open('{'a' * 600}', 'w')", f"open('{'a' * 600}')"),
     "a log": ("open('a.log', 'a')", "open('a.log')"),
 }  # fmt: skip
 

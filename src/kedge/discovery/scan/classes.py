@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kedge.discovery import ir
 from kedge.discovery.scan.scopes import Binding, Scope
-from kedge.discovery.scan.values import ClassOf, FunctionOf, Handle, Instance, Library, Values, union
+from kedge.discovery.scan.values import LIMIT, ClassOf, FunctionOf, Handle, Instance, Library, Values, union
 
 if TYPE_CHECKING:
     from kedge.discovery.scan.resolver import Resolver
@@ -77,7 +77,7 @@ class Classes:
         classes, libraries = self.line(receiver.scope)
         defined = False
         for scope in classes[start:]:
-            bindings = (*scope.attributes.get(name, ()), *scope.bindings.get(name, ()))
+            bindings = (*scope.attributes.get(name, ()), *scope.bindings.get(name, ()))[-LIMIT:]
             if bindings:
                 defined = defined or not all(is_abstract(binding) for binding in bindings)
                 found = union(found, *(self._bound(binding, receiver) for binding in bindings))

@@ -180,7 +180,7 @@ class ScriptModules:
         roots = [(package.folder, package.workspaces) for package in self._packages.values() if package.workspaces]
         for path, text in self._texts.items():
             if posixpath.basename(path) == "pnpm-workspace.yaml":
-                globs = re.findall(r"^\s*-\s*['\"]?([^'\"\s#]+)", text.decode("utf-8", "replace"), re.MULTILINE)
+                globs = re.findall(r"^[ \t]*-\s*['\"]?([^'\"\s#]+)", text.decode("utf-8", "replace"), re.MULTILINE)
                 roots.append((posixpath.dirname(path), tuple(globs)))
         wanted = [_glob(posixpath.normpath(posixpath.join(root, glob))) for root, globs in roots for glob in globs]
         return {

@@ -11,6 +11,10 @@ from kedge.discovery import ir
 BindingKind: TypeAlias = Literal["value", "enter", "item", "import", "function", "class", "parameter"]
 
 
+_GUARDS = 100
+"""Branches around a statement, or before it, that are looked at for what selects it."""
+
+
 @dataclass(slots=True, eq=False)
 class Guard:
     """An arm of a branch that must be taken. `node`: a `Branch`, or a `Choice` of values; `arm` counts from 0."""
@@ -21,9 +25,11 @@ class Guard:
     scope: Scope
 
     def chain(self) -> Iterator[Guard]:
-        """Yield this guard and those around it, innermost first."""
+        """Yield this guard and those around it, innermost first; of very many, the nearest."""
         guard: Guard | None = self
-        while guard is not None:
+        for _ in range(_GUARDS):
+            if guard is None:
+                return
             yield guard
             guard = guard.parent
 

@@ -27,7 +27,8 @@ _PIPELINE = re.compile(
     r"(?:^|/)\.(?:github|circleci|gitlab|buildkite)/|(?:^|/)(?:\.gitlab-ci|azure-pipelines|bitbucket-pipelines)\.ya?ml$"
 )
 _YAML_SIGNS = re.compile(
-    r"^\s*-?\s*[\"']?(?:services|kind|dependencies|Resources|databases|repository|image|(?:litellm|general)_settings)[\"']?:",
+    r"^[ \t]*(?:-[ \t]+)?[\"']?"
+    r"(?:services|kind|dependencies|Resources|databases|repository|image|(?:litellm|general)_settings)[\"']?:",
     re.MULTILINE,
 )
 _LOCK = re.compile(r"(?:^|/)(?:pnpm-lock|yarn-lock|poetry-lock|conda-lock|Chart\.lock)\.?\w*\.ya?ml$|openapi|swagger")
@@ -48,7 +49,8 @@ _JSON: tuple[tuple[re.Pattern[str], Callable[[str, Value], Iterator[Site]]], ...
 _DOCKERFILE = re.compile(r"(?:^|/)(?:[^/]*\.)?(?:Docker|Container)file[^/]*$", re.IGNORECASE)
 _ENV = re.compile(r"(?:^|/)(?:\.env[^/]*|[^/]+\.env)$")
 _EXAMPLES = (".env.example", ".env.sample", ".env.template")
-_FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE | re.MULTILINE)
+_SPACES = re.compile(r"[ \t]{200,}")
+_FROM = re.compile(r"^[ \t]*FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE | re.MULTILINE)
 
 
 class Infrastructure(msgspec.Struct, frozen=True):
@@ -178,4 +180,5 @@ def _chart_folders(files: Sequence[File]) -> tuple[str, ...]:
 
 
 def _text(file: File) -> str:
-    return file.source.decode("utf-8-sig", "replace")
+    """The text of a file. Long runs of spaces are cut: patterns would try each of them as a beginning."""
+    return _SPACES.sub(" ", file.source.decode("utf-8-sig", "replace"))

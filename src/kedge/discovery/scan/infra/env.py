@@ -8,7 +8,7 @@ import msgspec
 from kedge.discovery.scan.infra.values import Unreadable, Value, yaml_documents
 from kedge.errors import InvalidValue
 
-_SETTING = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$")
+_SETTING = re.compile(r"^[ \t]*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$")
 
 
 class Setting(msgspec.Struct, frozen=True, order=True):

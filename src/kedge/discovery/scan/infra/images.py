@@ -11,7 +11,7 @@ from kedge.discovery.sites import Confidence, Evidence, Site, StateKind
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::?[-+?]([^{}]*))?\}|\$(\w+)")
 _CONFIGURATION_FILE = re.compile(r"\.(?:conf|cnf|ya?ml|json|toml|ini|sh|sql|xml|cfg|env|acl|js|crt|pem|key)$")
-_LITERAL = re.compile(r"^\s*-?\s*image:\s*[\"']?([\w./:@-]+)[\"']?\s*(?:#.*)?$")
+_LITERAL = re.compile(r"^[ \t]*-?\s*image:\s*[\"']?([\w./:@-]+)[\"']?\s*(?:#.*)?$")
 _SEPARATE_VOLUME = 18  # from this version on, the image of PostgreSQL declares its volume one folder higher
 _OLDER_DATA = "/var/lib/postgresql/data"
 

@@ -47,7 +47,7 @@ def _name(value: Value) -> str:
 
 # ---------------------------------------------------------------- TOML: its parser gives no lines
 
-_SECTION = re.compile(r"^\s*\[{1,2}\s*([\w.\"'-]+)\s*\]{1,2}")
+_SECTION = re.compile(r"^[ \t]*\[{1,2}\s*([\w.\"'-]+)\s*\]{1,2}")
 _CLOUDFLARE = {
     "kv_namespaces": "cloudflare-kv", "d1_databases": "cloudflare-d1", "r2_buckets": "cloudflare-r2",
     "vectorize": "cloudflare-vectorize", "durable_objects": "cloudflare-durable-object",
@@ -83,7 +83,7 @@ def fly_sites(path: str, text: str) -> Iterator[Site]:
         section = _SECTION.match(line)
         if section and section[1] in {"mounts", "mount"}:
             inside = "\n".join(lines[number : number + 8]).split("\n[")[0]
-            place = re.search(r"^\s*destination\s*=\s*[\"']([^\"']+)", inside, re.MULTILINE)
+            place = re.search(r"^[ \t]*destination\s*=\s*[\"']([^\"']+)", inside, re.MULTILINE)
             target = place[1] if place else ""
             note = f"Fly keeps the files of {target or 'a folder'} in a volume of one machine"
             yield _site(path, number, "file:volume", "embedded", note, target=target)
@@ -100,10 +100,10 @@ def supabase_sites(path: str, text: str) -> Iterator[Site]:
 
 # ---------------------------------------------------------------- schemas
 
-_SOURCE = re.compile(r"^\s*datasource\s+\w+\s*\{", re.MULTILINE)
-_PROVIDER = re.compile(r"^\s*provider\s*=\s*\"(\w+)\"", re.MULTILINE)
-_DIALECT = re.compile(r"^\s*(?:dialect|driver)\s*:\s*[\"'`]([\w-]+)[\"'`]", re.MULTILINE)
-_CONVEX = re.compile(r"^\s*export\s+default\s+defineSchema\s*\(", re.MULTILINE)
+_SOURCE = re.compile(r"^[ \t]*datasource\s+\w+\s*\{", re.MULTILINE)
+_PROVIDER = re.compile(r"^[ \t]*provider\s*=\s*\"(\w+)\"", re.MULTILINE)
+_DIALECT = re.compile(r"^[ \t]*(?:dialect|driver)\s*:\s*[\"'`]([\w-]+)[\"'`]", re.MULTILINE)
+_CONVEX = re.compile(r"^[ \t]*export\s+default\s+defineSchema\s*\(", re.MULTILINE)
 _SQL: dict[str, tuple[str, StateKind]] = {
     "postgresql": ("postgres", "remote"), "postgres": ("postgres", "remote"), "pg": ("postgres", "remote"),
     "mysql": ("mysql", "remote"), "mysql2": ("mysql", "remote"), "singlestore": ("mysql", "remote"),

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from kedge.discovery.sites import Evidence, Site
 
-_RESOURCE = re.compile(r'^\s*resource\s+"([\w-]+)"\s+"([\w-]+)"\s*\{', re.MULTILINE)
-_MODULE = re.compile(r'^\s*module\s+"([\w-]+)"\s*\{', re.MULTILINE)
-_SETTING = re.compile(r'^\s*([\w-]+)\s*=\s*"?([^"\n#]*?)"?\s*(?:#.*|//.*)?$', re.MULTILINE)
+_RESOURCE = re.compile(r'^[ \t]*resource\s+"([\w-]+)"\s+"([\w-]+)"\s*\{', re.MULTILINE)
+_MODULE = re.compile(r'^[ \t]*module\s+"([\w-]+)"\s*\{', re.MULTILINE)
+_SETTING = re.compile(r'^[ \t]*([\w-]+)\s*=\s*"?([^"\n#]*?)"?\s*(?:#.*|//.*)?$', re.MULTILINE)
 _STORES = {
     "aws_db_instance": "rds", "aws_rds_cluster": "rds", "aws_dynamodb_table": "dynamodb", "aws_s3_bucket": "s3",
     "aws_docdb_cluster": "documentdb", "aws_neptune_cluster": "neptune", "aws_elasticache_cluster": "redis",
@@ -103,4 +103,4 @@ def _block(text: str, start: int) -> str:
 def _without_comments(text: str) -> str:
     """Blank out comments; lines keep their numbers."""
     text = re.sub(r"/\*.*?\*/", lambda found: "\n" * found[0].count("\n"), text, flags=re.DOTALL)
-    return re.sub(r"^\s*(?:#|//).*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"^[ \t]*(?:#|//).*$", "", text, flags=re.MULTILINE)

@@ -311,6 +311,8 @@ def is_anchored(pattern: str) -> bool:
 @lru_cache(maxsize=65536)
 def meet(first: str, second: str) -> bool:
     """Whether a path can match both patterns."""
+    if not (_agree(first, second) and _agree(first[::-1], second[::-1])):
+        return False
     a, b = _tokens(first), _tokens(second)
     seen: set[tuple[int, int]] = set()
     todo = [(0, 0)]
@@ -334,6 +336,15 @@ def meet(first: str, second: str) -> bool:
         if left == right and left not in ("", "*", "**"):
             todo.append((i + 1, j + 1))
     return False
+
+
+def _agree(first: str, second: str) -> bool:
+    """Whether two patterns are equal up to the first wildcard of either."""
+    a, b = first.partition("*")[0], second.partition("*")[0]
+    length = min(len(a), len(b))
+    if len(a) == len(first) and len(b) == len(second):
+        return a == b
+    return a[:length] == b[:length]
 
 
 def _tokens(pattern: str) -> list[str]:
