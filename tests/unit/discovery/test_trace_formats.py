@@ -245,3 +245,39 @@ def test_a_deployment_selects_its_calls() -> None:
     report = read_traces(*RECORDED, deployment="v2")
     assert {each.deployment for each in report.traffic} == {"v2"}
     assert folded(report) == {row: sums for row, sums in TRUTH.items() if row[4] == "v2"}
+
+
+DEEP = b'{"arrayValue":{"values":[' * 3_000 + b"{}" + b"]}}" * 3_000
+HOSTILE = {
+    "nested deeply": b'{"resourceSpans":' + b"[" * 100_000,
+    "a value nested deeply": json.dumps(document([span(1, x="here")]))
+    .encode()
+    .replace(b'{"stringValue": "here"}', DEEP),
+    "a time of a thousand years": json.dumps(document([span(1, start=10**30)])).encode(),
+    "bytes between elements": b'{"resourceSpans":[\xff\xfe]}\n',
+    "half of a character": json.dumps(document([span(1, gen_ai__agent__name="\ud800")])).encode(),
+}
+STRANGE: dict[str, dict[str, Any]] = {
+    "lists for texts": {
+        "db__system": ["x"],
+        "rpc__service": [1],
+        "gen_ai__operation__name": [1],
+        "messaging__system": [1],
+    },
+    "numbers for texts": {"db__system": 3, "openinference__span__kind": 1, "traceloop__span__kind": True},
+    "a list for a service": {"rpc__service": [1], "gen_ai__operation__name": ["chat"]},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_content_is_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "spans.json"
+    path.write_bytes(HOSTILE[name])
+    report = read_traces(path)
+    assert (report.spans, report.bad_parts) == (0, 1)
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_attributes_of_other_types_are_read(tmp_path: Path, name: str) -> None:
+    report = read_traces(write_lines(tmp_path / "spans.jsonl", [document([span(1, **STRANGE[name])])]))
+    assert (report.spans, report.bad_parts) == (1, 0)

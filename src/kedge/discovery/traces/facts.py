@@ -77,7 +77,7 @@ def _external(span: Span) -> tuple[str, str] | None:
         or attributes.get("embedding.model_name")
     )
     kind = str(attributes.get("openinference.span.kind", "")).upper()
-    if attributes.get("gen_ai.operation.name") in _MODEL_OPERATIONS or kind in {"LLM", "EMBEDDING", "RERANKER"}:
+    if str(attributes.get("gen_ai.operation.name")) in _MODEL_OPERATIONS or kind in {"LLM", "EMBEDDING", "RERANKER"}:
         provider = (
             attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system") or attributes.get("llm.provider")
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.discovery.traces.spans import Link, Span
+from kedge.discovery.traces.spans import Link, Span, nanoseconds
 
 _TRACE_DIGITS, _SPAN_DIGITS = 32, 16
 _MICROSECOND = 1000  # in nanoseconds
@@ -69,7 +69,7 @@ def spans_of(element: bytes | msgspec.Raw) -> Iterator[Span | str]:
     for place, raw in enumerate(found.spans or ()):
         try:
             yield _span(_SPAN.decode(raw), resources)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             yield f"span {place}: {error}"
 
 
@@ -84,10 +84,10 @@ def _span(given: _Span, resources: dict[str, dict[str, Any]]) -> Span:
         id=_id(given.span_id, _SPAN_DIGITS),
         parent=_id(parent, _SPAN_DIGITS) if parent and parent.strip("0") else b"",
         name=given.name or "",
-        client=tags.get("span.kind") in {"client", "producer"},
-        start=given.start * _MICROSECOND,
-        end=(given.start + given.duration) * _MICROSECOND,
-        error=str(tags.get("error", "")).lower() == "true" or tags.get("otel.status_code") == "ERROR",
+        client=str(tags.get("span.kind")) in {"client", "producer"},
+        start=nanoseconds(given.start * _MICROSECOND),
+        end=nanoseconds((given.start + given.duration) * _MICROSECOND),
+        error=str(tags.get("error", "")).lower() == "true" or str(tags.get("otel.status_code")) == "ERROR",
         scope=next((str(tags[name]) for name in _SCOPE_TAGS if name in tags), ""),
         attributes=tags,
         resource=_resource(given.process) if given.process else resources.get(given.process_id or "", {}),

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from kedge.discovery.traces.spans import Link, Span
+from kedge.discovery.traces.spans import Link, Span, nanoseconds
 
 _TRACE_BYTES, _SPAN_BYTES = 16, 8
 _CLIENT = {3, "SPAN_KIND_CLIENT", 4, "SPAN_KIND_PRODUCER"}
@@ -101,7 +101,7 @@ def spans_of(element: bytes | msgspec.Raw) -> Iterator[Span | str]:
         for place, raw in enumerate(group.spans or []):
             try:
                 yield _span(_SPAN.decode(raw), name, resource)
-            except (msgspec.DecodeError, ValueError) as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 yield f"span {place} of scope {name or '(none)'}: {error}"
 
 
@@ -112,8 +112,8 @@ def _span(given: _Span, scope: str, resource: dict[str, Any]) -> Span:
         parent=_parent(given.parent_span_id),
         name=given.name or "",
         client=given.kind in _CLIENT,
-        start=int(given.start_time_unix_nano or 0),
-        end=int(given.end_time_unix_nano or 0),
+        start=nanoseconds(int(given.start_time_unix_nano or 0)),
+        end=nanoseconds(int(given.end_time_unix_nano or 0)),
         error=given.status is not None and given.status.code in _ERROR,
         scope=scope,
         attributes=_attributes(given.attributes),

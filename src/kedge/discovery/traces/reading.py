@@ -104,7 +104,7 @@ def _elements(file: BinaryIO) -> Iterator[tuple[str, _Element]]:
 def _is_document(line: bytes) -> bool:
     try:
         _DOCUMENT.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     return True
 
@@ -159,7 +159,9 @@ def _split(chunks: Iterable[bytes]) -> Iterator[tuple[str, _Element]]:
         yield from splitter.feed(chunk)
     if not splitter.arrays:
         yield "document", _Element("", bad=_NO_TRACES)
-    elif splitter.depth:
+    if splitter.strays:
+        yield "document", _Element("", bad=f"{splitter.strays} pieces between the elements are no objects")
+    if splitter.arrays and splitter.depth:
         yield f"element {splitter.number + 1}", _Element("", bad="the file ends inside this element")
 
 
@@ -170,6 +172,7 @@ class _Splitter:
         self.depth = 0
         self.number = 0
         self.arrays = 0
+        self.strays = 0  # pieces of text between elements
         self._kind = ""  # the array that is being read
         self._before = b""  # text outside elements, since the last bracket
         self._element: bytearray | None = None
@@ -209,6 +212,8 @@ class _Splitter:
     def _keep(self, part: bytes) -> None:
         if self._element is None:
             self._before = (self._before + part)[-64:]
+            if self._kind and part.rstrip(b"{}[]").strip(b" \t\r\n,"):
+                self.strays += 1
         elif not self._long:
             self._element += part
             if len(self._element) > ELEMENT_BYTES:

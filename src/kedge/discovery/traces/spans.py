@@ -14,6 +14,16 @@ class Link(msgspec.Struct, frozen=True, array_like=True, gc=False):
     id: bytes
 
 
+MOMENT_MAX = 2**63 - 1
+
+
+def nanoseconds(moment: int) -> int:
+    """Return a time since 1970; raise `ValueError` for one that no clock shows."""
+    if not 0 <= moment <= MOMENT_MAX:
+        raise ValueError(f"invalid time {str(moment)[:30]}: must be nanoseconds since 1970")
+    return moment
+
+
 class Span(msgspec.Struct, frozen=True):
     """One span. Ids are bytes; `parent` is empty at a root. Times are nanoseconds since 1970."""
 

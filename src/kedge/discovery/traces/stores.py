@@ -70,9 +70,9 @@ def touched(span: Span) -> Touched | None:
     system = _text(attributes, _SYSTEM)
     if system:
         return _database(span, _family(system))
-    service = attributes.get("rpc.service")
+    service = str(attributes.get("rpc.service", ""))
     if service in _AWS_STORES:
-        return _aws(attributes, _AWS_STORES[str(service)], str(attributes.get("rpc.method", "")))
+        return _aws(attributes, _AWS_STORES[service], str(attributes.get("rpc.method", "")))
     messaging = attributes.get("messaging.system")
     if messaging:
         return _messages(span, str(messaging))
@@ -92,7 +92,7 @@ def retrieved(span: Span) -> Touched | None:
         provider = attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system") or "provider"
         return ((StoreName(f"{provider}-data-source", collection=str(source)), "read"),)
     retriever = str(attributes.get("openinference.span.kind", "")).upper() == "RETRIEVER"
-    if retriever or attributes.get("gen_ai.operation.name") in {"vector_db_retrieve", "retrieval"}:
+    if retriever or str(attributes.get("gen_ai.operation.name")) in {"vector_db_retrieve", "retrieval"}:
         name = span.name.removeprefix("vector_db_retrieve ").removeprefix("retrieval ").strip()
         return ((StoreName("retriever", collection=name), "read"),)
     return None
