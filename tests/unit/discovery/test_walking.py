@@ -58,6 +58,7 @@ def test_what_is_too_large_binary_or_special_is_named(tmp_path: Path) -> None:
 
 def test_packages_environments_and_build_output_are_left_out(tmp_path: Path) -> None:
     _tree(tmp_path, src__app_py="", node_modules__x_py="", dist__x_py="", mine__lib__x_py="", **{".git__x_py": ""})
+    (tmp_path / "out" / "_next").mkdir(parents=True)
     (tmp_path / "mine" / "pyvenv.cfg").write_text("")
     found = walk(tmp_path, wanted=WANTED)
     assert [file.path for file in found.files] == ["src/app.py"]
@@ -65,6 +66,7 @@ def test_packages_environments_and_build_output_are_left_out(tmp_path: Path) -> 
         "dist": "skipped: build output",
         "mine": "skipped: a virtual environment",
         "node_modules": "skipped: installed packages",
+        "out/_next": "skipped: build output",
     }
 
 
