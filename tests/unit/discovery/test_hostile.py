@@ -100,7 +100,7 @@ CONTENTS: dict[str, dict[str, str | bytes]] = {
     "one method, many times": {"a.py": "class A:\n" + " def set(self, k):\n  self.set(k)\n" * 300},
     "many branches": {"a.py": "def f():\n" + "  if a:\n    return R()\n" * 500 + "f().set(1)\n"},
     "many caches": {
-        "a.py": "".join(f"cache_{n} = {{}}\ndef f{n}(k, v):\n  cache_{n}[k] = cache_{n}.get(v)\n" for n in range(500))
+        "a.py": "".join(f"cache_{n} = {{}}\ndef f{n}(k, v):\n  cache_{n}[k] = cache_{n}.get(v)\n" for n in range(400))
     },
     "many files": {
         "a.py": "".join(f"def f{n}(k):\n  open(f'd/{{k}}{n}', 'w')\n  open(f'd/{{k}}{n}b')\n" for n in range(200))
