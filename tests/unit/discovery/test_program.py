@@ -102,6 +102,18 @@ def test_a_factory_gives_what_it_returns(maker: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "@dataclass\nclass A:\n    c: object = field(default_factory=lambda: Client('u'))\n",
+        "class A(BaseModel):\n    c: object = Field(default_factory=make)\n\ndef make():\n    return Client('u')\n",
+        "class A(BaseModel):\n    c: object = PrivateAttr(default=Client('u'))\n",
+    ],
+)
+def test_a_field_has_the_value_that_its_factory_makes(body: str) -> None:
+    assert found(f"{CLIENT}{body}\nA().c.put(1)\n")[-1].endswith(" write box remote <module>")
+
+
 @pytest.mark.parametrize("maker", ["def make() -> 'Client':\n    return x()", "make = lambda: cast(Client, x())"])
 def test_the_kind_is_open_where_only_a_type_is_named(maker: str) -> None:
     assert found(f"{CLIENT}{maker}\nmake().put(1)")[-1].endswith(" write box config <module>")

@@ -105,7 +105,15 @@ def test_a_write_has_the_selector_of_the_alternative_that_it_writes_to() -> None
 
 def test_an_argument_that_must_be_given_and_an_early_return_select_no_store() -> None:
     source = (
-        f"{HEAD}def one(url=None):\n    if url:\n        return Client(url)\n\ndef two():\n"
-        "    if not os.getenv('KEY'):\n        return None\n    return shelf.Client()\n"
+        f"{HEAD}def one(url=None):\n    if url:\n        return Client(url)\n\ndef two(config):\n"
+        "    if config.get('thread'):\n        return None\n    return shelf.Client()\n"
     )
     assert selectors(source) == []
+
+
+def test_an_early_return_on_a_variable_that_is_not_set_selects() -> None:
+    source = (
+        f"{HEAD}def make():\n    url = os.getenv('U')\n    if not url:\n        return shelf.Client()\n"
+        "    return Client(url)\n"
+    )
+    assert selectors(source) == ["env(U) of box,shelf by default", "env(U) of box,shelf"]

@@ -19,6 +19,9 @@ _SAME = {
     "resolve": 0, "traceable": 0, "wrapOpenAI": 0, "wrap_openai": 0, "aclosing": 0, "closing": 0,
 }  # fmt: skip
 """Functions that give an argument back, and its position."""
+_FIELDS = {"field", "Field", "PrivateAttr", "attrib", "ib", "mapped_column"}
+_FACTORIES = {"default_factory", "factory"}
+"""Fields of data classes, and their arguments that make a value."""
 _ITEMS = {"list", "tuple", "set", "sorted", "reversed", "dict", "gather", "all", "from", "deque", "allSettled", "chain"}
 """Functions that give a container of what is in their arguments."""
 _ENTERED = {"enter_context", "enter_async_context"}
@@ -62,6 +65,8 @@ class Idioms:
             return self.invoked(arguments[CALLED[name]], call, scope)
         if name in _SAME and len(arguments) > _SAME[name]:
             return self.resolver.eval(arguments[_SAME[name]], scope)
+        if name in _FIELDS:
+            return self._field(call, scope)
         if name == "cast" and len(arguments) > 1:
             return self.resolver.annotations.values(arguments[0], scope) or self.resolver.eval(arguments[1], scope)
         if name == "next" and arguments:
@@ -77,6 +82,15 @@ class Idioms:
             return (Box(tuple((None, value) for value in self._items(arguments, scope))),)
         if name == "super":
             return self._super(scope)
+        return None
+
+    def _field(self, call: ir.Call, scope: Scope) -> Values | None:
+        """Return what a field of a data class holds by default."""
+        for word in call.keywords:
+            if word.name in _FACTORIES:
+                return self.invoked(word.value, call, scope)
+            if word.name == "default":
+                return self.resolver.eval(word.value, scope)
         return None
 
     def invoked(self, node: ir.Expression, call: ir.Call, scope: Scope) -> Values:

@@ -38,9 +38,9 @@ class Point:
     def says_alone(self) -> bool:
         """Whether the decision selects a store against none, if no other arm opens one.
 
-        An argument that must be given, and what follows an early return, are no choice of a store.
+        An argument that must be given is no choice of a store, nor is what follows a test of the configuration.
         """
-        return self.setting.source != "argument" and self.arm != "else"
+        return self.setting.source == "env" or (self.setting.source == "config" and self.arm != "else")
 
 
 class Selectors:
@@ -226,9 +226,10 @@ def is_live(selector: Selector, environment: Mapping[str, str]) -> bool | None:
 
 
 def _otherwise(points: list[Point]) -> Point:
-    """Return the arm that is taken if none of some tests holds."""
+    """Return the arm that is taken if none of some tests holds; the negation of a negation is the test itself."""
     default = not any(point.default for point in points)
-    return Point(points[0].key, points[0].setting, None, default, "else")
+    negated = len(points) == 1 and points[0].arm == "else"
+    return Point(points[0].key, points[0].setting, None, default, "" if negated else "else")
 
 
 def _is_true(value: object) -> bool:
