@@ -40,14 +40,15 @@ def test_a_name_that_no_import_binds_is_no_store() -> None:
         ("Client('u', Settings(mode='memory'))", "volatile"),
         ("Client('u', settings=options)", "volatile"),
         ("Client(**given)", "embedded"),
+        ("Client(**later)", "embedded"),
         ("Client(os.environ['MY_LOCAL_BOX'])", "embedded"),
         ("Client(os.getenv('BOX', 'local/x'))", "embedded"),
         ("Client(os.environ['BOX'])", "remote"),
     ],
 )
 def test_arguments_decide_the_kind(call: str, kind: str) -> None:
-    source = f"{CLIENT}options = dict(mode='memory')\ngiven = {{'path': 'x'}}\n{call}"
-    assert found(source) == [f"main.py:4 bind box {kind} <module>"]
+    before = "options = dict(mode='memory')\ngiven = {'path': 'x'}\nlater = {}\nlater['path'] = 'x'\n"
+    assert found(f"{CLIENT}{before}{call}") == [f"main.py:6 bind box {kind} <module>"]
 
 
 def test_attributes_have_types_through_base_classes_and_parameters() -> None:

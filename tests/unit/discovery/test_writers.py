@@ -86,3 +86,12 @@ def test_a_method_of_an_instance_that_its_maker_set_up_is_a_writer_without_argum
     assert writes({"store.py": store, "use.py": use}) == ["store.py:9 Store.clear", "use.py:3 <module>"]
     fixed = store.replace("name", "self.name").replace("__init__(self, self.name)", "__init__(self)")
     assert writes({"store.py": fixed, "use.py": use}) == ["store.py:9 Store.clear"]
+
+
+def test_a_statement_is_a_site_where_a_function_of_the_same_module_gives_it() -> None:
+    source = (
+        "import psycopg\nc = psycopg.connect('u')\n\ndef run(query):\n    c.execute(query)\n\n"
+        "def forget():\n    run('DELETE FROM t')\n\ndef all():\n    def inner(query):\n        c.execute(query)\n\n"
+        "    inner('DELETE FROM t')\n"
+    )
+    assert writes({"main.py": source}) == ["main.py:5 run", "main.py:8 forget", "main.py:12 all.inner"]

@@ -194,7 +194,7 @@ class _Indexer:
                 owner.attributes.setdefault(target.name, []).append(binding)
         elif isinstance(target, ir.Index):
             self._index(target, scope, binding.guard)
-            self._store(target.value, binding)
+            self._store(target, binding)
         elif isinstance(target, ir.Spread | ir.Choice):
             self.bind(target.value if isinstance(target, ir.Spread) else target.options[0], binding)
         elif isinstance(target, ir.Sequence):
@@ -204,17 +204,18 @@ class _Indexer:
             for key, item in target.items:
                 self._property(item, _part(binding, key.value) if isinstance(key, ir.Text) else binding)
 
-    def _store(self, container: ir.Expression, binding: Binding) -> None:
+    def _store(self, target: ir.Index, binding: Binding) -> None:
         """Note what is assigned to an item of a name, or of an attribute of `self`."""
         scope = binding.scope
         owner = scope.owner()
+        container = target.value
         if isinstance(container, ir.Attribute) and owner is not None and self._is_self(container.value, scope):
-            owner.stored.setdefault(container.name, []).append(binding)
+            owner.stored.setdefault(container.name, []).append((target.key, binding))
         elif isinstance(container, ir.Name):
             holder: Scope | None = scope
             while holder is not None and container.id not in holder.bindings:
                 holder = holder.parent
-            (holder or scope).stored.setdefault(container.id, []).append(binding)
+            (holder or scope).stored.setdefault(container.id, []).append((target.key, binding))
 
     def _property(self, target: ir.Expression, binding: Binding) -> None:
         """Bind a property of a pattern, which may have a default."""

@@ -12,6 +12,7 @@ from kedge.discovery import ir
 from kedge.discovery.scan.annotations import Annotations
 from kedge.discovery.scan.callbacks import Callbacks
 from kedge.discovery.scan.callers import Callers, is_concrete
+from kedge.discovery.scan.calling import called_name
 from kedge.discovery.scan.classes import Classes
 from kedge.discovery.scan.contexts import Contexts
 from kedge.discovery.scan.exports import Exports
@@ -60,6 +61,7 @@ class Resolver:
     ) -> None:
         self.rules = rules
         self.values = Fixpoint()
+        self._literals: dict[tuple[int, str], ir.Mapping] = {}
         self.indexes = {index.path: index for index in indexes}
         self.scopes = [scope for index in indexes for scope in index.scopes]
         self._states = states_of(indexes)
@@ -197,7 +199,7 @@ class Resolver:
 
     def stored(self, holder: Scope, name: str) -> Values:
         """Return a container of what is assigned to the items of a name or attribute."""
-        values = union(*(self.bound(binding) for binding in holder.stored.get(name, ())))
+        values = union(*(self.bound(binding) for _, binding in holder.stored.get(name, ())))
         return (Box(tuple((None, value) for value in values)),) if values else ()
 
     def bound(self, binding: Binding) -> Values:
@@ -361,8 +363,24 @@ class Resolver:
             binding = self.binding_of(node.id, scope)
             if binding is None or binding.kind != "value" or binding.expression is None or binding.keys:
                 break
+            literal = binding.expression
+            if isinstance(literal, ir.Mapping) or (isinstance(literal, ir.Call) and called_name(literal) == "dict"):
+                return self._with_items(node.id, literal, binding.scope)
             node, scope, depth = binding.expression, binding.scope, depth - 1
         return node
+
+    def _with_items(self, name: str, node: ir.Mapping | ir.Call, holder: Scope) -> ir.Mapping | ir.Call:
+        """Return a literal with what is assigned to its items afterwards: `options["memory"] = True`."""
+        if name not in holder.stored:
+            return node
+        key = (id(holder), name)
+        if key not in self._literals:
+            items = node.items if isinstance(node, ir.Mapping) else ((None, node),)
+            later = ((item, bound.expression) for item, bound in holder.stored[name])
+            self._literals[key] = ir.Mapping(
+                node.line, (*items, *((item, value) for item, value in later if value is not None))
+            )
+        return self._literals[key]
 
     def import_of(self, node: ir.Expression, scope: Scope) -> ir.Import | None:
         """Return the import that binds the first name of a dotted expression."""

@@ -76,8 +76,8 @@ class Scope:
     returns: list[tuple[ir.Expression, Guard | None]] = field(default_factory=list)
     yields: list[ir.Expression] = field(default_factory=list)
     attributes: dict[str, list[Binding]] = field(default_factory=dict)
-    stored: dict[str, list[Binding]] = field(default_factory=dict)
-    """What is assigned to items: of a name in this scope, of an attribute in this class."""
+    stored: dict[str, list[tuple[ir.Expression, Binding]]] = field(default_factory=dict)
+    """What is assigned to items, by key: of a name in this scope, of an attribute in this class."""
     calls: list[CallSite] = field(default_factory=list)
 
     @property

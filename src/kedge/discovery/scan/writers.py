@@ -7,7 +7,7 @@ function that hands its parameters on to a writer of its own module is a writer 
 
 A function whose statement is fixed is no writer of this kind: it stands for one operation, and is a site itself. A
 function that runs a statement which it is given is a site if a caller gives it one that writes, and so are such calls
-in other modules.
+by other functions.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Writers:
             seen.update((id(each.finding.scope), each.parameter) for each in waiting)
 
     def _run(self, runner: Runner, changed: list[Finding], site: CallSite) -> Iterator[list[Finding]]:
-        """Yield the function that runs a statement, and the call that gives it where that is in another module."""
+        """Yield the function that runs a statement, and the call that gives it unless that is around the function."""
         inner = runner.finding
         for found in changed:
             given = Evidence("a statement that writes is given here", site.scope.module.path, site.call.line)
             yield [replace(inner, store=found.store, evidence=(*inner.evidence, given))]
-            if site.scope.module is not inner.scope.module:
+            if not _encloses(site.scope, inner.scope):
                 through = Evidence(f"{inner.scope.name} runs the statement", inner.scope.module.path, inner.line)
                 yield [replace(found, evidence=(*found.evidence, through))]
 
@@ -166,6 +166,14 @@ def _is_given(write: Finding) -> bool:
     while isinstance(node, ir.Call | ir.Attribute | ir.Index):
         node = node.function if isinstance(node, ir.Call) else node.value
     return isinstance(node, ir.Name) and node.id in _given_names(write.scope) - {"self"}
+
+
+def _encloses(outer: Scope, scope: Scope) -> bool:
+    """Whether a function or class is defined inside of another function."""
+    inner = scope.parent
+    while inner is not None and inner is not outer:
+        inner = inner.parent
+    return inner is outer and outer.kind == "function"
 
 
 def _is_own(call: ir.Call) -> bool:
