@@ -111,6 +111,8 @@ def _paths(root: Path) -> Iterator[tuple[str, str]]:
                     folders.append(path)
             elif entry.is_file(follow_symlinks=False):
                 yield path, ""
+            else:
+                yield path, "skipped: not a regular file"
 
 
 def _read(root: Path, path: str) -> bytes | Unparsed:
