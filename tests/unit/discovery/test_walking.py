@@ -53,6 +53,7 @@ def test_what_is_too_large_binary_or_special_is_named(tmp_path: Path) -> None:
         "caf\\xe9.py": "skipped: its name is not UTF-8",
         "large.py": "skipped: larger than 2 MB",
         "lib.min.js": "skipped: minified",
+        "pipe.py": "skipped: not a regular file",
     }
 
 
