@@ -55,6 +55,23 @@ def test_a_class_that_a_framework_makes_opens_the_store_of_its_base() -> None:
     assert found({"a.ts": source.replace("Injectable", "Other")}) == ["a.ts:10 write box config Notes.add"]
 
 
+def test_an_attribute_that_is_assigned_by_the_name_of_the_class_is_its_own() -> None:
+    source = (
+        "import { Client } from 'boxdb'\nexport class Box {\n  static #it\n"
+        "  get() {\n    if (!Box.#it) Box.#it = new Client('u')\n    return { client: Box.#it }\n  }\n"
+        "  save(x) {\n    const { client } = this.get()\n    client.put(x)\n  }\n}\n"
+    )
+    assert found({"a.ts": source}) == ["a.ts:5 bind box remote Box.get", "a.ts:10 write box remote Box.save"]
+
+
+def test_a_method_that_overrides_another_is_given_what_that_is() -> None:
+    source = (
+        "import { Client } from 'boxdb'\nclass Base {\n  run(x) { this.add(new Client('u'), x) }\n  add(c, x) {}\n}\n"
+        "class Sub extends Base {\n  add(c, x) { c.put(x) }\n}\nclass Other {\n  add(c, x) { c.put(x) }\n}\n"
+    )
+    assert writes({"a.ts": source}) == ["a.ts:7 Sub.add"]
+
+
 OTHER = """
 [[bind]]
 store = "other"

@@ -127,12 +127,21 @@ class Callers:
         found: list[CallSite] = []
         for site in self._by_name.get(name, ())[:_LOOKED_AT]:
             for value in self.resolver.callees(site.call, site.scope):
-                if isinstance(value, FunctionOf | ClassOf) and value.scope is target:
+                if isinstance(value, FunctionOf | ClassOf) and self._can_be(target, value.scope):
                     found.append(site)
                     break
             if len(found) >= CALLERS:
                 break
         return found
+
+    def _can_be(self, target: Scope, called: Scope) -> bool:
+        """Whether a call of one function or class can be one of another: itself, or a method that overrides it."""
+        if target is called:
+            return True
+        owner, base = target.parent, called.parent
+        if owner is None or base is None or owner.kind != "class" or base.kind != "class":
+            return False
+        return target.own_name == called.own_name and self.resolver.classes.is_subclass(owner, base)
 
 
 def is_concrete(values: Values) -> bool:

@@ -229,7 +229,8 @@ class _Indexer:
         """Whether an expression is the instance or class that a method belongs to."""
         if not isinstance(value, ir.Name):
             return False
-        if value.id in {"self", "cls"}:
+        owner = scope.owner()
+        if value.id in {"self", "cls"} or (owner is not None and value.id == owner.own_name):
             return True
         inner: Scope | None = scope
         while inner is not None and inner.function is not None:
