@@ -243,6 +243,23 @@ def test_a_call_begins_where_its_receiver_does() -> None:
     assert [node.line for node in nodes(statement) if isinstance(node, ir.Call)] == [2, 2]
 
 
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        (
+            "a.vue",
+            "<template>\n  <p>{{ x }}\n</template>\n<script setup lang='ts'>\nf(1 as T)\n</script>\n<style></style>",
+        ),
+        ("a.svelte", "<script context='module'>\n</script>\n\n<script>\nf(1)</script>\n<p>{g()}</p>"),
+        ("a.astro", "---\n\n\n\nf(1)\n---\n<p>{g()}</p>"),
+    ],
+)
+def test_the_scripts_of_a_component_keep_their_lines(path: str, source: str) -> None:
+    module = lower_javascript(path, source.encode(), "typescript")
+    calls = [(dotted(node.function), node.line) for node in nodes(module.body) if isinstance(node, ir.Call)]
+    assert (calls, module.errors) == ([("f", 5)], ())
+
+
 def test_broken_code_gives_the_rest_and_its_lines() -> None:
     module = lower_javascript("a.ts", b"const a = f()\nconst b = ) g;\nconst c = h()", "typescript")
     assert next(node.function for node in nodes(module.body) if isinstance(node, ir.Call)) == ir.Name(1, "f")

@@ -66,7 +66,8 @@ def test_an_attribute_that_is_assigned_by_the_name_of_the_class_is_its_own() -> 
 
 def test_a_method_that_overrides_another_is_given_what_that_is() -> None:
     source = (
-        "import { Client } from 'boxdb'\nclass Base {\n  run(x) { this.add(new Client('u'), x) }\n  add(c, x) { log(x) }\n}\n"
+        "import { Client } from 'boxdb'\nclass Base {\n  run(x) { this.add(new Client('u'), x) }\n"
+        "  add(c, x) { log(x) }\n}\n"
         "class Sub extends Base {\n  add(c, x) { c.put(x) }\n}\nclass Other {\n  add(c, x) { c.put(x) }\n}\n"
     )
     assert writes({"a.ts": source}) == ["a.ts:7 Sub.add"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -17,6 +18,8 @@ from kedge.support.optional import require
 if TYPE_CHECKING:
     from tree_sitter import Node
 
+_COMPONENTS: Final = (".vue", ".svelte", ".astro")
+_SCRIPT: Final = re.compile(rb"<script\b[^<>]*>|\A\s*---[ \t]*\n")
 _MINIFIED_BYTES: Final = 20_000
 _MINIFIED_LINE: Final = 500
 _EMPTY: Final = frozenset(
@@ -48,11 +51,26 @@ def reason_to_skip(path: str, source: bytes) -> str:
 
 def lower_javascript(path: str, source: bytes, language: ir.Language) -> ir.Module:
     """Lower one file. `path` is relative to the root of the scan. Broken code gives what can be read of it."""
-    root = _parser("tsx" if path.endswith(".tsx") else language).parse(source).root_node
+    root = _parser("tsx" if path.endswith(".tsx") else language).parse(script_of(path, source)).root_node
     lowering = Statements()
     body = lowering.block(root)
     errors = {line_of(node) for node in _broken(root)} | lowering.too_deep
     return ir.Module(path, language, body, tuple(sorted(errors)))
+
+
+def script_of(path: str, source: bytes) -> bytes:
+    """Return the code of a file: of a component, its scripts, on the lines where they stand."""
+    if not path.endswith(_COMPONENTS):
+        return source
+    kept: list[bytes] = []
+    end = 0
+    while (opened := _SCRIPT.search(source, end)) is not None:
+        after = source.find(b"\n---" if opened[0].endswith(b"\n") else b"</script>", opened.end() - 1)
+        if after < 0:
+            break
+        kept += [b"\n" * source.count(b"\n", end, opened.end()), source[opened.end() : after]]
+        end = after
+    return b"".join(kept)
 
 
 @cache

@@ -9,7 +9,7 @@ from kedge.discovery.scan.walking import Wanted
 PYTHON: Final = frozenset({".py"})
 JAVASCRIPT: Final[dict[str, Language]] = {
     **dict.fromkeys((".js", ".jsx", ".mjs", ".cjs"), "javascript"),
-    **dict.fromkeys((".ts", ".tsx", ".mts", ".cts"), "typescript"),
+    **dict.fromkeys((".ts", ".tsx", ".mts", ".cts", ".vue", ".svelte", ".astro"), "typescript"),
 }
 NOTEBOOK: Final = ".ipynb"
 _CONFIGURATION = re.compile(
