@@ -64,6 +64,15 @@ def test_own_rules_come_before_those_of_kedge(tmp_path: Path) -> None:
         ("[[discovery.bind]]\nstore = 's'\nkind = 'remote'\ncall = ['a.B']", r"`call`.*bind\[0\]"),
         ("[[discovery.binds]]\nstore = 's'", "`binds`"),
         ("[[discovery.bind]]\nkind = 'remote'\ncalls = ['a.B']", "'a.B' in .*no store"),
+        (
+            "[[discovery.bind]]\nstore='s'\nkind='remote'\ncalls=['a.B']\nwhen=[{argument=0, matches='(a+)+$'}]",
+            "repeats a",
+        ),
+        (
+            "[[discovery.bind]]\nstore='s'\nkind='remote'\ncalls=['a.B']\nwhen=[{argument=0, matches='a*a*a*a*'}]",
+            "repeats a",
+        ),
+        (f"[[discovery.bind]]\nstore='s'\nkind='remote'\ncalls=['{'{a,b}' * 30}']", "more than 1000 names"),
         ("discovery = 3", "discovery is 3"),
         ("[[discovery", "not valid TOML"),
     ],

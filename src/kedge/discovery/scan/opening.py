@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from kedge.discovery import ir
 from kedge.discovery.scan.arguments import argument_of, property_of
-from kedge.discovery.scan.rules import Argument, Condition, Member, Rule
+from kedge.discovery.scan.rules import LONGEST_TEXT, Argument, Condition, Member, Rule
 from kedge.discovery.scan.scopes import Scope
 from kedge.discovery.scan.values import LONGEST, Box, Handle, Library, Method, Value, Values
 from kedge.discovery.sites import StateKind
@@ -78,7 +78,9 @@ class Opening:
         folded = self.resolver.folder.described(node, scope)
         if test.equals is not None:
             return folded == test.equals and isinstance(folded, bool) == isinstance(test.equals, bool)
-        return isinstance(folded, str) and any(re.search(test.matches, text) for text in _readings(folded))
+        return isinstance(folded, str) and any(
+            re.search(test.matches, text) for text in _readings(folded[:LONGEST_TEXT])
+        )
 
     def argument(self, call: ir.Call, argument: Argument, scope: Scope) -> ir.Expression | None:
         """Return an argument of a call."""

@@ -44,6 +44,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from math import prod
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -52,9 +53,17 @@ import msgspec
 from kedge.discovery.configuration import discovery_tables
 from kedge.discovery.sites import Confidence, StateKind
 from kedge.errors import InvalidValue
+from kedge.support.display import brief
 
 Argument: TypeAlias = str | int | tuple[str | int, ...]
 """An argument by keyword, by position, or by any of several."""
+
+MOST_NAMES = 1000
+"""Names that one pattern with braces may stand for."""
+MOST_REPEATS = 3
+"""`*`, `+` and `{n,m}` in one expression: what it costs grows with the length of the text to this power."""
+LONGEST_TEXT = 200
+"""Characters of a value that an expression is searched in."""
 
 Table: TypeAlias = Literal["type", "value", "bind", "write", "callback", "attach", "pin"]
 TABLES: tuple[Table, ...] = ("type", "bind", "write", "callback", "attach", "pin")
@@ -347,9 +356,23 @@ def _check(table: Table, rule: Rule, name: str) -> None:
     if missing:
         raise InvalidValue(f"invalid [[{table}]] {shown!r} in {name}: it has no {'; no '.join(missing)}; add it")
     for condition in (*rule.when, *rule.only, *rule.unless):
-        try:
-            re.compile(condition.matches)
-        except re.error as error:
+        if why := _wrong_expression(condition.matches):
             raise InvalidValue(
-                f"invalid expression {condition.matches!r} of [[{table}]] {shown!r} in {name}: {error}; correct it"
-            ) from error
+                f"invalid expression {condition.matches!r} of [[{table}]] {shown!r} in {name}: {why}; correct it"
+            )
+    for call in rule.calls:
+        if prod(group.count(",") + 1 for group in re.findall(r"\{[^{}]*\}", call)) > MOST_NAMES:
+            raise InvalidValue(
+                f"{brief(call)} of [[{table}]] in {name} stands for more than {MOST_NAMES} names; split it"
+            )
+
+
+def _wrong_expression(text: str) -> str:
+    """Return what is wrong with a regular expression. A scanned repository may bring rules: none may run for long."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        return str(error)
+    if re.search(r"\)[*+{]", text) or len(re.findall(r"(?<!\\)[*+]|\{\d*,", text)) > MOST_REPEATS:
+        return f"it repeats a group, or more than {MOST_REPEATS} items"
+    return ""
