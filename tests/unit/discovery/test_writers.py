@@ -95,3 +95,22 @@ def test_a_statement_is_a_site_where_a_function_of_the_same_module_gives_it() ->
         "    inner('DELETE FROM t')\n"
     )
     assert writes({"main.py": source}) == ["main.py:5 run", "main.py:8 forget", "main.py:12 all.inner"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "tasks.add_task(client.put, 1)\n",
+        "loop.run_in_executor(None, client.put, 1)\n",
+        "loop.run_in_executor(None, functools.partial(client.put, 1))\n",
+        "pool.submit(partial(client.put, 1))\n",
+    ],
+)
+def test_a_method_that_is_given_to_a_task_is_called(use: str) -> None:
+    assert writes({"use.py": STORE + use}) == ["use.py:5 <module>"]
+
+
+def test_a_provider_opens_the_class_that_it_is_given() -> None:
+    assert found({"use.py": "from boxdb import Client\n\nboxes = providers.Singleton(Client, path='x')\n"}) == [
+        "use.py:3 bind box embedded <module>"
+    ]

@@ -6,7 +6,8 @@ from kedge.discovery import ir
 
 CALLED = {
     "to_thread": 0, "run_sync": 0, "run_in_threadpool": 0, "run_in_executor": 1, "submit": 0, "Depends": 0,
-    "Security": 0, "call_soon": 0, "run_in_thread": 0, "useMemo": 0, "useState": 0,
+    "Security": 0, "call_soon": 0, "run_in_thread": 0, "useMemo": 0, "useState": 0, "add_task": 0,
+    "Singleton": 0, "ThreadSafeSingleton": 0, "Factory": 0, "Resource": 0,
 }  # fmt: skip
 """Functions that call an argument, and its position."""
 
@@ -17,6 +18,8 @@ def called_argument(call: ir.Call) -> ir.Call | None:
     if position is None or len(call.arguments) <= position:
         return None
     function = call.arguments[position]
+    if isinstance(function, ir.Call) and called_name(function) == "partial" and function.arguments:
+        call, function, position = function, function.arguments[0], 0
     if not isinstance(function, ir.Name | ir.Attribute):
         return None
     return ir.Call(call.line, function, call.arguments[position + 1 :], call.keywords)
