@@ -27,7 +27,10 @@ PYTEST_ARGS ?=
 help: ## list these verbs
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
-ifeq ($(SCENARIO),langgraph)
+ifeq ($(SCENARIO)-$(DB),langgraph-postgres)
+drill: $(HOSTS)
+	$(BIN)/python -m kedge.testing.postgres sh -c '$(BIN)/python -m examples.langgraph_drill --server "$$KEDGE_DB" $(DRILL_ARGS)'
+else ifeq ($(SCENARIO),langgraph)
 drill: $(HOSTS)
 	$(BIN)/python -m examples.langgraph_drill $(DRILL_ARGS)
 else ifneq ($(SCENARIO),)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -277,11 +278,16 @@ def judge(plan: str, desk: Desk, before: Visible, twin: Twin, timing: tuple[floa
 # ── the plans ──
 
 
-def on_kedge(folder: Path, customers: int, *, tell: Callable[[str], None]) -> Outcome:
-    """Roll the release back, and answer again what it has answered."""
+def on_kedge(folder: Path, customers: int, server: str | None = None, *, tell: Callable[[str], None]) -> Outcome:
+    """Roll the release back, and answer again what it has answered; on SQLite, or on a server of PostgreSQL."""
+    places: list[Path | str] = [folder / "twin", folder / "kedge"]
+    if server is not None:
+        from examples.langgraph_drill_postgres import new_database  # noqa: PLC0415 - need not be installed
+
+        places = [new_database(server), new_database(server)]
     with ExitStack() as stack:
-        twin = twin_of(Team(OnKedge(folder / "twin", stack)), customers)
-        host = OnKedge(folder / "kedge", stack)
+        twin = twin_of(Team(OnKedge(places[0], stack)), customers)
+        host = OnKedge(places[1], stack)
         team = Team(host)
 
         def act(desk: Desk) -> None:
@@ -295,19 +301,20 @@ def on_kedge(folder: Path, customers: int, *, tell: Callable[[str], None]) -> Ou
         return carry_out(KEDGE, team, twin, customers, noon=lambda: None, act=act)
 
 
-def on_langgraph(folder: Path, customers: int) -> list[Outcome]:
-    """Take the release back in the three ways that there are without lineage."""
+def on_langgraph(folder: Path, customers: int, server: str | None = None) -> list[Outcome]:
+    """Take the release back in the three ways that there are without lineage; on SQLite, or on PostgreSQL."""
+    make: Callable[[Path, ExitStack], OnLangGraph] = OnLangGraph
+    if server is not None:
+        from examples.langgraph_drill_postgres import OnPostgres  # noqa: PLC0415 - need not be installed
+
+        make = partial(OnPostgres, server)
     with ExitStack() as stack:
-        twin = twin_of(Team(OnLangGraph(folder / "twin", stack)), customers)
+        twin = twin_of(Team(make(folder / "twin", stack)), customers)
         outcomes = []
         for number, (plan, take_back) in enumerate(
             [("redeploy the old version", _redeploy), ("restore the snapshots", _restore), ("delete by tag", _delete)]
         ):
-            place = folder / f"plan-{number}"
-            host = OnLangGraph(place, stack)
-
-            def noon(host: OnLangGraph = host, place: Path = place) -> None:
-                host.snapshot(place / "snapshot")
+            host = make(folder / f"plan-{number}", stack)
 
             def act(
                 desk: Desk,
@@ -316,7 +323,7 @@ def on_langgraph(folder: Path, customers: int) -> list[Outcome]:
             ) -> None:
                 take_back(desk, host, stack)
 
-            outcomes.append(carry_out(plan, Team(host), twin, customers, noon=noon, act=act))
+            outcomes.append(carry_out(plan, Team(host), twin, customers, noon=host.snapshot, act=act))
         return outcomes
 
 
@@ -327,9 +334,7 @@ def _redeploy(_: Desk, host: OnLangGraph, __: ExitStack) -> None:
 def _restore(desk: Desk, host: OnLangGraph, stack: ExitStack) -> None:
     """Stop the team, copy the snapshots of noon back, and start it with the old version."""
     with desk.lock:
-        restored = host.folder / "restored"
-        OnLangGraph.copy(host.folder / "snapshot", restored)
-        desk.team = Team(OnLangGraph(restored, stack))
+        desk.team = Team(host.restored(stack))
 
 
 def _delete(_: Desk, host: OnLangGraph, __: ExitStack) -> None:
@@ -364,15 +369,19 @@ def table_of(outcomes: list[Outcome]) -> Table:
     return table
 
 
-def run(customers: int, folder: Path, *, tell: Callable[[str], None] = lambda _: None) -> list[Outcome]:
+def run(
+    customers: int, folder: Path, server: str | None = None, *, tell: Callable[[str], None] = lambda _: None
+) -> list[Outcome]:
     """Carry out every plan on a team of its own, and return what each came to; Kedge's is the first."""
-    return [on_kedge(folder / "kedge", customers, tell=tell), *on_langgraph(folder / "langgraph", customers)]
+    ours = on_kedge(folder / "kedge", customers, server, tell=tell)
+    return [ours, *on_langgraph(folder / "langgraph", customers, server)]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the drill from the command line; 1 if something is left or lost on Kedge."""
     parser = argparse.ArgumentParser(prog="make drill SCENARIO=langgraph", description=__doc__.splitlines()[0])
     parser.add_argument("--customers", type=int, default=24, help="new customers before, and after, the release")
+    parser.add_argument("--server", help="address of a PostgreSQL database, beside which others are made; not SQLite")
     parser.add_argument("--json", action="store_true", help="print every number as JSON")
     chosen = parser.parse_args(arguments)
     if chosen.customers < CUSTOMERS_MIN:
@@ -382,7 +391,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(width=120)
     tell = (lambda _: None) if chosen.json else console.print
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        outcomes = run(chosen.customers, Path(folder), tell=tell)
+        outcomes = run(chosen.customers, Path(folder), chosen.server, tell=tell)
     passed = outcomes[0].passes()
     if chosen.json:
         sys.stdout.write(
@@ -390,9 +399,10 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return not passed
     console.print(table_of(outcomes))
+    kind = "Sqlite" if chosen.server is None else "Postgres"
     vectors = "Chroma" if HAS_CHROMA else "the store too, as Chroma is not installed"
     console.print(
-        f"\nWithout Kedge: threads in SqliteSaver, items in SqliteStore, vectors in {vectors}. The release had "
+        f"\nWithout Kedge: threads in {kind}Saver, items in {kind}Store, vectors in {vectors}. The release had "
         f"{chosen.customers} new customers. The twin that never had it says what is contaminated."
     )
     for each in outcomes[1:]:

@@ -204,8 +204,8 @@ def service_of(thread: str) -> str:
 class OnKedge:
     """Threads, items and vectors in one Kedge database."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self.k = stack.enter_context(kedge.open(folder))
+    def __init__(self, place: Path | str, stack: ExitStack) -> None:
+        self.k = stack.enter_context(kedge.open(place))
         self.deploy("v1")
         self.store = KedgeStore(self.k, agent="billing")
         self.cases = KedgeCases(self.k)
@@ -285,34 +285,47 @@ class OnLangGraph:
     def release_of(self, service: str) -> str:
         return self.releases[service]
 
-    def snapshot(self, into: Path) -> None:
+    def snapshot(self) -> None:
         """Copy what is there, while nobody writes."""
-        self.copy(self.folder, into)
+        _copy(self.folder, self.folder / "snapshot")
 
-    @staticmethod
-    def copy(folder: Path, into: Path) -> None:
-        """Copy the databases of a folder."""
-        into.mkdir()
-        for name in ("threads.db", "items.db"):
-            with closing(sqlite3.connect(folder / name)) as source, closing(sqlite3.connect(into / name)) as copy:
-                source.backup(copy)
-        if (folder / "chroma").exists():
-            shutil.copytree(folder / "chroma", into / "chroma")
+    def restored(self, stack: ExitStack) -> "OnLangGraph":
+        """Return a host with a copy of the snapshot."""
+        _copy(self.folder / "snapshot", self.folder / "restored")
+        return OnLangGraph(self.folder / "restored", stack)
 
     def delete_tagged(self, version: str) -> None:
         """Delete every checkpoint, pending write, item and vector that has the tag of a version."""
         tagged = [found.config["configurable"] for found in self.saver.list(None, filter={"version": version})]
-        keys = [(each["thread_id"], each["checkpoint_ns"], each["checkpoint_id"]) for each in tagged]
-        with self.saver.cursor() as cursor:
-            for table in ("checkpoints", "writes"):
-                cursor.executemany(
-                    f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?", keys
-                )
+        self.delete_checkpoints([(each["thread_id"], each["checkpoint_ns"], each["checkpoint_id"]) for each in tagged])
         for place in (*PLACES, "cases"):
             for item in self.store.search((place,), filter={"version": version}, limit=_ITEMS_MAX):
                 self.store.delete(item.namespace, item.key)
         if isinstance(self.cases, ChromaCases):
             self.cases.rows.delete(where={"version": version})
+
+    def delete_checkpoints(self, keys: list[tuple[str, str, str]]) -> None:
+        """Delete checkpoints and their pending writes: the saver itself deletes whole threads only."""
+        with self.saver.cursor() as cursor:
+            for table in ("checkpoints", "writes"):
+                cursor.executemany(
+                    f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?", keys
+                )
+
+
+def _copy(folder: Path, into: Path) -> None:
+    """Copy the databases of a folder."""
+    into.mkdir()
+    for name in ("threads.db", "items.db"):
+        with closing(sqlite3.connect(folder / name)) as source, closing(sqlite3.connect(into / name)) as copy:
+            source.backup(copy)
+    copy_vectors(folder, into)
+
+
+def copy_vectors(folder: Path, into: Path) -> None:
+    """Copy the vectors of a folder, if they are in Chroma."""
+    if (folder / "chroma").exists():
+        shutil.copytree(folder / "chroma", into / "chroma")
 
 
 class ChromaCases:

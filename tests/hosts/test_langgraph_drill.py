@@ -29,8 +29,9 @@ def _without_chroma(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(team, "HAS_CHROMA", False)
 
 
-def test_kedge_leaves_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert drill.main(["--customers", str(CUSTOMERS), "--json"]) == 0
+def test_kedge_leaves_and_loses_nothing(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--server", place] if place.startswith("postgres") else []
+    assert drill.main(["--customers", str(CUSTOMERS), "--json", *options]) == 0
     found = json.loads(capsys.readouterr().out)
     ours, redeployed, restored, deleted = found["plans"]
     assert found["passed"]
