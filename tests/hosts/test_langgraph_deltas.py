@@ -11,13 +11,14 @@ import pytest
 
 import kedge
 
-pytest.importorskip("langgraph.graph", reason="`make hosts` installs it")
+pytest.importorskip("langgraph.channels.delta", reason="LangGraph is not installed, or is older than its DeltaChannel")
 
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import START, StateGraph
 
 from kedge.integrations.langgraph import KedgeSaver
 
+EVERYDAY = ("rebuilt_from[sqlite-False]",)
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
 PLANNED = 3  # values that are there when the planner works
 

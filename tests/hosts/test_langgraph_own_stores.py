@@ -13,6 +13,7 @@ pytest.importorskip("langgraph.store.postgres", reason="`make hosts` installs it
 from tests.hosts import suites
 from tests.hosts.langgraph_own_stores import POSTGRES, POSTGRES_TESTS_CONFTEST, SQLITE, STORES
 
+EVERYDAY = ()
 MUTANTS = sorted(set(STORES) - {"KedgeStore"})
 _SQL = "its own SQL, tables or functions"
 _LOOP = "sync calls in an event loop, which its async store must refuse"
