@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from kedge.cli.terminal import count, heading, say, utc
 from kedge.discovery.map import Blast, ContextMap, Coverage, Edge
-from kedge.discovery.map.words import amounts, choice, crossings, known_by, names_of, relation, summary
+from kedge.discovery.map.words import amounts, choice, condition, crossings, known_by, names_of, relation, summary
 from kedge.model.durations import duration
 
 _STEPS_SHOWN = 40
@@ -37,7 +37,7 @@ def _print_edges(found: ContextMap, names: dict[str, str]) -> None:
 
 
 def _line(edge: Edge, names: dict[str, str]) -> str:
-    selected = "".join(f", if {each.selector}{' or nothing is set' if each.default else ''}" for each in edge.choices)
+    selected = "".join(f", {condition(each)}" for each in edge.choices)
     counted = f": {amounts(edge)}" if edge.calls or edge.records else ""
     return f"{relation(edge):<6} {names[edge.target]}{selected}, {known_by(edge)}{counted}{_place(edge.places)}"
 

@@ -224,6 +224,9 @@ def test_alternatives_stay_with_their_selector_and_resolve_by_the_environment() 
     decided = join(StaticScan(sites), environment={"DB": "Postgres", "CACHE": "yes"})
     assert {edge.target: bool(edge.choices) for edge in decided.edges} == {"store:postgres": False, "store:redis": True}
     assert decided.unselected == ("memory_agent.py:2 sqlite (env(DB)=sqlite)",)
+    other = site("memory_agent.py", "bind", "postgres", line=5, selector="env(DB)=postgres", alternatives=("mongodb",))
+    merged = {each.selector: each.alternatives for each in join(StaticScan((*sites, other))).unresolved}
+    assert merged["env(DB)=postgres"] == ("mongodb", "postgres", "sqlite")
     with_default = (
         site("memory_agent.py", "bind", "redis", selector="env(STORE)=redis"),
         site("memory_agent.py", "bind", "sqlite", line=2, selector="env(STORE)", default=True),

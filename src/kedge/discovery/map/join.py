@@ -59,6 +59,14 @@ def _in_order(places: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{path}:{line}" for path, line in ordered[:PLACES])
 
 
+def _merged(choices: Iterable[Choice]) -> tuple[Choice, ...]:
+    """Return choices with one for each selector, which has the alternatives of all."""
+    found: dict[tuple[str, bool], set[str]] = {}
+    for each in choices:
+        found.setdefault((each.selector, each.default), set()).update(each.alternatives)
+    return tuple(sorted(Choice(*key, tuple(sorted(among))) for key, among in found.items()))
+
+
 class _Builder:
     """Nodes and edges, added in any order."""
 
@@ -108,7 +116,7 @@ class _Builder:
                     errors=found.errors,
                     records=found.records,
                     places=_in_order(found.places),
-                    choices=() if found.certain else tuple(sorted(found.choices)),
+                    choices=() if found.certain else _merged(found.choices),
                 )
                 for key, found in self._edges.items()
             )
@@ -144,7 +152,7 @@ def join(
         boundaries=_boundaries(nodes, edges, same),
         chain=longest_chain(ways, [node.id for node in nodes if node.kind in {"agent", "store"}]),
         blast=None if deployment is None else _blast(deployment, nodes, ways, journal),
-        unresolved=tuple(sorted({site.choice for site in sites if site.choice is not None})),
+        unresolved=_merged(site.choice for site in sites if site.choice is not None),
         unselected=tuple(sorted(f"{site.place} {site.store} ({site.selector})" for site in ruled_out)),
         blind=() if traces is None else traces.blind,
         coverage=_coverage(scan, traces, journal),

@@ -41,10 +41,17 @@ def amounts(edge: Edge) -> str:
     return "; ".join(counted)
 
 
+def condition(each: Choice) -> str:
+    """Return what must be so that an edge is there."""
+    if not each.default:
+        return f"if {each.selector}"
+    return f"if {each.selector}, the default" if "=" in each.selector else f"by default of {each.selector}"
+
+
 def choice(each: Choice) -> str:
     """Return a selector with its alternatives."""
     among = f" (one of {', '.join(each.alternatives)})" if each.alternatives else ""
-    return f"if {each.selector}{' or nothing is set' if each.default else ''}{among}"
+    return f"{condition(each)}{among}"
 
 
 class Crossing(msgspec.Struct, frozen=True):
