@@ -117,3 +117,13 @@ def test_an_early_return_on_a_variable_that_is_not_set_selects() -> None:
         "    return Client(url)\n"
     )
     assert selectors(source) == ["env(U) of box,shelf by default", "env(U) of box,shelf"]
+
+
+def test_a_key_of_a_registry_selects_what_is_taken_from_it() -> None:
+    source = (
+        f"{HEAD}class A:\n    def __init__(self):\n        self.c = Client('u')\n\n"
+        "def b():\n    return shelf.Client()\n\n"
+        "ALL = {'a': A, 'b': b}\n\ndef make(name=None):\n    name = name or os.environ.get('KIND', 'b')\n"
+        "    maker = ALL[name]\n    return maker()\n"
+    )
+    assert selectors(source) == ["env(KIND)=a of box,shelf", "env(KIND)=b of box,shelf by default"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from kedge.discovery import ir
 from kedge.discovery.scan.folding import Setting
 from kedge.discovery.scan.matching import Finding
+from kedge.discovery.scan.registries import Registries, Taken
 from kedge.discovery.scan.resolver import Resolver
 from kedge.discovery.scan.scopes import CallSite, Guard, Scope
 from kedge.discovery.scan.values import ClassOf, FunctionOf
@@ -48,6 +49,7 @@ class Selectors:
 
     def __init__(self, resolver: Resolver) -> None:
         self.resolver = resolver
+        self.registries = Registries(resolver)
         self._of_scope: dict[int, tuple[Point, ...]] = {}
 
     def select(self, findings: Iterable[Finding]) -> dict[Finding, Selector]:
@@ -89,9 +91,21 @@ class Selectors:
             for site in self._uses(scope)
             if site.scope is not scope and (points := self._points(site.guard, site.scope, depth - 1)) is not None
         ]
+        owner = scope.parent if scope.parent is not None and scope.parent.kind == "class" else scope
+        found += [self._of_registry(taken, depth) for taken in self.registries.of(owner)]
         agreed = found[0] if found and all(found) else ()
         self._of_scope[id(scope)] = agreed
         return agreed
+
+    def _of_registry(self, taken: Taken, depth: int) -> tuple[Point, ...]:
+        """Return the decision of a key by which a class or function is taken from a container, and those around it."""
+        site = taken.site
+        around = self._points(site.guard, site.scope, depth - 1)
+        setting = self._setting(taken.key, site.scope)
+        if setting is None:
+            return around
+        key = (id(site.call), setting.source, setting.name)
+        return (Point(key, setting, taken.name, setting.default == taken.name, taken.name), *around)
 
     def _uses(self, scope: Scope) -> list[CallSite]:
         """Return the calls that bring a function into use: its own, and for a method those that make an instance."""
