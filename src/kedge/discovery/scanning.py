@@ -68,7 +68,8 @@ def scan(
     """Find the sites of a repository where state persists.
 
     `env`: `.env` or Compose files whose variables decide between alternatives. `rules`: files with `[discovery]`
-    tables, beside the `kedge.toml` of the root. `tests`: read test files too. `cache`: folder of earlier results.
+    tables, beside the `kedge.toml` of the root. `tests`: read test files too. `cache`: folder of earlier results;
+    not used if it is part of the root.
     """
     folder = Path(root)
     files = walk(folder, wanted=WANTED, tests=tests)
@@ -76,6 +77,8 @@ def scan(
     variables = environment([(os.fspath(path), _text(Path(path))) for path in env])
     mark = digest(files.files)
     kept = None if cache is None else ScanCache(Path(cache))
+    if kept is not None and kept.is_inside(folder):
+        kept = None
     key = key_of(mark, files.skipped, [_bytes(path) for path in extra], variables)
     found = None if kept is None else kept.get(key, Found)
     if found is None:

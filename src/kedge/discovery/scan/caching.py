@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from secrets import token_hex
 from typing import TypeVar
 
 import msgspec
@@ -57,11 +58,18 @@ class ScanCache:
 
     def put(self, key: str, result: object) -> None:
         """Keep a result, and remove the oldest ones."""
+        draft = self._folder / f".{key}.{os.getpid()}.{token_hex(4)}"
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft = self._folder / f".{key}.{os.getpid()}"
-            draft.write_bytes(msgspec.msgpack.encode(result))
-            draft.replace(self._folder / f"{key}.msgpack")
+            try:
+                draft.write_bytes(msgspec.msgpack.encode(result))
+                draft.replace(self._folder / f"{key}.msgpack")
+            finally:
+                draft.unlink(missing_ok=True)
             results = sorted(self._folder.glob("*.msgpack"), key=lambda path: path.stat().st_mtime_ns)
             for old in results[:-MOST_RESULTS]:
                 old.unlink(missing_ok=True)
+
+    def is_inside(self, root: Path) -> bool:
+        """Whether the folder is part of another: a scan writes nothing into what it reads."""
+        return self._folder.resolve().is_relative_to(root.resolve())
