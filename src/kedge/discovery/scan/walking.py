@@ -19,7 +19,7 @@ _HIDDEN = {".git", ".hg", ".svn", "__pycache__"}  # never named: no source
 _SKIPPED = {
     **dict.fromkeys(("node_modules", "bower_components", "site-packages"), "installed packages"),
     **dict.fromkeys((".venv", "venv", "virtualenv"), "a virtual environment"),
-    **dict.fromkeys(("dist", "build", ".next", ".nuxt", ".output", ".svelte-kit", ".vercel"), "build output"),
+    **dict.fromkeys(("dist", "build", ".next", "_next", ".nuxt", ".output", ".svelte-kit", ".vercel"), "build output"),
     **dict.fromkeys(
         (".cache", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox", ".turbo", ".terraform", ".eggs"),
         "a cache",
