@@ -12,7 +12,7 @@ from tests.hosts import suites
 from tests.hosts.langgraph_graphs import CONFTEST, SAVERS
 
 EVERYDAY = ()
-TESTS = 1_497  # of the pinned version, in modules that work with checkpointers or stores; 949 make or are given one
+TESTS = 1_495  # of the pinned version, in modules that work with checkpointers or stores; 938 make or are given one
 MUTANTS = sorted(set(SAVERS) - {"KedgeSaver"})
 LEFT_OUT = {
     "test_prune_postgres.py": "rows of `PostgresSaver`",
@@ -23,11 +23,17 @@ LEFT_OUT = {
         "looks at `InMemorySaver.writes`"
     ),
     "test_pregel.py::test_sync_streaming_with_functional_api": "measures a delay, without a checkpointer",
+    "test_pregel.py::test_stream_subgraphs_during_execution": "expects steps at their second, give or take 0.1",
+    "test_pregel_async.py::test_stream_subgraphs_during_execution": "expects the same",
     "test_pregel_async.py::test_imp_nested": "expects two calls of tasks to end within 10 ms",
     "test_pregel_async.py::test_checkpoint_put_after_cancellation": "expects a node to have begun after 0.2 s",
     "test_pregel_async.py::test_checkpoint_put_after_cancellation_stream_anext": "expects a node to have begun, too",
     "test_pregel_async.py::test_checkpoint_put_after_cancellation_stream_events_anext": "expects the same",
 }
+IN_CANARIES = (  # left out there: what a canary's session has written is not seen outside sessions, where these look
+    "test_pregel.py::test_store_injected",
+    "test_pregel_async.py::test_store_injected_async",
+)
 FAST = ["-p", "no:asyncio", "-n", "2", "--timeout=300"]
 
 
@@ -39,7 +45,8 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(suite: Path, folder: Path, *tests: str, **environment: str) -> suites.Outcome:
     copy = suites.copied(suite / "tests", folder / "suite" / "tests")
     (copy / "conftest.py").write_text(CONFTEST, encoding="utf-8")
-    left_out = [f"--deselect=tests/{name}" if "::" in name else f"--ignore=tests/{name}" for name in LEFT_OUT]
+    names = [*LEFT_OUT, *(IN_CANARIES if environment.get("KEDGE_CANARY") else ())]
+    left_out = [f"--deselect=tests/{name}" if "::" in name else f"--ignore=tests/{name}" for name in names]
     return suites.run(copy.parent, [*FAST, *left_out, *tests], "", **environment)
 
 
@@ -48,7 +55,7 @@ def run(suite: Path, folder: Path, *tests: str, **environment: str) -> suites.Ou
 def test_it_passes_the_tests_of_graphs(suite: Path, tmp_path: Path, canary: str) -> None:
     outcome = run(suite, tmp_path, "tests", KEDGE_SAVER="KedgeSaver", KEDGE_CANARY=canary)
     assert (outcome.failed, outcome.skipped) == ((), ()), outcome.output
-    assert outcome.passed == TESTS
+    assert outcome.passed == TESTS - (len(IN_CANARIES) if canary else 0)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
