@@ -107,12 +107,13 @@ class ProvenanceContract:
         )
         driver.put("c", 1, store="memory", space="s", author=Author("t2", person="ada"))
         driver.put("d", 1, store="memory", space="s", author=Author("t3", person="bob"))
+        driver.put("x", 1, store="documents", space="kb", author=Author("deploy:1"))  # of a control change
         driver.append(
             [put("e", 1, store="context"), delete("a", store="documents", space="kb")],
             author=Author("t4", agent="planner"),
         )
         provenance = backend.provenance
-        found = [each for each in provenance.written_since(0) if each.agent or each.by_person]
+        found = provenance.written_since(0)
         assert [(each.agent, each.by_person, each.store, each.space, each.writes) for each in found] == [
             ("", True, "memory", "s", 2),
             ("planner", False, "context", "", 1),
