@@ -155,6 +155,7 @@ class _Indexer:
         self.index.by_node[id(node)] = inner
         for decorator in node.decorators:
             self.expression(decorator, inner, guard)
+            self._decorated(decorator, inner, guard)
         for parameter in node.parameters:
             binding = Binding("parameter", inner, parameter=parameter)
             if parameter.default is not None:
@@ -177,8 +178,15 @@ class _Indexer:
         self.index.by_node[id(node)] = inner
         for part in (*node.decorators, *node.bases, *(keyword.value for keyword in node.keywords)):
             self.expression(part, scope, guard)
+        for decorator in node.decorators:
+            self._decorated(decorator, inner, guard)
         self.body(node.body, inner, None)
         return inner
+
+    def _decorated(self, decorator: ir.Expression, inner: Scope, guard: Guard | None) -> None:
+        """Note a decorator without arguments as the call that it is."""
+        if isinstance(decorator, ir.Name | ir.Attribute):
+            inner.calls.append(CallSite(ir.Call(decorator.line, decorator), inner, guard))
 
     # ------------------------------------------------------------ bindings
 
