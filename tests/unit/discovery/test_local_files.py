@@ -185,6 +185,20 @@ def test_the_family_is_told_by_the_name(path: str, store: str) -> None:
     assert found(source) == [f"2 write {store} keep"]
 
 
+def test_a_prompt_in_a_file_is_a_pin() -> None:
+    source = """
+        import os
+        def system():
+            with open(os.path.join(os.path.dirname(__file__), "prompts", "system.md")) as file:
+                return file.read()
+        def other():
+            return open("data/system.md").read() + open("prompts/table.csv").read()
+        """
+    assert found(source) == ["4 pin file:prompt system"]
+    written = f"{dedent(source)}def keep(x):\n    open('prompts/system.md', 'w')\n"
+    assert found(written) == ["9 write file:memory keep"]
+
+
 def test_typescript() -> None:
     files = {
         "store.ts": """

@@ -19,6 +19,7 @@ _CALLERS = 40
 _CONFIGURED = re.compile(
     r"(?i)(?:^|/)(?:\.env[^/]*|[^/]*(?:config|settings|credential|token|secret|cookie|auth)[^/]*)$"
 )
+_PROMPT_FILE = re.compile(r"\.(?:md|txt|j2|jinja2?|prompt|ya?ml|mustache|hbs)$")
 _UPLOADED = re.compile(r"(?i)(?:^|/)uploads?(?:/|$)")
 _WRITERS = names("words", "writers")
 _READERS = names("words", "readers")
@@ -55,6 +56,15 @@ class _Finder:
                         written.setdefault(id(write.scope), []).append((write, read))
         for pairs in written.values():
             yield from self._through(pairs[0], done)
+        yield from self._prompts(known)
+
+    def _prompts(self, known: list[Access]) -> Iterator[Site]:
+        """Prompts that are read from files which nothing here writes."""
+        writes = {each.pattern for each in known if each.what == "write"}
+        for read in known:
+            if not _is_prompt(read) or any(meet(each, read.pattern) for each in writes):
+                continue
+            yield _prompt(read)
 
     def _is_one_file(self, write: Access) -> bool:
         """Whether an attribute that is the whole path is of the object that writes; values have paths of their own."""
@@ -185,6 +195,28 @@ def _site(write: Access, read: Access, line: int, what: str, scope: Scope) -> Si
         evidence=tuple(evidence),
         confidence="high" if is_anchored(write.pattern) else "medium",
         target=write.pattern,
+    )
+
+
+def _is_prompt(read: Access) -> bool:
+    if read.what != "read" or read.through is not None:
+        return False
+    path = unanchored(read.pattern)
+    named = f"{path} {read.scope.own_name}".lower()
+    return "prompt" in named and not parameters(read.pattern) and _PROMPT_FILE.search(path) is not None
+
+
+def _prompt(read: Access) -> Site:
+    return Site(
+        read.scope.module.path,
+        read.line,
+        "pin",
+        "file:prompt",
+        "embedded",
+        read.scope.name or "<module>",
+        evidence=(Evidence("a prompt is read from a file", read.scope.module.path, read.line),),
+        confidence="medium",
+        target=read.pattern,
     )
 
 
