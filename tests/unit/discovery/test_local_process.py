@@ -260,7 +260,9 @@ def test_cached_results_of_stores_and_servers(parameters: str, body: str) -> Non
         ("name", "return yf.Client(name)"),
         ("", "return Settings()"),
         ("", "return yf.names().all()"),
-        ("", "return open('prompt.md').read()"),
+        ("", "return open('notes.md').read()"),
+        ("name", "return (resources.files(__package__) / name).read_text()"),
+        ("name", "return yf.escape_name(name)"),
     ],
 )
 def test_cached_computations_and_handles_are_no_state(parameters: str, body: str) -> None:

@@ -15,6 +15,8 @@ _SOURCES = names("functions", "decorator_modules")
 _PURE = names("functions", "pure_packages")
 _REMOTE = names("functions", "remote")
 _FILES = names("functions", "file_readers")
+_OWN_FILES = frozenset(("__file__", "__package__", "__name__", "resources", "files", "pkgutil"))
+"""Names by which code finds the files of its own package, which change with the code only."""
 _LOOKED_INTO = 3
 """Calls, one inside the other, that are followed for what a function asks."""
 
@@ -95,16 +97,20 @@ def _asks(scope: Facts, functions: dict[str, Facts], outside: dict[str, str], de
                 and source not in sys.stdlib_module_names - {"urllib"}
             ):
                 return call
-            if name in _FILES and parameters:
+            if name in _FILES and parameters and _OWN_FILES.isdisjoint(inner.loads):
                 return call
             foreign = source and source not in sys.stdlib_module_names and source not in _PURE
-            if foreign and parameters and isinstance(call.function, ir.Attribute):
+            if foreign and parameters and isinstance(call.function, ir.Attribute) and not _computes(name):
                 return call
             if depth and root in functions and functions[root] is not scope and isinstance(call.function, ir.Name):
                 found = _asks(functions[root], functions, outside, depth - 1)
                 if found is not None:
                     return call
     return None
+
+
+def _computes(name: str) -> bool:
+    return next(iter(words(name)), "") in ("compile", "decode", "encode", "escape", "format", "parse", "quote")
 
 
 def _makes_handles(scope: Facts) -> bool:
