@@ -126,7 +126,7 @@ def test_every_slip_is_refused(change: dict[str, Any], words: str) -> None:
 
 def test_a_file_that_is_no_release_says_why(tmp_path: Path) -> None:
     path = tmp_path / "release.toml"
-    with pytest.raises(kedge.InvalidValue, match="cannot read"):
+    with pytest.raises(kedge.InvalidValue, match="cannot be read"):
         read_release(path)
     path.write_text("deployment = ")
     with pytest.raises(kedge.InvalidValue, match="not valid TOML"):

@@ -9,8 +9,8 @@ import typer
 from kedge.cli import database
 from kedge.cli.app import INSPECT, app
 from kedge.cli.options import Db, Json, Name
-from kedge.cli.parsing import toml_of
 from kedge.cli.terminal import emit, say, spinner
+from kedge.support.toml_files import read_toml
 
 FAILED = 1
 
@@ -30,7 +30,7 @@ def gates(
 
     Exits with 1 unless every gate passed. A gate that could not look does not pass.
     """
-    table = {} if settings is None else toml_of(settings, "the settings").get("gates", {})
+    table = {} if settings is None else read_toml(settings, "the settings").get("gates", {})
     with database.for_reading(db, database.config()) as k, spinner("checking", silent=as_json):
         found = k.guard.gates(name, table)
     if as_json:

@@ -1,7 +1,6 @@
 """Commands metrics and observe: declared metrics, and observations from outside."""
 
 import sys
-import tomllib
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from kedge.errors import InvalidValue
 from kedge.guard.declaring import MetricReport
 from kedge.model.durations import duration
 from kedge.model.observations import ObserveReport
+from kedge.support.toml_files import read_toml
 
 REFUSED = 1
 STDIN = "-"
@@ -83,12 +83,7 @@ def _row(report: MetricReport, now: float) -> tuple[str, ...]:
 
 def _tables(path: Path) -> Any:
     """Return the tables of metrics of a TOML file, or raise `InvalidValue`."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidValue(f"{path} is not valid TOML: {error}") from None
+    document = read_toml(path)
     if "metrics" not in document:
         raise InvalidValue(f'{path} declares no metrics; write tables such as [metrics.resolved] kind = "success"')
     return document["metrics"]

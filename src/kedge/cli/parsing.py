@@ -1,9 +1,7 @@
 """Parsers for points in time, views and weights."""
 
-import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from kedge.errors import InvalidValue
 from kedge.face import Kedge
@@ -74,16 +72,6 @@ def view_of(k: Kedge, text: str) -> ReadView:
     if not name:
         raise InvalidValue(f"no {kind} name in {text!r}; write {kind}:NAME")
     return view_at(k, at, session=name) if kind == "session" else view_at(k, at, deployment=name)
-
-
-def toml_of(path: Path, what: str) -> dict[str, Any]:
-    """Return the document of a TOML file, or raise `InvalidValue`."""
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidValue(f"cannot read {what} {path} ({error.strerror}); check the path") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidValue(f"{what} {path} is not valid TOML: {error}; correct the file") from None
 
 
 def weight_of(text: str) -> float:

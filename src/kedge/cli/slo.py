@@ -10,12 +10,12 @@ from rich.text import Text
 from kedge.cli import database
 from kedge.cli.app import MAINTAIN, app
 from kedge.cli.options import By, Db, Json
-from kedge.cli.parsing import toml_of
 from kedge.cli.terminal import emit, say, table
 from kedge.errors import InvalidValue
 from kedge.guard.slo import SloReport
 from kedge.guard.slo_rules import Burn, ObjectiveStatus
 from kedge.model.durations import duration
+from kedge.support.toml_files import read_toml
 
 EXIT_CODES = {True: 0, False: 1, None: 2}
 _COLUMNS = ("objective", "bound", "last", "worst", "events", "bad", "budget left", "burn rates")
@@ -53,7 +53,7 @@ def slo(
 
 
 def _objectives(file: Path) -> dict[str, object]:
-    document = toml_of(file, "the objectives")
+    document = read_toml(file, "the objectives")
     if "slo" not in document:
         raise InvalidValue(f'{file} has no table [slo]; add one, with lines such as rollback_completion = "30s"')
     chosen: dict[str, object] = document["slo"]

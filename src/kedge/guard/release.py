@@ -1,7 +1,6 @@
 """Release: the frozen settings of a launch, read from TOML, and their digest."""
 
 import math
-import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +20,7 @@ from kedge.model.checks import check_name, check_names
 from kedge.model.durations import check_duration
 from kedge.model.numbers import as_integer, as_real
 from kedge.support.display import Value, brief
+from kedge.support.toml_files import read_toml
 
 RAMP = (0.05, 0.25, 0.5)
 MARGIN = 0.05  # of the range of a metric; of a latency, in ranks
@@ -122,17 +122,7 @@ def read_release(source: "str | Path | Mapping[str, Any] | Release | ReleaseFile
     if isinstance(source, Mapping):
         return parse_release(source, "the release")
     path = Path(source)
-    try:
-        text = path.read_bytes().decode()
-    except OSError as error:
-        raise InvalidValue(f"cannot read the release file {path} ({error.strerror}); check the path") from None
-    except UnicodeDecodeError as error:
-        raise InvalidValue(f"the release file {path} is not UTF-8: {error}; save it as UTF-8") from None
-    try:
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidValue(f"the release file {path} is not valid TOML: {error}; correct the file") from None
-    return parse_release(table, f"the release file {path}", path.parent)
+    return parse_release(read_toml(path, "the release file"), f"the release file {path}", path.parent)
 
 
 def parse_release(table: Mapping[str, Any], where: str, folder: Path | None = None) -> ReleaseFile:

@@ -5,7 +5,6 @@ machine that rolls back. The commands are reviewed with the rest of that machine
 """
 
 import os
-import tomllib
 from pathlib import Path
 from string import Template
 
@@ -17,6 +16,7 @@ from kedge.ports.resolver import Resolver
 from kedge.reconcilers.http import HttpReconciler
 from kedge.reconcilers.resolvers import HttpResolver, ShellResolver
 from kedge.reconcilers.shell import ShellReconciler
+from kedge.support.toml_files import read_toml
 from kedge.support.validation import plain_validation
 
 Command = str | list[str]
@@ -73,12 +73,7 @@ def _resolver(where: str, table: object) -> Resolver:
 
 
 def _read(path: Path) -> dict[str, dict[str, object]]:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidValue(f"{path} is not valid TOML: {error}") from None
+    document = read_toml(path)
     found = {kind: document.get(kind, {}) for kind in ("reconcilers", "resolvers")}
     unknown = sorted(document.keys() - found.keys() - {"discovery", "readiness"})
     if unknown or not all(isinstance(tables, dict) for tables in found.values()):

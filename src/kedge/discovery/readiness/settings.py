@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from kedge.errors import InvalidValue, nearest
 from kedge.model.durations import check_duration
 from kedge.model.readiness import Span
 from kedge.support.display import Value, brief
+from kedge.support.toml_files import read_toml
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
@@ -54,12 +54,7 @@ def read_settings(path: Path | None) -> ReadinessSettings:
     """Return the settings of a TOML file with a table `[readiness]`; the defaults without a file or a table."""
     if path is None:
         return ReadinessSettings()
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("readiness", {})
-    except OSError as error:
-        raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidValue(f"{path} is not valid TOML: {error}") from None
+    table = read_toml(path).get("readiness", {})
     try:
         return parse_settings(table)
     except InvalidValue as error:
