@@ -4,15 +4,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from kedge import drill as drills
 from kedge import open as open_database
 from kedge.cli import database
 from kedge.cli.app import MAINTAIN, app
+from kedge.cli.files import write_file
 from kedge.cli.options import By, Db, Json
-from kedge.cli.terminal import console, emit, say, say_whole, whisper
+from kedge.cli.terminal import console, emit, indented, say, say_whole, whisper
 from kedge.drill.corpus import DOCUMENTS_DEFAULT
 from kedge.drill.pilot_process import STEPS
 from kedge.drill.run import SESSIONS_DEFAULT
@@ -96,7 +96,7 @@ def drill(
             )
     document = drills.to_document(found)
     if target is not None:
-        _write(target, document)
+        write_file(target, indented(document) + b"\n")
     if as_json:
         emit(document)
     else:
@@ -115,21 +115,14 @@ def _rehearse_stop(server: str | None, report: Path | None, by: str | None, *, a
         found = drills.rehearse_stop(open_database, authority=actor(by), databases=databases, say=report_step)
     document = drills.to_document(found)
     if target is not None and text is not None:
-        _write(target, document)
-        _write_text(text, drills.evidence_text(found))
+        write_file(target, indented(document) + b"\n")
+        write_file(text, drills.evidence_text(found))
     if as_json:
         emit(document)
     else:
         say_whole(drills.evidence_text(found))
         say(f"Evidence: {target} and {text}", "dim")
     return 0 if found.passed else FAILED
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise _unwritable(path, error) from error
 
 
 def _check_combination(rehearsals: dict[str, bool], *, kill_at: str | None, server: str | None) -> None:
@@ -158,13 +151,6 @@ def _must_be_writable(path: Path) -> None:
         path.open("ab").close()
         if is_new:
             path.unlink()
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _write(path: Path, document: dict[str, object]) -> None:
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -9,6 +9,7 @@ import typer
 
 from kedge.cli import database
 from kedge.cli.app import DISCOVER, app
+from kedge.cli.files import write_file
 from kedge.cli.map_text import print_map
 from kedge.cli.options import Json
 from kedge.cli.terminal import emit, printable, say, spinner
@@ -66,7 +67,7 @@ def map_(
         if opened is not None:
             opened.close()
     if html is not None:
-        html.write_text(page(found), encoding="utf-8")
+        write_file(html, page(found))
     if as_json:
         emit(msgspec.to_builtins(found))
     elif as_mermaid:

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from kedge.cli.app import DISCOVER, app
+from kedge.cli.files import write_file
 from kedge.cli.options import Json
 from kedge.cli.terminal import count, emit, heading, say, spinner, table, whisper
 from kedge.discovery.readiness.assess import Readiness
@@ -76,10 +77,7 @@ def readiness(
             now=time.time(),
         )
     if html is not None:
-        try:
-            html.write_text(page(found), encoding="utf-8")
-        except OSError as error:
-            raise InvalidValue(f"cannot write {html}: {error.strerror}; name a file in a folder that exists") from error
+        write_file(html, page(found))
     if as_json:
         emit(msgspec.to_builtins(found))
     else:

@@ -8,6 +8,7 @@ import typer
 
 from kedge import __version__
 from kedge.cli.app import DISCOVER, app
+from kedge.cli.files import write_file
 from kedge.cli.options import Json
 from kedge.cli.scan_text import print_scan
 from kedge.cli.terminal import count, emit, indented, listing, say, spinner
@@ -75,11 +76,11 @@ def scan(
         )
     new = None if known is None else known.new(found.sites)
     if sarif_file is not None:
-        _write(sarif_file, indented(sarif(found, new, version=__version__)) + b"\n")
+        write_file(sarif_file, indented(sarif(found, new, version=__version__)) + b"\n")
     if cyclonedx_file is not None:
-        _write(cyclonedx_file, indented(cyclonedx(found, version=__version__)) + b"\n")
+        write_file(cyclonedx_file, indented(cyclonedx(found, version=__version__)) + b"\n")
     if write_baseline is not None:
-        _write(write_baseline, encode_baseline(baseline_of(found.sites)))
+        write_file(write_baseline, encode_baseline(baseline_of(found.sites)))
     failing = _failing(found, wanted, new)
     if as_json:
         emit(document(found, new) | {"failing": len(failing)})
@@ -122,10 +123,3 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidValue(f"cannot read {path} ({error.strerror}): check the path") from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise InvalidValue(f"cannot write {path} ({error.strerror}): check the path") from None

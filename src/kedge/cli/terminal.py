@@ -86,6 +86,17 @@ def indented(value: object) -> bytes:
         return msgspec.json.format(msgspec.json.encode(value), indent=2)
     except RecursionError:
         return to_json(value)
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        return indented(_in_unicode(msgspec.to_builtins(value)))
+
+
+def _in_unicode(value: Any) -> Any:
+    """Return a value of JSON with the bytes of its texts that are no UTF-8 escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_in_unicode(key): _in_unicode(each) for key, each in value.items()}
+    return [_in_unicode(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def printable(text: str) -> str:
