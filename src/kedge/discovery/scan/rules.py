@@ -5,7 +5,6 @@ A file holds tables of these sorts. Names are qualified: `qdrant_client.QdrantCl
 result of a call (`langgraph.graph.StateGraph().compile`), `*` for any characters of one dotted part, and `**` for any
 number of parts (`langchain*.**.Chroma`).
 
-`[[family]]`  `name`, `title`, `capability`: kind → entry of the capability table.
 `[[type]]`    `calls` (classes, functions, annotations) give a value of the abstract type `gives`, which is no site of
               its own: a table, an abstract base class. `store` and `kind` are those of the value. `extends`: types
               whose members and writes it has too. `values`: names that are such a value themselves, as they are
@@ -118,14 +117,6 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: Argument | None = None
 
 
-class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A family of stores: its title, and by kind the entry of the capability table."""
-
-    name: str
-    title: str
-    capability: dict[str, str] = {}
-
-
 class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Code, and the sites that the rules find in it, each "LINE CLASS STORE KIND"."""
 
@@ -137,7 +128,6 @@ class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One file of rules."""
 
-    family: tuple[Family, ...] = ()
     type: tuple[Rule, ...] = ()
     bind: tuple[Rule, ...] = ()
     member: tuple[Member, ...] = ()
@@ -221,9 +211,6 @@ class Rules:
     """All rules, indexed."""
 
     def __init__(self, files: Sequence[RuleFile]) -> None:
-        self.families: dict[str, Family] = {}
-        for family in (family for file in files for family in file.family):
-            self.families.setdefault(family.name, family)
         self.tables: dict[Table, tuple[Rule, ...]] = {
             table: tuple(rule for file in files for rule in getattr(file, table)) for table in TABLES
         }
