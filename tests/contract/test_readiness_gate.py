@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +95,22 @@ def test_a_readiness_document_counts_while_it_is_fresh(k: Kedge, clock: HandCloc
     path = tmp_path / "readiness.json"
     settings = {"at_least": 60, "document": str(path), "max_age": "2d"}
     stores = [{"store": "chroma", "fixes": [{"what": "name the collection after the deployment"}]}]
-    for score, passed in ((59, False), (60, True), (None, True)):
+    for score, passed in ((59, False), (60, True)):
         path.write_text(json.dumps({"score": score, "at": clock.time, "stores": stores}))
         found = gate(k, settings)
         assert found is not None
         assert (found.passed, found.evidence["scores"]) == (passed, {"here": 100, str(path): score})
         assert "name the collection after the deployment" in found.evidence["fixes"]
+    for at, known in ((clock.time, None), (clock.time + 3 * DAY, 100), (math.nan, 100), (-math.inf, 100)):
+        path.write_text(json.dumps({"score": known, "at": at, "stores": stores}))
+        found = gate(k, settings)
+        assert found is not None
+        assert (found.passed, found.detail.partition(": ")[0]) == (False, "not checked"), (at, known)
+    path.write_text(json.dumps({"score": 100, "at": clock.time, "stores": stores}))
     clock.time += 3 * DAY
     found = gate(k, settings)
     assert found is not None
-    assert not found.passed
-    assert found.detail.startswith("not checked: ")
+    assert (found.passed, found.detail.partition(": ")[0]) == (False, "not checked")
     for content in (
         "{",
         "[]",

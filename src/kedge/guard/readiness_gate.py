@@ -31,11 +31,16 @@ def readiness_gate(kernel: Kernel, deployment: str, settings: Mapping[str, Any])
         age = check_duration("max_age of the readiness gate", settings.get("max_age", WEEK_SECONDS))
         path = Path(str(settings["document"]))
         found, at, fixes = _read(path)
-        if own.at - at > age:
-            detail = f"{NOT_CHECKED}{path} is {duration(own.at - at, units=1)} old: run `kedge readiness --json` again"
-            return GateResult("readiness", passed=False, detail=detail, evidence={"document": str(path), "at": at})
+        wrong = None
+        if not abs(own.at - at) <= age:  # also a time that is no number, or of the future
+            wrong = f"is not of the last {duration(age, units=1)}: run `kedge readiness --json` again"
+        elif found is None:
+            wrong = "found no state: name the folders of the code to `kedge readiness --json`"
+        if wrong:
+            detail, evidence = f"{NOT_CHECKED}{path} {wrong}", {"document": str(path), "at": at}
+            return GateResult("readiness", passed=False, detail=detail, evidence=evidence)
         scores[str(path)] = found
-        why.append(f"{path}: {'no store' if found is None else f'{found} of 100'}")
+        why.append(f"{path}: {found} of 100")
         todo += fixes
     known = [found for found in scores.values() if found is not None]
     passed = bool(known) and min(known) >= least
