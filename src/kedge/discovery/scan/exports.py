@@ -35,7 +35,7 @@ class Exports:
             dotted = statement.alias
         path = self.resolver.imports.python(module.path, dotted, level)
         if path is None:
-            return () if level else (Library(f"{dotted}.{name}" if name else dotted),)
+            return () if level else self._library(dotted, name)
         if not name:
             return (ModuleOf(path),)
         found = self.exported(path, name)
@@ -43,8 +43,11 @@ class Exports:
             submodule = self.resolver.imports.python(module.path, f"{dotted}.{name}", level)
             found = (ModuleOf(submodule),) if submodule is not None else ()
         if not found and not level and dotted.partition(".")[0] in self.resolver.rules.packages:
-            return (Library(f"{dotted}.{name}"),)
+            return self._library(dotted, name)
         return found
+
+    def _library(self, dotted: str, name: str) -> Values:
+        return self.resolver.opening.named(Library(f"{dotted}.{name}" if name else dotted))
 
     def _is_source(self, path: str) -> bool:
         return path in self.resolver.indexes and not path.endswith("__init__.py")

@@ -139,9 +139,10 @@ class Opening:
 
     def attribute(self, value: Library) -> Values:
         """Return the value of an attribute of a library's value, which may be of a type that a rule names."""
-        if "()." in value.path:
-            for rule in self.rules.calls("type", value.path):
-                return (Handle(rule.gives, rule.store, rule.kind or "config", confidence="medium"),)
+        if "()." not in value.path:
+            return self.named(value)
+        for rule in self.rules.calls("type", value.path):
+            return (Handle(rule.gives, rule.store, rule.kind or "config", confidence="medium"),)
         return (value,)
 
     def annotated(self, path: str) -> Values:

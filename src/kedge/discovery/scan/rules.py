@@ -8,7 +8,7 @@ number of parts (`langchain*.**.Chroma`).
 `[[type]]`    `calls` (classes, functions, annotations) give a value of the abstract type `gives`, which is no site of
               its own: a table, an abstract base class. `store` and `kind` are those of the value. `extends`: types
               whose members and writes it has too. `values`: names that are such a value themselves, as they are
-              imported in JavaScript.
+              imported (`fastapi_sqlalchemy.db`, `@vercel/kv:kv`).
 `[[bind]]`    `calls` open a handle to `store`, a value of type `gives`. `inherited`: a platform makes the instances, so
               that a class of JavaScript that inherits from it is the site.
 `[[member]]`  `member` of a value of type `on` gives type `gives`. `[]` is a subscript, `with` what `with` binds, `iter`
@@ -231,8 +231,8 @@ class Rules:
         for rule in (rule for rule in self.tables["attach"] if rule.attribute):
             self.attributes[rule.attribute] = (*self.attributes.get(rule.attribute, ()), rule)
         self.verbs = self._last_names("bind", "write", "attach", "pin")
-        groups = (group for table in TABLES for rule in self.tables[table] for group in rule.calls if ":" not in group)
-        names = (name for group in groups for name in expanded(group))
+        groups = (group for table in TABLES for rule in self.tables[table] for group in (*rule.calls, *rule.values))
+        names = (name for group in groups if ":" not in group for name in expanded(group))
         self.packages = frozenset(top for name in names if "*" not in (top := name.partition(".")[0]))
         """Top names of the Python packages that rules name."""
 
