@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import kedge
 from tests.acceptance.cli import Run
 
 CODE = """
@@ -69,6 +70,17 @@ def test_several_repositories_are_one_report(run_nowhere: Run, app: Path, tmp_pa
 def test_a_pipeline_fails_below_a_score(run_nowhere: Run, app: Path, least: str, code: int) -> None:
     assert run_nowhere("readiness", str(app), "--fail-under", least).code == code
     assert run_nowhere("readiness", str(app), "--fail-under", least, "--json").code == code
+
+
+def test_a_database_stands_for_its_sites(run_nowhere: Run, app: Path, world: Path) -> None:
+    (app / "kept.py").write_text("import kedge\n\nk = kedge.open('state')\n")
+    named = [each["store"] for each in run_nowhere("readiness", str(app), "--json").document["stores"]]
+    assert "kedge" in named
+    with kedge.open(world) as k:
+        own = {store.store: store.score for store in k.guard.readiness().stores}
+    found = run_nowhere("readiness", str(app), "--db", str(world), "--json").document["stores"]
+    assert {each["store"]: each["score"] for each in found if each["store"] != "qdrant"} == own
+    assert run_nowhere("readiness", str(app), "--db", str(app / "none")).code == 2
 
 
 def test_no_state_is_not_called_ready(run_nowhere: Run, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import typer
 from rich.text import Text
 
+from kedge.cli import database
 from kedge.cli.app import DISCOVER, app
 from kedge.cli.files import write_file
 from kedge.cli.options import Json
@@ -58,12 +59,17 @@ def readiness(
         int | None, typer.Option("--fail-under", metavar="SCORE", min=0, max=100, help="Exit with 3 below this score.")
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page.")] = None,
+    db: Annotated[
+        str | None,
+        typer.Option("--db", metavar="URL", help="Kedge database, for what drills and rollbacks there showed."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Say which stores could not be taken back, how long a rollback takes, and what to change first.
 
     It scans each PATH, imports and runs nothing of it, and writes nothing but --html. Exits with 3 below --fail-under.
     """
+    own = _own(db)
     with spinner("scanning", silent=as_json):
         found = measure(
             *(paths or [Path()]),
@@ -73,6 +79,7 @@ def readiness(
             slo=None if slo is None else check_duration("--slo", slo),
             live=_urls(live or ()),
             environment=os.environ,
+            own=own,
             seconds=timeout,
             now=time.time(),
         )
@@ -86,6 +93,14 @@ def readiness(
     if below and not as_json:
         whisper(f"kedge: readiness is below {fail_under}", "bold red")
     return FAIL_UNDER if below else 0
+
+
+def _own(db: str | None) -> tuple[StoreReadiness, ...]:
+    """Return the stores of a database that is named; none is read otherwise."""
+    if db is None:
+        return ()
+    with database.for_reading(db) as k:
+        return k.guard.readiness().stores
 
 
 def _urls(given: list[str] | tuple[()]) -> dict[str, str]:

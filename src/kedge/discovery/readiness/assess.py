@@ -95,15 +95,21 @@ def assess(
     now: float,
     seen: Observed | None = None,
     live: Sequence[Live] = (),
+    own: Sequence[StoreReadiness] = (),
 ) -> Readiness:
     """Return the readiness of the stores of these sites.
 
-    `seen`: what traces show of the stores. `live`: what looks at running stores showed.
+    `seen`: what traces show of the stores. `live`: what looks at running stores showed. `own`: the stores of a Kedge
+    database, as `k.guard.readiness()` has them: they stand for the sites of Kedge.
     """
     groups, pins = _grouped(sites)
     known = _Known(capabilities, settings, seen or Observed({}, {}), {each.store: each for each in live}, now)
-    found = [_store(store, kind, group, known) for (store, kind), group in groups.items()]
-    stores = tuple(sorted(found, key=lambda each: (each.score, each.store, each.kind)))
+    found = [
+        _store(store, kind, group, known)
+        for (store, kind), group in groups.items()
+        if not own or store.partition(":")[0] != "kedge"
+    ]
+    stores = tuple(sorted((*found, *own), key=lambda each: (each.score, each.store, each.kind)))
     references = tuple(Reference(pin.store, pin.path, pin.line, reference_fix(pin)) for pin in pins)
     lost = min(REFERENCE_POINTS_MAX, REFERENCE_POINTS * len(references))
     whole = overall(each.score for each in stores)

@@ -17,6 +17,7 @@ from kedge.discovery.readiness.settings import read_settings
 from kedge.discovery.scanning import scan
 from kedge.discovery.traces import read_traces
 from kedge.errors import InvalidValue
+from kedge.model.readiness import StoreReadiness
 
 CONFIGURATION = "kedge.toml"
 
@@ -30,6 +31,7 @@ def readiness(
     live: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     seconds: float = 5.0,
+    own: Sequence[StoreReadiness] = (),
     now: float | None = None,
 ) -> Readiness:
     """Return which stores of repositories could not be taken back, and how long a rollback takes.
@@ -37,7 +39,8 @@ def readiness(
     Paths of several repositories begin with the names of their folders. `traces`: OTLP or Jaeger JSON. `config`: a TOML
     file with a table `[readiness]`, by default `kedge.toml` of the first repository. `env`: files that select stores.
     `slo`: seconds that a rollback may take. `live`: URLs of running stores by family, which are looked at read-only,
-    each within `seconds`, with the credentials of `environment`. Nothing of the repositories is run.
+    each within `seconds`, with the credentials of `environment`. `own`: the stores of a Kedge database,
+    `k.guard.readiness().stores`. Nothing of the repositories is run.
     """
     if not roots:
         raise InvalidValue("no repository was named: name at least one folder")
@@ -61,5 +64,6 @@ def readiness(
         settings,
         now=time.time() if now is None else now,
         seen=seen,
+        own=own,
         live=look(live or {}, environment or {}, seconds),
     )
