@@ -84,7 +84,7 @@ def decode_baseline(content: bytes, name: str) -> Baseline:
     """Read a baseline file; raise `InvalidValue` for another file."""
     try:
         found = msgspec.json.decode(content, type=Baseline)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"not a baseline: {name} ({error}); write one with --write-baseline") from None
     if found.version != VERSION:
         raise InvalidValue(f"baseline {name} is of version {found.version}: this Kedge reads {VERSION}; write it again")

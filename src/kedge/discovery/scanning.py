@@ -196,7 +196,14 @@ def _weight(site: Site) -> tuple[bool, bool, int]:
 def _safe(site: Site) -> Site:
     """Redact secrets in what is shown of a site."""
     evidence = tuple(msgspec.structs.replace(each, text=_shown(each.text)) for each in site.evidence)
-    return msgspec.structs.replace(site, target=_shown(site.target), evidence=evidence)
+    selector = site.selector
+    if selector is not None:
+        selector = msgspec.structs.replace(
+            selector,
+            value=None if selector.value is None else _shown(selector.value),
+            alternatives=tuple(map(_shown, selector.alternatives)),
+        )
+    return msgspec.structs.replace(site, target=_shown(site.target), evidence=evidence, selector=selector)
 
 
 def _shown(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kedge.discovery.scan.caching import ScanCache
+from kedge.discovery.scan.caching import ScanCache, default_folder
 from kedge.discovery.scanning import scan
 
 KEY = "0" * 64
@@ -30,12 +30,27 @@ def test_a_damaged_or_foreign_file_is_no_result(tmp_path: Path, content: bytes) 
     assert cache.get(KEY, list[int]) == [1, 2]
 
 
-@pytest.mark.parametrize("spoil", [lambda path: path.write_text(""), lambda path: path.symlink_to("/dev/null/none")])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_text(""),
+        lambda path: path.symlink_to("/dev/null/none"),
+        lambda path: path.symlink_to(path),
+    ],
+)
 def test_a_folder_that_cannot_be_used(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     spoil(tmp_path / "cache")
     cache = ScanCache(tmp_path / "cache")
     cache.put(KEY, [1, 2])
     assert cache.get(KEY, list[int]) is None
+    assert not cache.is_inside(tmp_path / "other")
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as a container does for a user it does not know
+    assert default_folder() is None
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -307,11 +307,17 @@ def test_documents_and_folders_give_the_same_map(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [("{", "no JSON document of a scan"), ('{"version": 9, "sites": []}', "version 9")]
+    ("content", "says"),
+    [
+        ("{", "no JSON document of a scan"),
+        ('{"version": 9, "sites": []}', "version 9"),
+        ('{"x": ' + "[" * 100_000, "no JSON document of a scan"),
+        ('{"version": 1, "sites": [{"path": "\udcff"}]}', "no JSON document of a scan"),
+    ],
 )
 def test_other_documents_are_refused(tmp_path: Path, content: str, says: str) -> None:
     path = tmp_path / "state.json"
-    path.write_text(content)
+    path.write_text(content, errors="surrogateescape")
     with pytest.raises(InvalidValue, match=says):
         context_map(scans=[path])
     with pytest.raises(InvalidValue, match="nothing to map"):

@@ -18,6 +18,7 @@ from kedge.discovery.capabilities import Capabilities
 from kedge.discovery.cyclonedx import cyclonedx
 from kedge.discovery.document import document
 from kedge.discovery.fingerprints import baseline_of, decode_baseline, encode_baseline, fingerprint, numbered
+from kedge.discovery.map import context_map
 from kedge.discovery.sarif import sarif
 from kedge.discovery.scan.infra.env import Setting
 from kedge.discovery.scanning import Scan, merge, scan
@@ -111,7 +112,9 @@ def test_a_baseline_knows_moved_code_and_counts_what_is_added() -> None:
     assert all(baseline_of([]).new(SITES))
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"version": 99, "sites": []}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b"\xff", b'{"version": 99, "sites": []}', b'{"x": ' + b"[" * 100_000]
+)
 def test_another_file_is_no_baseline(content: bytes) -> None:
     with pytest.raises(InvalidValue, match=r"b\.json"):
         decode_baseline(content, "b.json")
@@ -334,11 +337,20 @@ def test_rules_of_the_scanned_folder_and_of_the_caller_are_read(tmp_path: Path) 
 
 def test_secrets_are_not_shown(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(
-        "from qdrant_client import QdrantClient\nQdrantClient(url='https://me:hunter22@host/db')\n"
+        "import os\nfrom qdrant_client import QdrantClient\nQdrantClient(url='https://me:hunter22@host/db')\n"
+        "def of_tenant():\n"
+        "    if os.environ['TENANT'] == 'sk-proj-0123456789abcdef01234567':\n"
+        "        return QdrantClient(path='one')\n"
+        "    return QdrantClient(path='two')\n"
     )
-    text = json.dumps(document(scan(tmp_path)))
-    assert "host/db" in text
-    assert "hunter22" not in text
+    found = scan(tmp_path)
+    shown = document(found), sarif(found, version="1"), cyclonedx(found, version="1"), context_map(scans=[found])
+    for each in shown:
+        text = msgspec.json.encode(each).decode()
+        assert "env(TENANT)" in text
+        assert "hunter22" not in text
+        assert "sk-proj" not in text
+    assert "host/db" in json.dumps(shown[0])
 
 
 def _plain(value: Any) -> Any:

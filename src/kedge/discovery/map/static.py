@@ -74,7 +74,7 @@ def scan_document(content: bytes, name: str) -> StaticScan:
     """Decode the JSON document of `kedge scan --json`."""
     try:
         found = msgspec.json.decode(content, type=_Document)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(
             f"{name} is no JSON document of a scan ({error}): write it with kedge scan PATH --json"
         ) from None

@@ -18,10 +18,12 @@ MOST_RESULTS = 50
 Result = TypeVar("Result")
 
 
-def default_folder() -> Path:
-    """Return the folder of results: `kedge/scan` in the user's cache folder."""
+def default_folder() -> Path | None:
+    """Return the folder of results: `kedge/scan` in the user's cache folder; null for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "kedge" / "scan"
+    if not base.startswith("/"):
+        base = os.path.expanduser("~/.cache")  # noqa: PTH111 - Path.home() raises where there is none
+    return Path(base) / "kedge" / "scan" if base.startswith("/") else None
 
 
 def key_of(digest: str, skipped: Sequence[Unparsed], rules: Iterable[bytes], environment: Mapping[str, str]) -> str:
@@ -52,7 +54,7 @@ class ScanCache:
 
     def get(self, key: str, kind: type[Result]) -> Result | None:
         """Return a result, or None."""
-        with suppress(OSError, msgspec.MsgspecError):
+        with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return msgspec.msgpack.decode((self._folder / f"{key}.msgpack").read_bytes(), type=kind)
         return None
 
@@ -72,4 +74,4 @@ class ScanCache:
 
     def is_inside(self, root: Path) -> bool:
         """Whether the folder is part of another: a scan writes nothing into what it reads."""
-        return self._folder.resolve().is_relative_to(root.resolve())
+        return Path(os.path.realpath(self._folder)).is_relative_to(os.path.realpath(root))
