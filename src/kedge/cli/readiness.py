@@ -17,14 +17,15 @@ from kedge.cli.terminal import count, emit, heading, say, spinner, table, whispe
 from kedge.discovery.readiness.assess import Readiness
 from kedge.discovery.readiness.page import page
 from kedge.discovery.readiness.report import readiness as measure
-from kedge.discovery.readiness.text import seconds_text, way_text
+from kedge.discovery.readiness.text import seconds_text, way_text, writers_text
 from kedge.errors import InvalidValue
 from kedge.model.durations import check_duration
 from kedge.model.readiness import Span, StoreReadiness
 
 FAIL_UNDER = 3
 FIXES_SHOWN = 5
-COLUMNS = ("store", "score", "way back", "likely", "goes back together")
+COLUMNS = ("store", "score", "way back", "likely", "goes back together", "written by")
+IMPORTANCE = ("store", "score", "way back", "likely", "written by", "goes back together")
 
 
 @app.command(rich_help_panel=DISCOVER)
@@ -116,15 +117,17 @@ def _urls(given: list[str] | tuple[()]) -> dict[str, str]:
 def _tell(found: Readiness) -> None:
     say(f"Readiness of {found.root}: {'not known' if found.score is None else f'{found.score} of 100'}", "bold")
     if not found.stores:
-        say("No state was found. `kedge scan` lists what was read, and what could not be.")
+        say("No state of agents was found. `kedge scan` lists what was read, and what could not be.")
+        _tell_basis(found)
         return
     heading("Stores (worst first)")
     table(
         COLUMNS,
         map(_row, found.stores),
         right=("score",),
-        importance=COLUMNS,
+        importance=IMPORTANCE,
     )
+    _tell_basis(found)
     _tell_times(found)
     if found.todo:
         heading("Change first")
@@ -132,18 +135,26 @@ def _tell(found: Readiness) -> None:
             say(f"  {number}. {fix.what}" + (f" ({fix.where})" if fix.where else ""))
         more = len(found.todo) - FIXES_SHOWN
         if more > 0:
-            say(f"  and {more} more: --json", "dim")
+            say(f"  and {more} more, in --html and --json", "dim")
     say()
     say(str(found), None)
+
+
+def _tell_basis(found: Readiness) -> None:
+    if found.left_out:
+        say(f"Left out, as no agent reads them back: {', '.join(found.left_out)}", "dim")
+    if found.traces:
+        say(f"Traces: {found.traces}", "dim")
 
 
 def _tell_times(found: Readiness) -> None:
     heading("A rollback takes")
     total = found.prediction.total
-    never = f"; {count(len(found.never), 'store')} cannot be taken back at all" if found.never else ""
-    say(f"  today     {_whole(total)}{never}")
+    say(f"  today     {_whole(total)}")
     say(f"  on Kedge  {_whole(found.with_kedge.total)}")
     say(f"  both with the time until somebody notices: {_whole(found.prediction.detect)}", "dim")
+    if found.never:
+        say(f"  without {', '.join(found.never)}: cannot be taken back at all", "bold red")
     if found.prediction.dominating:
         say(f"  the slowest store is {found.prediction.dominating}; the service level is {seconds_text(found.within)}")
     if found.assumed:
@@ -171,4 +182,11 @@ def _row(store: StoreReadiness) -> list[str | Text]:
         way_text(store),
         "never" if store.span is None else "-" if store.span.worst == 0 else seconds_text(store.span.likely),
         store.unit.partition(" (")[0],
+        _writers(store),
     ]
+
+
+def _writers(store: StoreReadiness) -> str:
+    """Return the first writer by its name only: places are in the page and in --json."""
+    names = tuple(each.partition(" (")[0] for each in store.writers)
+    return writers_text(msgspec.structs.replace(store, writers=names))

@@ -130,7 +130,7 @@ class StoreReadiness(Value, frozen=True):
     earlier states. `isolated`: whether a deployment writes apart from the others. `rebuilt_from`: the source of a
     rebuild, or empty. `tested_at`: when a way back was last tried, in seconds since 1970, null where none is known.
     `span`: the restoration. `conditions`: what must hold for it. `assumed`: which inputs of the prediction were
-    assumed. `score`: of 100.
+    assumed. `score`: of 100. `writers`: who writes it, as far as code and traces show.
     """
 
     store: str
@@ -148,6 +148,7 @@ class StoreReadiness(Value, frozen=True):
     assumed: tuple[str, ...] = ()
     lost_writes: float | None = None
     fixes: tuple[Fix, ...] = ()
+    writers: tuple[str, ...] = ()
 
 
 class Scored(Value, frozen=True):

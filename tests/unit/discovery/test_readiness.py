@@ -113,7 +113,7 @@ def test_the_worst_store_stands_first_and_what_cannot_be_taken_back_is_named() -
 def test_what_must_be_switched_on_counts_half_until_it_is_stated() -> None:
     needs = entry("postgres", "pitr", needs=("archive_mode = on",))
     doubtful = measure([site("postgres")], needs).stores[0]
-    assert (doubtful.versioned, doubtful.conditions) == ("unknown", ("archive_mode = on",))
+    assert (doubtful.versioned, doubtful.conditions) == ("unknown", ("needs archive_mode = on",))
     fix = next(fix for fix in doubtful.fixes if "archive_mode" in fix.what)
     stated = measure([site("postgres")], needs, settings=parse_settings({"stores": {"postgres": {"holds": True}}}))
     assert stated.stores[0].score - doubtful.score == fix.points
@@ -202,13 +202,46 @@ def test_traces_tell_whether_deployments_write_apart_and_what_is_lost() -> None:
     apart = observed(
         [call("kb-1", "v1"), call("kb-2", "v2"), call("kb-1", "v2", "read"), call("x", "v1", family="redis")]
     )
-    assert apart == Observed({"qdrant": True}, {"qdrant": 1.0, "redis": 0.5})
+    assert apart == Observed({"qdrant": True}, {"qdrant": 1.0, "redis": 0.5}, {"qdrant": ("a",), "redis": ("a",)})
     assert observed([call("kb", "v1"), call("kb", "v2")]).separate == {"qdrant": False}
     settings = parse_settings({"point_interval": "1d"})
     able = entry("qdrant", "backup", point_lag_seconds=900.0)
-    lost = measure([site("qdrant")], able, seen=apart, settings=settings).stores[0].lost_writes
-    assert lost == DAY / 2 + 900
-    assert measure([site("qdrant")], able, seen=apart).stores[0].lost_writes is None, "no interval is known"
+    found = measure([site("qdrant")], able, seen=apart, settings=settings)
+    assert [store.lost_writes for store in found.stores if store.store == "qdrant"] == [DAY / 2 + 900]
+    assert measure([site("qdrant")], able, seen=apart).stores[-1].lost_writes is None, "no interval is known"
+
+
+def test_traces_tell_who_writes_and_which_stores_the_code_does_not_show() -> None:
+    seen = Observed({}, {}, {"postgres": (), "qdrant": ("planner",), "redis": ("cart",)})
+    one = entry("sql", "pitr", stores=("sql", "postgres"))
+    found = measure(
+        [site("qdrant"), site("qdrant", where="write", line=9), site("sql", "config")],
+        one, entry("qdrant", "snapshot"), entry("redis", "copy"), seen=seen, traces="3 spans",
+    )  # fmt: skip
+    writers = {store.store: store.writers for store in found.stores}
+    assert writers == {"qdrant": ("agent planner", "main (a.py:9)"), "redis": ("agent cart",), "sql": ()}
+    assert {fix.where for fix in found.todo if "redis" in fix.what} == {""}
+    assert "agent planner<br>main (a.py:9)" in page(found)
+    assert "traces: 3 spans" in page(found)
+
+
+def test_what_cannot_be_taken_back_and_what_is_left_out_is_named_on_the_page() -> None:
+    lost = entry("acme", "none", restore_class="none")
+    found = measure([site("acme"), site("proc-cache", "volatile"), site("file:log", "embedded")], lost,
+                    entry("proc-cache", "none", restore_class="none"))  # fmt: skip
+    assert (found.never, found.left_out) == (("acme (remote)",), ("file:log",))
+    shown = page(found)
+    assert "<b>Cannot be taken back:</b> acme (remote)." in shown
+    assert "<b>Lost at a restart:</b> proc-cache." in shown
+    assert "no agent reads them back: file:log." in shown
+
+
+def test_five_changes_are_shown_at_once_and_all_others_are_folded() -> None:
+    shown = page(measure([site("file:cache", "embedded", line=n, path=f"{n}.py") for n in (1, 2)]
+                         + [site(f"acme-{n}") for n in range(7)]))  # fmt: skip
+    first, folded = shown.partition("<details>")[::2]
+    assert first.count("<li>") == 5
+    assert folded.partition("</details>")[0].count("<li>") > 2
 
 
 def test_caches_of_clients_delay_the_agreement() -> None:

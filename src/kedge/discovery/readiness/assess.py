@@ -11,7 +11,9 @@ from kedge.discovery.readiness.fixes import Assessed, fixes_of, reference_fix
 from kedge.discovery.readiness.observed import Observed
 from kedge.discovery.readiness.rates import restoration
 from kedge.discovery.readiness.settings import ReadinessSettings, StoreFacts
+from kedge.discovery.readiness.writers import writers_of
 from kedge.discovery.sites import Site, StateKind
+from kedge.model.durations import duration
 from kedge.model.readiness import (
     NEVER,
     NOTHING,
@@ -27,7 +29,7 @@ from kedge.model.readiness import (
 )
 from kedge.support.display import Report, Value, count
 
-SINKS = ("file:log", "file:export", "file:tmp", "file:upload", "file:sink", "ui-session")
+SINKS = ("file:log", "file:export", "file:tmp", "file:upload", "file:config", "ui-session")
 """Families that no agent reads back: not state that a rollback must take back."""
 
 DETECT_ASSUMED = Span(60.0, 600.0, 3600.0)
@@ -62,7 +64,8 @@ class Readiness(Report, frozen=True):
 
     `at`: seconds since 1970. `score`: of 100, null where no state was found. `within`: the service level in seconds.
     `stores`: the worst first. `never`: those that cannot be taken back. `with_kedge`: the same system with these stores
-    in Kedge. `todo`: what to change first. `assumed`: inputs that nobody stated.
+    in Kedge. `todo`: what to change first. `assumed`: inputs that nobody stated. `live`: what looks at running stores
+    showed. `left_out`: stores that no agent reads back. `traces`: what was read of traces, empty without any.
     """
 
     at: float
@@ -77,6 +80,8 @@ class Readiness(Report, frozen=True):
     todo: tuple[Fix, ...]
     assumed: tuple[str, ...]
     live: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    traces: str = ""
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -96,14 +101,17 @@ def assess(
     seen: Observed | None = None,
     live: Sequence[Live] = (),
     own: Sequence[StoreReadiness] = (),
+    traces: str = "",
 ) -> Readiness:
-    """Return the readiness of the stores of these sites.
+    """Return the readiness of the stores of these sites, and of those that only traces show.
 
     `seen`: what traces show of the stores. `live`: what looks at running stores showed. `own`: the stores of a Kedge
-    database, as `k.guard.readiness()` has them: they stand for the sites of Kedge.
+    database, as `k.guard.readiness()` has them: they stand for the sites of Kedge. `traces`: what was read of them.
     """
-    groups, pins = _grouped(sites)
-    known = _Known(capabilities, settings, seen or Observed({}, {}), {each.store: each for each in live}, now)
+    groups, pins, left_out = _grouped(sites)
+    seen = seen or Observed({}, {})
+    groups |= {(family, "config"): [] for family in _in_traces_only(groups, seen, capabilities)}
+    known = _Known(capabilities, settings, seen, {each.store: each for each in live}, now)
     found = [
         _store(store, kind, group, known)
         for (store, kind), group in groups.items()
@@ -128,19 +136,25 @@ def assess(
         todo=_first((fix for each in stores for fix in each.fixes), (each.fix for each in references)),
         assumed=assumed,
         live=tuple(f"{each.store}: {each.said}" for each in live),
+        left_out=left_out,
+        traces=traces,
     )
 
 
-def _grouped(sites: Iterable[Site]) -> tuple[dict[tuple[str, StateKind], list[Site]], list[Site]]:
-    """Return the sites by store and kind, and the mutable references.
+def _grouped(
+    sites: Iterable[Site],
+) -> tuple[dict[tuple[str, StateKind], list[Site]], list[Site], tuple[str, ...]]:
+    """Return the sites by store and kind, the mutable references, and the stores that no agent reads back.
 
     Sites whose store or kind is decided at run time join those that are certain: `lg-store:*` all of that family.
     """
-    groups, pins = defaultdict[tuple[str, StateKind], list[Site]](list), []
+    groups, pins, left_out = defaultdict[tuple[str, StateKind], list[Site]](list), [], set()
     for site in sorted(sites):
         if site.site_class == "pin":
             pins.append(site)
-        elif site.store not in SINKS:
+        elif site.store in SINKS:
+            left_out.add(site.store)
+        else:
             groups[site.store, site.kind].append(site)
     for key in [key for key in groups if key[1] == "config" or key[0].endswith(":*")]:
         certain = [other for other in groups if other != key and _is_of(other, key)]
@@ -148,7 +162,20 @@ def _grouped(sites: Iterable[Site]) -> tuple[dict[tuple[str, StateKind], list[Si
             groups[other] += groups[key]
         if certain:
             del groups[key]
-    return dict(groups), pins
+    return dict(groups), pins, tuple(sorted(left_out))
+
+
+def _in_traces_only(
+    groups: Iterable[tuple[str, StateKind]], seen: Observed, capabilities: Capabilities
+) -> tuple[str, ...]:
+    """Return the families of traces that are none of these stores, by name or by their entry (`sql`, `pgvector`)."""
+    stores = {store for store, _ in groups}
+    entries = {entry.id for store, kind in groups for entry in capabilities.of(store, kind)}
+    return tuple(
+        family
+        for family in seen.writers
+        if family not in stores and not entries & {entry.id for entry in capabilities.of(family, "config")}
+    )
 
 
 def _is_of(key: tuple[str, StateKind], wider: tuple[str, StateKind]) -> bool:
@@ -187,7 +214,7 @@ def _store(store: str, kind: StateKind, sites: Sequence[Site], known: _Known) ->
         now=known.now,
         certain=facts.holds or entry is None or not entry.needs,
     )
-    conditions = () if entry is None or facts.holds else (*entry.needs, *entry.conditions)
+    conditions = () if entry is None or facts.holds else (*(f"needs {text}" for text in entry.needs), *entry.conditions)
     if entry is not None and not entry.verified:
         conditions = (*conditions, "unverified: general knowledge, no source was read")
     return StoreReadiness(
@@ -203,9 +230,10 @@ def _store(store: str, kind: StateKind, sites: Sequence[Site], known: _Known) ->
         rebuilt_from=facts.rebuilt_from,
         tested_at=facts.tested,
         conditions=conditions,
-        assumed=assumed,
+        assumed=assumed if sites else (*assumed, "seen in traces only, not in the code"),
         lost_writes=_lost_writes(store, way, entry, known),
         fixes=fixes_of(Assessed(store, kind, way, entry, scored, facts.holds), sites),
+        writers=writers_of(sites, known.seen.writers.get(store, ())),
     )
 
 
@@ -267,7 +295,7 @@ def _isolated(sites: Sequence[Site], *, told: bool | None) -> Known:
     """Return whether deployments write apart: as stated, as traces show, or "no" where every name is a constant."""
     if told is not None:
         return "yes" if told else "no"
-    if sites[0].store.startswith("kedge"):
+    if sites and sites[0].store.startswith("kedge"):
         return "yes"
     names = [site.target for site in sites if site.site_class in {"bind", "decl"}]
     return "no" if names and all(names) and not any("{" in name for name in names) else "unknown"
@@ -288,7 +316,7 @@ def _prediction(
     """
     agree = settings.agree or AGREE_ASSUMED + Span(0.0, stale, 2 * stale)
     assumed = [
-        f"{name} {span.likely:g} s"
+        f"{name} {duration(span.likely, units=1)}"
         for name, given, span in (
             ("detection", settings.detect, DETECT_ASSUMED),
             ("restart", settings.restart, RESTART_ASSUMED),

@@ -85,7 +85,9 @@ def _move(store: str) -> str | None:
 
 
 def _where(sites: Sequence[Site]) -> str:
-    """Return the place of the first handle, else of the first site."""
+    """Return the place of the first handle, else of the first site; empty for a store that only traces show."""
+    if not sites:
+        return ""
     order = {"bind": 0, "decl": 1, "attach": 2, "write": 3}
     first = min(sites, key=lambda site: (order.get(site.site_class, 4), site.path, site.line))
     return f"{first.path}:{first.line}"

@@ -6,9 +6,14 @@ import datetime as dt
 from html import escape
 
 from kedge.discovery.readiness.assess import Readiness
-from kedge.discovery.readiness.text import seconds_text, span_text, way_text
+from kedge.discovery.readiness.text import seconds_text, span_text, way_text, writers_text
 from kedge.model.readiness import Prediction, StoreReadiness
 
+_FIRST = 5  # changes that are shown at once; the others are folded
+_WRITERS = 3
+_COLUMNS = (
+    ("store", 18), ("score", 7), ("way back", 14), ("goes back together", 13), ("lost with it", 27), ("written by", 21)
+)  # fmt: skip
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --paper: #fff; --line: #d5dbe3; --soft: #f3f5f8; --good: #1d7a46;
   --mid: #9a6a00; --bad: #b3261e; --bar: #3b6fb6; }
@@ -23,8 +28,9 @@ p.lead { margin: .2rem 0 0; opacity: .8; overflow-wrap: anywhere; }
   margin-top: 1.4rem; }
 .figure { border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; background: var(--soft); }
 .figure b { display: block; font-size: 1.7rem; line-height: 1.2; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-th, td { text-align: left; vertical-align: top; padding: .45rem .7rem .45rem 0; border-bottom: 1px solid var(--line); }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; table-layout: fixed; font-size: .92rem; }
+th, td { overflow-wrap: anywhere; text-align: left; vertical-align: top;
+  padding: .45rem .7rem .45rem 0; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; white-space: nowrap; }
 .good { color: var(--good); } .mid { color: var(--mid); } .bad { color: var(--bad); }
 code { font-size: .9em; overflow-wrap: anywhere; } ol { padding-left: 1.4rem; }
@@ -33,6 +39,9 @@ li { margin: .35rem 0; overflow-wrap: anywhere; }
   align-items: center; }
 .bar { height: .8rem; background: var(--bar); border-radius: .2rem; min-width: 2px; }
 .small { font-size: .85rem; opacity: .8; }
+summary { cursor: pointer; }
+@media (max-width: 50rem) { .scroll table { width: 52rem; } }
+@media print { body { max-width: none; } tr, li { break-inside: avoid; } }
 """
 
 
@@ -48,6 +57,7 @@ def page(found: Readiness) -> str:
         f"<header><h1>Rollback readiness: {score}</h1>\n",
         f'<p class="lead">{escape(found.root)}, {at}</p></header>\n<main>\n',
         _figures(found),
+        _never(found),
         "<h2>Change first</h2>\n" + _todo(found),
         "<h2>Stores, the worst first</h2>\n" + _stores(found.stores),
         "<h2>How long a rollback takes</h2>\n" + _times(found),
@@ -69,26 +79,42 @@ def _figures(found: Readiness) -> str:
     return f'<div class="figures">\n{cells}</div>\n'
 
 
+def _never(found: Readiness) -> str:
+    said = f"<p><b>Cannot be taken back:</b> {escape(', '.join(found.never))}.</p>\n" if found.never else ""
+    emptied = [each.store for each in found.stores if each.span is not None and each.span.worst == 0]
+    if emptied:
+        said += f"<p><b>Lost at a restart:</b> {escape(', '.join(emptied))}.</p>\n"
+    if found.left_out:
+        names = escape(", ".join(found.left_out))
+        said += f"<p class=small>Left out, as no agent reads them back: {names}.</p>\n"
+    return said
+
+
 def _todo(found: Readiness) -> str:
     if not found.todo:
         return "<p>Nothing.</p>\n"
-    lines = "".join(
+    lines = [
         f"<li>{escape(fix.what)}{f' <code>{escape(fix.where)}</code>' if fix.where else ''}"
-        f' <span class="small">+{fix.points}</span></li>\n'
-        for fix in found.todo[:12]
-    )
-    more = len(found.todo) - 12
-    return f"<ol>\n{lines}</ol>\n" + (f'<p class="small">and {more} more</p>\n' if more > 0 else "")
+        f' <span class="small">+{fix.points} points</span></li>\n'
+        for fix in found.todo
+    ]
+    first, more = "".join(lines[:_FIRST]), "".join(lines[_FIRST:])
+    rest = f'<details><summary>{len(lines) - _FIRST} more</summary>\n<ol start="{_FIRST + 1}">\n{more}</ol></details>\n'
+    return f"<ol>\n{first}</ol>\n" + (rest if more else "")
 
 
 def _stores(stores: tuple[StoreReadiness, ...]) -> str:
-    head = "<th>store</th><th class=number>score</th><th>way back</th><th>goes back together</th><th>also lost</th>"
+    head = "".join(
+        f"<th{' class=number' if name == 'score' else ''} style='width: {width}%'>{name}</th>"
+        for name, width in _COLUMNS
+    )
     rows = "".join(
         f"<tr><td><b>{escape(each.store)}</b><br><span class=small>{escape(each.kind)}</span></td>"
         f'<td class="number {_grade(each.score)}">{each.score}</td>'
         f"<td>{escape(way_text(each))}<br><span class=small>{escape(span_text(each.span))}</span></td>"
         f"<td>{escape(each.unit)}</td><td>{escape(each.lost) or 'nothing'}"
-        f"{''.join(f'<br><span class=small>needs: {escape(text)}</span>' for text in each.conditions)}</td></tr>\n"
+        f"{''.join(f'<br><span class=small>{escape(text)}</span>' for text in each.conditions)}</td>"
+        f"<td class=small>{escape(writers_text(each, _WRITERS)).replace('; ', '<br>')}</td></tr>\n"
         for each in stores
     )
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n'
@@ -130,7 +156,13 @@ def _references(found: Readiness) -> str:
 
 
 def _assumed(found: Readiness) -> str:
-    lines = [*found.assumed, *(f"{each.store}: {text}" for each in found.stores for text in each.assumed), *found.live]
+    read = [f"traces: {found.traces}"] if found.traces else []
+    lines = [
+        *read,
+        *found.assumed,
+        *(f"{each.store}: {text}" for each in found.stores for text in each.assumed),
+        *found.live,
+    ]
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>\n" for line in lines)

@@ -16,8 +16,11 @@ from kedge.discovery.readiness.observed import observed
 from kedge.discovery.readiness.settings import read_settings
 from kedge.discovery.scanning import scan
 from kedge.discovery.traces import read_traces
+from kedge.discovery.traces.model import TraceReport
 from kedge.errors import InvalidValue
+from kedge.model.durations import duration
 from kedge.model.readiness import StoreReadiness
+from kedge.support.display import count
 
 CONFIGURATION = "kedge.toml"
 
@@ -56,14 +59,21 @@ def readiness(
         for root, label in zip(roots, labels, strict=True)
         for site in scan(root, env=env).sites
     ]
-    seen = observed(read_traces(*traces).traffic) if traces else None
+    recorded = read_traces(*traces) if traces else None
     return assess(
         ", ".join(os.fspath(root) for root in roots),
         sites,
         Capabilities.load(*((chosen,) if chosen else ())),
         settings,
         now=time.time() if now is None else now,
-        seen=seen,
+        seen=None if recorded is None else observed(recorded.traffic),
         own=own,
         live=look(live or {}, environment or {}, seconds),
+        traces="" if recorded is None else _traces_text(recorded),
     )
+
+
+def _traces_text(found: TraceReport) -> str:
+    long = f", {duration(found.seconds, units=1)} long" if found.seconds >= 1 else ""
+    bad = f"; {count(found.bad_parts, 'part')} could not be read: `kedge traces` says why" if found.bad_parts else ""
+    return f"{count(found.spans, 'span')} in {count(found.files, 'file')}{long}{bad}"

@@ -23,7 +23,17 @@ _WAYS = {
 
 def way_text(store: StoreReadiness) -> str:
     """Return the way back of a store in words."""
+    if store.way is WayBack.REBUILD and store.kind == "volatile":
+        return "lost at a restart"
     return _WAYS[store.way]
+
+
+def writers_text(store: StoreReadiness, most: int = 1) -> str:
+    """Return who writes a store, at most so many, and the count of the rest."""
+    if not store.writers:
+        return "not known"
+    shown, more = "; ".join(store.writers[:most]), len(store.writers) - most
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def seconds_text(seconds: float) -> str:
@@ -42,4 +52,4 @@ def span_text(span: Span | None) -> str:
     return f"{seconds_text(span.likely)} ({seconds_text(span.fast)} to {seconds_text(span.worst)})"
 
 
-__all__ = ["seconds_text", "span_text", "way_text"]
+__all__ = ["seconds_text", "span_text", "way_text", "writers_text"]
