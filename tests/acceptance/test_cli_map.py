@@ -92,4 +92,18 @@ def test_a_map_is_a_document_a_flowchart_or_a_page(alone: Run, tmp_path: Path) -
 def test_a_map_of_nothing_says_what_to_give(alone: Run) -> None:
     result = alone("map", "--json")
     assert result.code == 2
-    assert "give a scan, traces or a database" in json.dumps(result.document)
+    assert "give a folder (`.` for this one), traces or a database" in json.dumps(result.document)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*TRACES, "--html", "missing/map.html"], "cannot write missing/map.html: No such file or directory; name a"),
+        (["missing"], "cannot read the scan missing (No such file or directory): give a folder"),
+        ([".", "--env", "missing.env"], "cannot read the environment of missing.env (No such file or directory): give"),
+    ],
+)
+def test_a_file_that_is_not_there_is_named(alone: Run, words: list[str], said: str) -> None:
+    result = alone("map", *words, "--json")
+    assert result.code == 2
+    assert said in json.dumps(result.document)

@@ -90,7 +90,7 @@ def _print_coverage(found: ContextMap) -> None:
         say("  code: not scanned (give a folder)")
     else:
         missed = f"; {count(len(coverage.unparsed), 'file')} not read" if coverage.unparsed else ""
-        say(f"  code: {count(coverage.sites, 'site')}{missed}")
+        say(f"  code: {count(coverage.sites, 'place')}{missed}")
     if coverage.spans is None:
         say("  traces: none (--traces FILE)")
     else:

@@ -114,7 +114,8 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"cannot read the environment of {path} ({error}): give a .env or Compose file") from None
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidValue(f"cannot read the environment of {path} ({why}): give a .env or Compose file") from None
 
 
 def _find(files: Walk, extra: Sequence[Path], variables: Mapping[str, str]) -> Found:

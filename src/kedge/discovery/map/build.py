@@ -44,7 +44,7 @@ def context_map(
     variables = environment([(os.fspath(path), _text(path)) for path in env])
     report = traces if isinstance(traces, TraceReport) else read_traces(*map(Path, traces)) if traces else None
     if not scans and report is None and k is None:
-        raise InvalidValue("nothing to map: give a scan, traces or a database")
+        raise InvalidValue("nothing to map: give a folder (`.` for this one), traces or a database")
     return join(
         _merged([_scanned(each) for each in scans]),
         report,
@@ -83,7 +83,7 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidValue(
-            f"cannot read the scan {path} ({error}): give a folder or a file of kedge scan --json"
+            f"cannot read the scan {path} ({error.strerror}): give a folder, or a file that `kedge scan --json` wrote"
         ) from None
 
 
@@ -91,4 +91,5 @@ def _text(path: str | os.PathLike[str]) -> str:
     try:
         return Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"cannot read the environment of {path} ({error}): give a .env or Compose file") from None
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidValue(f"cannot read the environment of {path} ({why}): give a .env or Compose file") from None

@@ -50,7 +50,7 @@ def coverage(found: ContextMap) -> str:
     """Return what the map rests on, and what its traces cannot show."""
     rests = found.coverage
     lines = [
-        "Code: not scanned." if rests.sites is None else f"Code: {rests.sites:,} sites.",
+        "Code: not scanned." if rests.sites is None else f"Code: {rests.sites:,} places.",
         "Traces: none." if rests.spans is None else f"Traces: {rests.spans:,} spans{_window(rests.window)}.",
         "Kedge's journal: no database."
         if rests.turns is None
