@@ -12,6 +12,9 @@ Reach: TypeAlias = Ability | Literal["unknown"]
 """What can be taken back, "unknown" for a store that the capability table does not have."""
 
 WORST_FIRST: tuple[Reach, ...] = ("none", "unknown", "copy", "history", "backup", "snapshot", "pitr", "fork")
+SINKS = frozenset({"file:log", "file:export", "file:tmp", "file:upload", "file:config", "ui-session"})
+"""Families that no agent reads back: not state that a rollback must take back."""
+
 CLASSES: tuple[SiteClass, ...] = ("bind", "write", "attach", "decl", "pin")
 
 
@@ -48,7 +51,7 @@ class Store(msgspec.Struct, frozen=True):
 
 
 def stores_of(sites: Iterable[Site], capabilities: Capabilities) -> tuple[Store, ...]:
-    """Return the stores of sites: what cannot be taken back first, then by name.
+    """Return the stores of sites: what cannot be taken back first, of it what agents read, then by name.
 
     A family is several stores if its kinds can be taken back in several ways, as a server and a local file. A site
     whose kind is decided at run time belongs to the worst of them.
@@ -57,7 +60,9 @@ def stores_of(sites: Iterable[Site], capabilities: Capabilities) -> tuple[Store,
     for site in sites:
         kinds.setdefault(site.store, set()).add(site.kind)
     stores = [store for name in kinds for store in _of_family(name, kinds[name], sites, capabilities)]
-    return tuple(sorted(stores, key=lambda store: (not store.gone, store.rank, store.name, store.kinds)))
+    return tuple(
+        sorted(stores, key=lambda store: (not store.gone, store.rank, store.name in SINKS, store.name, store.kinds))
+    )
 
 
 def store_of(site: Site, stores: Iterable[Store]) -> Store:

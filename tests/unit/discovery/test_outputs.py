@@ -66,6 +66,16 @@ def test_what_cannot_be_taken_back_stands_first() -> None:
     assert qdrant.kinds == ("config", "remote")
 
 
+def test_what_no_agent_reads_back_stands_behind_the_state_of_agents() -> None:
+    sites = [
+        Site("a.py", 1, "write", "file:config", "embedded", "setup"),
+        Site("a.py", 2, "bind", "lg-saver:memory", "volatile", "graph"),
+        Site("a.py", 3, "bind", "qdrant", "remote", "graph"),
+    ]
+    names = [store.name for store in stores_of(sites, Capabilities.load())]
+    assert names == ["lg-saver:memory", "file:config", "qdrant"]
+
+
 def test_kinds_of_a_family_that_go_back_differently_are_two_stores() -> None:
     both = [_moved(SITES[0], kind="embedded"), _moved(SITES[0], kind="volatile"), *SITES]
     stores = stores_of(both, Capabilities.load())

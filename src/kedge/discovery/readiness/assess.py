@@ -13,6 +13,7 @@ from kedge.discovery.readiness.rates import restoration
 from kedge.discovery.readiness.settings import ReadinessSettings, StoreFacts
 from kedge.discovery.readiness.writers import writers_of
 from kedge.discovery.sites import Site, StateKind
+from kedge.discovery.stores import SINKS
 from kedge.model.durations import duration
 from kedge.model.readiness import (
     NEVER,
@@ -28,9 +29,6 @@ from kedge.model.readiness import (
     score,
 )
 from kedge.support.display import Report, Value, count
-
-SINKS = ("file:log", "file:export", "file:tmp", "file:upload", "file:config", "ui-session")
-"""Families that no agent reads back: not state that a rollback must take back."""
 
 DETECT_ASSUMED = Span(60.0, 600.0, 3600.0)
 RESTART_ASSUMED = Span(10.0, 60.0, 300.0)
