@@ -69,7 +69,7 @@ def test_a_map_is_told(alone: Run, tmp_path: Path) -> None:
     assert all(len(line) <= 80 for line in result.out.splitlines())
     for words in (
         "kedge:context", "static", "observed", "journaled", "researcher writes chroma/x; writer reads it",
-        "1 write in kedge:context", "Blast radius of v2", "code: 1 site", "Not observable",
+        "1 write in kedge:context", "Blast radius of v2", "code: 1 place", "Not observable",
     ):  # fmt: skip
         assert words in " ".join(result.out.split()), words
 
