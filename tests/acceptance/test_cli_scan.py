@@ -65,6 +65,31 @@ def test_the_table_has_the_worst_first_and_fits_80_columns(scan: Run, monkeypatc
     assert all(len(line) <= 80 for line in result.out.splitlines())
 
 
+def test_a_write_follows_the_variable_that_selects_what_it_writes_to(scan: Run, app: Path) -> None:
+    (app / "prod.env").write_text("MODE=server\n")
+    shown = scan("--env", str(app / "prod.env")).out
+    assert "write  src/app.py:13 add\n         if env(MODE)=server\n" in shown
+    (app / "prod.env").write_text("OTHER=1\n")
+    shown = scan("--env", str(app / "prod.env")).out
+    assert "write  src/app.py:13 add\n         qdrant embedded or qdrant remote, by env(MODE)\n" in shown
+
+
+def test_places_of_one_piece_of_evidence_stand_in_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    opened = "saver = InMemorySaver()\n"
+    head = "from langgraph.checkpoint.memory import InMemorySaver\nfrom langgraph.graph import StateGraph\n"
+    cells = [f"{head}builder = StateGraph(dict)\n", opened, opened, opened, "builder.compile(checkpointer=saver)\n"]
+    written = [{"cell_type": "code", "source": text} for text in cells]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": written, "nbformat": 4, "metadata": {}}))
+    shown = " ".join(runner(capsys, None)("scan", str(tmp_path), "--no-cache").out.split())
+    assert "is opened here: a.ipynb:cell1:1, a.ipynb:cell2:1 and 1 more" in shown
+
+
+def test_a_folder_without_a_file_to_read_is_said_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing\n")
+    result = runner(capsys, None)("scan", str(tmp_path), "--no-cache")
+    assert (result.code, result.out.strip()[:17]) == (0, "Nothing was read:")
+
+
 def test_json_is_one_document_and_needs_no_other(scan: Run) -> None:
     found = scan("--json").document
     places = {(site["path"], site["line"], site["class"], site["store"]) for site in found["sites"]}
@@ -86,7 +111,7 @@ def test_files_are_written_beside_the_table(scan: Run, tmp_path: Path) -> None:
 
 def test_a_check_fails_on_what_it_names(scan: Run) -> None:
     assert scan("--fail-on", "none").code == 3
-    assert "Failed: 1 place of --fail-on none." in scan("--fail-on", "none").out
+    assert "Failed: 1 place matches --fail-on none." in scan("--fail-on", "none").out
     assert scan("--fail-on", "pitr,fork").code == 0
     assert "Passed" in scan("--fail-on", "pitr").out
     assert scan("--fail-on", "write").code == 3

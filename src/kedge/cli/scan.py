@@ -113,9 +113,10 @@ def _reach(store: Store) -> str:
 
 def _print_failing(failing: Sequence[Site], text: str) -> None:
     if failing:
-        say(f"Failed: {count(len(failing), 'place')} of --fail-on {text}.", "bold red")
+        verb = "matches" if len(failing) == 1 else "match"
+        say(f"Failed: {count(len(failing), 'place')} {verb} --fail-on {text}.", "bold red")
     else:
-        say(f"Passed: no place of --fail-on {text}.", "bold green")
+        say(f"Passed: no place matches --fail-on {text}.", "bold green")
 
 
 def _bytes(path: Path) -> bytes:

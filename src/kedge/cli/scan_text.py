@@ -9,12 +9,13 @@ from kedge.cli.tables import wrap
 from kedge.cli.terminal import console, count, heading, listing, printable, say
 from kedge.discovery.scanning import Scan
 from kedge.discovery.selecting import several
-from kedge.discovery.sites import Selector, Site
+from kedge.discovery.sites import Evidence, Selector, Site
 from kedge.discovery.stores import Store, sentence, store_of
 
 _STYLES = {"none": "bold red", "unknown": "bold magenta", "copy": "bold yellow", "history": "bold yellow"}
 _NARROWEST = 40
 _MOST_OTHERS = 3
+_MOST_PLACES = 2
 _TOLD = frozenset({"decl", "attach", "pin"})  # classes whose evidence is shown: no code tells more
 _PLAIN = re.compile(r".* runs the image |given to an agent or graph$|imported from |calls ")
 
@@ -54,15 +55,21 @@ def _notes(site: Site) -> Iterable[tuple[str, bool]]:
     if site.confidence == "low":
         yield "low confidence", False
     if site.site_class in _TOLD:
+        places: dict[tuple[str, bool], list[str]] = {}
         for each in site.evidence:
-            elsewhere = each.path and (each.path, each.line) != (site.path, site.line)
-            if _PLAIN.match(each.text):
-                continue
-            if elsewhere and each.path not in each.text:
-                place = f"line {each.line}" if each.path == site.path else f"{each.path}:{each.line}"
-                yield f"{each.text}: {place}", each.is_fault
-            else:
-                yield each.text, each.is_fault
+            if not _PLAIN.match(each.text):
+                places.setdefault((each.text, each.is_fault), []).extend(_elsewhere(site, each))
+        for (text, is_fault), found in places.items():
+            yield (f"{text}: {listing(found, _MOST_PLACES)}" if found else text), is_fault
+
+
+def _elsewhere(site: Site, evidence: Evidence) -> tuple[str, ...]:
+    """Return where a piece of evidence is, unless that is the place of the site, or its text says it."""
+    if not evidence.path or evidence.path in evidence.text or (evidence.path, evidence.line) == (site.path, site.line):
+        return ()
+    if evidence.path == site.path:
+        return (f"line {evidence.line}",)
+    return (f"{evidence.path}:{evidence.line}",)
 
 
 def _selected(site: Site, selector: Selector) -> str:
@@ -106,6 +113,8 @@ def _print_unparsed(found: Scan) -> None:
 def _counts(found: Scan, new: Sequence[bool] | None) -> str:
     worst = sum(store.capability == "none" or bool(store.gone) for store in found.stores)
     unknown = sum(store.capability == "unknown" and not store.gone for store in found.stores)
+    if not found.files:
+        return "Nothing was read: the folder has no file that the scan knows (code, notebooks, configuration)."
     text = f"{count(len(found.sites), 'place')} of {count(len(found.stores), 'store')}"
     text += f" in {count(found.files, 'file')} ({found.lines:,} lines)"
     text += f"; {worst:,} cannot be taken back" if worst else ""

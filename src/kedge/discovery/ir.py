@@ -361,3 +361,10 @@ class Module(msgspec.Struct, frozen=True, array_like=True):
     body: tuple[Statement, ...]
     errors: tuple[int, ...] = ()
     cells: tuple[Cell, ...] = ()
+
+    def place(self, line: int) -> tuple[str, int]:
+        """Return the path and line of a line: of a notebook, the cell and the line in it."""
+        for cell in reversed(self.cells):
+            if line > cell.before:
+                return f"{self.path}:cell{cell.number}", line - cell.before
+        return self.path, line

@@ -21,7 +21,31 @@ def resolved(sites: Iterable[Site], variables: Mapping[str, str]) -> tuple[Site,
     for site in sites:
         if site.selector is not None and site.selector.value is not None:
             values.setdefault(site.selector.name, set()).add(site.selector.value.lower())
-    return tuple(kept for site in sites if (kept := _decided(site, variables, values)) is not None)
+    kept = [left for site in sites if (left := _decided(site, variables, values)) is not None]
+    return tuple(_of_one(site, kept) if _is_set(site, variables) else site for site in kept)
+
+
+def _is_set(site: Site, variables: Mapping[str, str]) -> bool:
+    return site.selector is not None and site.selector.source == "env" and site.selector.name in variables
+
+
+def _of_one(site: Site, kept: Iterable[Site]) -> Site:
+    """Return a site of several alternatives as one of the only alternative that is left."""
+    selector = site.selector
+    if selector is None or not several(site, selector):
+        return site
+    left = {
+        (each.kind, each.selector)
+        for each in kept
+        if each.site_class == "bind" and each.store == site.store and each.selector is not None
+        if (each.selector.source, each.selector.name) == (selector.source, selector.name)
+        if {each.store, f"{each.store} {each.kind}", f"{each.store} at {each.path}:{each.line}"}
+        & set(selector.alternatives)
+    }
+    if len(left) != 1:
+        return site
+    ((kind, chosen),) = left
+    return msgspec.structs.replace(site, kind=kind, selector=chosen)
 
 
 def _decided(site: Site, variables: Mapping[str, str], values: Mapping[str, set[str]]) -> Site | None:

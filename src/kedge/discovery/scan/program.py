@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from kedge.discovery.ir import Module
 from kedge.discovery.scan.indexing import index_module
 from kedge.discovery.scan.matching import Finding, Matcher, merged
@@ -12,7 +14,7 @@ from kedge.discovery.scan.rules import Rules
 from kedge.discovery.scan.scopes import ModuleIndex
 from kedge.discovery.scan.selectors import Selectors, common, is_live
 from kedge.discovery.scan.writers import Writers
-from kedge.discovery.sites import Selector, Site
+from kedge.discovery.sites import Evidence, Selector, Site
 
 
 class Program:
@@ -76,12 +78,7 @@ class Program:
         return index.module if index is not None else None
 
     def _site(self, finding: Finding, selector: Selector | None) -> Site:
-        module = finding.scope.module.module
-        path, line = module.path, finding.line
-        for cell in reversed(module.cells):
-            if line > cell.before:
-                path, line = f"{path}:cell{cell.number}", line - cell.before
-                break
+        path, line = finding.scope.module.module.place(finding.line)
         return Site(
             path=path,
             line=line,
@@ -90,7 +87,14 @@ class Program:
             kind=finding.kind,
             function=finding.scope.name or "<module>",
             selector=selector,
-            evidence=finding.evidence,
+            evidence=tuple(map(self._in_cell, finding.evidence)),
             confidence=finding.confidence,
             target=finding.target,
         )
+
+    def _in_cell(self, evidence: Evidence) -> Evidence:
+        module = self.module_of(evidence.path)
+        if module is None or not module.cells:
+            return evidence
+        path, line = module.place(evidence.line)
+        return msgspec.structs.replace(evidence, path=path, line=line)

@@ -33,7 +33,4 @@ def _in_cell(site: Site, notebooks: dict[str, Module]) -> Site:
 
 
 def _place(path: str, line: int, notebooks: dict[str, Module]) -> tuple[str, int]:
-    for cell in reversed(notebooks[path].cells) if path in notebooks else ():
-        if line > cell.before:
-            return f"{path}:cell{cell.number}", line - cell.before
-    return path, line
+    return notebooks[path].place(line) if path in notebooks else (path, line)
