@@ -17,6 +17,9 @@ def writes(files: dict[str, str]) -> list[str]:
     [
         ("def save(x):\n    client.put(x)\n", "from store import save\n\nsave(1)\n"),
         ("def save(x):\n    client.put({'a': [x]})\n", "import store\n\nstore.save(1)\n"),
+        ("def save(x):\n    row = Row(a=x)\n    client.put(row)\n", "from store import save\n\nsave(1)\n"),
+        ("def save(x):\n    client.table('t').where(T.id == x).delete()\n", "from store import save\n\nsave(1)\n"),
+        ("def save(x):\n    client.put(x or 1)\n", "from store import save\n\nsave(1)\n"),
         ("class S:\n    def save(self, x):\n        client.put(x)\n", "from store import S\n\nS().save(1)\n"),
         ("class S:\n    def save(self):\n        client.put(self.dump())\n", "from store import S\n\nS().save()\n"),
         ("def put(x):\n    client.put(x)\n\ndef save(x):\n    put(x)\n", "from store import save\n\nsave(1)\n"),
@@ -32,6 +35,7 @@ def test_a_call_of_a_writer_in_another_module_is_a_write(wrapper: str, use: str)
     ("wrapper", "use"),
     [
         ("def save(x):\n    client.put(Row(a=1))\n", "from store import save\n\nsave(1)\n"),
+        ("def save(x):\n    row = Row(a=1)\n    client.put(row)\n", "from store import save\n\nsave(1)\n"),
         (
             "class S:\n    def save(self, x):\n        client.put(x)\n",
             "from store import S\n\nclass T(S):\n    def go(self):\n        self.save(1)\n",

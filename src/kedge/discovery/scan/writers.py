@@ -232,14 +232,13 @@ def _given_names(scope: Scope) -> set[str]:
     """Return the names of what a function is given, and of what it makes of that; `self` too."""
     names = {name for name, bound in scope.bindings.items() if any(each.kind == "parameter" for each in bound)}
     names.add("self")
-    if not scope.module.is_python:
-        for _ in range(2):
-            names.update(
-                name
-                for name, bound in scope.bindings.items()
-                for each in bound
-                if each.kind in {"value", "item"} and each.expression is not None and _mentions(each.expression, names)
-            )
+    for _ in range(2):
+        names.update(
+            name
+            for name, bound in scope.bindings.items()
+            for each in bound
+            if each.kind in {"value", "item"} and each.expression is not None and _mentions(each.expression, names)
+        )
     return names
 
 
@@ -274,8 +273,12 @@ def _mentions(node: ir.Expression, names: set[str], depth: int = 6) -> bool:
             parts = (node.element, *(values for _, values in node.loops))
         case ir.Index():
             parts = (node.value, node.key)
-        case ir.Template():
+        case ir.Template() | ir.Other():
             parts = node.parts
+        case ir.Binary():
+            parts = (node.left, node.right)
+        case ir.Choice():
+            parts = node.options
         case _:
             return False
     return depth > 0 and any(_mentions(part, names, depth - 1) for part in parts)
