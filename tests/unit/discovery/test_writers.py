@@ -73,11 +73,13 @@ def test_a_function_that_runs_statements_writes_where_a_caller_gives_it_one() ->
     assert writes(files) == []
 
 
-def test_a_function_with_a_fixed_statement_is_a_site_by_itself() -> None:
+def test_a_function_with_a_fixed_statement_is_a_writer_if_it_hands_parameters_to_it() -> None:
     files = {
         "db.py": "import psycopg\nc = psycopg.connect('u')\n\ndef forget(x):\n    c.execute('DELETE FROM t', (x,))\n",
         "use.py": "from db import forget\n\nforget(1)\n",
     }
+    assert writes(files) == ["db.py:5 forget", "use.py:3 <module>"]
+    files["db.py"] = files["db.py"].replace("(x,)", "(1,)")
     assert writes(files) == ["db.py:5 forget"]
 
 

@@ -1,13 +1,12 @@
 """Functions of the repository that write: a call of one in another module is a write too.
 
-A function is a writer if it hands what it is given to a write: an argument of the write names a parameter, or the
+A function is a writer if it hands what it is given to a write: an argument of the write is made of a parameter, or the
 instance itself (active records), or what it writes to was given to the constructor of its instance. Its calls in other
 modules are sites, if all that they can call are writers, but not those of a method by another of the same instance. A
 function that hands its parameters on to a writer of its own module is a writer as well, in a bounded number of rounds.
 
-A function whose statement is fixed is no writer of this kind: it stands for one operation, and is a site itself. A
-function that runs a statement which it is given is a site if a caller gives it one that writes, and so are such calls
-by other functions.
+A function that runs a statement which it is given is no writer of this kind: it is a site if a caller gives it a
+statement that writes, and so are such calls by other functions.
 """
 
 from __future__ import annotations
@@ -79,12 +78,12 @@ class Writers:
 
     def calls(self, writes: Iterable[Finding]) -> Iterator[list[Finding]]:
         """Yield the findings of calls, in other modules, of the functions that make some writes."""
+        runners = {id(_named(runner.finding.scope)) for runner in self.matcher.runners}
         writers: dict[int, list[Finding]] = {}
         names: dict[str, None] = {}
         for write in writes:
             scope = _named(write.scope)
-            fixed = write.rule is not None and write.rule.sql is not None
-            if scope is not None and not fixed and hands_on(write.call, scope):
+            if scope is not None and id(scope) not in runners and hands_on(write.call, scope):
                 writers.setdefault(id(scope), []).append(replace(write, scope=scope))
                 names.setdefault(scope.own_name)
         done: set[int] = set()
@@ -254,34 +253,37 @@ def _is_chained(call: ir.Call, outer: ir.Call) -> bool:
 
 def _mentions(node: ir.Expression, names: set[str], depth: int = 6) -> bool:
     """Whether an argument is made of one of some names; an attribute of `self` is not the instance itself."""
+    if isinstance(node, ir.Name):
+        return node.id in names
+    if isinstance(node, ir.Attribute) and _is_self(node.value):
+        return False
+    return depth > 0 and any(_mentions(part, names, depth - 1) for part in _parts(node))
+
+
+def _parts(node: ir.Expression) -> tuple[ir.Expression, ...]:
+    """Return what a value is made of. The name of a function is none of it, the object of a method is."""
     match node:
-        case ir.Name():
-            return node.id in names
-        case ir.Attribute():
-            return not _is_self(node.value) and depth > 0 and _mentions(node.value, names, depth - 1)
         case ir.Call():
-            inner = node.function.value if isinstance(node.function, ir.Attribute) else None
-            parts = (*node.arguments, *(word.value for word in node.keywords))
-            parts = parts if inner is None else (inner, *parts)
-        case ir.Sequence():
-            parts = node.items
-        case ir.Mapping():
-            parts = tuple(value for _, value in node.items)
-        case ir.Spread():
-            parts = (node.value,)
-        case ir.Comprehension():
-            parts = (node.element, *(values for _, values in node.loops))
+            inner = (node.function.value,) if isinstance(node.function, ir.Attribute) else ()
+            return (*inner, *node.arguments, *(word.value for word in node.keywords))
+        case ir.Attribute() | ir.Spread():
+            return (node.value,)
         case ir.Index():
-            parts = (node.value, node.key)
-        case ir.Template() | ir.Other():
-            parts = node.parts
+            return (node.value, node.key)
         case ir.Binary():
-            parts = (node.left, node.right)
+            return (node.left, node.right)
+        case ir.Sequence():
+            return node.items
         case ir.Choice():
-            parts = node.options
+            return node.options
+        case ir.Template() | ir.Other():
+            return node.parts
+        case ir.Mapping():
+            return tuple(value for _, value in node.items)
+        case ir.Comprehension():
+            return (node.element, *(values for _, values in node.loops))
         case _:
-            return False
-    return depth > 0 and any(_mentions(part, names, depth - 1) for part in parts)
+            return ()
 
 
 def _is_self(node: ir.Expression) -> bool:
