@@ -42,6 +42,11 @@ gives = "self"
 on = ["box.client", "box.table", "shelf.client"]
 methods = ["put", "delete", "beta.items.create"]
 
+[[write]]
+on = "box.client"
+methods = ["commit"]
+assigned = true
+
 [[type]]
 gives = "box.base"
 store = "box:*"

@@ -89,6 +89,8 @@ class Matcher:
         self.rules = resolver.rules
         self.statements = Statements(resolver)
         self.runners: list[Runner] = []
+        self.commits: list[Finding] = []
+        """Commits, which write if a row was changed before."""
 
     def findings(self) -> Iterator[list[Finding]]:
         """Yield the findings of each call and assignment, in the order of the code; alternatives stand together."""
@@ -148,6 +150,8 @@ class Matcher:
                 continue
             if table == "write" and rule.sql is not None:
                 yield from self._of_statement(rule, handle, call, site)
+            elif table == "write" and rule.assigned:
+                self.commits.append(self._finding(rule, "write", handle, name, call, site))
             else:
                 yield self._finding(rule, site_class, handle, name, call, site)
             if table == "bind" and called_name(call) in _FILLING:

@@ -13,6 +13,7 @@ from kedge.discovery.scan.resolver import Resolver
 from kedge.discovery.scan.rules import Rules
 from kedge.discovery.scan.scopes import ModuleIndex
 from kedge.discovery.scan.selectors import Selectors, common, is_live
+from kedge.discovery.scan.updates import Updates
 from kedge.discovery.scan.writers import Writers
 from kedge.discovery.sites import Evidence, Selector, Site
 
@@ -46,7 +47,9 @@ class Program:
         groups = list(matcher.findings())
         groups += writers.statements()
         writes = [each for group in groups for each in group if each.site_class == "write"]
-        groups += writers.calls(writes)
+        updates = list(Updates(self.resolver).findings(matcher.commits, writes))
+        groups += ([each] for each in updates)
+        groups += writers.calls([*writes, *updates])
         placed = [each for group in groups for each in merged(group) if each.site_class in {"bind", "attach"}]
         selectors = Selectors(self.resolver).select(placed)
         chosen = {each.place: selectors[each] for each in placed if each.site_class == "bind" and each in selectors}

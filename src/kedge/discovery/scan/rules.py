@@ -16,7 +16,7 @@ number of parts (`langchain*.**.Chroma`).
               attribute without an entry of its own, `*()` the result of any method without one. `self` gives the
               same value again (builders).
 `[[write]]`   `methods` of type `on` (`()`: a call of the value), or `calls`, change the store. `sql`: the
-              argument whose statement decides.
+              argument whose statement decides. `assigned`: a commit, which counts after an assignment to a row.
 `[[callback]]` a function that is given to `calls`, or to `methods` of `on`, has a value of type `gives` as its
               parameter number `parameter`, from 0 (a transaction, a context), or as those named `parameters`.
 `[[attach]]`  `calls`, or `methods` of `on`, give the store in `argument` to an agent; `attribute`: an assignment to an
@@ -100,6 +100,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     argument: Argument | None = None
     target: Argument | None = None
     sql: Argument | None = None
+    assigned: bool = False
     attribute: str = ""
     parameter: int = 0
     types: tuple[str, ...] = ()
