@@ -19,6 +19,7 @@ HEAD = (
         ("x.a = 1\n    client.put(x)\n    client.commit()", [9]),
         ("row = client.get(x)\n    client.commit()\n    row.a = 1", []),
         ("settings.a = 1\n    client.commit()", []),
+        ("import inner\n    inner.a = 1\n    client.commit()", []),
         ("web.status = 1\n    client.commit()", []),
         ("made = Web()\n    made.status = 1\n    client.commit()", []),
         ("other = client.table('t')\n    other.a = 1\n    client.commit()", []),

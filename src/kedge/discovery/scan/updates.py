@@ -48,8 +48,8 @@ class Updates:
         ]
         for site in scope.calls:
             call = site.call
-            if isinstance(call.function, ir.Name) and call.function.id == "setattr" and len(call.arguments) > 2:
-                found.append((call.arguments[0], call.arguments[2]))
+            if isinstance(call.function, ir.Name) and call.function.id == "setattr" and call.arguments:
+                found.append((call.arguments[0], call.arguments[-1]))
         return [(row, value) for row, value in found if self._can_be_row(row, scope)]
 
     def _can_be_row(self, node: ir.Expression, scope: Scope) -> bool:
