@@ -98,7 +98,7 @@ def test_a_map_of_nothing_says_what_to_give(alone: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([*TRACES, "--html", "missing/map.html"], "cannot write missing/map.html: No such file or directory; name a"),
+        ([*TRACES, "--html", "missing/map.html"], "cannot write missing/map.html (No such file or directory)"),
         (["missing"], "cannot read the scan missing (No such file or directory): give a folder"),
         ([".", "--env", "missing.env"], "cannot read the environment of missing.env (No such file or directory): give"),
     ],

@@ -31,6 +31,21 @@ def keep(index):
     "deploy/compose.yml": "services:\n  vectors:\n    image: qdrant/qdrant\n    volumes: ['v:/qdrant_data']\n",
 }
 
+OLD = """\
+[[discovery.capability]]
+id = "faiss"
+title = "FAISS"
+stores = ["faiss"]
+capability = "fork"
+unit = "file"
+granularity = "any"
+restore_class = "instant"
+lost = "all"
+conditions = []
+source = "a book"
+checked = 2020-01-01
+"""
+
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -87,7 +102,7 @@ def test_places_of_one_piece_of_evidence_stand_in_one_line(capsys: pytest.Captur
 def test_a_folder_without_a_file_to_read_is_said_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing\n")
     result = runner(capsys, None)("scan", str(tmp_path), "--no-cache")
-    assert (result.code, result.out.strip()[:17]) == (0, "Nothing was read:")
+    assert (result.code, result.out.strip()[:17]) == (0, "No file was read:")
 
 
 def test_json_is_one_document_and_needs_no_other(scan: Run) -> None:
@@ -138,6 +153,8 @@ def test_with_a_baseline_only_new_places_fail(scan: Run, app: Path, tmp_path: Pa
     [
         (["--fail-on", "nothing"], "invalid --fail-on nothing"),
         (["--fail-on", "new"], "give --baseline FILE"),
+        (["--fail-on", ""], "--fail-on has no word"),
+        (["--fail-on", " ,"], "--fail-on has no word"),
         (["--baseline", "missing.json"], "cannot read missing.json"),
         (["--env", "missing.env"], "cannot read the environment of missing.env"),
         (["--rules", "missing.toml"], "missing.toml cannot be read"),
@@ -175,3 +192,25 @@ def test_nothing_is_written_into_the_scanned_folder(scan: Run, app: Path, tmp_pa
     scan()
     assert sorted(app.rglob("*")) == before
     assert list((tmp_path / "cache" / "kedge" / "scan").iterdir())
+
+
+def test_what_was_not_read_does_not_pass(scan: Run, app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Passed: no place matches --fail-on fork in what was read; 1 not read." in scan("--fail-on", "fork").out
+    (app / "empty").mkdir()
+    run = runner(capsys, None)
+    assert "No file was read:" in run("scan", str(app / "empty")).out
+    result = run("scan", str(app / "empty"), "--fail-on", "any")
+    assert (result.code, "no file was read" in result.err) == (2, True)
+    assert run("scan", str(app / "empty"), "--json").document["files"] == 0
+    unread = run("readiness", str(app / "empty"), "--html", str(app / "page.html"))
+    assert "No file was read" in unread.out
+    assert "nothing is known" in (app / "page.html").read_text()
+    assert "1 files and folders were not read" in run("readiness", str(app)).out
+
+
+def test_own_and_old_facts_are_told(scan: Run, app: Path) -> None:
+    (app / "kedge.toml").write_text(OLD)
+    result = scan()
+    assert "Read more than 12 months ago: what is said of faiss." in result.out
+    assert "With 1 rule of kedge.toml" in result.out
+    assert scan("--json").document["own"] == 1

@@ -116,6 +116,11 @@ def _urls(given: list[str] | tuple[()]) -> dict[str, str]:
 
 def _tell(found: Readiness) -> None:
     say(f"Readiness of {found.root}: {'not known' if found.score is None else f'{found.score} of 100'}", "bold")
+    if found.unread:
+        say(f"{found.unread:,} files and folders were not read: `kedge scan` names them.", "yellow")
+    if not found.files:
+        say("No file was read.", "yellow")
+        return
     if not found.stores:
         say("No state of agents was found. `kedge scan` lists what was read, and what could not be.")
         _tell_basis(found)

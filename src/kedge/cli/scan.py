@@ -1,5 +1,6 @@
 """Command scan: find the places of a repository where agent state persists."""
 
+import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -45,14 +46,14 @@ def scan(
         Path | None, typer.Option("--write-baseline", metavar="FILE", help="Write the places found as a baseline.")
     ] = None,
     fail_on: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--fail-on",
             metavar="WORDS",
             help="Exit with 3 if a place matches one of these: new, any, a class (write) or a capability (none,copy). "
             "With --baseline, new places only.",
         ),
-    ] = "",
+    ] = None,
     env: Annotated[
         list[Path] | None,
         typer.Option("--env", metavar="FILE", help="Variables that select stores: .env or Compose file. Repeatable."),
@@ -68,12 +69,14 @@ def scan(
 
     Reads the files; imports and runs nothing of them. Needs the extra kedge\[scan].
     """
-    wanted = _words(fail_on, with_baseline=baseline is not None)
+    wanted = frozenset() if fail_on is None else _words(fail_on, with_baseline=baseline is not None)
     known = None if baseline is None else decode_baseline(_bytes(baseline), str(baseline))
     with spinner("scanning", silent=as_json):
         found = scan_folder(
             path, env=env or (), rules=rules or (), tests=tests, cache=None if no_cache else default_folder()
         )
+    if wanted and not found.files:
+        raise InvalidValue(f"no file was read in {path}, so that --fail-on cannot tell: name the folder of the code")
     new = None if known is None else known.new(found.sites)
     if sarif_file is not None:
         write_file(sarif_file, indented(sarif(found, new, version=__version__)) + b"\n")
@@ -85,15 +88,17 @@ def scan(
     if as_json:
         emit(document(found, new) | {"failing": len(failing)})
     else:
-        print_scan(found, new)
-        if wanted:
-            _print_failing(failing, fail_on)
+        print_scan(found, new, dt.datetime.now(dt.UTC).date())
+        if fail_on is not None:
+            _print_failing(failing, fail_on, len(found.unparsed))
     return FOUND if failing else 0
 
 
 def _words(text: str, *, with_baseline: bool) -> frozenset[str]:
     words = frozenset(word.strip() for word in text.split(",") if word.strip())
     legal = (_NEW, _ANY, *CLASSES, *WORST_FIRST)
+    if not words:
+        raise InvalidValue(f"--fail-on has no word: give some of {', '.join(legal)}")
     if wrong := sorted(words - set(legal)):
         raise InvalidValue(f"invalid --fail-on {listing(wrong)}: must be of {', '.join(legal)}")
     if _NEW in words and not with_baseline:
@@ -111,10 +116,12 @@ def _reach(store: Store) -> str:
     return "none" if store.gone else store.capability
 
 
-def _print_failing(failing: Sequence[Site], text: str) -> None:
+def _print_failing(failing: Sequence[Site], text: str, unread: int) -> None:
     if failing:
         verb = "matches" if len(failing) == 1 else "match"
         say(f"Failed: {count(len(failing), 'place')} {verb} --fail-on {text}.", "bold red")
+    elif unread:
+        say(f"Passed: no place matches --fail-on {text} in what was read; {unread:,} not read.", "bold green")
     else:
         say(f"Passed: no place matches --fail-on {text}.", "bold green")
 

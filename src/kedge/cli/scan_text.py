@@ -1,5 +1,6 @@
 """Text of a scan for people: stores with what can be taken back, the worst first, and where each is used."""
 
+import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
 
@@ -7,6 +8,7 @@ from rich.text import Text
 
 from kedge.cli.tables import wrap
 from kedge.cli.terminal import console, count, heading, listing, printable, say
+from kedge.discovery.capabilities import is_stale
 from kedge.discovery.scanning import Scan
 from kedge.discovery.selecting import several
 from kedge.discovery.sites import Evidence, Selector, Site
@@ -20,8 +22,8 @@ _TOLD = frozenset({"decl", "attach", "pin"})  # classes whose evidence is shown:
 _PLAIN = re.compile(r".* runs the image |given to an agent or graph$|imported from |calls ")
 
 
-def print_scan(found: Scan, new: Sequence[bool] | None) -> None:
-    """Print the stores with their sites, what was not read, and the counts."""
+def print_scan(found: Scan, new: Sequence[bool] | None, today: dt.date) -> None:
+    """Print the stores with their sites, what was not read, facts too old by `today`, and the counts."""
     marks = [False] * len(found.sites) if new is None else new
     by_store: dict[str, list[tuple[Site, bool]]] = {}
     for site, mark in zip(found.sites, marks, strict=True):
@@ -32,7 +34,14 @@ def print_scan(found: Scan, new: Sequence[bool] | None) -> None:
         _print_store(store, by_store[store.key])
     _print_unparsed(found)
     say()
-    say(_counts(found, new), "bold")
+    if stale := [store.name for store in found.stores if store.checked and is_stale(store.checked, today)]:
+        say(f"Read more than 12 months ago: what is said of {listing(sorted(set(stale)))}. It may be wrong.", "yellow")
+    if found.own:
+        say(f"With {count(found.own, 'rule')} of kedge.toml or --rules.", "dim")
+    if found.files:
+        say(_counts(found, new), "bold")
+    else:
+        say("No file was read: the folder has none that the scan knows. Nothing is known of it.", "bold yellow")
 
 
 def _print_store(store: Store, sites: Iterable[tuple[Site, bool]]) -> None:
@@ -113,8 +122,6 @@ def _print_unparsed(found: Scan) -> None:
 def _counts(found: Scan, new: Sequence[bool] | None) -> str:
     worst = sum(store.capability == "none" or bool(store.gone) for store in found.stores)
     unknown = sum(store.capability == "unknown" and not store.gone for store in found.stores)
-    if not found.files:
-        return "Nothing was read: the folder has no file that the scan knows (code, notebooks, configuration)."
     text = f"{count(len(found.sites), 'place')} of {count(len(found.stores), 'store')}"
     text += f" in {count(found.files, 'file')} ({found.lines:,} lines)"
     text += f"; {worst:,} cannot be taken back" if worst else ""

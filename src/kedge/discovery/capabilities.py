@@ -28,6 +28,11 @@ VALID_DAYS = 365
 """An entry that was checked longer ago than this may be wrong by now."""
 
 
+def is_stale(checked: dt.date, today: dt.date) -> bool:
+    """Whether what was checked on a day may be wrong by another day."""
+    return (today - checked).days > VALID_DAYS
+
+
 class Capability(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What one store can take back.
 
@@ -96,10 +101,6 @@ class Capabilities(msgspec.Struct, frozen=True):
         ranks = [entry.rank(store, kind) for entry in self.entries]
         best = max(ranks, default=0)
         return tuple(entry for entry, rank in zip(self.entries, ranks, strict=True) if rank == best > 0)
-
-    def stale(self, today: dt.date) -> tuple[Capability, ...]:
-        """Return the entries that were checked more than `VALID_DAYS` days ago."""
-        return tuple(entry for entry in self.entries if (today - entry.checked).days > VALID_DAYS)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""The `[discovery]` tables of a `kedge.toml`: rules and capabilities of a user's own stores."""
+"""Files `kedge.toml`: that of a scanned folder, and what stands in one for discovery."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from typing import Any
 
 from kedge.errors import InvalidValue
 from kedge.support.toml_files import read_toml
+
+NAME = "kedge.toml"
+
+
+def own_file(root: Path) -> Path | None:
+    """Return the `kedge.toml` of a folder, null if there is none; a symbolic link is not followed."""
+    path = root / NAME
+    return path if path.is_file() and not path.is_symlink() else None
 
 
 def discovery_tables(path: Path) -> dict[str, Any]:

@@ -21,6 +21,9 @@ def document(scan: Scan, new: Sequence[bool] | None = None) -> dict[str, Any]:
     return {
         "version": VERSION,
         "digest": scan.digest,
+        "files": scan.files,
+        "lines": scan.lines,
+        "own": scan.own,
         "sites": [
             _site(site, mark) | ({} if new is None else {"new": new[place]})
             for place, (site, mark) in enumerate(zip(scan.sites, marks, strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from kedge.discovery.capabilities import Capabilities
+from kedge.discovery.configuration import discovery_tables, own_file
 from kedge.discovery.ir import Module
 from kedge.discovery.scan.caching import ScanCache, key_of
 from kedge.discovery.scan.examples import check_examples
@@ -29,16 +30,17 @@ from kedge.discovery.sites import Site, Unparsed
 from kedge.discovery.stores import Store, stores_of
 from kedge.errors import InvalidValue
 from kedge.model.secrets import HIDDEN, redact
+from kedge.support.toml_files import read_bounded
 
 _LONGEST_SHOWN = 2_000  # characters of a target or of evidence
-RULES_FILE = "kedge.toml"
 _SQL = frozenset({"sql", "postgres", "pgvector", "sqlite", "mysql", "mssql", "duckdb", "cockroachdb"})
 
 
 class Scan(msgspec.Struct, frozen=True):
     """What a scan found.
 
-    `digest`: SHA-256 over the paths and contents of the files that were read, which `files` counts.
+    `digest`: SHA-256 over the paths and contents of the files that were read, which `files` counts. `own`: number of
+    rules and capabilities that the user's files and the `kedge.toml` of the root add or replace.
     """
 
     root: str
@@ -48,6 +50,7 @@ class Scan(msgspec.Struct, frozen=True):
     digest: str
     files: int
     lines: int
+    own: int = 0
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -79,7 +82,7 @@ def scan(
     kept = None if cache is None else ScanCache(Path(cache))
     if kept is not None and kept.is_inside(folder):
         kept = None
-    key = key_of(mark, files.skipped, [_bytes(path) for path in extra], variables)
+    key = key_of(mark, files.skipped, [read_bounded(path) for path in extra], variables)
     found = None if kept is None else kept.get(key, Found)
     if found is None:
         found = _find(files, extra, variables)
@@ -93,21 +96,14 @@ def scan(
         digest=mark,
         files=len(files.files),
         lines=sum(file.source.count(b"\n") for file in files.files),
+        own=sum(len(tables) for path in extra for tables in discovery_tables(path).values()),
     )
 
 
 def _rule_files(root: Path, rules: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the files of rules: those given, then that of the root, if it is there and no symbolic link."""
-    own = root / RULES_FILE
-    given = [Path(path) for path in rules]
-    return [*given, *([own] if own.is_file() and not own.is_symlink() else [])]
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidValue(f"{path} cannot be read ({error.strerror}); check the path") from None
+    own = own_file(root)
+    return [*map(Path, rules), *([] if own is None else [own])]
 
 
 def _text(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Stores of a scan: each with its sites, and with what of it can be taken back."""
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
@@ -23,7 +24,7 @@ class Store(msgspec.Struct, frozen=True):
 
     `capability`: what can be taken back if the `conditions` hold, which no scan can check. `unit`: what goes back
     together. `lost`: what a restore loses. `entries`: those of the capability table that may hold, the assumed one
-    first. `sites`: number of sites by class.
+    first. `sites`: number of sites by class. `checked`: when the source of the assumed one was read.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Store(msgspec.Struct, frozen=True):
     gone: str
     entries: tuple[str, ...]
     sites: dict[str, int]
+    checked: dt.date | None = None
 
     @property
     def key(self) -> str:
@@ -101,6 +103,7 @@ def _store(name: str, kinds: tuple[StateKind, ...], entries: Sequence[Capability
         gone=first.gone.isoformat() if first is not None and first.gone else "",
         entries=tuple(entry.id for entry in entries),
         sites={each: found.count(each) for each in CLASSES if each in found},
+        checked=first.checked if first else None,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kedge.discovery.capabilities import Capabilities
+from kedge.discovery.readiness.report import readiness
 from kedge.discovery.scan.rules import expanded, load_rules
 from kedge.discovery.scanning import scan
 from kedge.errors import InvalidValue
@@ -112,3 +113,25 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_braces_stand_for_several_names() -> None:
     assert expanded("a.B") == ["a.B"]
     assert expanded("{a,b}.C{,.of}") == ["a.C", "a.C.of", "b.C", "b.C.of"]
+
+
+def test_a_file_of_rules_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, f"# {'x' * 1_000_000}")
+    with pytest.raises(InvalidValue, match="larger than 1 MB"):
+        scan(tmp_path)
+    with pytest.raises(InvalidValue, match="larger than 1 MB"):
+        readiness(tmp_path, config=path)
+
+
+def test_readiness_takes_the_own_file_of_each_folder_and_no_link(tmp_path: Path) -> None:
+    """A link in a repository may lead anywhere."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "app.py").write_text("from ourlib import Client\nClient('a')\n")
+    write(tmp_path / "two", OWN)
+    found = readiness(tmp_path / "one", tmp_path / "two")
+    assert [(store.store, store.unit) for store in found.stores] == [("our-store", "tenant")]
+    write(tmp_path, "[readiness]\nslo = '7m'")
+    (tmp_path / "one" / "kedge.toml").symlink_to(tmp_path / "kedge.toml")
+    assert readiness(tmp_path / "one").within == 300.0
+    assert readiness(tmp_path / "one", config=tmp_path / "kedge.toml").within == 420.0

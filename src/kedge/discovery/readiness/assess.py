@@ -6,7 +6,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from kedge.discovery.capabilities import Capabilities, Capability
+from kedge.discovery.capabilities import Capabilities, Capability, is_stale
 from kedge.discovery.readiness.fixes import Assessed, fixes_of, reference_fix
 from kedge.discovery.readiness.observed import Observed
 from kedge.discovery.readiness.rates import restoration
@@ -63,7 +63,8 @@ class Readiness(Report, frozen=True):
     `at`: seconds since 1970. `score`: of 100, null where no state was found. `within`: the service level in seconds.
     `stores`: the worst first. `never`: those that cannot be taken back. `with_kedge`: the same system with these stores
     in Kedge. `todo`: what to change first. `assumed`: inputs that nobody stated. `live`: what looks at running stores
-    showed. `left_out`: stores that no agent reads back. `traces`: what was read of traces, empty without any.
+    showed. `left_out`: stores that no agent reads back. `traces`: what was read of traces, empty without any. `files`:
+    how many were read; `unread`: files and folders that were not, wholly or in part.
     """
 
     at: float
@@ -80,6 +81,8 @@ class Readiness(Report, frozen=True):
     live: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     traces: str = ""
+    files: int = 0
+    unread: int = 0
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -215,6 +218,8 @@ def _store(store: str, kind: StateKind, sites: Sequence[Site], known: _Known) ->
     conditions = () if entry is None or facts.holds else (*(f"needs {text}" for text in entry.needs), *entry.conditions)
     if entry is not None and not entry.verified:
         conditions = (*conditions, "unverified: general knowledge, no source was read")
+    if entry is not None and is_stale(entry.checked, dt.datetime.fromtimestamp(known.now, dt.UTC).date()):
+        conditions = (*conditions, f"its source was read on {entry.checked}, more than 12 months ago")
     return StoreReadiness(
         store,
         kind,
@@ -346,9 +351,4 @@ def _first(fixes: Iterable[Fix], references: Iterable[Fix]) -> tuple[Fix, ...]:
     return tuple(sorted(unique.values(), key=lambda fix: (-fix.points, fix.where, fix.what)))
 
 
-def today() -> dt.date:
-    """Return the date in UTC, for entries of the capability table that are too old."""
-    return dt.datetime.now(dt.UTC).date()
-
-
-__all__ = ["Live", "Readiness", "Reference", "assess", "today"]
+__all__ = ["Live", "Readiness", "Reference", "assess"]

@@ -8,6 +8,7 @@ from html import escape
 from kedge.discovery.readiness.assess import Readiness
 from kedge.discovery.readiness.text import seconds_text, span_text, way_text, writers_text
 from kedge.model.readiness import Prediction, StoreReadiness
+from kedge.support.display import count
 
 _FIRST = 5  # changes that are shown at once; the others are folded
 _WRITERS = 3
@@ -55,7 +56,7 @@ def page(found: Readiness) -> str:
         f"<title>Rollback readiness of {escape(found.root)}: {score}</title>\n",
         f"<style>{_STYLE}</style>\n</head>\n<body>\n",
         f"<header><h1>Rollback readiness: {score}</h1>\n",
-        f'<p class="lead">{escape(found.root)}, {at}</p></header>\n<main>\n',
+        f'<p class="lead">{escape(found.root)}, {at}; {_read(found)}</p></header>\n<main>\n',
         _figures(found),
         _never(found),
         "<h2>Change first</h2>\n" + _todo(found),
@@ -65,6 +66,10 @@ def page(found: Readiness) -> str:
         _assumed(found),
         "</main>\n</body>\n</html>\n",
     ])  # fmt: skip
+
+
+def _read(found: Readiness) -> str:
+    return f"{count(found.files, 'file')} read" + (f", {found.unread:,} not read" if found.unread else "")
 
 
 def _figures(found: Readiness) -> str:
@@ -92,7 +97,7 @@ def _never(found: Readiness) -> str:
 
 def _todo(found: Readiness) -> str:
     if not found.todo:
-        return "<p>Nothing.</p>\n"
+        return "<p>Nothing.</p>\n" if found.stores else "<p>No state was found: nothing is known.</p>\n"
     lines = [
         f"<li>{escape(fix.what)}{f' <code>{escape(fix.where)}</code>' if fix.where else ''}"
         f' <span class="small">+{fix.points} points</span></li>\n'

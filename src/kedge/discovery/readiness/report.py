@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from kedge.discovery.capabilities import Capabilities
+from kedge.discovery.configuration import own_file
 from kedge.discovery.readiness.assess import Readiness, assess
 from kedge.discovery.readiness.live import look
 from kedge.discovery.readiness.observed import observed
@@ -21,8 +22,6 @@ from kedge.errors import InvalidValue
 from kedge.model.durations import duration
 from kedge.model.readiness import StoreReadiness
 from kedge.support.display import count
-
-CONFIGURATION = "kedge.toml"
 
 
 def readiness(
@@ -47,29 +46,34 @@ def readiness(
     """
     if not roots:
         raise InvalidValue("no repository was named: name at least one folder")
-    path = Path(config) if config is not None else Path(roots[0]) / CONFIGURATION
-    chosen = path if config is not None or path.is_file() else None
-    settings = read_settings(chosen)
+    folders = [Path(root) for root in roots]
+    settings = read_settings(Path(config) if config is not None else own_file(folders[0]))
     if slo is not None:
         settings = msgspec.structs.replace(settings, slo=slo)
-    names = [Path(root).resolve().name for root in roots]
+    names = [os.path.basename(os.path.realpath(folder)) for folder in folders]  # noqa: PTH119 - a circle of links
     labels = names if len(set(names)) == len(names) else [os.fspath(root) for root in roots]
+    scans = [scan(folder, env=env) for folder in folders]
     sites = [
         site if len(roots) == 1 else msgspec.structs.replace(site, path=f"{label}/{site.path}")
-        for root, label in zip(roots, labels, strict=True)
-        for site in scan(root, env=env).sites
+        for each, label in zip(scans, labels, strict=True)
+        for site in each.sites
     ]
+    tables = [Path(config)] if config is not None else []
+    tables += [file for folder in folders if (file := own_file(folder)) is not None]
     recorded = read_traces(*traces) if traces else None
-    return assess(
+    found = assess(
         ", ".join(os.fspath(root) for root in roots),
         sites,
-        Capabilities.load(*((chosen,) if chosen else ())),
+        Capabilities.load(*tables),
         settings,
         now=time.time() if now is None else now,
         seen=None if recorded is None else observed(recorded.traffic),
         own=own,
         live=look(live or {}, environment or {}, seconds),
         traces="" if recorded is None else _traces_text(recorded),
+    )
+    return msgspec.structs.replace(
+        found, files=sum(each.files for each in scans), unread=sum(len(each.unparsed) for each in scans)
     )
 
 
