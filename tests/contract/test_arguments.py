@@ -13,6 +13,7 @@ import pytest
 
 import kedge
 from kedge import Kedge, Turn
+from kedge.integrations.turns import sync_of
 
 Call = Callable[[Turn], object]
 A, B = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
@@ -239,3 +240,16 @@ def test_a_path_of_another_class_is_an_address(tmp_path: Path) -> None:
 
     with kedge.open(Place()) as k:  # type: ignore[arg-type]
         assert k.url.endswith("there/kedge.db")
+
+
+@pytest.mark.parametrize("given", ["state", None, Path("state")])
+def test_an_integration_takes_an_open_database_only(given: Any, k: Kedge) -> None:
+    assert sync_of(k) is k
+    with pytest.raises(kedge.InvalidValue, match=r"not an open database: .*; open it first, with kedge\.open"):
+        sync_of(given)
+
+
+def test_an_artifact_that_is_only_staged_says_what_to_do(k: Kedge) -> None:
+    k.deploy("v1", {"support/tone": "x"})
+    with k.turn(agent="support") as turn, pytest.raises(kedge.UnknownName, match="deploy it, and promote"):
+        turn.artifacts["support/tone"]

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import kedge
+from kedge.support.display import brief
 
 
 class AsyncOpened(Protocol):
@@ -20,7 +21,10 @@ Opened = kedge.Kedge | AsyncOpened
 
 def sync_of(k: Opened) -> kedge.Kedge:
     """Return the `Kedge` behind an open database of `kedge.aio`, or the one given."""
-    return k if isinstance(k, kedge.Kedge) else k.sync
+    found = k if isinstance(k, kedge.Kedge) else getattr(k, "sync", None)
+    if not isinstance(found, kedge.Kedge):
+        raise kedge.InvalidValue(f"not an open database: {brief(k)}; open it first, with kedge.open(…), and pass that")
+    return found
 
 
 @contextmanager

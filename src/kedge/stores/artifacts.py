@@ -42,7 +42,8 @@ class Artifacts(KeyedView):
         head = self._head(key)
         if head is None or head.deleted:
             raise UnknownName(
-                f"no artifact {key!r} is visible in this view{nearest(key, list(self))}; deploy it, or check the view"
+                f"no artifact {key!r} is visible in this view{nearest(key, list(self))}; "
+                "deploy it, and promote that deployment or make it a canary"
             )
         return _artifact(head)
 

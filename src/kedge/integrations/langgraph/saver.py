@@ -26,6 +26,7 @@ from kedge.integrations.langgraph.saver_reading import Checkpoints, stored_row
 from kedge.integrations.langgraph.saver_rows import Brought, Kept, Row, Stored, TaskWrites
 from kedge.integrations.langgraph.saver_threads import Threads
 from kedge.integrations.langgraph.saver_turns import Loop, Step
+from kedge.integrations.turns import sync_of
 
 STORE = "langgraph"
 
@@ -52,7 +53,7 @@ class KedgeSaver(base.BaseCheckpointSaver):  # type: ignore[misc]  # its package
         serde: Any = None,
     ) -> None:
         super().__init__(serde=serde)
-        self.k = k if isinstance(k, kedge.Kedge) else k.sync
+        self.k = sync_of(k)
         self.agent, self.store = agent, store
         self._refresh, self._unit, self._record_input = refresh, unit, record_input
         self._memory = ThreadsInMemory()
