@@ -150,6 +150,9 @@ def _tell_basis(found: Readiness) -> None:
         say(f"Left out, as no agent reads them back: {', '.join(found.left_out)}", "dim")
     if found.traces:
         say(f"Traces: {found.traces}", "dim")
+    if found.unused:
+        have = ", ".join(sorted({each.store for each in found.stores})) or "none"
+        say(f"Without effect, as no such store was found: {', '.join(found.unused)}; found: {have}", "yellow")
 
 
 def _tell_times(found: Readiness) -> None:

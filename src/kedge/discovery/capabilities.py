@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
 from kedge.discovery.configuration import discovery_tables
 from kedge.discovery.sites import StateKind
 from kedge.errors import InvalidValue
+from kedge.support.display import brief
 
 Ability: TypeAlias = Literal["none", "copy", "backup", "snapshot", "pitr", "fork", "history"]
 RestoreClass: TypeAlias = Literal["instant", "seconds", "minutes", "hours", "none"]
@@ -103,6 +104,9 @@ class Capabilities(msgspec.Struct, frozen=True):
         return tuple(entry for entry, rank in zip(self.entries, ranks, strict=True) if rank == best > 0)
 
 
+_WORDS = {"capability": get_args(Ability), "restore_class": get_args(RestoreClass)}
+
+
 @functools.cache
 def _shipped() -> tuple[Capability, ...]:
     text = resources.files("kedge.discovery").joinpath("capabilities.toml").read_text(encoding="utf-8")
@@ -121,13 +125,17 @@ def _entries(where: str, document: Mapping[str, Any]) -> tuple[Capability, ...]:
 
 
 def _entry(where: str, table: object) -> Capability:
-    name = table.get("id") if isinstance(table, dict) else None
+    given: dict[str, Any] = table if isinstance(table, dict) else {}
+    name = given.get("id")
     if isinstance(name, str):
         where = f"{where} ({name!r})"
+    for key, legal in _WORDS.items():
+        if key in given and given[key] not in legal:
+            raise InvalidValue(f"{where}: invalid {key} {brief(given[key])}: must be {', '.join(legal)}")
     try:
         entry = msgspec.convert(table, Capability)
     except msgspec.ValidationError as error:
-        raise InvalidValue(f"{where} is not valid: {error}; see the fields at the top of capabilities.toml") from None
+        raise InvalidValue(f"{where} is not valid: {error}; correct it, see docs/scan.md") from None
     texts = {"id": entry.id, "title": entry.title, "source": entry.source, "unit": entry.unit, "lost": entry.lost}
     if empty := [key for key, text in texts.items() if not text.strip()]:
         raise InvalidValue(f"{where} has an empty {empty[0]}; say it, or leave the entry out")

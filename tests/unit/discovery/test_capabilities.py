@@ -63,7 +63,11 @@ def test_an_entry_without_a_field_is_refused(tmp_path: Path, field: str) -> None
     [
         ({"source": " "}, "has an empty source"),
         ({"stores": []}, "is about no store"),
-        ({"capability": "magic"}, "magic"),
+        (
+            {"capability": "magic"},
+            "invalid capability .magic.: must be none, copy, backup, ",
+        ),
+        ({"restore_class": "days"}, "invalid restore_class .days.: must be instant, "),
         ({"kind": ["remote"]}, "unknown field `kind`"),
     ],
 )

@@ -236,6 +236,12 @@ def test_what_cannot_be_taken_back_and_what_is_left_out_is_named_on_the_page() -
     assert "no agent reads them back: file:log." in shown
 
 
+def test_settings_of_a_store_that_was_not_found_are_named() -> None:
+    settings = parse_settings({"stores": {"qdrnt": {"rows": 3}, "qdrant": {"rows": 3}}})
+    found = measure([site("qdrant")], settings=settings, live=[Live("redis", StoreFacts(), None, "seen")])
+    assert found.unused == ("qdrnt", "redis")
+
+
 def test_five_changes_are_shown_at_once_and_all_others_are_folded() -> None:
     shown = page(measure([site("file:cache", "embedded", line=n, path=f"{n}.py") for n in (1, 2)]
                          + [site(f"acme-{n}") for n in range(7)]))  # fmt: skip

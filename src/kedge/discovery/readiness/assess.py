@@ -64,7 +64,8 @@ class Readiness(Report, frozen=True):
     `stores`: the worst first. `never`: those that cannot be taken back. `with_kedge`: the same system with these stores
     in Kedge. `todo`: what to change first. `assumed`: inputs that nobody stated. `live`: what looks at running stores
     showed. `left_out`: stores that no agent reads back. `traces`: what was read of traces, empty without any. `files`:
-    how many were read; `unread`: files and folders that were not, wholly or in part.
+    how many were read; `unread`: files and folders that were not, wholly or in part. `unused`: stores of the settings
+    and of looks that are none of these.
     """
 
     at: float
@@ -83,6 +84,7 @@ class Readiness(Report, frozen=True):
     traces: str = ""
     files: int = 0
     unread: int = 0
+    unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the verdict."""
@@ -139,6 +141,7 @@ def assess(
         live=tuple(f"{each.store}: {each.said}" for each in live),
         left_out=left_out,
         traces=traces,
+        unused=tuple(sorted({*settings.stores, *known.live} - {store for store, _ in groups})),
     )
 
 
