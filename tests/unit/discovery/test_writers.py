@@ -83,6 +83,19 @@ def test_a_function_with_a_fixed_statement_is_a_writer_if_it_hands_parameters_to
     assert writes(files) == ["db.py:5 forget"]
 
 
+@pytest.mark.parametrize(
+    ("code", "counts"),
+    [
+        ("for q, why in [('DELETE FROM t', 'old'), ('SELECT 1', 'x')]:\n    c.execute(q)\n", True),
+        ("for why, q in [('DELETE FROM t', 'SELECT 1')]:\n    c.execute(q)\n", False),
+        ("a, q = 'SELECT 1', 'DELETE FROM t'\nc.execute(q)\n", True),
+        ("for a, b in [['DELETE FROM t']]:\n    c.execute(b)\n", False),
+    ],
+)
+def test_a_statement_may_be_part_of_a_literal(code: str, counts: bool) -> None:
+    assert bool(writes({"use.py": f"import psycopg\nc = psycopg.connect('u')\n{code}"})) is counts
+
+
 def test_a_method_of_an_instance_that_its_maker_set_up_is_a_writer_without_arguments() -> None:
     store = (
         "from boxdb import Client\n\nclass Store:\n    def __init__(self, name):\n        self.client = Client('u')\n"

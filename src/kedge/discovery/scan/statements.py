@@ -46,7 +46,7 @@ class Statements:
             bindings = [each for each in scope.bindings.get(node.id, ()) if each.kind in {"value", "item"}]
             before = [each for each in bindings if each.expression is not None and each.expression.line <= line]
             last = (before or bindings)[-1:]
-            if last and not last[0].keys:
+            if last:
                 return self._of_binding(last[0], scope, line)
         if isinstance(node, ir.Choice):
             return [each for option in node.options for each in self._alternatives(option, scope, line)]
@@ -62,7 +62,23 @@ class Statements:
             return []
         if binding.kind == "item":
             items = self.resolver.follow(expression, scope)
-            return [(item, scope) for item in items.items] if isinstance(items, ir.Sequence) else []
+            return [(part, scope) for item in _items(items) for part in _parts(item, binding.keys)]
+        if binding.keys:
+            return [(part, scope) for part in _parts(self.resolver.follow(expression, scope), binding.keys)]
         if isinstance(expression, ir.Name) and expression.line < line:
             return self._alternatives(expression, scope, expression.line)
         return [(expression, scope)]
+
+
+def _items(node: ir.Expression) -> tuple[ir.Expression, ...]:
+    return node.items if isinstance(node, ir.Sequence) else ()
+
+
+def _parts(node: ir.Expression, keys: tuple[int | str, ...]) -> list[ir.Expression]:
+    """Return the part of a literal that some keys lead to, if it is there: `q` of `for q, name in [("DELETE …", 1)]`."""
+    for key in keys:
+        items = _items(node)
+        if not isinstance(key, int) or key >= len(items):
+            return []
+        node = items[key]
+    return [node]
