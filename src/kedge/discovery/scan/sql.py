@@ -15,7 +15,10 @@ _CHANGES = re.compile(
 )
 _STARTS = re.compile(r"\s*(?:\(\s*)?(?P<verb>[a-z]+)", re.IGNORECASE)
 _VERBS = {"insert", "replace", "merge", "update", "delete", "truncate", "drop", "copy", "with", "begin", "do", "set"}
-_GRAPH = re.compile(r"\b(?:create|merge|delete|detach\s+delete|set|remove)\b", re.IGNORECASE)
+_GRAPH = re.compile(r"\b(?:create|merge|delete|detach\s+delete|set|remove|apoc\.(?:refactor|atomic))\b", re.IGNORECASE)
+_GRAPH_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_GRAPH_QUOTED = re.compile(r"/\*.*?\*/|//[^\n]*|'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`", re.DOTALL)
+_GRAPH_INNER = re.compile(r"\bapoc\.(?:periodic|cypher)\b", re.IGNORECASE)
 _BUILT = re.compile(r"(?:^|[.:])(?P<verb>insert|update|delete|merge|truncate|drop)\(\)", re.IGNORECASE)
 _COMMANDS = re.compile(
     r"[.:](?:(?:Put|Update|Delete)(?:Item|Objects?|Message|MessageBatch)?|DeleteTable|BatchWrite(?:Item)?"
@@ -57,8 +60,15 @@ def change_in(text: str) -> Change | None:
 
 
 def graph_change_in(text: str) -> bool:
-    """Whether a Cypher statement changes the graph."""
-    return _GRAPH.search(_COMMENT.sub(" ", text)) is not None
+    """Whether a Cypher statement changes the graph. Procedures of APOC run statements that stand in strings.
+
+    >>> graph_change_in("MATCH (n) SET n.a = 'x'"), graph_change_in("MATCH (n) WHERE n.a = 'SET' RETURN n // delete")
+    (True, False)
+    >>> graph_change_in("CALL apoc.periodic.iterate('MATCH (n) RETURN n', 'DETACH DELETE n', {})")
+    True
+    """
+    quiet = _GRAPH_COMMENT if _GRAPH_INNER.search(text) else _GRAPH_QUOTED
+    return _GRAPH.search(quiet.sub(" ", text)) is not None
 
 
 def built_change(path: str) -> bool:
