@@ -75,7 +75,7 @@ def _items(node: ir.Expression) -> tuple[ir.Expression, ...]:
 
 
 def _parts(node: ir.Expression, keys: tuple[int | str, ...]) -> list[ir.Expression]:
-    """Return the part of a literal that some keys lead to, if it is there: `q` of `for q, name in [("DELETE …", 1)]`."""
+    """Return the part of a literal that some keys lead to, if it is there: `q` of `for q, n in [("DELETE …", 1)]`."""
     for key in keys:
         items = _items(node)
         if not isinstance(key, int) or key >= len(items):
