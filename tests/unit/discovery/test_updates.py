@@ -17,6 +17,8 @@ HEAD = (
         ("for row in client.all():\n        row.a += 1\n    client.commit()\n    client.commit()", [10]),
         ("x.a = 1\n    client.commit()\n    client.put(x)\n    client.commit()", [9, 10]),
         ("x.a = 1\n    client.put(x)\n    client.commit()", [9]),
+        ("x.a = 1\n    client.put([x])\n    client.commit()", [9]),
+        ("client.put(1)\n    x.a = 1\n    client.commit()", [8, 10]),
         ("row = client.get(x)\n    client.commit()\n    row.a = 1", []),
         ("settings.a = 1\n    client.commit()", []),
         ("import inner\n    inner.a = 1\n    client.commit()", []),

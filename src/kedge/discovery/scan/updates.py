@@ -1,8 +1,8 @@
 """Rows that are changed by assignment: the commit after it is the write.
 
 `run = session.get(Run, id); run.status = "done"; session.commit()` names no method that writes. A commit is a site if
-an attribute of something that the function was given or has loaded is assigned since the commit before it, and nothing
-else of that time is a write to the same store.
+an attribute of something that the function was given or has loaded is assigned since the commit before it, and no other
+write of that time is given the same thing.
 """
 
 from __future__ import annotations
@@ -54,13 +54,9 @@ class Updates:
 
     def _can_be_row(self, node: ir.Expression, scope: Scope) -> bool:
         """Whether an object can be a row: one that the function has, and that is not made by a library's class."""
-        root = node
-        while isinstance(root, ir.Attribute | ir.Index):
-            root = root.value
-        if not isinstance(root, ir.Name):
-            return False
-        bound = scope.bindings.get(root.id, ())
-        if root.id != "self" and not any(each.kind in {"value", "item", "enter", "parameter"} for each in bound):
+        root = _root(node)
+        bound = scope.bindings.get(root, ())
+        if root != "self" and not any(each.kind in {"value", "item", "enter", "parameter"} for each in bound):
             return False
         return not any(isinstance(value, Handle) or _is_made(value) for value in self.resolver.eval(node, scope))
 
@@ -68,17 +64,35 @@ class Updates:
 def _committed(
     commits: list[Finding], others: list[Finding], assigned: list[tuple[ir.Expression, ir.Expression]]
 ) -> Iterator[Finding]:
-    """Yield the commits of one function after an assignment, if no other write is committed with it."""
+    """Yield the commits of one function after an assignment to a row that no other write is given."""
     before = 0
     for commit in sorted(commits, key=lambda each: each.line):
-        changed = [(row, value) for row, value in assigned if before < row.line <= commit.line]
-        written = any(before < each.line <= commit.line and each.store == commit.store for each in others)
+        written = {name for each in others if before < each.line <= commit.line for name in _given(each.call)}
+        changed = [
+            (row, value) for row, value in assigned if before < row.line <= commit.line and _root(row) not in written
+        ]
         before = commit.line
-        if not changed or written or commit.call is None:
+        if not changed or commit.call is None:
             continue
         place = Evidence("an attribute of a row is assigned here", commit.scope.module.path, changed[0][0].line)
         given = ir.Call(commit.line, commit.call.function, tuple(part for pair in changed for part in pair))
         yield replace(commit, call=given, evidence=(*commit.evidence, place))
+
+
+def _root(node: ir.Expression) -> str:
+    """Return the name that an attribute or item is of, "" if it is of no name."""
+    while isinstance(node, ir.Attribute | ir.Index):
+        node = node.value
+    return node.id if isinstance(node, ir.Name) else ""
+
+
+def _given(call: ir.Call | None) -> set[str]:
+    """Return the names among the arguments of a call, and in literals among them."""
+    if call is None:
+        return set()
+    parts = [*call.arguments, *(word.value for word in call.keywords)]
+    parts += [item for part in parts if isinstance(part, ir.Sequence) for item in part.items]
+    return {_root(part) for part in parts}
 
 
 def _is_made(value: object) -> bool:
