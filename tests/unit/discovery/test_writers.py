@@ -19,6 +19,8 @@ def writes(files: dict[str, str]) -> list[str]:
         ("def save(x):\n    client.put({'a': [x]})\n", "import store\n\nstore.save(1)\n"),
         ("def save(x):\n    row = Row(a=x)\n    client.put(row)\n", "from store import save\n\nsave(1)\n"),
         ("def save(x):\n    client.table('t').where(T.id == x).delete()\n", "from store import save\n\nsave(1)\n"),
+        ("def gone(x):\n    table = client.table(x)\n    table.delete()\n", "from store import gone\n\ngone(1)\n"),
+        ("def gone(c: Client):\n    c.delete()\n", "from store import client, gone\n\ngone(client)\n"),
         ("def save(x):\n    client.put(x or 1)\n", "from store import save\n\nsave(1)\n"),
         ("class S:\n    def save(self, x):\n        client.put(x)\n", "from store import S\n\nS().save(1)\n"),
         ("class S:\n    def save(self):\n        client.put(self.dump())\n", "from store import S\n\nS().save()\n"),

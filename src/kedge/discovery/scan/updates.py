@@ -67,9 +67,11 @@ def _committed(
     """Yield the commits of one function after an assignment to a row that no other write is given."""
     before = 0
     for commit in sorted(commits, key=lambda each: each.line):
-        written = {name for each in others if before < each.line <= commit.line for name in _given(each.call)}
+        beside = [each for each in others if before < each.line <= commit.line]
         changed = [
-            (row, value) for row, value in assigned if before < row.line <= commit.line and _root(row) not in written
+            (row, value)
+            for row, value in assigned
+            if before < row.line <= commit.line and not any(_writes(each, row) for each in beside)
         ]
         before = commit.line
         if not changed or commit.call is None:
@@ -86,13 +88,15 @@ def _root(node: ir.Expression) -> str:
     return node.id if isinstance(node, ir.Name) else ""
 
 
-def _given(call: ir.Call | None) -> set[str]:
-    """Return the names among the arguments of a call, and in literals among them."""
-    if call is None:
-        return set()
-    parts = [*call.arguments, *(word.value for word in call.keywords)]
+def _writes(write: Finding, row: ir.Expression) -> bool:
+    """Whether another write is given a row that was changed, or is made of it, as of a parameter changed before."""
+    name = _root(row)
+    if write.call is None:
+        return False
+    parts = [*write.call.arguments, *(word.value for word in write.call.keywords)]
     parts += [item for part in parts if isinstance(part, ir.Sequence) for item in part.items]
-    return {_root(part) for part in parts}
+    is_parameter = any(each.kind == "parameter" for each in write.scope.bindings.get(name, ()))
+    return any(_root(part) == name for part in parts) or (is_parameter and row.line < write.line)
 
 
 def _is_made(value: object) -> bool:

@@ -1,9 +1,10 @@
 """Functions of the repository that write: a call of one in another module is a write too.
 
-A function is a writer if it hands what it is given to a write: an argument of the write is made of a parameter, or the
-instance itself (active records), or what it writes to was given to the constructor of its instance. Its calls in other
-modules are sites, if all that they can call are writers, but not those of a method by another of the same instance. A
-function that hands its parameters on to a writer of its own module is a writer as well, in a bounded number of rounds.
+A function is a writer if it hands what it is given to a write: an argument of the write, or what it writes to, is made
+of a parameter or is the instance itself (active records), or was given to the constructor of its instance. Its calls in
+other modules are sites, if all that they can call are writers, but not those of a method by another of the same
+instance. A function that hands its parameters on to a writer of its own module is a writer as well, in a bounded number
+of rounds.
 
 A function that runs a statement which it is given is no writer of this kind: it is a site if a caller gives it a
 statement that writes, and so are such calls by other functions.
@@ -189,7 +190,7 @@ def _named(scope: Scope) -> Scope | None:
 
 
 def hands_on(call: ir.Call | None, scope: Scope) -> bool:
-    """Whether the arguments of a call, or those of the calls that it is chained to, name a parameter or `self`."""
+    """Whether a call, or one that it is chained to, has an argument or an object that is made of a parameter."""
     if call is None or scope.function is None:
         return False
     names = _given_names(scope)
@@ -205,6 +206,8 @@ def hands_on(call: ir.Call | None, scope: Scope) -> bool:
         if any(_mentions(argument, names) for argument in given):
             return True
         node = node.function
+    if isinstance(node, ir.Name) and node.id in names - {"self"}:
+        return True
     return _is_set_up_by_caller(call, scope)
 
 
