@@ -16,6 +16,7 @@ HEAD = (
         ("row = client.get(x)\n    setattr(row, 'a', 1)\n    client.commit()", [10]),
         ("for row in client.all():\n        row.a += 1\n    client.commit()\n    client.commit()", [10]),
         ("x.a = 1\n    client.commit()\n    client.put(x)\n    client.commit()", [9, 10]),
+        ("row = client.get(x)\n    row.a = 1\n    client.put([row])\n    client.commit()", [10]),
         ("x.a = 1\n    client.put(x)\n    client.commit()", [9]),
         ("x.a = 1\n    client.put([x])\n    client.commit()", [9]),
         ("row = client.get(x)\n    client.put(1)\n    row.a = 1\n    client.commit()", [9, 11]),

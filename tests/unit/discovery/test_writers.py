@@ -20,6 +20,8 @@ def writes(files: dict[str, str]) -> list[str]:
         ("def save(x):\n    row = Row(a=x)\n    client.put(row)\n", "from store import save\n\nsave(1)\n"),
         ("def save(x):\n    client.table('t').where(T.id == x).delete()\n", "from store import save\n\nsave(1)\n"),
         ("def gone(x):\n    table = client.table(x)\n    table.delete()\n", "from store import gone\n\ngone(1)\n"),
+        ("def save(x):\n    with open(x) as f:\n        client.put(f.read())\n", "from store import save\n\nsave(1)\n"),
+        ("def gone(x):\n    client[x].delete()\n", "from store import gone\n\ngone(1)\n"),
         ("def gone(c: Client):\n    c.delete()\n", "from store import client, gone\n\ngone(client)\n"),
         ("def save(x):\n    client.put(x or 1)\n", "from store import save\n\nsave(1)\n"),
         ("class S:\n    def save(self, x):\n        client.put(x)\n", "from store import S\n\nS().save(1)\n"),
@@ -105,6 +107,9 @@ def test_a_method_of_an_instance_that_its_maker_set_up_is_a_writer_without_argum
     )
     use = "from store import Store\n\nStore('t').clear()\n"
     assert writes({"store.py": store, "use.py": use}) == ["store.py:9 Store.clear", "use.py:3 <module>"]
+    key = store.replace("name", "").replace("self.table = self.client.table()", "self.key = name + '_q'")
+    key = key.replace("(self, )", "(self, name)").replace("self.table.delete()", "self.client.delete(self.key)")
+    assert writes({"store.py": key, "use.py": use}) == ["store.py:9 Store.clear", "use.py:3 <module>"]
     fixed = store.replace("name", "self.name").replace("__init__(self, self.name)", "__init__(self)")
     assert writes({"store.py": fixed, "use.py": use}) == ["store.py:9 Store.clear"]
 

@@ -198,28 +198,26 @@ def hands_on(call: ir.Call | None, scope: Scope) -> bool:
     if any(_mentions(argument, names) for each in outer for argument in each.arguments):
         return True
     node: ir.Expression = call
-    while isinstance(node, ir.Call | ir.Attribute):
-        if isinstance(node, ir.Attribute):
-            node = node.value
-            continue
-        given = (*node.arguments, *(word.value for word in node.keywords))
-        if any(_mentions(argument, names) for argument in given):
-            return True
-        node = node.function
-    if isinstance(node, ir.Name) and node.id in names - {"self"}:
-        return True
-    return _is_set_up_by_caller(call, scope)
-
-
-def _is_set_up_by_caller(call: ir.Call, scope: Scope) -> bool:
-    """Whether what a method writes to was given to the constructor of its instance: a client, a name, an address."""
-    node: ir.Expression = call.function
     while isinstance(node, ir.Call | ir.Attribute | ir.Index):
-        if isinstance(node, ir.Attribute) and _is_self(node.value):
-            break
+        if any(_mentions(argument, names) or _is_set_up_by_caller(argument, scope) for argument in _given_to(node)):
+            return True
+        if _is_set_up_by_caller(node, scope):
+            return True
         node = node.function if isinstance(node, ir.Call) else node.value
+    return isinstance(node, ir.Name) and node.id in names - {"self"}
+
+
+def _given_to(node: ir.Call | ir.Attribute | ir.Index) -> tuple[ir.Expression, ...]:
+    """Return the arguments of a call, or the key of an item."""
+    if isinstance(node, ir.Call):
+        return (*node.arguments, *(word.value for word in node.keywords))
+    return (node.key,) if isinstance(node, ir.Index) else ()
+
+
+def _is_set_up_by_caller(node: ir.Expression, scope: Scope) -> bool:
+    """Whether an attribute of an instance was given to its constructor: a client, a name, an address."""
     owner = scope.owner()
-    if owner is None or not isinstance(node, ir.Attribute):
+    if owner is None or not isinstance(node, ir.Attribute) or not _is_self(node.value):
         return False
     for binding in owner.attributes.get(node.name, ()):
         function = binding.scope.function
@@ -239,7 +237,9 @@ def _given_names(scope: Scope) -> set[str]:
             name
             for name, bound in scope.bindings.items()
             for each in bound
-            if each.kind in {"value", "item"} and each.expression is not None and _mentions(each.expression, names)
+            if each.kind in {"value", "item", "enter"}
+            and each.expression is not None
+            and _mentions(each.expression, names)
         )
     return names
 
