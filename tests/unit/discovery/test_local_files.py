@@ -159,9 +159,13 @@ def test_a_path_that_helpers_are_given() -> None:
             """,
     }
     assert found(files) == [
+        "files.py:3 write file:memory save",
+        "files.py:6 write file:memory save_in",
         "memory.py:5 write file:memory remember",
         "memory.py:7 write file:memory learn",
     ]
+    files["memory.py"] = files["memory.py"].replace("load(", "print(")
+    assert found(files) == []
 
 
 def test_a_function_of_the_repository_builds_the_path() -> None:

@@ -32,13 +32,17 @@ _RENAMES = names("files", "renames")
 
 @dataclass(slots=True, frozen=True)
 class Access:
-    """A read or write of a file. `through`: the function of the repository that does it for this one."""
+    """A read or write of a file. `through`: the function of the repository that does it for this one.
+
+    `inner`: the access in the function that is called, for one whose path was handed on.
+    """
 
     what: Literal["read", "write"]
     pattern: str
     line: int
     scope: Scope
     through: Scope | None = None
+    inner: Access | None = None
 
 
 class Accesses:

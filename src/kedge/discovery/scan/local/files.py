@@ -52,6 +52,7 @@ class _Finder:
                 if read is not None and place not in done:
                     done.add(place)
                     yield _site(write, read, write.line, "write", write.scope)
+                    yield from _helpers(write, read, done)
                     if write.through is None:
                         written.setdefault(id(write.scope), []).append((write, read))
         for pairs in written.values():
@@ -91,7 +92,7 @@ class _Finder:
                     if key not in seen and not is_passing(pattern):
                         seen.add(key)
                         through = access.through or access.scope
-                        handed.append(Access(access.what, pattern, site.call.line, site.scope, through))
+                        handed.append(Access(access.what, pattern, site.call.line, site.scope, through, access))
             found += handed
             turn = [each for each in handed if parameters(each.pattern)]
         return found
@@ -121,6 +122,17 @@ class _Finder:
             if place not in done:
                 done.add(place)
                 yield _site(replace(write, through=scope), read, site.call.line, "bind", site.scope)
+
+
+def _helpers(write: Access, read: Access, done: set[tuple[str, int]]) -> Iterator[Site]:
+    """Yield the functions that a path was handed on to, down to the one that opens the file."""
+    inner = write.inner
+    while inner is not None:
+        place = (inner.scope.module.path, inner.line)
+        if place not in done:
+            done.add(place)
+            yield _site(replace(inner, pattern=write.pattern), read, inner.line, "write", inner.scope)
+        inner = inner.inner
 
 
 def _is_writer(name: str) -> bool:
