@@ -27,6 +27,7 @@ def test_the_indicators_now_and_of_the_last_runs(run: Run, world: Path, monkeypa
     assert document["indicators"]["keys_checked"] == found.keys_checked > 0
     assert len(run("verify", "--json", "--runs", "1").document["runs"]) == 1
     assert "exclude each other" in run("verify", "--watch", "--json").out
+    assert run("verify", "--watch", "--every", "inf").code == 2
     monkeypatch.setattr(Indicators, "ok", property(lambda _self: False))
     shown = run("verify")
     assert shown.code == 1

@@ -39,7 +39,7 @@ def launch(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run the gates, print the plan; change nothing.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Look once and end, as for cron.")] = False,
     every: Annotated[
-        float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Interval between looks.")
+        float, typer.Option("--every", metavar="SECONDS", min=0.1, max=86_400, help="Interval between looks.")
     ] = EVERY_SECONDS,
     lease: Annotated[
         float, typer.Option("--lease", metavar="SECONDS", help="Time after which another pilot replaces a killed one.")

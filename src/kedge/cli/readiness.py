@@ -55,7 +55,9 @@ def readiness(
         list[str] | None,
         typer.Option("--live", metavar="STORE=URL", help="Look at a running store, read-only. Repeatable."),
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Limit of each look.")] = 5.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, max=3600, help="Limit of each look.")
+    ] = 5.0,
     fail_under: Annotated[
         int | None, typer.Option("--fail-under", metavar="SCORE", min=0, max=100, help="Exit with 3 below this score.")
     ] = None,

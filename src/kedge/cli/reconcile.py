@@ -32,7 +32,8 @@ def reconcile(
     check: Annotated[bool, typer.Option("--check", help="Compare only; change nothing.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Reconcile until Ctrl-C; print changes.")] = False,
     every: Annotated[
-        float, typer.Option("--every", metavar="SECONDS", min=0.1, help="With --watch: interval between checks.")
+        float,
+        typer.Option("--every", metavar="SECONDS", min=0.1, max=86_400, help="With --watch: interval between checks."),
     ] = EVERY_SECONDS,
     forget: Annotated[bool, typer.Option("--forget", help="Remove this reconciler from the database.")] = False,
     by: By = None,

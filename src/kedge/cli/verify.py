@@ -28,7 +28,10 @@ def verify(
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Measure until Ctrl-C; print one line each time.")] = False,
     every: Annotated[
-        float, typer.Option("--every", metavar="SECONDS", min=0.1, help="With --watch: interval between measurements.")
+        float,
+        typer.Option(
+            "--every", metavar="SECONDS", min=0.1, max=86_400, help="With --watch: interval between measurements."
+        ),
     ] = 10.0,
     runs: Annotated[int, typer.Option("--runs", metavar="N", min=1, help="Runs to show: the newest N.")] = 10,
     db: Db = None,

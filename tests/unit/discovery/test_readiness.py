@@ -378,7 +378,7 @@ def test_a_look_at_qdrant() -> None:
     }  # fmt: skip
     seen: list[tuple[str, str, dict[str, str]]] = []
     with http(answers, seen) as url:
-        (found,) = look({"qdrant": url}, {"QDRANT_API_KEY": "k"}, 5.0)
+        (found,) = look({"qdrant": url}, {"QDRANT_API_KEY": "k\n"}, 5.0)
     assert (found.way, found.facts.rows, found.facts.holds) == (WayBack.SNAPSHOT, 1200.0, False)
     assert "without a snapshot: faq" in found.said
     assert {method for method, _, _ in seen} == {"GET"}
@@ -401,6 +401,35 @@ def test_a_look_follows_no_redirect_and_hides_credentials() -> None:
     assert found.said.startswith("not looked at: ")
     assert "secret" not in found.said
     assert "/elsewhere" not in [path for _, path, _ in seen]
+
+
+def test_a_name_of_a_collection_is_no_path() -> None:
+    seen: list[tuple[str, str, dict[str, str]]] = []
+    with http({"/collections": {"result": {"collections": [{"name": "../x?y"}]}}}, seen) as url:
+        look({"qdrant": url}, {}, 5.0)
+    assert seen[1][1] == "/collections/..%2Fx%3Fy"
+
+
+def test_an_answer_in_drops_is_given_up_and_no_key_is_shown() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        over = threading.Event()
+
+        def drop() -> None:
+            connection, _ = server.accept()
+            with closing(connection):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not over.wait(0.05):
+                    connection.sendall(b" ")
+
+        thread = threading.Thread(target=drop)
+        thread.start()
+        (found,) = look({"qdrant": f"http://127.0.0.1:{server.getsockname()[1]}"}, {}, 0.4)
+        over.set()
+        thread.join()
+    assert "no whole answer within 0.4 s" in found.said
+    (found,) = look({"qdrant": "http://127.0.0.1:1"}, {"QDRANT_API_KEY": "hunter22\nhunter22"}, 5.0)
+    assert found.said.startswith("not looked at: ")
+    assert "hunter22" not in found.said
 
 
 @contextmanager

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import queue
 import socket
 import ssl
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from kedge.discovery.readiness.assess import Live
 from kedge.discovery.readiness.settings import StoreFacts
@@ -21,6 +25,7 @@ from kedge.model.secrets import redact, secrets_of_address
 from kedge.support.optional import require
 
 ANSWER_BYTES_MAX = 4 << 20
+_KEYS = ("QDRANT_API_KEY", "CHROMA_TOKEN")
 Look = Callable[[str, Mapping[str, str], float], Live]
 
 
@@ -35,12 +40,38 @@ def look(urls: Mapping[str, str], environment: Mapping[str, str], seconds: float
         if store not in LOOKS:
             raise InvalidValue(f"cannot look at {name!r}: must be one of {', '.join(sorted(LOOKS))}")
         try:
-            seen = LOOKS[store](url, environment, seconds)
+            seen = _in_time(partial(LOOKS[store], url, environment, seconds), seconds)
         except Exception as error:  # noqa: BLE001 - also what a driver raises, or an answer of another shape
-            reason = redact(f"{type(error).__name__}: {error}", secrets_of_address(url))
+            secrets = [*secrets_of_address(url), *(word for key in _KEYS for word in environment.get(key, "").split())]
+            reason = redact(f"{type(error).__name__}: {error}", secrets)
             seen = Live(store, StoreFacts(), None, f"not looked at: {reason:.200}")
         found.append(seen)
     return found
+
+
+def _in_time(call: Callable[[], Live], seconds: float) -> Live:
+    """Return what a call returns, or raise `TimeoutError`: limits of each read end no answer that comes in drops."""
+    answers: queue.SimpleQueue[Live | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put(call())
+        except Exception as error:  # noqa: BLE001 - raised again by the caller
+            answers.put(error)
+
+    threading.Thread(target=run, name="kedge-look", daemon=True).start()
+    try:
+        found = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no whole answer within {seconds:g} s") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _secret(environment: Mapping[str, str], name: str) -> str:
+    """Return a credential without the line end that a file of it may have; no header can hold one."""
+    return environment.get(name, "").strip()
 
 
 # ── HTTP ──
@@ -58,18 +89,23 @@ def _get(url: str, path: str, headers: Mapping[str, str], seconds: float) -> Any
     if urlsplit(url).scheme not in {"http", "https"}:
         raise InvalidValue(f"invalid URL {redact(url)!r}: must begin with http:// or https://")
     request = urllib.request.Request(url.rstrip("/") + path, headers=dict(headers))  # noqa: S310 - checked above
-    with _OPENER.open(request, timeout=seconds) as answer:
-        return json.loads(answer.read(ANSWER_BYTES_MAX))
+    try:
+        with _OPENER.open(request, timeout=seconds) as answer:
+            return json.loads(answer.read(ANSWER_BYTES_MAX))
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise
 
 
 def _qdrant(url: str, environment: Mapping[str, str], seconds: float) -> Live:
-    key = environment.get("QDRANT_API_KEY")
+    key = _secret(environment, "QDRANT_API_KEY")
     headers = {"api-key": key} if key else {}
     names = [each["name"] for each in _get(url, "/collections", headers, seconds)["result"]["collections"]]
     rows, without, newest = 0, [], 0.0
     for name in names:
-        rows += _get(url, f"/collections/{name}", headers, seconds)["result"].get("points_count") or 0
-        snapshots = _get(url, f"/collections/{name}/snapshots", headers, seconds)["result"]
+        place = f"/collections/{quote(name, safe='')}"
+        rows += _get(url, place, headers, seconds)["result"].get("points_count") or 0
+        snapshots = _get(url, f"{place}/snapshots", headers, seconds)["result"]
         times = [_time(each["creation_time"]) for each in snapshots if each.get("creation_time")]
         newest = max([newest, *times])
         if not snapshots:
@@ -81,12 +117,12 @@ def _qdrant(url: str, environment: Mapping[str, str], seconds: float) -> Live:
 
 
 def _chroma(url: str, environment: Mapping[str, str], seconds: float) -> Live:
-    token = environment.get("CHROMA_TOKEN")
+    token = _secret(environment, "CHROMA_TOKEN")
     headers = {"x-chroma-token": token} if token else {}
     version = _get(url, "/api/v2/version", headers, seconds)
     base = "/api/v2/tenants/default_tenant/databases/default_database/collections"
     collections = _get(url, base, headers, seconds)
-    rows = sum(int(_get(url, f"{base}/{each['id']}/count", headers, seconds)) for each in collections)
+    rows = sum(int(_get(url, f"{base}/{quote(each['id'], safe='')}/count", headers, seconds)) for each in collections)
     said = f"version {version}, {len(collections)} collections, {rows:,} records; a single node has no snapshots"
     return Live("chroma", StoreFacts(rows=float(rows)), WayBack.COPY, said)
 
