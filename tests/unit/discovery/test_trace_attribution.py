@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from kedge.discovery.traces import StoreName, TraceReport, read_traces
@@ -320,3 +321,28 @@ def test_rates_times_and_errors(tmp_path: Path) -> None:
     ]
     row = _report(tmp_path, document(spans)).traffic[0]
     assert (row.calls, row.errors, row.first, row.last, row.per_second) == (3, 1, 12.0, 14.0, 0.3)
+
+
+def test_secrets_in_names_are_hidden(tmp_path: Path) -> None:
+    url = "amqp://guest:hunter22@queue/vhost"
+    shown = _report(
+        tmp_path,
+        document(
+            [
+                span(1, kind=4, messaging__system="rabbitmq", messaging__operation="publish", messaging__url=url),
+                span(
+                    2,
+                    db__system="postgresql",
+                    db__name="postgres://me:hunter22@db/app",
+                    db__statement="SELECT 1 FROM t",
+                ),
+                span(3, db__system="redis", db__statement="GET a", server__address="x" * 100_000),
+                span(4, kind=3, http__method="GET", url__full="https://host?token=hunter22"),
+            ]
+        ),
+    )
+    text = msgspec.json.encode(shown).decode()
+    assert "hunter22" not in text
+    assert "queue/vhost" in text
+    assert "xxx" not in text
+    assert [each.name for each in shown.externals] == ["host"]

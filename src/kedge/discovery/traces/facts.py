@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import re
+
 import msgspec
 
 from kedge.discovery.traces import agents, stores
@@ -9,8 +12,10 @@ from kedge.discovery.traces.agents import Named
 from kedge.discovery.traces.model import Access, StoreName
 from kedge.discovery.traces.spans import Link, Span
 from kedge.discovery.traces.words import words
+from kedge.model.secrets import HIDDEN, redact
 
 _STATEMENT_CHARACTERS = 200
+_LONGEST_NAME = 2_000  # characters of a part of a store's name
 _MODEL_OPERATIONS = words("chat text_completion completion embeddings embedding generate_content rerank")
 
 
@@ -59,13 +64,24 @@ def facts_of(span: Span) -> Facts:
         session=agents.session_of(span),
         deployment=agents.deployment_of(span),
         of_resource=agents.resource_deployment(span.resource),
-        touches=None if touches is None else tuple(Touch(*each) for each in touches),
-        weak=tuple(Touch(*each) for each in weak or ()),
+        touches=None if touches is None else _touches(touches),
+        weak=_touches(weak or ()),
         statement=stores.statement_of(span)[:_STATEMENT_CHARACTERS] if touches else "",
         external=None if touches is not None else _external(span),
         links=span.links,
         messaging="messaging.system" in span.attributes,
     )
+
+
+def _touches(found: stores.Touched) -> tuple[Touch, ...]:
+    return tuple(Touch(_public(store), access) for store, access in found)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _public(store: StoreName) -> StoreName:
+    """Return the name of a store without secrets: some instrumentations give a whole URL as a name."""
+    shown = (text if len(text) <= _LONGEST_NAME else HIDDEN for text in msgspec.structs.astuple(store))
+    return StoreName(*map(redact, shown))
 
 
 def _external(span: Span) -> tuple[str, str] | None:
@@ -91,4 +107,4 @@ def _external(span: Span) -> tuple[str, str] | None:
 
 def _host(attributes: dict[str, object]) -> str:
     url = str(attributes.get("url.full") or attributes.get("http.url") or "")
-    return url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
