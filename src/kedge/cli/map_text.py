@@ -37,7 +37,7 @@ def _print_edges(found: ContextMap, names: dict[str, str]) -> None:
 
 
 def _line(edge: Edge, names: dict[str, str]) -> str:
-    selected = "".join(f", {condition(each)}" for each in edge.choices)
+    selected = f", {' or '.join(map(condition, edge.choices))}" if edge.choices else ""
     counted = f": {amounts(edge)}" if edge.calls or edge.records else ""
     return f"{relation(edge):<6} {names[edge.target]}{selected}, {known_by(edge)}{counted}{_place(edge.places)}"
 

@@ -79,6 +79,20 @@ def test_the_agent_of_a_site(path: str, function: str, agent: str, by: str) -> N
     assert (found.name, found.by) == (agent, by)
 
 
+def test_files_of_the_same_path_in_two_folders_are_two_modules(tmp_path: Path) -> None:
+    for name in ("api", "web"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "app.py").write_text("import chromadb\n\nclient = chromadb.PersistentClient('./m')\n")
+    (tmp_path / "api" / "plan.py").write_text(
+        "import chromadb\n\n\ndef plan(state):\n    chromadb.PersistentClient('./m')\n\n\n"
+        "builder.add_node('planner', plan)\n"
+    )
+    found = context_map(scans=[tmp_path / "api", tmp_path / "web"])
+    assert {edge.source for edge in found.edges} == {"agent:api/app", "agent:web/app", "agent:planner"}
+    assert {place for edge in found.edges for place in edge.places} == {"api/app.py:3", "web/app.py:3", "api/plan.py:5"}
+    assert {edge.source for edge in context_map(scans=[tmp_path / "web"] * 2).edges} == {"agent:app"}
+
+
 def test_functions_that_are_graph_nodes_are_agents(tmp_path: Path) -> None:
     (tmp_path / "graph.py").write_text(
         "import sqlite3\n\n\ndef make_plan(state):\n    sqlite3.connect('plans.db')\n\n\n"

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from kedge.discovery.map.graphs import graph_nodes
+import msgspec
+
+from kedge.discovery.map.graphs import Graph, graph_nodes
 from kedge.discovery.map.join import join
 from kedge.discovery.map.journal import read_journal
 from kedge.discovery.map.model import ContextMap
@@ -38,26 +40,49 @@ def context_map(
 ) -> ContextMap:
     """Join scans, traces and the journal of an open database (`k`, a `Kedge`) into one map; each may be left out.
 
-    `scans`: results of `scan`, folders to scan, or files that `kedge scan --json` wrote. `env`: `.env` or Compose files
+    `scans`: results of `scan`, folders to scan, or files that `kedge scan --json` wrote; paths of several begin with
+    their names. `env`: `.env` or Compose files
     whose variables decide between alternatives. With `deployment`, its blast radius is in the map.
     """
     variables = environment([(os.fspath(path), _text(path)) for path in env])
     report = traces if isinstance(traces, TraceReport) else read_traces(*map(Path, traces)) if traces else None
     if not scans and report is None and k is None:
         raise InvalidValue("nothing to map: give a folder (`.` for this one), traces or a database")
+    labels = _labels(scans)
     return join(
-        _merged([_scanned(each) for each in scans]),
+        _merged([_below(label, _scanned(each)) for label, each in zip(labels, scans, strict=True)]),
         report,
         None if k is None else read_journal(k._kernel),  # noqa: SLF001 -- the map is a report, beside status and diff
         environment=variables,
-        graph=graph_nodes(_folders(scans)),
+        graph=_graph(scans, labels),
         deployment=deployment,
     )
 
 
-def _folders(scans: Sequence[Scan | str | os.PathLike[str]]) -> list[Path]:
-    roots = [Path(each.root if isinstance(each, Scan) else each) for each in scans]
-    return [root for root in roots if root.is_dir()]
+def _labels(scans: Sequence[Scan | str | os.PathLike[str]]) -> list[str]:
+    """Return what the paths of each scan begin with: nothing for one scan, else its folder."""
+    roots = [os.fspath(each.root if isinstance(each, Scan) else each) for each in scans]
+    if len(set(roots)) < 2:  # noqa: PLR2004 - the same folder twice is one
+        return [""] * len(roots)
+    names = [f"{Path(root).resolve().name}/" for root in roots]
+    return names if len(set(names)) == len(names) else [f"{root.rstrip('/')}/" for root in roots]
+
+
+def _below(label: str, found: StaticScan) -> StaticScan:
+    if not label:
+        return found
+    sites = tuple(msgspec.structs.replace(site, path=label + site.path) for site in found.sites)
+    return msgspec.structs.replace(found, sites=sites, unparsed=tuple(label + path for path in found.unparsed))
+
+
+def _graph(scans: Sequence[Scan | str | os.PathLike[str]], labels: Sequence[str]) -> Graph:
+    """Return which function is which node, in all folders; one that two folders name differently is left out."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for label, each in zip(labels, scans, strict=True):
+        root = Path(each.root if isinstance(each, Scan) else each)
+        for (path, function), node in graph_nodes([root]).items() if root.is_dir() else ():
+            found.setdefault((label + path if path else path, function), set()).add(node)
+    return {place: next(iter(nodes)) for place, nodes in found.items() if len(nodes) == 1}
 
 
 def _scanned(given: Scan | str | os.PathLike[str]) -> StaticScan:
