@@ -5,7 +5,6 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from secrets import token_hex
 
 from kedge.errors import InvalidValue
 
@@ -30,7 +29,7 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 
 def _replace(target: Path, raw: bytes) -> None:
-    draft = target.with_name(f".kedge-{token_hex(8)}")
+    draft = target.with_name(f".kedge-{os.urandom(8).hex()}")
     try:
         with draft.open("xb") as file:
             file.write(raw)

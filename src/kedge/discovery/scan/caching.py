@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from secrets import token_hex
 from typing import TypeVar
 
 import msgspec
@@ -60,7 +59,7 @@ class ScanCache:
 
     def put(self, key: str, result: object) -> None:
         """Keep a result, and remove the oldest ones."""
-        draft = self._folder / f".{key}.{os.getpid()}.{token_hex(4)}"
+        draft = self._folder / f".{key}.{os.getpid()}.{os.urandom(4).hex()}"
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
