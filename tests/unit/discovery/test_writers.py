@@ -136,6 +136,18 @@ def test_a_method_that_is_given_to_a_task_is_called(use: str) -> None:
     assert writes({"use.py": STORE + use}) == ["use.py:5 <module>"]
 
 
+@pytest.mark.parametrize(("base", "counts"), [("(ABC)", True), ("(metaclass=ABCMeta)", True), ("", False)])
+def test_a_parameter_of_an_abstract_class_is_what_callers_give(base: str, counts: bool) -> None:
+    files = {
+        "base.py": f"from abc import ABC, ABCMeta\n\nclass Base{base}:\n    def put(self, x): ...\n",
+        "use.py": (
+            "from base import Base\nfrom boxdb import Client\n\ndef save(store: Base, x):\n    store.put(x)\n\n"
+            "save(Client('u'), 1)\n"
+        ),
+    }
+    assert writes(files) == ["use.py:5 save"][:counts]
+
+
 def test_a_provider_opens_the_class_that_it_is_given() -> None:
     assert found({"use.py": "from boxdb import Client\n\nboxes = providers.Singleton(Client, path='x')\n"}) == [
         "use.py:3 bind box embedded <module>"

@@ -18,6 +18,7 @@ CALLERS = 12
 """Callers that are asked for the value of a parameter."""
 _LOOKED_AT = 200
 """Calls of one name that are resolved to find the callers of one function."""
+_ABSTRACT = {"ABC", "ABCMeta", "Protocol"}
 
 
 class Callers:
@@ -155,15 +156,16 @@ def is_concrete(values: Values) -> bool:
 
 
 def is_interface(scope: Scope) -> bool:
-    """Whether a class of TypeScript only declares its members: an interface or the type of an object."""
+    """Whether a class has no instances of its own: an abstract class of Python, or one of TypeScript that declares."""
     node = scope.definition
-    return (
-        node is not None
-        and not scope.module.is_python
-        and all(
-            (isinstance(each, ir.Assign) and each.value is None) or (isinstance(each, ir.Function) and not each.body)
-            for each in node.body
-        )
+    if node is None:
+        return False
+    if scope.module.is_python:
+        bases = (*node.bases, *(word.value for word in node.keywords if word.name == "metaclass"))
+        return any(getattr(base, "id", getattr(base, "name", "")) in _ABSTRACT for base in bases)
+    return all(
+        (isinstance(each, ir.Assign) and each.value is None) or (isinstance(each, ir.Function) and not each.body)
+        for each in node.body
     )
 
 
