@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,27 @@ def test_a_folder_that_is_not_there(run_nowhere: Run, tmp_path: Path) -> None:
     wrong = run_nowhere("readiness", str(tmp_path / "nowhere"))
     assert wrong.code == 2
     assert "nowhere" in wrong.err
+
+
+@pytest.mark.parametrize(("seconds", "are_known"), [(2, False), (7200, True)])
+def test_only_a_long_recording_tells_how_many_writes_are_lost(
+    run_nowhere: Run, app: Path, seconds: int, are_known: bool
+) -> None:
+    spans = [
+        {
+            "traceId": f"{number:032x}", "spanId": f"{number:016x}", "name": "qdrant.upsert",
+            "startTimeUnixNano": str(at * 10**9), "endTimeUnixNano": str(at * 10**9),
+            "attributes": [{"key": key, "value": {"stringValue": text}} for key, text in (
+                ("db.system", "qdrant"), ("db.operation", "upsert"))],
+        }
+        for number, at in ((1, 1_000_000), (2, 1_000_000 + seconds))
+    ]  # fmt: skip
+    scope = {"name": "opentelemetry.instrumentation.qdrant"}
+    document = {"resourceSpans": [{"scopeSpans": [{"scope": scope, "spans": spans}]}]}
+    (app / "spans.jsonl").write_text(json.dumps(document))
+    (app / "kedge.toml").write_text('[readiness]\npoint_interval = "1d"\n')
+    found = run_nowhere("readiness", str(app), "--traces", str(app / "spans.jsonl"), "--json").document
+    (store,) = found["stores"]
+    assert (store["lost_writes"] is not None) == are_known, found["traces"]
+    assert ("too short" in found["traces"]) != are_known
+    assert store["writers"][-1] == "store (app.py:8)"

@@ -13,7 +13,7 @@ from kedge.discovery.capabilities import Capabilities
 from kedge.discovery.configuration import own_file
 from kedge.discovery.readiness.assess import Readiness, assess
 from kedge.discovery.readiness.live import look
-from kedge.discovery.readiness.observed import observed
+from kedge.discovery.readiness.observed import Observed, observed
 from kedge.discovery.readiness.settings import read_settings
 from kedge.discovery.scanning import scan
 from kedge.discovery.traces import read_traces
@@ -22,6 +22,8 @@ from kedge.errors import InvalidValue
 from kedge.model.durations import duration
 from kedge.model.readiness import StoreReadiness
 from kedge.support.display import count
+
+RATES_FROM_SECONDS = 3600.0  # a shorter recording tells no rate: a burst of one second is no day
 
 
 def readiness(
@@ -67,7 +69,7 @@ def readiness(
         Capabilities.load(*tables),
         settings,
         now=time.time() if now is None else now,
-        seen=None if recorded is None else observed(recorded.traffic),
+        seen=None if recorded is None else _seen(recorded),
         own=own,
         live=look(live or {}, environment or {}, seconds),
         traces="" if recorded is None else _traces_text(recorded),
@@ -77,7 +79,14 @@ def readiness(
     )
 
 
+def _seen(found: TraceReport) -> Observed:
+    """Return what was seen; rates only of a window that is long enough to hold for the days after it."""
+    seen = observed(found.traffic)
+    return seen if found.seconds >= RATES_FROM_SECONDS else msgspec.structs.replace(seen, writes_per_second={})
+
+
 def _traces_text(found: TraceReport) -> str:
     long = f", {duration(found.seconds, units=1)} long" if found.seconds >= 1 else ""
     bad = f"; {count(found.bad_parts, 'part')} could not be read: `kedge traces` says why" if found.bad_parts else ""
-    return f"{count(found.spans, 'span')} in {count(found.files, 'file')}{long}{bad}"
+    short = "; too short to tell how many writes a restoration loses" if found.seconds < RATES_FROM_SECONDS else ""
+    return f"{count(found.spans, 'span')} in {count(found.files, 'file')}{long}{short}{bad}"
