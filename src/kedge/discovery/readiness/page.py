@@ -73,12 +73,15 @@ def _read(found: Readiness) -> str:
 
 
 def _figures(found: Readiness) -> str:
-    total = found.prediction.total
+    total, noticed = found.prediction.total, seconds_text(found.prediction.detect.likely)
     figures = [
         (str(len(found.stores)), "stores hold state of agents"),
         (str(len(found.never)), "of them cannot be taken back"),
-        (seconds_text(total.likely), f"likely time of a rollback; worst {seconds_text(total.worst)}"),
-        (seconds_text(found.with_kedge.total.likely), "with these stores in Kedge"),
+        (
+            seconds_text(total.likely),
+            f"likely time of a rollback, {noticed} of it to notice; worst {seconds_text(total.worst)}",
+        ),
+        (seconds_text(found.with_kedge.total.likely), f"with these stores in Kedge, {noticed} of it to notice"),
     ]
     cells = "".join(f'<div class="figure"><b>{escape(value)}</b>{escape(label)}</div>\n' for value, label in figures)
     return f'<div class="figures">\n{cells}</div>\n'

@@ -88,5 +88,6 @@ def _seen(found: TraceReport) -> Observed:
 def _traces_text(found: TraceReport) -> str:
     long = f", {duration(found.seconds, units=1)} long" if found.seconds >= 1 else ""
     bad = f"; {count(found.bad_parts, 'part')} could not be read: `kedge traces` says why" if found.bad_parts else ""
-    short = "; too short to tell how many writes a restoration loses" if found.seconds < RATES_FROM_SECONDS else ""
+    is_short = found.spans and found.seconds < RATES_FROM_SECONDS
+    short = "; too short to tell how many writes a restoration loses" if is_short else ""
     return f"{count(found.spans, 'span')} in {count(found.files, 'file')}{long}{short}{bad}"
