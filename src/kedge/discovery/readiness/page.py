@@ -74,6 +74,7 @@ def _read(found: Readiness) -> str:
 
 def _figures(found: Readiness) -> str:
     total, noticed = found.prediction.total, seconds_text(found.prediction.detect.likely)
+    worst = seconds_text(total.worst)
     figures = [
         (str(len(found.stores)), "stores hold state of agents"),
         (str(len(found.never)), "of them cannot be taken back"),
