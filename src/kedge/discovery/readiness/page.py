@@ -80,7 +80,7 @@ def _figures(found: Readiness) -> str:
         (str(len(found.never)), "of them cannot be taken back"),
         (
             seconds_text(total.likely),
-            f"likely time of a rollback, {noticed} of it to notice; worst {seconds_text(total.worst)}",
+            f"likely time of a rollback, {noticed} of it to notice; worst {worst}",
         ),
         (seconds_text(found.with_kedge.total.likely), f"with these stores in Kedge, {noticed} of it to notice"),
     ]
