@@ -209,6 +209,24 @@ def test_a_node_may_await_the_turn_of_its_task_and_turns_that_it_opens(tmp_path:
     asyncio.run(scenario())
 
 
+def test_a_graph_that_saves_elsewhere_works_in_no_turn_of_an_earlier_one(k: kedge.Kedge) -> None:
+    seen: list[kedge.Turn | None] = []
+
+    def look(_state: Any) -> dict[str, Any]:
+        seen.append(kedge.current_turn())
+        return {}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("look", look)
+    builder.add_edge(START, "look")
+    config: Any = {"configurable": {"thread_id": "t-1"}}
+    for saver in (KedgeSaver(k, agent="desk"), InMemorySaver()):
+        builder.compile(checkpointer=saver).invoke({"messages": [HumanMessage("hello")]}, config)
+    own, other = seen
+    assert own is not None
+    assert (own.agent, other) == ("desk", None)
+
+
 def test_what_survives_does_not_depend_on_timing(k: kedge.Kedge) -> None:
     """Of parallel tasks, those that read nothing of the bad version survive, in each run."""
     k.deploy("v1", {"good/prompt": "g", "bad/prompt": "b1"})

@@ -126,6 +126,11 @@ class Loop:
         mine, its = (self.k, self.thread, self.ns, self.run), (other.k, other.thread, other.ns, other.run)
         return self.is_addressed and not other.is_addressed and self.run is not None and mine == its
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its run has ended: what runs here now belongs to another graph, which may save elsewhere."""
+        return self.run is not None and self.run not in RUNNING
+
     def knows(self, task: str | None) -> bool:
         """Return whether a task of this loop has a turn."""
         return task is not None and any(task in step.tasks for step in tuple(self.steps.values()))
@@ -270,7 +275,7 @@ def running_task() -> Task | None:
         return None
     named = config.get("configurable", {})
     thread, ns = named.get("thread_id"), named.get("checkpoint_ns")
-    loops = [loop for loop in _loops.get() if loop.thread == str(thread)] if ns else []
+    loops = [loop for loop in _loops.get() if loop.thread == str(thread) and not loop.is_over] if ns else []
     called: list[str] = []  # tasks of graphs that save nothing, and of the functional API: the last one is this
     while ns and loops:
         level, _, last = ns.rpartition(_SEPARATOR)
