@@ -10,11 +10,16 @@ CALLED = {
     "Singleton": 0, "ThreadSafeSingleton": 0, "Factory": 0, "Resource": 0,
 }  # fmt: skip
 """Functions that call an argument, and its position."""
+_STARTED = {"Thread", "Process", "Timer"}
+"""Classes that call their `target` with `args` and `kwargs`, of `threading` and `multiprocessing`."""
 
 
 def called_argument(call: ir.Call) -> ir.Call | None:
     """Return the call that a function makes of its argument: `f(x)` of `asyncio.to_thread(f, x)`."""
-    position = CALLED.get(called_name(call))
+    name = called_name(call)
+    if name in _STARTED:
+        return _started(call)
+    position = CALLED.get(name)
     if position is None or len(call.arguments) <= position:
         return None
     function = call.arguments[position]
@@ -23,6 +28,16 @@ def called_argument(call: ir.Call) -> ir.Call | None:
     if not isinstance(function, ir.Name | ir.Attribute):
         return None
     return ir.Call(call.line, function, call.arguments[position + 1 :], call.keywords)
+
+
+def _started(call: ir.Call) -> ir.Call | None:
+    given = {word.name: word.value for word in call.keywords}
+    function, arguments, keywords = given.get("target", given.get("function")), given.get("args"), given.get("kwargs")
+    if not isinstance(function, ir.Name | ir.Attribute):
+        return None
+    words = keywords.items if isinstance(keywords, ir.Mapping) else ()
+    named = tuple(ir.Keyword(value.line, key.value, value) for key, value in words if isinstance(key, ir.Text))
+    return ir.Call(call.line, function, arguments.items if isinstance(arguments, ir.Sequence) else (), named)
 
 
 def called_name(call: ir.Call) -> str:
