@@ -145,6 +145,7 @@ def test_pipelines_and_other_yaml_declare_nothing() -> None:
         ("postgres", "postgres"), ("postgres:16@sha256:00", "postgres"), ("ghcr.io/acme/postgres", None),
         ("docker.io/library/postgres", "postgres"), ("registry.acme.com:5000/redis:7", "redis"),
         ("mirror.acme.com/qdrant/qdrant", "qdrant"), ("acme/redis-exporter", None), ("prom/prometheus", None),
+        ("localstack/localstack", "s3"),
     ],
 )  # fmt: skip
 def test_an_image_is_known_by_the_end_of_its_name(image: str, store: str | None) -> None:
