@@ -35,6 +35,16 @@ class Writers:
     def __init__(self, resolver: Resolver, matcher: Matcher) -> None:
         self.resolver = resolver
         self.matcher = matcher
+        self._facts: dict[int, tuple[set[str], dict[int, list[ir.Call]]]] = {}
+
+    def _hands_on(self, call: ir.Call | None, scope: Scope) -> bool:
+        """Whether a function hands on what it is given; its names and chains are read once."""
+        if call is None or scope.function is None:
+            return False
+        if id(scope) not in self._facts:
+            self._facts[id(scope)] = (_given_names(scope), _chains(scope))
+        names, chains = self._facts[id(scope)]
+        return hands_on(call, scope, names, chains.get(id(call), ()))
 
     def statements(self) -> Iterator[list[Finding]]:
         """Yield the findings where a statement is given to a function that runs it."""
@@ -84,7 +94,7 @@ class Writers:
         names: dict[str, None] = {}
         for write in writes:
             scope = _named(write.scope)
-            if scope is not None and id(scope) not in runners and hands_on(write.call, scope):
+            if scope is not None and id(scope) not in runners and self._hands_on(write.call, scope):
                 writers.setdefault(id(scope), []).append(replace(write, scope=scope))
                 names.setdefault(scope.own_name)
         done: set[int] = set()
@@ -99,7 +109,7 @@ class Writers:
                     yield [finding for _, finding in found]
                     continue
                 scope = _named(site.scope)
-                if scope is not None and id(scope) not in writers and hands_on(site.call, scope):
+                if scope is not None and id(scope) not in writers and self._hands_on(site.call, scope):
                     writers[id(scope)] = [replace(finding, scope=scope) for _, finding in found]
                     added.setdefault(scope.own_name)
             names = added
@@ -189,12 +199,8 @@ def _named(scope: Scope) -> Scope | None:
     return inner if inner is not None and inner.kind == "function" else None
 
 
-def hands_on(call: ir.Call | None, scope: Scope) -> bool:
+def hands_on(call: ir.Call, scope: Scope, names: set[str], outer: Iterable[ir.Call]) -> bool:
     """Whether a call, or one that it is chained to, has an argument or an object that is made of a parameter."""
-    if call is None or scope.function is None:
-        return False
-    names = _given_names(scope)
-    outer = [site.call for site in scope.calls if site.call is not call and _is_chained(call, site.call)]
     if any(_mentions(argument, names) for each in outer for argument in each.arguments):
         return True
     node: ir.Expression = call
@@ -244,14 +250,16 @@ def _given_names(scope: Scope) -> set[str]:
     return names
 
 
-def _is_chained(call: ir.Call, outer: ir.Call) -> bool:
-    """Whether a call is what another is chained to: `db.insert(t)` of `db.insert(t).values(x)`."""
-    node: ir.Expression = outer.function
-    while isinstance(node, ir.Call | ir.Attribute):
-        if node is call:
-            return True
-        node = node.function if isinstance(node, ir.Call) else node.value
-    return False
+def _chains(scope: Scope) -> dict[int, list[ir.Call]]:
+    """Return by call those that are chained to it: `db.insert(t).values(x)` for `db.insert(t)`."""
+    found: dict[int, list[ir.Call]] = {}
+    for site in scope.calls:
+        node: ir.Expression = site.call.function
+        while isinstance(node, ir.Call | ir.Attribute):
+            if isinstance(node, ir.Call):
+                found.setdefault(id(node), []).append(site.call)
+            node = node.function if isinstance(node, ir.Call) else node.value
+    return found
 
 
 def _mentions(node: ir.Expression, names: set[str], depth: int = 6) -> bool:
