@@ -111,6 +111,15 @@ def test_functions_that_are_graph_nodes_are_agents(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "text", ["\n" * 300_000, "".join(f"g.add_node('a{n}', f{n})\n" for n in range(40_000))], ids=["lines", "nodes"]
+)
+def test_nodes_are_found_in_time(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.py").write_text(f"g.add_node('plan', make){text}async def make(): ...\n")
+    assert graph_nodes([tmp_path])["a.py", "make"] == "plan"
+
+
 def test_nodes_of_javascript_and_of_two_graphs(tmp_path: Path) -> None:
     (tmp_path / "a.ts").write_text('graph.addNode("plan", this.makePlan).addNode(`x`, async (s) => s);\n')
     graphs = ["a.add_node('one', shared)", "b.add_node('two', nodes.shared)", "c.add_node('p', nodes.p_node)"]

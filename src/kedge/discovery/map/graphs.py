@@ -13,7 +13,10 @@ from kedge.discovery.scan.walking import suffix, walk
 _FUNCTION = rb"(?!async\b|function\b|lambda\b)([A-Za-z_$][\w$.]*)"
 _NAMED = re.compile(rb"""\.add_?[nN]ode\(\s*["'`]([^"'`\n]{1,80})["'`]\s*,\s*""" + _FUNCTION)
 _BARE = re.compile(rb"\.add_node\(\s*([A-Za-z_]\w*)\s*[,)]")
-_DEFINED = rb"\b(?:def|function|const|let|async)\s+%s\b|^\s+%s\s*\("
+_DEFINED = re.compile(
+    rb"\b(?:(?:async\s+)?(?:def|function)|const|let|async)\s+([A-Za-z_$][\w$]*)|^[ \t]+([A-Za-z_$][\w$]*)\s*\(",
+    re.MULTILINE,
+)
 _SUFFIXES = frozenset({*PYTHON, *JAVASCRIPT})
 ELSEWHERE = ""
 
@@ -31,8 +34,9 @@ def graph_nodes(folders: Iterable[Path]) -> Graph:
     for folder in folders:
         for file in walk(folder, wanted=lambda path: suffix(path) in _SUFFIXES).files:
             pairs = [(name, function.rpartition(b".")[2]) for name, function in _NAMED.findall(file.source)]
-            for name, function in (*pairs, *((each, each) for each in _BARE.findall(file.source))):
-                here = re.search(_DEFINED.replace(b"%s", re.escape(function)), file.source, re.MULTILINE)
-                place = (file.path if here else ELSEWHERE, function.decode("utf-8", "replace"))
+            pairs += [(each, each) for each in _BARE.findall(file.source)]
+            defined = {name for names in _DEFINED.findall(file.source) for name in names} if pairs else set()
+            for name, function in pairs:
+                place = (file.path if function in defined else ELSEWHERE, function.decode("utf-8", "replace"))
                 found.setdefault(place, set()).add(name.decode("utf-8", "replace"))
     return {place: next(iter(names)) for place, names in found.items() if len(names) == 1}
