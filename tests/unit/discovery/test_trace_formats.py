@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from kedge.discovery.traces import fold, read_traces, reading
-from kedge.errors import InvalidValue
+from kedge.discovery.traces.spans import Span
+from kedge.errors import InvalidValue, StorageFull
 from tests.trace_files import (
     JOURNALS,
     RECORDED,
@@ -281,3 +282,14 @@ def test_hostile_content_is_named(tmp_path: Path, name: str) -> None:
 def test_attributes_of_other_types_are_read(tmp_path: Path, name: str) -> None:
     report = read_traces(write_lines(tmp_path / "spans.jsonl", [document([span(1, **STRANGE[name])])]))
     assert (report.spans, report.bad_parts) == (1, 0)
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """SQLite says so when its temporary file cannot grow; here, a limit of its pages does."""
+    path = tmp_path / "spans.jsonl"
+    path.write_text(json.dumps(document([span(number) for number in range(1, 3_000)])))
+    full = fold.Fold()
+    full._database.execute("PRAGMA max_page_count = 20")
+    spans = [each for each in reading.read_spans(path) if isinstance(each, Span)]
+    with pytest.raises(StorageFull, match="set TMPDIR"), full:
+        list(map(full.add, spans))

@@ -22,6 +22,7 @@ from kedge.discovery.traces.facts import Facts, facts_of
 from kedge.discovery.traces.model import Access, AgentBy, BadPart, External, Handover, StoreName, TraceReport, Traffic
 from kedge.discovery.traces.reading import read_spans, trace_files
 from kedge.discovery.traces.spans import Link, Span
+from kedge.errors import StorageFull
 
 _BATCH = 1_000
 _BAD_SHOWN = 20  # of each file
@@ -68,6 +69,10 @@ class Fold:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise StorageFull(
+                f"the temporary file of spans cannot grow ({error}): set TMPDIR to a folder with more space"
+            ) from error
 
     def add(self, span: Span) -> None:
         """Take a span; a second one of the same ids is counted as a duplicate."""
