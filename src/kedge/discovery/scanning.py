@@ -102,8 +102,9 @@ def scan(
 
 def _rule_files(root: Path, rules: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the files of rules: those given, then that of the root, if it is there and no symbolic link."""
-    own = own_file(root)
-    return [*map(Path, rules), *([] if own is None else [own])]
+    own, given = own_file(root), [Path(path) for path in rules]
+    is_new = own is not None and not any(path.exists() and path.samefile(own) for path in given)
+    return [*given, own] if own is not None and is_new else given
 
 
 def _text(path: Path) -> str:

@@ -134,4 +134,7 @@ def test_readiness_takes_the_own_file_of_each_folder_and_no_link(tmp_path: Path)
     write(tmp_path, "[readiness]\nslo = '7m'")
     (tmp_path / "one" / "kedge.toml").symlink_to(tmp_path / "kedge.toml")
     assert readiness(tmp_path / "one").within == 300.0
+    own = tmp_path / "two" / "kedge.toml"
+    assert [store.store for store in readiness(tmp_path / "one", config=own).stores] == ["our-store"]
+    assert scan(tmp_path / "two", rules=[own]).own == scan(tmp_path / "two").own == 3
     assert readiness(tmp_path / "one", config=tmp_path / "kedge.toml").within == 420.0

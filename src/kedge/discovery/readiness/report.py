@@ -54,7 +54,7 @@ def readiness(
         settings = msgspec.structs.replace(settings, slo=slo)
     names = [os.path.basename(os.path.realpath(folder)) for folder in folders]  # noqa: PTH119 - a circle of links
     labels = names if len(set(names)) == len(names) else [os.fspath(root) for root in roots]
-    scans = [scan(folder, env=env) for folder in folders]
+    scans = [scan(folder, env=env, rules=[] if config is None else [config]) for folder in folders]
     sites = [
         site if len(roots) == 1 else msgspec.structs.replace(site, path=f"{label}/{site.path}")
         for each, label in zip(scans, labels, strict=True)
