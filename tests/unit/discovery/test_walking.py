@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kedge.discovery.scan import walking
 from kedge.discovery.scan.languages import WANTED
 from kedge.discovery.scan.walking import is_test, walk
 from kedge.errors import InvalidValue
@@ -99,3 +100,12 @@ def test_deep_folders_are_walked_without_recursion(tmp_path: Path) -> None:
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match="not a folder"):
         walk(tmp_path / "missing", wanted=WANTED)
+
+
+def test_all_files_together_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.py", "b.py", "c.py"):
+        (tmp_path / name).write_text("x" * 400)
+    monkeypatch.setattr(walking, "MOST_TOTAL_BYTES", 1_000)
+    found = walking.walk(tmp_path, wanted=lambda path: path.endswith(".py"))
+    assert [file.path for file in found.files] == ["a.py", "b.py"]
+    assert [(each.path, each.reason[:32]) for each in found.skipped] == [("c.py", "skipped: the files before it hol")]

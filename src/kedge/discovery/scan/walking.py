@@ -13,6 +13,7 @@ from kedge.errors import InvalidValue
 
 MOST_BYTES = 2_000_000  # of a file of code or configuration
 MOST_NOTEBOOK_BYTES = 20_000_000  # a notebook holds its output, images too
+MOST_TOTAL_BYTES = 100_000_000  # of all files: some 2.5 million lines, which a scan holds in memory
 _LOOKED_AT = 8_192  # bytes, for whether a file is binary
 
 _HIDDEN = {".git", ".hg", ".svn", "__pycache__"}  # never named: no source
@@ -62,12 +63,16 @@ def walk(root: Path, *, wanted: Callable[[str], bool], tests: bool = False) -> W
         raise InvalidValue(f"not a folder: {root}: give the folder of a repository")
     files: list[File] = []
     skipped: list[Unparsed] = []
+    left = MOST_TOTAL_BYTES
     for path, reason in _paths(root):
         if reason:
             skipped.append(Unparsed(_shown(path), reason))
         elif wanted(path) and (tests or not is_test(path)):
             source = _read(root, path)
-            if isinstance(source, bytes):
+            if isinstance(source, bytes) and len(source) > left:
+                skipped.append(Unparsed(path, f"skipped: the files before it hold {MOST_TOTAL_BYTES // 1_000_000} MB"))
+            elif isinstance(source, bytes):
+                left -= len(source)
                 files.append(File(path, source))
             else:
                 skipped.append(source)
