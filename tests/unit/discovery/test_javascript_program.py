@@ -130,3 +130,18 @@ def test_the_nearest_schema_names_the_database(tmp_path: Path) -> None:
         ("web/db.ts", "mysql", "remote"),
         ("web/db.ts", "mysql", "remote"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("declared", "counts"),
+    [("export let db: Client", True), ("export let db = null", True), ("export const db = other()", False)],
+)
+def test_a_name_without_a_value_gets_it_from_a_function(declared: str, counts: bool) -> None:
+    files = {
+        "db.ts": (
+            f"import {{ Client }} from 'boxdb'\nimport {{ other }} from './other'\n{declared}\n"
+            "void (async () => { const made = new Client('u'); db = made })()\n"
+        ),
+        "use.ts": "import { db } from './db'\nexport const POST = async () => { await db.put(1) }\n",
+    }
+    assert writes(files) == ["use.ts:2 POST"] * counts

@@ -251,7 +251,20 @@ class _Indexer:
     def _add(self, name: str, scope: Scope, binding: Binding) -> None:
         if name in scope.outer:
             scope = self._outer(name, scope)
+        elif binding.kind == "value" and not self.index.is_python and name not in scope.bindings:
+            scope = self._declared(name, scope) or scope
         scope.bindings.setdefault(name, []).append(binding)
+
+    def _declared(self, name: str, scope: Scope) -> Scope | None:
+        """Return the outer scope that declares a name without a value (`let name`): a function gives it one."""
+        outer = scope.parent if scope.kind == "function" else None
+        while outer is not None and name not in outer.bindings:
+            outer = outer.parent
+        if outer is None:
+            return None
+        first = outer.bindings[name][0]
+        is_empty = first.expression is None or first.expression == ir.Constant(first.expression.line, None)
+        return outer if first.kind == "value" and is_empty else None
 
     def _outer(self, name: str, scope: Scope) -> Scope:
         outer = scope.parent
