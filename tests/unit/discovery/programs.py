@@ -1,9 +1,11 @@
 """Small programs for the tests of the scan's engine, under a few rules of their own."""
 
 from collections.abc import Mapping
+from textwrap import dedent
 
 from kedge.discovery.ir import Module
 from kedge.discovery.scan.javascript import lower_javascript
+from kedge.discovery.scan.local import local_sites
 from kedge.discovery.scan.program import Program
 from kedge.discovery.scan.python import lower_python
 from kedge.discovery.scan.rules import Rules, read_rules
@@ -124,4 +126,14 @@ def found(files: Mapping[str, str] | str) -> list[str]:
     """Return the sites as "path:line class store kind function"."""
     return [
         f"{site.path}:{site.line} {site.site_class} {site.store} {site.kind} {site.function}" for site in sites(files)
+    ]
+
+
+def local_found(files: Mapping[str, str] | str) -> list[str]:
+    """The sites as "path:line class store function"; of one file without its path."""
+    one = isinstance(files, str)
+    given = {"main.py": files} if isinstance(files, str) else files
+    sites = local_sites(program({path: dedent(text) for path, text in given.items()}))
+    return [
+        f"{'' if one else site.path + ':'}{site.line} {site.site_class} {site.store} {site.function}" for site in sites
     ]

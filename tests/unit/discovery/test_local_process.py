@@ -1,23 +1,8 @@
 """State in the memory of a process, found without a rule for a library."""
 
-from collections.abc import Mapping
-from textwrap import dedent
-
 import pytest
 
-from kedge.discovery.scan.local import local_sites
-from tests.unit.discovery.programs import program
-
-
-def found(files: Mapping[str, str] | str) -> list[str]:
-    """The sites as "path:line class store function"; of one file without its path."""
-    one = isinstance(files, str)
-    given = {"main.py": files} if isinstance(files, str) else files
-    sites = local_sites(program({path: dedent(text) for path, text in given.items()}))
-    return [
-        f"{'' if one else site.path + ':'}{site.line} {site.site_class} {site.store} {site.function}" for site in sites
-    ]
-
+from tests.unit.discovery.programs import local_found as found
 
 STATE = {
     "a dict that a function fills": """
