@@ -88,6 +88,8 @@ def _own(
 
 def _external(kernel: Kernel, record: ControlRecord, within: float, now: float) -> Iterator[StoreReadiness]:
     """Yield the external systems that must follow a rollback, by what the reconciliations in the log showed."""
+    if not record.reconcilers:
+        return  # without a look at the log
     kinds = (COMMIT + RECONCILED, COMMIT + NOT_RECONCILED)
     steps = kernel.backend.control.steps(kinds, limit=RUNS)
     for name, pattern in sorted(record.reconcilers.items()):
