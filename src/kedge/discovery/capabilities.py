@@ -76,11 +76,6 @@ class Capability(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         matching = [pattern for pattern in self.stores if fnmatchcase(store, pattern)]
         return max((1 + len(pattern.rstrip("*")) + (pattern == store) for pattern in matching), default=0)
 
-    @property
-    def versioned(self) -> bool:
-        """Whether an old state can be read or restored without a copy made by hand."""
-        return self.capability in ("snapshot", "pitr", "fork", "history")
-
 
 class Capabilities(msgspec.Struct, frozen=True):
     """The entries, the user's before the shipped ones."""

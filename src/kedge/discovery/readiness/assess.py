@@ -18,6 +18,7 @@ from kedge.model.durations import duration
 from kedge.model.readiness import (
     NEVER,
     NOTHING,
+    VERSIONED,
     Fix,
     Known,
     Prediction,
@@ -278,9 +279,10 @@ def _lost_writes(store: str, way: WayBack, entry: Capability | None, known: _Kno
 
 
 def _versioned(entry: Capability | None, *, holds: bool) -> Known:
-    if entry is None or (entry.versioned and entry.needs and not holds):
+    keeps = entry is not None and WayBack(entry.capability) in VERSIONED
+    if entry is None or (keeps and entry.needs and not holds):
         return "unknown"
-    return "yes" if entry.versioned else "no"
+    return "yes" if keeps else "no"
 
 
 def _joined(facts: StoreFacts, seen: StoreFacts) -> StoreFacts:
