@@ -82,7 +82,7 @@ def _window(window: tuple[float, float] | None) -> str:
 
 
 def _about(node: Node) -> str:
-    where = "no agent is told by the code: the module stands for it" if node.by == "module" else ""
+    where = "the code names no agent: the module stands for it" if node.by == "module" else ""
     return ", ".join(part for part in (*node.states, where) if part)
 
 

@@ -47,7 +47,7 @@ _decoder = msgspec.json.Decoder(_Notebook)
 def lower_notebook(path: str, source: bytes) -> tuple[Module, ...]:
     """Lower the code cells of one notebook, in order, to one module; `cells` maps its lines to those of the cells.
 
-    A notebook that is no valid JSON of nbformat 4 is a module with an error. One in another language is no module.
+    A notebook that is not valid JSON of nbformat 4 gives a module with an error; one in another language gives none.
     """
     try:
         notebook = _decoder.decode(source)
